@@ -1,0 +1,95 @@
+//! The kernel struct fields the probe reads, by name.
+//!
+//! Rust compiled to BPF carries no relocations, and struct layouts differ from kernel to kernel. So each
+//! field's byte offset is looked up in the running kernel's BTF before the probe is loaded, and handed to
+//! it in a read-only array that [`Field`] indexes.
+
+/// The offset of a field that the running kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// Where a field's offset comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FieldSource {
+    /// The struct, as BTF names it.
+    pub type_name: &'static str,
+    /// Its member; empty for the size of the struct itself.
+    pub member: &'static str,
+}
+
+macro_rules! fields {
+    ($($variant:ident = $type_name:literal $member:literal),* $(,)?) => {
+        /// A kernel struct field (or struct size) that the probe reads; the index into its offset array.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(usize)]
+        #[expect(missing_docs, reason = "each is named for its struct and member; the table says which")]
+        pub enum Field { $($variant),* }
+
+        /// The source of every field, in the order of [`Field`].
+        pub const FIELDS: &[FieldSource] = &[
+            $(FieldSource { type_name: $type_name, member: $member }),*
+        ];
+
+        impl Field {
+            /// Every field, in index order.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        }
+    };
+}
+
+fields! {
+    TaskNsproxy = "task_struct" "nsproxy",
+    TaskCred = "task_struct" "real_cred",
+    TaskPid = "task_struct" "pid",
+    TaskTgid = "task_struct" "tgid",
+    TaskThreadPid = "task_struct" "thread_pid",
+    TaskRealParent = "task_struct" "real_parent",
+    TaskGroupLeader = "task_struct" "group_leader",
+    TaskFiles = "task_struct" "files",
+    NsproxyCgroup = "nsproxy" "cgroup_ns",
+    NsproxyIpc = "nsproxy" "ipc_ns",
+    NsproxyMnt = "nsproxy" "mnt_ns",
+    NsproxyNet = "nsproxy" "net_ns",
+    NsproxyPidForChildren = "nsproxy" "pid_ns_for_children",
+    NsproxyTime = "nsproxy" "time_ns",
+    NsproxyTimeForChildren = "nsproxy" "time_ns_for_children",
+    NsproxyUts = "nsproxy" "uts_ns",
+    CgroupNsCommon = "cgroup_namespace" "ns",
+    IpcNsCommon = "ipc_namespace" "ns",
+    MntNsCommon = "mnt_namespace" "ns",
+    NetNsCommon = "net" "ns",
+    PidNsCommon = "pid_namespace" "ns",
+    TimeNsCommon = "time_namespace" "ns",
+    UserNsCommon = "user_namespace" "ns",
+    UtsNsCommon = "uts_namespace" "ns",
+    NsCommonInum = "ns_common" "inum",
+    NsCommonOps = "ns_common" "ops",
+    ProcNsOperationsType = "proc_ns_operations" "type",
+    CredUid = "cred" "uid",
+    CredGid = "cred" "gid",
+    CredEuid = "cred" "euid",
+    CredUserNs = "cred" "user_ns",
+    PidLevel = "pid" "level",
+    PidNumbers = "pid" "numbers",
+    UpidNr = "upid" "nr",
+    UpidNs = "upid" "ns",
+    UpidSize = "upid" "",
+    FilesFdt = "files_struct" "fdt",
+    FdtableMaxFds = "fdtable" "max_fds",
+    FdtableFd = "fdtable" "fd",
+    FileInode = "file" "f_inode",
+    FilePath = "file" "f_path",
+    InodeSb = "inode" "i_sb",
+    InodeIno = "inode" "i_ino",
+    InodePrivate = "inode" "i_private",
+    SuperBlockMagic = "super_block" "s_magic",
+    PathMnt = "path" "mnt",
+    PathDentry = "path" "dentry",
+    MountVfsmount = "mount" "mnt",
+    MountMountpoint = "mount" "mnt_mountpoint",
+    MountParent = "mount" "mnt_parent",
+    DentryParent = "dentry" "d_parent",
+    DentryName = "dentry" "d_name",
+    QstrName = "qstr" "name",
+}
+
+const _: () = assert!(FIELDS.len() == Field::ALL.len());

@@ -1,0 +1,29 @@
+//! What the probe and the collector agree on: the records, the kernel fields, the options.
+//!
+//! `no_std` and without dependencies, because the same text is compiled for BPF and for the host. Every
+//! record is `#[repr(C)]`, built of integers and byte arrays only, and has no padding: there is no bit
+//! pattern that would be invalid, so a record may be read from any bytes of the right length.
+#![no_std]
+
+mod fields;
+mod record;
+
+pub use fields::{ABSENT, FIELDS, Field, FieldSource};
+pub use record::{
+    Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, cause, config, event_flags, slot,
+};
+
+/// The version of every record here. A record that carries another one is counted and not read.
+pub const RECORD_VERSION: u16 = 1;
+
+/// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
+pub const COMM_LEN: usize = 16;
+
+/// Bytes kept of a path. A longer one is cut and its event marked `event_flags::PATH_CUT`.
+pub const PATH_LEN: usize = 256;
+
+/// Process ids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.
+pub const PID_LEVELS: usize = 33;
+
+/// The namespace slots of a task: eight kinds, and the two that apply to its future children.
+pub const SLOTS: usize = 10;

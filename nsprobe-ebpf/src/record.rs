@@ -1,0 +1,197 @@
+//! The records that go through the ring buffer and the maps.
+
+use crate::{COMM_LEN, PATH_LEN, PID_LEVELS, SLOTS};
+
+/// What made an event; the value of [`Header::cause`].
+pub mod cause {
+    /// A task was created: clone(2), clone3(2), fork(2) or vfork(2).
+    pub const CLONE: u16 = 1;
+    /// unshare(2).
+    pub const UNSHARE: u16 = 2;
+    /// setns(2).
+    pub const SETNS: u16 = 3;
+    /// chroot(2).
+    pub const CHROOT: u16 = 4;
+    /// pivot_root(2).
+    pub const PIVOT_ROOT: u16 = 5;
+}
+
+/// The index of each namespace in [`NamespaceInodes::ino`].
+pub mod slot {
+    /// Control group namespace.
+    pub const CGROUP: usize = 0;
+    /// System V IPC and POSIX message queues.
+    pub const IPC: usize = 1;
+    /// Mounts.
+    pub const MNT: usize = 2;
+    /// Network.
+    pub const NET: usize = 3;
+    /// The pid namespace the task is in.
+    pub const PID: usize = 4;
+    /// The time namespace the task is in.
+    pub const TIME: usize = 5;
+    /// User.
+    pub const USER: usize = 6;
+    /// Host and domain name.
+    pub const UTS: usize = 7;
+    /// The pid namespace its next child will be in.
+    pub const PID_FOR_CHILDREN: usize = 8;
+    /// The time namespace its next child will be in.
+    pub const TIME_FOR_CHILDREN: usize = 9;
+}
+
+/// Bits of [`Event::flags`].
+pub mod event_flags {
+    /// The first path did not fit and was cut.
+    pub const PATH_CUT: u32 = 1;
+    /// The second path did not fit and was cut.
+    pub const SECOND_PATH_CUT: u32 = 1 << 1;
+    /// The first path could not be read from the caller's memory.
+    pub const PATH_FAULT: u32 = 1 << 2;
+    /// The second path could not be read from the caller's memory.
+    pub const SECOND_PATH_FAULT: u32 = 1 << 3;
+    /// The call came through the 32-bit entry (int 0x80 or a compat process).
+    pub const COMPAT: u32 = 1 << 4;
+    /// `paths[0]` is no string but the names on a walk from a file up to its root, each ended by a NUL.
+    pub const PATH_IS_WALK: u32 = 1 << 5;
+}
+
+/// The start of every record, so that a reader can tell what it has and skip what it does not know.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Header {
+    /// Bytes of the whole record, this header included.
+    pub size: u32,
+    /// [`crate::RECORD_VERSION`] of the writer.
+    pub version: u16,
+    /// One of [`cause`].
+    pub cause: u16,
+}
+
+/// Inode numbers of a task's namespaces, by [`slot`]; 0 where the kernel has none or it was not readable.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NamespaceInodes {
+    /// `ns_common.inum` of each.
+    pub ino: [u32; SLOTS],
+}
+
+/// The ids of one process or thread, one for each pid namespace it is visible in, outermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Pids {
+    /// How many of `nr` are set: the depth of the innermost pid namespace, plus one.
+    pub count: u32,
+    /// The ids.
+    pub nr: [u32; PID_LEVELS],
+}
+
+/// The task that a clone made.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Child {
+    /// Its process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Its thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Its thread ids in every pid namespace it is in.
+    pub pids: Pids,
+}
+
+/// What the descriptor given to setns(2) stands for, when it is a namespace file.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Inode of the namespace; 0 when the descriptor is none of a namespace.
+    pub ino: u32,
+    /// Its kind as a `CLONE_NEW*` flag; 0 when unknown.
+    pub clone_flag: u32,
+}
+
+/// One crossing: begun when the call was entered, completed when it returned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// What it is.
+    pub header: Header,
+    /// `CLOCK_BOOTTIME` when the call returned (for a clone: when the child was made), in nanoseconds.
+    pub time_ns: u64,
+    /// From entry to return, in nanoseconds; 0 where there is no entry to measure from.
+    pub duration_ns: u64,
+    /// What the call returned: 0 or more, or minus errno. For a successful clone the child's tid as the
+    /// initial pid namespace numbers it.
+    pub result: i64,
+    /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns.
+    pub args: [u64; 2],
+    /// Process id in the initial pid namespace.
+    pub tgid: u32,
+    /// Thread id in the initial pid namespace.
+    pub tid: u32,
+    /// Process id of its parent in the initial pid namespace.
+    pub ppid: u32,
+    /// Real user id, as the initial user namespace numbers it.
+    pub uid: u32,
+    /// Real group id, likewise.
+    pub gid: u32,
+    /// Effective user id, likewise.
+    pub euid: u32,
+    /// [`event_flags`].
+    pub flags: u32,
+    /// What setns was pointed at.
+    pub target: Target,
+    /// Command name, ended by a NUL.
+    pub comm: [u8; COMM_LEN],
+    /// The process's ids (its thread group leader's) in every pid namespace it is in.
+    pub pids: Pids,
+    /// Namespaces at entry (for a clone: the parent's).
+    pub before: NamespaceInodes,
+    /// Namespaces at return (for a clone: the child's).
+    pub after: NamespaceInodes,
+    /// What a clone made; all zero for other causes and for a clone that failed.
+    pub child: Child,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u32,
+    /// chroot: its argument. pivot_root: `new_root`, `put_old`. setns: a walk, see
+    /// [`event_flags::PATH_IS_WALK`]. Ended by a NUL; all zero elsewhere.
+    pub paths: [[u8; PATH_LEN]; 2],
+}
+
+/// Bits of [`Config::flags`].
+pub mod config {
+    /// Report every new task, not only those with a `CLONE_NEW*` flag.
+    pub const EVERY_CLONE: u32 = 1;
+    /// Report only the descendants of the process that [`super::Config`] names.
+    pub const FOLLOW: u32 = 1 << 1;
+}
+
+/// What the probe is asked to do: a read-only global, set before loading.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// [`config`] bits.
+    pub flags: u32,
+    /// With [`config::FOLLOW`]: the process whose descendants count, as its own pid namespace numbers it.
+    pub follow_pid: u32,
+    /// Inode of that pid namespace.
+    pub follow_pid_ns: u32,
+}
+
+/// Counters of what the probe could not do; the index into the map `COUNTERS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// No room in the ring buffer: an event is lost.
+    RingFull = 0,
+    /// No room in the table of calls under way: an event is lost.
+    PendingFull = 1,
+    /// No room in the table of followed tasks: the events of a descendant are lost.
+    FollowFull = 2,
+}
+
+impl Counter {
+    /// All of them, in index order.
+    pub const ALL: [Self; 3] = [Self::RingFull, Self::PendingFull, Self::FollowFull];
+}
+
+// No hidden padding: the fields add up to the whole.
+const _: () = assert!(size_of::<Event>() == 464 + 2 * PATH_LEN && size_of::<Event>().is_multiple_of(8));

@@ -1,0 +1,101 @@
+//! One file a subcommand: arguments → plain options → a library call → stdout.
+
+mod completions;
+mod doctor;
+mod list;
+mod output;
+mod trace;
+mod tree;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand, ValueEnum};
+use output::Output;
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+/// The Linux namespaces of this machine: which exist, who is in them, what keeps them alive, who crosses them.
+#[derive(Debug, Parser)]
+#[command(name = "nsprobe", version, arg_required_else_help = true, subcommand_required = true)]
+#[command(after_help = EXAMPLES)]
+struct Cli {
+    /// When to use colour; `auto`: on a terminal, and NO_COLOR is not set
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    color: Color,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nsprobe tree                      processes, with the boundaries between namespaces
+  nsprobe list --kind net           the network namespaces, one a row
+  sudo nsprobe trace -- COMMAND     what COMMAND does to namespaces
+  nsprobe doctor                    what this kernel and these privileges allow
+
+Exit codes: 0 done, 1 nothing found or findings, 2 error.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The namespaces, one a row
+    List(list::Args),
+    /// The processes or namespaces as a tree
+    Tree(tree::Args),
+    /// Who makes, joins or leaves a namespace or changes its root, as it happens
+    Trace(trace::Args),
+    /// What this kernel, these privileges and this environment allow, and what to do about the rest
+    Doctor(doctor::Args),
+    /// A completion script for a shell, on stdout
+    Completions(completions::Args),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Color {
+    Auto,
+    Always,
+    Never,
+}
+
+/// How a command ended, apart from errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// It did what was asked.
+    Done,
+    /// Nothing was found, or what was found needs attention.
+    Findings,
+    /// A command that nsprobe ran for its caller ended with this code.
+    Command(u8),
+}
+
+/// Runs the command line of this process and gives its exit code.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = Output::new(cli.color);
+    let result = match &cli.command {
+        Command::List(args) => list::run(args, &mut out),
+        Command::Tree(args) => tree::run(args, &mut out),
+        Command::Trace(args) => trace::run(args, &mut out),
+        Command::Doctor(args) => doctor::run(args, &mut out),
+        Command::Completions(args) => completions::run(args, &mut out),
+    };
+    let result = result.and_then(|exit| out.flush().context("stdout").map(|()| exit));
+    match result {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Findings) => ExitCode::from(1),
+        Ok(Exit::Command(code)) => ExitCode::from(code),
+        // The reader has seen enough: `nsprobe list | head -1` is no failure.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::complain(&format_args!("{error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| cause.kind() == io::ErrorKind::BrokenPipe)
+}

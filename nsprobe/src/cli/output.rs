@@ -1,0 +1,70 @@
+//! stdout for data, stderr for talk; what each of them can take.
+
+use super::Color;
+use crate::render::style::Look;
+use anstream::{AutoStream, ColorChoice};
+use std::fmt::Display;
+use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+
+/// Buffered stdout, with what is known of the terminal behind it.
+pub(super) struct Output {
+    stdout: BufWriter<StdoutLock<'static>>,
+    color: bool,
+}
+
+impl Output {
+    pub(super) fn new(color: Color) -> Self {
+        let stdout = io::stdout();
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
+        };
+        Self { stdout: BufWriter::with_capacity(64 * 1024, stdout.lock()), color }
+    }
+
+    /// What the terminal takes; `ascii` is the caller's wish for plain lines.
+    pub(super) fn look(&self, ascii: bool) -> Look {
+        Look { color: self.color, unicode: !ascii && locale_is_utf8(), width: width() }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.stdout.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stdout.flush()
+    }
+}
+
+/// Columns of the terminal on stdout, or of `COLUMNS` where that is set; `None` when stdout is no terminal.
+fn width() -> Option<usize> {
+    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()) {
+        return Some(columns);
+    }
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+}
+
+/// Whether the locale's characters are UTF-8: the first of the three variables that is set decides, as
+/// locale(7) has it. None set is the C locale.
+fn locale_is_utf8() -> bool {
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(|name| std::env::var(name).ok())
+        .find(|value| !value.is_empty())
+        .is_some_and(|value| {
+            let value = value.to_ascii_lowercase();
+            value.contains("utf-8") || value.contains("utf8")
+        })
+}
+
+/// Says on stderr what went wrong.
+pub(super) fn complain(message: &dyn Display) {
+    // With stderr gone there is nobody left to tell.
+    let _ = writeln!(io::stderr(), "nsprobe: {message}");
+}

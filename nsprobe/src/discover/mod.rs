@@ -1,0 +1,1 @@
+//! Linux → [`crate::model::Snapshot`]; one file a source.

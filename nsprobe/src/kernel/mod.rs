@@ -1,0 +1,1 @@
+//! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.

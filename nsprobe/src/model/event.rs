@@ -1,0 +1,189 @@
+//! What `trace` reports: crossings, and what the stream says of itself.
+
+use crate::model::{NsId, Pid, Slots};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// One call that made, joined or left a namespace or changed a root directory, or that tried to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When the call returned: `CLOCK_BOOTTIME`.
+    pub since_boot: Duration,
+    /// How long the call took; `None` for a clone, which is reported when the child is made.
+    pub duration: Option<Duration>,
+    /// Who called.
+    pub process: Actor,
+    /// What it called, with what.
+    pub crossing: Crossing,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The namespaces at entry; for a clone, the parent's.
+    pub before: Slots<Option<NsId>>,
+    /// The namespaces at return; for a clone, the child's.
+    pub after: Slots<Option<NsId>>,
+}
+
+/// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Actor {
+    /// Process id.
+    pub pid: Pid,
+    /// Thread id.
+    pub tid: Pid,
+    /// The parent's process id.
+    pub ppid: Pid,
+    /// The process's id in every pid namespace it is in, outermost first.
+    pub pids: Vec<Pid>,
+    /// Command name; replaced where it is no UTF-8.
+    pub comm: String,
+    /// Real user id.
+    pub uid: u32,
+    /// Real group id.
+    pub gid: u32,
+    /// Effective user id.
+    pub euid: u32,
+}
+
+/// A call and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Crossing {
+    /// clone(2), clone3(2), fork(2), vfork(2).
+    Clone {
+        /// The kernel's own copy of the flags.
+        flags: u64,
+        /// What was made; `None` when it failed.
+        child: Option<CloneChild>,
+    },
+    /// unshare(2).
+    Unshare {
+        /// Its argument.
+        flags: u64,
+    },
+    /// setns(2).
+    Setns {
+        /// The descriptor.
+        fd: i32,
+        /// Its second argument: the kind (or, with a pidfd, the kinds) wanted; 0 for any.
+        nstype: u64,
+        /// What the descriptor stands for, when it is a namespace file.
+        target: Option<SetnsTarget>,
+    },
+    /// chroot(2).
+    Chroot {
+        /// Its argument.
+        path: PathText,
+    },
+    /// pivot_root(2).
+    PivotRoot {
+        /// The directory that becomes the root.
+        new_root: PathText,
+        /// Where the old root goes.
+        put_old: PathText,
+    },
+}
+
+impl Crossing {
+    /// The event's name in every output.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Clone { .. } => "clone",
+            Self::Unshare { .. } => "unshare",
+            Self::Setns { .. } => "setns",
+            Self::Chroot { .. } => "chroot",
+            Self::PivotRoot { .. } => "pivot_root",
+        }
+    }
+}
+
+/// The task that a clone made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneChild {
+    /// Process id in the initial pid namespace.
+    pub pid: Pid,
+    /// Thread id in the initial pid namespace.
+    pub tid: Pid,
+    /// Its ids in every pid namespace it is in, outermost first.
+    pub pids: Vec<Pid>,
+}
+
+/// The namespace that setns was pointed at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetnsTarget {
+    /// Which.
+    pub id: NsId,
+    /// The bind mount it was opened through, as the caller's mount namespace has it; `None` when the
+    /// descriptor came from `/proc/PID/ns/` or the path is not known.
+    pub path: Option<PathBuf>,
+}
+
+/// A path that a process handed to the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathText {
+    /// The whole path; replaced where it is no UTF-8.
+    Whole(String),
+    /// Its beginning: it was longer than the probe keeps.
+    Cut(String),
+    /// It could not be read from the caller's memory.
+    Unreadable,
+}
+
+/// What a call returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// 0 or more.
+    Success(i64),
+    /// The errno.
+    Failure(i32),
+}
+
+/// The first record of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamStart {
+    /// nsprobe's version.
+    pub version: &'static str,
+    /// The kernel's release, as uname(2) has it.
+    pub kernel: String,
+    /// How the events are obtained.
+    pub hooks: Hooks,
+}
+
+/// How the events are obtained, and why that way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hooks {
+    /// The plan's name: `functions` or `tracepoints`.
+    pub plan: &'static str,
+    /// Why this plan.
+    pub reason: String,
+    /// What was attached, each as `fentry/ksys_unshare` or `tp_btf/task_newtask`.
+    pub attached: Vec<String>,
+    /// What this plan cannot report on this kernel, and why; empty when nothing is missing.
+    pub missing: Vec<String>,
+}
+
+/// Events that were lost since the last such record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lost {
+    /// Where, and how many.
+    pub stage: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// The last record of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamEnd {
+    /// Why it ended, in words.
+    pub reason: &'static str,
+    /// What was counted.
+    pub totals: Totals,
+}
+
+/// Counts over a whole stream.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Events emitted.
+    pub events: u64,
+    /// Events lost, by stage; stages without a loss are left out.
+    pub lost: Vec<Lost>,
+}

@@ -1,0 +1,49 @@
+//! What could not be seen: part of every answer.
+
+/// Something that a snapshot does not hold because it could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// What is missing.
+    pub kind: GapKind,
+    /// How many times.
+    pub count: u64,
+    /// Why, in words: the kernel's error, or the feature that is not there.
+    pub reason: String,
+    /// What would make it readable, where something would.
+    pub remedy: Option<String>,
+}
+
+/// What a [`Gap`] is a lack of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GapKind {
+    /// A process is known, its namespaces are not.
+    ProcessNamespaces,
+    /// A process is known, its root directory is not.
+    ProcessRoot,
+    /// A process is known by its number alone.
+    ProcessStatus,
+    /// A mount namespace's mounts were not readable.
+    Mounts,
+    /// A namespace's parent or owner is not known.
+    Relations,
+    /// The view ends at a pid namespace: processes outside it are not visible.
+    PidNamespace,
+    /// `/proc` hides processes of other users (`hidepid`).
+    HiddenProcesses,
+}
+
+impl GapKind {
+    /// The gap's name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ProcessNamespaces => "process_namespaces",
+            Self::ProcessRoot => "process_root",
+            Self::ProcessStatus => "process_status",
+            Self::Mounts => "mounts",
+            Self::Relations => "relations",
+            Self::PidNamespace => "pid_namespace",
+            Self::HiddenProcesses => "hidden_processes",
+        }
+    }
+}

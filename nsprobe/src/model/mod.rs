@@ -1,0 +1,23 @@
+//! Plain data: what a namespace, a process, a snapshot and an event are.
+//!
+//! Everything that nsprobe finds out is put into these types, and everything it prints comes from them.
+//! Nothing here reads a file, makes a system call or formats a report.
+
+mod event;
+mod gap;
+mod id;
+mod kind;
+mod namespace;
+mod process;
+mod snapshot;
+
+pub use event::{
+    Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome, PathText, SetnsTarget, StreamEnd, StreamStart,
+    Totals,
+};
+pub use gap::{Gap, GapKind};
+pub use id::NsId;
+pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
+pub use namespace::{Holder, Initial, Namespace};
+pub use process::{Pid, Process, Root};
+pub use snapshot::Snapshot;

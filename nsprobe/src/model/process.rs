@@ -1,0 +1,59 @@
+//! A process and what is known of it.
+
+use crate::model::{NsId, NsSlot, Slots};
+use std::path::PathBuf;
+
+/// A process id, as the pid namespace of the `/proc` that was read numbers it.
+pub type Pid = u32;
+
+/// One process (a thread group).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's id; 0 when it has none that the reader can see.
+    pub ppid: Pid,
+    /// Its id in every pid namespace it is in, outermost first; the first is `pid`.
+    pub pids: Vec<Pid>,
+    /// When it started: clock ticks after boot (field 22 of proc_pid_stat(5)). With `pid` its identity.
+    pub start_ticks: u64,
+    /// Whether the kernel made it (`PF_KTHREAD`).
+    pub kernel_thread: bool,
+    /// Effective user id, as the reader's user namespace numbers it; the owner of `/proc/PID`.
+    pub uid: u32,
+    /// Command name, at most 15 bytes; not text in general, so replaced where it is no UTF-8.
+    pub comm: String,
+    /// The command line, its arguments joined by blanks; empty for kernel threads and zombies.
+    pub command_line: String,
+    /// Its namespaces, as `/proc/PID/ns/` has them; `None` when the reader may not see them
+    /// (`PTRACE_MODE_READ_FSCREDS`, ptrace(2)). One slot is `None` when the kernel lacks the kind, for
+    /// `pid_for_children` before the first child of a new pid namespace, and for a process that is ending.
+    pub namespaces: Option<Slots<Option<NsId>>>,
+    /// Its root directory.
+    pub root: Root,
+}
+
+impl Process {
+    /// What to call the process in one line: its command line, or its name in brackets as ps(1) has it.
+    #[must_use]
+    pub fn command(&self) -> String {
+        if self.command_line.is_empty() { format!("[{}]", self.comm) } else { self.command_line.clone() }
+    }
+
+    /// The namespace in `slot`, when it is known.
+    #[must_use]
+    pub fn namespace(&self, slot: NsSlot) -> Option<NsId> {
+        self.namespaces.as_ref().and_then(|slots| *slots.get(slot))
+    }
+}
+
+/// The root directory of a process, as `/proc/PID/root` has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// The root of its mount namespace.
+    Whole,
+    /// A directory below it: the process is chrooted.
+    Chrooted(PathBuf),
+    /// Not readable, or the process has none (kernel threads that are ending, zombies).
+    Unknown,
+}

@@ -1,0 +1,3 @@
+//! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
+
+pub mod style;

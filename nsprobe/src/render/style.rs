@@ -1,0 +1,104 @@
+//! How text looks: colour, line drawing, width.
+
+use anstyle::{AnsiColor, Style};
+use std::fmt::{Display, Write as _};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
+
+/// What the output can take: decided once by the caller, obeyed by every format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// ANSI colours and emphasis.
+    pub color: bool,
+    /// Line drawing beyond ASCII.
+    pub unicode: bool,
+    /// Columns of the terminal; `None` when the output is none, and nothing is cut.
+    pub width: Option<usize>,
+}
+
+impl Look {
+    /// Text as for a file: no colour, UTF-8 lines, nothing cut.
+    pub const PLAIN: Self = Self { color: false, unicode: true, width: None };
+
+    /// `text` in `style`, when this look has colour.
+    pub fn paint(self, style: Style, text: impl Display) -> String {
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_string() }
+    }
+}
+
+/// A namespace.
+pub const NAMESPACE: Style = AnsiColor::Cyan.on_default();
+/// A process id.
+pub const PID: Style = Style::new().bold();
+/// What is there but not the point.
+pub const DIM: Style = Style::new().dimmed();
+/// What went well and changed something.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// What deserves a look.
+pub const WARNING: Style = AnsiColor::Yellow.on_default();
+/// What failed.
+pub const BAD: Style = AnsiColor::Red.on_default();
+
+/// `text` with control characters escaped (`\n`, `\u{1b}`), so that a hostile command line can neither
+/// break a line nor send the terminal a command.
+#[must_use]
+pub fn printable(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() || is_bidi_control(c) {
+            let _ = write!(out, "{}", c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Characters that reorder the text around them on a terminal (Unicode TR9, explicit formatting).
+const fn is_bidi_control(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// `text`, cut with an ellipsis to `width` terminal columns.
+#[must_use]
+pub fn cut(text: &str, width: usize, look: Look) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let ellipsis = if look.unicode { "…" } else { "..." };
+    let room = width.saturating_sub(ellipsis.width());
+    let mut used = 0;
+    let mut out = String::new();
+    for c in text.chars() {
+        used += c.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        out.push(c);
+    }
+    if width >= ellipsis.width() {
+        out.push_str(ellipsis);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hostile_command_line_is_made_harmless() {
+        assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
+        assert_eq!(printable("x\u{202e}y"), "x\\u{202e}y");
+        assert_eq!(printable("größe 名前"), "größe 名前");
+    }
+
+    #[test]
+    fn cutting_counts_columns_and_not_bytes() {
+        let ascii = Look { unicode: false, ..Look::PLAIN };
+        assert_eq!(cut("abcdef", 6, Look::PLAIN), "abcdef");
+        assert_eq!(cut("abcdefg", 6, Look::PLAIN), "abcde…");
+        assert_eq!(cut("abcdefg", 6, ascii), "abc...");
+        assert_eq!(cut("名前名前", 5, Look::PLAIN), "名前…");
+        assert_eq!(cut("abc", 0, Look::PLAIN), "");
+    }
+}

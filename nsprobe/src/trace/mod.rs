@@ -1,0 +1,1 @@
+//! Records of the probe → [`crate::model::Event`].
