@@ -1,1 +1,4 @@
 //! Tests against a real kernel.
+
+mod support;
+mod tree;

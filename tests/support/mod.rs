@@ -1,0 +1,63 @@
+//! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
+
+pub mod proc;
+pub mod stage;
+
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
+
+/// The nsprobe under test, with an environment that does not depend on who runs the tests.
+pub fn nsprobe() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nsprobe"));
+    command.env_remove("COLUMNS").env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    command
+}
+
+/// What an nsprobe left behind.
+pub struct Ran {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: String::from_utf8(output.stdout).expect("stdout is UTF-8"),
+            stderr: String::from_utf8(output.stderr).expect("stderr is UTF-8"),
+        }
+    }
+}
+
+/// Runs nsprobe with `args` to its end.
+pub fn run(args: &[&str]) -> Ran {
+    nsprobe().args(args).output().expect("nsprobe starts").into()
+}
+
+/// Runs nsprobe with `args`, which must succeed, and reads its stdout as one JSON document.
+pub fn json(args: &[&str]) -> serde_json::Value {
+    let ran = run(args);
+    assert_eq!(ran.code, Some(0), "nsprobe {args:?}: {}", ran.stderr);
+    serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("nsprobe {args:?}: {error}"))
+}
+
+/// Whether the tests run as root. When not, says so past the test harness's capture: the caller returns,
+/// and nobody takes the test for passed.
+#[must_use]
+pub fn root() -> bool {
+    if nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    skipped("needs root");
+    false
+}
+
+/// Says loudly that the calling test was not run, and why.
+pub fn skipped(why: &str) {
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("a test");
+    // Not eprintln!: the harness hides that of a test that passes.
+    let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}

@@ -1,0 +1,152 @@
+//! Real processes in real namespaces, which end with the test that staged them.
+
+use super::proc;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// How long staging may take before the test fails. Generous: CI machines are slow, and nobody waits
+/// longer than it takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A command and its descendants; they are killed and reaped when this is dropped.
+pub struct Staged {
+    child: Child,
+}
+
+impl Staged {
+    /// Starts `command` with no input, and no output unless the caller asked for one before.
+    pub fn spawn(command: &mut Command) -> Self {
+        // Orphans come to this process to be reaped, and not to an init that may not reap.
+        static SUBREAPER: Once = Once::new();
+        SUBREAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER"));
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
+        Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")) }
+    }
+
+    /// Starts `sh -c script`.
+    pub fn sh(script: &str) -> Self {
+        Self::spawn(Command::new("sh").args(["-c", script]))
+    }
+
+    /// The pid of the command itself.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the command or a descendant of it has executed a program called `comm` (all its
+    /// namespaces are set up by then), and gives its pid.
+    pub fn wait_for(&mut self, comm: &str) -> u32 {
+        let pid = self.pid();
+        let found = wait(|| {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("staged process {pid} ended before `{comm}` was there: {status}");
+            }
+            family(pid).into_iter().find(|&pid| proc::comm(pid).as_deref() == Some(comm))
+        });
+        found.unwrap_or_else(|| panic!("no `{comm}` below staged process {pid} after {PATIENCE:?}"))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // Parents first, so that no shell goes on to its next command.
+        let family = family(self.pid());
+        for &pid in &family {
+            let _ = kill(raw(pid), Signal::SIGKILL);
+        }
+        let _ = self.child.wait();
+        for &pid in &family {
+            // Fails for what its own parent has reaped, such as the init of a pid namespace.
+            let _ = waitpid(raw(pid), None);
+        }
+    }
+}
+
+/// Polls `what` until it gives something or patience is at its end.
+pub fn wait<T>(mut what: impl FnMut() -> Option<T>) -> Option<T> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = what() {
+            return Some(found);
+        }
+        if Instant::now() > end {
+            return None;
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+/// A named network namespace as `ip netns add` makes one; removed when this is dropped.
+pub struct NamedNetns {
+    /// Its name, different in every test.
+    pub name: String,
+}
+
+impl NamedNetns {
+    pub fn add() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("nsprobe-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        succeed(Command::new("ip").args(["netns", "add", &name]));
+        Self { name }
+    }
+
+    /// The file it is bind-mounted on.
+    pub fn path(&self) -> String {
+        format!("/run/netns/{}", self.name)
+    }
+
+    /// Its inode.
+    pub fn ino(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(self.path()).expect("a named network namespace is a file").ino()
+    }
+}
+
+impl Drop for NamedNetns {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
+    }
+}
+
+/// Runs `command` to its end, which must be a success, and gives its stdout.
+pub fn succeed(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Copies `program` with the libraries that ldd(1) names to the same paths below `root`, so that it can be
+/// run after a chroot to it.
+pub fn furnish(root: &Path, program: &str) {
+    let needed = succeed(Command::new("ldd").arg(program));
+    let libraries = needed.split_whitespace().filter(|word| word.starts_with('/'));
+    for file in libraries.chain([program]) {
+        let to = root.join(file.trim_start_matches('/'));
+        std::fs::create_dir_all(to.parent().expect("an absolute path")).expect("directories in the root");
+        std::fs::copy(file, &to).unwrap_or_else(|error| panic!("{file}: {error}"));
+    }
+}
+
+/// `pid` and its descendants now, parents before children.
+fn family(pid: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> =
+        proc::pids().into_iter().filter_map(|pid| Some((pid, proc::ppid(pid)?))).collect();
+    let mut family = vec![pid];
+    let mut next = 0;
+    while let Some(&parent) = family.get(next) {
+        family.extend(parents.iter().filter(|&&(_, ppid)| ppid == parent).map(|&(pid, _)| pid));
+        next += 1;
+    }
+    family
+}
+
+fn raw(pid: u32) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("pids are below 2^22"))
+}
