@@ -1,11 +1,126 @@
 //! `nsprobe list`
 
-use super::Exit;
 use super::output::Output;
+use super::{Exit, gaps, output};
+use crate::discover;
+use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
+use crate::render::{json, table};
+use anyhow::Context as _;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
+use clap::{ValueEnum, builder::EnumValueParser};
+use std::collections::HashMap;
+use table::Column;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Only namespaces of these kinds
+    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    kind: Vec<NsKind>,
 
-pub(super) fn run(_args: &Args, _out: &mut Output) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+    /// Only the namespaces that process PID is in, and those its next child will be in
+    #[arg(short, long, value_name = "PID")]
+    pid: Option<Pid>,
+
+    /// The columns, in order; `--help` lists them
+    #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new(), default_values_t = Column::DEFAULT)]
+    columns: Vec<Column>,
+
+    /// JSON, with everything that is known of each namespace
+    #[arg(short, long, conflicts_with_all = ["columns", "no_header"])]
+    json: bool,
+
+    /// No line of column names
+    #[arg(short, long)]
+    no_header: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  nsprobe list                             every namespace, one a row
+  nsprobe list --kind net,pid              network and pid namespaces only
+  nsprobe list --pid 1                     the namespaces of process 1
+  nsprobe list -c ns,type,nsfs,command     other columns
+  nsprobe list --json                      everything, for other programs
+
+Exit codes: 0 done, 1 nothing found, 2 error. What could not be read is said on stderr.";
+
+/// The parser of the eight kinds' names, shared with the other commands.
+pub(super) fn kinds() -> impl clap::builder::TypedValueParser<Value = NsKind> {
+    PossibleValuesParser::new(NsKind::ALL.map(NsKind::name)).try_map(|name| name.parse::<NsKind>())
+}
+
+impl ValueEnum for Column {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()).help(self.help()))
+    }
+}
+
+impl std::fmt::Display for Column {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let snapshot = discover::snapshot(&discover::Options::default())?;
+    let wanted = match wanted(args, &snapshot) {
+        Ok(wanted) => wanted,
+        Err(missing) => {
+            output::complain(&missing);
+            return Ok(Exit::Findings);
+        }
+    };
+    if args.json {
+        json::list(&snapshot, &wanted, out).context("stdout")?;
+    } else {
+        let users = users(&snapshot, &wanted);
+        let options = table::Options {
+            columns: &args.columns,
+            header: !args.no_header,
+            users: &users,
+            look: out.look(false),
+        };
+        table::write(&snapshot, &wanted, &options, out).context("stdout")?;
+        gaps::report(&snapshot.gaps);
+    }
+    Ok(if wanted.is_empty() { Exit::Findings } else { Exit::Done })
+}
+
+/// The namespaces asked for; `Err` says that the process asked for is not there.
+fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>, String> {
+    let of_process = match args.pid {
+        None => None,
+        Some(pid) => {
+            let process = snapshot.process(pid).ok_or_else(|| format!("there is no process {pid}"))?;
+            if process.namespaces.is_none() {
+                return Err(format!("the namespaces of process {pid} are not readable: run as root"));
+            }
+            Some(NsSlot::ALL.map(|slot| process.namespace(slot)))
+        }
+    };
+    let is_wanted = |namespace: &&Namespace| {
+        (args.kind.is_empty() || args.kind.contains(&namespace.id.kind))
+            && of_process.is_none_or(|ids| ids.contains(&Some(namespace.id)))
+    };
+    Ok(snapshot.namespaces.iter().filter(is_wanted).collect())
+}
+
+/// The names of the users that lead the namespaces, each looked up once.
+fn users(snapshot: &Snapshot, wanted: &[&Namespace]) -> HashMap<u32, String> {
+    let leaders = wanted.iter().filter_map(|namespace| snapshot.process(namespace.leader?));
+    let mut users = HashMap::new();
+    for process in leaders {
+        if let std::collections::hash_map::Entry::Vacant(entry) = users.entry(process.uid) {
+            // A user without an entry, or a database that cannot be asked: the number stands.
+            if let Ok(Some(user)) = nix::unistd::User::from_uid(process.uid.into()) {
+                entry.insert(user.name);
+            }
+        }
+    }
+    users
 }

@@ -2,6 +2,7 @@
 
 mod completions;
 mod doctor;
+mod gaps;
 mod list;
 mod output;
 mod trace;

@@ -1,1 +1,4 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
+
+pub mod nsfs;
+pub mod proc;

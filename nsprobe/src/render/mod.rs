@@ -1,3 +1,5 @@
 //! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
 
+pub mod json;
 pub mod style;
+pub mod table;

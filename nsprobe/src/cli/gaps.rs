@@ -1,0 +1,70 @@
+//! Says on stderr what a snapshot does not hold: one line, whatever the command.
+
+use super::output;
+use crate::model::{Gap, GapKind};
+
+/// One line on stderr for all the gaps together; nothing when there are none.
+pub(super) fn report(gaps: &[Gap]) {
+    if !gaps.is_empty() {
+        output::complain(&describe(gaps));
+    }
+}
+
+fn describe(gaps: &[Gap]) -> String {
+    let mut parts: Vec<String> = gaps.iter().map(part).collect();
+    let mut remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
+    remedies.sort_unstable();
+    remedies.dedup();
+    if !remedies.is_empty() {
+        parts.push(format!("to see more: {}", remedies.join("; ")));
+    }
+    parts.join("; ")
+}
+
+fn part(gap: &Gap) -> String {
+    let Gap { count, reason, .. } = gap;
+    let plural = |one: &str, many: &str| format!("{count} {}", if *count == 1 { one } else { many });
+    let what = match gap.kind {
+        GapKind::ProcessNamespaces => {
+            plural("process whose namespaces are not readable", "processes whose namespaces are not readable")
+        }
+        GapKind::ProcessRoot => {
+            plural("process whose root is not readable", "processes whose roots are not readable")
+        }
+        GapKind::ProcessStatus => plural("process not readable", "processes not readable"),
+        GapKind::Mounts => plural(
+            "mount namespace whose mounts are not readable",
+            "mount namespaces whose mounts are not readable",
+        ),
+        GapKind::Relations => plural(
+            "namespace whose parent and owner are not readable",
+            "namespaces whose parents and owners are not readable",
+        ),
+        GapKind::PidNamespace | GapKind::HiddenProcesses => return reason.clone(),
+    };
+    format!("{what} ({reason})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_says_how_many_why_and_what_to_do() {
+        let gap = |kind, count, reason: &str, remedy: Option<&str>| Gap {
+            kind,
+            count,
+            reason: reason.to_owned(),
+            remedy: remedy.map(str::to_owned),
+        };
+        let denied = "Permission denied (os error 13)";
+        insta::assert_snapshot!(
+            describe(&[
+                gap(GapKind::ProcessNamespaces, 1, denied, Some("run as root")),
+                gap(GapKind::Mounts, 2, denied, Some("run as root")),
+                gap(GapKind::PidNamespace, 1, "this /proc shows one pid namespace", None),
+            ]),
+            @"1 process whose namespaces are not readable (Permission denied (os error 13)); 2 mount namespaces whose mounts are not readable (Permission denied (os error 13)); this /proc shows one pid namespace; to see more: run as root"
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! The texts of `/proc`, from bytes; nothing here opens anything.
+
+use crate::model::NsKind;
+use procfs_core::FromRead as _;
+use procfs_core::process::{Stat, StatFlags, Status};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
+
+/// What is taken from `/proc/PID/stat`: proc_pid_stat(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StatFacts {
+    pub(super) ppid: u32,
+    pub(super) start_ticks: u64,
+    pub(super) kernel_thread: bool,
+    pub(super) comm: String,
+}
+
+/// Reads `/proc/PID/stat`; `None` when it is not of that form.
+pub(super) fn stat(bytes: &[u8]) -> Option<StatFacts> {
+    // The library slices around the parentheses without looking: an odd text would make it panic.
+    let open = bytes.iter().position(|&b| b == b'(')?;
+    let close = bytes.iter().rposition(|&b| b == b')')?;
+    if open == 0 || close < open || bytes.get(close + 1) != Some(&b' ') || bytes.len() < close + 4 {
+        return None;
+    }
+    let stat = Stat::from_read(bytes).ok()?;
+    Some(StatFacts {
+        ppid: u32::try_from(stat.ppid).ok()?,
+        start_ticks: stat.starttime,
+        kernel_thread: stat.flags & StatFlags::PF_KTHREAD.bits() != 0,
+        comm: stat.comm,
+    })
+}
+
+/// The ids of a process in all its pid namespaces, outermost first: the line `NSpid` of `/proc/PID/status`
+/// (Linux 4.1). The outermost is the pid namespace of the proc mount.
+pub(super) fn pids(status: &[u8]) -> Option<Vec<u32>> {
+    let ids = Status::from_read(status).ok()?.nspid?;
+    ids.into_iter().map(|id| u32::try_from(id).ok()).collect()
+}
+
+/// Kind and inode from the text of a namespace link: `net:[4026531833]`.
+pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
+    let (kind, rest) = std::str::from_utf8(text).ok()?.split_once(":[")?;
+    Some((kind.parse().ok()?, rest.strip_suffix(']')?.parse().ok()?))
+}
+
+/// A command line: arguments are ended by NUL in `/proc/PID/cmdline`, and joined by blanks here.
+pub(super) fn command_line(bytes: &[u8]) -> String {
+    let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
+    String::from_utf8_lossy(&bytes[..end]).replace('\0', " ")
+}
+
+/// A mounted namespace file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NamespaceMount {
+    pub(super) kind: NsKind,
+    pub(super) ino: u64,
+    pub(super) path: PathBuf,
+}
+
+/// The nsfs mounts in `/proc/PID/mountinfo`: proc_pid_mountinfo(5). Other lines are passed over.
+pub(super) fn namespace_mounts(mountinfo: &[u8]) -> Vec<NamespaceMount> {
+    mountinfo.split(|&b| b == b'\n').filter_map(namespace_mount).collect()
+}
+
+fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
+    // Blanks within a field are escaped, and ` - ` ends the optional fields.
+    let mut fields = line.split(|&b| b == b' ');
+    let root = fields.nth(3)?;
+    let mount_point = fields.next()?;
+    let fs_type = fields.skip_while(|field| *field != b"-").nth(1)?;
+    if fs_type != b"nsfs" {
+        return None;
+    }
+    let (kind, ino) = namespace_link(root)?;
+    Some(NamespaceMount { kind, ino, path: PathBuf::from(OsString::from_vec(unescape(mount_point))) })
+}
+
+/// Undoes the octal escapes (`\040`) of the mount tables.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        let octal = (first == b'\\').then(|| tail.get(..3)).flatten().and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            u8::from_str_radix(digits, 8).ok()
+        });
+        if let Some(byte) = octal {
+            out.push(byte);
+            rest = &tail[3..];
+        } else {
+            out.push(first);
+            rest = tail;
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STAT: &[u8] = b"931 (a) b (c) S 812 931 931 0 -1 4194560 93 0 0 0 0 0 0 0 20 0 1 0 5217 2314240 \
+        131 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
+
+    #[test]
+    fn a_command_name_may_hold_parentheses_and_blanks() {
+        let facts = stat(STAT).unwrap();
+        assert_eq!(
+            facts,
+            StatFacts { ppid: 812, start_ticks: 5217, kernel_thread: false, comm: "a) b (c".to_owned() }
+        );
+    }
+
+    #[test]
+    fn kernel_threads_are_told_by_their_flag() {
+        let text = String::from_utf8(STAT.to_vec()).unwrap().replace(" 4194560 ", " 2129984 ");
+        assert!(stat(text.as_bytes()).unwrap().kernel_thread);
+    }
+
+    #[test]
+    fn a_stat_cut_anywhere_is_no_panic() {
+        for end in 0..STAT.len() {
+            let _ = stat(&STAT[..end]);
+        }
+        for text in [&b"()"[..], b"(", b")(", b"1 (x)", b"1 (x) ", b"1 (x) S", b"(x) S 1 1"] {
+            assert_eq!(stat(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn links_name_kind_and_inode() {
+        assert_eq!(namespace_link(b"net:[4026531833]"), Some((NsKind::Net, 4_026_531_833)));
+        assert_eq!(namespace_link(b"pid_for_children:[1]"), None);
+        for text in
+            [&b""[..], b"net:[]", b"net:[1", b"net:1", b"new:[1]", b"\xff:[1]", b"net:[99999999999999999999]"]
+        {
+            assert_eq!(namespace_link(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_are_joined_and_may_be_no_text() {
+        assert_eq!(command_line(b"sh\0-c\0sleep 1\0"), "sh -c sleep 1");
+        assert_eq!(command_line(b"title of a daemon\0\0\0"), "title of a daemon");
+        assert_eq!(command_line(b""), "");
+        assert_eq!(command_line(b"a\xffb\0"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn namespace_mounts_are_found_among_others() {
+        let mountinfo = b"22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
+            91 30 0:4 net:[4026532300] /run/netns/a\\040b rw shared:7 master:2 - nsfs nsfs rw\n\
+            92 30 0:4 mnt:[4026532301] /x\\134y rw - nsfs nsfs rw\n\
+            93 30 0:4 odd:[4026532301] /z rw - nsfs nsfs rw\n\
+            94 30 0:9 / /nsfs rw - tmpfs nsfs rw\n\
+            95 30";
+        let found = namespace_mounts(mountinfo);
+        assert_eq!(
+            found,
+            [
+                NamespaceMount { kind: NsKind::Net, ino: 4_026_532_300, path: "/run/netns/a b".into() },
+                NamespaceMount { kind: NsKind::Mnt, ino: 4_026_532_301, path: "/x\\y".into() },
+            ]
+        );
+    }
+
+    #[test]
+    fn nested_ids_come_outermost_first() {
+        // Read from this very kernel: the parser wants the whole of it.
+        let status = std::fs::read("/proc/self/status").unwrap();
+        let ids = pids(&status).unwrap();
+        assert_eq!(ids.first(), Some(&std::process::id()));
+        let text = String::from_utf8(status).unwrap();
+        let start = text.find("NSpid:").unwrap();
+        let end = start + text[start..].find('\n').unwrap();
+        let nested = format!("{}NSpid:\t4242\t17\t1{}", &text[..start], &text[end..]);
+        assert_eq!(pids(nested.as_bytes()), Some(vec![4242, 17, 1]));
+        assert_eq!(pids(b"Name:\tx\n"), None);
+    }
+}

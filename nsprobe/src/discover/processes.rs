@@ -1,0 +1,149 @@
+//! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
+
+use super::{Gaps, denied, parse, vanished};
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{GapKind, NsId, NsKind, NsSlot, Process, Root, Slots};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+
+/// Reads every process that `proc` shows.
+pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> io::Result<Vec<Process>> {
+    let mut reader =
+        Reader { nsfs_dev, own_pid_ns: own_pid_namespace(proc, nsfs_dev), buffer: Vec::new(), gaps };
+    let processes = proc.pids()?.into_iter().filter_map(|pid| match proc.process(pid) {
+        Ok(dir) => reader.process(pid, &dir),
+        Err(error) => {
+            reader.note(GapKind::ProcessStatus, &error);
+            None
+        }
+    });
+    Ok(processes.collect())
+}
+
+/// The reader's own pid namespace, when `proc` is its proc file system: a process in it has one id.
+fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
+    // A proc mount of an outer pid namespace shows the reader by an id that is not its own.
+    if proc.own_pid()? != std::process::id() {
+        return None;
+    }
+    let (kind, ino) = parse::namespace_link(proc.this_process().ok()?.read_link("ns/pid").ok()?.as_bytes())?;
+    Some(NsId::new(kind, nsfs_dev, ino))
+}
+
+struct Reader<'a> {
+    nsfs_dev: u64,
+    own_pid_ns: Option<NsId>,
+    buffer: Vec<u8>,
+    gaps: &'a mut Gaps,
+}
+
+impl Reader<'_> {
+    /// Counts an error; a process that has vanished is none.
+    fn note(&mut self, kind: GapKind, error: &io::Error) {
+        if !vanished(error) {
+            self.gaps.add_error(kind, error);
+        }
+    }
+
+    fn process(&mut self, pid: u32, dir: &ProcessDir) -> Option<Process> {
+        let facts = match dir.read("stat", &mut self.buffer) {
+            Ok(()) => parse::stat(&self.buffer),
+            Err(error) => {
+                self.note(GapKind::ProcessStatus, &error);
+                return None;
+            }
+        };
+        let Some(facts) = facts else {
+            self.gaps.add(GapKind::ProcessStatus, "/proc/PID/stat is not of the known form", None);
+            return None;
+        };
+        let uid = dir.owner().inspect_err(|error| self.note(GapKind::ProcessStatus, error)).ok()?;
+        let namespaces = self.namespaces(dir)?;
+        let command_line = match dir.read("cmdline", &mut self.buffer) {
+            Ok(()) => parse::command_line(&self.buffer),
+            // Its end came between two reads: what was read before is true all the same.
+            Err(_) => String::new(),
+        };
+        let pids = self.pids(pid, dir, namespaces.as_ref());
+        let root = self.root(dir, namespaces.is_some());
+        Some(Process {
+            pid,
+            ppid: facts.ppid,
+            pids,
+            start_ticks: facts.start_ticks,
+            kernel_thread: facts.kernel_thread,
+            uid,
+            comm: facts.comm,
+            command_line,
+            namespaces,
+            root,
+        })
+    }
+
+    /// `None`: the process is gone. `Some(None)`: its namespaces may not be read.
+    #[expect(clippy::option_option, reason = "the two say different things, and both are common")]
+    fn namespaces(&mut self, dir: &ProcessDir) -> Option<Option<Slots<Option<NsId>>>> {
+        let mut slots = Slots::default();
+        let mut found = false;
+        for slot in NsSlot::ALL {
+            match dir.read_link(link_name(slot)) {
+                Ok(text) => {
+                    let id = parse::namespace_link(text.as_bytes());
+                    found |= id.is_some();
+                    *slots.get_mut(slot) = id.map(|(kind, ino)| NsId::new(kind, self.nsfs_dev, ino));
+                }
+                // A kind that the kernel lacks, the slots of a process that is ending, or no child yet.
+                Err(error) if vanished(&error) => {}
+                // The right to see one is the right to see all: ptrace(2), PTRACE_MODE_READ_FSCREDS.
+                Err(error) if denied(&error) => {
+                    self.note(GapKind::ProcessNamespaces, &error);
+                    return Some(None);
+                }
+                Err(error) => self.note(GapKind::ProcessNamespaces, &error),
+            }
+        }
+        // With none of them left it is a zombie, or gone; a zombie still has its directory.
+        (found || dir.stat("stat").is_ok()).then_some(Some(slots))
+    }
+
+    /// Only a process in another pid namespace has more than one id, and only then is `status` read.
+    fn pids(&mut self, pid: u32, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Vec<u32> {
+        let pid_ns = namespaces.and_then(|slots| *slots.of(NsKind::Pid));
+        if pid_ns.is_some() && pid_ns == self.own_pid_ns {
+            return vec![pid];
+        }
+        let read = dir.read("status", &mut self.buffer).ok();
+        read.and_then(|()| parse::pids(&self.buffer))
+            .filter(|pids| pids.first() == Some(&pid))
+            .unwrap_or_else(|| vec![pid])
+    }
+
+    fn root(&mut self, dir: &ProcessDir, readable: bool) -> Root {
+        match dir.read_link("root") {
+            Ok(path) if path == "/" => Root::Whole,
+            Ok(path) => Root::Chrooted(path.into()),
+            Err(error) => {
+                // Where the namespaces are not readable the root is not either: one gap says both.
+                if readable {
+                    self.note(GapKind::ProcessRoot, &error);
+                }
+                Root::Unknown
+            }
+        }
+    }
+}
+
+const fn link_name(slot: NsSlot) -> &'static str {
+    match slot {
+        NsSlot::In(NsKind::Cgroup) => "ns/cgroup",
+        NsSlot::In(NsKind::Ipc) => "ns/ipc",
+        NsSlot::In(NsKind::Mnt) => "ns/mnt",
+        NsSlot::In(NsKind::Net) => "ns/net",
+        NsSlot::In(NsKind::Pid) => "ns/pid",
+        NsSlot::In(NsKind::Time) => "ns/time",
+        NsSlot::In(NsKind::User) => "ns/user",
+        NsSlot::In(NsKind::Uts) => "ns/uts",
+        NsSlot::PidForChildren => "ns/pid_for_children",
+        NsSlot::TimeForChildren => "ns/time_for_children",
+    }
+}

@@ -1,0 +1,66 @@
+//! Questions to a namespace through a descriptor of its nsfs file: ioctl_nsfs(2).
+
+use crate::model::{NsId, NsKind};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+
+mod request {
+    //! `<linux/nsfs.h>`: the magic number is 0xb7.
+    nix::ioctl_none!(userns, 0xb7, 0x1);
+    nix::ioctl_none!(parent, 0xb7, 0x2);
+    nix::ioctl_none!(kind, 0xb7, 0x3);
+    nix::ioctl_read_bad!(owner_uid, nix::request_code_none!(0xb7, 0x4), libc::uid_t);
+}
+
+/// Device and inode of the file behind a descriptor.
+pub fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = fstat(fd)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The kind of the namespace: `NS_GET_NSTYPE` (Linux 4.11). `None` for a kind that nsprobe does not know.
+pub fn kind(fd: BorrowedFd<'_>) -> io::Result<Option<NsKind>> {
+    // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
+    let flag = unsafe { request::kind(fd.as_raw_fd()) }?;
+    Ok(u64::try_from(flag).ok().and_then(NsKind::from_clone_flag))
+}
+
+/// The user namespace that owns the namespace; of a user namespace, its parent: `NS_GET_USERNS` (Linux
+/// 4.9). `None`: it is the top, or it lies outside the caller's own user namespace (EPERM says no more).
+pub fn owner(fd: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
+    related(unsafe { request::userns(fd.as_raw_fd()) })
+}
+
+/// The parent of a pid or user namespace: `NS_GET_PARENT` (Linux 4.9). `None`: it is the top, or the
+/// parent lies outside the caller's own namespace.
+pub fn parent(fd: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
+    related(unsafe { request::parent(fd.as_raw_fd()) })
+}
+
+/// The user who made a user namespace, as the caller's user namespace numbers it: `NS_GET_OWNER_UID`
+/// (Linux 4.11).
+pub fn owner_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut uid = 0;
+    // SAFETY: the request writes one uid_t, to `uid`, which outlives the call.
+    unsafe { request::owner_uid(fd.as_raw_fd(), &raw mut uid) }?;
+    Ok(uid)
+}
+
+/// The identity of a namespace of a known kind.
+pub fn id(fd: BorrowedFd<'_>, kind: NsKind) -> io::Result<NsId> {
+    let (dev, ino) = identity(fd)?;
+    Ok(NsId::new(kind, dev, ino))
+}
+
+fn related(result: nix::Result<libc::c_int>) -> io::Result<Option<OwnedFd>> {
+    match result {
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        Err(Errno::EPERM) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,133 @@
+//! `/proc`, read and not interpreted: every function gives bytes, link texts, descriptors or errors.
+//!
+//! A process is read through one descriptor of its directory. That directory stays with the process it was
+//! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// A proc file system, or a directory laid out like one.
+#[derive(Debug)]
+pub struct Proc {
+    root: PathBuf,
+    dir: OwnedFd,
+}
+
+impl Proc {
+    /// Opens the proc file system at `root`.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let dir = nix::fcntl::open(root, directory(), Mode::empty())?;
+        Ok(Self { root: root.to_owned(), dir })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The ids of all processes that it shows, in ascending order.
+    pub fn pids(&self) -> io::Result<Vec<u32>> {
+        let mut dir = Dir::from_fd(openat(&self.dir, ".", directory(), Mode::empty())?)?;
+        let mut pids = Vec::new();
+        for entry in dir.iter() {
+            if let Some(pid) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+                pids.push(pid);
+            }
+        }
+        pids.sort_unstable();
+        Ok(pids)
+    }
+
+    /// One process. `Err(ESRCH)` or `Err(ENOENT)`: it is gone.
+    pub fn process(&self, pid: u32) -> io::Result<ProcessDir> {
+        self.directory(&pid.to_string())
+    }
+
+    /// The calling process, where this is the proc file system of its own pid namespace or of an outer one.
+    pub fn this_process(&self) -> io::Result<ProcessDir> {
+        self.directory("self")
+    }
+
+    /// The caller's process id as this proc file system numbers it; `None` when it is not visible in it.
+    #[must_use]
+    pub fn own_pid(&self) -> Option<u32> {
+        readlinkat(&self.dir, "self").ok()?.to_str()?.parse().ok()
+    }
+
+    fn directory(&self, name: &str) -> io::Result<ProcessDir> {
+        Ok(ProcessDir { dir: openat(&self.dir, name, directory() | OFlag::O_PATH, Mode::empty())? })
+    }
+}
+
+const fn directory() -> OFlag {
+    OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC)
+}
+
+/// The directory of one process.
+#[derive(Debug)]
+pub struct ProcessDir {
+    dir: OwnedFd,
+}
+
+impl ProcessDir {
+    /// The whole of one of its files, in `buffer`, which is emptied first.
+    pub fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
+        buffer.clear();
+        let fd = openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        File::from(fd).read_to_end(buffer)?;
+        Ok(())
+    }
+
+    /// The text of one of its links.
+    pub fn read_link(&self, name: &str) -> io::Result<OsString> {
+        Ok(readlinkat(&self.dir, name)?)
+    }
+
+    /// The effective user that owns the directory: the process's, or 0 while the process is not dumpable
+    /// (`PR_SET_DUMPABLE`, prctl(2)).
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(fstat(&self.dir)?.st_uid)
+    }
+
+    /// Device and inode of what one of its links points at.
+    pub fn stat(&self, name: &str) -> io::Result<FileStat> {
+        Ok(fstatat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    /// Opens the namespace file `name` (`ns/net`) for questions. It keeps the namespace alive until closed.
+    pub fn open_namespace(&self, name: &str) -> io::Result<OwnedFd> {
+        Ok(openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+    }
+
+    /// Opens the namespace file that is mounted at `path` in the process's own view of the file system.
+    ///
+    /// The path belongs to a file system that others may write to, so it is walked without leaving the
+    /// process's root, and nothing but an nsfs file (device `nsfs_dev`) is ever opened for reading: a FIFO
+    /// or a device put in its place would block or act.
+    pub fn open_mounted_namespace(&self, path: &Path, nsfs_dev: u64) -> io::Result<OwnedFd> {
+        let root = openat(&self.dir, "root", directory() | OFlag::O_PATH, Mode::empty())?;
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        let found = openat2(root, path, how)?;
+        if fstat(&found)?.st_dev != nsfs_dev {
+            return Err(Errno::EINVAL.into());
+        }
+        reopen(&found)
+    }
+}
+
+/// Opens for reading what an `O_PATH` descriptor stands for.
+fn reopen(fd: &impl AsFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd as _;
+    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
+}

@@ -1,0 +1,187 @@
+//! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
+
+use crate::model::{Gap, Holder, Initial, Namespace, NsId, Pid, Process, Root, Slots, Snapshot};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer};
+use std::io::{self, Write};
+
+/// Name and version of a JSON document's shape. The version's first number changes when a reader of the
+/// old shape could misread the new one, the second when something is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Schema {
+    /// The document's name.
+    pub name: &'static str,
+    /// `MAJOR.MINOR`.
+    pub version: &'static str,
+}
+
+/// The shape that [`list`] writes.
+pub const LIST: Schema = Schema { name: "nsprobe.list", version: "1.0" };
+
+/// A reference to a namespace.
+#[derive(Debug, Serialize)]
+pub(super) struct NamespaceRef {
+    kind: &'static str,
+    ino: u64,
+}
+
+impl From<NsId> for NamespaceRef {
+    fn from(id: NsId) -> Self {
+        Self { kind: id.kind.name(), ino: id.ino }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct List<'a> {
+    schema: Schema,
+    namespaces: Vec<NamespaceObject<'a>>,
+    gaps: Vec<GapObject<'a>>,
+}
+
+/// A namespace, in `list` and `tree` alike.
+#[derive(Debug, Serialize)]
+pub(super) struct NamespaceObject<'a> {
+    kind: &'static str,
+    ino: u64,
+    dev: u64,
+    initial: Option<bool>,
+    parent: Option<NamespaceRef>,
+    owner: Option<NamespaceRef>,
+    owner_uid: Option<u32>,
+    nprocs: u64,
+    leader: Option<LeaderObject<'a>>,
+    holders: Vec<HolderObject<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LeaderObject<'a> {
+    pid: Pid,
+    pids: &'a [Pid],
+    ppid: Pid,
+    uid: u32,
+    comm: &'a str,
+    command_line: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum HolderObject<'a> {
+    ForChildren { pid: Pid },
+    BindMount { mount_namespace: NamespaceRef, path: std::borrow::Cow<'a, str> },
+    Ancestor { of: NamespaceRef },
+}
+
+/// Something that could not be seen.
+#[derive(Debug, Serialize)]
+pub(super) struct GapObject<'a> {
+    kind: &'static str,
+    count: u64,
+    reason: &'a str,
+    remedy: Option<&'a str>,
+}
+
+/// A process without its place in any tree.
+#[derive(Debug, Serialize)]
+pub(super) struct ProcessObject<'a> {
+    pid: Pid,
+    pids: &'a [Pid],
+    ppid: Pid,
+    start_ticks: u64,
+    kernel_thread: bool,
+    uid: u32,
+    comm: &'a str,
+    command_line: &'a str,
+    namespaces: Option<SlotsObject<'a>>,
+    root: Option<std::borrow::Cow<'a, str>>,
+    chrooted: Option<bool>,
+}
+
+/// A namespace as an object; its leader is looked up in `snapshot`.
+pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snapshot) -> NamespaceObject<'a> {
+    NamespaceObject {
+        kind: namespace.id.kind.name(),
+        ino: namespace.id.ino,
+        dev: namespace.id.dev,
+        initial: match namespace.initial {
+            Initial::Yes => Some(true),
+            Initial::No => Some(false),
+            Initial::Unknown => None,
+        },
+        parent: namespace.parent.map(Into::into),
+        owner: namespace.owner.map(Into::into),
+        owner_uid: namespace.owner_uid,
+        nprocs: namespace.processes,
+        leader: namespace.leader.and_then(|pid| snapshot.process(pid)).map(|process| LeaderObject {
+            pid: process.pid,
+            pids: &process.pids,
+            ppid: process.ppid,
+            uid: process.uid,
+            comm: &process.comm,
+            command_line: &process.command_line,
+        }),
+        holders: namespace.holders.iter().map(holder_object).collect(),
+    }
+}
+
+fn holder_object(holder: &Holder) -> HolderObject<'_> {
+    match holder {
+        Holder::ForChildren { pid } => HolderObject::ForChildren { pid: *pid },
+        Holder::BindMount { mount_namespace, path } => HolderObject::BindMount {
+            mount_namespace: (*mount_namespace).into(),
+            path: path.to_string_lossy(),
+        },
+        Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
+    }
+}
+
+/// A gap as an object.
+pub(super) fn gap_object(gap: &Gap) -> GapObject<'_> {
+    GapObject { kind: gap.kind.name(), count: gap.count, reason: &gap.reason, remedy: gap.remedy.as_deref() }
+}
+
+/// A process as an object.
+pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
+    let (root, chrooted) = match &process.root {
+        Root::Whole => (Some("/".into()), Some(false)),
+        Root::Chrooted(path) => (Some(path.to_string_lossy()), Some(true)),
+        Root::Unknown => (None, None),
+    };
+    ProcessObject {
+        pid: process.pid,
+        pids: &process.pids,
+        ppid: process.ppid,
+        start_ticks: process.start_ticks,
+        kernel_thread: process.kernel_thread,
+        uid: process.uid,
+        comm: &process.comm,
+        command_line: &process.command_line,
+        namespaces: process.namespaces.as_ref().map(SlotsObject),
+        root,
+        chrooted,
+    }
+}
+
+/// The ten slots as an object of inodes: `{"cgroup": 4026531835, …, "time_for_children": null}`.
+#[derive(Debug)]
+pub(super) struct SlotsObject<'a>(pub(super) &'a Slots<Option<NsId>>);
+
+impl Serialize for SlotsObject<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(10))?;
+        for (slot, id) in self.0.iter() {
+            map.serialize_entry(slot.name(), &id.map(|id| id.ino))?;
+        }
+        map.end()
+    }
+}
+
+/// Writes the namespaces `wanted`, and the gaps of the snapshot they are from.
+pub fn list(snapshot: &Snapshot, wanted: &[&Namespace], out: &mut impl Write) -> io::Result<()> {
+    let document = List {
+        schema: LIST,
+        namespaces: wanted.iter().map(|namespace| namespace_object(namespace, snapshot)).collect(),
+        gaps: snapshot.gaps.iter().map(gap_object).collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}

@@ -1,0 +1,248 @@
+//! Namespaces as a table, one a row.
+
+use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
+use crate::render::style::{self, Look};
+use anstyle::Style;
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use std::collections::HashMap;
+use std::io::{self, Write};
+
+/// A column of the table; named as lsns(8) names it, where lsns has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Column {
+    /// Inode.
+    Ns,
+    /// Kind.
+    Type,
+    /// A path by which the namespace can be opened.
+    Path,
+    /// Processes in it.
+    Nprocs,
+    /// The leader's id.
+    Pid,
+    /// The leader's parent's id.
+    Ppid,
+    /// The leader's effective user id.
+    Uid,
+    /// The name of that user.
+    User,
+    /// Whether it is the one the machine booted with.
+    Initial,
+    /// Paths where its file is mounted.
+    Nsfs,
+    /// Inode of its parent.
+    Pns,
+    /// Inode of the user namespace that owns it.
+    Ons,
+    /// The leader's command line, or what holds a namespace that no process is in.
+    Command,
+}
+
+impl Column {
+    /// Every column.
+    pub const ALL: [Self; 13] = [
+        Self::Ns,
+        Self::Type,
+        Self::Path,
+        Self::Nprocs,
+        Self::Pid,
+        Self::Ppid,
+        Self::Uid,
+        Self::User,
+        Self::Initial,
+        Self::Nsfs,
+        Self::Pns,
+        Self::Ons,
+        Self::Command,
+    ];
+
+    /// The columns shown when none are named.
+    pub const DEFAULT: [Self; 9] = [
+        Self::Ns,
+        Self::Type,
+        Self::Nprocs,
+        Self::Pid,
+        Self::Ppid,
+        Self::Uid,
+        Self::User,
+        Self::Initial,
+        Self::Command,
+    ];
+
+    /// The heading.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ns => "NS",
+            Self::Type => "TYPE",
+            Self::Path => "PATH",
+            Self::Nprocs => "NPROCS",
+            Self::Pid => "PID",
+            Self::Ppid => "PPID",
+            Self::Uid => "UID",
+            Self::User => "USER",
+            Self::Initial => "INITIAL",
+            Self::Nsfs => "NSFS",
+            Self::Pns => "PNS",
+            Self::Ons => "ONS",
+            Self::Command => "COMMAND",
+        }
+    }
+
+    /// What the column shows, in a few words.
+    #[must_use]
+    pub const fn help(self) -> &'static str {
+        match self {
+            Self::Ns => "inode number, as in net:[4026531833]",
+            Self::Type => "kind",
+            Self::Path => "a path by which the namespace can be opened",
+            Self::Nprocs => "number of processes in it",
+            Self::Pid => "its leader: the topmost process in it",
+            Self::Ppid => "the leader's parent",
+            Self::Uid => "the leader's effective user id",
+            Self::User => "the name of that user",
+            Self::Initial => "whether the machine booted with it; ? when unknown",
+            Self::Nsfs => "where its file is bind-mounted",
+            Self::Pns => "its parent (pid and user namespaces)",
+            Self::Ons => "the user namespace that owns it",
+            Self::Command => "the leader's command line; of a namespace without processes, what holds it",
+        }
+    }
+
+    const fn is_number(self) -> bool {
+        matches!(self, Self::Ns | Self::Nprocs | Self::Pid | Self::Ppid | Self::Uid | Self::Pns | Self::Ons)
+    }
+}
+
+/// What the table shows and how.
+#[derive(Debug)]
+pub struct Options<'a> {
+    /// The columns, in order.
+    pub columns: &'a [Column],
+    /// Whether the first line names them.
+    pub header: bool,
+    /// Names of users; a user without one is shown by number.
+    pub users: &'a HashMap<u32, String>,
+    /// What the output takes.
+    pub look: Look,
+}
+
+/// Writes `wanted`, namespaces of `snapshot`, one a row.
+pub fn write(
+    snapshot: &Snapshot,
+    wanted: &[&Namespace],
+    options: &Options<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    if options.header {
+        table.set_header(options.columns.iter().map(|column| aligned(*column, column.name().to_owned())));
+    }
+    for namespace in wanted {
+        let leader = namespace.leader.and_then(|pid| snapshot.process(pid));
+        let cell = |column: &Column| aligned(*column, text(*column, namespace, leader, options));
+        table.add_row(options.columns.iter().map(cell));
+    }
+    fit(&mut table, options);
+    let rows = wanted.iter().map(|namespace| match namespace.initial {
+        Initial::Yes => style::DIM,
+        Initial::No | Initial::Unknown => Style::new(),
+    });
+    let header = options.header.then_some(Style::new().bold());
+    for (style, line) in header.into_iter().chain(rows).zip(table.lines()) {
+        let line = line.trim_end();
+        let painted = if style == Style::new() { line.to_owned() } else { options.look.paint(style, line) };
+        writeln!(out, "{painted}")?;
+    }
+    Ok(())
+}
+
+/// Keeps every row on one line: all columns at their width, and the last cut to what the terminal leaves.
+fn fit(table: &mut Table, options: &Options<'_>) {
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 1));
+        let last = index + 1 == options.columns.len();
+        if !last {
+            column.set_constraint(ColumnConstraint::ContentWidth);
+        }
+    }
+    if let Some(width) = options.look.width {
+        table.set_content_arrangement(ContentArrangement::Dynamic);
+        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+        table.set_truncation_indicator(if options.look.unicode { "…" } else { "..." });
+        for row in table.row_iter_mut() {
+            row.max_height(1);
+        }
+    } else {
+        table.set_content_arrangement(ContentArrangement::Disabled);
+    }
+}
+
+fn aligned(column: Column, text: String) -> Cell {
+    let alignment = if column.is_number() { CellAlignment::Right } else { CellAlignment::Left };
+    Cell::new(text).set_alignment(alignment)
+}
+
+fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options: &Options<'_>) -> String {
+    let of_leader = |text: &dyn Fn(&Process) -> String| leader.map(text).unwrap_or_default();
+    match column {
+        Column::Ns => namespace.id.ino.to_string(),
+        Column::Type => namespace.id.kind.to_string(),
+        Column::Path => path(namespace),
+        Column::Nprocs => namespace.processes.to_string(),
+        Column::Pid => of_leader(&|process| process.pid.to_string()),
+        Column::Ppid => of_leader(&|process| process.ppid.to_string()),
+        Column::Uid => of_leader(&|process| process.uid.to_string()),
+        Column::User => of_leader(&|process| {
+            options.users.get(&process.uid).cloned().unwrap_or_else(|| process.uid.to_string())
+        }),
+        Column::Initial => match namespace.initial {
+            Initial::Yes => "yes".to_owned(),
+            Initial::No => "no".to_owned(),
+            Initial::Unknown => "?".to_owned(),
+        },
+        Column::Nsfs => style::printable(&mounts(namespace).collect::<Vec<_>>().join(",")),
+        Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
+        Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
+        Column::Command => match leader {
+            Some(process) => style::printable(&process.command()),
+            None => style::printable(&held(namespace)),
+        },
+    }
+}
+
+fn mounts(namespace: &Namespace) -> impl Iterator<Item = String> {
+    namespace.holders.iter().filter_map(|holder| match holder {
+        Holder::BindMount { path, .. } => Some(path.to_string_lossy().into_owned()),
+        _ => None,
+    })
+}
+
+/// A path by which the namespace can be opened: by its leader, its mount, or who keeps it for children.
+fn path(namespace: &Namespace) -> String {
+    let kind = namespace.id.kind;
+    namespace
+        .leader
+        .map(|pid| format!("/proc/{pid}/ns/{kind}"))
+        .or_else(|| {
+            namespace.holders.iter().find_map(|holder| match holder {
+                Holder::ForChildren { pid } => Some(format!("/proc/{pid}/ns/{kind}_for_children")),
+                _ => None,
+            })
+        })
+        .or_else(|| mounts(namespace).next())
+        .unwrap_or_default()
+}
+
+/// What holds a namespace that no process is in, in words.
+#[must_use]
+pub fn held(namespace: &Namespace) -> String {
+    let holders = namespace.holders.iter().map(|holder| match holder {
+        Holder::ForChildren { pid } => format!("children of {pid}"),
+        Holder::BindMount { path, .. } => path.to_string_lossy().into_owned(),
+        Holder::Ancestor { of } => of.to_string(),
+    });
+    let holders: Vec<_> = holders.collect();
+    if holders.is_empty() { String::new() } else { format!("(held by {})", holders.join(", ")) }
+}
