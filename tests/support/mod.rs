@@ -61,3 +61,15 @@ pub fn skipped(why: &str) {
     // Not eprintln!: the harness hides that of a test that passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
 }
+
+/// A copy of nsprobe in a directory open to every user; the original may lie below a closed one. It is
+/// removed when the directory is dropped.
+pub fn unprivileged_copy() -> (tempfile::TempDir, std::path::PathBuf) {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("an open directory");
+    let path = dir.path().join("nsprobe");
+    std::fs::copy(env!("CARGO_BIN_EXE_nsprobe"), &path).expect("a copy of nsprobe");
+    (dir, path)
+}

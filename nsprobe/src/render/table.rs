@@ -3,7 +3,7 @@
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
 use crate::render::style::{self, Look};
 use anstyle::Style;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::collections::HashMap;
 use std::io::{self, Write};
 
@@ -137,12 +137,14 @@ pub fn write(
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     if options.header {
-        table.set_header(options.columns.iter().map(|column| aligned(*column, column.name().to_owned())));
+        let names = options.columns.iter().map(|column| aligned(*column, column.name().to_owned()));
+        // One line each, this and the rows below: a line is what gets cut and painted.
+        table.set_header(one_line(Row::from(names)));
     }
     for namespace in wanted {
         let leader = namespace.leader.and_then(|pid| snapshot.process(pid));
         let cell = |column: &Column| aligned(*column, text(*column, namespace, leader, options));
-        table.add_row(options.columns.iter().map(cell));
+        table.add_row(one_line(Row::from(options.columns.iter().map(cell))));
     }
     fit(&mut table, options);
     let rows = wanted.iter().map(|namespace| match namespace.initial {
@@ -171,12 +173,14 @@ fn fit(table: &mut Table, options: &Options<'_>) {
         table.set_content_arrangement(ContentArrangement::Dynamic);
         table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
         table.set_truncation_indicator(if options.look.unicode { "…" } else { "..." });
-        for row in table.row_iter_mut() {
-            row.max_height(1);
-        }
     } else {
         table.set_content_arrangement(ContentArrangement::Disabled);
     }
+}
+
+fn one_line(mut row: Row) -> Row {
+    row.max_height(1);
+    row
 }
 
 fn aligned(column: Column, text: String) -> Cell {
@@ -202,7 +206,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
             Initial::No => "no".to_owned(),
             Initial::Unknown => "?".to_owned(),
         },
-        Column::Nsfs => style::printable(&mounts(namespace).collect::<Vec<_>>().join(",")),
+        Column::Nsfs => style::printable(&mounts(namespace).join(",")),
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
@@ -212,11 +216,20 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
     }
 }
 
-fn mounts(namespace: &Namespace) -> impl Iterator<Item = String> {
-    namespace.holders.iter().filter_map(|holder| match holder {
+/// Where its file is mounted; once, also when many mount namespaces have it at the same place.
+fn mounts(namespace: &Namespace) -> Vec<String> {
+    let paths = namespace.holders.iter().filter_map(|holder| match holder {
         Holder::BindMount { path, .. } => Some(path.to_string_lossy().into_owned()),
         _ => None,
-    })
+    });
+    unique(paths)
+}
+
+fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
+    let mut texts: Vec<_> = texts.collect();
+    texts.sort_unstable();
+    texts.dedup();
+    texts
 }
 
 /// A path by which the namespace can be opened: by its leader, its mount, or who keeps it for children.
@@ -231,7 +244,7 @@ fn path(namespace: &Namespace) -> String {
                 _ => None,
             })
         })
-        .or_else(|| mounts(namespace).next())
+        .or_else(|| mounts(namespace).into_iter().next())
         .unwrap_or_default()
 }
 
@@ -243,6 +256,100 @@ pub fn held(namespace: &Namespace) -> String {
         Holder::BindMount { path, .. } => path.to_string_lossy().into_owned(),
         Holder::Ancestor { of } => of.to_string(),
     });
-    let holders: Vec<_> = holders.collect();
+    let holders = unique(holders);
     if holders.is_empty() { String::new() } else { format!("(held by {})", holders.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{NsId, NsKind, Root, Slots};
+
+    fn snapshot() -> Snapshot {
+        let process = |pid, ppid, uid, command_line: &str| Process {
+            pid,
+            ppid,
+            pids: vec![pid],
+            start_ticks: u64::from(pid),
+            kernel_thread: false,
+            uid,
+            comm: "x".to_owned(),
+            command_line: command_line.to_owned(),
+            namespaces: Some(Slots::default()),
+            root: Root::Whole,
+        };
+        let namespace = |kind, ino, initial, processes, leader, holders| Namespace {
+            id: NsId::new(kind, 4, ino),
+            initial,
+            parent: None,
+            owner: Some(NsId::new(NsKind::User, 4, 4_026_531_837)),
+            owner_uid: None,
+            processes,
+            leader,
+            holders,
+        };
+        let mount = |at: &str| Holder::BindMount {
+            mount_namespace: NsId::new(NsKind::Mnt, 4, 4_026_531_832),
+            path: at.into(),
+        };
+        Snapshot {
+            namespaces: vec![
+                namespace(NsKind::Net, 4_026_531_833, Initial::Yes, 85, Some(1), vec![]),
+                namespace(
+                    NsKind::Net,
+                    4_026_532_177,
+                    Initial::No,
+                    0,
+                    None,
+                    vec![mount("/run/netns/b"), mount("/run/netns/a")],
+                ),
+                namespace(NsKind::Net, 4_026_532_300, Initial::No, 3, Some(931), vec![]),
+            ],
+            processes: vec![
+                process(1, 0, 0, "/sbin/init"),
+                process(931, 1, 1000, "server --title a\nb\u{1b}[2J --and a long tail of arguments"),
+            ],
+            gaps: vec![],
+        }
+    }
+
+    fn table(columns: &[Column], look: Look) -> String {
+        let snapshot = snapshot();
+        let users = HashMap::from([(0, "root".to_owned())]);
+        let wanted: Vec<_> = snapshot.namespaces.iter().collect();
+        let mut out = Vec::new();
+        write(&snapshot, &wanted, &Options { columns, header: true, users: &users, look }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn rows_have_one_line_each_and_no_control_characters() {
+        insta::assert_snapshot!(table(&Column::DEFAULT, Look::PLAIN), @r"
+                NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
+        4026531833 net      85   1    0    0 root yes     /sbin/init
+        4026532177 net       0                    no      (held by /run/netns/a, /run/netns/b)
+        4026532300 net       3 931    1 1000 1000 no      server --title a\nb\u{1b}[2J --and a long tail of arguments
+        ");
+    }
+
+    #[test]
+    fn the_last_column_is_cut_at_the_width() {
+        insta::assert_snapshot!(table(&Column::DEFAULT, Look { width: Some(64), ..Look::PLAIN }), @"
+                NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
+        4026531833 net      85   1    0    0 root yes     /sbin/init
+        4026532177 net       0                    no      (held by…
+        4026532300 net       3 931    1 1000 1000 no      server…
+        ");
+    }
+
+    #[test]
+    fn other_columns_in_another_order() {
+        let columns = [Column::Type, Column::Ns, Column::Path, Column::Nsfs, Column::Ons];
+        insta::assert_snapshot!(table(&columns, Look::PLAIN), @"
+        TYPE         NS PATH             NSFS                             ONS
+        net  4026531833 /proc/1/ns/net                             4026531837
+        net  4026532177 /run/netns/a     /run/netns/a,/run/netns/b 4026531837
+        net  4026532300 /proc/931/ns/net                           4026531837
+        ");
+    }
 }

@@ -1,0 +1,230 @@
+//! `nsprobe list`, compared with lsns(8) and with `/proc` read by hand.
+
+use crate::support::stage::{NamedNetns, Staged, succeed, wait};
+use crate::support::{self, json, nsprobe, proc, run};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::{Command, Stdio};
+
+/// The eight kinds, spelt out here so that the test does not believe the tool.
+const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
+
+/// `(kind, inode)` → number of processes, as nsprobe has it.
+fn counted_by_nsprobe(document: &Value) -> BTreeMap<(String, u64), u64> {
+    let entry = |ns: &Value| {
+        let key = (ns["kind"].as_str().unwrap().to_owned(), ns["ino"].as_u64().unwrap());
+        (key, ns["nprocs"].as_u64().unwrap())
+    };
+    document["namespaces"].as_array().unwrap().iter().map(entry).collect()
+}
+
+/// The same, as lsns has it.
+fn counted_by_lsns() -> BTreeMap<(String, u64), u64> {
+    let text = succeed(Command::new("lsns").args(["--json", "--output", "NS,TYPE,NPROCS"]));
+    let document: Value = serde_json::from_str(&text).unwrap();
+    // Some versions write numbers as strings.
+    let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
+    let entry = |ns: &Value| {
+        let key = (ns["type"].as_str().unwrap().to_owned(), number(&ns["ns"]).unwrap());
+        (key, number(&ns["nprocs"]).unwrap_or(0))
+    };
+    document["namespaces"].as_array().unwrap().iter().map(entry).collect()
+}
+
+fn find<'a>(document: &'a Value, kind: &str, ino: u64) -> &'a Value {
+    let namespaces = document["namespaces"].as_array().unwrap();
+    let found = namespaces.iter().find(|ns| ns["kind"] == kind && ns["ino"] == ino);
+    found.unwrap_or_else(|| panic!("{kind}:[{ino}] is not listed"))
+}
+
+#[test]
+fn every_namespace_and_count_of_lsns_is_there() {
+    if !support::root() {
+        return;
+    }
+    // Every kind but time, which this unshare(1) may not know, twice, one inside the other.
+    let script = "unshare -Uimnpu -C -r --fork sh -c 'unshare -Uimnpu -C -r --fork sleep 1000; true'";
+    let mut staged = Staged::sh(script);
+    let sleep = staged.wait_for("sleep");
+    // Other tests start and end processes meanwhile: what lsns says must be the same before and after.
+    let mut last = None;
+    let agreed = wait(|| {
+        let before = counted_by_lsns();
+        let ours = counted_by_nsprobe(&json(&["list", "--json"]));
+        let after = counted_by_lsns();
+        if before != after {
+            return None;
+        }
+        let same = before.iter().all(|(key, count)| ours.get(key) == Some(count));
+        last = Some((before, ours));
+        same.then_some(())
+    });
+    let (theirs, ours) = last.expect("a moment without change in 30 s");
+    assert!(agreed.is_some(), "lsns: {theirs:#?}\nnsprobe: {ours:#?}");
+    for kind in KINDS.into_iter().filter(|&kind| kind != "time") {
+        let ino = proc::namespace(sleep, kind).unwrap();
+        assert!(theirs.contains_key(&(kind.to_owned(), ino)), "lsns lacks {kind}, so nothing was compared");
+    }
+}
+
+#[test]
+fn all_eight_kinds_are_as_proc_has_them() {
+    if !support::root() {
+        return;
+    }
+    let mut staged = Staged::sh("exec unshare -UimnpuTC -r --fork sleep 1000");
+    let sleep = staged.wait_for("sleep");
+    let document = json(&["list", "--json"]);
+    for kind in KINDS {
+        let ino = proc::namespace(sleep, kind).unwrap();
+        let ns = find(&document, kind, ino);
+        assert_eq!(ns["initial"], false, "{ns}");
+        assert_eq!(
+            ns["leader"]["comm"],
+            if kind == "pid" || kind == "time" { "sleep" } else { "unshare" },
+            "{ns}"
+        );
+        let initial = proc::namespace(2, kind).unwrap();
+        assert_eq!(find(&document, kind, initial)["initial"], true, "{kind}");
+    }
+    let pid = proc::namespace(sleep, "pid").unwrap();
+    let user = proc::namespace(sleep, "user").unwrap();
+    let ns = find(&document, "pid", pid);
+    assert_eq!(ns["parent"]["ino"], proc::namespace(staged.pid(), "pid").unwrap());
+    assert_eq!(ns["owner"]["ino"], user);
+    assert_eq!(ns["leader"]["pids"], serde_json::json!(proc::pids_inside(sleep).unwrap()));
+    let ns = find(&document, "user", user);
+    assert_eq!(
+        (ns["owner_uid"].as_u64(), &ns["parent"]["ino"]),
+        (Some(0), &proc::namespace(2, "user").unwrap().into())
+    );
+    // unshare(1) itself stayed in its pid namespace and keeps the new one for its children.
+    assert_eq!(
+        find(&document, "pid", pid)["holders"],
+        serde_json::json!([{"type": "for_children", "pid": staged.pid()}])
+    );
+}
+
+#[test]
+fn a_named_network_namespace_has_no_process_and_is_held_by_its_mount() {
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let document = json(&["list", "--kind", "net", "--json"]);
+    let ns = find(&document, "net", named.ino());
+    assert_eq!((ns["nprocs"].as_u64(), ns["leader"].is_null()), (Some(0), true));
+    let holders = ns["holders"].as_array().unwrap();
+    let mnt = proc::namespace(std::process::id(), "mnt").unwrap();
+    assert!(
+        holders.iter().any(|holder| holder["type"] == "bind_mount"
+            && holder["path"] == named.path()
+            && holder["mount_namespace"]["ino"] == mnt),
+        "{holders:#?}"
+    );
+    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked through the mount");
+    let table = run(&["list", "--kind", "net", "--columns", "ns,nprocs,nsfs,command", "--no-header"]).stdout;
+    let row = table.lines().find(|line| line.contains(&named.ino().to_string())).unwrap();
+    let path = named.path();
+    let cells: Vec<_> = row.split_whitespace().collect();
+    assert_eq!(cells, [&named.ino().to_string(), "0", &path, "(held", "by", &format!("{path})")], "{table}");
+}
+
+#[test]
+fn a_process_in_anothers_network_namespace_counts_there() {
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let mut staged = Staged::sh(&format!("exec nsenter --net={} sleep 1000", named.path()));
+    let sleep = staged.wait_for("sleep");
+    let ns = json(&["list", "--json", "--pid", &sleep.to_string(), "--kind", "net"]);
+    assert_eq!(ns["namespaces"].as_array().unwrap().len(), 1);
+    assert_eq!(ns["namespaces"][0]["ino"], named.ino());
+    assert_eq!(ns["namespaces"][0]["leader"]["pid"], sleep);
+    assert_eq!(ns["namespaces"][0]["nprocs"], 1);
+}
+
+#[test]
+fn a_process_that_may_not_be_read_is_counted() {
+    if !support::root() {
+        return;
+    }
+    // As an unprivileged user, everybody else's namespaces are out of reach.
+    let (_dir, nsprobe) = support::unprivileged_copy();
+    let output = Command::new("setpriv")
+        .args([
+            "--reuid",
+            "65534",
+            "--regid",
+            "65534",
+            "--clear-groups",
+            "--",
+            "sh",
+            "-c",
+            "exec \"$0\" list --json",
+        ])
+        .arg(nsprobe)
+        .output()
+        .expect("setpriv");
+    let document: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let gaps = document["gaps"].as_array().unwrap();
+    let gap = gaps.iter().find(|gap| gap["kind"] == "process_namespaces").expect("a gap");
+    assert!(gap["count"].as_u64().unwrap() > 1, "{gap}");
+    assert!(gap["reason"].as_str().unwrap().contains("Permission denied"), "{gap}");
+    assert!(gap["remedy"].as_str().unwrap().contains("root"), "{gap}");
+    let own = &document["namespaces"].as_array().unwrap()[0];
+    assert!(own["initial"].is_null(), "whether it is initial cannot be known: {own}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
+    let ran = run(&["list"]);
+    let gaps = json(&["list", "--json"])["gaps"].as_array().unwrap().len();
+    assert_eq!(ran.stderr.lines().count(), usize::from(gaps > 0), "{}", ran.stderr);
+    assert!(ran.stdout.starts_with("        NS TYPE"), "{}", ran.stdout);
+}
+
+#[test]
+fn nothing_found_and_bad_arguments_have_their_exit_codes() {
+    let none = run(&["list", "--pid", "4194304"]);
+    assert_eq!(
+        (none.code, none.stdout.as_str(), none.stderr.as_str()),
+        (Some(1), "", "nsprobe: there is no process 4194304\n")
+    );
+    for args in [&["list", "--kind", "mount"][..], &["list", "--columns", "inode"], &["list", "--pid", "one"]]
+    {
+        let ran = run(args);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(ran.stderr.contains("invalid value"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
+    let mut child =
+        nsprobe().args(["list", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = nsprobe().args(["list", "--json"]).stdout(full).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr.contains("stdout: No space left on device"), "{stderr}");
+}
+
+#[test]
+fn rows_fit_the_terminal_and_the_command_is_what_is_cut() {
+    let ran: support::Ran = nsprobe().arg("list").env("COLUMNS", "60").output().unwrap().into();
+    for line in ran.stdout.lines() {
+        assert!(line.chars().count() <= 60, "{line}");
+    }
+    assert!(ran.stdout.lines().next().unwrap().ends_with("COMMAND"), "{}", ran.stdout);
+    let ran: support::Ran = nsprobe().args(["list", "--color", "always"]).output().unwrap().into();
+    assert!(ran.stdout.starts_with("\u{1b}[1m"), "{:?}", ran.stdout);
+    assert!(!run(&["list"]).stdout.contains('\u{1b}'), "no colour into a pipe");
+}
