@@ -62,6 +62,8 @@ fields! {
     UserNsCommon = "user_namespace" "ns",
     UtsNsCommon = "uts_namespace" "ns",
     NsCommonInum = "ns_common" "inum",
+    // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, in its operations before.
+    NsCommonType = "ns_common" "ns_type",
     NsCommonOps = "ns_common" "ops",
     ProcNsOperationsType = "proc_ns_operations" "type",
     CredUid = "cred" "uid",
@@ -79,17 +81,20 @@ fields! {
     FileInode = "file" "f_inode",
     FilePath = "file" "f_path",
     InodeSb = "inode" "i_sb",
-    InodeIno = "inode" "i_ino",
     InodePrivate = "inode" "i_private",
     SuperBlockMagic = "super_block" "s_magic",
     PathMnt = "path" "mnt",
-    PathDentry = "path" "dentry",
+    VfsmountRoot = "vfsmount" "mnt_root",
     MountVfsmount = "mount" "mnt",
     MountMountpoint = "mount" "mnt_mountpoint",
     MountParent = "mount" "mnt_parent",
     DentryParent = "dentry" "d_parent",
     DentryName = "dentry" "d_name",
     QstrName = "qstr" "name",
+    KernelCloneFlags = "kernel_clone_args" "flags",
+    // The registers that carry the arguments of a system call (x86-64).
+    PtRegsFirst = "pt_regs" "di",
+    PtRegsSecond = "pt_regs" "si",
 }
 
 const _: () = assert!(FIELDS.len() == Field::ALL.len());

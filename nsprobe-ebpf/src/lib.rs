@@ -10,7 +10,8 @@ mod record;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{
-    Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, cause, config, event_flags, slot,
+    Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, cause, config, event_flags, global,
+    map, slot,
 };
 
 /// The version of every record here. A record that carries another one is counted and not read.

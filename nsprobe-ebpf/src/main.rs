@@ -1,3 +1,28 @@
 //! The BPF programs.
+//!
+//! Each file in `probes` traces one thing, by up to two sets of hooks: kernel functions (fentry, fexit), which
+//! cost nothing elsewhere, and where the kernel refuses those, the tracepoints at system call entry and exit.
+//! Both begin an event at entry and complete it at return ([`call`]); only where the arguments are found differs.
+//! A 32-bit entry (`__ia32_sys_…`) would be a third set: other registers, [`event_flags::COMPAT`], the same calls.
+//!
+//! [`event_flags::COMPAT`]: nsprobe_ebpf::event_flags::COMPAT
 #![no_std]
 #![no_main]
+
+mod call;
+mod hook;
+mod maps;
+mod path;
+mod probes;
+mod task;
+
+/// What the kernel asks for before it lets a program use helpers reserved to the GPL.
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
+
+/// The verifier accepts no program that reaches it; the language asks for it all the same.
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}

@@ -121,7 +121,8 @@ pub struct Event {
     /// What the call returned: 0 or more, or minus errno. For a successful clone the child's tid as the
     /// initial pid namespace numbers it.
     pub result: i64,
-    /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns.
+    /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns; of chroot and pivot_root
+    /// the addresses of their paths in the caller's memory.
     pub args: [u64; 2],
     /// Process id in the initial pid namespace.
     pub tgid: u32,
@@ -174,6 +175,26 @@ pub struct Config {
     pub follow_pid: u32,
     /// Inode of that pid namespace.
     pub follow_pid_ns: u32,
+}
+
+/// The names of the read-only globals, for userspace to fill in before it loads the object.
+pub mod global {
+    /// `[u32; FIELDS.len()]`: the offset of every [`crate::Field`], or [`crate::ABSENT`].
+    pub const OFFSETS: &str = "OFFSETS";
+    /// [`super::Config`], as its three `u32`s.
+    pub const CONFIG: &str = "CONFIG";
+}
+
+/// The names of the maps.
+pub mod map {
+    /// Ring buffer of records.
+    pub const EVENTS: &str = "EVENTS";
+    /// Calls under way.
+    pub const PENDING: &str = "PENDING";
+    /// Tasks to report, with [`super::config::FOLLOW`].
+    pub const FOLLOWED: &str = "FOLLOWED";
+    /// Per-CPU `u64`s by [`super::Counter`].
+    pub const COUNTERS: &str = "COUNTERS";
 }
 
 /// Counters of what the probe could not do; the index into the map `COUNTERS`.

@@ -1,0 +1,42 @@
+//! Where each kind of hook finds arguments and results.
+
+use crate::task;
+use aya_ebpf::EbpfContext as _;
+use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
+use nsprobe_ebpf::Field;
+
+/// Argument `index` of the system call that a `syscalls:sys_enter_*` tracepoint tells of: an array of `u64`
+/// from byte 16 on, after the common fields and the call's number.
+#[inline(always)]
+pub fn argument(context: &TracePointContext, index: usize) -> u64 {
+    // SAFETY: the verifier checks that this is within the context.
+    unsafe { context.as_ptr().cast::<u64>().add(2 + index).read() }
+}
+
+/// What the system call returned that a `syscalls:sys_exit_*` tracepoint tells of, from byte 16 on.
+#[inline(always)]
+pub fn result(context: &TracePointContext) -> i64 {
+    // SAFETY: the verifier checks that this is within the context.
+    unsafe { context.as_ptr().cast::<i64>().add(2).read() }
+}
+
+/// The first two arguments of a system call whose function takes `const struct pt_regs *`, as
+/// `__x64_sys_*` do since 4.17.
+#[inline(always)]
+pub fn registers(context: &FEntryContext) -> [u64; 2] {
+    let registers: u64 = context.arg(0);
+    [task::read(registers, Field::PtRegsFirst), task::read(registers, Field::PtRegsSecond)]
+}
+
+/// What a function of one argument that returns `long` returned. The value follows the arguments; the helper
+/// that gives it by name came with 5.17 only.
+#[inline(always)]
+pub fn returned(context: &FExitContext) -> i64 {
+    context.arg(1)
+}
+
+/// What a function of one argument that returns `int` returned; the upper half of the register is no part of it.
+#[inline(always)]
+pub fn returned_int(context: &FExitContext) -> i64 {
+    i64::from(context.arg::<i32>(1))
+}

@@ -1,0 +1,138 @@
+//! What the programs share with userspace: read-only globals, maps, counters.
+
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use core::mem::MaybeUninit;
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, config};
+
+/// Byte offset of every [`Field`] on the running kernel.
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
+
+/// What is asked for.
+#[unsafe(no_mangle)]
+static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
+
+/// What a new entry of [`PENDING`] starts from: too large for the stack.
+// Its plain name keeps the object free of a mangled one, which changes with the compiler.
+// SAFETY: an event is made of integers, for which zero is a value.
+#[unsafe(no_mangle)]
+static BLANK: Event = unsafe { MaybeUninit::zeroed().assume_init() };
+
+/// Records for userspace. Userspace sets the size.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Calls that were entered and have not returned, by thread. Preallocated: entries are taken with preemption and
+/// locks in states that allow no allocation. 4096 threads inside one of these calls at once are not expected.
+#[map]
+static PENDING: HashMap<u64, Event> = HashMap::with_max_entries(4096, 0);
+
+/// With [`config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
+/// exec takes over its process's ids, but stays the same task.
+#[map]
+static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
+
+/// What could not be done, by [`Counter`].
+#[map]
+static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
+
+/// The offset of `field`, or [`ABSENT`]. Known to the verifier, which so drops what an absent field guards.
+#[inline(always)]
+pub fn offset(field: Field) -> u32 {
+    // SAFETY: in bounds, because there are as many fields as offsets. Volatile, because the value in this
+    // object is not the one that the program will find.
+    unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() }
+}
+
+/// What is asked for.
+#[inline(always)]
+pub fn config() -> Config {
+    // SAFETY: a valid static; volatile as in `offset`.
+    unsafe { (&raw const CONFIG).read_volatile() }
+}
+
+/// Adds one to a counter.
+#[inline(always)]
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the kernel gave this CPU's slot, which lives as long as the map. An interruption between
+        // load and store by a program that counts too can lose one count, never invent one.
+        unsafe { *value += 1 };
+    }
+}
+
+/// Whether the events of `task` are asked for.
+#[inline(always)]
+pub fn wanted(task: u64) -> bool {
+    config().flags & config::FOLLOW == 0 || is_followed(task)
+}
+
+/// Whether `task` is one of the followed.
+#[inline(always)]
+pub fn is_followed(task: u64) -> bool {
+    FOLLOWED.get_ptr(task).is_some()
+}
+
+/// Follows `task` from now on.
+#[inline(always)]
+pub fn follow(task: u64) {
+    if FOLLOWED.insert(task, 1, 0).is_err() {
+        count(Counter::FollowFull);
+    }
+}
+
+/// Forgets `task`, whose address another may soon have.
+#[inline(always)]
+pub fn unfollow(task: u64) {
+    // Most tasks that end were never followed.
+    let _ = FOLLOWED.remove(task);
+}
+
+/// A blank event for the thread `id`, to be filled in place.
+#[inline(always)]
+pub fn begin(id: u64) -> Option<&'static mut Event> {
+    if PENDING.insert(id, &BLANK, 0).is_err() {
+        count(Counter::PendingFull);
+        return None;
+    }
+    pending(id)
+}
+
+/// The event that the thread `id` has begun.
+#[inline(always)]
+pub fn pending(id: u64) -> Option<&'static mut Event> {
+    // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
+    // its memory for the length of this program.
+    PENDING.get_ptr_mut(id).map(|event| unsafe { &mut *event })
+}
+
+/// Removes the event that the thread `id` has begun.
+#[inline(always)]
+pub fn forget(id: u64) {
+    let _ = PENDING.remove(id);
+}
+
+/// Sends `event`.
+#[inline(always)]
+pub fn send(event: &Event) {
+    if EVENTS.output::<Event>(event, 0).is_err() {
+        count(Counter::RingFull);
+    }
+}
+
+/// Fills a blank event directly in the ring buffer, and sends it.
+#[inline(always)]
+pub fn send_with(fill: impl FnOnce(&mut Event)) {
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        count(Counter::RingFull);
+        return;
+    };
+    let event = entry.as_mut_ptr();
+    // SAFETY: reserved at the size of an event and aligned to 8 bytes; zero is a value for all its parts.
+    unsafe {
+        event.write_bytes(0, 1);
+        fill(&mut *event);
+    }
+    entry.submit(0);
+}

@@ -1,0 +1,48 @@
+//! chroot(2).
+//!
+//! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17.
+
+use crate::{call, hook, path};
+use aya_ebpf::macros::{fentry, fexit, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
+use nsprobe_ebpf::cause;
+
+#[inline(always)]
+fn enter(address: u64) {
+    if let Some(event) = call::begin(cause::CHROOT) {
+        event.args[0] = address;
+        path::read_user::<0>(event);
+    }
+}
+
+#[inline(always)]
+fn exit(result: i64) {
+    call::finish(result, |event| {
+        path::read_user_again::<0>(event);
+        true
+    });
+}
+
+#[fentry(function = "__x64_sys_chroot")]
+pub fn fentry_chroot(context: FEntryContext) -> i32 {
+    enter(hook::registers(&context)[0]);
+    0
+}
+
+#[fexit(function = "__x64_sys_chroot")]
+pub fn fexit_chroot(context: FExitContext) -> i32 {
+    exit(hook::returned(&context));
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_chroot")]
+pub fn enter_chroot(context: TracePointContext) -> u32 {
+    enter(hook::argument(&context, 0));
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_chroot")]
+pub fn exit_chroot(context: TracePointContext) -> u32 {
+    exit(hook::result(&context));
+    0
+}

@@ -1,0 +1,148 @@
+//! clone(2), clone3(2), fork(2), vfork(2): every way to a new task.
+//!
+//! Successes, in both plans: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` before
+//! 6.18; the register is the same). It comes at the end of `copy_process`, when the new task has its ids and
+//! namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy: clone(2) has lost
+//! its exit signal there, in whose bits CLONE_NEWTIME lies, so that clone3(2) alone can set that one.
+//!
+//! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
+
+use crate::{call, hook, maps, task};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use aya_ebpf::macros::{btf_tracepoint, fexit, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, FExitContext, TracePointContext};
+use nsprobe_ebpf::{Field, cause, config};
+
+/// The signal to the parent, in the flags of clone(2).
+const CSIGNAL: u64 = 0xff;
+
+const CLONE_THREAD: u64 = 0x0001_0000;
+
+/// `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET` of linux/sched.h.
+const NEW_NAMESPACE: u64 = 0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x7000_0000;
+
+/// Whether a clone with these flags was asked for.
+#[inline(always)]
+fn wanted(flags: u64) -> bool {
+    flags & NEW_NAMESPACE != 0 || maps::config().flags & config::EVERY_CLONE != 0
+}
+
+#[btf_tracepoint(function = "task_newtask")]
+pub fn task_newtask(context: BtfTracePointContext) -> i32 {
+    let flags: u64 = context.arg(1);
+    // First of all, because every new task of the machine comes by here.
+    let following = maps::config().flags & config::FOLLOW != 0;
+    if !wanted(flags) && !following {
+        return 0;
+    }
+    let child: u64 = context.arg(0);
+    let parent = task::current();
+    if following {
+        if maps::is_followed(parent) {
+            maps::follow(child);
+        } else {
+            // The process that is named is not followed itself, only what it starts.
+            if flags & CLONE_THREAD == 0 && task::is_named(parent) {
+                maps::follow(child);
+            }
+            return 0;
+        }
+        if !wanted(flags) {
+            return 0;
+        }
+    }
+    maps::send_with(|event| {
+        call::fill(event, cause::CLONE, parent);
+        event.args[0] = flags;
+        event.child.tgid = task::read(child, Field::TaskTgid);
+        event.child.tid = task::read(child, Field::TaskPid);
+        event.result = i64::from(event.child.tid);
+        task::fill_pids(&mut event.child.pids, child);
+        task::fill_namespaces(&mut event.after, child);
+    });
+    0
+}
+
+#[fexit(function = "kernel_clone")]
+pub fn fexit_clone(context: FExitContext) -> i32 {
+    let result = hook::returned_int(&context);
+    if result >= 0 {
+        return 0;
+    }
+    let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
+    let task = task::current();
+    if wanted(flags) && maps::wanted(task) {
+        maps::send_with(|event| {
+            call::fill(event, cause::CLONE, task);
+            event.args[0] = flags;
+            event.result = result;
+            event.after = event.before;
+        });
+    }
+    0
+}
+
+/// Completes a clone that failed; one that did not was reported when the child was made.
+#[inline(always)]
+fn exit(result: i64) {
+    call::finish(result, |event| {
+        // Flags that could not be read at entry: the call itself has paged them in by now.
+        if result < 0 && event.args[1] != 0 {
+            event.args = [clone3_flags(event.args[1]).unwrap_or(0), 0];
+        }
+        result < 0 && wanted(event.args[0])
+    });
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_clone")]
+pub fn enter_clone(context: TracePointContext) -> u32 {
+    // The kernel takes the lower half of the register only.
+    let flags = hook::argument(&context, 0) & 0xffff_ffff & !CSIGNAL;
+    if wanted(flags)
+        && let Some(event) = call::begin(cause::CLONE)
+    {
+        event.args[0] = flags;
+    }
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_clone")]
+pub fn exit_clone(context: TracePointContext) -> u32 {
+    exit(hook::result(&context));
+    0
+}
+
+/// The flags in the `struct clone_args` at `address` in the caller's memory: its first field.
+#[inline(always)]
+fn clone3_flags(address: u64) -> Option<u64> {
+    let mut flags = 0_u64;
+    // SAFETY: the destination is as long as told. The helper checks the source.
+    let error = unsafe { bpf_probe_read_user((&raw mut flags).cast(), 8, address as *const _) };
+    (error == 0).then_some(flags)
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_clone3")]
+pub fn enter_clone3(context: TracePointContext) -> u32 {
+    let address = hook::argument(&context, 0);
+    match clone3_flags(address) {
+        Some(flags) => {
+            if wanted(flags)
+                && let Some(event) = call::begin(cause::CLONE)
+            {
+                event.args[0] = flags;
+            }
+        }
+        None => {
+            if let Some(event) = call::begin(cause::CLONE) {
+                event.args[1] = address;
+            }
+        }
+    }
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_clone3")]
+pub fn exit_clone3(context: TracePointContext) -> u32 {
+    exit(hook::result(&context));
+    0
+}

@@ -1,0 +1,8 @@
+//! One file a traced thing.
+
+mod chroot;
+mod clone;
+mod exit;
+mod pivot_root;
+mod setns;
+mod unshare;

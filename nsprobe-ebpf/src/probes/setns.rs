@@ -1,0 +1,46 @@
+//! setns(2).
+//!
+//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17.
+
+use crate::{call, hook, task};
+use aya_ebpf::macros::{fentry, fexit, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
+use nsprobe_ebpf::cause;
+
+/// Both arguments are `int`s: the upper halves of their registers are no part of them.
+#[inline(always)]
+fn enter([fd, nstype]: [u64; 2]) {
+    let Some(event) = call::begin(cause::SETNS) else { return };
+    event.args = [fd & 0xffff_ffff, nstype & 0xffff_ffff];
+    let file = task::file(task::current(), fd as u32);
+    event.target = task::target(file);
+}
+
+#[inline(always)]
+fn exit(result: i64) {
+    call::finish(result, |_| true);
+}
+
+#[fentry(function = "__x64_sys_setns")]
+pub fn fentry_setns(context: FEntryContext) -> i32 {
+    enter(hook::registers(&context));
+    0
+}
+
+#[fexit(function = "__x64_sys_setns")]
+pub fn fexit_setns(context: FExitContext) -> i32 {
+    exit(hook::returned(&context));
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_setns")]
+pub fn enter_setns(context: TracePointContext) -> u32 {
+    enter([hook::argument(&context, 0), hook::argument(&context, 1)]);
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_setns")]
+pub fn exit_setns(context: TracePointContext) -> u32 {
+    exit(hook::result(&context));
+    0
+}

@@ -1,0 +1,44 @@
+//! unshare(2).
+//!
+//! Functions plan: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry ends there.
+
+use crate::{call, hook};
+use aya_ebpf::macros::{fentry, fexit, tracepoint};
+use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
+use nsprobe_ebpf::cause;
+
+#[inline(always)]
+fn enter(flags: u64) {
+    if let Some(event) = call::begin(cause::UNSHARE) {
+        event.args[0] = flags;
+    }
+}
+
+#[inline(always)]
+fn exit(result: i64) {
+    call::finish(result, |_| true);
+}
+
+#[fentry(function = "ksys_unshare")]
+pub fn fentry_unshare(context: FEntryContext) -> i32 {
+    enter(context.arg(0));
+    0
+}
+
+#[fexit(function = "ksys_unshare")]
+pub fn fexit_unshare(context: FExitContext) -> i32 {
+    exit(hook::returned_int(&context));
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
+pub fn enter_unshare(context: TracePointContext) -> u32 {
+    enter(hook::argument(&context, 0));
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
+pub fn exit_unshare(context: TracePointContext) -> u32 {
+    exit(hook::result(&context));
+    0
+}

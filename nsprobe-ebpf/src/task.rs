@@ -1,0 +1,163 @@
+//! The only walk of `task_struct`, and what hangs on it.
+//!
+//! Every read is `bpf_probe_read_kernel`: it is allowed in every program type since 5.5, and what it cannot
+//! read it leaves zero, so that a null pointer on the way makes a zero at the end, as an absent field does.
+
+use crate::maps::offset;
+use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
+use nsprobe_ebpf::{ABSENT, Event, Field, NamespaceInodes, PID_LEVELS, Pids, Target, config, slot};
+
+/// A type that any bytes make a value of, so that the kernel may write it.
+pub trait Plain: Copy + Default {}
+impl Plain for u8 {}
+impl Plain for u32 {}
+impl Plain for u64 {}
+
+/// The value at `address` in kernel memory; 0 when that cannot be read.
+#[inline(always)]
+fn read_at<T: Plain>(address: u64) -> T {
+    let mut value = T::default();
+    // SAFETY: the destination is as long as told. The helper checks the source.
+    unsafe {
+        generated::bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
+    };
+    value
+}
+
+/// The `field` of the object at `base`; 0 when the kernel has no such field or it cannot be read.
+#[inline(always)]
+pub fn read<T: Plain>(base: u64, field: Field) -> T {
+    match offset(field) {
+        ABSENT => T::default(),
+        offset => read_at(base + u64::from(offset)),
+    }
+}
+
+/// The address of the object embedded as `field` in the object at `base`; 0 when the kernel has no such field.
+#[inline(always)]
+pub fn embedded(base: u64, field: Field) -> u64 {
+    match offset(field) {
+        ABSENT => 0,
+        offset => base + u64::from(offset),
+    }
+}
+
+/// The running task.
+#[inline(always)]
+pub fn current() -> u64 {
+    // SAFETY: no argument, nothing to get wrong.
+    unsafe { bpf_get_current_task() }
+}
+
+/// Fills in who calls.
+#[inline(always)]
+pub fn fill_actor(event: &mut Event, task: u64) {
+    let id = bpf_get_current_pid_tgid();
+    event.tgid = (id >> 32) as u32;
+    event.tid = id as u32;
+    event.ppid = read(read(task, Field::TaskRealParent), Field::TaskTgid);
+    let cred: u64 = read(task, Field::TaskCred);
+    event.uid = read(cred, Field::CredUid);
+    event.gid = read(cred, Field::CredGid);
+    event.euid = read(cred, Field::CredEuid);
+    // SAFETY: the destination is as long as told.
+    unsafe { generated::bpf_get_current_comm(event.comm.as_mut_ptr().cast(), event.comm.len() as u32) };
+    fill_pids(&mut event.pids, read(task, Field::TaskGroupLeader));
+}
+
+/// Fills in the ids of `task` in every pid namespace it is in.
+#[inline(always)]
+pub fn fill_pids(pids: &mut Pids, task: u64) {
+    let pid: u64 = read(task, Field::TaskThreadPid);
+    if pid == 0 {
+        return;
+    }
+    let level: u32 = read(pid, Field::PidLevel);
+    let mut upid = embedded(pid, Field::PidNumbers);
+    for index in 0..PID_LEVELS {
+        if index as u32 > level {
+            break;
+        }
+        pids.nr[index] = read(upid, Field::UpidNr);
+        pids.count = index as u32 + 1;
+        upid += u64::from(offset(Field::UpidSize));
+    }
+}
+
+/// The innermost number and pid namespace inode of the process that `task` belongs to.
+#[inline(always)]
+pub fn innermost(task: u64) -> (u32, u32) {
+    let upid = innermost_upid(read(task, Field::TaskGroupLeader));
+    let namespace: u64 = read(upid, Field::UpidNs);
+    (read(upid, Field::UpidNr), inum(namespace, Field::PidNsCommon))
+}
+
+/// The `struct upid` of `task` in the pid namespace it is in.
+#[inline(always)]
+fn innermost_upid(task: u64) -> u64 {
+    let pid: u64 = read(task, Field::TaskThreadPid);
+    let level: u32 = read(pid, Field::PidLevel);
+    embedded(pid, Field::PidNumbers) + u64::from(level) * u64::from(offset(Field::UpidSize))
+}
+
+/// The inode number of the namespace at `namespace`, whose `struct ns_common` is at `common`.
+#[inline(always)]
+fn inum(namespace: u64, common: Field) -> u32 {
+    read(embedded(namespace, common), Field::NsCommonInum)
+}
+
+/// Fills in the namespaces of `task`: the user namespace is its credentials', the pid namespace that of its
+/// own number, and the others are the proxy's, which a task that is ending has no more.
+#[inline(always)]
+pub fn fill_namespaces(to: &mut NamespaceInodes, task: u64) {
+    let nsproxy: u64 = read(task, Field::TaskNsproxy);
+    let proxied = |pointer, common| inum(read(nsproxy, pointer), common);
+    to.ino[slot::CGROUP] = proxied(Field::NsproxyCgroup, Field::CgroupNsCommon);
+    to.ino[slot::IPC] = proxied(Field::NsproxyIpc, Field::IpcNsCommon);
+    to.ino[slot::MNT] = proxied(Field::NsproxyMnt, Field::MntNsCommon);
+    to.ino[slot::NET] = proxied(Field::NsproxyNet, Field::NetNsCommon);
+    to.ino[slot::TIME] = proxied(Field::NsproxyTime, Field::TimeNsCommon);
+    to.ino[slot::UTS] = proxied(Field::NsproxyUts, Field::UtsNsCommon);
+    to.ino[slot::PID_FOR_CHILDREN] = proxied(Field::NsproxyPidForChildren, Field::PidNsCommon);
+    to.ino[slot::TIME_FOR_CHILDREN] = proxied(Field::NsproxyTimeForChildren, Field::TimeNsCommon);
+    to.ino[slot::USER] = inum(read(read(task, Field::TaskCred), Field::CredUserNs), Field::UserNsCommon);
+    to.ino[slot::PID] = inum(read(innermost_upid(task), Field::UpidNs), Field::PidNsCommon);
+}
+
+/// Whether `task` belongs to the process that the configuration names.
+#[inline(always)]
+pub fn is_named(task: u64) -> bool {
+    let config = crate::maps::config();
+    config.flags & config::FOLLOW != 0 && innermost(task) == (config.follow_pid, config.follow_pid_ns)
+}
+
+/// The open file behind descriptor `fd` of `task`; 0 when there is none.
+#[inline(always)]
+pub fn file(task: u64, fd: u32) -> u64 {
+    let table: u64 = read(read(task, Field::TaskFiles), Field::FilesFdt);
+    let slots: u32 = read(table, Field::FdtableMaxFds);
+    if fd >= slots {
+        return 0;
+    }
+    let files: u64 = read(table, Field::FdtableFd);
+    read_at(files + u64::from(fd) * 8)
+}
+
+/// `NSFS_MAGIC` of linux/magic.h.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// The namespace that the open file at `file` stands for; all zero when it stands for none.
+#[inline(always)]
+pub fn target(file: u64) -> Target {
+    let inode: u64 = read(file, Field::FileInode);
+    if read::<u64>(read(inode, Field::InodeSb), Field::SuperBlockMagic) != NSFS_MAGIC {
+        return Target { ino: 0, clone_flag: 0 };
+    }
+    let common: u64 = read(inode, Field::InodePrivate);
+    let clone_flag = if offset(Field::NsCommonType) == ABSENT {
+        read(read(common, Field::NsCommonOps), Field::ProcNsOperationsType)
+    } else {
+        read(common, Field::NsCommonType)
+    };
+    Target { ino: read(common, Field::NsCommonInum), clone_flag }
+}
