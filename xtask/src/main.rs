@@ -1,24 +1,24 @@
-//! Development tasks: `cargo xtask --help`.
+//! Development tasks: `cargo xtask --help`. One module a task.
 
+mod checkout;
 mod probe;
+mod vm;
 
+use checkout::root;
 use clap::Parser;
-use std::path::Path;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of nsprobe")]
 enum Task {
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
+    /// Runs the tests on other kernels, in emulated machines
+    Vm(vm::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Probe(args) => probe::run(&args),
+        Task::Vm(args) => vm::run(&args),
     }
-}
-
-/// The root of the checkout.
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/"))
 }

@@ -1,0 +1,33 @@
+//! Where things are: the checkout, its build output, the cache.
+
+use anyhow::{Context as _, Result, ensure};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// The root of the checkout.
+pub fn root() -> &'static Path {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    manifest.parent().unwrap_or(manifest)
+}
+
+/// What may be downloaded once and used by every checkout: `$XDG_CACHE_HOME/nsprobe`, else
+/// `~/.cache/nsprobe`, else `.cache` in the checkout.
+pub fn cache() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("XDG_CACHE_HOME")
+        .or_else(|| Some(set("HOME")?.join(".cache")))
+        .map_or_else(|| root().join(".cache"), |home| home.join("nsprobe"))
+}
+
+/// Runs `command` with no input to its end, a success, and gives its output.
+pub fn output(command: &mut Command) -> Result<Output> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;
+    ensure!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr).trim_end()
+    );
+    Ok(output)
+}

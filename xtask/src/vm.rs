@@ -1,0 +1,150 @@
+//! `cargo xtask vm`: the privileged tests on other kernels, in virtual machines.
+
+mod build;
+mod image;
+mod kernels;
+mod machine;
+mod outcome;
+
+use crate::checkout;
+use anyhow::{Context as _, Result, ensure};
+use kernels::Kernel;
+use machine::Report;
+use std::collections::VecDeque;
+use std::fs;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+#[derive(clap::Args)]
+#[command(
+    long_about = "Runs the tests on other kernels, in emulated machines.\n\n\
+Takes the newest kernel of each series from Debian's archive, with apt-get and lists of its own (nothing is installed), \
+builds the tests as static executables, and boots each kernel with them. Both hook plans must load there. Needs \
+qemu-system-x86, busybox-static and cpio; the programs that the tests run are taken from this machine.",
+    after_help = "\
+Examples:
+  cargo xtask vm                         all tests on all kernels
+  cargo xtask vm --kernel 5.10 -- trace  the tests with `trace` in their names, on the oldest kernel
+  cargo xtask vm --download --update     only fetch the kernels that are newest now"
+)]
+pub struct Args {
+    /// Kernel series; `newest` is the highest that the archive has
+    #[arg(long, value_delimiter = ',', default_values = ["5.10", "6.1", "6.12", kernels::NEWEST])]
+    kernel: Vec<String>,
+    /// Only download the kernels
+    #[arg(long)]
+    download: bool,
+    /// Look for newer kernels even if the lists of the archive are fresh
+    #[arg(long)]
+    update: bool,
+    /// Machines at a time
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: u16,
+    /// Seconds after which a machine is ended
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    limit: u64,
+    /// Arguments of the test harness, such as a part of the names of the tests to run
+    #[arg(last = true)]
+    filter: Vec<String>,
+}
+
+/// Runs the task.
+pub fn run(args: &Args) -> Result<()> {
+    let mut kernels = VecDeque::new();
+    let mut lacking = Vec::new();
+    for (series, kernel) in args.kernel.iter().zip(kernels::obtain(&args.kernel, args.update)?) {
+        match kernel {
+            Ok(kernel) => kernels.push_back(kernel),
+            Err(error) => {
+                eprintln!("vm: WARNING: {error:#}");
+                lacking.push(format!("{series}: {error:#}"));
+            }
+        }
+    }
+    ensure!(!kernels.is_empty(), "not one kernel could be had:\n{}", lacking.join("\n"));
+    if args.download {
+        for kernel in &kernels {
+            println!("{}", kernel.image.display());
+        }
+        return Ok(());
+    }
+
+    let tests = build::tests()?;
+    let dir = checkout::root().join("target/vm");
+    fs::create_dir_all(&dir)?;
+    let image = dir.join("image.cpio");
+    image::build(&image, &tests, &args.filter).context("the image")?;
+    let reports = machines(kernels, &image, &dir, args)?;
+
+    for report in reports.iter().filter(|report| !report.success()) {
+        println!("\n== {}: the end of {}", report.kernel, report.log.display());
+        println!("{}", tail(&report.log, 120)?);
+        println!("== {}: the end of {}", report.kernel, report.console.display());
+        println!("{}", tail(&report.console, 20)?);
+    }
+    summary(&reports, &lacking);
+    let failed = reports.iter().filter(|report| !report.success()).count();
+    ensure!(failed == 0, "the tests failed on {failed} of {} kernels", reports.len());
+    Ok(())
+}
+
+/// Runs the machines, some at a time, and gives the reports in the order of the kernels.
+fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -> Result<Vec<Report>> {
+    let queue = Mutex::new(kernels.into_iter().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let limit = Duration::from_secs(args.limit);
+    let mut reports = thread::scope(|scope| {
+        let worker = || {
+            let mut reports = Vec::new();
+            while let Some((at, kernel)) = next() {
+                reports.push((at, machine::run(&kernel, image, logs, limit)));
+            }
+            reports
+        };
+        let workers: Vec<_> = (0..args.jobs).map(|_| scope.spawn(worker)).collect();
+        workers
+            .into_iter()
+            .flat_map(|worker| worker.join().unwrap_or_else(|panic| resume_unwind(panic)))
+            .collect::<Vec<_>>()
+    });
+    reports.sort_by_key(|&(at, _)| at);
+    reports.into_iter().map(|(_, report)| report).collect()
+}
+
+/// Prints what came of it, and what was not tested.
+fn summary(reports: &[Report], lacking: &[String]) {
+    println!("\n{:<32} {:>6} {:>6} {:>7} {:>7}", "KERNEL", "PASSED", "FAILED", "SKIPPED", "SECONDS");
+    for report in reports {
+        let outcome = &report.outcome;
+        println!(
+            "{:<32} {:>6} {:>6} {:>7} {:>7}",
+            report.kernel,
+            outcome.passed,
+            outcome.failed,
+            outcome.skipped.len(),
+            report.duration.as_secs()
+        );
+        for skipped in &outcome.skipped {
+            println!("    skipped {skipped}");
+        }
+        if let Some(trouble) = &report.trouble {
+            println!("    FAILED: {trouble}");
+        } else if !report.success() {
+            println!("    FAILED");
+        }
+    }
+    for series in lacking {
+        println!("NOT TESTED {series}");
+    }
+}
+
+/// The last `count` lines of a file.
+fn tail(file: &Path, count: usize) -> Result<String> {
+    let text = fs::read(file)?;
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().collect();
+    Ok(lines[lines.len().saturating_sub(count)..].join("\n"))
+}

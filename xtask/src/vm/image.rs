@@ -1,0 +1,226 @@
+//! The initramfs: the tests, the checkout they read, and the programs they run with their libraries.
+
+use super::build::Tests;
+use crate::checkout;
+use anyhow::{Context as _, Result, ensure};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What the tests run besides nsprobe. busybox, which stands in for everything else, comes last in the PATH
+/// of the machine: the tests are about the real ones.
+const PROGRAMS: &[&str] = &[
+    "bash",
+    "bwrap",
+    "cat",
+    "chroot",
+    "cp",
+    "echo",
+    "env",
+    "false",
+    "getent",
+    "grep",
+    "id",
+    "ip",
+    "kill",
+    "ldd",
+    "ls",
+    "lsns",
+    "mkdir",
+    "mount",
+    "mountpoint",
+    "nsenter",
+    "ps",
+    "readlink",
+    "rm",
+    "runc",
+    "script",
+    "setpriv",
+    "sh",
+    "sleep",
+    "stat",
+    "strace",
+    "stty",
+    "timeout",
+    "touch",
+    "true",
+    "umount",
+    "unshare",
+];
+
+/// Where they are looked for, on this machine and on the virtual one.
+const PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
+
+/// Small files that programs expect.
+const FILES: &[(&str, &str)] = &[
+    (
+        "etc/passwd",
+        "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nuser:x:1000:1000::/tmp:/bin/sh\n",
+    ),
+    ("etc/group", "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n"),
+    ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+    ("etc/hosts", "127.0.0.1 localhost\n"),
+];
+
+/// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through.
+pub fn build(image: &Path, tests: &Tests, filter: &[String]) -> Result<()> {
+    let stage = image.with_extension("stage");
+    if stage.exists() {
+        fs::remove_dir_all(&stage)?;
+    }
+    let root = stage.join("image");
+    let folders = ["dev", "etc", "opt/busybox", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin"];
+    for folder in folders.into_iter().chain(["usr/lib", "usr/lib64"]) {
+        fs::create_dir_all(root.join(folder))?;
+    }
+    fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
+    // As on the machine that the programs come from.
+    for name in ["bin", "sbin", "lib", "lib64"] {
+        symlink(format!("usr/{name}"), root.join(name))?;
+    }
+    for (path, text) in FILES {
+        fs::write(root.join(path), text)?;
+    }
+    programs(&root)?;
+    busybox(&stage, &root)?;
+    for file in sources()?.iter().chain(&tests.executables).chain([&tests.nsprobe]) {
+        place(&root, file)?;
+    }
+    script(&stage.join("init"), include_str!("init.sh"))?;
+    script(&root.join("run-tests"), &run_tests(tests, filter))?;
+    pack(&stage, image)?;
+    fs::remove_dir_all(&stage)?;
+    Ok(())
+}
+
+/// Copies `file` to the same path below `root`.
+fn place(root: &Path, file: &Path) -> Result<()> {
+    let to = root.join(file.strip_prefix("/").context("not an absolute path")?);
+    fs::create_dir_all(to.parent().unwrap_or(root))?;
+    fs::copy(file, &to).with_context(|| format!("could not copy {}", file.display()))?;
+    Ok(())
+}
+
+/// Copies [`PROGRAMS`] and what they are linked with.
+fn programs(root: &Path) -> Result<()> {
+    let mut missing = Vec::new();
+    let mut needed = BTreeSet::new();
+    for &name in PROGRAMS {
+        if let Some(path) = PATH.iter().map(|dir| Path::new(dir).join(name)).find(|path| path.exists()) {
+            needed.extend(libraries(&path)?);
+            needed.insert(path);
+        } else {
+            missing.push(name);
+        }
+    }
+    if !missing.is_empty() {
+        eprintln!(
+            "vm: WARNING: not installed here, so missing in the virtual machines: {}",
+            missing.join(", ")
+        );
+    }
+    needed.iter().try_for_each(|file| place(root, file))
+}
+
+/// The shared libraries of `program`, its loader included; nothing for a script or a static one.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let ldd = Command::new("ldd").arg(program).stdin(Stdio::null()).output().context("ldd")?;
+    let listed = String::from_utf8(ldd.stdout)?;
+    ensure!(!listed.contains("not found"), "{} lacks a library:\n{listed}", program.display());
+    Ok(listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
+}
+
+/// Puts busybox where the first stage expects it, and a link for all that it can stand in for.
+fn busybox(stage: &Path, root: &Path) -> Result<()> {
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
+    let busybox = busybox.context("no busybox: install busybox-static")?;
+    ensure!(libraries(busybox)?.is_empty(), "{} is not static: install busybox-static", busybox.display());
+    fs::copy(busybox, stage.join("busybox"))?;
+    let applets = checkout::output(Command::new(busybox).arg("--list"))?;
+    for applet in String::from_utf8(applets.stdout)?.lines() {
+        symlink("/busybox", root.join("opt/busybox").join(applet))?;
+    }
+    Ok(())
+}
+
+/// The files of the checkout, for tests that read fixtures or the sources themselves.
+fn sources() -> Result<Vec<PathBuf>> {
+    let root = checkout::root();
+    let list = ["ls-files", "-z", "--cached", "--others", "--exclude-standard"];
+    let listed = checkout::output(Command::new("git").args(list).current_dir(root))?;
+    let listed = String::from_utf8(listed.stdout)?;
+    let files = listed.split_terminator('\0').map(|name| root.join(name));
+    Ok(files.filter(|file| file.is_file()).collect())
+}
+
+/// The script that runs the tests, and fails when one does.
+fn run_tests(tests: &Tests, filter: &[String]) -> String {
+    let package = checkout::root().join("nsprobe");
+    let mut script = format!(
+        "#!/bin/sh\ncd {package}\nexport CI=true RUST_BACKTRACE=1 LC_ALL=C.UTF-8 INSTA_UPDATE=no\n\
+         export INSTA_WORKSPACE_ROOT={root} CARGO_MANIFEST_DIR={package} CARGO_BIN_EXE_nsprobe={nsprobe}\n\
+         # These kernels allow both plans: a test that skips one fails.\n\
+         export NSPROBE_TEST_HOOKS=functions,tracepoints\nstatus=0\n",
+        root = quoted(&checkout::root().to_string_lossy()),
+        package = quoted(&package.to_string_lossy()),
+        nsprobe = quoted(&tests.nsprobe.to_string_lossy()),
+    );
+    for executable in &tests.executables {
+        let arguments: Vec<String> = [executable.to_string_lossy().as_ref(), "--test-threads=1"]
+            .into_iter()
+            .chain(filter.iter().map(String::as_str))
+            .map(quoted)
+            .collect();
+        script.push_str(&arguments.join(" "));
+        script.push_str(" || status=$?\n");
+    }
+    script.push_str("exit $status\n");
+    script
+}
+
+/// `word` as one word of a shell.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+fn script(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+/// Packs what is below `stage`, as if root owned it, uncompressed: QEMU copies faster than the emulated
+/// processor unpacks.
+fn pack(stage: &Path, image: &Path) -> Result<()> {
+    let pipeline = "find . -print0 | cpio --null --create --format=newc --owner=0:0 --quiet";
+    let status = Command::new("sh")
+        .args(["-c", pipeline])
+        .current_dir(stage)
+        .stdin(Stdio::null())
+        .stdout(File::create(image)?)
+        .status()?;
+    ensure!(status.success() && fs::metadata(image)?.len() > 0, "cpio failed: {status}");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_stay_words() {
+        let word = "it's $HOME; \\ \"x\"";
+        let echo =
+            Command::new("sh").arg("-c").arg(format!("printf %s {}", quoted(word))).output().expect("sh");
+        assert_eq!(String::from_utf8_lossy(&echo.stdout), word);
+    }
+
+    #[test]
+    fn a_dynamic_program_has_libraries_and_a_loader() {
+        let libraries = libraries(Path::new("/bin/sh")).expect("ldd runs");
+        assert!(libraries.iter().any(|file| file.to_string_lossy().contains("/libc.so")), "{libraries:?}");
+        assert!(libraries.iter().any(|file| file.to_string_lossy().contains("/ld-linux")), "{libraries:?}");
+    }
+}

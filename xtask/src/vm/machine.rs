@@ -1,0 +1,122 @@
+//! One virtual machine, from its start to its end.
+
+use super::kernels::Kernel;
+use super::outcome::Outcome;
+use anyhow::{Context as _, Result};
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What happened in a virtual machine.
+pub struct Report {
+    pub kernel: String,
+    pub outcome: Outcome,
+    /// Why the machine's run does not count although its tests say nothing wrong.
+    pub trouble: Option<String>,
+    pub duration: Duration,
+    /// What the tests said.
+    pub log: PathBuf,
+    /// What the kernel said.
+    pub console: PathBuf,
+}
+
+impl Report {
+    pub fn success(&self) -> bool {
+        self.trouble.is_none() && self.outcome.success()
+    }
+}
+
+/// Boots `kernel` with `image` and reads what the tests say; both that and what the kernel says are logged in
+/// `logs`. The machine is ended after `limit`.
+pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration) -> Result<Report> {
+    let start = Instant::now();
+    let log = logs.join(format!("{}.log", kernel.version));
+    let console = logs.join(format!("{}.console", kernel.version));
+    let mut lines = File::create(&log)?;
+    let mut machine = Command::new("qemu-system-x86_64")
+        // Emulated: /dev/kvm is not everywhere, and is not always what it says where it is.
+        .args(["-accel", "tcg,thread=multi", "-cpu", "max", "-m", "2048", "-smp", "2"])
+        .args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"])
+        .arg("-kernel")
+        .arg(&kernel.image)
+        .arg("-initrd")
+        .arg(image)
+        .args(["-append", "console=ttyS0 panic=-1 quiet loglevel=4"])
+        .arg("-serial")
+        .arg(format!("file:{}", console.display()))
+        .args(["-serial", "stdio"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("could not start qemu-system-x86_64: install qemu-system-x86")?;
+    let output = machine.stdout.take().context("the machine's output")?;
+    let (sender, receiver) = mpsc::channel();
+    let reader = thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            line.clear();
+            if sender.send(text).is_err() {
+                return;
+            }
+        }
+    });
+
+    let mut outcome = Outcome::default();
+    let mut trouble = None;
+    loop {
+        match receiver.recv_timeout(limit.saturating_sub(start.elapsed())) {
+            Ok(line) => {
+                writeln!(lines, "{line}")?;
+                if let Some(said) = outcome.line(&line) {
+                    println!("{} | {said}", kernel.version);
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                trouble = Some(format!("not done after {} s", limit.as_secs()));
+                machine.kill()?;
+                break;
+            }
+        }
+    }
+    let status = machine.wait()?;
+    drop(receiver);
+    let _ = reader.join();
+    if trouble.is_none() {
+        trouble = if !status.success() {
+            Some(format!("QEMU ended with {status}"))
+        } else if outcome.status.is_none() {
+            Some("the machine stopped before the tests ended".to_owned())
+        } else {
+            complaint(&fs::read(&console)?)
+        };
+    }
+    Ok(Report { kernel: kernel.version.clone(), outcome, trouble, duration: start.elapsed(), log, console })
+}
+
+/// The first line of a kernel's console that tells of a bug in it or of a crash.
+fn complaint(console: &[u8]) -> Option<String> {
+    let console = String::from_utf8_lossy(console);
+    let bad = ["BUG:", "Oops", "Kernel panic", "general protection fault", "WARNING: CPU", "soft lockup"];
+    let line = console.lines().find(|line| bad.iter().any(|words| line.contains(words)))?;
+    Some(format!("the kernel said: {}", line.trim()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_complains_is_heard() {
+        assert_eq!(complaint(b"random: crng init done\r\n"), None);
+        let console = b"x\r\n[    4.2] BUG: kernel NULL pointer dereference, address: 0000\xff\r\ny\r\n";
+        let heard = complaint(console).expect("a complaint");
+        assert!(heard.starts_with("the kernel said: [    4.2] BUG: kernel NULL"), "{heard}");
+    }
+}
