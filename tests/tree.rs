@@ -1,19 +1,495 @@
-//! `nsprobe tree`, compared with `/proc` read by hand.
+//! `nsprobe tree`, compared with `/proc` and lsns(8).
 
-use crate::support::stage::Staged;
+use crate::support::stage::{NamedNetns, Staged, furnish, succeed};
 use crate::support::{self, proc};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+const SLOTS: [&str; 10] =
+    ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts", "pid_for_children", "time_for_children"];
+
+/// What a process's entry of the tree should say, read by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ByHand {
+    ppid: u32,
+    start_ticks: u64,
+    pids: Vec<u32>,
+    namespaces: BTreeMap<String, u64>,
+    root: String,
+}
+
+fn by_hand(pid: u32) -> Option<ByHand> {
+    Some(ByHand {
+        ppid: proc::ppid(pid)?,
+        start_ticks: proc::start_ticks(pid)?,
+        pids: proc::pids_inside(pid)?,
+        namespaces: proc::namespaces(pid)?,
+        root: proc::root(pid)?.to_string_lossy().into_owned(),
+    })
+}
+
+/// Every process of the machine that can be read, by hand.
+fn all_by_hand() -> BTreeMap<u32, ByHand> {
+    proc::pids().into_iter().filter_map(|pid| Some((pid, by_hand(pid)?))).collect()
+}
+
+/// The kinds that the boundary above `pid` should name, from the namespaces of it and its parent.
+fn boundary_by_hand(pid: u32, all: &BTreeMap<u32, ByHand>) -> Option<BTreeSet<&'static str>> {
+    let own = all.get(&pid)?;
+    let parent = all.get(&own.ppid)?;
+    let mut boundary: BTreeSet<_> =
+        SLOTS[..8].iter().copied().filter(|&kind| own.namespaces[kind] != parent.namespaces[kind]).collect();
+    for (slot, kind) in [("pid_for_children", "pid"), ("time_for_children", "time")] {
+        if own.namespaces.get(slot).is_some_and(|ino| *ino != own.namespaces[kind]) {
+            boundary.insert(slot);
+        }
+    }
+    let same_mounts = own.namespaces["mnt"] == parent.namespaces["mnt"];
+    if own.root != if same_mounts { parent.root.as_str() } else { "/" } {
+        boundary.insert("root");
+    }
+    Some(boundary)
+}
+
+/// The entries of a tree by pid, each with its parent's.
+fn entries(tree: &Value) -> BTreeMap<u32, (&Value, Option<&Value>)> {
+    let mut entries = BTreeMap::new();
+    let mut stack: Vec<(&Value, Option<&Value>)> = roots(tree).iter().map(|root| (root, None)).collect();
+    while let Some((entry, parent)) = stack.pop() {
+        let before = entries.insert(number(&entry["pid"]), (entry, parent));
+        assert!(before.is_none(), "process {} is there twice", entry["pid"]);
+        stack
+            .extend(entry["children"].as_array().expect("children").iter().map(|child| (child, Some(entry))));
+    }
+    entries
+}
+
+fn roots(tree: &Value) -> &[Value] {
+    tree["roots"].as_array().expect("roots")
+}
+
+/// A line without what leads to it.
+fn bare(line: &str) -> &str {
+    line.trim_start_matches(['│', '├', '└', '─', ' '])
+}
+
+fn number(value: &Value) -> u32 {
+    value.as_u64().and_then(|n| n.try_into().ok()).unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// The entry of a hierarchy whose namespace has this inode, with the inodes above it, outermost first.
+fn place(tree: &Value, ino: u64) -> (&Value, Vec<u64>) {
+    let mut stack: Vec<(&Value, Vec<u64>)> = roots(tree).iter().map(|root| (root, Vec::new())).collect();
+    while let Some((entry, above)) = stack.pop() {
+        let own = entry["namespace"]["ino"].as_u64();
+        if own == Some(ino) {
+            return (entry, above);
+        }
+        let above: Vec<u64> = above.into_iter().chain(own).collect();
+        let children = entry["children"].as_array().expect("children");
+        stack.extend(children.iter().map(|child| (child, above.clone())));
+    }
+    panic!("no namespace {ino} in {tree}")
+}
+
+/// Everything that the issue asks for at once, alive until dropped.
+struct Stages {
+    nested: Staged,
+    foreign_user: Staged,
+    host_of_net: Staged,
+    guest_of_net: Staged,
+    jailed: Staged,
+    other_time: Staged,
+    jail: tempfile::TempDir,
+}
+
+impl Stages {
+    fn new() -> Self {
+        let jail = tempfile::tempdir().expect("a directory");
+        let sleep = succeed(Command::new("sh").args(["-c", "command -v sleep"]));
+        furnish(jail.path(), sleep.trim());
+        let mut host_of_net = Staged::sh("exec unshare --net sleep 1000");
+        let host = host_of_net.wait_for("sleep");
+        let new_pid = "unshare --pid --fork";
+        Self {
+            nested: Staged::sh(&format!("exec {new_pid} {new_pid} {new_pid} sleep 1000")),
+            foreign_user: Staged::sh(
+                "exec setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user --net sleep 1000",
+            ),
+            guest_of_net: Staged::sh(&format!("exec nsenter --target {host} --net sleep 1000")),
+            host_of_net,
+            jailed: Staged::sh(&format!("exec chroot {} {} 1000", jail.path().display(), sleep.trim())),
+            other_time: Staged::sh("exec unshare --time --boottime 1000 --fork sleep 1000"),
+            jail,
+        }
+    }
+
+    /// The pids of their sleepers.
+    fn pids(&mut self) -> [u32; 6] {
+        [
+            &mut self.nested,
+            &mut self.foreign_user,
+            &mut self.host_of_net,
+            &mut self.guest_of_net,
+            &mut self.jailed,
+            &mut self.other_time,
+        ]
+        .map(|staged| staged.wait_for("sleep"))
+    }
+}
 
 #[test]
-fn staging_makes_what_it_says() {
+fn every_process_is_in_its_place_with_its_namespaces() {
     if !support::root() {
         return;
     }
-    let mut nested = Staged::sh("exec unshare --pid --fork unshare --pid --fork sleep 1000");
-    let pid = nested.wait_for("sleep");
+    let mut stages = Stages::new();
+    let sleepers = stages.pids();
+    let before = all_by_hand();
+    let tree = support::json(&["tree", "--json"]);
+    let after = all_by_hand();
+    let entries = entries(&tree);
+    assert_eq!(tree["schema"], json!({"name": "nsprobe.tree", "version": "1.0"}));
+    assert_eq!(tree["by"], "process");
+
+    let mut compared = BTreeSet::new();
+    for (pid, hand) in before.iter().filter(|(pid, hand)| after.get(pid) == Some(hand)) {
+        let (entry, parent) = entries.get(pid).unwrap_or_else(|| panic!("process {pid} is not in the tree"));
+        assert_eq!(number(&entry["ppid"]), hand.ppid, "process {pid}");
+        assert_eq!(entry["start_ticks"], hand.start_ticks, "process {pid}");
+        assert_eq!(entry["pids"], json!(hand.pids), "process {pid}");
+        assert_eq!(entry["root"], hand.root, "process {pid}");
+        for slot in SLOTS {
+            assert_eq!(
+                entry["namespaces"][slot],
+                json!(hand.namespaces.get(slot)),
+                "{slot} of process {pid}"
+            );
+        }
+        if let Some(parent) = parent {
+            assert_eq!(number(&parent["pid"]), hand.ppid, "process {pid}");
+        }
+        // A parent that is not readable is compared with what is above it: not this test's matter.
+        if after.get(&hand.ppid) == before.get(&hand.ppid)
+            && let Some(boundary) = boundary_by_hand(*pid, &before)
+        {
+            let named: BTreeSet<_> =
+                entry["boundary"].as_array().expect("boundary").iter().filter_map(Value::as_str).collect();
+            assert_eq!(named, boundary, "process {pid}: {hand:?}");
+            compared.insert(*pid);
+        }
+    }
+    for pid in sleepers {
+        assert!(compared.contains(&pid), "staged process {pid} was not compared");
+    }
+    // What was staged is what was meant: otherwise all of the above compared nothing of interest.
+    let [nested, foreign, host, guest, jailed, time] = sleepers;
+    let own = &before[&std::process::id()];
+    assert_eq!(before[&nested].pids.len(), own.pids.len() + 3);
+    assert_eq!(before[&nested].pids.last(), Some(&1));
+    assert_ne!(before[&foreign].namespaces["user"], own.namespaces["user"]);
+    assert_ne!(before[&host].namespaces["net"], own.namespaces["net"]);
+    assert_eq!(before[&host].namespaces["net"], before[&guest].namespaces["net"]);
+    assert_ne!(before[&time].namespaces["time"], own.namespaces["time"]);
+    assert_eq!(entries[&jailed].0["root"], json!(stages.jail.path()));
+    assert_eq!(entries[&jailed].0["chrooted"], true);
+    let namespaces = tree["namespaces"].as_array().expect("namespaces");
+    let user = namespaces.iter().find(|ns| ns["ino"] == before[&foreign].namespaces["user"]);
+    assert_eq!(user.map(|ns| &ns["owner_uid"]), Some(&json!(1000)));
+}
+
+#[test]
+fn the_text_shows_each_boundary_below_its_process() {
+    if !support::root() {
+        return;
+    }
+    let mut stages = Stages::new();
+    let [nested, foreign, _, guest, jailed, _] = stages.pids();
+    let plain = Staged::sh("sleep 1000 & sleep 1000 & sleep 1000 & wait");
+    let text = support::run(&["tree"]).stdout;
+    let lines: Vec<&str> = text.lines().collect();
+    // A process's line and those on its boundary, without what leads to them.
+    let of = |pid: u32| -> Vec<&str> {
+        let at = lines.iter().position(|line| bare(line).split(' ').next() == Some(&pid.to_string()));
+        let at = at.unwrap_or_else(|| panic!("process {pid} is not in\n{text}"));
+        let mut found = vec![bare(lines[at])];
+        let below = lines[at + 1..].iter().map(|line| line.trim_start_matches(['│', ' ']));
+        found.extend(below.take_while(|line| line.starts_with('┊')));
+        found
+    };
+    let hand = by_hand(nested).expect("it lives");
+    let inside: Vec<String> = hand.pids[1..].iter().map(ToString::to_string).collect();
     assert_eq!(
-        proc::pids_inside(pid).map(|pids| pids.len()),
-        proc::pids_inside(std::process::id()).map(|pids| pids.len() + 2)
+        of(nested),
+        [
+            format!("{nested} [{}] sleep 1000", inside.join(" ")),
+            // Its parent has a pid namespace for it, and is in the one above.
+            format!("┊ pid:[{}]", hand.namespaces["pid"]),
+        ]
     );
-    drop(nested);
-    assert_eq!(proc::comm(pid), None);
+    let user = by_hand(foreign).expect("it lives").namespaces;
+    let boundary = format!("┊ net:[{}] user:[{}]", user["net"], user["user"]);
+    assert!(of(foreign).contains(&boundary.as_str()), "{:?}", of(foreign));
+    let net = by_hand(guest).expect("it lives").namespaces["net"];
+    assert_eq!(of(guest)[1..], [format!("┊ net:[{net}]")]);
+    assert_eq!(of(jailed)[1..], [format!("┊ root {}", stages.jail.path().display())]);
+
+    let is_shown = |text: &str| text.contains(&format!("{} sh -c sleep 1000 &", plain.pid()));
+    assert!(!is_shown(&text), "a shell without a boundary below it is folded:\n{text}");
+    assert!(is_shown(&support::run(&["tree", "--all"]).stdout));
+}
+
+#[test]
+fn a_process_that_went_back_is_marked_as_in_the_initial_namespace() {
+    if !support::root() {
+        return;
+    }
+    let own = proc::namespace(std::process::id(), "net").expect("own namespaces");
+    let script = format!("unshare --net nsenter --net=/proc/{}/ns/net sleep 1000 & wait", std::process::id());
+    // The shell in a network namespace of its own, the sleeper back in this one's.
+    let mut staged = Staged::spawn(Command::new("unshare").args(["--net", "sh", "-c", &script]));
+    let sleeper = staged.wait_for("sleep");
+    let text = support::run(&["tree", "--pid", &sleeper.to_string()]).stdout;
+    // The kernel's own threads stay where the machine started.
+    let initial = proc::namespace(2, "net") == Some(own) && proc::comm(2).as_deref() == Some("kthreadd");
+    let line = format!("┊ net:[{own}]{}", if initial { " (initial)" } else { "" });
+    assert!(text.lines().any(|found| found.trim_start() == line), "{line}\n{text}");
+}
+
+#[test]
+fn a_branch_has_ancestors_and_descendants_and_nobody_else() {
+    let mut staged = Staged::sh("sleep 1000 & sh -c 'sleep 1000 & wait' & wait");
+    staged.wait_for("sleep");
+    let shell = staged.pid();
+    let mut expected = BTreeSet::new();
+    let mut up = Some(shell);
+    while let Some(pid) = up.filter(|&pid| pid != 0) {
+        expected.insert(pid);
+        up = proc::ppid(pid);
+    }
+    let below = support::stage::wait(|| Some(staged.family()).filter(|family| family.len() == 4));
+    expected.extend(below.expect("two shells and two sleepers"));
+    let tree = support::json(&["tree", "--json", "--pid", &shell.to_string()]);
+    let found: BTreeSet<u32> = entries(&tree).into_keys().collect();
+    assert_eq!(found, expected);
+    let text = support::run(&["tree", "--pid", &shell.to_string()]).stdout;
+    let line = |line: &str| -> Option<u32> { bare(line).split(' ').next()?.parse().ok() };
+    assert_eq!(text.lines().filter_map(line).collect::<BTreeSet<_>>(), expected, "{text}");
+}
+
+/// What lsns(8) knows of a namespace: its parent and owner, by inode.
+fn lsns() -> BTreeMap<u64, (Option<u64>, Option<u64>)> {
+    let text = succeed(Command::new("lsns").args(["--json", "--output", "NS,PNS,ONS"]));
+    let table: Value = serde_json::from_str(&text).expect("lsns writes JSON");
+    let known = |value: &Value| value.as_u64().filter(|&ino| ino != 0);
+    let rows = table["namespaces"].as_array().expect("namespaces").iter();
+    rows.map(|row| (row["ns"].as_u64().expect("ns"), (known(&row["pns"]), known(&row["ons"])))).collect()
+}
+
+#[test]
+fn pid_namespaces_nest_as_lsns_has_them() {
+    if !support::root() {
+        return;
+    }
+    let mut stages = Stages::new();
+    let [nested, ..] = stages.pids();
+    let lsns = lsns();
+    let tree = support::json(&["tree", "--json", "--by", "pid"]);
+    let innermost = proc::namespace(nested, "pid").expect("it lives");
+    let (entry, above) = place(&tree, innermost);
+    assert_eq!(entry["processes"][0]["pid"], nested);
+    assert!(above.len() >= 3, "three levels below this one: {above:?}");
+    let mut parents = Vec::new();
+    let mut up = lsns[&innermost].0;
+    while let Some(ino) = up {
+        parents.insert(0, ino);
+        up = lsns.get(&ino).and_then(|relations| relations.0);
+    }
+    assert_eq!(above, parents);
+
+    let text = support::run(&["tree", "--by", "pid"]).stdout;
+    let lines: Vec<&str> = text.lines().map(bare).collect();
+    let at = lines.iter().position(|line| *line == format!("pid:[{innermost}] 1 process"));
+    let at = at.unwrap_or_else(|| panic!("{innermost} is not in\n{text}"));
+    assert!(lines[at + 1].starts_with(&format!("{nested} [")), "{text}");
+}
+
+#[test]
+fn user_namespaces_own_what_lsns_says() {
+    if !support::root() {
+        return;
+    }
+    let mut stages = Stages::new();
+    let [_, foreign, ..] = stages.pids();
+    let inodes = proc::namespaces(foreign).expect("it lives");
+    let lsns = lsns();
+    let tree = support::json(&["tree", "--json", "--by", "user"]);
+    let (entry, above) = place(&tree, inodes["user"]);
+    assert_eq!(entry["namespace"]["owner_uid"], 1000);
+    assert_eq!(above.last().copied(), proc::namespace(std::process::id(), "user"));
+    assert_eq!(lsns[&inodes["user"]].0, above.last().copied());
+    let owned: BTreeSet<u64> =
+        entry["owned"].as_array().expect("owned").iter().filter_map(|ns| ns["ino"].as_u64()).collect();
+    let by_lsns = lsns.iter().filter(|(_, relations)| relations.1 == Some(inodes["user"]));
+    let by_lsns: BTreeSet<u64> = by_lsns.map(|(&ino, _)| ino).collect();
+    assert_eq!(owned, by_lsns);
+    assert_eq!(owned, BTreeSet::from([inodes["net"]]));
+
+    let text = support::run(&["tree", "--by", "user"]).stdout;
+    let line = format!("user:[{}] uid 1000", inodes["user"]);
+    assert!(text.contains(&line), "{line}\n{text}");
+    assert!(text.contains(&format!("net:[{}] 1 process · {foreign} sleep 1000", inodes["net"])), "{text}");
+}
+
+#[test]
+fn a_namespace_without_processes_is_shown_with_its_bind_mount() {
+    if !support::root() {
+        return;
+    }
+    let netns = NamedNetns::add();
+    let line = format!("net:[{}] held by {}", netns.ino(), netns.path());
+    let text = support::run(&["tree", "--all"]).stdout;
+    assert!(text.contains("\nNo process is in:\n"), "{text}");
+    assert!(text.lines().any(|found| found.trim() == line), "{line}\n{text}");
+    let text = support::run(&["tree", "--by", "user"]).stdout;
+    let mut lines = text.lines().skip_while(|found| !found.contains(&format!("net:[{}]", netns.ino())));
+    assert!(lines.next().is_some_and(|found| found.ends_with(" 0 processes")), "{text}");
+    assert!(
+        lines.next().is_some_and(|found| found.ends_with(&format!("┊ held by {}", netns.path()))),
+        "{text}"
+    );
+
+    // With a process in it, it is a boundary like any other.
+    let mut guest = Staged::spawn(Command::new("ip").args(["netns", "exec", &netns.name, "sleep", "1000"]));
+    let sleeper = guest.wait_for("sleep");
+    let tree = support::json(&["tree", "--json", "--pid", &sleeper.to_string()]);
+    assert_eq!(entries(&tree)[&sleeper].0["namespaces"]["net"], netns.ino());
+    let text = support::run(&["tree", "--all"]).stdout;
+    assert!(!text.contains(&line), "{text}");
+}
+
+#[test]
+fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
+    if !support::root() {
+        return;
+    }
+    // Where another user can execute it.
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
+    let program = directory.path().join("nsprobe");
+    std::fs::copy(env!("CARGO_BIN_EXE_nsprobe"), &program).expect("a copy");
+    let as_nobody = |args: &[&str]| -> support::Ran {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args(args);
+        command.env("LC_ALL", "C.UTF-8").output().expect("setpriv starts").into()
+    };
+    let own = std::process::id();
+    let ran = as_nobody(&["tree", "--all"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let marked = ran.stdout.lines().filter(|line| line.ends_with("(namespaces not readable)")).count();
+    assert!(marked > 0, "{}", ran.stdout);
+    assert!(ran.stderr.contains("namespaces are not readable"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("run as root"), "{}", ran.stderr);
+    let ran = as_nobody(&["tree", "--json"]);
+    let tree: Value = serde_json::from_str(&ran.stdout).expect("JSON");
+    assert_eq!(entries(&tree)[&own].0["namespaces"], Value::Null);
+    let gaps = tree["gaps"].as_array().expect("gaps");
+    let gap = gaps.iter().find(|gap| gap["kind"] == "process_namespaces").expect("a gap");
+    let unreadable = entries(&tree).values().filter(|(entry, _)| entry["namespaces"].is_null()).count();
+    assert_eq!(gap["count"], unreadable);
+}
+
+#[test]
+fn lines_are_ascii_when_asked_for_and_without_a_utf8_locale() {
+    let own = std::process::id().to_string();
+    let drawn = |text: &str| text.contains(['├', '└', '│', '┊', '…']);
+    let utf8 = support::run(&["tree", "--pid", &own]).stdout;
+    assert!(drawn(&utf8), "{utf8}");
+    let asked = support::run(&["tree", "--ascii", "--pid", &own]).stdout;
+    let locale =
+        support::nsprobe().args(["tree", "--pid", &own]).env("LC_ALL", "C").output().expect("it runs");
+    for text in [asked, support::Ran::from(locale).stdout] {
+        assert!(!drawn(&text), "{text}");
+        assert!(text.contains("`- "), "{text}");
+    }
+}
+
+#[test]
+fn lines_fit_the_terminal_and_json_is_never_cut() {
+    let long = "x".repeat(300);
+    let mut staged = Staged::spawn(Command::new("sh").args(["-c", "sleep 1000; :", &long]));
+    staged.wait_for("sleep");
+    let pid = staged.pid().to_string();
+    let narrow = support::nsprobe().args(["tree", "--pid", &pid]).env("COLUMNS", "60").output();
+    let narrow = support::Ran::from(narrow.expect("it runs")).stdout;
+    let widest = narrow.lines().map(|line| line.chars().count()).max();
+    assert!(widest.is_some_and(|widest| widest <= 60), "{narrow}");
+    assert!(narrow.contains(&format!("{pid} sh -c")), "{narrow}");
+    assert!(support::run(&["tree", "--pid", &pid]).stdout.contains(&long), "no terminal, nothing is cut");
+    let json = support::nsprobe().args(["tree", "--json", "--pid", &pid]).env("COLUMNS", "60").output();
+    assert!(support::Ran::from(json.expect("it runs")).stdout.contains(&long));
+}
+
+#[test]
+fn colour_is_for_terminals() {
+    let own = std::process::id().to_string();
+    assert!(!support::run(&["tree", "--pid", &own]).stdout.contains('\u{1b}'));
+    let always = support::run(&["tree", "--color", "always", "--pid", &own]).stdout;
+    assert!(always.contains(&format!("\u{1b}[1m{own}\u{1b}[0m")), "{always}");
+}
+
+#[test]
+fn a_process_that_is_not_there_is_nothing_found() {
+    // Above every pid there can be: PID_MAX_LIMIT is 2^22.
+    for args in [&["tree", "--pid", "4194305"][..], &["tree", "--json", "--pid", "4194305"]] {
+        let ran = support::run(args);
+        assert_eq!(ran.code, Some(1));
+        assert_eq!(ran.stdout, "");
+        assert_eq!(ran.stderr, "nsprobe: there is no process 4194305\n");
+    }
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_errors() {
+    for args in
+        [&["tree", "--pid", "x"][..], &["tree", "--by", "mnt"], &["tree", "--by", "pid", "--pid", "1"]]
+    {
+        let ran = support::run(args);
+        assert_eq!(ran.code, Some(2), "{args:?}");
+        assert_eq!(ran.stdout, "");
+        assert!(ran.stderr.contains("error:"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_examples_of_its_help_run() {
+    let help = support::run(&["tree", "--help"]).stdout;
+    let examples: Vec<&str> = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  nsprobe "))
+        .filter_map(|line| line.split("  ").next())
+        .collect();
+    assert!(examples.len() >= 6, "{help}");
+    for example in examples {
+        let args: Vec<&str> = example.split(' ').collect();
+        let ran = support::run(&args);
+        assert_eq!(ran.code, Some(0), "nsprobe {example}: {}", ran.stderr);
+        assert_ne!(ran.stdout, "", "nsprobe {example}");
+    }
+}
+
+#[test]
+fn a_closed_pipe_ends_it_quietly() {
+    let mut child = support::nsprobe()
+        .args(["tree", "--all"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(child.stdout.take());
+    let ran = support::Ran::from(child.wait_with_output().expect("it ends"));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("pipe"), "{}", ran.stderr);
 }

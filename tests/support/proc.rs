@@ -58,3 +58,11 @@ pub fn namespace(pid: u32, name: &str) -> Option<u64> {
 pub fn root(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/root")).ok()
 }
+
+/// When the process started, in clock ticks after boot.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    // The name before the last `)` may hold anything; the start is field 22, and `)` ends field 2.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}

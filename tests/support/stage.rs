@@ -40,6 +40,11 @@ impl Staged {
         self.child.id()
     }
 
+    /// The pids of the command and its descendants now, parents before children.
+    pub fn family(&self) -> Vec<u32> {
+        family(self.pid())
+    }
+
     /// Waits until the command or a descendant of it has executed a program called `comm` (all its
     /// namespaces are set up by then), and gives its pid.
     pub fn wait_for(&mut self, comm: &str) -> u32 {

@@ -1,11 +1,89 @@
 //! `nsprobe tree`
 
-use super::Exit;
 use super::output::Output;
+use super::{Exit, gaps, output};
+use crate::discover;
+use crate::model::Pid;
+use crate::render::tree;
+use anyhow::Context as _;
+use clap::ValueEnum;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Show every process; without it, processes that are in the namespaces of their parents, as all
+    /// below them are, are counted
+    #[arg(short, long)]
+    all: bool,
 
-pub(super) fn run(_args: &Args, _out: &mut Output) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+    /// What the tree is a tree of
+    #[arg(long, value_enum, default_value_t = By::Process, value_name = "WHAT")]
+    by: By,
+
+    /// Only process PID, its ancestors and its descendants
+    #[arg(short, long, value_name = "PID", conflicts_with = "by")]
+    pid: Option<Pid>,
+
+    /// JSON, nested in the same way; with every process, and nothing cut
+    #[arg(short, long)]
+    json: bool,
+
+    /// Draw lines with ASCII characters only, as without a UTF-8 locale
+    #[arg(long)]
+    ascii: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Processes, a child below its parent, with the boundaries between their namespaces
+    Process,
+    /// Pid namespaces, each below its parent, with the processes in it
+    Pid,
+    /// User namespaces, each below its parent, with the namespaces it owns
+    User,
+}
+
+const EXAMPLES: &str = "\
+A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command.
+Below it stand the namespaces that its parent is not in, and its root directory where that is another.
+
+Examples:
+  nsprobe tree                  where namespaces change, and how many processes are elsewhere
+  nsprobe tree --all            every process
+  nsprobe tree --pid 1          process 1 and its descendants
+  nsprobe tree --by pid         pid namespaces, nested as they are, and who is in them
+  nsprobe tree --by user        user namespaces and what they own
+  nsprobe tree --json           everything, for other programs
+
+Exit codes: 0 done, 1 no such process, 2 error. What could not be read is said on stderr.";
+
+pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let snapshot = discover::snapshot(&discover::Options::default())?;
+    if let Some(pid) = args.pid.filter(|&pid| snapshot.process(pid).is_none()) {
+        output::complain(&format_args!("there is no process {pid}"));
+        return Ok(Exit::Findings);
+    }
+    let options = tree::Options {
+        by: match args.by {
+            By::Process => tree::By::Process,
+            By::Pid => tree::By::Pid,
+            By::User => tree::By::User,
+        },
+        all: args.all,
+        pid: args.pid,
+        user_name: &user_name,
+    };
+    if args.json {
+        tree::json(out, &snapshot, &options).context("stdout")?;
+    } else {
+        let look = out.look(args.ascii);
+        tree::text(out, &snapshot, &options, look).context("stdout")?;
+        gaps::report(&snapshot.gaps);
+    }
+    Ok(Exit::Done)
+}
+
+/// A user's name; `None` for one without an entry, and when the database cannot be asked.
+fn user_name(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
 }

@@ -3,3 +3,4 @@
 pub mod json;
 pub mod style;
 pub mod table;
+pub mod tree;

@@ -1,0 +1,100 @@
+//! What the process tree counts instead of showing it.
+
+use super::boundary::Boundary;
+use super::draw::{Node, Span};
+use super::forest::Forest;
+use crate::model::{Process, Snapshot};
+use crate::render::style::{self, Look};
+
+/// Processes that are counted and not shown.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Folded {
+    /// How many.
+    pub processes: u64,
+    /// How many of them have namespaces that were not readable.
+    pub unreadable: u64,
+}
+
+impl Folded {
+    /// One that is.
+    pub fn one(process: &Process) -> Self {
+        Self { processes: 1, unreadable: u64::from(process.namespaces.is_none()) }
+    }
+
+    /// And these.
+    pub const fn add(&mut self, other: Self) {
+        self.processes += other.processes;
+        self.unreadable += other.unreadable;
+    }
+
+    /// The line that stands for them.
+    pub fn node(self, look: Look) -> Node {
+        let ellipsis = if look.unicode { "…" } else { "..." };
+        let count = format!("{ellipsis} {}", super::processes(self.processes));
+        let text = match self.unreadable {
+            0 => String::new(),
+            n if n == self.processes => "(namespaces not readable)".to_owned(),
+            n => format!("(namespaces of {n} not readable)"),
+        };
+        let head = vec![Span::new(style::DIM, count)];
+        Node { head, tail: Span::new(style::WARNING, text), ..Node::default() }
+    }
+}
+
+/// Which processes are folded into a count.
+pub(super) struct Folds {
+    pub folded: Vec<bool>,
+    /// For each process that is shown: what is folded below it.
+    pub below: Vec<Folded>,
+    /// What is folded at the top: processes whose parent the reader cannot see.
+    pub top: Folded,
+}
+
+impl Folds {
+    /// Nothing is folded.
+    pub fn none(forest: &Forest) -> Self {
+        let n = forest.parent.len();
+        Self { folded: vec![false; n], below: vec![Folded::default(); n], top: Folded::default() }
+    }
+
+    /// Folds every subtree without a boundary in it.
+    pub fn new(snapshot: &Snapshot, forest: &Forest, boundaries: &[Boundary<'_>]) -> Self {
+        let mut folds = Self::none(forest);
+        let mut subtree: Vec<Folded> = snapshot.processes.iter().map(Folded::one).collect();
+        let mut notable: Vec<bool> = boundaries.iter().map(Boundary::is_any).collect();
+        for &i in forest.order.iter().rev() {
+            if let Some(parent) = forest.parent[i] {
+                notable[parent] |= notable[i];
+                let below = subtree[i];
+                subtree[parent].add(below);
+            }
+        }
+        for &i in &forest.order {
+            let parent = forest.parent[i];
+            // Where there is no parent by rights there is always something to see.
+            let top = parent.is_none() && snapshot.processes[i].ppid == 0;
+            if notable[i] || top {
+                continue;
+            }
+            folds.folded[i] = true;
+            match parent {
+                Some(parent) if folds.folded[parent] => {}
+                Some(parent) => folds.below[parent].add(subtree[i]),
+                None => folds.top.add(subtree[i]),
+            }
+        }
+        // A count of one is no shorter than the process itself.
+        for &i in &forest.order {
+            let around = match forest.parent[i] {
+                Some(parent) if folds.folded[parent] => continue,
+                Some(parent) => &mut folds.below[parent],
+                None => &mut folds.top,
+            };
+            if folds.folded[i] && around.processes == 1 {
+                folds.folded[i] = false;
+                *around = Folded::default();
+            }
+        }
+        folds
+    }
+}

@@ -1,0 +1,137 @@
+//! Who is below whom, from a list of parents; safe against what no kernel means to say.
+
+/// Indices 0 to n as a forest.
+pub(super) struct Forest {
+    /// What has no parent, in ascending order (after those, what was cut out of a cycle).
+    pub roots: Vec<usize>,
+    /// The children of each index, in ascending order.
+    pub children: Vec<Vec<usize>>,
+    /// The parent of each index.
+    pub parent: Vec<Option<usize>>,
+    /// Every index once, parents before their children.
+    pub order: Vec<usize>,
+}
+
+impl Forest {
+    /// The forest in which index `i` is below `parent[i]`.
+    ///
+    /// Parents are read one process after another, so pid reuse between two reads can make a cycle. It is
+    /// cut where it is met first: all indices are in the result, each once.
+    pub fn new(mut parent: Vec<Option<usize>>) -> Self {
+        let mut children = vec![Vec::new(); parent.len()];
+        let mut roots = Vec::new();
+        for (child, &parent) in parent.iter().enumerate() {
+            match parent {
+                Some(parent) => children[parent].push(child),
+                None => roots.push(child),
+            }
+        }
+        let mut seen = vec![false; parent.len()];
+        let mut order = Vec::with_capacity(parent.len());
+        for &root in &roots {
+            visit(root, &children, &mut seen, &mut order);
+        }
+        // What no root leads to is a cycle, or hangs on one.
+        for index in 0..parent.len() {
+            if seen[index] {
+                continue;
+            }
+            let root = on_cycle(index, &parent);
+            if let Some(cut) = parent[root].take() {
+                children[cut].retain(|&child| child != root);
+            }
+            roots.push(root);
+            visit(root, &children, &mut seen, &mut order);
+        }
+        Self { roots, children, parent, order }
+    }
+
+    /// Drops what is neither `index`, nor above it, nor below it.
+    pub fn keep_branch(&mut self, index: usize) {
+        let mut keep = vec![false; self.parent.len()];
+        let mut up = Some(index);
+        while let Some(ancestor) = up {
+            keep[ancestor] = true;
+            up = self.parent[ancestor];
+        }
+        let mut below = vec![false; self.parent.len()];
+        below[index] = true;
+        for &i in &self.order {
+            if self.parent[i].is_some_and(|parent| below[parent]) {
+                below[i] = true;
+                keep[i] = true;
+            }
+        }
+        self.roots.retain(|&i| keep[i]);
+        self.order.retain(|&i| keep[i]);
+        for children in &mut self.children {
+            children.retain(|&i| keep[i]);
+        }
+    }
+}
+
+fn visit(root: usize, children: &[Vec<usize>], seen: &mut [bool], order: &mut Vec<usize>) {
+    let mut stack = vec![root];
+    while let Some(index) = stack.pop() {
+        seen[index] = true;
+        order.push(index);
+        stack.extend(children[index].iter().rev());
+    }
+}
+
+/// An index of the cycle that the parents of `index` end in.
+fn on_cycle(index: usize, parent: &[Option<usize>]) -> usize {
+    // Brent's: the hare goes on, the tortoise is put where the hare is after 1, 2, 4, … steps.
+    let (mut tortoise, mut hare) = (index, index);
+    let (mut steps, mut limit) = (0_usize, 1_usize);
+    while let Some(next) = parent[hare] {
+        hare = next;
+        if hare == tortoise {
+            break;
+        }
+        steps += 1;
+        if steps == limit {
+            (tortoise, steps, limit) = (hare, 0, limit * 2);
+        }
+    }
+    hare
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parents_come_before_children_and_everything_comes_once() {
+        let forest = Forest::new(vec![None, Some(0), Some(3), None, Some(1), Some(0)]);
+        assert_eq!(forest.roots, [0, 3]);
+        assert_eq!(forest.children[0], [1, 5]);
+        assert_eq!(forest.order, [0, 1, 4, 5, 3, 2]);
+    }
+
+    #[test]
+    fn a_cycle_is_cut_and_loses_nothing() {
+        // 0 hangs on the cycle 1 → 2 → 3 → 1; 4 is its own parent; 5 is a root.
+        let forest = Forest::new(vec![Some(1), Some(2), Some(3), Some(1), Some(4), None]);
+        let mut all = forest.order.clone();
+        all.sort_unstable();
+        assert_eq!(all, [0, 1, 2, 3, 4, 5]);
+        assert_eq!(forest.roots.len(), 3);
+        assert_eq!(forest.children.iter().map(Vec::len).sum::<usize>(), 3);
+    }
+
+    #[test]
+    fn a_branch_is_the_way_up_and_all_below() {
+        let mut forest = Forest::new(vec![None, Some(0), Some(0), Some(1), Some(3), Some(1), None]);
+        forest.keep_branch(3);
+        assert_eq!(forest.roots, [0]);
+        assert_eq!(forest.order, [0, 1, 3, 4]);
+        assert_eq!(forest.children[1], [3]);
+    }
+
+    #[test]
+    fn a_long_chain_needs_no_stack() {
+        let forest = Forest::new((0..200_000_usize).map(|i| i.checked_sub(1)).collect());
+        assert_eq!(forest.order.len(), 200_000);
+    }
+}

@@ -1,0 +1,239 @@
+//! The tree as one JSON document, nested as the lines of text are, and never folded or cut.
+
+use super::boundary::{Boundary, boundaries};
+use super::forest::Forest;
+use super::hierarchy::{Hierarchy, Place};
+use super::{By, Options, process};
+use crate::model::{NsId, NsSlot, Process, Snapshot};
+use crate::render::json::{
+    NamespaceObject, ProcessObject, Schema, gap_object, namespace_object, process_object,
+};
+use serde::Serialize;
+use std::collections::HashSet;
+use std::io::{self, Write};
+
+/// The shape that [`json`] writes.
+pub const TREE: Schema = Schema { name: "nsprobe.tree", version: "1.0" };
+
+/// A process in its place.
+#[derive(Serialize)]
+struct ProcessNode<'a> {
+    #[serde(flatten)]
+    process: ProcessObject<'a>,
+    /// What differs from the parent: kinds, `pid_for_children`, `time_for_children`, `root`.
+    boundary: Vec<&'static str>,
+}
+
+/// A namespace of a hierarchy with what is directly in it.
+#[derive(Serialize)]
+struct PlaceNode<'a> {
+    /// `null` for what could not be placed.
+    namespace: Option<NamespaceObject<'a>>,
+    processes: Vec<ProcessObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owned: Option<Vec<NamespaceObject<'a>>>,
+}
+
+/// Writes the tree as JSON, in one line.
+pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> io::Result<()> {
+    write!(
+        out,
+        "{{\"schema\":{},\"by\":\"{}\",\"roots\":",
+        serde_json::to_string(&TREE)?,
+        options.by.name()
+    )?;
+    let mut shown = None;
+    match options.by {
+        By::Process => shown = processes(out, snapshot, options)?,
+        By::Pid => hierarchy(out, &Hierarchy::of_pid(snapshot), snapshot, options)?,
+        By::User => hierarchy(out, &Hierarchy::of_user(snapshot), snapshot, options)?,
+    }
+    let is_shown = |id| shown.as_ref().is_none_or(|shown| shown.contains(&id));
+    let namespaces = snapshot.namespaces.iter().filter(|ns| is_shown(ns.id));
+    out.write_all(b",\"namespaces\":")?;
+    list(out, namespaces.map(|ns| namespace_object(ns, snapshot)))?;
+    out.write_all(b",\"gaps\":")?;
+    list(out, snapshot.gaps.iter().map(gap_object))?;
+    out.write_all(b"}\n")
+}
+
+/// Writes the processes; gives the namespaces they refer to when they are not all.
+fn processes(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+) -> io::Result<Option<HashSet<NsId>>> {
+    let mut forest = process::forest(snapshot);
+    let boundaries = boundaries(snapshot, &forest);
+    let branch = options.pid.and_then(|pid| process::index(snapshot, pid));
+    if let Some(index) = branch {
+        forest.keep_branch(index);
+    }
+    nest(out, &forest, |i| {
+        let process = process_object(&snapshot.processes[i]);
+        serde_json::to_vec(&ProcessNode { process, boundary: names(&boundaries[i]) })
+    })?;
+    let referred =
+        |&i: &usize| NsSlot::ALL.into_iter().filter_map(move |slot| snapshot.processes[i].namespace(slot));
+    Ok(branch.map(|_| forest.order.iter().flat_map(referred).collect()))
+}
+
+fn names(boundary: &Boundary<'_>) -> Vec<&'static str> {
+    let changed = boundary.changed.iter().map(|id| id.kind.name());
+    let for_children = boundary.for_children.iter().map(|(slot, _)| slot.name());
+    changed.chain(for_children).chain(boundary.root.map(|_| "root")).collect()
+}
+
+fn hierarchy(
+    out: &mut dyn Write,
+    hierarchy: &Hierarchy<'_>,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+) -> io::Result<()> {
+    nest(out, &hierarchy.forest, |i| {
+        let Place { namespace, members, owned } = &hierarchy.places[i];
+        let owned = owned.iter().map(|ns| namespace_object(ns, snapshot));
+        serde_json::to_vec(&PlaceNode {
+            namespace: namespace.map(|ns| namespace_object(ns, snapshot)),
+            processes: members.iter().map(|&process: &&Process| process_object(process)).collect(),
+            owned: (options.by == By::User).then(|| owned.collect()),
+        })
+    })
+}
+
+/// Writes a forest as nested arrays of the objects that `object` makes, each with its `children` added.
+///
+/// Every object is serialised for itself, with what is open kept in a list: serialising nested values
+/// would recurse as deep as the tree is.
+fn nest(
+    out: &mut dyn Write,
+    forest: &Forest,
+    mut object: impl FnMut(usize) -> serde_json::Result<Vec<u8>>,
+) -> io::Result<()> {
+    out.write_all(b"[")?;
+    // Siblings, and how many of them are written.
+    let mut open: Vec<(&[usize], usize)> = vec![(&forest.roots, 0)];
+    while let Some((siblings, written)) = open.last_mut() {
+        let Some(&index) = siblings.get(*written) else {
+            open.pop();
+            out.write_all(if open.is_empty() { b"]" } else { b"]}" })?;
+            continue;
+        };
+        if *written > 0 {
+            out.write_all(b",")?;
+        }
+        *written += 1;
+        let mut bytes = object(index)?;
+        let brace = bytes.pop();
+        debug_assert_eq!(brace, Some(b'}'), "not an object");
+        out.write_all(&bytes)?;
+        out.write_all(b",\"children\":[")?;
+        open.push((&forest.children[index], 0));
+    }
+    Ok(())
+}
+
+fn list<T: Serialize>(out: &mut dyn Write, items: impl Iterator<Item = T>) -> io::Result<()> {
+    out.write_all(b"[")?;
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            out.write_all(b",")?;
+        }
+        serde_json::to_writer(&mut *out, &item)?;
+    }
+    out.write_all(b"]")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{NsKind, Root};
+    use crate::render::tree::sample::Sample;
+    use serde_json::Value;
+
+    fn show(sample: &Sample, by: By, pid: Option<u32>) -> Value {
+        let options = Options { by, all: false, pid, user_name: &|_| None };
+        let mut out = Vec::new();
+        json(&mut out, &sample.finished(), &options).unwrap();
+        assert_eq!(out.iter().position(|&byte| byte == b'\n'), Some(out.len() - 1), "one line");
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn host() -> Sample {
+        let mut host = Sample::new();
+        host.process(1, 0, "init");
+        host.process(10, 1, "a \"quoted\" \n command").root = Root::Chrooted("/jail".into());
+        host.enter(10, NsKind::Net, 77);
+        host.enter_slot(10, NsSlot::PidForChildren, 88);
+        host.copy(11, 10, "child");
+        host.process(20, 1, "other").namespaces = None;
+        host
+    }
+
+    #[test]
+    fn processes_nest_and_nothing_is_folded() {
+        let tree = show(&host(), By::Process, None);
+        assert_eq!(tree["schema"]["name"], "nsprobe.tree");
+        assert_eq!(tree["by"], "process");
+        let init = &tree["roots"][0];
+        assert_eq!(init["pid"], 1);
+        assert_eq!(init["boundary"], serde_json::json!([]));
+        let inside = &init["children"][0];
+        assert_eq!(inside["command_line"], "a \"quoted\" \n command");
+        assert_eq!(inside["boundary"], serde_json::json!(["net", "pid_for_children", "root"]));
+        assert_eq!(inside["namespaces"]["net"], 77);
+        assert_eq!(inside["children"][0]["pid"], 11);
+        assert_eq!(init["children"][1]["namespaces"], Value::Null);
+        assert_eq!(init["children"].as_array().map(Vec::len), Some(2));
+        assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(10));
+    }
+
+    #[test]
+    fn a_branch_has_its_own_namespaces_only() {
+        let tree = show(&host(), By::Process, Some(11));
+        assert_eq!(tree["roots"][0]["children"][0]["children"][0]["pid"], 11);
+        assert_eq!(tree["roots"][0]["children"].as_array().map(Vec::len), Some(1));
+        assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(10));
+        let tree = show(&host(), By::Process, Some(20));
+        assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(8), "those of pid 1");
+    }
+
+    #[test]
+    fn hierarchies_have_what_is_in_them_and_what_could_not_be_placed() {
+        let tree = show(&host(), By::Pid, None);
+        let top = &tree["roots"][0];
+        assert_eq!(top["namespace"]["initial"], true);
+        assert_eq!(top["processes"].as_array().map(Vec::len), Some(3));
+        assert_eq!(top["children"][0]["namespace"]["ino"], 88);
+        assert_eq!(top["owned"], Value::Null);
+        let unplaced = &tree["roots"][1];
+        assert_eq!(unplaced["namespace"], Value::Null);
+        assert_eq!(unplaced["processes"][0]["pid"], 20);
+        let tree = show(&host(), By::User, None);
+        assert_eq!(tree["roots"][0]["owned"].as_array().map(Vec::len), Some(9));
+    }
+
+    #[test]
+    fn ten_thousand_levels_need_no_stack() {
+        let mut host = Sample::new();
+        for pid in 1..=10_000 {
+            host.process(pid, pid - 1, "deeper");
+        }
+        let snapshot = host.finished();
+        // A thread with the smallest stack there is.
+        let small = std::thread::Builder::new().stack_size(64 * 1024);
+        std::thread::scope(|scope| {
+            let run = || {
+                let options = Options { by: By::Process, all: false, pid: None, user_name: &|_| None };
+                let mut out = Vec::new();
+                json(&mut out, &snapshot, &options).unwrap();
+                out
+            };
+            let out = small.spawn_scoped(scope, run).unwrap().join().unwrap();
+            let count = |wanted: &[u8]| out.windows(wanted.len()).filter(|&window| window == wanted).count();
+            assert_eq!(count(b"\"children\":["), 10_000);
+            assert_eq!(count(b"{"), count(b"}"));
+            assert!(out.ends_with(b"\"gaps\":[]}\n"));
+        });
+    }
+}

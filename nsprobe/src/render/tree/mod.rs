@@ -1,0 +1,71 @@
+//! A snapshot as a tree: of processes with the boundaries between their namespaces, or of pid or user
+//! namespaces with what lives in each.
+//!
+//! Nothing here recurses: a chain of processes may be as long as pids go, and the stack is not.
+
+mod boundary;
+mod draw;
+mod fold;
+mod forest;
+mod hierarchy;
+mod json;
+mod namespaces;
+mod process;
+#[cfg(test)]
+mod sample;
+
+pub use json::json;
+
+use crate::model::{Pid, Snapshot};
+use crate::render::style::Look;
+use std::io::{self, Write};
+
+/// What the tree is a tree of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// Processes, a child below its parent.
+    Process,
+    /// Pid namespaces, each below the one it is nested in.
+    Pid,
+    /// User namespaces, each below its parent, with the namespaces it owns.
+    User,
+}
+
+impl By {
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Pid => "pid",
+            Self::User => "user",
+        }
+    }
+}
+
+/// What to show of a snapshot.
+#[derive(Clone, Copy)]
+pub struct Options<'a> {
+    /// What the tree is a tree of.
+    pub by: By,
+    /// Show every process instead of counting those that are like their parents.
+    pub all: bool,
+    /// Show only the ancestors and descendants of this process, and it; with [`By::Process`] only.
+    pub pid: Option<Pid>,
+    /// The name of a user id; `None` where it has none.
+    pub user_name: &'a dyn Fn(u32) -> Option<String>,
+}
+
+/// Writes the tree as lines of text.
+pub fn text(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> io::Result<()> {
+    match options.by {
+        By::Process => process::text(out, snapshot, options, look),
+        By::Pid => namespaces::by_pid(out, snapshot, options, look),
+        By::User => namespaces::by_user(out, snapshot, options, look),
+    }
+}
+
+/// `1 process`, `2 processes`.
+fn processes(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{count} processes") }
+}

@@ -1,0 +1,359 @@
+//! The hierarchies of pid and user namespaces as text, and the namespaces that no process is in.
+
+use super::draw::{Drawing, Node, Span};
+use super::fold::Folded;
+use super::hierarchy::{Hierarchy, Place};
+use super::process::process_node;
+use super::{By, Options};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Process, Snapshot};
+use crate::render::style::{self, Look, printable};
+use anstyle::Style;
+use std::collections::BTreeSet;
+use std::io::{self, Write};
+
+/// How many of the namespaces that no process is in the process tree lists before it counts.
+const MOST_VACANT: usize = 10;
+/// How many bind mounts of one namespace are named before they are counted.
+const MOST_PATHS: usize = 3;
+
+pub(super) fn by_pid(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    look: Look,
+) -> io::Result<()> {
+    hierarchy(&Hierarchy::of_pid(snapshot), snapshot, options, look).write(out, look)
+}
+
+pub(super) fn by_user(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    look: Look,
+) -> io::Result<()> {
+    hierarchy(&Hierarchy::of_user(snapshot), snapshot, options, look).write(out, look)
+}
+
+fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> Drawing {
+    let mut drawing = Drawing::default();
+    let mut drawn = vec![None; hierarchy.places.len()];
+    for &i in &hierarchy.forest.order {
+        let place = &hierarchy.places[i];
+        let parent = hierarchy.forest.parent[i].and_then(|parent| drawn[parent]);
+        let node = match place.namespace {
+            Some(namespace) => namespace_node(namespace, snapshot, options, look),
+            None => unplaced_node(place, options.by),
+        };
+        let node = drawing.add(parent, node);
+        drawn[i] = Some(node);
+        // Of user namespaces the leader is named in the line itself.
+        if options.by == By::Pid || options.all || place.namespace.is_none() {
+            members(&mut drawing, node, place, options.all, look);
+        }
+        for owned in &place.owned {
+            drawing.add(Some(node), namespace_node(owned, snapshot, options, look));
+        }
+    }
+    drawing
+}
+
+/// The processes of a place: all of them, or the leader and a count.
+fn members(drawing: &mut Drawing, node: usize, place: &Place<'_>, all: bool, look: Look) {
+    let leader = place.namespace.and_then(|ns| ns.leader);
+    let is_leader = |process: &Process| Some(process.pid) == leader;
+    let others = place.members.iter().filter(|process| !is_leader(process)).count();
+    let mut rest = Folded::default();
+    for process in &place.members {
+        if all || others == 1 || is_leader(process) {
+            drawing.add(Some(node), process_node(process));
+        } else {
+            rest.add(Folded::one(process));
+        }
+    }
+    if rest.processes > 0 {
+        drawing.add(Some(node), rest.node(look));
+    }
+}
+
+fn unplaced_node(place: &Place<'_>, by: By) -> Node {
+    let mut missing = Vec::new();
+    if !place.members.is_empty() {
+        missing.push(if by == By::Pid { "pid namespace not known" } else { "user namespace not known" });
+    }
+    if !place.owned.is_empty() {
+        missing.push("owner not known");
+    }
+    Node { head: vec![Span::new(style::WARNING, missing.join(", "))], ..Node::default() }
+}
+
+/// The line of a namespace, and what keeps it alive when no process is in it.
+fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> Node {
+    let mut facts = Vec::new();
+    if namespace.initial == Initial::Yes {
+        facts.push("initial".to_owned());
+    } else if namespace.parent.is_none() && matches!(namespace.id.kind, NsKind::Pid | NsKind::User) {
+        facts.push("parent not known".to_owned());
+    }
+    if let Some(uid) = namespace.owner_uid {
+        let name = (options.user_name)(uid).map(|name| format!(" {}", printable(&name)));
+        facts.push(format!("uid {uid}{}", name.unwrap_or_default()));
+    }
+    facts.push(super::processes(namespace.processes));
+    if options.by == By::User
+        && let Some(leader) = namespace.leader.and_then(|pid| snapshot.process(pid))
+    {
+        facts.push(format!("{} {}", leader.pid, printable(&leader.command())));
+    }
+    let between = if look.unicode { " · " } else { ", " };
+    let held = if namespace.processes == 0 { holders(namespace, snapshot) } else { Vec::new() };
+    Node {
+        head: vec![Span::new(style::NAMESPACE, namespace.id.to_string())],
+        text: Span::new(Style::new(), facts.join(between)),
+        tail: Span::default(),
+        notes: held.into_iter().map(|text| vec![Span::new(style::DIM, text)]).collect(),
+    }
+}
+
+/// What keeps a namespace alive that no process is in, a phrase each.
+fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
+    let mut phrases = Vec::new();
+    // A mount that propagates is one mount in each of many mount namespaces.
+    let mut paths = BTreeSet::new();
+    for holder in &namespace.holders {
+        match holder {
+            Holder::BindMount { path, .. } => {
+                paths.insert(path);
+            }
+            Holder::ForChildren { pid } => {
+                let command =
+                    snapshot.process(*pid).map(|process| format!(" {}", printable(&process.command())));
+                phrases.push(format!("held for the children of {pid}{}", command.unwrap_or_default()));
+            }
+            Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
+        }
+    }
+    let more = paths.len().saturating_sub(MOST_PATHS);
+    let shown = paths.into_iter().take(MOST_PATHS).map(|path| printable(&path.to_string_lossy()));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match (shown.is_empty(), more) {
+        (true, _) => {}
+        (false, 0) => phrases.insert(0, format!("held by {shown}")),
+        (false, _) => phrases.insert(0, format!("held by {shown} and {more} more bind mounts")),
+    }
+    if phrases.is_empty() {
+        phrases.push("held by something that was not found".to_owned());
+    }
+    phrases
+}
+
+fn ancestor(namespace: &Namespace, of: NsId, snapshot: &Snapshot) -> String {
+    let parent = of.kind == namespace.id.kind
+        && snapshot.namespace(of).is_none_or(|child| child.parent == Some(namespace.id));
+    format!("held by {of}, {}", if parent { "its child" } else { "which it owns" })
+}
+
+/// The namespaces that no process is in, for the end of the process tree.
+pub(super) fn vacant(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    look: Look,
+) -> io::Result<()> {
+    let vacant: Vec<_> = snapshot.namespaces.iter().filter(|ns| ns.processes == 0).collect();
+    if vacant.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nNo process is in:")?;
+    let shown = if options.all { vacant.len() } else { MOST_VACANT };
+    for namespace in vacant.iter().take(shown) {
+        let held = holders(namespace, snapshot).join(", ");
+        let id = namespace.id.to_string();
+        let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(id.len() + 3));
+        writeln!(out, "  {} {}", look.paint(style::NAMESPACE, &id), style::cut(&held, room, look))?;
+    }
+    if vacant.len() > shown {
+        let ellipsis = if look.unicode { "…" } else { "..." };
+        writeln!(out, "  {ellipsis} {} more (--all shows them)", vacant.len() - shown)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NsSlot;
+    use crate::render::tree::sample::{Sample, show_with};
+    use insta::assert_snapshot;
+
+    const DEV: u64 = 4;
+
+    /// Two levels of pid namespaces, a user namespace of uid 1000 that owns a network namespace.
+    fn host() -> Sample {
+        let mut host = Sample::new();
+        host.process(1, 0, "init");
+        for pid in 2..20 {
+            host.process(pid, 1, "daemon");
+        }
+        host.process(100, 1, "outer").pids = vec![100, 1];
+        host.enter(100, NsKind::Pid, 700);
+        host.copy(101, 100, "inner").pids = vec![101, 2, 1];
+        host.enter(101, NsKind::Pid, 701);
+        host.namespace(NsId::new(NsKind::Pid, DEV, 701)).parent = Some(NsId::new(NsKind::Pid, DEV, 700));
+        host.copy(102, 101, "inner child").pids = vec![102, 3, 2];
+        host.process(200, 1, "browser --sandbox").uid = 1000;
+        host.enter(200, NsKind::User, 800);
+        host.enter(200, NsKind::Net, 900);
+        let user = host.namespace(NsId::new(NsKind::User, DEV, 800));
+        user.owner_uid = Some(1000);
+        let user = user.id;
+        host.namespace(NsId::new(NsKind::Net, DEV, 900)).owner = Some(user);
+        host
+    }
+
+    #[test]
+    fn pid_namespaces_hold_their_processes() {
+        let text = show_with(&host(), Look::PLAIN, |options| options.by = By::Pid);
+        assert_snapshot!(text, @r"
+        pid:[4026531834] initial · 20 processes
+        ├─ 1 init
+        ├─ … 19 processes
+        └─ pid:[700] 1 process
+           ├─ 100 [1] outer
+           └─ pid:[701] 2 processes
+              ├─ 101 [2 1] inner
+              └─ 102 [3 2] inner child
+        ");
+    }
+
+    #[test]
+    fn all_processes_of_pid_namespaces() {
+        let mut host = host();
+        host.snapshot.processes.retain(|process| process.pid > 17);
+        let text = show_with(&host, Look::PLAIN, |options| (options.by, options.all) = (By::Pid, true));
+        assert_snapshot!(text, @r"
+        pid:[4026531834] initial · 3 processes
+        ├─ 18 daemon
+        ├─ 19 daemon
+        ├─ 200 browser --sandbox
+        └─ pid:[700] 1 process
+           ├─ 100 [1] outer
+           └─ pid:[701] 2 processes
+              ├─ 101 [2 1] inner
+              └─ 102 [3 2] inner child
+        ");
+    }
+
+    #[test]
+    fn user_namespaces_own_the_others() {
+        let text = show_with(&host(), Look::PLAIN, |options| options.by = By::User);
+        assert_snapshot!(text, @r"
+        user:[4026531836] initial · uid 0 root · 22 processes · 1 init
+        ├─ cgroup:[4026531830] initial · 23 processes · 1 init
+        ├─ ipc:[4026531831] initial · 23 processes · 1 init
+        ├─ mnt:[4026531832] initial · 23 processes · 1 init
+        ├─ net:[4026531833] initial · 22 processes · 1 init
+        ├─ pid:[700] 1 process · 100 outer
+        ├─ pid:[701] 2 processes · 101 inner
+        ├─ pid:[4026531834] initial · 20 processes · 1 init
+        ├─ time:[4026531835] initial · 23 processes · 1 init
+        ├─ uts:[4026531837] initial · 23 processes · 1 init
+        └─ user:[800] uid 1000 alice · 1 process · 200 browser --sandbox
+           └─ net:[900] 1 process · 200 browser --sandbox
+        ");
+    }
+
+    #[test]
+    fn ascii_and_narrow() {
+        let look = Look { unicode: false, width: Some(40), color: false };
+        let text = show_with(&host(), look, |options| options.by = By::User);
+        assert_snapshot!(text, @r"
+        user:[4026531836] initial, uid 0 root...
+        |- cgroup:[4026531830] initial, 23 pr...
+        |- ipc:[4026531831] initial, 23 proce...
+        |- mnt:[4026531832] initial, 23 proce...
+        |- net:[4026531833] initial, 22 proce...
+        |- pid:[700] 1 process, 100 outer
+        |- pid:[701] 2 processes, 101 inner
+        |- pid:[4026531834] initial, 20 proce...
+        |- time:[4026531835] initial, 23 proc...
+        |- uts:[4026531837] initial, 23 proce...
+        `- user:[800] uid 1000 alice, 1 proce...
+           `- net:[900] 1 process, 200 browse...
+        ");
+    }
+
+    #[test]
+    fn what_cannot_be_placed_is_a_root_of_its_own() {
+        let mut host = host();
+        host.process(300, 1, "closed").namespaces = None;
+        host.namespace(NsId::new(NsKind::Net, DEV, 900)).owner = None;
+        host.namespace(NsId::new(NsKind::Pid, DEV, 701)).parent = None;
+        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::Pid), @r"
+        pid:[4026531834] initial · 20 processes
+        ├─ 1 init
+        ├─ … 19 processes
+        └─ pid:[700] 1 process
+           └─ 100 [1] outer
+        pid:[701] parent not known · 2 processes
+        ├─ 101 [2 1] inner
+        └─ 102 [3 2] inner child
+        pid namespace not known
+        └─ 300 closed (namespaces not readable)
+        ");
+        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::User), @r"
+        user:[4026531836] initial · uid 0 root · 22 processes · 1 init
+        ├─ cgroup:[4026531830] initial · 23 processes · 1 init
+        ├─ ipc:[4026531831] initial · 23 processes · 1 init
+        ├─ mnt:[4026531832] initial · 23 processes · 1 init
+        ├─ net:[4026531833] initial · 22 processes · 1 init
+        ├─ pid:[700] 1 process · 100 outer
+        ├─ pid:[701] parent not known · 2 processes · 101 inner
+        ├─ pid:[4026531834] initial · 20 processes · 1 init
+        ├─ time:[4026531835] initial · 23 processes · 1 init
+        ├─ uts:[4026531837] initial · 23 processes · 1 init
+        └─ user:[800] uid 1000 alice · 1 process · 200 browser --sandbox
+        user namespace not known, owner not known
+        ├─ 300 closed (namespaces not readable)
+        └─ net:[900] 1 process · 200 browser --sandbox
+        ");
+    }
+
+    #[test]
+    fn what_holds_a_namespace_without_processes() {
+        let mut host = Sample::new();
+        host.process(1, 0, "init");
+        for path in ["/a", "/b", "/c", "/d", "/e", "/a"] {
+            host.bind_mount(NsKind::Net, 500, path);
+        }
+        let made = NsId::new(NsKind::User, DEV, 600);
+        host.namespace(made).holders.push(Holder::Ancestor { of: NsId::new(NsKind::Net, DEV, 500) });
+        host.namespace(NsId::new(NsKind::Net, DEV, 500)).owner = Some(made);
+        host.enter_slot(1, NsSlot::PidForChildren, 650);
+        host.namespace(NsId::new(NsKind::Pid, DEV, 650)).holders.push(Holder::ForChildren { pid: 1 });
+        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::User), @r"
+        user:[4026531836] initial · uid 0 root · 1 process · 1 init
+        ├─ cgroup:[4026531830] initial · 1 process · 1 init
+        ├─ ipc:[4026531831] initial · 1 process · 1 init
+        ├─ mnt:[4026531832] initial · 1 process · 1 init
+        ├─ net:[4026531833] initial · 1 process · 1 init
+        ├─ pid:[650] 0 processes
+        │  ┊ held for the children of 1 init
+        ├─ pid:[4026531834] initial · 1 process · 1 init
+        ├─ time:[4026531835] initial · 1 process · 1 init
+        ├─ uts:[4026531837] initial · 1 process · 1 init
+        └─ user:[600] 0 processes
+           ┊ held by net:[500], which it owns
+           └─ net:[500] 0 processes
+              ┊ held by /a, /b, /c and 2 more bind mounts
+        ");
+        assert_snapshot!(show_with(&host, Look::PLAIN, |_| ()), @r"
+        1 init
+        ┊ pid_for_children:[650]
+
+        No process is in:
+          net:[500] held by /a, /b, /c and 2 more bind mounts
+          pid:[650] held for the children of 1 init
+          user:[600] held by net:[500], which it owns
+        ");
+    }
+}
