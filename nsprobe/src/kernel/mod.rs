@@ -2,3 +2,4 @@
 
 pub mod nsfs;
 pub mod proc;
+pub mod pseudo;
