@@ -1,5 +1,6 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
 
+pub mod btf;
 pub mod nsfs;
 pub mod proc;
 pub mod pseudo;

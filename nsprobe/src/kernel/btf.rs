@@ -1,0 +1,424 @@
+//! Byte offsets of kernel struct fields, from the kernel's own type information (BTF).
+//!
+//! One linear scan over the types, because a full parse of the running kernel's 5 MB costs ten times as
+//! much and only some twenty structs are wanted. The format is the kernel's
+//! Documentation/bpf/btf.rst; nothing here opens a file.
+
+use nsprobe_ebpf::{ABSENT, FieldSource};
+use std::collections::HashMap;
+
+/// Where Linux (5.4, with `CONFIG_DEBUG_INFO_BTF`) shows its BTF.
+pub const PATH: &str = "/sys/kernel/btf/vmlinux";
+
+/// Why a piece of BTF could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BtfError {
+    /// Its first bytes are not a BTF header of this machine's byte order.
+    #[error("it does not begin with a BTF header")]
+    NoHeader,
+    /// A version of the format that nobody has defined yet.
+    #[error("BTF version {0} is unknown")]
+    Version(u8),
+    /// It ends inside the header, a section, or a type.
+    #[error("it ends too early, at byte {0}")]
+    Truncated(usize),
+    /// A kind of type whose length is not known, so that what follows cannot be found.
+    #[error("type {id} is of the unknown kind {kind}")]
+    UnknownKind {
+        /// Which type.
+        id: u32,
+        /// Its kind.
+        kind: u32,
+    },
+}
+
+const MAGIC: u16 = 0xeb9f;
+const HEADER_LEN: usize = 24;
+const TYPE_LEN: usize = 12;
+const MEMBER_LEN: usize = 12;
+/// Anonymous structs and unions nested deeper than this are not looked into: real ones stop at three, and
+/// a type that contains itself must not recurse for ever.
+const MAX_NESTING: u32 = 8;
+
+/// The byte offset of every field in `fields`; [`ABSENT`] for one that this kernel does not have, or that
+/// is a bit field. A field with an empty member name asks for the size of the struct.
+///
+/// A member of an anonymous struct or union counts as a member of the struct around it, as in C.
+pub fn offsets(btf: &[u8], fields: &[FieldSource]) -> Result<Vec<u32>, BtfError> {
+    let types = Types::scan(btf, fields)?;
+    let mut chosen = HashMap::new();
+    for (name, definitions) in &types.wanted {
+        let asked: Vec<&str> = fields.iter().filter(|f| f.type_name == *name).map(|f| f.member).collect();
+        // A name may have several definitions: a driver's private struct beside the kernel's own. The one
+        // that has most of the asked members is meant; fields of one struct never come from two of them.
+        let best = definitions
+            .iter()
+            .copied()
+            .rev()
+            .max_by_key(|&at| asked.iter().filter(|m| types.field(at, m).is_some()).count());
+        chosen.insert(*name, best);
+    }
+    Ok(fields
+        .iter()
+        .map(|field| {
+            let definition = chosen.get(field.type_name).copied().flatten();
+            definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
+        })
+        .collect())
+}
+
+/// A scanned BTF: where each type is, and which are definitions of the wanted structs.
+struct Types<'a> {
+    /// The type section.
+    types: &'a [u8],
+    /// The string section.
+    strings: &'a [u8],
+    /// Byte offset of each type in `types`; type ids count from 1.
+    at: Vec<u32>,
+    /// For each wanted struct name, the offsets of its definitions in `types`, in their order.
+    wanted: HashMap<&'a str, Vec<u32>>,
+}
+
+impl<'a> Types<'a> {
+    fn scan(btf: &'a [u8], fields: &[FieldSource]) -> Result<Self, BtfError> {
+        let header = btf.get(..HEADER_LEN).ok_or(BtfError::NoHeader)?;
+        if half(header, 0) != Some(MAGIC) {
+            return Err(BtfError::NoHeader);
+        }
+        if header[2] != 1 {
+            return Err(BtfError::Version(header[2]));
+        }
+        let truncated = || BtfError::Truncated(btf.len());
+        let field = |at| word(header, at).ok_or_else(truncated);
+        let (len, type_off, type_len) = (field(4)?, field(8)?, field(12)?);
+        let (str_off, str_len) = (field(16)?, field(20)?);
+        let section = |off: u32, size: u32| {
+            let start = (len as usize).checked_add(off as usize)?;
+            btf.get(start..start.checked_add(size as usize)?)
+        };
+        let mut scanned = Self {
+            types: section(type_off, type_len).ok_or_else(truncated)?,
+            strings: section(str_off, str_len).ok_or_else(truncated)?,
+            at: Vec::with_capacity(type_len as usize / 20),
+            wanted: fields.iter().map(|field| (field.type_name, Vec::new())).collect(),
+        };
+        scanned.walk()?;
+        Ok(scanned)
+    }
+
+    fn walk(&mut self) -> Result<(), BtfError> {
+        let mut at = 0;
+        while at < self.types.len() {
+            let ty = Type::read(self.types, at).ok_or(BtfError::Truncated(at))?;
+            let id = u32::try_from(self.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
+            let tail = tail_len(ty.kind, ty.vlen).ok_or(BtfError::UnknownKind { id, kind: ty.kind })?;
+            let next = at + TYPE_LEN + tail;
+            if next > self.types.len() {
+                return Err(BtfError::Truncated(at));
+            }
+            let position = u32::try_from(at).map_err(|_| BtfError::Truncated(at))?;
+            self.at.push(position);
+            if ty.is_composite()
+                && ty.name != 0
+                && let Some(name) = string(self.strings, ty.name)
+                && let Some(definitions) = self.wanted.get_mut(name)
+            {
+                definitions.push(position);
+            }
+            at = next;
+        }
+        Ok(())
+    }
+
+    /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
+    fn field(&self, at: u32, member: &str) -> Option<u32> {
+        if member.is_empty() {
+            return Some(Type::read(self.types, at as usize)?.size_or_type);
+        }
+        let bits = self.member_bits(at, member, MAX_NESTING)?;
+        bits.is_multiple_of(8).then_some(bits / 8)
+    }
+
+    fn member_bits(&self, at: u32, wanted: &str, depth: u32) -> Option<u32> {
+        let ty = Type::read(self.types, at as usize)?;
+        let members = self.types.get(at as usize + TYPE_LEN..)?;
+        for member in members.chunks_exact(MEMBER_LEN).take(ty.vlen as usize) {
+            let (name, type_id, offset) = (word(member, 0)?, word(member, 4)?, word(member, 8)?);
+            // With the kind flag the upper byte is the width of a bit field; 0 for a whole member.
+            let (offset, bit_field) =
+                if ty.kind_flag { (offset & 0x00ff_ffff, offset >> 24 != 0) } else { (offset, false) };
+            if name != 0 {
+                if !bit_field && string(self.strings, name) == Some(wanted) {
+                    return Some(offset);
+                }
+            } else if depth > 0
+                && let Some(inner) = self.anonymous(type_id)
+                && let Some(bits) = self.member_bits(inner, wanted, depth - 1)
+            {
+                return offset.checked_add(bits);
+            }
+        }
+        None
+    }
+
+    /// Where the struct or union with this id is, seen through qualifiers (`const struct { … }`).
+    fn anonymous(&self, mut type_id: u32) -> Option<u32> {
+        for _ in 0..MAX_NESTING {
+            let at = *self.at.get(type_id.checked_sub(1)? as usize)?;
+            let ty = Type::read(self.types, at as usize)?;
+            match ty.kind {
+                kind::STRUCT | kind::UNION => return Some(at),
+                kind::VOLATILE | kind::CONST | kind::TYPE_TAG => type_id = ty.size_or_type,
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+/// The part that every type begins with, `struct btf_type`.
+struct Type {
+    name: u32,
+    kind: u32,
+    kind_flag: bool,
+    vlen: u32,
+    size_or_type: u32,
+}
+
+impl Type {
+    fn read(types: &[u8], at: usize) -> Option<Self> {
+        let info = word(types, at + 4)?;
+        Some(Self {
+            name: word(types, at)?,
+            kind: (info >> 24) & 0x1f,
+            kind_flag: info >> 31 == 1,
+            vlen: info & 0xffff,
+            size_or_type: word(types, at + 8)?,
+        })
+    }
+
+    const fn is_composite(&self) -> bool {
+        matches!(self.kind, kind::STRUCT | kind::UNION)
+    }
+}
+
+/// `BTF_KIND_*` of `<linux/btf.h>`.
+mod kind {
+    pub const INT: u32 = 1;
+    pub const PTR: u32 = 2;
+    pub const ARRAY: u32 = 3;
+    pub const STRUCT: u32 = 4;
+    pub const UNION: u32 = 5;
+    pub const ENUM: u32 = 6;
+    pub const FWD: u32 = 7;
+    pub const TYPEDEF: u32 = 8;
+    pub const VOLATILE: u32 = 9;
+    pub const CONST: u32 = 10;
+    pub const RESTRICT: u32 = 11;
+    pub const FUNC: u32 = 12;
+    pub const FUNC_PROTO: u32 = 13;
+    pub const VAR: u32 = 14;
+    pub const DATASEC: u32 = 15;
+    pub const FLOAT: u32 = 16;
+    pub const DECL_TAG: u32 = 17;
+    pub const TYPE_TAG: u32 = 18;
+    pub const ENUM64: u32 = 19;
+}
+
+/// Bytes that follow the common part of a type.
+const fn tail_len(kind: u32, vlen: u32) -> Option<usize> {
+    let vlen = vlen as usize;
+    Some(match kind {
+        kind::PTR
+        | kind::FWD
+        | kind::TYPEDEF
+        | kind::VOLATILE
+        | kind::CONST
+        | kind::RESTRICT
+        | kind::FUNC
+        | kind::FLOAT
+        | kind::TYPE_TAG => 0,
+        kind::INT | kind::VAR | kind::DECL_TAG => 4,
+        kind::ARRAY => 12,
+        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => MEMBER_LEN * vlen,
+        kind::ENUM | kind::FUNC_PROTO => 8 * vlen,
+        _ => return None,
+    })
+}
+
+fn half(bytes: &[u8], at: usize) -> Option<u16> {
+    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+fn string(strings: &[u8], at: u32) -> Option<&str> {
+    let rest = strings.get(at as usize..)?;
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    std::str::from_utf8(&rest[..end]).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nsprobe_ebpf::FIELDS;
+
+    /// Types and strings, put together as the kernel does.
+    #[derive(Default)]
+    struct Writer {
+        types: Vec<u8>,
+        strings: Vec<u8>,
+        count: u32,
+    }
+
+    impl Writer {
+        fn new() -> Self {
+            Self { strings: vec![0], ..Self::default() }
+        }
+
+        fn name(&mut self, name: &str) -> u32 {
+            if name.is_empty() {
+                return 0;
+            }
+            let at = u32::try_from(self.strings.len()).unwrap();
+            self.strings.extend_from_slice(name.as_bytes());
+            self.strings.push(0);
+            at
+        }
+
+        fn ty(&mut self, name: &str, kind: u32, flag: bool, vlen: u32, size: u32, tail: &[u32]) -> u32 {
+            let name = self.name(name);
+            let info = u32::from(flag) << 31 | kind << 24 | vlen;
+            for word in [name, info, size].iter().chain(tail) {
+                self.types.extend_from_slice(&word.to_ne_bytes());
+            }
+            self.count += 1;
+            self.count
+        }
+
+        fn composite(&mut self, name: &str, kind: u32, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+            let mut tail = Vec::new();
+            for (name, ty, bits) in members {
+                tail.extend([self.name(name), *ty, *bits]);
+            }
+            self.ty(name, kind, false, u32::try_from(members.len()).unwrap(), size, &tail)
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let (types, strings) =
+                (u32::try_from(self.types.len()).unwrap(), u32::try_from(self.strings.len()).unwrap());
+            let mut out = MAGIC.to_ne_bytes().to_vec();
+            out.extend([1, 0]);
+            for word in [24, 0, types, types, strings] {
+                out.extend_from_slice(&word.to_ne_bytes());
+            }
+            out.extend_from_slice(&self.types);
+            out.extend_from_slice(&self.strings);
+            out
+        }
+    }
+
+    const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
+        FieldSource { type_name, member }
+    }
+
+    #[test]
+    fn a_member_a_size_and_what_is_not_there() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        // Kinds whose length differs stand between, so that a wrong length would lose the way.
+        btf.ty("e", kind::ENUM, false, 2, 4, &[0, 0, 0, 1]);
+        btf.ty("", kind::ARRAY, false, 0, 0, &[int, int, 3]);
+        btf.ty("", kind::FUNC_PROTO, false, 1, int, &[0, int]);
+        btf.ty("e64", kind::ENUM64, false, 1, 8, &[0, 1, 0]);
+        btf.composite("pid", kind::STRUCT, 96, &[("count", int, 0), ("level", int, 32)]);
+        let asked = [field("pid", "level"), field("pid", ""), field("pid", "gone"), field("none", "x")];
+        assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![4, 96, ABSENT, ABSENT]));
+    }
+
+    #[test]
+    fn anonymous_members_are_looked_into() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        let inner = btf.composite("", kind::STRUCT, 8, &[("a", int, 0), ("b", int, 32)]);
+        let union = btf.composite("", kind::UNION, 8, &[("whole", int, 0), ("", inner, 0)]);
+        let named = btf.composite("hidden", kind::STRUCT, 8, &[("c", int, 0)]);
+        btf.composite("dentry", kind::STRUCT, 24, &[("first", int, 0), ("", union, 64), ("h", named, 128)]);
+        let asked = [field("dentry", "b"), field("dentry", "whole"), field("dentry", "c")];
+        // `c` belongs to `h`, which has a name: `dentry.c` is not C.
+        assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![12, 8, ABSENT]));
+    }
+
+    #[test]
+    fn a_bit_field_has_no_byte_offset() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        let (bit, whole) = (btf.name("bit"), btf.name("whole"));
+        let tail = [bit, int, 1 << 24 | 8, whole, int, 32];
+        btf.ty("s", kind::STRUCT, true, 2, 8, &tail);
+        assert_eq!(offsets(&btf.bytes(), &[field("s", "bit"), field("s", "whole")]), Ok(vec![ABSENT, 4]));
+    }
+
+    #[test]
+    fn of_two_definitions_the_one_with_the_asked_members_is_meant() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        btf.composite("net", kind::STRUCT, 4, &[("ns", int, 0)]);
+        btf.composite("net", kind::STRUCT, 16, &[("ns", int, 64), ("list", int, 96)]);
+        btf.composite("net", kind::STRUCT, 32, &[("other", int, 0)]);
+        let asked = [field("net", "ns"), field("net", "list"), field("net", "other")];
+        assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![8, 12, ABSENT]));
+    }
+
+    #[test]
+    fn a_type_that_contains_itself_ends() {
+        let mut btf = Writer::new();
+        btf.composite("loop", kind::STRUCT, 4, &[("", 1, 0)]);
+        assert_eq!(offsets(&btf.bytes(), &[field("loop", "x")]), Ok(vec![ABSENT]));
+    }
+
+    #[test]
+    fn broken_input_is_an_error_wherever_it_breaks() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        btf.composite("pid", kind::STRUCT, 8, &[("count", int, 0), ("level", int, 32)]);
+        let whole = btf.bytes();
+        let asked = [field("pid", "level")];
+        for len in 0..whole.len() {
+            assert!(offsets(&whole[..len], &asked).is_err(), "cut at {len}");
+        }
+        // Whatever one byte is changed to, the result is an answer or an error.
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7f, 0x80, 0xff] {
+                let mut broken = whole.clone();
+                broken[at] = value;
+                let _ = offsets(&broken, &asked);
+            }
+        }
+        let mut version = whole.clone();
+        version[2] = 2;
+        assert_eq!(offsets(&version, &asked), Err(BtfError::Version(2)));
+        assert_eq!(offsets(b"\x7fELF and more than twenty-four", &asked), Err(BtfError::NoHeader));
+        let mut unknown = Writer::new();
+        unknown.ty("future", 31, false, 0, 0, &[]);
+        let error = BtfError::UnknownKind { id: 1, kind: 31 };
+        assert_eq!(offsets(&unknown.bytes(), &asked), Err(error));
+    }
+
+    #[test]
+    fn this_kernel_has_the_fields_that_every_kernel_has() {
+        let Ok(btf) = std::fs::read(PATH) else {
+            eprintln!("SKIP: no {PATH} here: the kernel was built without CONFIG_DEBUG_INFO_BTF");
+            return;
+        };
+        let found = offsets(&btf, FIELDS).unwrap();
+        for (source, offset) in FIELDS.iter().zip(&found) {
+            // Its only member in this list moved elsewhere in 6.18.
+            if source.type_name != "proc_ns_operations" {
+                assert!(*offset < 1 << 16, "{}.{} at {offset}", source.type_name, source.member);
+            }
+        }
+    }
+}
