@@ -33,6 +33,7 @@ pub enum BtfError {
 }
 
 const MAGIC: u16 = 0xeb9f;
+const VERSION: u8 = 1;
 const HEADER_LEN: usize = 24;
 const TYPE_LEN: usize = 12;
 const MEMBER_LEN: usize = 12;
@@ -40,34 +41,96 @@ const MEMBER_LEN: usize = 12;
 /// a type that contains itself must not recurse for ever.
 const MAX_NESTING: u32 = 8;
 
-/// The byte offset of every field in `fields`; [`ABSENT`] for one that this kernel does not have, or that
-/// is a bit field. A field with an empty member name asks for the size of the struct.
-///
-/// A member of an anonymous struct or union counts as a member of the struct around it, as in C.
-pub fn offsets(btf: &[u8], fields: &[FieldSource]) -> Result<Vec<u32>, BtfError> {
-    let types = Types::scan(btf, fields)?;
-    let mut chosen = HashMap::new();
-    for (name, definitions) in &types.wanted {
-        let asked: Vec<&str> = fields.iter().filter(|f| f.type_name == *name).map(|f| f.member).collect();
-        // A name may have several definitions: a driver's private struct beside the kernel's own. The one
-        // that has most of the asked members is meant; fields of one struct never come from two of them.
-        let best = definitions
-            .iter()
-            .copied()
-            .rev()
-            .max_by_key(|&at| asked.iter().filter(|m| types.field(at, m).is_some()).count());
-        chosen.insert(*name, best);
-    }
-    Ok(fields
-        .iter()
-        .map(|field| {
-            let definition = chosen.get(field.type_name).copied().flatten();
-            definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
-        })
-        .collect())
+/// What is wanted of a kernel's BTF.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Fields whose offsets to find. One with an empty member name asks for the size of the struct.
+    pub fields: &'a [FieldSource],
+    /// Functions whose type ids to find.
+    pub functions: &'a [&'a str],
+    /// Type names (`typedef`) whose type ids to find.
+    pub typedefs: &'a [&'a str],
 }
 
-/// A scanned BTF: where each type is, and which are definitions of the wanted structs.
+/// What was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The byte offset of every field; [`ABSENT`] for one that this kernel does not have, or that is a bit
+    /// field. A member of an anonymous struct or union counts as one of the struct around it, as in C.
+    pub offsets: Vec<u32>,
+    /// The functions and type names that exist.
+    pub ids: Ids,
+}
+
+/// The type ids of some functions and type names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ids(Vec<Id>);
+
+/// A name with its type id.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Id {
+    id: u32,
+    kind: u32,
+    name: String,
+}
+
+/// Finds what is `wanted` in `btf`.
+pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
+    let types = Types::scan(btf, wanted)?;
+    let mut chosen = HashMap::new();
+    for (name, definitions) in &types.structs {
+        let members = || wanted.fields.iter().filter(|f| f.type_name == *name).map(|f| f.member);
+        // A name may have several definitions: a driver's private struct beside the kernel's own. The one
+        // that has most of the wanted members is meant, the first of equals; fields of one struct never
+        // come from two of them.
+        let known = |at| members().filter(|member| types.field(at, member).is_some()).count();
+        chosen.insert(*name, definitions.iter().copied().rev().max_by_key(|&at| known(at)));
+    }
+    let offset = |field: &FieldSource| {
+        let definition = chosen.get(field.type_name).copied().flatten();
+        definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
+    };
+    Ok(Found { offsets: wanted.fields.iter().map(offset).collect(), ids: Ids(types.ids) })
+}
+
+impl Ids {
+    /// BTF in which every name here has the id it has in the kernel's, and every other type is a pointer to
+    /// nothing. Loading a program takes ids by name from a parsed BTF, and parsing this one costs a tenth
+    /// of parsing the kernel's.
+    #[must_use]
+    pub fn to_btf(&self) -> Vec<u8> {
+        let mut strings = vec![0];
+        let mut types = Vec::new();
+        let mut put = |name: u32, kind: u32, ty: u32| {
+            types.extend([name, kind << 24, ty].iter().flat_map(|word| word.to_ne_bytes()));
+        };
+        let mut next = 1;
+        for id in &self.0 {
+            (next..id.id).for_each(|_| put(0, kind::PTR, 0));
+            put(u32::try_from(strings.len()).unwrap_or(0), id.kind, 0);
+            strings.extend_from_slice(id.name.as_bytes());
+            strings.push(0);
+            next = id.id + 1;
+        }
+        assemble(&types, &strings)
+    }
+}
+
+/// A whole BTF of these sections.
+fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
+    let len = |section: &[u8]| u32::try_from(section.len()).unwrap_or(u32::MAX);
+    let mut out = Vec::with_capacity(HEADER_LEN + types.len() + strings.len());
+    out.extend(MAGIC.to_ne_bytes());
+    out.extend([VERSION, 0]);
+    for word in [24, 0, len(types), len(types), len(strings)] {
+        out.extend(word.to_ne_bytes());
+    }
+    out.extend_from_slice(types);
+    out.extend_from_slice(strings);
+    out
+}
+
+/// A scanned BTF: where each type is, and which are the wanted ones.
 struct Types<'a> {
     /// The type section.
     types: &'a [u8],
@@ -76,16 +139,18 @@ struct Types<'a> {
     /// Byte offset of each type in `types`; type ids count from 1.
     at: Vec<u32>,
     /// For each wanted struct name, the offsets of its definitions in `types`, in their order.
-    wanted: HashMap<&'a str, Vec<u32>>,
+    structs: HashMap<&'a str, Vec<u32>>,
+    /// The wanted functions and type names, in the order of their ids.
+    ids: Vec<Id>,
 }
 
 impl<'a> Types<'a> {
-    fn scan(btf: &'a [u8], fields: &[FieldSource]) -> Result<Self, BtfError> {
+    fn scan(btf: &'a [u8], wanted: &Wanted<'a>) -> Result<Self, BtfError> {
         let header = btf.get(..HEADER_LEN).ok_or(BtfError::NoHeader)?;
         if half(header, 0) != Some(MAGIC) {
             return Err(BtfError::NoHeader);
         }
-        if header[2] != 1 {
+        if header[2] != VERSION {
             return Err(BtfError::Version(header[2]));
         }
         let truncated = || BtfError::Truncated(btf.len());
@@ -100,13 +165,16 @@ impl<'a> Types<'a> {
             types: section(type_off, type_len).ok_or_else(truncated)?,
             strings: section(str_off, str_len).ok_or_else(truncated)?,
             at: Vec::with_capacity(type_len as usize / 20),
-            wanted: fields.iter().map(|field| (field.type_name, Vec::new())).collect(),
+            structs: wanted.fields.iter().map(|field| (field.type_name, Vec::new())).collect(),
+            ids: Vec::new(),
         };
-        scanned.walk()?;
+        scanned.walk(wanted)?;
         Ok(scanned)
     }
 
-    fn walk(&mut self) -> Result<(), BtfError> {
+    fn walk(&mut self, wanted: &Wanted) -> Result<(), BtfError> {
+        let structs = Beginnings::of(self.structs.keys().copied());
+        let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
         let mut at = 0;
         while at < self.types.len() {
             let ty = Type::read(self.types, at).ok_or(BtfError::Truncated(at))?;
@@ -118,12 +186,23 @@ impl<'a> Types<'a> {
             }
             let position = u32::try_from(at).map_err(|_| BtfError::Truncated(at))?;
             self.at.push(position);
-            if ty.is_composite()
-                && ty.name != 0
-                && let Some(name) = string(self.strings, ty.name)
-                && let Some(definitions) = self.wanted.get_mut(name)
-            {
-                definitions.push(position);
+            match ty.kind {
+                kind::STRUCT | kind::UNION if structs.may_hold(self.strings, ty.name) => {
+                    if let Some(name) = string(self.strings, ty.name)
+                        && let Some(definitions) = self.structs.get_mut(name)
+                    {
+                        definitions.push(position);
+                    }
+                }
+                kind::FUNC | kind::TYPEDEF if names.may_hold(self.strings, ty.name) => {
+                    let list = if ty.kind == kind::FUNC { wanted.functions } else { wanted.typedefs };
+                    if let Some(name) = string(self.strings, ty.name)
+                        && list.contains(&name)
+                    {
+                        self.ids.push(Id { id, kind: ty.kind, name: name.to_owned() });
+                    }
+                }
+                _ => {}
             }
             at = next;
         }
@@ -196,9 +275,26 @@ impl Type {
             size_or_type: word(types, at + 8)?,
         })
     }
+}
 
-    const fn is_composite(&self) -> bool {
-        matches!(self.kind, kind::STRUCT | kind::UNION)
+/// The first two bytes of some names: what is enough to pass over nearly all of a kernel's hundred thousand.
+struct Beginnings([u64; 1024]);
+
+impl Beginnings {
+    fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
+        let mut bits = [0; 1024];
+        for name in names {
+            if let Some(begin) = half(name.as_bytes(), 0) {
+                bits[usize::from(begin) / 64] |= 1 << (begin % 64);
+            }
+        }
+        Self(bits)
+    }
+
+    /// Whether the string at `at` may be one of the names.
+    fn may_hold(&self, strings: &[u8], at: u32) -> bool {
+        half(strings, at as usize)
+            .is_some_and(|begin| self.0[usize::from(begin) / 64] & (1 << (begin % 64)) != 0)
     }
 }
 
@@ -307,17 +403,12 @@ mod tests {
         }
 
         fn bytes(&self) -> Vec<u8> {
-            let (types, strings) =
-                (u32::try_from(self.types.len()).unwrap(), u32::try_from(self.strings.len()).unwrap());
-            let mut out = MAGIC.to_ne_bytes().to_vec();
-            out.extend([1, 0]);
-            for word in [24, 0, types, types, strings] {
-                out.extend_from_slice(&word.to_ne_bytes());
-            }
-            out.extend_from_slice(&self.types);
-            out.extend_from_slice(&self.strings);
-            out
+            assemble(&self.types, &self.strings)
         }
+    }
+
+    fn offsets(btf: &[u8], fields: &[FieldSource]) -> Result<Vec<u32>, BtfError> {
+        find(btf, &Wanted { fields, functions: &[], typedefs: &[] }).map(|found| found.offsets)
     }
 
     const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
@@ -370,6 +461,24 @@ mod tests {
         btf.composite("net", kind::STRUCT, 32, &[("other", int, 0)]);
         let asked = [field("net", "ns"), field("net", "list"), field("net", "other")];
         assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![8, 12, ABSENT]));
+    }
+
+    #[test]
+    fn ids_are_those_of_functions_and_type_names() {
+        let mut btf = Writer::new();
+        let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+        let proto = btf.ty("", kind::FUNC_PROTO, false, 0, int, &[]);
+        btf.composite("hook", kind::STRUCT, 4, &[("x", int, 0)]);
+        btf.ty("hook", kind::FUNC, false, 0, proto, &[]);
+        btf.ty("hooked", kind::FUNC, false, 0, proto, &[]);
+        btf.ty("name", kind::TYPEDEF, false, 0, int, &[]);
+        btf.ty("name", kind::FUNC, false, 0, proto, &[]);
+        let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
+        let ids = find(&btf.bytes(), &wanted).unwrap().ids;
+        let id = |id, kind, name: &str| Id { id, kind, name: name.to_owned() };
+        assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
+        // The same ids are found again in the BTF that holds nothing else.
+        assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);
     }
 
     #[test]
