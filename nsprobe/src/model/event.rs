@@ -2,7 +2,7 @@
 
 use crate::model::{NsId, Pid, Slots};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// One call that made, joined or left a namespace or changed a root directory, or that tried to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,6 +135,31 @@ pub enum Outcome {
     Success(i64),
     /// The errno.
     Failure(i32),
+}
+
+/// One line of a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Its number: 0 for the first, one more for each that follows, so that a reader sees what it missed.
+    pub seq: u64,
+    /// When: for an event the moment it happened, else the moment of writing. From the clock that also runs
+    /// in suspend, as the wall clock stood at the stream's start: it never steps back.
+    pub time: SystemTime,
+    /// What.
+    pub body: Body,
+}
+
+/// What a line says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// The stream begins.
+    Start(StreamStart),
+    /// Something happened.
+    Event(Box<Event>),
+    /// Something happened that nobody will hear of.
+    Lost(Lost),
+    /// The stream ends.
+    End(StreamEnd),
 }
 
 /// The first record of a stream.

@@ -12,8 +12,8 @@ mod process;
 mod snapshot;
 
 pub use event::{
-    Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome, PathText, SetnsTarget, StreamEnd, StreamStart,
-    Totals,
+    Actor, Body, CloneChild, Crossing, Event, Hooks, Line, Lost, Outcome, PathText, SetnsTarget, StreamEnd,
+    StreamStart, Totals,
 };
 pub use gap::{Gap, GapKind};
 pub use id::NsId;

@@ -1,1 +1,3 @@
 //! Records of the probe → [`crate::model::Event`].
+
+pub mod decode;
