@@ -69,7 +69,7 @@ pub struct Ids(Vec<Id>);
 /// A name with its type id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Id {
-    id: u32,
+    number: u32,
     kind: u32,
     name: String,
 }
@@ -106,11 +106,11 @@ impl Ids {
         };
         let mut next = 1;
         for id in &self.0 {
-            (next..id.id).for_each(|_| put(0, kind::PTR, 0));
+            (next..id.number).for_each(|_| put(0, kind::PTR, 0));
             put(u32::try_from(strings.len()).unwrap_or(0), id.kind, 0);
             strings.extend_from_slice(id.name.as_bytes());
             strings.push(0);
-            next = id.id + 1;
+            next = id.number + 1;
         }
         assemble(&types, &strings)
     }
@@ -133,12 +133,12 @@ fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
 /// A scanned BTF: where each type is, and which are the wanted ones.
 struct Types<'a> {
     /// The type section.
-    types: &'a [u8],
+    bytes: &'a [u8],
     /// The string section.
     strings: &'a [u8],
-    /// Byte offset of each type in `types`; type ids count from 1.
+    /// Byte offset of each type in `bytes`; type ids count from 1.
     at: Vec<u32>,
-    /// For each wanted struct name, the offsets of its definitions in `types`, in their order.
+    /// For each wanted struct name, the offsets of its definitions in `bytes`, in their order.
     structs: HashMap<&'a str, Vec<u32>>,
     /// The wanted functions and type names, in the order of their ids.
     ids: Vec<Id>,
@@ -162,7 +162,7 @@ impl<'a> Types<'a> {
             btf.get(start..start.checked_add(size as usize)?)
         };
         let mut scanned = Self {
-            types: section(type_off, type_len).ok_or_else(truncated)?,
+            bytes: section(type_off, type_len).ok_or_else(truncated)?,
             strings: section(str_off, str_len).ok_or_else(truncated)?,
             at: Vec::with_capacity(type_len as usize / 20),
             structs: wanted.fields.iter().map(|field| (field.type_name, Vec::new())).collect(),
@@ -176,12 +176,12 @@ impl<'a> Types<'a> {
         let structs = Beginnings::of(self.structs.keys().copied());
         let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
         let mut at = 0;
-        while at < self.types.len() {
-            let ty = Type::read(self.types, at).ok_or(BtfError::Truncated(at))?;
+        while at < self.bytes.len() {
+            let ty = Type::read(self.bytes, at).ok_or(BtfError::Truncated(at))?;
             let id = u32::try_from(self.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
             let tail = tail_len(ty.kind, ty.vlen).ok_or(BtfError::UnknownKind { id, kind: ty.kind })?;
             let next = at + TYPE_LEN + tail;
-            if next > self.types.len() {
+            if next > self.bytes.len() {
                 return Err(BtfError::Truncated(at));
             }
             let position = u32::try_from(at).map_err(|_| BtfError::Truncated(at))?;
@@ -199,7 +199,7 @@ impl<'a> Types<'a> {
                     if let Some(name) = string(self.strings, ty.name)
                         && list.contains(&name)
                     {
-                        self.ids.push(Id { id, kind: ty.kind, name: name.to_owned() });
+                        self.ids.push(Id { number: id, kind: ty.kind, name: name.to_owned() });
                     }
                 }
                 _ => {}
@@ -212,15 +212,15 @@ impl<'a> Types<'a> {
     /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
     fn field(&self, at: u32, member: &str) -> Option<u32> {
         if member.is_empty() {
-            return Some(Type::read(self.types, at as usize)?.size_or_type);
+            return Some(Type::read(self.bytes, at as usize)?.size_or_target);
         }
         let bits = self.member_bits(at, member, MAX_NESTING)?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     fn member_bits(&self, at: u32, wanted: &str, depth: u32) -> Option<u32> {
-        let ty = Type::read(self.types, at as usize)?;
-        let members = self.types.get(at as usize + TYPE_LEN..)?;
+        let ty = Type::read(self.bytes, at as usize)?;
+        let members = self.bytes.get(at as usize + TYPE_LEN..)?;
         for member in members.chunks_exact(MEMBER_LEN).take(ty.vlen as usize) {
             let (name, type_id, offset) = (word(member, 0)?, word(member, 4)?, word(member, 8)?);
             // With the kind flag the upper byte is the width of a bit field; 0 for a whole member.
@@ -244,10 +244,10 @@ impl<'a> Types<'a> {
     fn anonymous(&self, mut type_id: u32) -> Option<u32> {
         for _ in 0..MAX_NESTING {
             let at = *self.at.get(type_id.checked_sub(1)? as usize)?;
-            let ty = Type::read(self.types, at as usize)?;
+            let ty = Type::read(self.bytes, at as usize)?;
             match ty.kind {
                 kind::STRUCT | kind::UNION => return Some(at),
-                kind::VOLATILE | kind::CONST | kind::TYPE_TAG => type_id = ty.size_or_type,
+                kind::VOLATILE | kind::CONST | kind::TYPE_TAG => type_id = ty.size_or_target,
                 _ => return None,
             }
         }
@@ -261,7 +261,7 @@ struct Type {
     kind: u32,
     kind_flag: bool,
     vlen: u32,
-    size_or_type: u32,
+    size_or_target: u32,
 }
 
 impl Type {
@@ -272,7 +272,7 @@ impl Type {
             kind: (info >> 24) & 0x1f,
             kind_flag: info >> 31 == 1,
             vlen: info & 0xffff,
-            size_or_type: word(types, at + 8)?,
+            size_or_target: word(types, at + 8)?,
         })
     }
 }
@@ -477,7 +477,7 @@ mod tests {
         btf.ty("name", kind::FUNC, false, 0, proto, &[]);
         let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
         let ids = find(&btf.bytes(), &wanted).unwrap().ids;
-        let id = |id, kind, name: &str| Id { id, kind, name: name.to_owned() };
+        let id = |number, kind, name: &str| Id { number, kind, name: name.to_owned() };
         assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
         // The same ids are found again in the BTF that holds nothing else.
         assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);

@@ -1,6 +1,8 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
 
 pub mod btf;
+pub mod capabilities;
+pub mod clock;
 pub mod nsfs;
 pub mod proc;
 pub mod pseudo;

@@ -71,7 +71,7 @@ fn crossing(record: View, flags: u32, nsfs_dev: u64) -> Result<Crossing, DecodeE
         cause::UNSHARE => Crossing::Unshare { flags: first },
         cause::SETNS => Crossing::Setns {
             // An int in the kernel: what is above its 32 bits is not part of it.
-            fd: (first & 0xffff_ffff) as u32 as i32,
+            fd: ((first & 0xffff_ffff) as u32).cast_signed(),
             nstype: second & 0xffff_ffff,
             target: target(record, flags, second, nsfs_dev),
         },

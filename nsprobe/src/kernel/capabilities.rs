@@ -1,0 +1,81 @@
+//! Capabilities of this process: capabilities(7).
+
+use std::io;
+
+/// A capability that tracing may need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// Load programs, create maps (Linux 5.8).
+    Bpf = 39,
+    /// Tracing programs, perf events (Linux 5.8).
+    Perfmon = 38,
+    /// Whatever has no capability of its own; stands for the other two.
+    SysAdmin = 21,
+}
+
+impl Capability {
+    /// As in capabilities(7).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bpf => "CAP_BPF",
+            Self::Perfmon => "CAP_PERFMON",
+            Self::SysAdmin => "CAP_SYS_ADMIN",
+        }
+    }
+}
+
+/// The effective capabilities of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Effective(u64);
+
+impl Effective {
+    /// Those of this process.
+    pub fn read() -> io::Result<Self> {
+        let status = std::fs::read("/proc/self/status")?;
+        Self::parse(&status).ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))
+    }
+
+    /// Those in the text of a `/proc/PID/status`.
+    #[must_use]
+    pub fn parse(status: &[u8]) -> Option<Self> {
+        let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"CapEff:"))?;
+        u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok().map(Self)
+    }
+
+    /// Whether it has this one.
+    #[must_use]
+    pub const fn has(self, capability: Capability) -> bool {
+        self.0 & (1 << capability as u32) != 0
+    }
+
+    /// What it lacks to trace.
+    #[must_use]
+    pub fn missing_to_trace(self) -> Vec<Capability> {
+        if self.has(Capability::SysAdmin) {
+            return Vec::new();
+        }
+        [Capability::Bpf, Capability::Perfmon].into_iter().filter(|&c| !self.has(c)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Capability::{Bpf, Perfmon, SysAdmin};
+
+    #[test]
+    fn capabilities_are_read_from_a_status() {
+        let parse = |mask: &str| {
+            Effective::parse(format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\nCapBnd:\t0\n").as_bytes())
+        };
+        let all = parse("000001ffffffffff").unwrap();
+        assert!(all.has(Bpf) && all.has(Perfmon) && all.has(SysAdmin));
+        assert_eq!(all.missing_to_trace(), []);
+        assert_eq!(parse("0000000000000000").unwrap().missing_to_trace(), [Bpf, Perfmon]);
+        assert_eq!(parse("0000008000000000").unwrap().missing_to_trace(), [Perfmon]);
+        assert_eq!(parse("0000000000200000").unwrap().missing_to_trace(), []);
+        assert_eq!(parse("nonsense"), None);
+        assert_eq!(Effective::parse(b""), None);
+    }
+}
