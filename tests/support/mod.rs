@@ -73,3 +73,22 @@ pub fn unprivileged_copy() -> (tempfile::TempDir, std::path::PathBuf) {
     std::fs::copy(env!("CARGO_BIN_EXE_nsprobe"), &path).expect("a copy of nsprobe");
     (dir, path)
 }
+
+/// What lsns(8) says in the columns `output`, a JSON object a namespace.
+///
+/// lsns fails without a word when a process ends while it looks (util-linux 2.38: 4 runs of 400 beside
+/// these tests), so it is asked again until it has had a quiet moment.
+pub fn lsns(output: &str) -> Vec<serde_json::Value> {
+    let ask = || {
+        let ran = Command::new("lsns").args(["--json", "--output", output]).output().expect("lsns starts");
+        let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(ran.status.success() || stderr.is_empty(), "lsns: {stderr}");
+        ran.status.success().then_some(ran.stdout)
+    };
+    let text = stage::wait(ask).expect("lsns succeeds at some time");
+    let mut table: serde_json::Value = serde_json::from_slice(&text).expect("lsns writes JSON");
+    match table["namespaces"].take() {
+        serde_json::Value::Array(rows) => rows,
+        other => panic!("lsns lists no namespaces: {other}"),
+    }
+}
