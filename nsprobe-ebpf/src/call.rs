@@ -22,8 +22,8 @@ pub fn begin(cause: u16) -> Option<&'static mut Event> {
 pub fn fill(event: &mut Event, cause: u16, task: u64) {
     event.header = Header { size: size_of::<Event>() as u32, version: RECORD_VERSION, cause };
     event.time_ns = now();
-    task::fill_actor(event, task);
     task::fill_namespaces(&mut event.before, task);
+    task::fill_actor(event, task);
 }
 
 /// Completes and sends the event that the running thread has begun, if it has. `last` may look at it once more,

@@ -52,13 +52,13 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
         }
     }
     maps::send_with(|event| {
+        task::fill_namespaces(&mut event.after, child);
         call::fill(event, cause::CLONE, parent);
         event.args[0] = flags;
         event.child.tgid = task::read(child, Field::TaskTgid);
         event.child.tid = task::read(child, Field::TaskPid);
         event.result = i64::from(event.child.tid);
         task::fill_pids(&mut event.child.pids, child);
-        task::fill_namespaces(&mut event.after, child);
     });
     0
 }
@@ -124,19 +124,11 @@ fn clone3_flags(address: u64) -> Option<u64> {
 #[tracepoint(category = "syscalls", name = "sys_enter_clone3")]
 pub fn enter_clone3(context: TracePointContext) -> u32 {
     let address = hook::argument(&context, 0);
-    match clone3_flags(address) {
-        Some(flags) => {
-            if wanted(flags)
-                && let Some(event) = call::begin(cause::CLONE)
-            {
-                event.args[0] = flags;
-            }
-        }
-        None => {
-            if let Some(event) = call::begin(cause::CLONE) {
-                event.args[1] = address;
-            }
-        }
+    let flags = clone3_flags(address);
+    if flags.is_none_or(wanted)
+        && let Some(event) = call::begin(cause::CLONE)
+    {
+        event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
     }
     0
 }

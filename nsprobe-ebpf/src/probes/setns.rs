@@ -2,7 +2,7 @@
 //!
 //! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17.
 
-use crate::{call, hook, task};
+use crate::{call, hook, path, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -14,6 +14,9 @@ fn enter([fd, nstype]: [u64; 2]) {
     event.args = [fd & 0xffff_ffff, nstype & 0xffff_ffff];
     let file = task::file(task::current(), fd as u32);
     event.target = task::target(file);
+    if event.target.ino != 0 {
+        path::walk_mount(event, file);
+    }
 }
 
 #[inline(always)]
