@@ -4,6 +4,7 @@
 //! Nothing here reads a file, makes a system call or formats a report.
 
 mod event;
+mod flags;
 mod gap;
 mod id;
 mod kind;
@@ -15,6 +16,7 @@ pub use event::{
     Actor, Body, CloneChild, Crossing, Event, Hooks, Line, Lost, Outcome, PathText, SetnsTarget, StreamEnd,
     StreamStart, Totals,
 };
+pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};

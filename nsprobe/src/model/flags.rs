@@ -1,0 +1,72 @@
+//! The flags of clone(2), unshare(2) and setns(2), by name.
+
+/// `<linux/sched.h>`, in ascending order. The low byte is the exit signal to clone(2), and not flags; only
+/// `CLONE_NEWTIME` is there, for the calls that have no exit signal.
+const CLONE_FLAGS: [(u64, &str); 27] = [
+    (0x0000_0080, "CLONE_NEWTIME"),
+    (0x0000_0100, "CLONE_VM"),
+    (0x0000_0200, "CLONE_FS"),
+    (0x0000_0400, "CLONE_FILES"),
+    (0x0000_0800, "CLONE_SIGHAND"),
+    (0x0000_1000, "CLONE_PIDFD"),
+    (0x0000_2000, "CLONE_PTRACE"),
+    (0x0000_4000, "CLONE_VFORK"),
+    (0x0000_8000, "CLONE_PARENT"),
+    (0x0001_0000, "CLONE_THREAD"),
+    (0x0002_0000, "CLONE_NEWNS"),
+    (0x0004_0000, "CLONE_SYSVSEM"),
+    (0x0008_0000, "CLONE_SETTLS"),
+    (0x0010_0000, "CLONE_PARENT_SETTID"),
+    (0x0020_0000, "CLONE_CHILD_CLEARTID"),
+    (0x0040_0000, "CLONE_DETACHED"),
+    (0x0080_0000, "CLONE_UNTRACED"),
+    (0x0100_0000, "CLONE_CHILD_SETTID"),
+    (0x0200_0000, "CLONE_NEWCGROUP"),
+    (0x0400_0000, "CLONE_NEWUTS"),
+    (0x0800_0000, "CLONE_NEWIPC"),
+    (0x1000_0000, "CLONE_NEWUSER"),
+    (0x2000_0000, "CLONE_NEWPID"),
+    (0x4000_0000, "CLONE_NEWNET"),
+    (0x8000_0000, "CLONE_IO"),
+    (0x1_0000_0000, "CLONE_CLEAR_SIGHAND"),
+    (0x2_0000_0000, "CLONE_INTO_CGROUP"),
+];
+
+/// The names of the flags set, in ascending order; bits without a name come last, as one hexadecimal number.
+#[must_use]
+pub fn clone_flag_names(flags: u64) -> Vec<String> {
+    let mut rest = flags;
+    let mut names = Vec::new();
+    for (flag, name) in CLONE_FLAGS {
+        if flags & flag != 0 {
+            names.push(name.to_owned());
+            rest &= !flag;
+        }
+    }
+    if rest != 0 {
+        names.push(format!("{rest:#x}"));
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NsKind;
+
+    #[test]
+    fn every_kind_of_namespace_has_its_flag() {
+        for kind in NsKind::ALL {
+            let [name] = clone_flag_names(kind.clone_flag()).try_into().expect("one name");
+            let suffix =
+                if kind == NsKind::Mnt { "NEWNS".to_owned() } else { format!("NEW{kind}").to_uppercase() };
+            assert_eq!(name, format!("CLONE_{suffix}"));
+        }
+    }
+
+    #[test]
+    fn nothing_is_nothing_and_unknown_bits_stay_visible() {
+        assert_eq!(clone_flag_names(0), Vec::<String>::new());
+        assert_eq!(clone_flag_names(0x4000_0000 | 1 << 40 | 0x11), ["CLONE_NEWNET", "0x10000000011"]);
+    }
+}

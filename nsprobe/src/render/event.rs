@@ -1,0 +1,211 @@
+//! Events for people: one line each, aligned, with the call as strace(1) would write it.
+
+use crate::model::{Crossing, Event, Outcome, PathText, Pid, clone_flag_names};
+use crate::render::event_json::{changed, errno_name};
+use crate::render::style::{self, Look};
+use jiff::Timestamp;
+use nix::errno::Errno;
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+/// The line above the first event.
+#[must_use]
+pub fn header(look: Look) -> String {
+    look.paint(
+        anstyle::Style::new().bold(),
+        format_args!("{:15}  {:>11}  {:>5}  {:15}  CALL", "TIME", "PID", "UID", "COMM"),
+    )
+}
+
+/// One event, with the time of day (UTC) and microseconds: the date is in the stream's start.
+#[must_use]
+pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX).strftime("%H:%M:%S%.6f");
+    let actor = &event.process;
+    let mut line = format!(
+        "{}  {}  {:>5}  {:15}  {}",
+        look.paint(style::DIM, time),
+        look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
+        actor.uid,
+        style::printable(&actor.comm),
+        style::printable(&call(event)),
+    );
+    match event.outcome {
+        Outcome::Success(result) => {
+            let _ = write!(line, " = {}", made(event).unwrap_or_else(|| result.to_string()));
+        }
+        Outcome::Failure(errno) => {
+            let failure = format!("-1 {} ({})", errno_name(errno), Errno::from_raw(errno).desc());
+            line.push_str(" = ");
+            line.push_str(&look.paint(style::BAD, failure));
+        }
+    }
+    let arrow = if look.unicode { "→" } else { "->" };
+    for (slot, before, after) in changed(&event.before, &event.after) {
+        let change = format!("{slot} {}{arrow}{}", before.ino, after.ino);
+        line.push_str("  ");
+        line.push_str(&look.paint(style::NAMESPACE, change));
+    }
+    line
+}
+
+/// The process id; with the thread's where that is another, and the ids inside its pid namespaces.
+fn pid(pid: Pid, tid: Pid, pids: &[Pid]) -> String {
+    let mut text = pid.to_string();
+    if tid != pid {
+        let _ = write!(text, "/{tid}");
+    }
+    if let Some((_, inside @ [_, ..])) = pids.split_first() {
+        let inside: Vec<_> = inside.iter().map(Pid::to_string).collect();
+        let _ = write!(text, "[{}]", inside.join(" "));
+    }
+    text
+}
+
+fn made(event: &Event) -> Option<String> {
+    match &event.crossing {
+        Crossing::Clone { child: Some(child), .. } => Some(pid(child.pid, child.tid, &child.pids)),
+        _ => None,
+    }
+}
+
+fn call(event: &Event) -> String {
+    let name = event.crossing.name();
+    match &event.crossing {
+        Crossing::Clone { flags, .. } | Crossing::Unshare { flags } => {
+            format!("{name}({})", flags_text(*flags))
+        }
+        Crossing::Setns { fd, nstype, target } => {
+            let target = target.as_ref().map_or_else(String::new, |target| {
+                let path =
+                    target.path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default();
+                format!("<{}{path}>", target.id)
+            });
+            format!("{name}({fd}{target}, {})", flags_text(*nstype))
+        }
+        Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
+        Crossing::PivotRoot { new_root, put_old } => {
+            format!("{name}({}, {})", path_text(new_root), path_text(put_old))
+        }
+    }
+}
+
+fn flags_text(flags: u64) -> String {
+    if flags == 0 { "0".to_owned() } else { clone_flag_names(flags).join("|") }
+}
+
+fn path_text(path: &PathText) -> String {
+    match path {
+        PathText::Whole(path) => format!("{path:?}"),
+        PathText::Cut(path) => format!("{path:?}..."),
+        PathText::Unreadable => "<unreadable>".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, SetnsTarget, Slots};
+    use std::time::Duration;
+
+    fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
+        let before =
+            Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
+        let mut after = before;
+        for &(slot, ino) in changed {
+            *after.get_mut(slot) = Some(NsId::new(slot.kind(), 4, ino));
+        }
+        let process = Actor {
+            pid: 4242,
+            tid: 4242,
+            ppid: 4000,
+            pids: vec![4242],
+            comm: "unshare".to_owned(),
+            uid: 0,
+            gid: 0,
+            euid: 0,
+        };
+        Event {
+            since_boot: Duration::from_secs(77),
+            duration: Some(Duration::from_nanos(52_100)),
+            process,
+            crossing,
+            outcome,
+            before,
+            after,
+        }
+    }
+
+    fn text(event: &Event, look: Look) -> String {
+        line(event, SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789), look)
+    }
+
+    #[test]
+    fn each_call_reads_as_strace_has_it() {
+        let net = NsKind::Net;
+        let lines = [
+            event(
+                Crossing::Unshare { flags: net.clone_flag() | 0x2_0000 },
+                Outcome::Success(0),
+                &[(NsSlot::In(net), 4_026_532_208), (NsSlot::In(NsKind::Mnt), 4_026_532_300)],
+            ),
+            event(Crossing::Unshare { flags: NsKind::User.clone_flag() }, Outcome::Failure(libc::EPERM), &[]),
+            event(
+                Crossing::Setns {
+                    fd: 3,
+                    nstype: net.clone_flag(),
+                    target: Some(SetnsTarget {
+                        id: NsId::new(net, 4, 4_026_532_208),
+                        path: Some("/run/netns/t".into()),
+                    }),
+                },
+                Outcome::Success(0),
+                &[(NsSlot::In(net), 4_026_532_208)],
+            ),
+            event(Crossing::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
+            event(
+                Crossing::Clone {
+                    flags: NsKind::Pid.clone_flag(),
+                    child: Some(CloneChild { pid: 4243, tid: 4243, pids: vec![4243, 1] }),
+                },
+                Outcome::Success(4243),
+                &[(NsSlot::In(NsKind::Pid), 4_026_532_301)],
+            ),
+            event(
+                Crossing::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".to_owned()) },
+                Outcome::Success(0),
+                &[],
+            ),
+            event(
+                Crossing::PivotRoot {
+                    new_root: PathText::Cut("/very/long".to_owned()),
+                    put_old: PathText::Unreadable,
+                },
+                Outcome::Failure(libc::EFAULT),
+                &[],
+            ),
+        ];
+        let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
+        insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
+        TIME                     PID    UID  COMM             CALL
+        11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWNS|CLONE_NEWNET) = 0  mnt 4026531837→4026532300  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
+        11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file number)
+        11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
+        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0
+        11:06:40.123456         4242      0  unshare          pivot_root("/very/long"..., <unreadable>) = -1 EFAULT (Bad address)
+        "#);
+    }
+
+    #[test]
+    fn a_nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
+        let mut nested =
+            event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
+        nested.process.tid = 4300;
+        nested.process.pids = vec![4242, 17, 1];
+        let text = text(&nested, Look { unicode: false, ..Look::PLAIN });
+        assert!(text.is_ascii());
+        insta::assert_snapshot!(text, @"11:06:40.123456  4242/4300[17 1]      0  unshare          unshare(0) = 0  pid_for_children 4026531843->1");
+    }
+}

@@ -1,0 +1,356 @@
+//! The stream of `nsprobe trace --json`: one object a line.
+//!
+//! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
+
+use crate::model::{
+    Actor, Body, CloneChild, Crossing, Event, Line, Lost, NsId, NsSlot, Outcome, PathText, SetnsTarget,
+    Slots, StreamEnd, StreamStart, clone_flag_names,
+};
+use crate::render::json::{Schema, SlotsObject};
+use jiff::Timestamp;
+use nix::errno::Errno;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::time::SystemTime;
+
+/// The shape of the stream.
+pub const SCHEMA: Schema = Schema { name: "nsprobe.trace", version: "1.0" };
+
+/// Writes one line of the stream.
+pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
+    let (kind, body) = match &line.body {
+        Body::Start(start) => ("start", BodyObject::Start(start.into())),
+        Body::Event(event) => ("event", BodyObject::Event(Box::new(event.as_ref().into()))),
+        Body::Lost(lost) => ("lost", BodyObject::Lost(lost.into())),
+        Body::End(end) => ("end", BodyObject::End(end.into())),
+    };
+    serde_json::to_writer(
+        &mut *out,
+        &LineObject { r#type: kind, time: time(line.time), seq: line.seq, body },
+    )?;
+    writeln!(out)
+}
+
+/// RFC 3339 with nanoseconds, UTC. A time beyond the year 9999 is shown as that year's end.
+fn time(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
+    format!("{time:.9}")
+}
+
+#[derive(Serialize)]
+struct LineObject<'a> {
+    r#type: &'static str,
+    time: String,
+    seq: u64,
+    #[serde(flatten)]
+    body: BodyObject<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum BodyObject<'a> {
+    Start(StartObject<'a>),
+    Event(Box<EventObject<'a>>),
+    Lost(LostObject),
+    End(EndObject),
+}
+
+#[derive(Serialize)]
+struct StartObject<'a> {
+    schema: Schema,
+    version: &'a str,
+    kernel: &'a str,
+    hooks: HooksObject<'a>,
+}
+
+#[derive(Serialize)]
+struct HooksObject<'a> {
+    plan: &'a str,
+    reason: &'a str,
+    attached: &'a [String],
+    missing: &'a [String],
+}
+
+impl<'a> From<&'a StreamStart> for StartObject<'a> {
+    fn from(start: &'a StreamStart) -> Self {
+        let hooks = HooksObject {
+            plan: start.hooks.plan,
+            reason: &start.hooks.reason,
+            attached: &start.hooks.attached,
+            missing: &start.hooks.missing,
+        };
+        Self { schema: SCHEMA, version: start.version, kernel: &start.kernel, hooks }
+    }
+}
+
+#[derive(Serialize)]
+struct LostObject {
+    stage: &'static str,
+    count: u64,
+}
+
+impl From<&Lost> for LostObject {
+    fn from(lost: &Lost) -> Self {
+        Self { stage: lost.stage, count: lost.count }
+    }
+}
+
+#[derive(Serialize)]
+struct EndObject {
+    reason: &'static str,
+    totals: TotalsObject,
+}
+
+#[derive(Serialize)]
+struct TotalsObject {
+    events: u64,
+    lost: Vec<LostObject>,
+}
+
+impl From<&StreamEnd> for EndObject {
+    fn from(end: &StreamEnd) -> Self {
+        let lost = end.totals.lost.iter().map(Into::into).collect();
+        Self { reason: end.reason, totals: TotalsObject { events: end.totals.events, lost } }
+    }
+}
+
+#[derive(Serialize)]
+struct EventObject<'a> {
+    event: &'static str,
+    process: ProcessObject<'a>,
+    args: ArgsObject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<TargetObject>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    child: Option<ChildObject<'a>>,
+    result: i64,
+    errno: Option<String>,
+    duration_ns: Option<u64>,
+    changed: Vec<&'static str>,
+    before: SlotsObject<'a>,
+    after: SlotsObject<'a>,
+}
+
+#[derive(Serialize)]
+struct ProcessObject<'a> {
+    pid: u32,
+    tid: u32,
+    ppid: u32,
+    pid_inside: u32,
+    pids: &'a [u32],
+    comm: &'a str,
+    uid: u32,
+    gid: u32,
+    euid: u32,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum ArgsObject<'a> {
+    Flags { flags: Vec<String> },
+    Setns { fd: i32, nstype: Vec<String> },
+    Chroot { path: PathObject<'a> },
+    PivotRoot { new_root: PathObject<'a>, put_old: PathObject<'a> },
+}
+
+/// A path with what is known of its completeness; `null` when it could not be read.
+#[derive(Serialize)]
+struct PathObject<'a> {
+    path: Option<&'a str>,
+    cut: bool,
+}
+
+impl<'a> From<&'a PathText> for PathObject<'a> {
+    fn from(path: &'a PathText) -> Self {
+        match path {
+            PathText::Whole(path) => Self { path: Some(path), cut: false },
+            PathText::Cut(path) => Self { path: Some(path), cut: true },
+            PathText::Unreadable => Self { path: None, cut: false },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct TargetObject {
+    kind: &'static str,
+    ino: u64,
+    path: Option<String>,
+}
+
+impl From<&SetnsTarget> for TargetObject {
+    fn from(target: &SetnsTarget) -> Self {
+        let path = target.path.as_ref().map(|path| path.to_string_lossy().into_owned());
+        Self { kind: target.id.kind.name(), ino: target.id.ino, path }
+    }
+}
+
+#[derive(Serialize)]
+struct ChildObject<'a> {
+    pid: u32,
+    tid: u32,
+    pid_inside: u32,
+    pids: &'a [u32],
+}
+
+impl<'a> From<&'a Actor> for ProcessObject<'a> {
+    fn from(actor: &'a Actor) -> Self {
+        Self {
+            pid: actor.pid,
+            tid: actor.tid,
+            ppid: actor.ppid,
+            pid_inside: actor.pids.last().copied().unwrap_or(actor.pid),
+            pids: &actor.pids,
+            comm: &actor.comm,
+            uid: actor.uid,
+            gid: actor.gid,
+            euid: actor.euid,
+        }
+    }
+}
+
+impl<'a> From<&'a CloneChild> for ChildObject<'a> {
+    fn from(child: &'a CloneChild) -> Self {
+        let pid_inside = child.pids.last().copied().unwrap_or(child.tid);
+        Self { pid: child.pid, tid: child.tid, pid_inside, pids: &child.pids }
+    }
+}
+
+impl<'a> From<&'a Crossing> for ArgsObject<'a> {
+    fn from(crossing: &'a Crossing) -> Self {
+        match crossing {
+            Crossing::Clone { flags, .. } | Crossing::Unshare { flags } => {
+                Self::Flags { flags: clone_flag_names(*flags) }
+            }
+            Crossing::Setns { fd, nstype, .. } => Self::Setns { fd: *fd, nstype: clone_flag_names(*nstype) },
+            Crossing::Chroot { path } => Self::Chroot { path: path.into() },
+            Crossing::PivotRoot { new_root, put_old } => {
+                Self::PivotRoot { new_root: new_root.into(), put_old: put_old.into() }
+            }
+        }
+    }
+}
+
+impl<'a> From<&'a Event> for EventObject<'a> {
+    fn from(event: &'a Event) -> Self {
+        let (result, errno) = match event.outcome {
+            Outcome::Success(result) => (result, None),
+            Outcome::Failure(errno) => (-1, Some(errno_name(errno))),
+        };
+        let (target, child) = match &event.crossing {
+            Crossing::Setns { target, .. } => (target.as_ref(), None),
+            Crossing::Clone { child, .. } => (None, child.as_ref()),
+            _ => (None, None),
+        };
+        let duration_ns =
+            event.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+        Self {
+            event: event.crossing.name(),
+            process: (&event.process).into(),
+            args: (&event.crossing).into(),
+            target: target.map(Into::into),
+            child: child.map(Into::into),
+            result,
+            errno,
+            duration_ns,
+            changed: changed(&event.before, &event.after).map(|(slot, ..)| slot.name()).collect(),
+            before: SlotsObject(&event.before),
+            after: SlotsObject(&event.after),
+        }
+    }
+}
+
+/// The slots whose namespace was known before and after, and is another.
+pub(super) fn changed<'a>(
+    before: &'a Slots<Option<NsId>>,
+    after: &'a Slots<Option<NsId>>,
+) -> impl Iterator<Item = (NsSlot, NsId, NsId)> + 'a {
+    before.iter().filter_map(|(slot, before)| {
+        let (before, after) = ((*before)?, (*after.get(slot))?);
+        (before != after).then_some((slot, before, after))
+    })
+}
+
+/// `EPERM`; a number that has no name is given as such.
+pub(super) fn errno_name(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Hooks, NsKind, Totals};
+    use std::time::Duration;
+
+    fn json(body: Body) -> String {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 120_456_000);
+        let mut out = Vec::new();
+        write(&Line { seq: 7, time, body }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_line_with_every_namespace_before_and_after() {
+        let before =
+            Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
+        let mut after = before;
+        *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, 4_026_532_208));
+        *after.get_mut(NsSlot::TimeForChildren) = None;
+        let event = Event {
+            since_boot: Duration::from_secs(77),
+            duration: Some(Duration::from_nanos(52_100)),
+            process: Actor {
+                pid: 4242,
+                tid: 4243,
+                ppid: 4000,
+                pids: vec![4242, 1],
+                comm: "ip".to_owned(),
+                uid: 1000,
+                gid: 100,
+                euid: 0,
+            },
+            crossing: Crossing::Setns {
+                fd: 3,
+                nstype: NsKind::Net.clone_flag(),
+                target: Some(SetnsTarget {
+                    id: NsId::new(NsKind::Net, 4, 4_026_532_208),
+                    path: Some("/run/netns/t".into()),
+                }),
+            },
+            outcome: Outcome::Success(0),
+            before,
+            after,
+        };
+        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null}}"#);
+    }
+
+    #[test]
+    fn the_stream_speaks_of_itself() {
+        let start = StreamStart {
+            version: "0.1.0",
+            kernel: "6.18.44".to_owned(),
+            hooks: Hooks {
+                plan: "tracepoints",
+                reason: "fentry is refused: EPERM".to_owned(),
+                attached: vec!["tp_btf/task_newtask".to_owned()],
+                missing: vec![],
+            },
+        };
+        let lost = || Lost { stage: "ring_full", count: 3 };
+        let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost()] } };
+        let lines = [json(Body::Start(start)), json(Body::Lost(lost())), json(Body::End(end))].concat();
+        insta::assert_snapshot!(lines, @r#"
+        {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[]}}
+        {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3}
+        {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}]}}
+        "#);
+    }
+
+    #[test]
+    fn a_number_that_is_no_errno_is_shown() {
+        assert_eq!(errno_name(1), "EPERM");
+        assert_eq!(errno_name(5000), "errno 5000");
+    }
+}
