@@ -8,6 +8,17 @@
 //! [`event_flags::COMPAT`]: nsprobe_ebpf::event_flags::COMPAT
 #![no_std]
 #![no_main]
+#![expect(
+    clippy::inline_always,
+    reason = "the verifier knows what a caller has checked only in code that is part of the caller"
+)]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand contexts over by value")]
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    reason = "sizes and helpers' results in the helpers' types; a checked conversion is a branch for the verifier"
+)]
 
 mod call;
 mod hook;

@@ -99,7 +99,12 @@ pub fn unfollow(task: u64) {
 /// A blank event for the thread `id`, to be filled in place.
 #[inline(always)]
 pub fn begin(id: u64) -> Option<&'static mut Event> {
-    if PENDING.insert(id, &BLANK, 0).is_err() {
+    #[expect(
+        clippy::needless_borrows_for_generic_args,
+        reason = "by value it would be on the stack of 512 bytes"
+    )]
+    let begun = PENDING.insert(id, &BLANK, 0);
+    if begun.is_err() {
         count(Counter::PendingFull);
         return None;
     }
