@@ -7,9 +7,9 @@ use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::unistd::read;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -71,6 +71,9 @@ const fn directory() -> OFlag {
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_CLOEXEC)
 }
 
+/// Most files of a process fit in one read of this size.
+const CHUNK: usize = 4096;
+
 /// The directory of one process.
 #[derive(Debug)]
 pub struct ProcessDir {
@@ -78,11 +81,23 @@ pub struct ProcessDir {
 }
 
 impl ProcessDir {
-    /// The whole of one of its files, in `buffer`, which is emptied first.
+    /// The whole of one of its files, in `buffer`; what was in it is gone, also after an error.
     pub fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
-        buffer.clear();
         let fd = openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        File::from(fd).read_to_end(buffer)?;
+        // Not File::read_to_end: it first asks for a size, in two more calls, and proc files say 0.
+        let mut end = 0;
+        loop {
+            if buffer.len() < end + CHUNK {
+                buffer.resize(end + CHUNK, 0);
+            }
+            match read(&fd, &mut buffer[end..]) {
+                Ok(0) => break,
+                Ok(count) => end += count,
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(end);
         Ok(())
     }
 
