@@ -1,3 +1,50 @@
-//! Records of the probe → [`crate::model::Event`].
+//! Records of the probe → [`crate::model::Event`]: what to attach, what the records mean, when to stop.
 
+pub mod attach;
 pub mod decode;
+pub mod filter;
+pub mod hooks;
+pub mod losses;
+pub mod plan;
+pub mod session;
+
+use crate::kernel::probe::OpenError;
+use std::io;
+
+/// Why a trace could not be begun or went wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum TraceError {
+    /// This process may not trace.
+    #[error("tracing needs {} (or CAP_SYS_ADMIN): run with sudo", .0.join(" and "))]
+    Capabilities(Vec<&'static str>),
+    /// It has the capabilities and may not all the same.
+    #[error(
+        "{0}: the kernel forbids it in spite of the capabilities: in a container or user namespace they do \
+         not count, and seccomp may forbid bpf(2); run on the host"
+    )]
+    Forbidden(#[source] OpenError),
+    /// There is no probe.
+    #[error(transparent)]
+    Open(OpenError),
+    /// There is no way to attach it.
+    #[error("{0}")]
+    Refused(String),
+    /// Something of `/proc/self` that is needed to begin.
+    #[error("/proc/self: {0}")]
+    Proc(#[source] io::Error),
+    /// The command did not start.
+    #[error("{command}: {error}")]
+    Command {
+        /// Its name.
+        command: String,
+        /// Why.
+        #[source]
+        error: io::Error,
+    },
+    /// The output took no more lines.
+    #[error("stdout: {0}")]
+    Output(#[source] io::Error),
+    /// A system call that does not fail.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}

@@ -1,0 +1,343 @@
+//! The probe: its object, its maps, its programs, and where they are attached.
+//!
+//! Everything here lives by its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
+//! removes all of it.
+
+use crate::kernel::btf::{self, BtfError};
+use crate::kernel::perf;
+use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::ring::{Counters, Ring};
+use aya::maps::{PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, TracePoint};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
+use nix::errno::Errno;
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, global, map};
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
+
+/// A place in the kernel where a program can be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// A tracepoint, with typed access to its arguments (Linux 5.5).
+    TpBtf(&'static str),
+    /// The entry of a kernel function (Linux 5.5; x86-64 and, from 6.0, arm64).
+    Fentry(&'static str),
+    /// The return of a kernel function.
+    Fexit(&'static str),
+    /// A tracepoint of the category `syscalls`, by perf_event_open(2).
+    Syscall(&'static str),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TpBtf(name) => write!(f, "tp_btf/{name}"),
+            Self::Fentry(name) => write!(f, "fentry/{name}"),
+            Self::Fexit(name) => write!(f, "fexit/{name}"),
+            Self::Syscall(name) => write!(f, "tracepoint/syscalls/{name}"),
+        }
+    }
+}
+
+/// A program of the object, and where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hook {
+    /// The program's name in the object.
+    pub program: &'static str,
+    /// Where.
+    pub point: Point,
+}
+
+/// Why there is no probe at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The kernel shows no type information.
+    #[error("{path}: {error}: this kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted", path = btf::PATH)]
+    NoBtf {
+        /// What reading it gave.
+        error: io::Error,
+    },
+    /// Its type information is not readable.
+    #[error("{path}: {0}", path = btf::PATH)]
+    Btf(#[from] BtfError),
+    /// The object or one of its maps was refused.
+    #[error("the probe: {}", chain(.0))]
+    Object(#[from] EbpfError),
+    /// The object has no map of this name and type.
+    #[error("the probe has no map {0}")]
+    NoMap(&'static str),
+}
+
+/// Why one hook is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kernel's answer, where there was one.
+    pub errno: Option<i32>,
+    /// In words, such as `EPERM`.
+    pub reason: String,
+}
+
+impl Refusal {
+    /// A refusal without an errno.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { errno: None, reason: reason.into() }
+    }
+
+    fn io(error: &io::Error) -> Self {
+        let errno = error.raw_os_error();
+        Self { errno, reason: errno.map_or_else(|| error.to_string(), errno_name) }
+    }
+}
+
+/// The loaded object: its maps are there, its programs are loaded one by one.
+pub struct Probe {
+    ebpf: Ebpf,
+    /// What type ids are looked up in.
+    ids: Btf,
+    offsets: Vec<u32>,
+    /// Opened when the first tracepoint is asked for.
+    tracefs: Option<PseudoFs>,
+    /// Kept for as long as programs are loaded.
+    _memory: MemoryLimit,
+}
+
+impl Probe {
+    /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later.
+    pub fn open(config: Config, ring_bytes: u32, hooks: &[Hook]) -> Result<Self, OpenError> {
+        let kernel = std::fs::read(btf::PATH).map_err(|error| OpenError::NoBtf { error })?;
+        let functions: Vec<&str> = hooks
+            .iter()
+            .filter_map(|hook| match hook.point {
+                Point::Fentry(name) | Point::Fexit(name) => Some(name),
+                _ => None,
+            })
+            .collect();
+        let typedefs: Vec<String> = hooks
+            .iter()
+            .filter_map(|hook| match hook.point {
+                Point::TpBtf(name) => Some(format!("btf_trace_{name}")),
+                _ => None,
+            })
+            .collect();
+        let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
+        let wanted = btf::Wanted { fields: FIELDS, functions: &functions, typedefs: &typedefs };
+        let found = btf::find(&kernel, &wanted)?;
+        let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
+        let memory = MemoryLimit::raise();
+        let config = [config.flags, config.follow_pid, config.follow_pid_ns];
+        let ebpf = EbpfLoader::new()
+            .btf(None)
+            .override_global(global::OFFSETS, found.offsets.as_slice(), true)
+            .override_global(global::CONFIG, &config, true)
+            .map_max_entries(map::EVENTS, ring_bytes)
+            .load(OBJECT)?;
+        Ok(Self { ebpf, ids, offsets: found.offsets, tracefs: None, _memory: memory })
+    }
+
+    /// Whether this kernel has `field`.
+    #[must_use]
+    pub fn has(&self, field: Field) -> bool {
+        self.offsets.get(field as usize).is_some_and(|&offset| offset != ABSENT)
+    }
+
+    /// The map that the records come through. Once.
+    pub fn take_ring(&mut self) -> Result<Ring, OpenError> {
+        let ring = self.ebpf.take_map(map::EVENTS).and_then(|map| RingBuf::try_from(map).ok());
+        ring.map(Ring::new).ok_or(OpenError::NoMap(map::EVENTS))
+    }
+
+    /// The map of what the probe could not do. Once.
+    pub fn take_counters(&mut self) -> Result<Counters, OpenError> {
+        let map = self.ebpf.take_map(map::COUNTERS).and_then(|map| PerCpuArray::try_from(map).ok());
+        map.map(Counters::new).ok_or(OpenError::NoMap(map::COUNTERS))
+    }
+
+    /// Loads the hook's program, if it is not loaded, and attaches it until the link is dropped.
+    pub fn attach(&mut self, hook: &Hook) -> Result<Link, Refusal> {
+        let program = self
+            .ebpf
+            .program_mut(hook.program)
+            .ok_or_else(|| Refusal::new("the probe has no such program"))?;
+        let loaded = program.fd().is_ok();
+        let link = match hook.point {
+            Point::TpBtf(name) => {
+                let program: &mut BtfTracePoint = program.try_into().map_err(refusal)?;
+                if !loaded {
+                    program.load(name, &self.ids).map_err(refusal)?;
+                }
+                let id = program.attach().map_err(refusal)?;
+                Attached::TpBtf(program.take_link(id).map_err(refusal)?)
+            }
+            Point::Fentry(name) => {
+                let program: &mut FEntry = program.try_into().map_err(refusal)?;
+                if !loaded {
+                    program.load(name, &self.ids).map_err(refusal)?;
+                }
+                let id = program.attach().map_err(refusal)?;
+                Attached::Fentry(program.take_link(id).map_err(refusal)?)
+            }
+            Point::Fexit(name) => {
+                let program: &mut FExit = program.try_into().map_err(refusal)?;
+                if !loaded {
+                    program.load(name, &self.ids).map_err(refusal)?;
+                }
+                let id = program.attach().map_err(refusal)?;
+                Attached::Fexit(program.take_link(id).map_err(refusal)?)
+            }
+            Point::Syscall(name) => {
+                let program: &mut TracePoint = program.try_into().map_err(refusal)?;
+                if !loaded {
+                    program.load().map_err(refusal)?;
+                }
+                let id = tracepoint_id(&mut self.tracefs, name)?;
+                let program = program.fd().map_err(refusal)?;
+                Attached::Perf(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
+            }
+        };
+        Ok(Link(link))
+    }
+
+    /// How often a program was not run because it was running on the same CPU already (Linux 5.12; 0 before).
+    #[must_use]
+    pub fn recursion_misses(&self) -> u64 {
+        let programs = self.ebpf.programs().filter_map(|(_, program)| fd_of(program));
+        programs
+            .filter_map(|fd| std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok())
+            .map(|text| misses(&text))
+            .sum()
+    }
+}
+
+/// An attached program; detached when dropped.
+pub struct Link(#[expect(dead_code, reason = "its end is its use")] Attached);
+
+#[expect(dead_code, reason = "links are held, not used")]
+enum Attached {
+    TpBtf(aya::programs::tp_btf::BtfTracePointLink),
+    Fentry(aya::programs::fentry::FEntryLink),
+    Fexit(aya::programs::fexit::FExitLink),
+    Perf(OwnedFd),
+}
+
+fn fd_of(program: &Program) -> Option<i32> {
+    program.fd().ok().map(|fd| fd.as_fd().as_raw_fd())
+}
+
+/// `recursion_misses` in the text of a `/proc/PID/fdinfo/FD` of a program.
+fn misses(fdinfo: &str) -> u64 {
+    let value = fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
+    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+}
+
+fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refusal> {
+    let failed = |error: io::Error| Refusal {
+        reason: format!("tracefs: {}", Refusal::io(&error).reason),
+        ..Refusal::io(&error)
+    };
+    let tracefs = match tracefs {
+        Some(tracefs) => tracefs,
+        None => tracefs.insert(PseudoFs::tracefs().map_err(failed)?),
+    };
+    let text = tracefs.read(&format!("events/syscalls/{name}/id")).map_err(failed)?;
+    text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is no number")))
+}
+
+/// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
+fn refusal(error: ProgramError) -> Refusal {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        let refusal = Refusal::io(io_error);
+        let log = verifier_log.to_string();
+        let said = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+        return match said {
+            Some(said) => Refusal { reason: format!("{}: {said}", refusal.reason), ..refusal },
+            None => refusal,
+        };
+    }
+    match errno_of(&error) {
+        Some(errno) => Refusal { errno: Some(errno), reason: errno_name(errno) },
+        None => Refusal::new(chain(&error)),
+    }
+}
+
+/// The errno at the bottom of an error, where there is one.
+#[must_use]
+pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// `EPERM`, or the number of an errno without a name.
+fn errno_name(errno: i32) -> String {
+    match Errno::from_raw(errno) {
+        Errno::UnknownErrno => format!("errno {errno}"),
+        known => format!("{known:?}"),
+    }
+}
+
+/// An error with its causes, on one line.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Before 5.11 maps and programs count as locked memory of the process, of which it may have 64 KB. The
+/// former limit is back when this is dropped, so that no command inherits the raised one.
+struct MemoryLimit(Option<(u64, u64)>);
+
+impl MemoryLimit {
+    fn raise() -> Self {
+        let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
+        // Not permitted, where it is not needed, is no error; where it is, creating a map will say so.
+        let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
+        Self(former.filter(|_| raised))
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        if let Some((soft, hard)) = self.0 {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya::maps::MapError;
+
+    #[test]
+    fn misses_are_read_where_the_kernel_counts_them() {
+        assert_eq!(misses("pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t9\n"), 17);
+        assert_eq!(misses("pos:\t0\nprog_type:\t26\n"), 0);
+    }
+
+    #[test]
+    fn the_errno_is_found_below_other_errors() {
+        let io_error = io::Error::from_raw_os_error(libc::EPERM);
+        let error = EbpfError::from(MapError::CreateError { name: "EVENTS".to_owned(), io_error });
+        assert_eq!(errno_of(&error), Some(libc::EPERM));
+        assert_eq!(errno_name(libc::EPERM), "EPERM");
+        assert_eq!(errno_name(9999), "errno 9999");
+    }
+}

@@ -1,0 +1,41 @@
+//! What the probe sends: records through a ring buffer, and counts of those it could not send.
+
+use aya::maps::{MapData, PerCpuArray, RingBuf};
+use nsprobe_ebpf::Counter;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// The ring buffer, from the reader's side. Its descriptor is readable when there is a record.
+pub struct Ring(RingBuf<MapData>);
+
+impl Ring {
+    pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
+        Self(ring)
+    }
+
+    /// Gives the next record to `read`, and then its room back to the probe; `None` when there is none now.
+    pub fn next<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        self.0.next().map(|record| read(&record))
+    }
+}
+
+impl AsFd for Ring {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// The probe's counters, over all CPUs.
+pub struct Counters(PerCpuArray<MapData, u64>);
+
+impl Counters {
+    pub(super) const fn new(array: PerCpuArray<MapData, u64>) -> Self {
+        Self(array)
+    }
+
+    /// The value of one.
+    pub fn read(&self, counter: Counter) -> io::Result<u64> {
+        let values = self.0.get(&(counter as u32), 0).map_err(io::Error::other)?;
+        Ok(values.iter().sum())
+    }
+}

@@ -1,0 +1,66 @@
+//! Signals as something to read, and commands that do not notice.
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+
+/// The signals that end nsprobe or tell of its child, held back and read from a descriptor instead.
+#[derive(Debug)]
+pub struct Signals {
+    fd: SignalFd,
+    /// What was held back before.
+    former: SigSet,
+}
+
+/// One that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// Which.
+    pub signal: Signal,
+    /// Whether a process sent it, and not the kernel: a terminal's Ctrl-C goes to a whole process group, a
+    /// kill(2) may have been meant for nsprobe alone.
+    pub by_process: bool,
+}
+
+impl Signals {
+    /// Holds back `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGCHLD`, for good.
+    pub fn hold() -> io::Result<Self> {
+        let mut mask = SigSet::empty();
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+            mask.add(signal);
+        }
+        let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
+        let mut former = SigSet::empty();
+        sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut former))?;
+        Ok(Self { fd, former })
+    }
+
+    /// The next one that has come; `None` when there is none now.
+    pub fn next(&self) -> io::Result<Option<Arrived>> {
+        Ok(self.fd.read_signal()?.and_then(|info| {
+            let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
+            Some(Arrived { signal, by_process: info.ssi_code <= 0 })
+        }))
+    }
+
+    /// Starts `command` with the signals as they were before they were held back.
+    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
+        let former = self.former;
+        // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe.
+        unsafe {
+            command.pre_exec(move || {
+                sigprocmask(SigmaskHow::SIG_SETMASK, Some(&former), None).map_err(io::Error::from)
+            });
+        }
+        command.spawn()
+    }
+}
+
+impl AsFd for Signals {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

@@ -1,0 +1,106 @@
+//! From a choice of hooks to attached ones: tries, asks [`plan`] for a verdict, does what it says.
+
+use super::TraceError;
+use super::hooks::{Call, Group, Plan, groups, unreadable};
+use super::plan::{self, Choice, Trial, Tried, Verdict};
+use crate::kernel::capabilities::Effective;
+use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
+use crate::kernel::pseudo::PseudoFs;
+use crate::model::Hooks;
+use nsprobe_ebpf::{Config, FIELDS};
+
+/// A probe that is at work until it is dropped.
+pub struct Attached {
+    /// It.
+    pub probe: Probe,
+    /// What is attached, and why.
+    pub hooks: Hooks,
+    /// What keeps it attached.
+    _links: Vec<Link>,
+}
+
+/// Loads the probe and attaches it as `choice` has it, to see `calls`.
+pub fn attach(
+    config: Config,
+    choice: Choice,
+    calls: &[Call],
+    ring_bytes: u32,
+) -> Result<Attached, TraceError> {
+    let capabilities = Effective::read().map_err(TraceError::Proc)?;
+    let missing = capabilities.missing_to_trace();
+    if !missing.is_empty() {
+        return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
+    }
+    let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
+    let plans = [Plan::Functions, Plan::Tracepoints].map(|plan| groups(plan, calls, follow));
+    let hooks: Vec<Hook> = plans.iter().flatten().flat_map(|group| group.hooks.clone()).collect();
+    let mut probe = Probe::open(config, ring_bytes, &hooks).map_err(forbidden)?;
+    let lockdown = lockdown();
+    let mut trials = Vec::new();
+    let mut links = Vec::new();
+    let reason = loop {
+        match plan::judge(choice, &trials, lockdown.as_deref()) {
+            Verdict::Keep(reason) => break reason,
+            Verdict::GiveUp(reason) => return Err(TraceError::Refused(reason)),
+            Verdict::Try(plan) => {
+                links.clear();
+                let groups = groups(plan, calls, follow);
+                let tried = groups.iter().map(|group| Tried {
+                    purpose: group.purpose,
+                    result: attach_group(&mut probe, group, &mut links),
+                });
+                trials.push(Trial { plan, groups: tried.collect() });
+            }
+        }
+    };
+    let trial = trials.last().ok_or_else(|| TraceError::Refused("no plan was tried".to_owned()))?;
+    let mut missing = trial.missing();
+    missing.extend(unreadable(|field| probe.has(field)));
+    let hooks = Hooks {
+        plan: trial.plan.name(),
+        reason,
+        attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
+        missing,
+    };
+    Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
+}
+
+/// Attaches all of a group, or nothing of it.
+fn attach_group(
+    probe: &mut Probe,
+    group: &Group,
+    links: &mut Vec<(Hook, Link)>,
+) -> Result<(), (String, Refusal)> {
+    let named = |hook: &Hook, refusal| (hook.point.to_string(), refusal);
+    let before = links.len();
+    for hook in &group.hooks {
+        if let Some(absent) = group.fields.iter().find(|&&field| !probe.has(field)) {
+            let source = FIELDS[*absent as usize];
+            let reason = format!("this kernel has no {}.{}", source.type_name, source.member);
+            return Err(named(hook, Refusal::new(reason)));
+        }
+        match probe.attach(hook) {
+            Ok(link) => links.push((*hook, link)),
+            Err(refusal) => {
+                links.truncate(before);
+                return Err(named(hook, refusal));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What it means when the kernel says EPERM to one that has the capabilities.
+fn forbidden(error: OpenError) -> TraceError {
+    match errno_of(&error) {
+        Some(libc::EPERM) => TraceError::Forbidden(error),
+        _ => TraceError::Open(error),
+    }
+}
+
+/// The level of kernel lockdown in force, as in `integrity`; `None` where there is none or it is not readable.
+fn lockdown() -> Option<String> {
+    let text = PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")).ok()?;
+    let level = text.split_once('[')?.1.split_once(']')?.0;
+    (level != "none").then(|| level.to_owned())
+}

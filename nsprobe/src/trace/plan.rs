@@ -1,0 +1,233 @@
+//! Which hooks: facts → policy. The facts are what trying gave ([`Trial`]); attaching is done elsewhere.
+
+use super::hooks::{Plan, Purpose};
+use crate::kernel::probe::Refusal;
+
+/// What was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The cheapest that shows everything.
+    Auto,
+    /// This one.
+    Only(Plan),
+}
+
+/// What became of one group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tried {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The hook that was refused, as it is shown, and why; `Ok` when all are attached.
+    pub result: Result<(), (String, Refusal)>,
+}
+
+/// What became of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// Which.
+    pub plan: Plan,
+    /// Its groups.
+    pub groups: Vec<Tried>,
+}
+
+impl Trial {
+    /// Groups of the plan's own hooks that were refused. What all plans have in common says nothing about one.
+    fn refused(&self) -> impl Iterator<Item = (&Purpose, &(String, Refusal))> {
+        self.groups.iter().filter_map(|tried| Some((&tried.purpose, tried.result.as_ref().err()?)))
+    }
+
+    fn is_own(purpose: Purpose) -> bool {
+        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks)
+    }
+
+    /// Whether every hook of its own is attached.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        !self.refused().any(|(&purpose, _)| Self::is_own(purpose))
+    }
+
+    /// Whether it has hooks of its own and none is attached.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
+        let own = || self.groups.iter().filter(|tried| Self::is_own(tried.purpose));
+        own().count() > 0 && own().all(|tried| tried.result.is_err())
+    }
+
+    /// What it cannot show, and why, in words.
+    #[must_use]
+    pub fn missing(&self) -> Vec<String> {
+        self.refused()
+            .map(|(purpose, (hook, refusal))| format!("{purpose}: {hook}: {}", refusal.reason))
+            .collect()
+    }
+
+    /// The first refusal among its own hooks, in words.
+    fn first_refusal(&self) -> Option<String> {
+        let mut own = self.refused().filter(|(purpose, _)| Self::is_own(**purpose));
+        own.next().map(|(_, (hook, refusal))| format!("{hook}: {}", refusal.reason))
+    }
+
+    /// Whether the kernel's answer to any of its hooks was that this process may not.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.refused().any(|(_, (_, refusal))| matches!(refusal.errno, Some(libc::EPERM | libc::EACCES)))
+    }
+}
+
+/// What is to be done next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Keep what is attached, for this reason.
+    Keep(String),
+    /// Let go of it and try this one.
+    Try(Plan),
+    /// There is no way, for this reason.
+    GiveUp(String),
+}
+
+/// Judges the plans tried so far, the last of which is attached. `lockdown` is the kernel's lockdown level,
+/// where one is in force.
+#[must_use]
+pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdict {
+    let Some(last) = trials.last() else {
+        return Verdict::Try(match choice {
+            Choice::Auto => Plan::Functions,
+            Choice::Only(plan) => plan,
+        });
+    };
+    let because = |trial: &Trial| {
+        let refusal = trial.first_refusal().unwrap_or_default();
+        match lockdown {
+            Some(level) if trial.is_forbidden() => format!("{refusal} (kernel lockdown={level})"),
+            _ => refusal,
+        }
+    };
+    // Without this one there are no descendants to report.
+    let needed = last.groups.iter().find(|tried| {
+        tried.purpose == Purpose::NewTasks && last.groups.iter().any(|t| t.purpose == Purpose::Descendants)
+            || tried.purpose == Purpose::Descendants
+    });
+    if let Some((hook, refusal)) = needed.and_then(|tried| tried.result.as_ref().err()) {
+        return Verdict::GiveUp(format!(
+            "a command's descendants cannot be followed: {hook}: {}",
+            refusal.reason
+        ));
+    }
+    match (choice, trials) {
+        (Choice::Only(_), [only]) if !only.is_refused() => Verdict::Keep("asked for".to_owned()),
+        (Choice::Only(plan), _) => {
+            Verdict::GiveUp(format!("this kernel refuses the plan `{}`: {}", plan.name(), because(last)))
+        }
+        (Choice::Auto, [functions]) if functions.is_complete() => {
+            Verdict::Keep("fentry and fexit work here, and cost other system calls nothing".to_owned())
+        }
+        (Choice::Auto, [_]) => Verdict::Try(Plan::Tracepoints),
+        (Choice::Auto, [functions, tracepoints]) => {
+            if functions.missing().len() < tracepoints.missing().len() {
+                Verdict::Try(Plan::Functions)
+            } else if tracepoints.is_refused() {
+                Verdict::GiveUp(format!(
+                    "this kernel refuses every plan: functions: {}; tracepoints: {}",
+                    because(functions),
+                    because(tracepoints)
+                ))
+            } else {
+                Verdict::Keep(format!("functions are refused: {}", because(functions)))
+            }
+        }
+        (Choice::Auto, [_, tracepoints, ..]) => {
+            Verdict::Keep(format!("tracepoints show less: {}", because(tracepoints)))
+        }
+        (_, []) => Verdict::GiveUp(String::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::probe::{Hook, Point};
+    use crate::trace::hooks::{Call, Group, groups};
+
+    /// A trial of `plan` for every call, in which the kernel answers as `answer` does.
+    fn trial(plan: Plan, follow: bool, answer: impl Fn(&Hook) -> Option<i32>) -> Trial {
+        let tried = |group: Group| {
+            let refused = group.hooks.iter().find_map(|hook| Some((hook, answer(hook)?)));
+            let result = refused.map_or(Ok(()), |(hook, errno)| {
+                let reason = format!("{:?}", nix::errno::Errno::from_raw(errno));
+                Err((hook.point.to_string(), Refusal { errno: Some(errno), reason }))
+            });
+            Tried { purpose: group.purpose, result }
+        };
+        Trial { plan, groups: groups(plan, &Call::ALL, follow).into_iter().map(tried).collect() }
+    }
+
+    fn no_fentry(hook: &Hook) -> Option<i32> {
+        matches!(hook.point, Point::Fentry(_) | Point::Fexit(_)).then_some(libc::EPERM)
+    }
+
+    #[test]
+    fn functions_are_kept_where_they_work() {
+        assert_eq!(judge(Choice::Auto, &[], None), Verdict::Try(Plan::Functions));
+        let works = trial(Plan::Functions, true, |_| None);
+        assert!(matches!(judge(Choice::Auto, &[works], None), Verdict::Keep(_)));
+    }
+
+    #[test]
+    fn tracepoints_follow_with_the_reason_where_functions_are_refused() {
+        let functions = trial(Plan::Functions, true, no_fentry);
+        assert_eq!(
+            judge(Choice::Auto, &[functions.clone()], Some("integrity")),
+            Verdict::Try(Plan::Tracepoints)
+        );
+        let tracepoints = trial(Plan::Tracepoints, true, |_| None);
+        let why = "functions are refused: fexit/kernel_clone: EPERM (kernel lockdown=integrity)";
+        assert_eq!(
+            judge(Choice::Auto, &[functions, tracepoints], Some("integrity")),
+            Verdict::Keep(why.to_owned())
+        );
+    }
+
+    /// Linux 5.10 without BPF trampolines for one function, and a tracefs that lacks one event.
+    #[test]
+    fn the_plan_that_shows_more_wins() {
+        let functions = trial(Plan::Functions, false, |hook| {
+            (hook.point == Point::Fentry("__x64_sys_pivot_root")).then_some(libc::ENOENT)
+        });
+        assert_eq!(judge(Choice::Auto, &[functions.clone()], None), Verdict::Try(Plan::Tracepoints));
+        let worse = trial(Plan::Tracepoints, false, |hook| {
+            let name = hook.point.to_string();
+            (name.ends_with("unshare") || name.ends_with("setns")).then_some(libc::ENOENT)
+        });
+        let trials = [functions.clone(), worse];
+        assert_eq!(judge(Choice::Auto, &trials, None), Verdict::Try(Plan::Functions));
+        let again = [trials[0].clone(), trials[1].clone(), functions];
+        let why = "tracepoints show less: tracepoint/syscalls/sys_exit_unshare: ENOENT";
+        assert_eq!(judge(Choice::Auto, &again, None), Verdict::Keep(why.to_owned()));
+        assert_eq!(again[2].missing(), ["pivot_root: fentry/__x64_sys_pivot_root: ENOENT"]);
+    }
+
+    #[test]
+    fn a_forced_plan_is_kept_or_nothing() {
+        let choice = Choice::Only(Plan::Functions);
+        assert_eq!(judge(choice, &[], None), Verdict::Try(Plan::Functions));
+        let refused = trial(Plan::Functions, false, no_fentry);
+        let why =
+            "this kernel refuses the plan `functions`: fexit/kernel_clone: EPERM (kernel lockdown=integrity)";
+        assert_eq!(judge(choice, &[refused], Some("integrity")), Verdict::GiveUp(why.to_owned()));
+        let partial = trial(Plan::Functions, false, |hook| {
+            (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
+        });
+        assert_eq!(judge(choice, &[partial], None), Verdict::Keep("asked for".to_owned()));
+    }
+
+    #[test]
+    fn a_command_needs_its_descendants() {
+        let refuse = |hook: &Hook| matches!(hook.point, Point::TpBtf(_)).then_some(libc::EINVAL);
+        let why = "a command's descendants cannot be followed: tp_btf/sched_process_exit: EINVAL";
+        let verdict = judge(Choice::Auto, &[trial(Plan::Functions, true, refuse)], None);
+        assert_eq!(verdict, Verdict::GiveUp(why.to_owned()));
+        let whole = trial(Plan::Functions, false, refuse);
+        assert_eq!(whole.missing(), ["clone: tp_btf/task_newtask: EINVAL"]);
+        assert!(matches!(judge(Choice::Auto, &[whole], None), Verdict::Keep(_)));
+    }
+}
