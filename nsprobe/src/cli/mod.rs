@@ -5,6 +5,7 @@ mod doctor;
 mod gaps;
 mod list;
 mod output;
+mod quantity;
 mod trace;
 mod tree;
 

@@ -5,6 +5,7 @@ use crate::render::style::Look;
 use anstream::{AutoStream, ColorChoice};
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// Buffered stdout, with what is known of the terminal behind it.
 pub(super) struct Output {
@@ -36,6 +37,12 @@ impl Write for Output {
 
     fn flush(&mut self) -> io::Result<()> {
         self.stdout.flush()
+    }
+}
+
+impl AsFd for Output {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stdout.get_ref().as_fd()
     }
 }
 

@@ -1,11 +1,240 @@
 //! `nsprobe trace`
 
-use super::Exit;
-use super::output::Output;
+use super::output::{self, Output};
+use super::{Exit, quantity};
+use crate::model::{Body, Line, StreamEnd, StreamStart};
+use crate::render::style::{self, Look};
+use crate::render::{event, event_json};
+use crate::trace::TraceError;
+use crate::trace::hooks::{Call, Plan};
+use crate::trace::plan::Choice;
+use crate::trace::session::{self, CommandEnd, Ended, Options, Sink};
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// Only what COMMAND and its descendants do, until it ends
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
 
-pub(super) fn run(_args: &Args, _out: &mut Output) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+    /// Only these calls
+    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL", default_values_t = Event::ALL)]
+    event: Vec<Event>,
+
+    /// Which new tasks: those in a namespace that is new with them, or all
+    #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH")]
+    clone: Clone,
+
+    /// End after this time: 5s, 1m30s, 200ms; a bare number counts seconds
+    #[arg(short, long, value_parser = quantity::duration, value_name = "TIME")]
+    duration: Option<Duration>,
+
+    /// End after so many events
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..), value_name = "NUMBER")]
+    count: Option<u64>,
+
+    /// JSON, one object a line
+    #[arg(short, long)]
+    json: bool,
+
+    /// How to see the calls: kernel functions cost other system calls nothing, but not every kernel lets us
+    #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN")]
+    hooks: Hooks,
+
+    /// Room for events not yet written, in kernel memory; rounded up to a power of two
+    #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE")]
+    buffer: u32,
+
+    /// ASCII only
+    #[arg(long)]
+    ascii: bool,
+
+    /// Nothing on stderr but errors
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo nsprobe trace                               the whole machine, until Ctrl-C
+  sudo nsprobe trace -- unshare --net true         one command with its descendants
+  sudo nsprobe trace --event setns --count 10      the next ten calls of setns
+  sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
+  sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
+
+Process ids are those of the initial pid namespace; in brackets, those inside others.
+Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF.
+
+Exit codes: 0 done, 2 error. With a COMMAND its own code, or 128 + N when signal N ended it;
+127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on.
+Ctrl-C is the COMMAND's as well: the trace ends when it does, or at the second Ctrl-C.";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Event {
+    Clone,
+    Unshare,
+    Setns,
+    Chroot,
+    #[value(name = "pivot_root")]
+    PivotRoot,
+}
+
+impl Event {
+    const ALL: [Self; 5] = [Self::Clone, Self::Unshare, Self::Setns, Self::Chroot, Self::PivotRoot];
+
+    const fn call(self) -> Call {
+        match self {
+            Self::Clone => Call::Clone,
+            Self::Unshare => Call::Unshare,
+            Self::Setns => Call::Setns,
+            Self::Chroot => Call::Chroot,
+            Self::PivotRoot => Call::PivotRoot,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Clone {
+    Namespaces,
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Hooks {
+    Auto,
+    Functions,
+    Tracepoints,
+}
+
+pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let every_clone = args.clone == Clone::All;
+    if every_clone && !args.event.contains(&Event::Clone) {
+        anyhow::bail!("--clone all needs clone among the calls of --event");
+    }
+    let options = Options {
+        hooks: match args.hooks {
+            Hooks::Auto => Choice::Auto,
+            Hooks::Functions => Choice::Only(Plan::Functions),
+            Hooks::Tracepoints => Choice::Only(Plan::Tracepoints),
+        },
+        calls: args.event.iter().map(|event| event.call()).collect(),
+        every_clone,
+        ring_bytes: args.buffer,
+        duration: args.duration,
+        count: args.count,
+        command: args.command.clone(),
+    };
+    let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
+    let ended = match session::run(&options, &mut Writer { out, format, quiet: args.quiet }) {
+        Ok(ended) => ended,
+        Err(error @ TraceError::Command { .. }) => return Ok(not_started(&error)),
+        Err(error) => return Err(error.into()),
+    };
+    finish(ended, args.quiet)
+}
+
+/// As env(1), timeout(1) and others have it.
+fn not_started(error: &TraceError) -> Exit {
+    output::complain(error);
+    let TraceError::Command { error, .. } = error else { return Exit::Command(126) };
+    Exit::Command(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
+}
+
+fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
+    let closed = ended.output.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
+    if !quiet && !closed {
+        output::complain(&totals(&ended.end));
+    }
+    if let (CommandEnd::GoesOn(pid), false) = (ended.command, quiet) {
+        output::complain(&format_args!("the command goes on as process {pid}"));
+    }
+    if let Some(error) = ended.output {
+        return Err(error).context("stdout");
+    }
+    Ok(match ended.command {
+        CommandEnd::Ended(status) => Exit::Command(code(status)),
+        CommandEnd::None | CommandEnd::GoesOn(_) => Exit::Done,
+    })
+}
+
+/// The code of a command, as a shell has it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
+}
+
+enum Format {
+    Json,
+    Human(Look),
+}
+
+/// Lines to stdout; what the stream says of itself to stderr too.
+struct Writer<'a> {
+    out: &'a mut Output,
+    format: Format,
+    quiet: bool,
+}
+
+impl Sink for Writer<'_> {
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        if let (Body::Start(start), false) = (&line.body, self.quiet) {
+            output::complain(&beginning(start));
+        }
+        match self.format {
+            Format::Json => {
+                event_json::write(line, &mut self.out)?;
+                self.out.flush()
+            }
+            Format::Human(look) => human(line, look, self.out),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.out.as_fd()
+    }
+}
+
+fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
+    match &line.body {
+        Body::Start(_) => writeln!(out, "{}", event::header(look)),
+        Body::Event(event) => writeln!(out, "{}", event::line(event, line.time, look)),
+        Body::Lost(lost) => {
+            let text = format!("-- events lost: {} ({})", lost.count, lost.stage);
+            writeln!(out, "{}", look.paint(style::WARNING, text))
+        }
+        Body::End(_) => Ok(()),
+    }
+}
+
+fn beginning(start: &StreamStart) -> String {
+    let hooks = &start.hooks;
+    let mut text = format!("tracing by {} ({})", hooks.plan, hooks.reason);
+    if !hooks.missing.is_empty() {
+        text = format!("{text}; missing: {}", hooks.missing.join("; "));
+    }
+    text
+}
+
+fn totals(end: &StreamEnd) -> String {
+    let events = end.totals.events;
+    let mut text = format!("{}: {events} event{}", end.reason, if events == 1 { "" } else { "s" });
+    for lost in &end.totals.lost {
+        text = format!("{text}, {} lost ({})", lost.count, lost.stage);
+    }
+    if end.totals.lost.iter().any(|lost| lost.stage == "ring_full") {
+        text.push_str("; a larger --buffer loses fewer");
+    }
+    text
 }
