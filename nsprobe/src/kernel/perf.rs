@@ -20,6 +20,10 @@ struct Attributes {
     config1: u64,
 }
 
+/// `PERF_ATTR_SIZE_VER0`.
+const ATTRIBUTES_SIZE: u32 = 64;
+const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_SIZE as usize);
+
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
@@ -33,7 +37,7 @@ mod ioctl {
 pub fn attach(tracepoint: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attributes = Attributes {
         kind: PERF_TYPE_TRACEPOINT,
-        size: size_of::<Attributes>() as u32,
+        size: ATTRIBUTES_SIZE,
         config: tracepoint,
         sample_period: 1,
         ..Attributes::default()
@@ -48,7 +52,7 @@ pub fn attach(tracepoint: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
     let event = unsafe { OwnedFd::from_raw_fd(fd) };
-    let program = program.as_raw_fd() as ioctl_param_type;
+    let program = ioctl_param_type::from(program.as_raw_fd().unsigned_abs());
     // SAFETY: an open perf event and the number of an open BPF program, which the kernel checks.
     unsafe { ioctl::set_bpf(event.as_raw_fd(), program) }?;
     // SAFETY: an open perf event.

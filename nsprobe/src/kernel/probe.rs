@@ -249,6 +249,7 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refu
 }
 
 /// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn refusal(error: ProgramError) -> Refusal {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
         let refusal = Refusal::io(io_error);

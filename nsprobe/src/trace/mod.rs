@@ -19,31 +19,27 @@ pub enum TraceError {
     Capabilities(Vec<&'static str>),
     /// It has the capabilities and may not all the same.
     #[error(
-        "{0}: the kernel forbids it in spite of the capabilities: in a container or user namespace they do \
-         not count, and seccomp may forbid bpf(2); run on the host"
+        "{0}; this process has the capabilities, but in a user namespace they do not count, and a container's \
+         seccomp filter may forbid bpf(2): run on the host"
     )]
-    Forbidden(#[source] OpenError),
+    Forbidden(OpenError),
     /// There is no probe.
-    #[error(transparent)]
+    #[error("{0}")]
     Open(OpenError),
     /// There is no way to attach it.
     #[error("{0}")]
     Refused(String),
-    /// Something of `/proc/self` that is needed to begin.
-    #[error("/proc/self: {0}")]
-    Proc(#[source] io::Error),
+    /// Something of `/proc` that is needed to begin.
+    #[error("/proc: {0}")]
+    Proc(io::Error),
     /// The command did not start.
     #[error("{command}: {error}")]
     Command {
         /// Its name.
         command: String,
         /// Why.
-        #[source]
         error: io::Error,
     },
-    /// The output took no more lines.
-    #[error("stdout: {0}")]
-    Output(#[source] io::Error),
     /// A system call that does not fail.
     #[error(transparent)]
     System(#[from] io::Error),

@@ -115,7 +115,10 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         hooks: attached.hooks.clone(),
     }));
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
-    let mut command = match Running::start(&options.command, &signals) {
+    // With nobody to tell, nothing is run.
+    stream.flush();
+    let program: &[OsString] = if stream.failure.is_some() { &[] } else { &options.command };
+    let mut command = match Running::start(program, &signals) {
         Ok(command) => command,
         Err(error) => {
             stream.end("command not started");
