@@ -42,7 +42,8 @@ pub mod slot {
 
 /// Bits of [`Event::flags`].
 pub mod event_flags {
-    /// The first path did not fit and was cut.
+    /// The first path did not fit and was cut. Of a walk: it did not come to the top, so names are missing at the
+    /// end (the front of the path).
     pub const PATH_CUT: u32 = 1;
     /// The second path did not fit and was cut.
     pub const SECOND_PATH_CUT: u32 = 1 << 1;

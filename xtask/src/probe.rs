@@ -55,7 +55,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         let record = Record {
             source: source::digest(root())?,
             object: source::sha256(&built),
-            toolchain: toolchain.versions,
+            toolchain: toolchain.versions(),
         };
         write(&record_path(), record.to_string().as_bytes())?;
     }
@@ -68,13 +68,13 @@ fn check(record: &Record) -> anyhow::Result<()> {
     record.check_digests(root(), &object)?;
     println!("digests: the committed object is the one that was built from these sources");
     let toolchain = match toolchain::find(Some(&record.toolchain)) {
-        Ok(toolchain) if toolchain.versions == record.toolchain => toolchain,
+        Ok(toolchain) if toolchain.versions() == record.toolchain => toolchain,
         Ok(other) => {
             println!(
                 "WARNING: NOT REBUILT, only the digests were checked: the object was built by\n{}",
                 record.toolchain
             );
-            println!("here there is {other}\n{}", other.versions);
+            println!("here there is {other}\n{}", other.versions());
             return Ok(());
         }
         Err(error) => {
@@ -104,7 +104,7 @@ fn build(toolchain: &Toolchain) -> anyhow::Result<Vec<u8>> {
         bail!(
             "the probe did not build ({status}); when the linker could not read its input, the LLVM that bpf-linker \
              was built with is older than that of rustc ({})",
-            toolchain.versions.llvm
+            toolchain.versions().llvm
         );
     }
     let built = target.join(toolchain::TARGET).join("release/nsprobe-ebpf");

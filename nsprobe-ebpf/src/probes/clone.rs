@@ -1,9 +1,9 @@
 //! clone(2), clone3(2), fork(2), vfork(2): every way to a new task.
 //!
-//! Successes, in both plans: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` before
-//! 6.18; the register is the same). It comes at the end of `copy_process`, when the new task has its ids and
-//! namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy: clone(2) has lost
-//! its exit signal there, in whose bits CLONE_NEWTIME lies, so that clone3(2) alone can set that one.
+//! Successes, in both plans: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` on older
+//! kernels, up to 6.12 at least; the register is the same). It comes at the end of `copy_process`, when the new
+//! task has its ids and namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy:
+//! clone(2) has lost its exit signal there, in whose bits `CLONE_NEWTIME` lies, so that clone3(2) alone can set that.
 //!
 //! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
 

@@ -1,6 +1,7 @@
 //! The end of a task.
 //!
-//! `sched_process_exit(struct task_struct *task, …)`: one argument up to 6.15, then a second that is not read.
+//! `sched_process_exit(struct task_struct *task, bool group_dead)`; older kernels (up to 6.12 at least) have the
+//! first argument only, and no other is read.
 
 use crate::maps;
 use aya_ebpf::macros::btf_tracepoint;

@@ -61,34 +61,46 @@ impl fmt::Display for Versions {
 
 /// What compiles the probe.
 pub(super) struct Toolchain {
-    /// Its versions.
-    pub(super) versions: Versions,
-    rustc: PathBuf,
+    compiler: Compiler,
+    linker: Linker,
+}
+
+/// A rustc with its cargo and with library sources.
+struct Compiler {
+    path: PathBuf,
     sysroot: PathBuf,
-    linker: PathBuf,
+    version: String,
+    llvm: String,
+}
+
+/// bpf-linker.
+#[derive(Clone)]
+struct Linker {
+    path: PathBuf,
+    version: String,
 }
 
 impl fmt::Display for Toolchain {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} with {}", self.rustc.display(), self.linker.display())
+        write!(f, "{} with {}", self.compiler.path.display(), self.linker.path.display())
     }
 }
 
 /// Finds a toolchain: the `preferred` one if it is there, else the first that will do.
 pub(super) fn find(preferred: Option<&Versions>) -> anyhow::Result<Toolchain> {
-    let linker = on_path("bpf-linker")
-        .or_else(|| existing(cargo_home()?.join("bin/bpf-linker")))
-        .context(NO_LINKER)?;
-    let linker_version = output(Command::new(&linker).arg("--version"))?;
-    let mut found = Vec::new();
-    for rustc in compilers() {
-        found.extend(Toolchain::at(&rustc, &linker, &linker_version));
-    }
+    let linker = Linker::find()?;
+    let compilers: Vec<_> = compilers().iter().filter_map(|path| Compiler::at(path)).collect();
+    let Some(linker) = linker.as_ref().filter(|_| !compilers.is_empty()) else {
+        // All at once, so that nobody installs one to be told of the other.
+        let missing = [(linker.is_none(), NO_LINKER), (compilers.is_empty(), NO_TOOLCHAIN)];
+        let missing: Vec<_> =
+            missing.into_iter().filter_map(|(missing, text)| missing.then_some(text)).collect();
+        bail!(missing.join("\n"));
+    };
+    let toolchain = |compiler| Toolchain { compiler, linker: linker.clone() };
+    let mut found: Vec<_> = compilers.into_iter().map(toolchain).collect();
     let index =
-        preferred.and_then(|versions| found.iter().position(|toolchain| toolchain.versions == *versions));
-    if found.is_empty() {
-        bail!(NO_TOOLCHAIN);
-    }
+        preferred.and_then(|versions| found.iter().position(|toolchain| toolchain.versions() == *versions));
     Ok(found.swap_remove(index.unwrap_or(0)))
 }
 
@@ -106,31 +118,45 @@ fn compilers() -> Vec<PathBuf> {
     compilers
 }
 
-impl Toolchain {
-    /// The toolchain of the compiler at `rustc`; `None` when it cannot build the probe.
-    fn at(rustc: &Path, linker: &Path, linker_version: &str) -> Option<Self> {
-        existing(rustc.with_file_name("cargo"))?;
-        let versions = output(Command::new(rustc).arg("-vV")).ok()?;
+impl Linker {
+    fn find() -> anyhow::Result<Option<Self>> {
+        let path = on_path("bpf-linker").or_else(|| existing(cargo_home()?.join("bin/bpf-linker")));
+        path.map(|path| Ok(Self { version: output(Command::new(&path).arg("--version"))?, path })).transpose()
+    }
+}
+
+impl Compiler {
+    /// The compiler at `path`; `None` when it cannot build the probe.
+    fn at(path: &Path) -> Option<Self> {
+        existing(path.with_file_name("cargo"))?;
+        let versions = output(Command::new(path).arg("-vV")).ok()?;
         let value = |key: &str| versions.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": "));
-        let sysroot = PathBuf::from(output(Command::new(rustc).args(["--print", "sysroot"])).ok()?);
+        let sysroot = PathBuf::from(output(Command::new(path).args(["--print", "sysroot"])).ok()?);
         existing(sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs"))?;
-        let minimum = env!("CARGO_PKG_RUST_VERSION");
-        (release(value("release")?)? >= release(minimum)?).then_some(())?;
+        (release(value("release")?)? >= release(env!("CARGO_PKG_RUST_VERSION"))?).then_some(())?;
         Some(Self {
-            versions: Versions {
-                rustc: versions.lines().next()?.to_owned(),
-                llvm: value("LLVM version")?.to_owned(),
-                linker: linker_version.to_owned(),
-            },
-            rustc: rustc.to_owned(),
+            version: versions.lines().next()?.to_owned(),
+            llvm: value("LLVM version")?.to_owned(),
+            path: path.to_owned(),
             sysroot,
-            linker: linker.to_owned(),
         })
+    }
+}
+
+impl Toolchain {
+    /// What of it decides the object.
+    pub(super) fn versions(&self) -> Versions {
+        let Self { compiler, linker } = self;
+        Versions {
+            rustc: compiler.version.clone(),
+            llvm: compiler.llvm.clone(),
+            linker: linker.version.clone(),
+        }
     }
 
     /// The command that builds the probe under `root` into `target`.
     pub(super) fn cargo(&self, root: &Path, target: &Path) -> anyhow::Result<Command> {
-        let mut command = Command::new(self.rustc.with_file_name("cargo"));
+        let mut command = Command::new(self.compiler.path.with_file_name("cargo"));
         // What a developer has set for other builds has no say in this one.
         for (key, _) in env::vars_os() {
             let name = key.to_string_lossy();
@@ -141,10 +167,10 @@ impl Toolchain {
         }
         command
             .current_dir(root)
-            .env("RUSTC", &self.rustc)
+            .env("RUSTC", &self.compiler.path)
             // The only way to -Z build-std without a nightly compiler.
             .env("RUSTC_BOOTSTRAP", "1")
-            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker)
+            .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker.path)
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(root)?)
             .args([
                 "build",
@@ -162,7 +188,7 @@ impl Toolchain {
 
     /// [`RUSTFLAGS`], and a fixed name for every directory whose path would otherwise get into the object.
     fn rustflags(&self, root: &Path) -> anyhow::Result<OsString> {
-        let library = self.sysroot.join("lib/rustlib/src/rust");
+        let library = self.compiler.sysroot.join("lib/rustlib/src/rust");
         let mut renamed =
             vec![(root.to_owned(), "/nsprobe"), (library.canonicalize()?, "/rust"), (library, "/rust")];
         let registries = cargo_home().and_then(|home| fs::read_dir(home.join("registry/src")).ok());
