@@ -1,6 +1,10 @@
 //! Tests against a real kernel.
 
+mod btf;
 mod fixture;
 mod list;
 mod support;
+mod trace;
+mod trace_calls;
+mod trace_engines;
 mod tree;

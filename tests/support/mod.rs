@@ -2,6 +2,7 @@
 
 pub mod proc;
 pub mod stage;
+pub mod trace;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

@@ -1,0 +1,184 @@
+//! Running `nsprobe trace`, and strace(1) on the same processes to compare with.
+
+use super::{Ran, nsprobe, skipped};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// Runs `test` with every plan that loads on this kernel, and says which does not, and why. A plan named in
+/// `NSPROBE_TEST_HOOKS` must load.
+pub fn each_plan(test: impl Fn(&str)) {
+    static REFUSED: OnceLock<BTreeMap<&str, Option<String>>> = OnceLock::new();
+    if !super::root() {
+        return;
+    }
+    let refused =
+        REFUSED.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, refusal(plan))).into());
+    let demanded = std::env::var("NSPROBE_TEST_HOOKS").unwrap_or_default();
+    assert!(refused.values().any(Option::is_none), "no plan loads: {refused:?}");
+    for (plan, refusal) in refused {
+        match refusal {
+            None => test(plan),
+            Some(why) => {
+                assert!(!demanded.split(',').any(|name| name == *plan), "{plan} must load: {why}");
+                skipped(&format!("the plan `{plan}`: {why}"));
+            }
+        }
+    }
+}
+
+/// Why a plan does not load; `None` when it does.
+fn refusal(plan: &str) -> Option<String> {
+    let ran = super::run(&["trace", "--quiet", "--hooks", plan, "--duration", "1ms"]);
+    (ran.code != Some(0)).then(|| ran.stderr.trim().to_owned())
+}
+
+/// A whole stream of `nsprobe trace --json`.
+pub struct Stream {
+    pub code: Option<i32>,
+    pub stderr: String,
+    pub lines: Vec<Value>,
+}
+
+impl Stream {
+    /// Traces with `args`, to the end, and checks what holds for every stream.
+    pub fn record<S: AsRef<OsStr>>(args: &[S]) -> Self {
+        let ran: Ran =
+            nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into();
+        Self::check(ran)
+    }
+
+    /// Reads what a `nsprobe trace --json` wrote.
+    pub fn check(ran: Ran) -> Self {
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let lines: Vec<Value> = ran.stdout.lines().map(parse).collect();
+        assert!(!lines.is_empty(), "no line at all: {}", ran.stderr);
+        for (seq, line) in lines.iter().enumerate() {
+            assert_eq!(line["seq"], seq, "{line}");
+            let time = line["time"].as_str().unwrap_or_default();
+            assert!(time.len() == 30 && time.ends_with('Z') && time.contains('T'), "{line}");
+        }
+        let kinds = |kind: &str| lines.iter().filter(|line| line["type"] == kind).count();
+        assert_eq!((lines[0]["type"].as_str(), kinds("start")), (Some("start"), 1), "{}", lines[0]);
+        let last = &lines[lines.len() - 1];
+        assert_eq!((last["type"].as_str(), kinds("end")), (Some("end"), 1), "{last}");
+        assert_eq!(last["totals"]["events"], kinds("event"), "{last}");
+        assert_eq!(last["totals"]["lost"], serde_json::json!([]), "{last}");
+        Self { code: ran.code, stderr: ran.stderr, lines }
+    }
+
+    pub fn events(&self) -> impl Iterator<Item = &Value> {
+        self.lines.iter().filter(|line| line["type"] == "event")
+    }
+
+    /// The events of one kind.
+    pub fn of(&self, event: &str) -> Vec<&Value> {
+        self.events().filter(|line| line["event"] == event).collect()
+    }
+
+    pub fn end_reason(&self) -> &str {
+        self.lines.last().and_then(|end| end["reason"].as_str()).expect("an end with a reason")
+    }
+}
+
+/// Traces `sh -c script` with strace(1) inside nsprobe, so that both see the very same calls, and gives
+/// nsprobe's stream after comparing the two: same threads, same calls in the same order, same arguments, same
+/// results. Returns the stream and what the script wrote to fd 3, its own report.
+pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (log, report) = (dir.path().join("strace"), dir.path().join("report"));
+    std::fs::create_dir(&log).expect("a directory for strace");
+    let script = format!("exec 3>{}\n{script}", report.display());
+    let prefix = log.join("log");
+    let calls = "trace=unshare,setns,chroot,pivot_root,clone,clone3,fork,vfork";
+    let mut args: Vec<&OsStr> =
+        ["--hooks", plan, "--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"]
+            .map(OsStr::new)
+            .into();
+    args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
+    let stream = Stream::record(&args);
+    assert_eq!(stream.lines[0]["hooks"]["plan"], plan);
+    assert_eq!(stream.lines[0]["hooks"]["missing"], serde_json::json!([]));
+    let theirs = straced(&log);
+    let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for event in stream.events() {
+        let tid = event["process"]["tid"].as_u64().expect("a tid");
+        ours.entry(tid).or_default().push(as_strace(event));
+    }
+    assert_eq!(ours, theirs, "nsprobe on the left, strace on the right; {}", stream.stderr);
+    (stream, std::fs::read_to_string(&report).unwrap_or_default())
+}
+
+/// The calls in strace's files, by thread; clones only when they make a namespace.
+fn straced(dir: &Path) -> BTreeMap<u64, Vec<String>> {
+    let mut calls: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).expect("strace wrote") {
+        let path = entry.expect("an entry").path();
+        let tid = path.extension().and_then(|tid| tid.to_str()?.parse().ok()).expect("log.TID");
+        let text = std::fs::read_to_string(&path).expect("text");
+        let wanted: Vec<String> = text.lines().filter_map(normal).collect();
+        if !wanted.is_empty() {
+            calls.insert(tid, wanted);
+        }
+    }
+    calls
+}
+
+/// A line of strace's in the words of [`as_strace`]; `None` for one that nsprobe does not report.
+fn normal(line: &str) -> Option<String> {
+    let (call, result) = line.rsplit_once(" = ")?;
+    let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+    let mut words = result.split(' ');
+    let result = match (words.next()?, words.next()) {
+        ("-1", Some(errno)) => format!("-1 {errno}"),
+        (value, _) => value.to_owned(),
+    };
+    match name {
+        "clone" | "clone3" => {
+            let flags = args.split_once("flags=")?.1.split([',', '}']).next()?;
+            let flags = sorted(flags.split('|').filter(|flag| !flag.starts_with("SIG")));
+            flags.contains("CLONE_NEW").then(|| format!("clone({flags}) = {result}"))
+        }
+        "unshare" => Some(format!("unshare({}) = {result}", sorted(args.split('|')))),
+        "setns" => {
+            let (fd, nstype) = args.split_once(", ")?;
+            Some(format!("setns({fd}, {}) = {result}", sorted(nstype.split('|'))))
+        }
+        "chroot" | "pivot_root" => Some(format!("{name}({args}) = {result}")),
+        _ => None,
+    }
+}
+
+/// An event in strace's words.
+fn as_strace(event: &Value) -> String {
+    let (name, args) = (event["event"].as_str().expect("a name"), &event["args"]);
+    let flags = |value: &Value| match value.as_array().expect("flags") {
+        none if none.is_empty() => "0".to_owned(),
+        some => sorted(some.iter().map(|flag| flag.as_str().expect("a name"))),
+    };
+    let path = |value: &Value| format!("{}", value["path"]);
+    let arguments = match name {
+        "clone" | "unshare" => flags(&args["flags"]),
+        "setns" => format!("{}, {}", args["fd"], flags(&args["nstype"])),
+        "chroot" => path(&args["path"]),
+        _ => format!("{}, {}", path(&args["new_root"]), path(&args["put_old"])),
+    };
+    let result = match event["errno"].as_str() {
+        Some(errno) => format!("{} {errno}", event["result"]),
+        // The caller sees its child's id in its own pid namespace.
+        None if name == "clone" => {
+            let depth = event["process"]["pids"].as_array().expect("pids").len();
+            event["child"]["pids"][depth - 1].to_string()
+        }
+        None => event["result"].to_string(),
+    };
+    format!("{name}({arguments}) = {result}")
+}
+
+fn sorted<'a>(flags: impl Iterator<Item = &'a str>) -> String {
+    let mut flags: Vec<&str> = flags.collect();
+    flags.sort_unstable();
+    flags.join("|")
+}

@@ -1,0 +1,348 @@
+//! `nsprobe trace` as a program: how it starts, ends, and fails.
+
+use crate::support::stage::{self, NamedNetns};
+use crate::support::trace::{Stream, each_plan};
+use crate::support::{Ran, nsprobe, root, run, skipped, unprivileged_copy};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A `nsprobe trace` that has written its `start`; killed when dropped.
+struct Tracing {
+    child: Child,
+    stdout: BufReader<std::process::ChildStdout>,
+    /// What it wrote so far.
+    text: String,
+}
+
+impl Tracing {
+    /// Starts with `args`, in a process group of its own, which a terminal's signals would go to.
+    fn start(args: &[&str]) -> Self {
+        let mut command = nsprobe();
+        command.args(["trace", "--json"]).args(args).process_group(0);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut tracing = Self { child, stdout, text: String::new() };
+        assert!(tracing.line().contains(r#""type":"start""#), "{}", tracing.text);
+        tracing
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    /// The next line.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line of text");
+        self.text += &line;
+        line
+    }
+
+    /// Waits for its end.
+    fn end(mut self) -> Ran {
+        let mut stderr = String::new();
+        self.stdout.read_to_string(&mut self.text).expect("text");
+        self.child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+        let status = self.child.wait().expect("it ends");
+        Ran { code: status.code(), stdout: std::mem::take(&mut self.text), stderr }
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn the_end_of_the_command_ends_the_trace_with_its_code() {
+    each_plan(|plan| {
+        let of = |script: &str| Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
+        let seven = of("exit 7");
+        assert_eq!((seven.code, seven.end_reason()), (Some(7), "command ended"));
+        assert_eq!(of("kill -KILL $$").code, Some(137));
+        // Not waited for: a daemon may run for ever.
+        let daemon = Instant::now();
+        let stream = of("sleep 60 >&- 2>&- & echo $! >&2");
+        assert!(daemon.elapsed() < Duration::from_secs(50));
+        let sleeping = stream.stderr.lines().find_map(|line| line.parse().ok()).expect("a pid");
+        kill(Pid::from_raw(sleeping), Signal::SIGKILL).expect("the daemon is there");
+    });
+}
+
+#[test]
+fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
+    each_plan(|plan| {
+        for (command, code, why) in
+            [("/nonexistent", 127, "No such file"), ("/etc/passwd", 126, "Permission denied")]
+        {
+            let stream = Stream::record(&["--hooks", plan, "--", command]);
+            assert_eq!((stream.code, stream.end_reason()), (Some(code), "command not started"));
+            assert!(stream.stderr.contains(command) && stream.stderr.contains(why), "{}", stream.stderr);
+        }
+    });
+}
+
+#[test]
+fn only_the_command_and_its_descendants_are_told() {
+    each_plan(|plan| {
+        let mut others = stage::Staged::sh("while true; do unshare --uts true; done");
+        others.wait_for("unshare");
+        let script = "unshare --ipc true; sh -c '(unshare --ipc true)'";
+        let stream = Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
+        let flags: Vec<String> = stream.events().map(|event| event["args"]["flags"].to_string()).collect();
+        assert_eq!(flags, [r#"["CLONE_NEWIPC"]"#; 2]);
+    });
+}
+
+#[test]
+fn of_the_whole_machine_until_so_many_events() {
+    each_plan(|plan| {
+        let mut others = stage::Staged::sh("while true; do unshare --uts true; done");
+        others.wait_for("unshare");
+        let stream = Stream::record(&["--hooks", plan, "--count", "3", "--event", "unshare,setns"]);
+        assert_eq!((stream.code, stream.end_reason(), stream.events().count()), (Some(0), "count", 3));
+        assert!(stream.events().all(|event| event["event"] == "unshare" || event["event"] == "setns"));
+        let times: Vec<&str> = stream.events().filter_map(|event| event["time"].as_str()).collect();
+        assert!(times.is_sorted(), "{times:?}");
+        // The command goes on: it is not the trace's to end.
+        let stream =
+            Stream::record(&["--hooks", plan, "-n1", "--", "sh", "-c", "unshare -u true; exec sleep 60"]);
+        assert_eq!((stream.code, stream.end_reason()), (Some(0), "count"));
+        let pid = stream.stderr.split_once("goes on as process ").expect("its pid").1.trim();
+        kill(Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL).expect("the command is there");
+    });
+}
+
+#[test]
+fn until_a_time_is_over() {
+    each_plan(|plan| {
+        let began = Instant::now();
+        let stream = Stream::record(&["--hooks", plan, "--duration", "300ms"]);
+        assert_eq!((stream.code, stream.end_reason()), (Some(0), "duration"));
+        assert!(began.elapsed() >= Duration::from_millis(300));
+    });
+}
+
+#[test]
+fn each_event_is_there_when_it_has_happened_and_ctrl_c_ends_with_totals() {
+    each_plan(|plan| {
+        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare"]);
+        let mut child = Command::new("unshare").args(["--uts", "true"]).spawn().expect("unshare starts");
+        child.wait().expect("it ends");
+        let pid = format!(r#""pid":{},"#, child.id());
+        // Other tests unshare as well.
+        while !tracing.line().contains(&pid) {
+            assert!(tracing.child.try_wait().expect("a child").is_none(), "{}", tracing.text);
+        }
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        let stream = Stream::check(tracing.end());
+        assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
+        assert!(stream.stderr.contains("interrupted: "), "{}", stream.stderr);
+    });
+}
+
+#[test]
+fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
+    each_plan(|plan| {
+        // As from a terminal, to the whole process group; and to nsprobe alone, which passes it on.
+        for to_group in [true, false] {
+            let script =
+                "trap 'unshare --uts true; exit 3' INT; unshare --ipc true; while :; do sleep 0.05; done";
+            let mut tracing = Tracing::start(&["--hooks", plan, "--", "sh", "-c", script]);
+            assert!(tracing.line().contains("CLONE_NEWIPC"), "{}", tracing.text);
+            let target = if to_group { Pid::from_raw(-tracing.pid().as_raw()) } else { tracing.pid() };
+            kill(target, Signal::SIGINT).expect("nsprobe is there");
+            let stream = Stream::check(tracing.end());
+            assert_eq!((stream.code, stream.end_reason()), (Some(3), "interrupted"), "{}", stream.stderr);
+            assert_eq!(stream.of("unshare").len(), 2, "what the command did on the signal is told");
+        }
+    });
+}
+
+#[test]
+fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
+    each_plan(|plan| {
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
+        let witness = tempfile::tempdir().expect("a directory");
+        let touched = witness.path().join("touched");
+        let command = ["--", "touch", touched.to_str().expect("UTF-8")];
+        let traced = |stdout: Stdio, args: &[&str]| -> Ran {
+            let mut nsprobe = nsprobe();
+            nsprobe.args(["trace", "--hooks", plan]).args(args).args(command);
+            nsprobe.stdout(stdout).output().expect("nsprobe starts").into()
+        };
+        for args in [&[][..], &["--json"]] {
+            let ran = traced(full.try_clone().expect("a copy").into(), args);
+            assert_eq!(ran.code, Some(2));
+            assert!(
+                ran.stderr.contains("No space left") && ran.stderr.contains("0 events"),
+                "{}",
+                ran.stderr
+            );
+            assert!(!touched.exists(), "nothing is run when nobody can be told");
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            let ran = traced(writer.into(), args);
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            assert!(!ran.stderr.contains("pipe"), "{}", ran.stderr);
+        }
+        // A reader that has seen enough, while nothing happens.
+        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root"]);
+        drop(std::mem::replace(&mut tracing.stdout, BufReader::new(another_pipe())));
+        let status = stage::wait(|| tracing.child.try_wait().expect("a child"));
+        assert_eq!(status.and_then(|status| status.code()), Some(0));
+    });
+}
+
+/// The reading end of a pipe that nobody writes to, in the type of a child's stdout.
+fn another_pipe() -> std::process::ChildStdout {
+    let mut child = Command::new("true").stdout(Stdio::piped()).spawn().expect("true starts");
+    child.wait().expect("it ends");
+    child.stdout.expect("a pipe")
+}
+
+#[test]
+fn people_get_a_line_an_event_and_notes_on_stderr() {
+    each_plan(|plan| {
+        let netns = NamedNetns::add();
+        let args = ["trace", "--hooks", plan, "--", "nsenter", &format!("--net={}", netns.path()), "true"];
+        let ran = run(&args);
+        let setns = format!("setns(3<net:[{}] {}>, CLONE_NEWNET) = 0  net ", netns.ino(), netns.path());
+        let [header, line] = ran.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stdout) };
+        assert!(header.starts_with("TIME") && line.contains(&setns), "{line}");
+        let [began, ended] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
+        assert!(began.starts_with(&format!("nsprobe: tracing by {plan} (")), "{began}");
+        assert_eq!(ended, "nsprobe: command ended: 1 event");
+        let quiet = run(&["trace", "--quiet", "--hooks", plan, "--", "true"]);
+        assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
+    });
+}
+
+#[test]
+fn a_plan_that_the_kernel_refuses_is_no_trace() {
+    if !root() {
+        return;
+    }
+    let ran = run(&["trace", "--hooks", "functions", "--duration", "1ms"]);
+    if ran.code == Some(0) {
+        return skipped("this kernel refuses no plan");
+    }
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(
+        ran.stderr.contains("refuses the plan `functions`: f") && ran.stderr.contains(": E"),
+        "{}",
+        ran.stderr
+    );
+    let auto = Stream::record(&["--duration", "1ms"]);
+    let reason = auto.lines[0]["hooks"]["reason"].as_str().expect("a reason");
+    assert!(reason.starts_with("functions are refused: f"), "{reason}");
+}
+
+#[test]
+fn without_privileges_the_missing_capabilities_are_named() {
+    if !root() {
+        return;
+    }
+    let (_dir, copy) = unprivileged_copy();
+    let as_nobody = |command: &mut Command| -> Ran {
+        command.uid(65534).gid(65534).output().expect("nsprobe starts").into()
+    };
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--", "true"]));
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(
+        ran.stderr.contains("needs CAP_BPF and CAP_PERFMON") && ran.stderr.contains("sudo"),
+        "{}",
+        ran.stderr
+    );
+    // All capabilities, in a user namespace: they count for nothing here.
+    let ran = as_nobody(Command::new("unshare").args(["--user", "--map-root-user"]).arg(&copy).arg("trace"));
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("user namespace"), "{}", ran.stderr);
+}
+
+#[test]
+fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
+    for (args, word) in [
+        (&["--duration", "soon"][..], "time span"),
+        (&["--count", "0"], "0"),
+        (&["--buffer", "1"], "4K to 1G"),
+        (&["--event", "exec"], "pivot_root"),
+        (&["--hooks", "magic"], "tracepoints"),
+        (&["--clone", "all", "--event", "setns"], "--event"),
+    ] {
+        let ran = run(&[&["trace"], args].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(ran.stderr.contains(word), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_small_buffer_loses_events_and_says_how_many() {
+    each_plan(|plan| {
+        // A reader that stops reading: nsprobe blocks on its output, and the ring fills.
+        let script = "i=0; while [ $i -lt 400 ]; do unshare --uts true; i=$((i+1)); done";
+        let mut tracing = Tracing::start(&["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", script]);
+        std::thread::sleep(Duration::from_secs(2));
+        let lines: Vec<serde_json::Value> = {
+            tracing.stdout.read_to_string(&mut tracing.text).expect("text");
+            tracing.text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+        };
+        let of = |kind: &str| -> Vec<_> { lines.iter().filter(|line| line["type"] == kind).collect() };
+        let lost: u64 = of("lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
+        assert!(lost > 0, "400 events of 976 bytes and a pipe that holds 64 KB");
+        assert_eq!(of("event").len() as u64 + lost, 400);
+        assert!(of("lost").iter().all(|line| line["stage"] == "ring_full"));
+        let end = lines.last().expect("an end");
+        assert_eq!(end["totals"]["lost"], serde_json::json!([{"stage": "ring_full", "count": lost}]));
+    });
+}
+
+#[test]
+fn nothing_stays_in_the_kernel_when_nsprobe_is_killed() {
+    each_plan(|plan| {
+        let tracing = Tracing::start(&["--hooks", plan]);
+        let programs = programs_of(tracing.child.id());
+        assert!(programs.len() > 5 && programs.is_subset(&loaded()), "{programs:?}");
+        drop(tracing);
+        assert!(stage::wait(|| programs.is_disjoint(&loaded()).then_some(())).is_some(), "{programs:?}");
+    });
+}
+
+/// The ids of the BPF programs that a process holds.
+fn programs_of(pid: u32) -> BTreeSet<u32> {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("descriptors");
+    let id = |text: String| text.lines().find_map(|line| line.strip_prefix("prog_id:")?.trim().parse().ok());
+    files.filter_map(|file| id(std::fs::read_to_string(file.ok()?.path()).ok()?)).collect()
+}
+
+/// The ids of all BPF programs of the machine.
+fn loaded() -> BTreeSet<u32> {
+    aya::programs::loaded_programs().map(|program| program.expect("a program").id()).collect()
+}
+
+#[test]
+fn an_idle_trace_costs_no_processor_time() {
+    each_plan(|plan| {
+        let tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root"]);
+        let switches = || {
+            let status = File::open(format!("/proc/{}/status", tracing.child.id())).expect("a status");
+            let lines = BufReader::new(status).lines().map(|line| line.expect("text"));
+            let counts =
+                lines.filter_map(|line| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok());
+            counts.sum::<u64>()
+        };
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(500));
+        // Only what other tests' pivot_root, if any, wake it for.
+        assert!(switches() - before < 20);
+    });
+}

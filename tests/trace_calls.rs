@@ -1,0 +1,235 @@
+//! What `nsprobe trace` says of calls, compared with strace(1) on the same calls and with what the processes
+//! themselves read in `/proc/self/ns`.
+
+use crate::support::stage::NamedNetns;
+use crate::support::trace::{Stream, beside_strace, each_plan};
+use crate::support::{proc, skipped, stage};
+use serde_json::Value;
+use std::process::Command;
+
+/// What a report line `WORD:…` says of namespaces: `net:[4026531833]` → 4026531833, one for each link.
+fn inodes(report: &str, word: &str) -> Vec<u64> {
+    let line = report.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(':'));
+    let line = line.unwrap_or_else(|| panic!("no {word} in {report}"));
+    let number = |link: &str| link.split_once(":[")?.1.strip_suffix(']')?.parse().ok();
+    line.split_whitespace().map(|link| number(link).unwrap_or_else(|| panic!("{link}"))).collect()
+}
+
+/// Shell text that writes `WORD:` and these links of `/proc/self/ns` to the report.
+fn tell(word: &str, links: &str) -> String {
+    let files: Vec<String> = links.split(' ').map(|link| format!("/proc/self/ns/{link}")).collect();
+    format!("echo {word}: $(readlink {}) >&3", files.join(" "))
+}
+
+fn changed(event: &Value) -> Vec<&str> {
+    event["changed"].as_array().expect("a list").iter().map(|name| name.as_str().expect("a name")).collect()
+}
+
+/// That a namespace was this before the call and that after.
+fn assert_moved(event: &Value, kind: &str, before: u64, after: u64) {
+    assert_eq!((&event["before"][kind], &event["after"][kind]), (&before.into(), &after.into()), "{event}");
+}
+
+#[test]
+fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
+    each_plan(|plan| {
+        let name = format!("nsprobe-trace-{}", std::process::id());
+        let script = format!(
+            "{before}
+             unshare -n sh -c '{unshared}'
+             ip netns add {name}
+             echo named: net:[$(stat -c %i /run/netns/{name})] >&3
+             ip netns exec {name} sh -c '{inside}'
+             ip netns del {name}",
+            before = tell("before", "net mnt"),
+            unshared = tell("unshared", "net"),
+            inside = tell("inside", "net mnt"),
+        );
+        let (stream, report) = beside_strace(plan, &script);
+        assert_eq!((stream.code, stream.end_reason()), (Some(0), "command ended"), "{}", stream.stderr);
+        let [net, mnt] = inodes(&report, "before")[..] else { panic!("{report}") };
+        let [named] = inodes(&report, "named")[..] else { panic!("{report}") };
+
+        let [unshared, added, entered] = stream.of("unshare")[..] else { panic!("three unshares") };
+        assert_moved(unshared, "net", net, inodes(&report, "unshared")[0]);
+        assert_eq!(changed(unshared), ["net"]);
+        assert_moved(added, "net", net, named);
+
+        let setns = stream.of("setns");
+        let into = setns.last().expect("a setns");
+        assert_moved(into, "net", net, named);
+        assert_eq!(
+            into["target"],
+            serde_json::json!({"kind": "net", "ino": named, "path": format!("/run/netns/{name}")})
+        );
+        assert_eq!(inodes(&report, "inside"), [named, entered["after"]["mnt"].as_u64().expect("an inode")]);
+        assert_eq!(entered["before"]["mnt"], mnt);
+    });
+}
+
+#[test]
+fn every_namespace_of_the_caller_is_told() {
+    each_plan(|plan| {
+        let links = "cgroup ipc mnt net pid time user uts pid_for_children time_for_children";
+        let script = format!("{}\nexec unshare -u true", tell("self", links));
+        let (stream, report) = beside_strace(plan, &script);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
+        let slots = event["before"].as_object().expect("an object");
+        let told: Vec<u64> = links.split(' ').map(|link| slots[link].as_u64().expect("an inode")).collect();
+        assert_eq!(told, inodes(&report, "self"));
+        assert_eq!((slots.len(), changed(event)), (10, vec!["uts"]));
+        let process = &event["process"];
+        assert_eq!(
+            (&process["comm"], &process["uid"], &process["gid"], &process["euid"]),
+            (&"unshare".into(), &0.into(), &0.into(), &0.into())
+        );
+        assert!(event["duration_ns"].as_u64().is_some_and(|ns| ns > 0), "{event}");
+    });
+}
+
+#[test]
+fn calls_that_fail_are_told_with_their_errno() {
+    each_plan(|plan| {
+        let script = "chroot /nonexistent true
+             nsenter --net=/etc/hostname true
+             nsenter --net=/proc/self/ns/uts true
+             unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_uts_namespaces; unshare --uts true'
+             true";
+        let (stream, _) = beside_strace(plan, script);
+        // nsenter tries each twice, the second time after a user namespace would have been entered.
+        let mut errnos: Vec<&str> = stream.events().filter_map(|event| event["errno"].as_str()).collect();
+        errnos.dedup();
+        assert_eq!(errnos, ["ENOENT", "EINVAL", "ENOSPC"]);
+        for event in stream.events().filter(|event| event["result"] == -1) {
+            assert_eq!(event["before"], event["after"], "{event}");
+            assert_eq!(changed(event), Vec::<&str>::new());
+        }
+        let [text, .., uts] = stream.of("setns")[..] else { panic!("two setns") };
+        assert_eq!(text.get("target"), None);
+        assert_eq!((&uts["target"]["kind"], &uts["target"]["path"]), (&"uts".into(), &Value::Null));
+    });
+}
+
+#[test]
+fn chroot_into_a_directory_without_and_with_a_shell() {
+    each_plan(|plan| {
+        let root = tempfile::tempdir().expect("a directory");
+        let path = root.path().display();
+        // An empty directory: the chroot succeeds, what is run in it is not there.
+        let (stream, _) = beside_strace(plan, &format!("chroot {path} /bin/sh -c true"));
+        assert_eq!(stream.code, Some(127));
+        let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
+        assert_eq!(event["args"]["path"], serde_json::json!({"path": root.path(), "cut": false}));
+        assert_eq!((&event["result"], &event["errno"]), (&0.into(), &Value::Null));
+        stage::furnish(root.path(), "/bin/sh");
+        let (stream, _) = beside_strace(plan, &format!("chroot {path} /bin/sh -c 'exit 5'"));
+        assert_eq!((stream.code, stream.of("chroot").len()), (Some(5), 1));
+        // Longer than the probe keeps.
+        let long = format!("/tmp/{}", "x/".repeat(200));
+        let stream = Stream::record(&["--hooks", plan, "--quiet", "--", "chroot", &long, "true"]);
+        let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
+        let told = event["args"]["path"]["path"].as_str().expect("a path");
+        assert!(told.len() >= 200 && long.starts_with(told), "{told}");
+        assert_eq!((&event["args"]["path"]["cut"], &event["errno"]), (&true.into(), &"ENOENT".into()));
+    });
+}
+
+#[test]
+fn a_clone_into_new_namespaces_tells_its_child_inside_and_outside() {
+    if Command::new("bwrap").arg("--version").output().is_err() {
+        return skipped("no bwrap(1), which clones into namespaces");
+    }
+    each_plan(|plan| {
+        let inside = tell("inside", "mnt net pid");
+        let script = format!(
+            "{}\nbwrap --unshare-pid --unshare-net --dev-bind / / sh -c '{inside}; echo child: $$ >&3'",
+            tell("outside", "mnt net pid")
+        );
+        let (stream, report) = beside_strace(plan, &script);
+        let [clone] = stream.of("clone")[..] else { panic!("one clone") };
+        let (outside, inside) = (inodes(&report, "outside"), inodes(&report, "inside"));
+        assert_moved(clone, "net", outside[1], inside[1]);
+        assert_moved(clone, "pid", outside[2], inside[2]);
+        let child = &clone["child"];
+        assert_eq!((&child["pid_inside"], &child["pids"][1]), (&1.into(), &1.into()), "{child}");
+        assert_eq!((&child["pids"][0], &clone["result"]), (&child["pid"], &child["pid"]));
+        // bwrap's pivot_root, in the child, which is process 1 inside.
+        let pivots = stream.of("pivot_root");
+        assert!(!pivots.is_empty());
+        for pivot in pivots {
+            assert_eq!(pivot["process"]["pid"], child["pid"], "{pivot}");
+            assert_eq!(
+                (&pivot["process"]["pid_inside"], &pivot["process"]["ppid"]),
+                (&1.into(), &clone["process"]["pid"])
+            );
+        }
+        // A second pivot leaves the child in another mount namespace's root, not in another namespace.
+        assert_eq!(clone["after"]["mnt"], stream.of("pivot_root")[0]["before"]["mnt"]);
+    });
+}
+
+#[test]
+fn a_clone_that_fails_is_told_too() {
+    if Command::new("bwrap").arg("--version").output().is_err() {
+        return skipped("no bwrap(1), which clones into namespaces");
+    }
+    each_plan(|plan| {
+        let limited = "echo 0 > /proc/sys/user/max_net_namespaces; bwrap --unshare-net --dev-bind / / true";
+        let (stream, _) = beside_strace(plan, &format!("unshare --user --map-root-user sh -c '{limited}'"));
+        let [clone] = stream.of("clone")[..] else { panic!("one clone") };
+        assert_eq!((&clone["result"], &clone["errno"]), (&(-1).into(), &"ENOSPC".into()));
+        assert_eq!((clone.get("child"), &clone["before"]), (None, &clone["after"]));
+        assert_eq!(clone["args"]["flags"], serde_json::json!(["CLONE_NEWNS", "CLONE_NEWNET"]));
+    });
+}
+
+#[test]
+fn clone_all_tells_every_task() {
+    each_plan(|plan| {
+        let script = "sh -c 'true & wait; (exit 3); : $(true)'";
+        let count = |clones: &str| {
+            let stream =
+                Stream::record(&["--quiet", "--hooks", plan, "--clone", clones, "--", "sh", "-c", script]);
+            let clones = stream.of("clone");
+            for clone in &clones {
+                assert_eq!(changed(clone), Vec::<&str>::new());
+                assert_eq!((&clone["child"]["tid"], &clone["errno"]), (&clone["result"], &Value::Null));
+            }
+            // Each has a parent in the family, and the first is the command's own child.
+            let mut family: Vec<&Value> = clones.iter().map(|clone| &clone["child"]["pid"]).collect();
+            family.extend(clones.first().map(|clone| &clone["process"]["pid"]));
+            assert!(clones.iter().all(|clone| family.contains(&&clone["process"]["pid"])), "{clones:?}");
+            clones.len()
+        };
+        assert_eq!(count("namespaces"), 0);
+        // `true &`, `(exit 3)`, `$(true)`; the outer shell may exec the inner one.
+        assert!((3..=4).contains(&count("all")), "{}", count("all"));
+    });
+}
+
+#[test]
+fn a_joined_namespace_is_named_by_its_kind_and_path() {
+    each_plan(|plan| {
+        let netns = NamedNetns::add();
+        let mut staged =
+            stage::Staged::spawn(Command::new("unshare").args(["--uts", "--ipc", "sleep", "60"]));
+        let pid = staged.wait_for("sleep");
+        let (uts, ipc) = (proc::namespace(pid, "uts"), proc::namespace(pid, "ipc"));
+        let script = format!("nsenter --net={} true; nsenter --uts --ipc --target {pid} true", netns.path());
+        let (stream, _) = beside_strace(plan, &script);
+        let [net, ref others @ ..] = stream.of("setns")[..] else { panic!("a setns") };
+        assert_eq!(
+            net["target"],
+            serde_json::json!({"kind": "net", "ino": netns.ino(), "path": netns.path()})
+        );
+        assert_eq!(net["after"]["net"], netns.ino());
+        // By nsenter's version one call for each, or one with a pidfd, which is no namespace file.
+        let last = others.last().expect("a setns");
+        assert_eq!((last["after"]["uts"].as_u64(), last["after"]["ipc"].as_u64()), (uts, ipc));
+        for target in others.iter().filter_map(|event| event.get("target")) {
+            assert_eq!(target["path"], Value::Null);
+            let ino = if target["kind"] == "uts" { uts } else { ipc };
+            assert_eq!(target["ino"].as_u64(), ino, "{target}");
+        }
+    });
+}
