@@ -219,9 +219,9 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
 
 #[test]
 fn rows_fit_the_terminal_and_the_command_is_what_is_cut() {
-    let ran: support::Ran = nsprobe().arg("list").env("COLUMNS", "60").output().unwrap().into();
+    let ran: support::Ran = nsprobe().arg("list").env("COLUMNS", "80").output().unwrap().into();
     for line in ran.stdout.lines() {
-        assert!(line.chars().count() <= 60, "{line}");
+        assert!(line.chars().count() <= 80, "{line}");
     }
     assert!(ran.stdout.lines().next().unwrap().ends_with("COMMAND"), "{}", ran.stdout);
     let ran: support::Ran = nsprobe().args(["list", "--color", "always"]).output().unwrap().into();

@@ -32,6 +32,17 @@ fn part(gap: &Gap) -> String {
             plural("process whose root is not readable", "processes whose roots are not readable")
         }
         GapKind::ProcessStatus => plural("process not readable", "processes not readable"),
+        GapKind::ThreadNamespaces => {
+            plural("thread whose namespaces are not readable", "threads whose namespaces are not readable")
+        }
+        GapKind::Descriptors => plural(
+            "process whose descriptors are not readable",
+            "processes whose descriptors are not readable",
+        ),
+        GapKind::Sockets => plural(
+            "socket whose network namespace is not readable",
+            "sockets whose network namespaces are not readable",
+        ),
         GapKind::Mounts => plural(
             "mount namespace whose mounts are not readable",
             "mount namespaces whose mounts are not readable",
@@ -40,7 +51,7 @@ fn part(gap: &Gap) -> String {
             "namespace whose parent and owner are not readable",
             "namespaces whose parents and owners are not readable",
         ),
-        GapKind::PidNamespace | GapKind::HiddenProcesses => return reason.clone(),
+        GapKind::PidNamespace | GapKind::HiddenProcesses | GapKind::Source => return reason.clone(),
     };
     format!("{what} ({reason})")
 }

@@ -1,7 +1,9 @@
-//! Who is in which namespace: the namespaces that the processes name, with their members.
+//! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root};
+use super::threads::Stray;
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source};
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 
 /// The namespaces known so far.
 #[derive(Debug, Default)]
@@ -14,16 +16,11 @@ pub(super) struct Census {
 /// What is known of one namespace.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) id: NsId,
-    pub(super) members: u64,
-    pub(super) leader: Option<Pid>,
-    /// Processes through whose `/proc` directory the namespace can be opened: the leader, and others in
-    /// case it vanishes.
+    pub(super) namespace: Namespace,
+    /// Ways to its file: the leader's, and others in case that vanishes.
     pub(super) witnesses: Vec<Witness>,
-    pub(super) parent: Option<NsId>,
-    pub(super) owner: Option<NsId>,
-    pub(super) owner_uid: Option<u32>,
-    pub(super) holders: Vec<Holder>,
+    /// Whether it has been asked for what only it can tell.
+    pub(super) asked: bool,
 }
 
 /// A way to a namespace's file.
@@ -31,31 +28,42 @@ pub(super) struct Entry {
 pub(super) enum Witness {
     /// A process that refers to it in this slot.
     Process(Pid, NsSlot),
+    /// A thread that does.
+    Thread(Pid, Pid, NsSlot),
+    /// A descriptor of a process.
+    Descriptor(Pid, u32),
     /// A path in the view of a process.
-    Mount(Pid, std::path::PathBuf),
+    Mount(Pid, PathBuf),
 }
 
 /// More than this many ways to one namespace add cost and no certainty.
 const WITNESSES: usize = 4;
 
 impl Entry {
-    const fn new(id: NsId) -> Self {
-        Self {
-            id,
-            members: 0,
-            leader: None,
-            witnesses: Vec::new(),
-            parent: None,
-            owner: None,
-            owner_uid: None,
-            holders: Vec::new(),
-        }
-    }
-
     pub(super) fn witness(&mut self, witness: Witness) {
         if self.witnesses.len() < WITNESSES {
             self.witnesses.push(witness);
         }
+    }
+
+    pub(super) fn source(&mut self, source: Source) {
+        // Members come by the thousand, and all of them with the same source.
+        if self.namespace.sources.last() != Some(&source) {
+            self.namespace.sources.push(source);
+        }
+    }
+
+    /// Something that holds it, and led to it.
+    pub(super) fn held(&mut self, holder: Holder) {
+        self.source(match holder {
+            Holder::Thread { .. } => Source::Threads,
+            Holder::ForChildren { .. } => Source::ForChildren,
+            Holder::Descriptor { .. } => Source::Descriptors,
+            Holder::Socket { .. } => Source::Sockets,
+            Holder::BindMount { .. } => Source::BindMounts,
+            Holder::Ancestor { .. } => Source::Relations,
+        });
+        self.namespace.holders.push(holder);
     }
 }
 
@@ -68,37 +76,74 @@ impl Census {
             let parent = by_pid.get(&process.ppid);
             for slot in NsSlot::ALL {
                 let Some(id) = process.namespace(slot) else { continue };
+                let NsSlot::In(_) = slot else {
+                    census.for_children(process, None, slot, id);
+                    continue;
+                };
                 let entry = census.entry(id);
-                match slot {
-                    NsSlot::In(_) => {
-                        entry.members += 1;
-                        entry.witness(Witness::Process(process.pid, slot));
-                        let topmost = parent.is_none_or(|parent| parent.namespace(slot) != Some(id));
-                        let start = |pid: Pid| by_pid.get(&pid).map(|process| (process.start_ticks, pid));
-                        if topmost
-                            && entry
-                                .leader
-                                .and_then(start)
-                                .is_none_or(|leader| (process.start_ticks, process.pid) < leader)
-                        {
-                            entry.leader = Some(process.pid);
-                        }
-                    }
-                    NsSlot::PidForChildren | NsSlot::TimeForChildren => {
-                        if process.namespace(NsSlot::In(slot.kind())) != Some(id) {
-                            entry.witness(Witness::Process(process.pid, slot));
-                            entry.holders.push(Holder::ForChildren { pid: process.pid });
-                        }
-                    }
+                entry.source(Source::Processes);
+                entry.witness(Witness::Process(process.pid, slot));
+                entry.namespace.processes += 1;
+                let topmost = parent.is_none_or(|parent| parent.namespace(slot) != Some(id));
+                let start = |pid: Pid| by_pid.get(&pid).map(|process| (process.start_ticks, pid));
+                if topmost
+                    && entry
+                        .namespace
+                        .leader
+                        .and_then(start)
+                        .is_none_or(|leader| (process.start_ticks, process.pid) < leader)
+                {
+                    entry.namespace.leader = Some(process.pid);
                 }
             }
         }
         census
     }
 
+    /// A namespace for the children of a process, or of one thread of it; nothing new when the process is
+    /// in it itself.
+    fn for_children(&mut self, process: &Process, tid: Option<Pid>, slot: NsSlot, id: NsId) {
+        if process.namespace(NsSlot::In(slot.kind())) == Some(id) {
+            return;
+        }
+        let pid = process.pid;
+        let entry = self.entry(id);
+        entry.held(Holder::ForChildren { pid, tid });
+        entry.witness(match tid {
+            None => Witness::Process(pid, slot),
+            Some(tid) => Witness::Thread(pid, tid, slot),
+        });
+    }
+
+    /// Adds the threads that are elsewhere than their process.
+    pub(super) fn threads(&mut self, strays: &[Stray], processes: &[Process]) {
+        for &Stray { pid, tid, ref namespaces } in strays {
+            let Ok(process) = processes.binary_search_by_key(&pid, |process| process.pid) else { continue };
+            for &(slot, id) in namespaces {
+                if let NsSlot::In(_) = slot {
+                    let entry = self.entry(id);
+                    entry.held(Holder::Thread { pid, tid });
+                    entry.witness(Witness::Thread(pid, tid, slot));
+                } else {
+                    self.for_children(&processes[process], Some(tid), slot, id);
+                }
+            }
+        }
+    }
+
+    /// Adds the namespaces that descriptors stand for.
+    pub(super) fn descriptors(&mut self, descriptors: &[(Pid, u32, NsId)]) {
+        for &(pid, fd, id) in descriptors {
+            let entry = self.entry(id);
+            entry.held(Holder::Descriptor { pid, fd });
+            entry.witness(Witness::Descriptor(pid, fd));
+        }
+    }
+
     /// The entry of a namespace, new if need be.
     pub(super) fn entry(&mut self, id: NsId) -> &mut Entry {
-        self.found.entry((id.kind, id.ino)).or_insert_with(|| Entry::new(id))
+        let new = || Entry { namespace: Namespace::new(id), witnesses: Vec::new(), asked: false };
+        self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 
     /// Whether a namespace is known.
@@ -108,7 +153,7 @@ impl Census {
 
     /// Every namespace known.
     pub(super) fn ids(&self) -> Vec<NsId> {
-        self.found.values().map(|entry| entry.id).collect()
+        self.found.values().map(|entry| entry.namespace.id).collect()
     }
 
     /// For every mount namespace, the process to read its mounts through: one whose root is whole, because
@@ -132,19 +177,14 @@ impl Census {
             Some(first) if first == id => Initial::Yes,
             Some(_) => Initial::No,
         };
-        let namespace = |mut entry: Entry| {
-            entry.holders.sort();
-            entry.holders.dedup();
-            Namespace {
-                initial: is_initial(entry.id),
-                id: entry.id,
-                parent: entry.parent,
-                owner: entry.owner,
-                owner_uid: entry.owner_uid,
-                processes: entry.members,
-                leader: entry.leader,
-                holders: entry.holders,
-            }
+        let namespace = |entry: Entry| {
+            let mut namespace = entry.namespace;
+            namespace.initial = is_initial(namespace.id);
+            namespace.holders.sort();
+            namespace.holders.dedup();
+            namespace.sources.sort();
+            namespace.sources.dedup();
+            namespace
         };
         self.found.into_values().map(namespace).collect()
     }

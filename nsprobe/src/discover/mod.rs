@@ -4,16 +4,19 @@
 //! descriptor that cannot turn into another process, and one that vanishes midway is left out.
 
 mod census;
+mod descriptors;
 mod environment;
 mod gaps;
 mod mounts;
 mod parse;
 mod processes;
 mod relations;
+mod threads;
 
 use crate::kernel::proc::Proc;
 use crate::model::Snapshot;
 use census::Census;
+use descriptors::Descriptors;
 use gaps::Gaps;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,9 +53,17 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let proc = Proc::open(&options.proc_root).map_err(error)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
-    let processes = processes::read(&proc, nsfs_dev, &mut gaps).map_err(error)?;
+    let mut strays = Vec::new();
+    let mut descriptors = Descriptors::default();
+    let processes = processes::read(&proc, nsfs_dev, &mut gaps, |process, dir, gaps| {
+        threads::find(process, dir, nsfs_dev, &mut strays, gaps);
+        descriptors.find(process, dir, nsfs_dev, gaps);
+    });
+    let processes = processes.map_err(error)?;
     environment::note(&proc, &processes, &mut gaps);
     let mut census = Census::take(&processes);
+    census.threads(&strays, &processes);
+    census.descriptors(&descriptors.namespaces);
     mounts::find(&proc, nsfs_dev, &processes, &mut census, &mut gaps);
     relations::find(&proc, nsfs_dev, &mut census, &mut gaps);
     let namespaces = census.finish();

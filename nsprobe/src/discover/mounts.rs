@@ -20,7 +20,7 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, processes: &[Process], census: &m
         for mount in parse::namespace_mounts(&buffer) {
             let entry = census.entry(NsId::new(mount.kind, nsfs_dev, mount.ino));
             entry.witness(Witness::Mount(pid, mount.path.clone()));
-            entry.holders.push(Holder::BindMount { mount_namespace, path: mount.path });
+            entry.held(Holder::BindMount { mount_namespace, path: mount.path });
         }
     }
 }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 pub(super) struct StatFacts {
     pub(super) ppid: u32,
     pub(super) start_ticks: u64,
+    pub(super) threads: u32,
     pub(super) kernel_thread: bool,
     pub(super) comm: String,
 }
@@ -28,6 +29,7 @@ pub(super) fn stat(bytes: &[u8]) -> Option<StatFacts> {
     Some(StatFacts {
         ppid: u32::try_from(stat.ppid).ok()?,
         start_ticks: stat.starttime,
+        threads: u32::try_from(stat.num_threads).ok()?,
         kernel_thread: stat.flags & StatFlags::PF_KTHREAD.bits() != 0,
         comm: stat.comm,
     })
@@ -102,7 +104,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const STAT: &[u8] = b"931 (a) b (c) S 812 931 931 0 -1 4194560 93 0 0 0 0 0 0 0 20 0 1 0 5217 2314240 \
+    const STAT: &[u8] = b"931 (a) b (c) S 812 931 931 0 -1 4194560 93 0 0 0 0 0 0 0 20 0 3 0 5217 2314240 \
         131 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
 
     #[test]
@@ -110,7 +112,13 @@ mod tests {
         let facts = stat(STAT).unwrap();
         assert_eq!(
             facts,
-            StatFacts { ppid: 812, start_ticks: 5217, kernel_thread: false, comm: "a) b (c".to_owned() }
+            StatFacts {
+                ppid: 812,
+                start_ticks: 5217,
+                threads: 3,
+                kernel_thread: false,
+                comm: "a) b (c".to_owned()
+            }
         );
     }
 

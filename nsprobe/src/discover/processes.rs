@@ -6,12 +6,24 @@ use crate::model::{GapKind, NsId, NsKind, NsSlot, Process, Root, Slots};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Reads every process that `proc` shows.
-pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> io::Result<Vec<Process>> {
-    let mut reader =
-        Reader { nsfs_dev, own_pid_ns: own_pid_namespace(proc, nsfs_dev), buffer: Vec::new(), gaps };
+/// Reads every process that `proc` shows. `also` reads what else is of interest in the directory of a
+/// process whose namespaces may be read, as long as it is at hand.
+pub(super) fn read(
+    proc: &Proc,
+    nsfs_dev: u64,
+    gaps: &mut Gaps,
+    mut also: impl FnMut(&mut Process, &ProcessDir, &mut Gaps),
+) -> io::Result<Vec<Process>> {
+    let own_pid_ns = own_pid_namespace(proc, nsfs_dev);
+    let mut reader = Reader { nsfs_dev, own_pid_ns, buffer: Vec::new(), gaps };
     let processes = proc.pids()?.into_iter().filter_map(|pid| match proc.process(pid) {
-        Ok(dir) => reader.process(pid, &dir),
+        Ok(dir) => {
+            let mut process = reader.process(pid, &dir)?;
+            if process.namespaces.is_some() {
+                also(&mut process, &dir, reader.gaps);
+            }
+            Some(process)
+        }
         Err(error) => {
             reader.note(GapKind::ProcessStatus, &error);
             None
@@ -71,6 +83,7 @@ impl Reader<'_> {
             ppid: facts.ppid,
             pids,
             start_ticks: facts.start_ticks,
+            threads: facts.threads,
             kernel_thread: facts.kernel_thread,
             uid,
             comm: facts.comm,
@@ -133,7 +146,8 @@ impl Reader<'_> {
     }
 }
 
-const fn link_name(slot: NsSlot) -> &'static str {
+/// The path of a slot's link in the directory of a process or thread.
+pub(super) const fn link_name(slot: NsSlot) -> &'static str {
     match slot {
         NsSlot::In(NsKind::Cgroup) => "ns/cgroup",
         NsSlot::In(NsKind::Ipc) => "ns/ipc",

@@ -11,6 +11,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 /// Adds parent, owner and owner's uid to every namespace known, and the ancestors that were not.
 pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {
     for id in census.ids() {
+        if census.entry(id).asked {
+            continue;
+        }
         match open(proc, nsfs_dev, id, &census.entry(id).witnesses.clone()) {
             Ok(Some(fd)) => {
                 if let Err(error) = climb(id, fd, census) {
@@ -31,6 +34,13 @@ fn open(proc: &Proc, nsfs_dev: u64, id: NsId, witnesses: &[Witness]) -> io::Resu
         let opened = match witness {
             Witness::Process(pid, slot) => {
                 proc.process(*pid).and_then(|dir| dir.open_namespace(&format!("ns/{slot}")))
+            }
+            Witness::Thread(pid, tid, slot) => proc
+                .process(*pid)
+                .and_then(|dir| dir.thread(*tid))
+                .and_then(|dir| dir.open_namespace(&format!("ns/{slot}"))),
+            Witness::Descriptor(pid, fd) => {
+                proc.process(*pid).and_then(|dir| dir.open_namespace_descriptor(*fd, nsfs_dev))
             }
             Witness::Mount(pid, path) => {
                 proc.process(*pid).and_then(|dir| dir.open_mounted_namespace(path, nsfs_dev))
@@ -62,19 +72,16 @@ fn climb(id: NsId, fd: OwnedFd, census: &mut Census) -> io::Result<()> {
                 census.entry(related);
                 open.push((related, fd));
             }
-            let holder = Holder::Ancestor { of: id };
-            let entry = census.entry(related);
-            if entry.members == 0 {
-                entry.holders.push(holder);
-            }
+            census.entry(related).held(Holder::Ancestor { of: id });
             Ok(Some(related))
         };
         let owner = relate(owner, NsKind::User)?;
         let parent = relate(parent, id.kind)?;
         let entry = census.entry(id);
-        entry.owner = owner;
-        entry.parent = parent;
-        entry.owner_uid = owner_uid;
+        entry.asked = true;
+        entry.namespace.owner = owner;
+        entry.namespace.parent = parent;
+        entry.namespace.owner_uid = owner_uid;
     }
     Ok(())
 }

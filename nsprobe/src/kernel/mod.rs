@@ -10,3 +10,4 @@ pub mod proc;
 pub mod pseudo;
 pub mod ring;
 pub mod signals;
+pub mod statx;

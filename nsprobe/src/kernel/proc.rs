@@ -3,6 +3,7 @@
 //! A process is read through one descriptor of its directory. That directory stays with the process it was
 //! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
 
+use super::statx::FileFacts;
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
@@ -35,13 +36,8 @@ impl Proc {
 
     /// The ids of all processes that it shows, in ascending order.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
-        let mut dir = Dir::from_fd(openat(&self.dir, ".", directory(), Mode::empty())?)?;
-        let mut pids = Vec::new();
-        for entry in dir.iter() {
-            if let Some(pid) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
-                pids.push(pid);
-            }
-        }
+        let dir = openat(&self.dir, ".", directory(), Mode::empty())?;
+        let mut pids = numbers(&mut Dir::from_fd(dir)?)?;
         pids.sort_unstable();
         Ok(pids)
     }
@@ -74,7 +70,18 @@ const fn directory() -> OFlag {
 /// Most files of a process fit in one read of this size.
 const CHUNK: usize = 4096;
 
-/// The directory of one process.
+/// The entries of a directory that are numbers.
+fn numbers(dir: &mut Dir) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in dir.iter() {
+        if let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
+/// The directory of one process, or of one thread.
 #[derive(Debug)]
 pub struct ProcessDir {
     dir: OwnedFd,
@@ -117,6 +124,35 @@ impl ProcessDir {
         Ok(fstatat(&self.dir, name, AtFlags::empty())?)
     }
 
+    /// The ids of its threads.
+    pub fn threads(&self) -> io::Result<Vec<u32>> {
+        numbers(&mut Dir::from_fd(openat(&self.dir, "task", directory(), Mode::empty())?)?)
+    }
+
+    /// One of its threads: a directory like that of a process.
+    pub fn thread(&self, tid: u32) -> io::Result<Self> {
+        let name = format!("task/{tid}");
+        Ok(Self { dir: openat(&self.dir, name.as_str(), directory() | OFlag::O_PATH, Mode::empty())? })
+    }
+
+    /// The numbers of its open descriptors, and the directory to look at them in.
+    pub fn descriptors(&self) -> io::Result<(DescriptorDir, Vec<u32>)> {
+        let mut dir = Dir::from_fd(openat(&self.dir, "fd", directory(), Mode::empty())?)?;
+        let numbers = numbers(&mut dir)?;
+        Ok((DescriptorDir { dir }, numbers))
+    }
+
+    /// Opens the namespace that its descriptor `fd` stands for. Nothing but an nsfs file (device
+    /// `nsfs_dev`) is opened for reading: the number may stand for a FIFO or a device by now.
+    pub fn open_namespace_descriptor(&self, fd: u32, nsfs_dev: u64) -> io::Result<OwnedFd> {
+        let how = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        let found = openat(&self.dir, format!("fd/{fd}").as_str(), how, Mode::empty())?;
+        if fstat(&found)?.st_dev != nsfs_dev {
+            return Err(Errno::ENOENT.into());
+        }
+        reopen(&found)
+    }
+
     /// Opens the namespace file `name` (`ns/net`) for questions. It keeps the namespace alive until closed.
     pub fn open_namespace(&self, name: &str) -> io::Result<OwnedFd> {
         Ok(openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
@@ -137,6 +173,25 @@ impl ProcessDir {
             return Err(Errno::EINVAL.into());
         }
         reopen(&found)
+    }
+}
+
+/// `/proc/PID/fd`.
+#[derive(Debug)]
+pub struct DescriptorDir {
+    dir: Dir,
+}
+
+impl DescriptorDir {
+    /// What kind of file a descriptor stands for. Asks no file server: what is known of the inode is enough.
+    pub fn stat(&self, fd: u32) -> io::Result<FileFacts> {
+        super::statx::facts(self.dir.as_fd(), fd)
+    }
+
+    /// What the link of a descriptor reads: of an nsfs file `net:[4026531833]`, or a path when it was
+    /// opened through a mount.
+    pub fn read_link(&self, fd: u32) -> io::Result<OsString> {
+        Ok(readlinkat(&self.dir, fd.to_string().as_str())?)
     }
 }
 

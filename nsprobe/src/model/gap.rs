@@ -22,6 +22,12 @@ pub enum GapKind {
     ProcessRoot,
     /// A process is known by its number alone.
     ProcessStatus,
+    /// A thread's namespaces are not known.
+    ThreadNamespaces,
+    /// A process's descriptors are not readable.
+    Descriptors,
+    /// A socket's network namespace is not known.
+    Sockets,
     /// A mount namespace's mounts were not readable.
     Mounts,
     /// A namespace's parent or owner is not known.
@@ -30,6 +36,8 @@ pub enum GapKind {
     PidNamespace,
     /// `/proc` hides processes of other users (`hidepid`).
     HiddenProcesses,
+    /// A way to find namespaces that is not there: on this kernel, or with these privileges.
+    Source,
 }
 
 impl GapKind {
@@ -40,10 +48,14 @@ impl GapKind {
             Self::ProcessNamespaces => "process_namespaces",
             Self::ProcessRoot => "process_root",
             Self::ProcessStatus => "process_status",
+            Self::ThreadNamespaces => "thread_namespaces",
+            Self::Descriptors => "descriptors",
+            Self::Sockets => "sockets",
             Self::Mounts => "mounts",
             Self::Relations => "relations",
             Self::PidNamespace => "pid_namespace",
             Self::HiddenProcesses => "hidden_processes",
+            Self::Source => "source",
         }
     }
 }

@@ -20,6 +20,6 @@ pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
-pub use namespace::{Holder, Initial, Namespace};
+pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
 pub use process::{Pid, Process, Root};
 pub use snapshot::Snapshot;

@@ -1,6 +1,7 @@
 //! A namespace and what is known of it.
 
 use crate::model::{NsId, Pid};
+use std::fmt;
 use std::path::PathBuf;
 
 /// One namespace.
@@ -8,6 +9,10 @@ use std::path::PathBuf;
 pub struct Namespace {
     /// Which it is.
     pub id: NsId,
+    /// The kernel's own number for it, never given twice between two boots: `NS_GET_ID`, Linux 6.18; of a
+    /// mount namespace also `NS_GET_MNTNS_ID`, Linux 6.11. `None` on an older kernel, and for a namespace
+    /// that could not be opened.
+    pub kernel_id: Option<u64>,
     /// Whether it is the one the machine booted with.
     pub initial: Initial,
     /// The namespace it is nested in (pid and user namespaces only); `None` at the top and where the
@@ -18,12 +23,106 @@ pub struct Namespace {
     pub owner: Option<NsId>,
     /// User namespaces only: the user who made it. `NS_GET_OWNER_UID`, ioctl_nsfs(2), Linux 4.11.
     pub owner_uid: Option<u32>,
+    /// Network namespaces only: the number by which the reader's own network namespace knows it.
+    /// `RTM_GETNSID`, rtnetlink(7), Linux 4.0. `None` when it could not be asked.
+    pub netnsid: Option<NetnsId>,
     /// How many processes are in it.
     pub processes: u64,
     /// Its topmost process: the earliest-started of those whose parent is not in it.
     pub leader: Option<Pid>,
-    /// What keeps it alive apart from the processes in it.
+    /// What keeps it alive apart from the processes in it; sorted, each once.
     pub holders: Vec<Holder>,
+    /// What led to it; sorted, each once, never empty.
+    pub sources: Vec<Source>,
+}
+
+impl Namespace {
+    /// A namespace of which nothing but its identity is known.
+    #[must_use]
+    pub const fn new(id: NsId) -> Self {
+        Self {
+            id,
+            kernel_id: None,
+            initial: Initial::Unknown,
+            parent: None,
+            owner: None,
+            owner_uid: None,
+            netnsid: None,
+            processes: 0,
+            leader: None,
+            holders: Vec::new(),
+            sources: Vec::new(),
+        }
+    }
+}
+
+/// Where a namespace can be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// A process is in it: `/proc/PID/ns/`.
+    Processes,
+    /// A thread is in it, and its process is not: `/proc/PID/task/TID/ns/`.
+    Threads,
+    /// It is the one for the children of a process or thread that is not in it itself.
+    ForChildren,
+    /// A descriptor stands for it: `/proc/PID/fd/`.
+    Descriptors,
+    /// A socket belongs to it.
+    Sockets,
+    /// Its file is mounted somewhere.
+    BindMounts,
+    /// It is the parent or the owner of another: ioctl_nsfs(2).
+    Relations,
+    /// The kernel listed it: `NS_MNT_GET_NEXT` (mount namespaces, Linux 6.12).
+    KernelLists,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 8] = [
+        Self::Processes,
+        Self::Threads,
+        Self::ForChildren,
+        Self::Descriptors,
+        Self::Sockets,
+        Self::BindMounts,
+        Self::Relations,
+        Self::KernelLists,
+    ];
+
+    /// The source's name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Processes => "processes",
+            Self::Threads => "threads",
+            Self::ForChildren => "for_children",
+            Self::Descriptors => "descriptors",
+            Self::Sockets => "sockets",
+            Self::BindMounts => "bind_mounts",
+            Self::Relations => "relations",
+            Self::KernelLists => "kernel_lists",
+        }
+    }
+}
+
+/// What one network namespace calls another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum NetnsId {
+    /// This number.
+    Assigned(u32),
+    /// Nothing: it has given it no number.
+    Unassigned,
+}
+
+/// As lsns(8) has it.
+impl fmt::Display for NetnsId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Assigned(id) => write!(f, "{id}"),
+            Self::Unassigned => f.write_str("unassigned"),
+        }
+    }
 }
 
 /// Whether a namespace is the one the machine booted with.
@@ -40,10 +139,33 @@ pub enum Initial {
 /// What keeps a namespace alive without being a process in it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Holder {
+    /// A thread that is in it while its process is not: setns(2) and unshare(2) act on one thread.
+    Thread {
+        /// The thread's process.
+        pid: Pid,
+        /// The thread.
+        tid: Pid,
+    },
     /// The next child of process `pid` will be in it; see `pid_for_children` in namespaces(7).
     ForChildren {
         /// Whose children.
         pid: Pid,
+        /// The thread whose children they will be, when it is not the process's first.
+        tid: Option<Pid>,
+    },
+    /// An open descriptor of its nsfs file.
+    Descriptor {
+        /// Whose.
+        pid: Pid,
+        /// Its number.
+        fd: u32,
+    },
+    /// An open socket that belongs to it.
+    Socket {
+        /// Whose.
+        pid: Pid,
+        /// Its number.
+        fd: u32,
     },
     /// A bind mount of its nsfs file, as `ip netns add` makes one.
     BindMount {

@@ -17,6 +17,8 @@ pub struct Process {
     pub pids: Vec<Pid>,
     /// When it started: clock ticks after boot (field 22 of proc_pid_stat(5)). With `pid` its identity.
     pub start_ticks: u64,
+    /// How many threads it has, itself included; 0 for a zombie.
+    pub threads: u32,
     /// Whether the kernel made it (`PF_KTHREAD`).
     pub kernel_thread: bool,
     /// Effective user id, as the reader's user namespace numbers it; the owner of `/proc/PID`.

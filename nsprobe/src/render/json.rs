@@ -1,6 +1,6 @@
 //! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
 
-use crate::model::{Gap, Holder, Initial, Namespace, NsId, Pid, Process, Root, Slots, Snapshot};
+use crate::model::{Gap, Holder, Initial, Namespace, NetnsId, NsId, Pid, Process, Root, Slots, Snapshot};
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use std::io::{self, Write};
@@ -44,13 +44,25 @@ pub(super) struct NamespaceObject<'a> {
     kind: &'static str,
     ino: u64,
     dev: u64,
+    /// 64 bits are more than many JSON readers keep of a number.
+    kernel_id: Option<String>,
     initial: Option<bool>,
     parent: Option<NamespaceRef>,
     owner: Option<NamespaceRef>,
     owner_uid: Option<u32>,
+    netnsid: Option<NetnsIdObject>,
     nprocs: u64,
     leader: Option<LeaderObject<'a>>,
     holders: Vec<HolderObject<'a>>,
+    sources: Vec<&'static str>,
+}
+
+/// A number, or the word `unassigned`, as lsns(8) has it.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum NetnsIdObject {
+    Assigned(u32),
+    Unassigned(&'static str),
 }
 
 #[derive(Debug, Serialize)]
@@ -66,9 +78,30 @@ struct LeaderObject<'a> {
 #[derive(Debug, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum HolderObject<'a> {
-    ForChildren { pid: Pid },
-    BindMount { mount_namespace: NamespaceRef, path: std::borrow::Cow<'a, str> },
-    Ancestor { of: NamespaceRef },
+    Thread {
+        pid: Pid,
+        tid: Pid,
+    },
+    ForChildren {
+        pid: Pid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tid: Option<Pid>,
+    },
+    Descriptor {
+        pid: Pid,
+        fd: u32,
+    },
+    Socket {
+        pid: Pid,
+        fd: u32,
+    },
+    BindMount {
+        mount_namespace: NamespaceRef,
+        path: std::borrow::Cow<'a, str>,
+    },
+    Ancestor {
+        of: NamespaceRef,
+    },
 }
 
 /// Something that could not be seen.
@@ -87,6 +120,7 @@ pub(super) struct ProcessObject<'a> {
     pids: &'a [Pid],
     ppid: Pid,
     start_ticks: u64,
+    threads: u32,
     kernel_thread: bool,
     uid: u32,
     comm: &'a str,
@@ -102,6 +136,7 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
         kind: namespace.id.kind.name(),
         ino: namespace.id.ino,
         dev: namespace.id.dev,
+        kernel_id: namespace.kernel_id.map(|id| id.to_string()),
         initial: match namespace.initial {
             Initial::Yes => Some(true),
             Initial::No => Some(false),
@@ -110,6 +145,10 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
         parent: namespace.parent.map(Into::into),
         owner: namespace.owner.map(Into::into),
         owner_uid: namespace.owner_uid,
+        netnsid: namespace.netnsid.map(|id| match id {
+            NetnsId::Assigned(id) => NetnsIdObject::Assigned(id),
+            NetnsId::Unassigned => NetnsIdObject::Unassigned("unassigned"),
+        }),
         nprocs: namespace.processes,
         leader: namespace.leader.and_then(|pid| snapshot.process(pid)).map(|process| LeaderObject {
             pid: process.pid,
@@ -120,12 +159,16 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
             command_line: &process.command_line,
         }),
         holders: namespace.holders.iter().map(holder_object).collect(),
+        sources: namespace.sources.iter().map(|source| source.name()).collect(),
     }
 }
 
 fn holder_object(holder: &Holder) -> HolderObject<'_> {
     match holder {
-        Holder::ForChildren { pid } => HolderObject::ForChildren { pid: *pid },
+        Holder::Thread { pid, tid } => HolderObject::Thread { pid: *pid, tid: *tid },
+        Holder::ForChildren { pid, tid } => HolderObject::ForChildren { pid: *pid, tid: *tid },
+        Holder::Descriptor { pid, fd } => HolderObject::Descriptor { pid: *pid, fd: *fd },
+        Holder::Socket { pid, fd } => HolderObject::Socket { pid: *pid, fd: *fd },
         Holder::BindMount { mount_namespace, path } => HolderObject::BindMount {
             mount_namespace: (*mount_namespace).into(),
             path: path.to_string_lossy(),
@@ -151,6 +194,7 @@ pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
         pids: &process.pids,
         ppid: process.ppid,
         start_ticks: process.start_ticks,
+        threads: process.threads,
         kernel_thread: process.kernel_thread,
         uid: process.uid,
         comm: &process.comm,

@@ -30,6 +30,8 @@ pub enum Column {
     Initial,
     /// Paths where its file is mounted.
     Nsfs,
+    /// What the reader's network namespace calls it.
+    Netnsid,
     /// Inode of its parent.
     Pns,
     /// Inode of the user namespace that owns it.
@@ -40,7 +42,7 @@ pub enum Column {
 
 impl Column {
     /// Every column.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Ns,
         Self::Type,
         Self::Path,
@@ -50,6 +52,7 @@ impl Column {
         Self::Uid,
         Self::User,
         Self::Initial,
+        Self::Netnsid,
         Self::Nsfs,
         Self::Pns,
         Self::Ons,
@@ -82,6 +85,7 @@ impl Column {
             Self::Uid => "UID",
             Self::User => "USER",
             Self::Initial => "INITIAL",
+            Self::Netnsid => "NETNSID",
             Self::Nsfs => "NSFS",
             Self::Pns => "PNS",
             Self::Ons => "ONS",
@@ -102,6 +106,7 @@ impl Column {
             Self::Uid => "the leader's effective user id",
             Self::User => "the name of that user",
             Self::Initial => "whether the machine booted with it; ? when unknown",
+            Self::Netnsid => "the number it has in the network namespace of the caller",
             Self::Nsfs => "where its file is bind-mounted",
             Self::Pns => "its parent (pid and user namespaces)",
             Self::Ons => "the user namespace that owns it",
@@ -206,6 +211,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
             Initial::No => "no".to_owned(),
             Initial::Unknown => "?".to_owned(),
         },
+        Column::Netnsid => namespace.netnsid.map(|id| id.to_string()).unwrap_or_default(),
         Column::Nsfs => style::printable(&mounts(namespace).join(",")),
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
@@ -232,18 +238,23 @@ fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
     texts
 }
 
-/// A path by which the namespace can be opened: by its leader, its mount, or who keeps it for children.
+/// A path by which the namespace can be opened: by its leader, or through what holds it.
 fn path(namespace: &Namespace) -> String {
     let kind = namespace.id.kind;
+    let through = |holder: &Holder| match holder {
+        Holder::Thread { pid, tid } => Some(format!("/proc/{pid}/task/{tid}/ns/{kind}")),
+        Holder::ForChildren { pid, tid: None } => Some(format!("/proc/{pid}/ns/{kind}_for_children")),
+        Holder::ForChildren { pid, tid: Some(tid) } => {
+            Some(format!("/proc/{pid}/task/{tid}/ns/{kind}_for_children"))
+        }
+        Holder::Descriptor { pid, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
+        // A mount's path is one in its own mount namespace.
+        Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
+    };
     namespace
         .leader
         .map(|pid| format!("/proc/{pid}/ns/{kind}"))
-        .or_else(|| {
-            namespace.holders.iter().find_map(|holder| match holder {
-                Holder::ForChildren { pid } => Some(format!("/proc/{pid}/ns/{kind}_for_children")),
-                _ => None,
-            })
-        })
+        .or_else(|| namespace.holders.iter().find_map(through))
         .or_else(|| mounts(namespace).into_iter().next())
         .unwrap_or_default()
 }
@@ -252,7 +263,11 @@ fn path(namespace: &Namespace) -> String {
 #[must_use]
 pub fn held(namespace: &Namespace) -> String {
     let holders = namespace.holders.iter().map(|holder| match holder {
-        Holder::ForChildren { pid } => format!("children of {pid}"),
+        Holder::Thread { pid, tid } => format!("thread {tid} of {pid}"),
+        Holder::ForChildren { pid, tid: None } => format!("children of {pid}"),
+        Holder::ForChildren { pid, tid: Some(tid) } => format!("children of thread {tid} of {pid}"),
+        Holder::Descriptor { pid, fd } => format!("descriptor {fd} of {pid}"),
+        Holder::Socket { pid, fd } => format!("socket {fd} of {pid}"),
         Holder::BindMount { path, .. } => path.to_string_lossy().into_owned(),
         Holder::Ancestor { of } => of.to_string(),
     });
@@ -271,6 +286,7 @@ mod tests {
             ppid,
             pids: vec![pid],
             start_ticks: u64::from(pid),
+            threads: 1,
             kernel_thread: false,
             uid,
             comm: "x".to_owned(),
@@ -279,14 +295,12 @@ mod tests {
             root: Root::Whole,
         };
         let namespace = |kind, ino, initial, processes, leader, holders| Namespace {
-            id: NsId::new(kind, 4, ino),
             initial,
-            parent: None,
             owner: Some(NsId::new(NsKind::User, 4, 4_026_531_837)),
-            owner_uid: None,
             processes,
             leader,
             holders,
+            ..Namespace::new(NsId::new(kind, 4, ino))
         };
         let mount = |at: &str| Holder::BindMount {
             mount_namespace: NsId::new(NsKind::Mnt, 4, 4_026_531_832),

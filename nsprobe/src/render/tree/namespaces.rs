@@ -116,6 +116,10 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
 
 /// What keeps a namespace alive that no process is in, a phrase each.
 fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
+    let name = |pid| match snapshot.process(pid) {
+        Some(process) => format!("{pid} {}", printable(&process.command())),
+        None => pid.to_string(),
+    };
     let mut phrases = Vec::new();
     // A mount that propagates is one mount in each of many mount namespaces.
     let mut paths = BTreeSet::new();
@@ -124,11 +128,17 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
             Holder::BindMount { path, .. } => {
                 paths.insert(path);
             }
-            Holder::ForChildren { pid } => {
-                let command =
-                    snapshot.process(*pid).map(|process| format!(" {}", printable(&process.command())));
-                phrases.push(format!("held for the children of {pid}{}", command.unwrap_or_default()));
+            Holder::Thread { pid, tid } => phrases.push(format!("held by thread {tid} of {}", name(*pid))),
+            Holder::ForChildren { pid, tid: None } => {
+                phrases.push(format!("held for the children of {}", name(*pid)));
             }
+            Holder::ForChildren { pid, tid: Some(tid) } => {
+                phrases.push(format!("held for the children of thread {tid} of {}", name(*pid)));
+            }
+            Holder::Descriptor { pid, fd } => {
+                phrases.push(format!("held by descriptor {fd} of {}", name(*pid)));
+            }
+            Holder::Socket { pid, fd } => phrases.push(format!("held by socket {fd} of {}", name(*pid))),
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }
     }
@@ -329,7 +339,9 @@ mod tests {
         host.namespace(made).holders.push(Holder::Ancestor { of: NsId::new(NsKind::Net, DEV, 500) });
         host.namespace(NsId::new(NsKind::Net, DEV, 500)).owner = Some(made);
         host.enter_slot(1, NsSlot::PidForChildren, 650);
-        host.namespace(NsId::new(NsKind::Pid, DEV, 650)).holders.push(Holder::ForChildren { pid: 1 });
+        host.namespace(NsId::new(NsKind::Pid, DEV, 650))
+            .holders
+            .push(Holder::ForChildren { pid: 1, tid: None });
         assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::User), @r"
         user:[4026531836] initial · uid 0 root · 1 process · 1 init
         ├─ cgroup:[4026531830] initial · 1 process · 1 init

@@ -39,6 +39,7 @@ impl Sample {
             ppid: parent,
             pids: vec![pid],
             start_ticks: u64::from(pid) * 100,
+            threads: 1,
             kernel_thread: false,
             uid: 0,
             comm: format!("task{pid}"),
@@ -88,14 +89,10 @@ impl Sample {
             let top = Self::initial(NsKind::User);
             let nested = matches!(id.kind, NsKind::Pid | NsKind::User) && id != Self::initial(id.kind);
             let namespace = Namespace {
-                id,
                 initial: Initial::No,
                 parent: nested.then(|| Self::initial(id.kind)),
                 owner: (id != top).then_some(top),
-                owner_uid: None,
-                processes: 0,
-                leader: None,
-                holders: Vec::new(),
+                ..Namespace::new(id)
             };
             namespaces.insert(at, namespace);
         }

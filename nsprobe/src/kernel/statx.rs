@@ -1,0 +1,83 @@
+//! What kind of file a descriptor of another process stands for: statx(2), Linux 4.11.
+
+use std::fmt::Write as _;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+/// What is taken from statx(2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileFacts {
+    /// The device of its file system.
+    pub dev: u64,
+    /// Its inode number there.
+    pub ino: u64,
+    /// Whether it is a socket (`S_IFSOCK`).
+    pub is_socket: bool,
+}
+
+/// The file behind `/proc/PID/fd/NUMBER`, where `dir` is `/proc/PID/fd`.
+///
+/// Nothing is asked for but what every file system fills in unasked, and nothing that is not at hand
+/// (`AT_STATX_DONT_SYNC`): a file server that does not answer must not hold up a look at descriptors, and a
+/// FUSE file of another user gives its device and no EACCES.
+pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
+    let mut name = ArrayName::default();
+    let _ = write!(name, "{number}");
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: `dir` is open for the whole call; `name` is NUL-terminated, because its last byte is never
+    // written; and the kernel writes one `struct statx` to `found`, which outlives the call.
+    let result =
+        unsafe { libc::statx(dir.as_raw_fd(), name.bytes.as_ptr().cast(), flags, 0, found.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all bytes were zero before, which is a valid `statx`, and the call has succeeded.
+    let found = unsafe { found.assume_init() };
+    Ok(FileFacts {
+        dev: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+        ino: found.stx_ino,
+        is_socket: libc::mode_t::from(found.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
+    })
+}
+
+/// The decimal text of a number, NUL-terminated, without an allocation for every descriptor.
+#[derive(Default)]
+struct ArrayName {
+    bytes: [u8; 12],
+    len: usize,
+}
+
+impl std::fmt::Write for ArrayName {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.len + text.len();
+        let room = self.bytes.get_mut(self.len..end).filter(|_| end < 12).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{File, metadata};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::MetadataExt as _;
+
+    #[test]
+    fn a_namespace_a_socket_and_a_file_are_told_apart() {
+        let dir = File::open("/proc/self/fd").unwrap();
+        let look = |fd: i32| facts(dir.as_fd(), u32::try_from(fd).unwrap()).unwrap();
+        let namespace = File::open("/proc/self/ns/net").unwrap();
+        let expected = metadata("/proc/self/ns/net").unwrap();
+        assert_eq!(
+            look(namespace.as_raw_fd()),
+            FileFacts { dev: expected.dev(), ino: expected.ino(), is_socket: false }
+        );
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(look(socket.as_raw_fd()).is_socket);
+        assert!(!look(dir.as_raw_fd()).is_socket);
+        assert_eq!(facts(dir.as_fd(), u32::MAX).unwrap_err().raw_os_error(), Some(libc::ENOENT));
+    }
+}
