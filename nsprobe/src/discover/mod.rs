@@ -8,10 +8,13 @@ mod descriptors;
 mod environment;
 mod gaps;
 mod mounts;
+mod origin;
 mod parse;
 mod processes;
 mod relations;
 mod threads;
+
+pub use origin::origin;
 
 use crate::kernel::proc::Proc;
 use crate::model::Snapshot;
