@@ -100,10 +100,9 @@ impl Search<'_> {
     /// One that is known by other means.
     fn known(&mut self, id: NsId, inquiry: &Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
         if self.table.is_some() {
-            match inquiry.open(id, &census.entry(id).witnesses.clone()) {
-                Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), census, gaps),
-                // Gone, or not to be opened: the process that is in it may still be read.
-                Ok(None) | Err(_) => {}
+            // Gone, or not to be opened: the process that is in it may still be read.
+            if let Ok(Some(fd)) = inquiry.open(id, &census.entry(id).witnesses.clone()) {
+                return self.mounts(id, fd.as_fd(), census, gaps);
             }
         }
         self.mountinfo(id, census, gaps);

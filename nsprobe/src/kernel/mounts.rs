@@ -97,14 +97,14 @@ impl MountTable {
 
     /// One mount; `None` when it is none of nsfs.
     fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
-        self.statmount(Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
+        self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
         // The strings are asked for only where they matter: most mounts end here.
         if head(&self.buffer).is_none_or(|head| head.magic != NSFS_MAGIC) {
             return Ok(None);
         }
         let wanted = STATMOUNT_SB_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
         let mut size = HEAD + 512;
-        while let Err(error) = self.statmount(Request::new(id, wanted, namespace_id), size) {
+        while let Err(error) = self.statmount(&Request::new(id, wanted, namespace_id), size) {
             if error.raw_os_error() != Some(libc::EOVERFLOW) || size > 1 << 20 {
                 return Err(error);
             }
@@ -113,13 +113,19 @@ impl MountTable {
         Ok(nsfs_mount(&self.buffer))
     }
 
-    fn statmount(&mut self, request: Request, size: usize) -> io::Result<()> {
+    fn statmount(&mut self, request: &Request, size: usize) -> io::Result<()> {
         self.buffer.clear();
         self.buffer.resize(size, 0);
         // SAFETY: the kernel reads one request of the size it says, and writes at most `size` bytes to the
         // buffer, which has as many; both outlive the call.
         let result = unsafe {
-            libc::syscall(SYS_STATMOUNT, &raw const request, self.buffer.as_mut_ptr(), self.buffer.len(), 0)
+            libc::syscall(
+                SYS_STATMOUNT,
+                std::ptr::from_ref(request),
+                self.buffer.as_mut_ptr(),
+                self.buffer.len(),
+                0,
+            )
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }

@@ -110,6 +110,7 @@ fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd as _;
 
     fn reply(kind: u16, sequence: u32, rest: &[u8]) -> Vec<u8> {
         let length = u32::try_from(HEADER + rest.len()).unwrap();
@@ -158,7 +159,6 @@ mod tests {
         let own = std::fs::File::open("/proc/self/ns/net").unwrap();
         let mut rtnetlink = Rtnetlink::open().unwrap();
         // Nobody has to have given it a number; that there is an answer is what counts.
-        use std::os::fd::AsFd as _;
         assert!(rtnetlink.netns_id(own.as_fd()).is_ok());
         let other = std::fs::File::open("/proc/self/ns/uts").unwrap();
         let error = rtnetlink.netns_id(other.as_fd()).unwrap_err();
