@@ -34,9 +34,9 @@ impl Fixture {
 }
 
 /// A line of `/proc/PID/stat`.
-fn stat(pid: u32, comm: &str, ppid: u32, flags: u32, start: u64) -> String {
+fn stat(pid: u32, comm: &str, ppid: u32, flags: u32, ticks: u64) -> String {
     format!(
-        "{pid} ({comm}) S {ppid} 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {start} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
+        "{pid} ({comm}) S {ppid} 1 1 0 -1 {flags} 0 0 0 0 0 0 0 0 20 0 1 0 {ticks} 0 0 0 0 0 0 0 0 0 0 0 0 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n"
     )
 }
 

@@ -1,6 +1,6 @@
 //! `nsprobe list`, compared with lsns(8) and with `/proc` read by hand.
 
-use crate::support::stage::{NamedNetns, Staged, succeed, wait};
+use crate::support::stage::{NamedNetns, Staged, wait};
 use crate::support::{self, json, nsprobe, proc, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -20,15 +20,13 @@ fn counted_by_nsprobe(document: &Value) -> BTreeMap<(String, u64), u64> {
 
 /// The same, as lsns has it.
 fn counted_by_lsns() -> BTreeMap<(String, u64), u64> {
-    let text = succeed(Command::new("lsns").args(["--json", "--output", "NS,TYPE,NPROCS"]));
-    let document: Value = serde_json::from_str(&text).unwrap();
     // Some versions write numbers as strings.
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
     let entry = |ns: &Value| {
-        let key = (ns["type"].as_str().unwrap().to_owned(), number(&ns["ns"]).unwrap());
-        (key, number(&ns["nprocs"]).unwrap_or(0))
+        let key = (ns["type"].as_str()?.to_owned(), number(&ns["ns"])?);
+        Some((key, number(&ns["nprocs"])?))
     };
-    document["namespaces"].as_array().unwrap().iter().map(entry).collect()
+    support::lsns("NS,TYPE,NPROCS").iter().map(|row| entry(row).unwrap_or_else(|| panic!("{row}"))).collect()
 }
 
 fn find<'a>(document: &'a Value, kind: &str, ino: u64) -> &'a Value {

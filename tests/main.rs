@@ -1,6 +1,8 @@
 //! Tests against a real kernel.
 
 mod btf;
+mod docs;
+mod doctor;
 mod fixture;
 mod list;
 mod support;

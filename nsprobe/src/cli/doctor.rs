@@ -2,10 +2,38 @@
 
 use super::Exit;
 use super::output::Output;
+use crate::doctor::{Facts, judge};
+use crate::model::Verdict;
+use crate::render::checks;
+use anyhow::Context as _;
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// JSON, for other programs
+    #[arg(short, long)]
+    json: bool,
 
-pub(super) fn run(_args: &Args, _out: &mut Output) -> anyhow::Result<Exit> {
-    anyhow::bail!("not built yet")
+    /// ASCII only
+    #[arg(long, conflicts_with = "json")]
+    ascii: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sudo nsprobe doctor          what works here, what does not, and what to do about it
+  nsprobe doctor --json        the same for other programs
+
+Nothing is changed by looking: what is loaded to find out is unloaded again.
+Exit codes: 0 all that nsprobe offers works, 1 something is missing, 2 error.";
+
+pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let checks = judge(&Facts::gather()?);
+    if args.json {
+        checks::json(&checks, out).context("stdout")?;
+    } else {
+        checks::text(&checks, out.look(args.ascii), out).context("stdout")?;
+    }
+    let missing = checks.iter().any(|check| check.verdict == Verdict::Missing);
+    Ok(if missing { Exit::Findings } else { Exit::Done })
 }

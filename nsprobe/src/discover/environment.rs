@@ -10,7 +10,8 @@ use std::path::Path;
 pub(super) fn note(proc: &Proc, processes: &[Process], gaps: &mut Gaps) {
     let mut mountinfo = Vec::new();
     let own = proc.this_process().and_then(|own| own.read("mountinfo", &mut mountinfo));
-    if own.is_ok() && hides_processes(&mountinfo, proc.root()) {
+    let hidepid = own.is_ok() && ProcMount::parse(&mountinfo, proc.root()).is_some_and(|mount| mount.hidepid);
+    if hidepid && !nix::unistd::geteuid().is_root() {
         gaps.add(GapKind::HiddenProcesses, "/proc is mounted with hidepid", Some(READ_OTHERS));
     }
     // kthreadd is pid 2 of the initial pid namespace; any user may read its stat, unless hidepid is set.
@@ -25,17 +26,33 @@ pub(super) fn note(proc: &Proc, processes: &[Process], gaps: &mut Gaps) {
     }
 }
 
-/// Whether the topmost proc mount at `root` has the option `hidepid` in force: proc(5).
-fn hides_processes(mountinfo: &[u8], root: &Path) -> bool {
-    let text = String::from_utf8_lossy(mountinfo);
-    let at_root = |line: &&str| line.split(' ').nth(4).map(Path::new) == Some(root);
-    let Some(options) = text.lines().rfind(at_root).and_then(|line| line.split(" - ").nth(1)) else {
-        return false;
-    };
-    options
-        .split([' ', ','])
-        .filter_map(|option| option.strip_prefix("hidepid="))
-        .any(|mode| mode != "0" && mode != "off")
+/// The options of a proc mount that hide something: proc(5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcMount {
+    /// `hidepid` is in force: processes of other users are not listed or not readable (Linux 3.3).
+    pub hidepid: bool,
+    /// `subset=pid`: there is nothing but processes (Linux 5.8).
+    pub subset_pid: bool,
+}
+
+impl ProcMount {
+    /// The topmost mount at `root`, from the bytes of a `/proc/PID/mountinfo`; `None` when there is no proc
+    /// file system at that place.
+    #[must_use]
+    pub fn parse(mountinfo: &[u8], root: &Path) -> Option<Self> {
+        let text = String::from_utf8_lossy(mountinfo);
+        let line = text.lines().rfind(|line| line.split(' ').nth(4).map(Path::new) == Some(root))?;
+        let mut rest = line.split_once(" - ")?.1.split(' ');
+        if rest.next()? != "proc" {
+            return None;
+        }
+        let options: Vec<&str> = rest.nth(1)?.split(',').collect();
+        let set = |name: &str| options.iter().find_map(|option| option.strip_prefix(name)?.strip_prefix('='));
+        Some(Self {
+            hidepid: set("hidepid").is_some_and(|mode| mode != "0" && mode != "off"),
+            subset_pid: set("subset") == Some("pid"),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -43,14 +60,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidepid_is_read_from_the_topmost_proc_mount() {
+    fn the_topmost_proc_mount_counts() {
+        let parse = |text: &str| ProcMount::parse(text.as_bytes(), Path::new("/proc"));
+        let open = Some(ProcMount::default());
         let plain = "20 1 0:4 / /proc rw,relatime - proc proc rw\n";
-        let hiding = "21 20 0:5 / /proc rw,relatime shared:3 - proc proc rw,gid=4,hidepid=invisible\n";
-        let proc = Path::new("/proc");
-        assert!(!hides_processes(plain.as_bytes(), proc));
-        assert!(hides_processes(format!("{plain}{hiding}").as_bytes(), proc));
-        assert!(!hides_processes(format!("{hiding}{plain}").as_bytes(), proc));
-        assert!(!hides_processes(b"20 1 0:4 / /proc rw - proc proc rw,hidepid=off", proc));
-        assert!(!hides_processes(b"", proc));
+        let hiding = "21 20 0:5 / /proc rw shared:3 - proc proc rw,gid=4,hidepid=invisible,subset=pid\n";
+        assert_eq!(parse(plain), open);
+        assert_eq!(parse(&format!("{plain}{hiding}")), Some(ProcMount { hidepid: true, subset_pid: true }));
+        assert_eq!(parse(&format!("{hiding}{plain}")), open);
+        assert_eq!(parse("20 1 0:4 / /proc rw - proc proc rw,hidepid=off"), open);
+        assert_eq!(parse("20 1 0:4 / /proc rw - tmpfs tmpfs rw"), None);
+        assert_eq!(parse("20 1 0:4 / /proc rw"), None);
+        assert_eq!(parse(""), None);
     }
 }

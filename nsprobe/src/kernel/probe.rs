@@ -7,8 +7,8 @@ use crate::kernel::btf::{self, BtfError};
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
-use aya::maps::{PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, TracePoint};
+use aya::maps::{MapType, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -51,6 +51,24 @@ pub struct Hook {
     pub program: &'static str,
     /// Where.
     pub point: Point,
+}
+
+/// The fields that the probe reads and this kernel does not have. Of some, one of several is enough.
+pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
+    let kernel = std::fs::read(btf::PATH).map_err(|error| OpenError::NoBtf { error })?;
+    let found = btf::find(&kernel, &btf::Wanted { fields: FIELDS, functions: &[], typedefs: &[] })?;
+    let absent = Field::ALL.iter().zip(&found.offsets).filter(|&(_, &offset)| offset == ABSENT);
+    Ok(absent.map(|(field, _)| *field).collect())
+}
+
+/// Whether programs for tracepoints load at all.
+pub fn has_programs() -> Result<bool, String> {
+    aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| chain(&error))
+}
+
+/// Whether there are ring buffers (Linux 5.8).
+pub fn has_ring_buffers() -> Result<bool, String> {
+    aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
 }
 
 /// Why there is no probe at all.

@@ -3,16 +3,17 @@
 //! Everything that nsprobe finds out is put into these types, and everything it prints comes from them.
 //! Nothing here reads a file, makes a system call or formats a report.
 
+mod check;
 mod event;
 mod flags;
 mod gap;
 mod id;
 mod kind;
 mod namespace;
-mod origin;
 mod process;
 mod snapshot;
 
+pub use check::{Check, Verdict};
 pub use event::{
     Actor, Body, CloneChild, Crossing, Event, Hooks, Line, Lost, Outcome, PathText, SetnsTarget, StreamEnd,
     StreamStart, Totals,
@@ -22,6 +23,5 @@ pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
 pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
-pub use origin::Origin;
 pub use process::{Pid, Process, Root};
 pub use snapshot::Snapshot;

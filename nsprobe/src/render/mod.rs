@@ -1,5 +1,6 @@
 //! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
 
+pub mod checks;
 pub mod event;
 pub mod event_json;
 pub mod json;

@@ -176,7 +176,7 @@ mod tests {
     fn tracepoints_follow_with_the_reason_where_functions_are_refused() {
         let functions = trial(Plan::Functions, true, no_fentry);
         assert_eq!(
-            judge(Choice::Auto, &[functions.clone()], Some("integrity")),
+            judge(Choice::Auto, std::slice::from_ref(&functions), Some("integrity")),
             Verdict::Try(Plan::Tracepoints)
         );
         let tracepoints = trial(Plan::Tracepoints, true, |_| None);
@@ -193,7 +193,10 @@ mod tests {
         let functions = trial(Plan::Functions, false, |hook| {
             (hook.point == Point::Fentry("__x64_sys_pivot_root")).then_some(libc::ENOENT)
         });
-        assert_eq!(judge(Choice::Auto, &[functions.clone()], None), Verdict::Try(Plan::Tracepoints));
+        assert_eq!(
+            judge(Choice::Auto, std::slice::from_ref(&functions), None),
+            Verdict::Try(Plan::Tracepoints)
+        );
         let worse = trial(Plan::Tracepoints, false, |hook| {
             let name = hook.point.to_string();
             (name.ends_with("unshare") || name.ends_with("setns")).then_some(libc::ENOENT)

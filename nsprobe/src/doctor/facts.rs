@@ -1,0 +1,175 @@
+//! What is looked at.
+
+use super::parse;
+use crate::discover::{self, ProcMount};
+use crate::kernel::probe;
+use crate::kernel::pseudo::PseudoFs;
+use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
+use crate::trace::TraceError;
+use crate::trace::attach::attach;
+use crate::trace::hooks::{Call, Plan, unreadable};
+use crate::trace::plan::Choice;
+use nsprobe_ebpf::Config;
+use std::fs;
+use std::path::Path;
+
+/// What was found on this machine, uninterpreted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The kernel's release, as uname(2) has it.
+    pub release: String,
+    /// The effective capabilities, one bit each.
+    pub capabilities: u64,
+    /// Whether nsprobe is in the initial user namespace; `None` when that cannot be read.
+    pub initial_user_namespace: Option<bool>,
+    /// Whether `/proc` shows the initial pid namespace.
+    pub whole_machine: bool,
+    /// The options of `/proc`; `None` when it is no proc file system.
+    pub proc_mount: Option<ProcMount>,
+    /// Processes visible.
+    pub processes: usize,
+    /// Those of them whose namespaces are not readable.
+    pub unreadable_processes: usize,
+    /// Whether nsprobe's root is that of its mount namespace.
+    pub whole_root: bool,
+    /// Kernel lockdown.
+    pub lockdown: Lockdown,
+    /// What events lack because this kernel lacks a field, in words, or why its BTF is not readable.
+    pub btf: Result<Vec<String>, String>,
+    /// Whether any BPF program loads.
+    pub bpf: Bpf,
+    /// Whether there are ring buffers (Linux 5.8).
+    pub ring_buffer: Bpf,
+    /// Whether the function hooks load and attach.
+    pub functions: Bpf,
+    /// Where tracefs is, in words.
+    pub tracefs: String,
+    /// Whether the tracepoint hooks load and attach.
+    pub tracepoints: Bpf,
+}
+
+/// What came of trying to use BPF.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bpf {
+    /// It works.
+    Works,
+    /// The kernel said no, for this reason.
+    Refused(String),
+    /// There was no point in trying, for this reason.
+    NotTried(String),
+}
+
+/// The kernel's lockdown mode: kernel_lockdown(7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lockdown {
+    /// Off, or not built in.
+    None,
+    /// The kernel may not be changed from userspace.
+    Integrity,
+    /// Nor may its memory be read.
+    Confidentiality,
+    /// Not readable, or a mode unknown to nsprobe.
+    Unknown,
+}
+
+impl Facts {
+    /// Looks at the machine this runs on.
+    pub fn gather() -> Result<Self, discover::Error> {
+        let snapshot = discover::snapshot(&discover::Options::default())?;
+        let own = |file: &str| fs::read(Path::new("/proc/self").join(file)).unwrap_or_default();
+        let capabilities = parse::capabilities(&String::from_utf8_lossy(&own("status")));
+        let has = |kind| snapshot.gaps.iter().any(|gap| gap.kind == kind);
+        let bpf = BpfFacts::gather();
+        Ok(Self {
+            release: nix::sys::utsname::uname()
+                .map_or_else(|_| String::new(), |uname| uname.release().to_string_lossy().into_owned()),
+            capabilities,
+            initial_user_namespace: initial_user_namespace(&snapshot),
+            whole_machine: !has(GapKind::PidNamespace),
+            proc_mount: ProcMount::parse(&own("mountinfo"), Path::new("/proc")),
+            processes: snapshot.processes.len(),
+            unreadable_processes: snapshot
+                .processes
+                .iter()
+                .filter(|process| process.namespaces.is_none())
+                .count(),
+            whole_root: fs::read_link("/proc/self/root").is_ok_and(|root| root == Path::new("/")),
+            lockdown: lockdown(),
+            btf: bpf.btf,
+            bpf: bpf.programs,
+            ring_buffer: bpf.ring_buffer,
+            functions: bpf.functions,
+            tracefs: tracefs(),
+            tracepoints: bpf.tracepoints,
+        })
+    }
+}
+
+/// What comes of using BPF. Everything is loaded and attached for a moment, and goes with its descriptors.
+struct BpfFacts {
+    btf: Result<Vec<String>, String>,
+    programs: Bpf,
+    ring_buffer: Bpf,
+    functions: Bpf,
+    tracepoints: Bpf,
+}
+
+impl BpfFacts {
+    fn gather() -> Self {
+        let attempt = |plan| {
+            let config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
+            match attach(config, Choice::Only(plan), &Call::ALL, RING_BYTES) {
+                Ok(attached) if attached.hooks.missing.is_empty() => Bpf::Works,
+                Ok(attached) => Bpf::Refused(attached.hooks.missing.join("; ")),
+                Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
+                Err(error) => Bpf::Refused(error.to_string()),
+            }
+        };
+        let functions = attempt(Plan::Functions);
+        // Without the capabilities every answer of bpf(2) would be about them.
+        let ask = |answer: fn() -> Result<bool, String>| match &functions {
+            Bpf::NotTried(why) => Bpf::NotTried(why.clone()),
+            _ => match answer() {
+                Ok(true) => Bpf::Works,
+                Ok(false) => Bpf::Refused("this kernel does not have it".to_owned()),
+                Err(error) => Bpf::Refused(error),
+            },
+        };
+        Self {
+            btf: probe::absent_fields()
+                .map(|absent| unreadable(|field| !absent.contains(&field)))
+                .map_err(|error| error.to_string()),
+            programs: ask(probe::has_programs),
+            ring_buffer: ask(probe::has_ring_buffers),
+            functions,
+            tracepoints: attempt(Plan::Tracepoints),
+        }
+    }
+}
+
+/// Enough for any kernel's page size, and soon gone.
+const RING_BYTES: u32 = 64 * 1024;
+
+fn tracefs() -> String {
+    match PseudoFs::tracefs() {
+        Ok(tracefs) if tracefs.mounted => "load; tracefs is mounted".to_owned(),
+        Ok(_) => "load; tracefs is not mounted, so nsprobe uses a mount of its own that nobody else sees"
+            .to_owned(),
+        Err(error) => format!("tracefs: {error}"),
+    }
+}
+
+fn initial_user_namespace(snapshot: &Snapshot) -> Option<bool> {
+    let initial = snapshot.initial(NsKind::User)?.id;
+    let own = snapshot.process(std::process::id())?.namespace(NsSlot::In(NsKind::User))?;
+    Some(own == initial)
+}
+
+fn lockdown() -> Lockdown {
+    match PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")) {
+        Ok(text) => parse::lockdown(&text),
+        // A kernel without the lockdown module has no such file, and no lockdown.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lockdown::None,
+        Err(_) => Lockdown::Unknown,
+    }
+}

@@ -1,0 +1,294 @@
+//! Facts → what they mean and what to do about them. Nothing here looks at the machine.
+
+use super::facts::{Bpf, Facts, Lockdown};
+use crate::model::{Check, Verdict};
+
+/// The oldest kernel that the tests run on.
+const OLDEST: (u32, u32) = (5, 10);
+
+/// Capabilities by number: `<linux/capability.h>`.
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// Every check, in the order in which a reader would ask.
+#[must_use]
+pub fn judge(facts: &Facts) -> Vec<Check> {
+    vec![
+        kernel(facts),
+        capabilities(facts),
+        user_namespace(facts),
+        pid_namespace(facts),
+        proc_options(facts),
+        unreadable(facts),
+        root(facts),
+        lockdown(facts),
+        btf(facts),
+        bpf(facts),
+        ring_buffer(facts),
+        functions(facts),
+        tracepoints(facts),
+    ]
+}
+
+fn good(subject: &'static str, finding: impl Into<String>) -> Check {
+    Check { subject, verdict: Verdict::Good, finding: finding.into(), remedy: None }
+}
+
+fn limited(subject: &'static str, finding: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { subject, verdict: Verdict::Limited, finding: finding.into(), remedy: remedy.map(str::to_owned) }
+}
+
+fn missing(subject: &'static str, finding: impl Into<String>, remedy: Option<&str>) -> Check {
+    Check { verdict: Verdict::Missing, ..limited(subject, finding, remedy) }
+}
+
+fn kernel(facts: &Facts) -> Check {
+    let release = &facts.release;
+    let mut numbers = release.split(['.', '-', '+']).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= OLDEST => {
+            good("kernel", format!("Linux {release}"))
+        }
+        (Some(Ok(_)), Some(Ok(_))) => missing(
+            "kernel",
+            format!("Linux {release}: trace is tested from {}.{} on", OLDEST.0, OLDEST.1),
+            Some("use list and tree, which need no more than /proc"),
+        ),
+        _ => limited("kernel", format!("Linux {release}: a release number of unknown form"), None),
+    }
+}
+
+fn capabilities(facts: &Facts) -> Check {
+    let has = |number: u32| facts.capabilities & (1 << number) != 0;
+    // CAP_SYS_ADMIN contains the two newer ones (capabilities(7)), and tracefs and perf events want it.
+    let for_trace = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN")];
+    let mut lacking: Vec<_> = for_trace
+        .into_iter()
+        .filter(|&(number, _)| !has(number) && !has(CAP_SYS_ADMIN))
+        .map(|(_, name)| format!("{name} (trace)"))
+        .collect();
+    if !has(CAP_SYS_PTRACE) {
+        lacking.push("CAP_SYS_PTRACE (other users' processes in list and tree)".to_owned());
+    }
+    if lacking.is_empty() {
+        return good("capabilities", "all that nsprobe can use");
+    }
+    missing("capabilities", format!("lacks {}", lacking.join(", ")), Some("run with sudo"))
+}
+
+fn user_namespace(facts: &Facts) -> Check {
+    match facts.initial_user_namespace {
+        Some(true) => good("user namespace", "the initial one"),
+        Some(false) => missing(
+            "user namespace",
+            "not the initial one: capabilities count only inside it, and BPF is refused",
+            Some("run outside the container, or in one without a user namespace of its own"),
+        ),
+        None => {
+            limited("user namespace", "whether it is the initial one cannot be read", Some("run with sudo"))
+        }
+    }
+}
+
+fn pid_namespace(facts: &Facts) -> Check {
+    if facts.whole_machine {
+        good("pid namespace", "/proc shows the whole machine")
+    } else {
+        limited(
+            "pid namespace",
+            "/proc shows one pid namespace and those below it; trace sees the whole machine all the same",
+            Some("run on the host, or in the host's pid namespace (docker: --pid=host)"),
+        )
+    }
+}
+
+fn proc_options(facts: &Facts) -> Check {
+    let Some(mount) = &facts.proc_mount else {
+        return missing("/proc", "no proc file system is mounted there", Some("mount -t proc proc /proc"));
+    };
+    let mut limits = Vec::new();
+    if mount.hidepid {
+        limits.push("hidepid hides other users' processes");
+    }
+    if mount.subset_pid {
+        limits.push("subset=pid leaves out what is not about processes");
+    }
+    if limits.is_empty() {
+        good("/proc", "mounted without hidepid or subset")
+    } else {
+        limited("/proc", limits.join("; "), Some("run as root, or mount another proc without these options"))
+    }
+}
+
+fn unreadable(facts: &Facts) -> Check {
+    let (unreadable, all) = (facts.unreadable_processes, facts.processes);
+    match (unreadable, facts.capabilities & (1 << CAP_SYS_PTRACE) != 0) {
+        (0, _) => good("processes", format!("the namespaces of all {all} are readable")),
+        (_, false) => limited(
+            "processes",
+            format!("the namespaces of {unreadable} of {all} are not readable"),
+            Some("run as root, with CAP_SYS_PTRACE"),
+        ),
+        (_, true) => limited(
+            "processes",
+            format!(
+                "the namespaces of {unreadable} of {all} are not readable, even with CAP_SYS_PTRACE: a security module or sandbox forbids it"
+            ),
+            None,
+        ),
+    }
+}
+
+fn root(facts: &Facts) -> Check {
+    if facts.whole_root {
+        good("root", "nsprobe is not chrooted")
+    } else {
+        limited(
+            "root",
+            "nsprobe is chrooted: the roots and mounts of others are seen relative to its own",
+            Some("run outside the chroot"),
+        )
+    }
+}
+
+fn lockdown(facts: &Facts) -> Check {
+    match facts.lockdown {
+        Lockdown::None => good("lockdown", "off"),
+        Lockdown::Integrity => limited(
+            "lockdown",
+            "integrity: the kernel may refuse fentry, in which case trace uses tracepoints",
+            Some("boot without lockdown= (and secure boot) for the cheaper hooks"),
+        ),
+        Lockdown::Confidentiality => missing(
+            "lockdown",
+            "confidentiality: BPF may not read kernel memory, so trace does not work",
+            Some("boot with lockdown=integrity or without lockdown="),
+        ),
+        Lockdown::Unknown => limited("lockdown", "cannot be read", Some("run with sudo")),
+    }
+}
+
+fn btf(facts: &Facts) -> Check {
+    match &facts.btf {
+        Ok(lacking) if lacking.is_empty() => good("btf", "readable, with every field that trace needs"),
+        Ok(lacking) => limited("btf", format!("events lack {}", lacking.join("; ")), None),
+        Err(error) => missing(
+            "btf",
+            format!("{error}: trace cannot know this kernel's structs"),
+            Some("use a kernel built with CONFIG_DEBUG_INFO_BTF"),
+        ),
+    }
+}
+
+fn bpf(facts: &Facts) -> Check {
+    from(&facts.bpf, "bpf", "programs load", "trace does not work")
+}
+
+fn ring_buffer(facts: &Facts) -> Check {
+    from(&facts.ring_buffer, "ring buffer", "works", "trace does not work (Linux 5.8)")
+}
+
+fn functions(facts: &Facts) -> Check {
+    match &facts.functions {
+        Bpf::Works => good("functions", "fentry and fexit load: trace costs other system calls nothing"),
+        Bpf::Refused(why) => limited("functions", format!("{why}: trace uses tracepoints if it can"), None),
+        Bpf::NotTried(why) => limited("functions", format!("not tried: {why}"), Some("run with sudo")),
+    }
+}
+
+fn tracepoints(facts: &Facts) -> Check {
+    from(
+        &facts.tracepoints,
+        "tracepoints",
+        &facts.tracefs,
+        "there is no fallback where functions are refused",
+    )
+}
+
+fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Check {
+    match bpf {
+        Bpf::Works => good(subject, works),
+        Bpf::Refused(why) => missing(subject, format!("{why}: {consequence}"), None),
+        Bpf::NotTried(why) => limited(subject, format!("not tried: {why}"), Some("run with sudo")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::discover::ProcMount;
+
+    fn all_is_well() -> Facts {
+        Facts {
+            release: "6.12.1-amd64".to_owned(),
+            capabilities: u64::MAX,
+            initial_user_namespace: Some(true),
+            whole_machine: true,
+            proc_mount: Some(ProcMount { hidepid: false, subset_pid: false }),
+            processes: 100,
+            unreadable_processes: 0,
+            whole_root: true,
+            lockdown: Lockdown::None,
+            btf: Ok(vec![]),
+            bpf: Bpf::Works,
+            ring_buffer: Bpf::Works,
+            functions: Bpf::Works,
+            tracefs: "tracefs is mounted".to_owned(),
+            tracepoints: Bpf::Works,
+        }
+    }
+
+    fn verdict(facts: &Facts, subject: &str) -> (Verdict, String) {
+        let check = judge(facts).into_iter().find(|check| check.subject == subject).unwrap();
+        (check.verdict, check.finding)
+    }
+
+    #[test]
+    fn a_machine_without_limits_has_no_remedy_to_offer() {
+        let checks = judge(&all_is_well());
+        assert!(
+            checks.iter().all(|check| check.verdict == Verdict::Good && check.remedy.is_none()),
+            "{checks:#?}"
+        );
+    }
+
+    #[test]
+    fn releases_are_compared_as_numbers() {
+        let at = |release: &str| verdict(&Facts { release: release.to_owned(), ..all_is_well() }, "kernel").0;
+        assert_eq!(at("5.9.16"), Verdict::Missing);
+        assert_eq!(at("5.10.0-32-cloud-amd64"), Verdict::Good);
+        assert_eq!(at("10.1+x"), Verdict::Good);
+        assert_eq!(at("mainline"), Verdict::Limited);
+    }
+
+    #[test]
+    fn sys_admin_stands_for_the_capabilities_split_from_it() {
+        let with = |caps: u64| verdict(&Facts { capabilities: caps, ..all_is_well() }, "capabilities");
+        assert_eq!(with(1 << 21 | 1 << 19).0, Verdict::Good);
+        let (verdict, finding) = with(1 << 38 | 1 << 39);
+        assert_eq!(verdict, Verdict::Missing);
+        assert!(finding.contains("CAP_SYS_ADMIN") && finding.contains("CAP_SYS_PTRACE"), "{finding}");
+        assert!(with(0).1.contains("CAP_BPF (trace), CAP_PERFMON (trace)"));
+    }
+
+    #[test]
+    fn every_limit_says_what_it_costs() {
+        let hidden = ProcMount { hidepid: true, subset_pid: true };
+        let facts = Facts { proc_mount: Some(hidden), ..all_is_well() };
+        assert_eq!(verdict(&facts, "/proc").0, Verdict::Limited);
+        assert_eq!(verdict(&Facts { proc_mount: None, ..all_is_well() }, "/proc").0, Verdict::Missing);
+        let facts = Facts { lockdown: Lockdown::Confidentiality, ..all_is_well() };
+        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Missing);
+        let facts = Facts { functions: Bpf::Refused("EPERM".to_owned()), ..all_is_well() };
+        assert_eq!(
+            verdict(&facts, "functions"),
+            (Verdict::Limited, "EPERM: trace uses tracepoints if it can".to_owned())
+        );
+        let facts = Facts { unreadable_processes: 1, ..all_is_well() };
+        assert!(verdict(&facts, "processes").1.contains("even with CAP_SYS_PTRACE"));
+        let facts = Facts { btf: Err("No such file".to_owned()), ..all_is_well() };
+        assert_eq!(verdict(&facts, "btf").0, Verdict::Missing);
+    }
+}

@@ -1,0 +1,10 @@
+//! What this kernel, these privileges and this environment allow: facts in one file, what they mean in
+//! another. Looking changes nothing: what is loaded or mounted to find out is gone when [`Facts::gather`]
+//! returns.
+
+mod facts;
+mod judge;
+mod parse;
+
+pub use facts::{Bpf, Facts, Lockdown};
+pub use judge::judge;

@@ -1,0 +1,64 @@
+//! The lines of `nsprobe doctor`.
+
+use crate::model::{Check, Verdict};
+use crate::render::json::Schema;
+use crate::render::style::{self, Look};
+use serde::Serialize;
+use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr as _;
+
+/// The shape that [`json`] writes.
+pub const SCHEMA: Schema = Schema { name: "nsprobe.doctor", version: "1.0" };
+
+/// Writes a line for each check, and below it what to do.
+pub fn text(checks: &[Check], look: Look, out: &mut impl Write) -> io::Result<()> {
+    let width = checks.iter().map(|check| check.subject.width()).max().unwrap_or(0);
+    for check in checks {
+        let (style, mark) = match check.verdict {
+            Verdict::Good => (style::GOOD, "good   "),
+            Verdict::Limited => (style::WARNING, "limited"),
+            Verdict::Missing => (style::BAD, "missing"),
+        };
+        let finding = style::printable(&check.finding);
+        writeln!(out, "{}  {:width$}  {finding}", look.paint(style, mark), check.subject)?;
+        if let Some(remedy) = &check.remedy {
+            let arrow = if look.unicode { "→" } else { "->" };
+            writeln!(out, "{:1$}{arrow} {remedy}", "", 7 + 2 + width + 2)?;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: Schema,
+    checks: Vec<CheckObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct CheckObject<'a> {
+    subject: &'a str,
+    verdict: &'static str,
+    finding: &'a str,
+    remedy: Option<&'a str>,
+}
+
+impl<'a> From<&'a Check> for CheckObject<'a> {
+    fn from(check: &'a Check) -> Self {
+        Self {
+            subject: check.subject,
+            verdict: check.verdict.name(),
+            finding: &check.finding,
+            remedy: check.remedy.as_deref(),
+        }
+    }
+}
+
+/// Writes the checks as one document.
+pub fn json(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(
+        &mut *out,
+        &Document { schema: SCHEMA, checks: checks.iter().map(Into::into).collect() },
+    )?;
+    writeln!(out)
+}

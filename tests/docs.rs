@@ -1,0 +1,117 @@
+//! What the documentation says is run here: the examples of every `--help` and the commands of README.md.
+
+use crate::support::{self, nsprobe, run};
+use std::path::Path;
+use std::process::Command;
+
+/// The subcommands, as `--help` lists them.
+fn subcommands() -> Vec<String> {
+    let help = run(&["--help"]).stdout;
+    let listed =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // What is indented further goes on with the line above.
+    let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
+    let names = names.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
+    names.filter(|name| name != "help").collect()
+}
+
+/// The commands of the section `Examples:` of a help text, without the explanation after them.
+fn examples(help: &str) -> Vec<String> {
+    let section = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
+    let lines = section.take_while(|line| line.starts_with("  "));
+    // Two blanks part the command from what it does.
+    lines.filter_map(|line| Some(line.trim_start().split("  ").next()?.trim_end().to_owned())).collect()
+}
+
+/// Runs a documented command in a shell, with the nsprobe under test first in the path.
+fn shell(command: &str, directory: &Path) -> support::Ran {
+    let bin = directory.join("bin");
+    let _ = std::fs::create_dir(&bin);
+    let _ = std::os::unix::fs::symlink(nsprobe().get_program(), bin.join("nsprobe"));
+    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+    // `sudo` may not be there, and root needs none.
+    let command = command.replace("sudo ", "");
+    let output = Command::new("timeout")
+        .args(["120", "sh", "-c", &command])
+        .env("PATH", path)
+        .env("LC_ALL", "C.UTF-8")
+        .current_dir(directory)
+        .output();
+    output.expect("sh").into()
+}
+
+fn needs_privilege(command: &str) -> bool {
+    command.contains("sudo ") || command.contains("trace")
+}
+
+/// Whether an example can be run as it stands: one that waits for something that need not come, or that
+/// writes outside a scratch directory, cannot.
+fn runs_by_itself(command: &str) -> bool {
+    let ends = [" -- ", "--duration"].iter().any(|end| command.contains(end));
+    (ends || !command.contains("nsprobe trace")) && !command.contains("COMMAND") && !command.contains("> /")
+}
+
+#[test]
+fn the_examples_of_every_help_run() {
+    if !support::root() {
+        return;
+    }
+    let mut ran = 0;
+    for name in subcommands() {
+        let help = run(&[&name, "--help"]);
+        assert_eq!(help.code, Some(0), "{name}");
+        let examples = examples(&help.stdout);
+        assert!(!examples.is_empty(), "{name} --help has no examples");
+        for example in examples.iter().filter(|example| runs_by_itself(example)) {
+            let directory = tempfile::tempdir().unwrap();
+            let result = shell(example, directory.path());
+            // 1: nothing found, or a doctor's finding. Anything else means that the example is wrong.
+            assert!(matches!(result.code, Some(0 | 1)), "{example}: {:?}\n{}", result.code, result.stderr);
+            ran += 1;
+        }
+    }
+    assert!(ran >= 10, "only {ran} examples were run");
+}
+
+/// The commands of README.md: lines that begin with `$ ` in its `console` blocks.
+fn readme_commands() -> Vec<String> {
+    let readme = include_str!("../README.md");
+    let mut commands = Vec::new();
+    let mut console = false;
+    for line in readme.lines() {
+        if line.starts_with("```") {
+            console = line == "```console";
+        } else if let Some(command) = line.strip_prefix("$ ").filter(|_| console) {
+            commands.push(command.to_owned());
+        }
+    }
+    commands
+}
+
+#[test]
+fn the_commands_of_the_readme_run() {
+    let commands = readme_commands();
+    let of_nsprobe: Vec<_> = commands.iter().filter(|command| command.contains("nsprobe ")).collect();
+    assert!(of_nsprobe.len() >= 5, "{commands:#?}");
+    for command in of_nsprobe {
+        if needs_privilege(command) && !support::root() {
+            continue;
+        }
+        if !runs_by_itself(command) {
+            continue;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let result = shell(command, directory.path());
+        assert!(matches!(result.code, Some(0 | 1)), "{command}: {:?}\n{}", result.code, result.stderr);
+        assert!(!result.stdout.is_empty(), "{command} printed nothing");
+    }
+}
+
+#[test]
+fn completions_are_written_for_every_shell() {
+    for name in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", name]);
+        assert_eq!(script.code, Some(0), "{}", script.stderr);
+        assert!(subcommands().iter().all(|command| script.stdout.contains(command.as_str())), "{name}");
+    }
+}

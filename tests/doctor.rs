@@ -1,0 +1,101 @@
+//! `nsprobe doctor`, compared with what the other commands then do.
+
+use crate::support::{self, json, run};
+use serde_json::Value;
+use std::process::Command;
+
+fn verdict<'a>(document: &'a Value, subject: &str) -> &'a Value {
+    let checks = document["checks"].as_array().unwrap();
+    checks.iter().find(|check| check["subject"] == subject).unwrap_or_else(|| panic!("no check of {subject}"))
+}
+
+/// What doctor says when run by `wrapper`, a command that runs its arguments somewhere else.
+fn within(wrapper: &[&str]) -> (Option<i32>, Value) {
+    let (_dir, nsprobe) = support::unprivileged_copy();
+    let output = Command::new(wrapper[0])
+        .args(&wrapper[1..])
+        .arg(nsprobe)
+        .args(["doctor", "--json"])
+        .output()
+        .unwrap();
+    let document = serde_json::from_slice(&output.stdout);
+    (output.status.code(), document.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+}
+
+#[test]
+fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
+    if !support::root() {
+        return;
+    }
+    let document = json(&["doctor", "--json"]);
+    for plan in ["functions", "tracepoints"] {
+        let said = verdict(&document, plan);
+        let traced = run(&["trace", "--hooks", plan, "--", "true"]);
+        assert_eq!(said["verdict"] == "good", traced.code == Some(0), "{said}\n{}", traced.stderr);
+    }
+    assert_eq!(verdict(&document, "btf")["verdict"], "good");
+    assert_eq!(verdict(&document, "ring buffer")["verdict"], "good");
+}
+
+#[test]
+fn the_kernel_and_the_count_of_processes_are_this_machines() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let document: Value = serde_json::from_str(&run(&["doctor", "--json"]).stdout).unwrap();
+    assert_eq!(verdict(&document, "kernel")["finding"], format!("Linux {}", release.trim()));
+    assert_eq!(document["schema"]["name"], "nsprobe.doctor");
+}
+
+#[test]
+fn without_privilege_it_names_the_capabilities_and_what_to_do() {
+    if !support::root() {
+        return;
+    }
+    let (code, document) =
+        within(&["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
+    assert_eq!(code, Some(1), "something is missing");
+    let check = verdict(&document, "capabilities");
+    assert_eq!(
+        (check["verdict"].as_str(), check["remedy"].as_str()),
+        (Some("missing"), Some("run with sudo"))
+    );
+    for name in ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"] {
+        assert!(check["finding"].as_str().unwrap().contains(name), "{check}");
+    }
+}
+
+#[test]
+fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
+    if !support::root() {
+        return;
+    }
+    let (_, document) = within(&["unshare", "--pid", "--fork", "--mount-proc", "--"]);
+    let check = verdict(&document, "pid namespace");
+    assert_eq!(check["verdict"], "limited");
+    assert!(check["remedy"].as_str().unwrap().contains("--pid=host"), "{check}");
+
+    let (code, document) = within(&["unshare", "--user", "--map-root-user", "--"]);
+    assert_ne!(verdict(&document, "user namespace")["verdict"], "good", "its capabilities do not count");
+    assert_eq!(code, Some(1));
+}
+
+#[test]
+fn hidepid_is_found_on_the_proc_that_is_read() {
+    if !support::root() {
+        return;
+    }
+    let script = "mount -t proc -o hidepid=2 proc /proc && exec \"$0\" \"$@\"";
+    let (_, document) = within(&["unshare", "--mount", "--pid", "--fork", "--", "sh", "-c", script]);
+    let check = verdict(&document, "/proc");
+    assert_eq!(check["verdict"], "limited");
+    assert!(check["finding"].as_str().unwrap().contains("hidepid"), "{check}");
+}
+
+#[test]
+fn looking_leaves_no_mount_behind() {
+    let mounts = || std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let before = mounts();
+    assert!(run(&["doctor"]).stdout.lines().count() >= 13);
+    // Other tests mount things for a moment.
+    let same = support::stage::wait(|| (mounts() == before).then_some(()));
+    assert!(same.is_some(), "before:\n{before}\nafter:\n{}", mounts());
+}
