@@ -4,7 +4,8 @@ use super::output::Output;
 use super::{Exit, gaps, output};
 use crate::discover;
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
-use crate::render::{json, table};
+use crate::render::json::{self, Selection};
+use crate::render::table;
 use anyhow::Context as _;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{ValueEnum, builder::EnumValueParser};
@@ -26,7 +27,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new(), default_values_t = Column::DEFAULT)]
     columns: Vec<Column>,
 
-    /// JSON, with everything that is known of each namespace
+    /// JSON, with everything that is known of each namespace and of the processes in them
     #[arg(short, long, conflicts_with_all = ["columns", "no_header"])]
     json: bool,
 
@@ -41,7 +42,7 @@ Examples:
   nsprobe list --kind net,pid              network and pid namespaces only
   nsprobe list --pid 1                     the namespaces of process 1
   nsprobe list -c ns,type,nsfs,command     other columns
-  nsprobe list --json                      everything, for other programs
+  nsprobe list --json                      everything, processes too, for other programs
 
 Exit codes: 0 done, 1 nothing found, 2 error. What could not be read is said on stderr.";
 
@@ -67,7 +68,9 @@ impl std::fmt::Display for Column {
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
-    let snapshot = discover::snapshot(&discover::Options::default())?;
+    let options = discover::Options::default();
+    let origin = discover::origin(&options)?;
+    let snapshot = discover::snapshot(&options)?;
     let wanted = match wanted(args, &snapshot) {
         Ok(wanted) => wanted,
         Err(missing) => {
@@ -76,7 +79,9 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         }
     };
     if args.json {
-        json::list(&snapshot, &wanted, out).context("stdout")?;
+        let all = wanted.len() == snapshot.namespaces.len();
+        let selection = if all { Selection::All } else { Selection::Some(&wanted) };
+        json::list(&origin, &snapshot, selection, out).context("stdout")?;
     } else {
         let users = users(&snapshot, &wanted);
         let options = table::Options {

@@ -156,6 +156,12 @@ impl Census {
         self.found.values().map(|entry| entry.namespace.id).collect()
     }
 
+    /// The kernel's numbers of the namespaces of one kind, as far as they are known.
+    pub(super) fn kernel_ids(&self, kind: NsKind) -> impl Iterator<Item = (u64, NsId)> {
+        let of_kind = self.found.range((kind, 0)..=(kind, u64::MAX));
+        of_kind.filter_map(|(_, entry)| Some((entry.namespace.kernel_id?, entry.namespace.id)))
+    }
+
     /// For every mount namespace, the process to read its mounts through: one whose root is whole, because
     /// mountinfo leaves out what lies outside the reader's root.
     pub(super) fn mount_readers(processes: &[Process]) -> BTreeMap<NsId, Pid> {

@@ -5,11 +5,11 @@
 //! Descriptors of threads that have left the table of their process (`CLONE_FILES`, unshare(2)) are not
 //! seen here.
 
+use super::sockets::SocketDescriptor;
 use super::{Gaps, denied, parse, vanished};
 use crate::kernel::nsfs;
 use crate::kernel::proc::ProcessDir;
 use crate::model::{GapKind, NsId, Pid, Process};
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -20,9 +20,8 @@ use std::os::unix::ffi::OsStrExt as _;
 pub(super) struct Descriptors {
     /// Those of namespaces.
     pub(super) namespaces: Vec<(Pid, u32, NsId)>,
-    /// One of each socket, however many share it.
-    pub(super) sockets: Vec<(Pid, u32)>,
-    seen: HashSet<u64>,
+    /// Those of sockets.
+    pub(super) sockets: Vec<SocketDescriptor>,
 }
 
 impl Descriptors {
@@ -58,8 +57,8 @@ impl Descriptors {
                     Err(error) if vanished(&error) => {}
                     Err(error) => refused = Err(error),
                 }
-            } else if file.is_socket && self.seen.insert(file.ino) {
-                self.sockets.push((pid, fd));
+            } else if file.is_socket {
+                self.sockets.push(SocketDescriptor { pid, fd, ino: file.ino });
             }
         }
         refused

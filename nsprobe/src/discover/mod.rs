@@ -8,10 +8,14 @@ mod descriptors;
 mod environment;
 mod gaps;
 mod mounts;
+mod origin;
 mod parse;
 mod processes;
 mod relations;
+mod sockets;
 mod threads;
+
+pub use origin::origin;
 
 use crate::kernel::proc::Proc;
 use crate::model::Snapshot;
@@ -19,6 +23,7 @@ use census::Census;
 use descriptors::Descriptors;
 pub use environment::ProcMount;
 use gaps::Gaps;
+use relations::Inquiry;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -65,8 +70,10 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut census = Census::take(&processes);
     census.threads(&strays, &processes);
     census.descriptors(&descriptors.namespaces);
-    mounts::find(&proc, nsfs_dev, &processes, &mut census, &mut gaps);
-    relations::find(&proc, nsfs_dev, &mut census, &mut gaps);
+    let mut inquiry = Inquiry::new(&proc, nsfs_dev);
+    mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
+    inquiry.ask_all(&mut census, &mut gaps);
+    sockets::find(&proc, &descriptors.sockets, &mut inquiry, &mut census, &mut gaps);
     let namespaces = census.finish();
     Ok(Snapshot { namespaces, processes, gaps: gaps.finish() })
 }

@@ -1,87 +1,118 @@
-//! Parents and owners, asked of each namespace once; and the ancestors that no process is in.
+//! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
+//! else leads to. Each namespace is asked once.
 
 use super::Gaps;
 use super::census::{Census, Witness};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Holder, NsId, NsKind};
+use crate::kernel::rtnetlink::Rtnetlink;
+use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind};
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// Adds parent, owner and owner's uid to every namespace known, and the ancestors that were not.
-pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {
-    for id in census.ids() {
-        if census.entry(id).asked {
-            continue;
-        }
-        match open(proc, nsfs_dev, id, &census.entry(id).witnesses.clone()) {
-            Ok(Some(fd)) => {
-                if let Err(error) = climb(id, fd, census) {
-                    gaps.add_error(GapKind::Relations, &error);
-                }
-            }
-            // All who were in it are gone, and it may be as well.
-            Ok(None) => {}
-            Err(error) => gaps.add_error(GapKind::Relations, &error),
-        }
-    }
+/// Asks namespaces, and writes into the census what they say.
+#[derive(Debug)]
+pub(super) struct Inquiry<'a> {
+    proc: &'a Proc,
+    nsfs_dev: u64,
+    rtnetlink: Option<Rtnetlink>,
 }
 
-/// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
-fn open(proc: &Proc, nsfs_dev: u64, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
-    let mut failure = None;
-    for witness in witnesses {
-        let opened = match witness {
-            Witness::Process(pid, slot) => {
-                proc.process(*pid).and_then(|dir| dir.open_namespace(&format!("ns/{slot}")))
+impl<'a> Inquiry<'a> {
+    pub(super) fn new(proc: &'a Proc, nsfs_dev: u64) -> Self {
+        // Without rtnetlink (a kernel without network) no namespace has a number.
+        Self { proc, nsfs_dev, rtnetlink: Rtnetlink::open().ok() }
+    }
+
+    /// Asks every namespace that has not been asked.
+    pub(super) fn ask_all(&mut self, census: &mut Census, gaps: &mut Gaps) {
+        for id in census.ids() {
+            if census.entry(id).asked {
+                continue;
             }
-            Witness::Thread(pid, tid, slot) => proc
-                .process(*pid)
-                .and_then(|dir| dir.thread(*tid))
-                .and_then(|dir| dir.open_namespace(&format!("ns/{slot}"))),
+            let witnesses = census.entry(id).witnesses.clone();
+            if witnesses.is_empty() {
+                let reason = "mounted only where no process is: not to be opened without going there";
+                gaps.add(GapKind::Relations, reason, None);
+                continue;
+            }
+            match self.open(id, &witnesses) {
+                Ok(Some(fd)) => self.ask(id, fd, census, gaps),
+                // All who were in it are gone, and it may be as well.
+                Ok(None) => {}
+                Err(error) => gaps.add_error(GapKind::Relations, &error),
+            }
+        }
+    }
+
+    /// Asks one namespace, then those it leads to, as long as they are new.
+    pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, census: &mut Census, gaps: &mut Gaps) {
+        if let Err(error) = self.climb(id, fd, census) {
+            gaps.add_error(GapKind::Relations, &error);
+        }
+    }
+
+    /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
+    pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
+        let mut failure = None;
+        for witness in witnesses {
+            match self.follow(witness) {
+                // Since it was seen, the process may have moved or something else been mounted there.
+                Ok(fd) if nsfs::identity(fd.as_fd())?.1 == id.ino => return Ok(Some(fd)),
+                Ok(_) => {}
+                Err(error) if super::vanished(&error) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    fn follow(&self, witness: &Witness) -> io::Result<OwnedFd> {
+        match *witness {
+            Witness::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
+            Witness::Thread(pid, tid, slot) => {
+                self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
+            }
             Witness::Descriptor(pid, fd) => {
-                proc.process(*pid).and_then(|dir| dir.open_namespace_descriptor(*fd, nsfs_dev))
+                self.proc.process(pid)?.open_namespace_descriptor(fd, self.nsfs_dev)
             }
-            Witness::Mount(pid, path) => {
-                proc.process(*pid).and_then(|dir| dir.open_mounted_namespace(path, nsfs_dev))
+            Witness::Mount(pid, ref path) => {
+                self.proc.process(pid)?.open_mounted_namespace(path, self.nsfs_dev)
             }
-        };
-        match opened {
-            // Since it was seen, the process may have moved or something else been mounted there.
-            Ok(fd) if nsfs::identity(fd.as_fd())?.1 == id.ino => return Ok(Some(fd)),
-            Ok(_) => {}
-            Err(error) if super::vanished(&error) => {}
-            Err(error) => failure = Some(error),
         }
     }
-    failure.map_or(Ok(None), Err)
-}
 
-/// Records the relations of one namespace, then of those it leads to, as long as they are new.
-fn climb(id: NsId, fd: OwnedFd, census: &mut Census) -> io::Result<()> {
-    let mut open = vec![(id, fd)];
-    while let Some((id, fd)) = open.pop() {
-        let fd = fd.as_fd();
-        let owner = nsfs::owner(fd)?;
-        let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
-        let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
-        let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
-            let Some(fd) = fd else { return Ok(None) };
-            let related = nsfs::id(fd.as_fd(), kind)?;
-            if !census.knows(related) {
-                census.entry(related);
-                open.push((related, fd));
-            }
-            census.entry(related).held(Holder::Ancestor { of: id });
-            Ok(Some(related))
-        };
-        let owner = relate(owner, NsKind::User)?;
-        let parent = relate(parent, id.kind)?;
-        let entry = census.entry(id);
-        entry.asked = true;
-        entry.namespace.owner = owner;
-        entry.namespace.parent = parent;
-        entry.namespace.owner_uid = owner_uid;
+    fn climb(&mut self, id: NsId, fd: OwnedFd, census: &mut Census) -> io::Result<()> {
+        let mut open = vec![(id, fd)];
+        while let Some((id, fd)) = open.pop() {
+            let fd = fd.as_fd();
+            census.entry(id).asked = true;
+            let owner = nsfs::owner(fd)?;
+            let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
+            let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
+            let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
+                let Some(fd) = fd else { return Ok(None) };
+                let related = nsfs::id(fd.as_fd(), kind)?;
+                if !census.knows(related) {
+                    open.push((related, fd));
+                }
+                census.entry(related).held(Holder::Ancestor { of: id });
+                Ok(Some(related))
+            };
+            let owner = relate(owner, NsKind::User)?;
+            let parent = relate(parent, id.kind)?;
+            let namespace = &mut census.entry(id).namespace;
+            namespace.owner = owner;
+            namespace.parent = parent;
+            namespace.owner_uid = owner_uid;
+            namespace.kernel_id = nsfs::kernel_id(fd, id.kind);
+            namespace.netnsid = if id.kind == NsKind::Net { self.netnsid(fd)? } else { None };
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn netnsid(&mut self, fd: BorrowedFd<'_>) -> io::Result<Option<NetnsId>> {
+        let Some(rtnetlink) = &mut self.rtnetlink else { return Ok(None) };
+        Ok(Some(rtnetlink.netns_id(fd)?.map_or(NetnsId::Unassigned, NetnsId::Assigned)))
+    }
 }

@@ -3,11 +3,14 @@
 pub mod btf;
 pub mod capabilities;
 pub mod clock;
+pub mod mounts;
 pub mod nsfs;
 pub mod perf;
 pub mod probe;
 pub mod proc;
 pub mod pseudo;
 pub mod ring;
+pub mod rtnetlink;
 pub mod signals;
+pub mod sockets;
 pub mod statx;

@@ -12,6 +12,19 @@ mod request {
     nix::ioctl_none!(parent, 0xb7, 0x2);
     nix::ioctl_none!(kind, 0xb7, 0x3);
     nix::ioctl_read_bad!(owner_uid, nix::request_code_none!(0xb7, 0x4), libc::uid_t);
+    nix::ioctl_read!(mount_namespace_id, 0xb7, 5, u64);
+    nix::ioctl_read!(mount_namespace_next, 0xb7, 11, super::MountNamespaceInfo);
+    nix::ioctl_read!(mount_namespace_previous, 0xb7, 12, super::MountNamespaceInfo);
+    nix::ioctl_read!(id, 0xb7, 13, u64);
+}
+
+/// `struct mnt_ns_info` of `<linux/nsfs.h>`, as it was first published.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct MountNamespaceInfo {
+    size: u32,
+    mounts: u32,
+    id: u64,
 }
 
 /// Device and inode of the file behind a descriptor.
@@ -48,6 +61,53 @@ pub fn owner_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
     // SAFETY: the request writes one uid_t, to `uid`, which outlives the call.
     unsafe { request::owner_uid(fd.as_raw_fd(), &raw mut uid) }?;
     Ok(uid)
+}
+
+/// The kernel's own number for the namespace: `NS_GET_ID` (Linux 6.18), else for a mount namespace
+/// `NS_GET_MNTNS_ID` (Linux 6.11). `None` where the kernel has neither.
+#[must_use]
+pub fn kernel_id(fd: BorrowedFd<'_>, kind: NsKind) -> Option<u64> {
+    let mut id = 0;
+    // SAFETY: the request writes one u64, to `id`, which outlives the call; the descriptor is open.
+    if unsafe { request::id(fd.as_raw_fd(), &raw mut id) }.is_ok() {
+        return Some(id);
+    }
+    if kind != NsKind::Mnt {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { request::mount_namespace_id(fd.as_raw_fd(), &raw mut id) }.ok().map(|_| id)
+}
+
+/// Which neighbour in the kernel's list of mount namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Neighbour {
+    /// The one after: `NS_MNT_GET_NEXT`.
+    Next,
+    /// The one before: `NS_MNT_GET_PREV`.
+    Previous,
+}
+
+/// Opens a neighbour of a mount namespace in the kernel's list of all mount namespaces, passing over those
+/// in whose owner the caller has not `CAP_SYS_ADMIN` (Linux 6.12). `None`: there is no further one.
+/// `Err(ENOTTY)`: the kernel has no such request.
+pub fn mount_namespace(fd: BorrowedFd<'_>, which: Neighbour) -> io::Result<Option<OwnedFd>> {
+    let mut info = MountNamespaceInfo::default();
+    let fd = fd.as_raw_fd();
+    // SAFETY: both requests write one `struct mnt_ns_info` of the size that is part of the request number,
+    // to `info`, which outlives the call; the descriptor is open.
+    let opened = unsafe {
+        match which {
+            Neighbour::Next => request::mount_namespace_next(fd, &raw mut info),
+            Neighbour::Previous => request::mount_namespace_previous(fd, &raw mut info),
+        }
+    };
+    match opened {
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The identity of a namespace of a known kind.

@@ -42,6 +42,13 @@ impl Proc {
         Ok(pids)
     }
 
+    /// The whole of one of the files that belong to no process, such as `sys/kernel/random/boot_id`.
+    pub fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        read_file(&self.dir, name, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// One process. `Err(ESRCH)` or `Err(ENOENT)`: it is gone.
     pub fn process(&self, pid: u32) -> io::Result<ProcessDir> {
         self.directory(&pid.to_string())
@@ -81,6 +88,26 @@ fn numbers(dir: &mut Dir) -> io::Result<Vec<u32>> {
     Ok(numbers)
 }
 
+/// The whole of the file `name` below `dir`, in `buffer`.
+fn read_file(dir: &OwnedFd, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
+    let fd = openat(dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    // Not File::read_to_end: it first asks for a size, in two more calls, and proc files say 0.
+    let mut end = 0;
+    loop {
+        if buffer.len() < end + CHUNK {
+            buffer.resize(end + CHUNK, 0);
+        }
+        match read(&fd, &mut buffer[end..]) {
+            Ok(0) => break,
+            Ok(count) => end += count,
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    buffer.truncate(end);
+    Ok(())
+}
+
 /// The directory of one process, or of one thread.
 #[derive(Debug)]
 pub struct ProcessDir {
@@ -90,22 +117,7 @@ pub struct ProcessDir {
 impl ProcessDir {
     /// The whole of one of its files, in `buffer`; what was in it is gone, also after an error.
     pub fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
-        let fd = openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
-        // Not File::read_to_end: it first asks for a size, in two more calls, and proc files say 0.
-        let mut end = 0;
-        loop {
-            if buffer.len() < end + CHUNK {
-                buffer.resize(end + CHUNK, 0);
-            }
-            match read(&fd, &mut buffer[end..]) {
-                Ok(0) => break,
-                Ok(count) => end += count,
-                Err(Errno::EINTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        buffer.truncate(end);
-        Ok(())
+        read_file(&self.dir, name, buffer)
     }
 
     /// The text of one of its links.

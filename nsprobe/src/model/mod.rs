@@ -10,6 +10,7 @@ mod gap;
 mod id;
 mod kind;
 mod namespace;
+mod origin;
 mod process;
 mod snapshot;
 
@@ -23,5 +24,6 @@ pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
 pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
+pub use origin::Origin;
 pub use process::{Pid, Process, Root};
 pub use snapshot::Snapshot;

@@ -6,12 +6,10 @@ use crate::model::{
     Actor, Body, CloneChild, Crossing, Event, Line, Lost, NsId, NsSlot, Outcome, PathText, SetnsTarget,
     Slots, StreamEnd, StreamStart, clone_flag_names,
 };
-use crate::render::json::{Schema, SlotsObject};
-use jiff::Timestamp;
+use crate::render::json::{Schema, SlotsObject, time};
 use nix::errno::Errno;
 use serde::Serialize;
 use std::io::{self, Write};
-use std::time::SystemTime;
 
 /// The shape of the stream.
 pub const SCHEMA: Schema = Schema { name: "nsprobe.trace", version: "1.0" };
@@ -29,12 +27,6 @@ pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
         &LineObject { r#type: kind, time: time(line.time), seq: line.seq, body },
     )?;
     writeln!(out)
-}
-
-/// RFC 3339 with nanoseconds, UTC. A time beyond the year 9999 is shown as that year's end.
-fn time(time: SystemTime) -> String {
-    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
-    format!("{time:.9}")
 }
 
 #[derive(Serialize)]
@@ -282,7 +274,7 @@ pub(super) fn errno_name(errno: i32) -> String {
 mod tests {
     use super::*;
     use crate::model::{Hooks, NsKind, Totals};
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     fn json(body: Body) -> String {
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 120_456_000);

@@ -1,9 +1,14 @@
 //! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
 
-use crate::model::{Gap, Holder, Initial, Namespace, NetnsId, NsId, Pid, Process, Root, Slots, Snapshot};
+use crate::model::{
+    Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Root, Slots, Snapshot,
+};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
+use std::collections::HashSet;
 use std::io::{self, Write};
+use std::time::SystemTime;
 
 /// Name and version of a JSON document's shape. The version's first number changes when a reader of the
 /// old shape could misread the new one, the second when something is added.
@@ -31,11 +36,17 @@ impl From<NsId> for NamespaceRef {
     }
 }
 
+/// What a list begins with.
 #[derive(Debug, Serialize)]
-struct List<'a> {
+struct ListHead<'a> {
     schema: Schema,
-    namespaces: Vec<NamespaceObject<'a>>,
-    gaps: Vec<GapObject<'a>>,
+    version: &'a str,
+    kernel: &'a str,
+    hostname: &'a str,
+    boot_id: Option<&'a str>,
+    taken_at: String,
+    own_pid: Option<Pid>,
+    filtered: bool,
 }
 
 /// A namespace, in `list` and `tree` alike.
@@ -219,13 +230,68 @@ impl Serialize for SlotsObject<'_> {
     }
 }
 
-/// Writes the namespaces `wanted`, and the gaps of the snapshot they are from.
-pub fn list(snapshot: &Snapshot, wanted: &[&Namespace], out: &mut impl Write) -> io::Result<()> {
-    let document = List {
+/// RFC 3339 with nanoseconds, UTC. A time beyond the year 9999 is shown as that year's end.
+pub(super) fn time(time: SystemTime) -> String {
+    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
+    format!("{time:.9}")
+}
+
+/// What a list holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Selection<'a> {
+    /// Everything.
+    All,
+    /// These namespaces, and the processes that refer to them.
+    Some(&'a [&'a Namespace]),
+}
+
+/// Writes namespaces, processes, and the gaps of the snapshot they are from; an object a line, so that a
+/// list of thousands is read by people and line tools too.
+pub fn list(
+    origin: &Origin,
+    snapshot: &Snapshot,
+    selection: Selection<'_>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let head = ListHead {
         schema: LIST,
-        namespaces: wanted.iter().map(|namespace| namespace_object(namespace, snapshot)).collect(),
-        gaps: snapshot.gaps.iter().map(gap_object).collect(),
+        version: origin.version,
+        kernel: &origin.kernel,
+        hostname: &origin.hostname,
+        boot_id: origin.boot_id.as_deref(),
+        taken_at: time(origin.taken_at),
+        own_pid: origin.own_pid,
+        filtered: matches!(selection, Selection::Some(_)),
     };
-    serde_json::to_writer_pretty(&mut *out, &document)?;
-    writeln!(out)
+    let mut head = serde_json::to_vec(&head)?;
+    let brace = head.pop();
+    debug_assert_eq!(brace, Some(b'}'), "not an object");
+    out.write_all(&head)?;
+    match selection {
+        Selection::All => {
+            lines(out, "namespaces", snapshot.namespaces.iter().map(|ns| namespace_object(ns, snapshot)))?;
+            lines(out, "processes", snapshot.processes.iter().map(process_object))?;
+        }
+        Selection::Some(wanted) => {
+            lines(out, "namespaces", wanted.iter().map(|ns| namespace_object(ns, snapshot)))?;
+            let ids: HashSet<NsId> = wanted.iter().map(|ns| ns.id).collect();
+            let refers = |process: &&Process| {
+                let slots = process.namespaces.as_ref();
+                slots.is_some_and(|slots| slots.iter().any(|(_, id)| id.is_some_and(|id| ids.contains(&id))))
+            };
+            lines(out, "processes", snapshot.processes.iter().filter(refers).map(process_object))?;
+        }
+    }
+    lines(out, "gaps", snapshot.gaps.iter().map(gap_object))?;
+    writeln!(out, "}}")
+}
+
+/// Writes `,"name":[` and one item a line.
+fn lines<T: Serialize>(out: &mut impl Write, name: &str, items: impl Iterator<Item = T>) -> io::Result<()> {
+    write!(out, ",\n\"{name}\":[")?;
+    for (i, item) in items.enumerate() {
+        out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
+        serde_json::to_writer(&mut *out, &item)?;
+    }
+    out.write_all(b"]")
 }

@@ -1,0 +1,47 @@
+//! Where and when the looking is done.
+
+use super::{Error, Options};
+use crate::kernel::proc::Proc;
+use crate::model::Origin;
+use nix::sys::utsname::uname;
+use std::time::SystemTime;
+
+/// Where and when a snapshot taken now is taken.
+pub fn origin(options: &Options) -> Result<Origin, Error> {
+    let proc = Proc::open(&options.proc_root)
+        .map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
+    let (kernel, hostname) = uname().map_or_else(
+        |_| (String::new(), String::new()),
+        |uname| {
+            let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+            (text(uname.release()), text(uname.nodename()))
+        },
+    );
+    Ok(Origin {
+        taken_at: SystemTime::now(),
+        own_pid: proc.own_pid(),
+        version: env!("CARGO_PKG_VERSION"),
+        kernel,
+        hostname,
+        boot_id: proc.read("sys/kernel/random/boot_id").ok().as_deref().and_then(boot_id),
+    })
+}
+
+/// The text of `sys/kernel/random/boot_id`: a UUID and a line feed.
+fn boot_id(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_end();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_boot_has_a_name() {
+        let text = b"0d8e62ba-8d3f-4a01-8d4c-2a3ab3f6a1c3\n";
+        assert_eq!(boot_id(text).as_deref(), Some("0d8e62ba-8d3f-4a01-8d4c-2a3ab3f6a1c3"));
+        assert_eq!(boot_id(b"\n"), None);
+        assert_eq!(boot_id(b"\xff\n"), None);
+    }
+}

@@ -1,0 +1,137 @@
+//! Network namespaces that nothing but a socket holds.
+//!
+//! `/proc` does not say which network namespace a socket is in, so each socket is asked once, whoever shares
+//! it; see [`kernel::sockets`](crate::kernel::sockets) for what that does. Asking for the number of the
+//! namespace changes nothing; the namespace itself is opened, which makes one that is held by sockets only
+//! active again for that moment, only when its number is not known otherwise: one socket of each such
+//! namespace. Before Linux 6.18 the numbers of namespaces are not known, and one socket of every namespace is
+//! asked for it; before 5.14 every socket.
+//!
+//! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
+//! 6.10 asking them could bring a freed namespace back into use.
+
+use super::census::Census;
+use super::relations::Inquiry;
+use super::{Gaps, vanished};
+use crate::kernel::nsfs;
+use crate::kernel::proc::Proc;
+use crate::kernel::sockets::{PidFd, Socket};
+use crate::model::{GapKind, Holder, NsId, NsKind, Pid};
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixDatagram;
+
+/// A descriptor of a socket.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SocketDescriptor {
+    pub(super) pid: Pid,
+    pub(super) fd: u32,
+    /// The socket's inode.
+    pub(super) ino: u64,
+}
+
+/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets.
+pub(super) fn find(
+    proc: &Proc,
+    sockets: &[SocketDescriptor],
+    inquiry: &mut Inquiry<'_>,
+    census: &mut Census,
+    gaps: &mut Gaps,
+) {
+    if sockets.is_empty() {
+        return;
+    }
+    // A process is duplicated from by its number in the caller's pid namespace.
+    if proc.own_pid() != Some(std::process::id()) {
+        let reason = "network namespaces that only sockets hold: this /proc is of another pid namespace";
+        return gaps.add(GapKind::Source, reason, None);
+    }
+    let mut search = Search { inquiry, census, gaps, by_cookie: HashMap::new(), by_socket: HashMap::new() };
+    search.learn_cookies();
+    let mut process: Option<(Pid, io::Result<PidFd>)> = None;
+    for &socket in sockets {
+        if let Some(&id) = search.by_socket.get(&socket.ino) {
+            search.hold(id, socket);
+            continue;
+        }
+        if process.as_ref().is_none_or(|&(pid, _)| pid != socket.pid) {
+            process = Some((socket.pid, PidFd::open(socket.pid)));
+        }
+        let duplicate = match &process {
+            Some((_, Ok(process))) => process.socket(socket.fd),
+            Some((_, Err(error))) => Err(copy(error)),
+            None => continue,
+        };
+        match duplicate.and_then(|duplicate| search.namespace(socket, &duplicate)) {
+            Ok(id) => {
+                search.by_socket.insert(socket.ino, id);
+                search.hold(id, socket);
+            }
+            Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::EBADF) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                let reason = "network namespaces that only sockets hold cannot be found";
+                return search.gaps.add(GapKind::Source, reason, Some("Linux 5.6 duplicates sockets"));
+            }
+            Err(error) => search.gaps.add_error(GapKind::Sockets, &error),
+        }
+    }
+}
+
+struct Search<'a, 'b> {
+    inquiry: &'a mut Inquiry<'b>,
+    census: &'a mut Census,
+    gaps: &'a mut Gaps,
+    by_cookie: HashMap<u64, NsId>,
+    by_socket: HashMap<u64, NsId>,
+}
+
+impl Search<'_, '_> {
+    /// The cookies of the namespaces known so far, where the kernel lets them be compared.
+    fn learn_cookies(&mut self) {
+        let own = UnixDatagram::unbound().map(|socket| Socket::from(OwnedFd::from(socket)));
+        let own_namespace = std::fs::File::open("/proc/self/ns/net");
+        let (Ok(socket), Ok(namespace)) = (own, own_namespace) else { return };
+        let (Ok(cookie), Ok(id)) = (socket.netns_cookie(), nsfs::id(namespace.as_fd(), NsKind::Net)) else {
+            return;
+        };
+        self.by_cookie.insert(cookie, id);
+        // They are the same number from Linux 6.18 on; a kernel that gives them apart is not believed.
+        if nsfs::kernel_id(namespace.as_fd(), NsKind::Net) == Some(cookie) {
+            self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
+        }
+    }
+
+    /// The network namespace of a socket.
+    fn namespace(&mut self, seen: SocketDescriptor, socket: &Socket) -> io::Result<NsId> {
+        // The number may stand for another socket by now, or the process be another one.
+        if nsfs::identity(socket.as_fd())?.1 != seen.ino {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        }
+        let cookie = socket.netns_cookie().ok();
+        if let Some(&id) = cookie.and_then(|cookie| self.by_cookie.get(&cookie)) {
+            return Ok(id);
+        }
+        let namespace = socket.network_namespace()?;
+        let id = nsfs::id(namespace.as_fd(), NsKind::Net)?;
+        if let Some(cookie) = cookie {
+            self.by_cookie.insert(cookie, id);
+        }
+        if !self.census.knows(id) {
+            self.inquiry.ask(id, namespace, self.census, self.gaps);
+        }
+        Ok(id)
+    }
+
+    /// Notes a socket as a holder, where it is more than one of the many sockets of the processes inside.
+    fn hold(&mut self, id: NsId, SocketDescriptor { pid, fd, .. }: SocketDescriptor) {
+        let entry = self.census.entry(id);
+        if entry.namespace.processes == 0 {
+            entry.held(Holder::Socket { pid, fd });
+        }
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}

@@ -1,0 +1,181 @@
+//! The mounts of any mount namespace, without entering it: listmount(2) and statmount(2), which take the id
+//! of a mount namespace from Linux 6.11 on (without one they exist from 6.8).
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+
+/// The same number on every architecture that nsprobe runs on.
+const SYS_STATMOUNT: libc::c_long = 457;
+const SYS_LISTMOUNT: libc::c_long = 458;
+
+/// Stands for the root mount of the namespace: its mounts are all those below it.
+const LSMT_ROOT: u64 = u64::MAX;
+
+const STATMOUNT_SB_BASIC: u64 = 0x1;
+const STATMOUNT_MNT_ROOT: u64 = 0x8;
+const STATMOUNT_MNT_POINT: u64 = 0x10;
+
+/// `NSFS_MAGIC` of `<linux/magic.h>`.
+const NSFS_MAGIC: u64 = 0x6e73_6673;
+
+/// `struct mnt_id_req` of `<linux/mount.h>`, as of Linux 6.11.
+#[repr(C)]
+struct Request {
+    size: u32,
+    spare: u32,
+    mount_id: u64,
+    param: u64,
+    namespace_id: u64,
+}
+
+impl Request {
+    const fn new(mount_id: u64, param: u64, namespace_id: u64) -> Self {
+        Self { size: 32, spare: 0, mount_id, param, namespace_id }
+    }
+}
+
+/// The head of `struct statmount`; the strings come after all 512 bytes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Head {
+    mask: u64,
+    magic: u64,
+    root: u32,
+    point: u32,
+}
+
+/// Size of `struct statmount` without the strings.
+const HEAD: usize = 512;
+
+/// A mount of nsfs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NsfsMount {
+    /// What of nsfs is mounted: `net:[4026531833]`.
+    pub root: OsString,
+    /// Where, from the root of the mount namespace; in the caller's own, from the caller's root.
+    pub point: OsString,
+}
+
+/// Calls that make lists of mounts, with the room they need.
+#[derive(Debug, Default)]
+pub struct MountTable {
+    ids: Vec<u64>,
+    buffer: Vec<u8>,
+}
+
+impl MountTable {
+    /// The nsfs mounts of the mount namespace whose id is `namespace_id`.
+    ///
+    /// `Err(ENOSYS)`, `Err(E2BIG)`, `Err(EINVAL)`: the kernel is older than 6.11. `Err(ENOENT)`: the
+    /// namespace is gone, or its owner grants the caller no `CAP_SYS_ADMIN`.
+    pub fn nsfs_mounts(&mut self, namespace_id: u64) -> io::Result<Vec<NsfsMount>> {
+        let mut found = Vec::new();
+        let mut last = 0;
+        self.ids.resize(1024, 0);
+        loop {
+            let request = Request::new(LSMT_ROOT, last, namespace_id);
+            // SAFETY: the kernel reads one request of the size it says, and writes at most as many u64 as
+            // the slice has; both outlive the call.
+            let count = unsafe {
+                libc::syscall(SYS_LISTMOUNT, &raw const request, self.ids.as_mut_ptr(), self.ids.len(), 0)
+            };
+            let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
+            for i in 0..count {
+                last = self.ids[i];
+                match self.nsfs_mount(last, namespace_id) {
+                    Ok(mount) => found.extend(mount),
+                    // Unmounted since.
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            if count < self.ids.len() {
+                return Ok(found);
+            }
+        }
+    }
+
+    /// One mount; `None` when it is none of nsfs.
+    fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
+        self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
+        // The strings are asked for only where they matter: most mounts end here.
+        if head(&self.buffer).is_none_or(|head| head.magic != NSFS_MAGIC) {
+            return Ok(None);
+        }
+        let wanted = STATMOUNT_SB_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
+        let mut size = HEAD + 512;
+        while let Err(error) = self.statmount(&Request::new(id, wanted, namespace_id), size) {
+            if error.raw_os_error() != Some(libc::EOVERFLOW) || size > 1 << 20 {
+                return Err(error);
+            }
+            size *= 2;
+        }
+        Ok(nsfs_mount(&self.buffer))
+    }
+
+    fn statmount(&mut self, request: &Request, size: usize) -> io::Result<()> {
+        self.buffer.clear();
+        self.buffer.resize(size, 0);
+        // SAFETY: the kernel reads one request of the size it says, and writes at most `size` bytes to the
+        // buffer, which has as many; both outlive the call.
+        let result = unsafe {
+            libc::syscall(
+                SYS_STATMOUNT,
+                std::ptr::from_ref(request),
+                self.buffer.as_mut_ptr(),
+                self.buffer.len(),
+                0,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    }
+}
+
+fn head(statmount: &[u8]) -> Option<Head> {
+    let u64_at = |at: usize| Some(u64::from_ne_bytes(statmount.get(at..at + 8)?.try_into().ok()?));
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(statmount.get(at..at + 4)?.try_into().ok()?));
+    Some(Head { mask: u64_at(8)?, magic: u64_at(24)?, root: u32_at(104)?, point: u32_at(108)? })
+}
+
+/// The nsfs mount in a `struct statmount` with its strings; `None` when it is none.
+fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
+    let head = head(statmount)?;
+    let wanted = STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
+    if head.magic != NSFS_MAGIC || head.mask & wanted != wanted {
+        return None;
+    }
+    let string = |offset: u32| {
+        let rest = statmount.get(HEAD.checked_add(offset as usize)?..)?;
+        let end = rest.iter().position(|&byte| byte == 0)?;
+        Some(OsString::from_vec(rest[..end].to_vec()))
+    };
+    Some(NsfsMount { root: string(head.root)?, point: string(head.point)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statmount(magic: u64, mask: u64, strings: &[u8], point: u32) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD];
+        bytes[8..16].copy_from_slice(&mask.to_ne_bytes());
+        bytes[24..32].copy_from_slice(&magic.to_ne_bytes());
+        bytes[108..112].copy_from_slice(&point.to_ne_bytes());
+        bytes.extend_from_slice(strings);
+        bytes
+    }
+
+    #[test]
+    fn a_statmount_is_read_as_far_as_it_goes() {
+        let strings = b"net:[7]\0/run/netns/a b\0";
+        let whole = statmount(NSFS_MAGIC, 0x19, strings, 8);
+        let expected = NsfsMount { root: "net:[7]".into(), point: "/run/netns/a b".into() };
+        assert_eq!(nsfs_mount(&whole), Some(expected));
+        for end in 0..whole.len() {
+            assert_eq!(nsfs_mount(&whole[..end]), None, "{end}");
+        }
+        assert_eq!(nsfs_mount(&statmount(0xef53, 0x19, strings, 8)), None, "ext4");
+        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x9, strings, 8)), None, "no mount point given");
+        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x19, strings, u32::MAX)), None);
+    }
+}
