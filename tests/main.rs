@@ -4,6 +4,7 @@
 mod btf;
 mod docs;
 mod doctor;
+mod filter;
 mod fixture;
 mod list;
 mod support;

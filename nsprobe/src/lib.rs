@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod discover;
 pub mod doctor;
+pub mod filter;
 pub mod kernel;
 pub mod model;
 pub mod render;

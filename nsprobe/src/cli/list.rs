@@ -1,8 +1,10 @@
 //! `nsprobe list`
 
 use super::output::Output;
-use super::{Exit, gaps, output};
+use super::users::Users;
+use super::{Exit, filters, gaps, output};
 use crate::discover;
+use crate::filter::{self, Filter, NamespaceRow};
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
 use crate::render::table;
@@ -13,7 +15,7 @@ use std::collections::HashMap;
 use table::Column;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(super) struct Args {
     /// Only namespaces of these kinds
     #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
@@ -22,6 +24,10 @@ pub(super) struct Args {
     /// Only the namespaces that process PID is in, and those its next child will be in
     #[arg(short, long, value_name = "PID")]
     pid: Option<Pid>,
+
+    /// Only namespaces for which EXPR is true: fields, comparisons, text.matches('regex'), &&, ||, !
+    #[arg(short, long, value_name = "EXPR")]
+    filter: Option<String>,
 
     /// The columns, in order; `--help` lists them
     #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new(), default_values_t = Column::DEFAULT)]
@@ -36,15 +42,21 @@ pub(super) struct Args {
     no_header: bool,
 }
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   nsprobe list                             every namespace, one a row
   nsprobe list --kind net,pid              network and pid namespaces only
   nsprobe list --pid 1                     the namespaces of process 1
+  nsprobe list --filter "uid == 1000 && type in ['net', 'mnt'] && nprocs > 1"
+  nsprobe list --filter "nsfs.exists(path, path.matches('^/run/netns/'))"
+  nsprobe list --filter "command.contains('nginx') || 'socket' in holders"
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, processes too, for other programs
 
-Exit codes: 0 done, 1 nothing found, 2 error. What could not be read is said on stderr.";
+Exit codes: 0 done, 1 nothing found, 2 error. What could not be read is said on stderr."#;
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", filters::fields(NamespaceRow::FIELDS))
+}
 
 /// The parser of the eight kinds' names, shared with the other commands.
 pub(super) fn kinds() -> impl clap::builder::TypedValueParser<Value = NsKind> {
@@ -68,16 +80,20 @@ impl std::fmt::Display for Column {
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let filter = filters::compile(args.filter.as_deref(), NamespaceRow::FIELDS)?;
     let options = discover::Options::default();
     let origin = discover::origin(&options)?;
     let snapshot = discover::snapshot(&options)?;
-    let wanted = match wanted(args, &snapshot) {
+    let mut wanted = match wanted(args, &snapshot) {
         Ok(wanted) => wanted,
         Err(missing) => {
             output::complain(&missing);
             return Ok(Exit::Findings);
         }
     };
+    if let Some(filter) = &filter {
+        wanted = matching(filter, &wanted, &snapshot).context("--filter")?;
+    }
     if args.json {
         let all = wanted.len() == snapshot.namespaces.len();
         let selection = if all { Selection::All } else { Selection::Some(&wanted) };
@@ -113,6 +129,23 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
             && of_process.is_none_or(|ids| ids.contains(&Some(namespace.id)))
     };
     Ok(snapshot.namespaces.iter().filter(is_wanted).collect())
+}
+
+/// Those of `wanted` that the filter admits.
+fn matching<'a>(
+    filter: &Filter,
+    wanted: &[&'a Namespace],
+    snapshot: &Snapshot,
+) -> Result<Vec<&'a Namespace>, filter::Error> {
+    let users = Users::default();
+    let user_name = |uid| users.name(uid);
+    let mut matching = Vec::new();
+    for &namespace in wanted {
+        if filter.matches(&NamespaceRow::new(namespace, snapshot, &user_name))? {
+            matching.push(namespace);
+        }
+    }
+    Ok(matching)
 }
 
 /// The names of the users that lead the namespaces, each looked up once.

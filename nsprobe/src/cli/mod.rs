@@ -2,12 +2,14 @@
 
 mod completions;
 mod doctor;
+mod filters;
 mod gaps;
 mod list;
 mod output;
 mod quantity;
 mod trace;
 mod tree;
+mod users;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};

@@ -7,6 +7,7 @@ mod check;
 mod event;
 mod flags;
 mod gap;
+mod holder;
 mod id;
 mod kind;
 mod namespace;

@@ -198,7 +198,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
     match column {
         Column::Ns => namespace.id.ino.to_string(),
         Column::Type => namespace.id.kind.to_string(),
-        Column::Path => path(namespace),
+        Column::Path => namespace.path().unwrap_or_default(),
         Column::Nprocs => namespace.processes.to_string(),
         Column::Pid => of_leader(&|process| process.pid.to_string()),
         Column::Ppid => of_leader(&|process| process.ppid.to_string()),
@@ -212,7 +212,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
             Initial::Unknown => "?".to_owned(),
         },
         Column::Netnsid => namespace.netnsid.map(|id| id.to_string()).unwrap_or_default(),
-        Column::Nsfs => style::printable(&mounts(namespace).join(",")),
+        Column::Nsfs => style::printable(&namespace.mounts().join(",")),
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
@@ -222,41 +222,11 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
     }
 }
 
-/// Where its file is mounted; once, also when many mount namespaces have it at the same place.
-fn mounts(namespace: &Namespace) -> Vec<String> {
-    let paths = namespace.holders.iter().filter_map(|holder| match holder {
-        Holder::BindMount { path, .. } => Some(path.to_string_lossy().into_owned()),
-        _ => None,
-    });
-    unique(paths)
-}
-
 fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
     let mut texts: Vec<_> = texts.collect();
     texts.sort_unstable();
     texts.dedup();
     texts
-}
-
-/// A path by which the namespace can be opened: by its leader, or through what holds it.
-fn path(namespace: &Namespace) -> String {
-    let kind = namespace.id.kind;
-    let through = |holder: &Holder| match holder {
-        Holder::Thread { pid, tid } => Some(format!("/proc/{pid}/task/{tid}/ns/{kind}")),
-        Holder::ForChildren { pid, tid: None } => Some(format!("/proc/{pid}/ns/{kind}_for_children")),
-        Holder::ForChildren { pid, tid: Some(tid) } => {
-            Some(format!("/proc/{pid}/task/{tid}/ns/{kind}_for_children"))
-        }
-        Holder::Descriptor { pid, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
-        // A mount's path is one in its own mount namespace.
-        Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
-    };
-    namespace
-        .leader
-        .map(|pid| format!("/proc/{pid}/ns/{kind}"))
-        .or_else(|| namespace.holders.iter().find_map(through))
-        .or_else(|| mounts(namespace).into_iter().next())
-        .unwrap_or_default()
 }
 
 /// What holds a namespace that no process is in, in words.

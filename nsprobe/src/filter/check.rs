@@ -1,0 +1,282 @@
+//! Holds an expression against the fields and their types, before it is asked about any row.
+
+use super::value::{Field, Type};
+use super::{Error, Patterns};
+use cel::common::ast::operators as op;
+use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue};
+use regex::Regex;
+use std::collections::HashSet;
+use std::fmt;
+
+/// What an expression needs.
+pub(super) struct Checked {
+    /// The fields it names, each once.
+    pub(super) fields: Vec<&'static Field>,
+    /// The patterns of its calls of `matches`.
+    pub(super) patterns: Patterns,
+}
+
+/// Checks a whole expression.
+pub(super) fn check(expression: &IdedExpr, fields: &'static [Field]) -> Result<Checked, Error> {
+    let checked = Checked { fields: Vec::new(), patterns: Patterns::new() };
+    let mut checker = Checker { fields, checked, bound: HashSet::new(), depth: 0 };
+    let kind = checker.infer(expression)?;
+    if !matches!(kind, Kind::Of(Type::Bool) | Kind::Any) {
+        return Err(Error::Type(format!("the filter gives {kind}, not true or false")));
+    }
+    Ok(checker.checked)
+}
+
+/// The functions of CEL's library that an expression may call, apart from operators.
+const FUNCTIONS: [&str; 7] = ["contains", "startsWith", "endsWith", "matches", "size", "int", "string"];
+
+/// The macros, for the message about a function that there is not.
+const MACROS: [&str; 5] = ["exists", "all", "exists_one", "map", "filter"];
+
+/// What is known of a part's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// This.
+    Of(Type),
+    /// `null`.
+    Null,
+    /// Nothing: a list of mixed things, a variable of a macro.
+    Any,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Of(kind) => kind.fmt(f),
+            Self::Null => f.write_str("null"),
+            Self::Any => f.write_str("something"),
+        }
+    }
+}
+
+impl Kind {
+    /// What a list of this holds.
+    const fn element(self) -> Self {
+        match self {
+            Self::Of(Type::Numbers) => Self::Of(Type::Number),
+            Self::Of(Type::Texts) => Self::Of(Type::Text),
+            _ => Self::Any,
+        }
+    }
+
+    /// The list of this.
+    const fn list(self) -> Self {
+        match self {
+            Self::Of(Type::Number) => Self::Of(Type::Numbers),
+            Self::Of(Type::Text) => Self::Of(Type::Texts),
+            _ => Self::Any,
+        }
+    }
+
+    const fn is_list(self) -> bool {
+        matches!(self, Self::Of(Type::Numbers | Type::Texts) | Self::Any)
+    }
+
+    fn is(self, kind: Type) -> bool {
+        matches!(self, Self::Any) || self == Self::Of(kind)
+    }
+}
+
+struct Checker {
+    fields: &'static [Field],
+    checked: Checked,
+    /// The variables of the macros around the part at hand.
+    bound: HashSet<String>,
+    /// How many parts are around it.
+    depth: u32,
+}
+
+/// What is nested deeper is refused: evaluation recurses.
+const DEEPEST: u32 = 48;
+
+impl Checker {
+    fn infer(&mut self, part: &IdedExpr) -> Result<Kind, Error> {
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(Error::TooDeep);
+        }
+        let kind = self.infer_part(part);
+        self.depth -= 1;
+        kind
+    }
+
+    fn infer_part(&mut self, part: &IdedExpr) -> Result<Kind, Error> {
+        match &part.expr {
+            Expr::Literal(literal) => Ok(literal_kind(literal)),
+            Expr::Ident(_) | Expr::Select(_) => match name(part) {
+                Some(name) => self.name(&name),
+                None => Err(Error::Type("only fields may be written with a dot".to_owned())),
+            },
+            Expr::Call(call) => self.call(call),
+            Expr::List(list) => {
+                let kinds: Vec<Kind> =
+                    list.elements.iter().map(|element| self.infer(element)).collect::<Result<_, _>>()?;
+                let first = kinds.first().copied().unwrap_or(Kind::Any);
+                Ok(if kinds.iter().all(|&kind| kind == first) { first.list() } else { Kind::Any })
+            }
+            Expr::Comprehension(comprehension) => self.comprehension(comprehension),
+            Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
+                Err(Error::Type("a filter has no use for maps and structs".to_owned()))
+            }
+        }
+    }
+
+    fn name(&mut self, name: &str) -> Result<Kind, Error> {
+        let first = name.split('.').next().unwrap_or(name);
+        if self.bound.contains(first) {
+            return Ok(Kind::Any);
+        }
+        let Some(field) = self.fields.iter().find(|field| field.name == name) else {
+            let fields: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
+            return Err(Error::UnknownField { name: name.to_owned(), fields: fields.join(", ") });
+        };
+        if !self.checked.fields.contains(&field) {
+            self.checked.fields.push(field);
+        }
+        Ok(Kind::Of(field.kind))
+    }
+
+    fn call(&mut self, call: &CallExpr) -> Result<Kind, Error> {
+        let parts: Vec<&IdedExpr> = call.target.as_deref().into_iter().chain(&call.args).collect();
+        let kinds: Vec<Kind> = parts.iter().map(|part| self.infer(part)).collect::<Result<_, _>>()?;
+        let first = kinds.first().copied().unwrap_or(Kind::Any);
+        let second = kinds.get(1).copied().unwrap_or(Kind::Any);
+        match call.func_name.as_str() {
+            op::LOGICAL_AND | op::LOGICAL_OR | op::LOGICAL_NOT => {
+                if let Some(kind) = kinds.iter().find(|kind| !kind.is(Type::Bool)) {
+                    return Err(Error::Type(format!("{kind} stands where true or false is needed")));
+                }
+                Ok(Kind::Of(Type::Bool))
+            }
+            // Of what a macro is made of.
+            op::NOT_STRICTLY_FALSE => Ok(Kind::Of(Type::Bool)),
+            op::EQUALS | op::NOT_EQUALS => {
+                let known = |kind: Kind| matches!(kind, Kind::Of(_));
+                comparable(known(first) && known(second) && first != second, first, second)
+            }
+            op::LESS | op::LESS_EQUALS | op::GREATER | op::GREATER_EQUALS => {
+                let ordered = |kind: Kind| kind.is(Type::Number) || kind.is(Type::Text);
+                let same = first == second || first == Kind::Any || second == Kind::Any;
+                comparable(!(ordered(first) && ordered(second) && same), first, second)
+            }
+            op::IN => {
+                if !second.is_list() {
+                    return Err(Error::Type(format!("`in` needs a list, not {second}")));
+                }
+                let element = second.element();
+                let known = element != Kind::Any && first != Kind::Any && first != Kind::Null;
+                comparable(known && first != element, first, element)
+            }
+            op::CONDITIONAL => Ok(second),
+            op::ADD | op::SUBSTRACT | op::MULTIPLY | op::DIVIDE | op::MODULO | op::NEGATE => Ok(first),
+            op::INDEX => Ok(first.element()),
+            "size" | "int" => Ok(Kind::Of(Type::Number)),
+            "string" => Ok(Kind::Of(Type::Text)),
+            name if FUNCTIONS.contains(&name) => {
+                text_function(name, &kinds)?;
+                if let ("matches", Some(pattern)) = (name, parts.get(1)) {
+                    self.pattern(pattern)?;
+                }
+                Ok(Kind::Of(Type::Bool))
+            }
+            name => {
+                let functions = FUNCTIONS.into_iter().chain(MACROS).collect::<Vec<_>>().join(", ");
+                Err(Error::UnknownFunction { name: name.to_owned(), functions })
+            }
+        }
+    }
+
+    /// Compiles a pattern, so that a wrong one is an error now and a right one costs once.
+    fn pattern(&mut self, part: &IdedExpr) -> Result<(), Error> {
+        let Expr::Literal(LiteralValue::String(text)) = &part.expr else {
+            return Err(Error::Type("the pattern of `matches` is to be written as a text".to_owned()));
+        };
+        let pattern = text.inner();
+        let regex = Regex::new(pattern)
+            .map_err(|error| Error::Regex { pattern: pattern.to_owned(), message: reason(&error) })?;
+        self.checked.patterns.insert(pattern.to_owned(), regex);
+        Ok(())
+    }
+
+    fn comprehension(&mut self, macro_: &ComprehensionExpr) -> Result<Kind, Error> {
+        let range = self.infer(&macro_.iter_range)?;
+        if !range.is_list() {
+            return Err(Error::Type(format!("exists, all, map and filter need a list, not {range}")));
+        }
+        self.infer(&macro_.accu_init)?;
+        let names = [Some(&macro_.iter_var), macro_.iter_var2.as_ref(), Some(&macro_.accu_var)];
+        let mut fresh = Vec::new();
+        for name in names.into_iter().flatten() {
+            if self.bound.insert(name.clone()) {
+                fresh.push(name);
+            }
+        }
+        for part in [&macro_.loop_cond, &macro_.loop_step, &macro_.result] {
+            self.infer(part)?;
+        }
+        for name in fresh {
+            self.bound.remove(name);
+        }
+        Ok(Kind::Any)
+    }
+}
+
+/// `a.b.c` as it is written; `None` for what is no name.
+fn name(part: &IdedExpr) -> Option<String> {
+    let mut names = Vec::new();
+    let mut part = part;
+    loop {
+        match &part.expr {
+            Expr::Ident(name) => names.push(name.as_str()),
+            Expr::Select(select) if !select.test => {
+                names.push(&select.field);
+                part = &select.operand;
+                continue;
+            }
+            _ => return None,
+        }
+        names.reverse();
+        return Some(names.join("."));
+    }
+}
+
+const fn literal_kind(literal: &LiteralValue) -> Kind {
+    match literal {
+        LiteralValue::Boolean(_) => Kind::Of(Type::Bool),
+        LiteralValue::Int(_) | LiteralValue::UInt(_) | LiteralValue::Double(_) => Kind::Of(Type::Number),
+        LiteralValue::String(_) => Kind::Of(Type::Text),
+        LiteralValue::Null => Kind::Null,
+        LiteralValue::Bytes(_) => Kind::Any,
+    }
+}
+
+fn comparable(wrong: bool, first: Kind, second: Kind) -> Result<Kind, Error> {
+    if wrong {
+        return Err(Error::Type(format!("{first} cannot be compared with {second}")));
+    }
+    Ok(Kind::Of(Type::Bool))
+}
+
+/// contains, startsWith, endsWith, matches: all of two texts.
+fn text_function(name: &str, kinds: &[Kind]) -> Result<(), Error> {
+    match kinds {
+        [list, _] if *list != Kind::Any && list.is_list() => Err(Error::Type(format!(
+            "`{name}` is for texts; of a list write `'…' in list` or `list.exists(x, x.{name}('…'))`"
+        ))),
+        [text, other] if text.is(Type::Text) && other.is(Type::Text) => Ok(()),
+        [text, other] => Err(Error::Type(format!("`{name}` needs two texts, not {text} and {other}"))),
+        _ => Err(Error::Type(format!("`{name}` is written text.{name}('…')"))),
+    }
+}
+
+/// The last line of the message, which says what is wrong; those before it draw the pattern.
+fn reason(error: &regex::Error) -> String {
+    let text = error.to_string();
+    let last = text.lines().last().unwrap_or_default();
+    last.trim_start_matches("error: ").to_owned()
+}

@@ -1,0 +1,130 @@
+//! The fields of an event, as the JSON of `trace` names them.
+
+use super::value::{Field, Fields, Type, Value};
+use crate::model::{Crossing, Event, NsId, NsSlot, Outcome, PathText, Slots, clone_flag_names};
+
+/// An event.
+pub struct EventRow<'a>(pub &'a Event);
+
+impl EventRow<'_> {
+    /// The fields; those of `before` and `after` are inodes.
+    pub const FIELDS: &'static [Field] = &[
+        Field::new("event", Type::Text),
+        Field::new("pid", Type::Number),
+        Field::new("tid", Type::Number),
+        Field::new("ppid", Type::Number),
+        Field::new("pids", Type::Numbers),
+        Field::new("comm", Type::Text),
+        Field::new("uid", Type::Number),
+        Field::new("gid", Type::Number),
+        Field::new("euid", Type::Number),
+        Field::new("flags", Type::Texts),
+        Field::new("path", Type::Text),
+        Field::new("target", Type::Number),
+        Field::new("child", Type::Number),
+        Field::new("result", Type::Number),
+        Field::new("failed", Type::Bool),
+        Field::new("duration_ns", Type::Number),
+        Field::new("changed", Type::Texts),
+        Field::new("before.cgroup", Type::Number),
+        Field::new("before.ipc", Type::Number),
+        Field::new("before.mnt", Type::Number),
+        Field::new("before.net", Type::Number),
+        Field::new("before.pid", Type::Number),
+        Field::new("before.time", Type::Number),
+        Field::new("before.user", Type::Number),
+        Field::new("before.uts", Type::Number),
+        Field::new("after.cgroup", Type::Number),
+        Field::new("after.ipc", Type::Number),
+        Field::new("after.mnt", Type::Number),
+        Field::new("after.net", Type::Number),
+        Field::new("after.pid", Type::Number),
+        Field::new("after.time", Type::Number),
+        Field::new("after.user", Type::Number),
+        Field::new("after.uts", Type::Number),
+    ];
+}
+
+impl Fields for EventRow<'_> {
+    fn value(&self, name: &str) -> Value<'_> {
+        let Event { process, crossing, outcome, .. } = self.0;
+        match name {
+            "event" => Value::text(Some(crossing.name())),
+            "pid" => Value::number(Some(process.pid)),
+            "tid" => Value::number(Some(process.tid)),
+            "ppid" => Value::number(Some(process.ppid)),
+            "pids" => Value::Numbers(process.pids.iter().copied().map(u64::from).collect()),
+            "comm" => Value::text(Some(process.comm.as_str())),
+            "uid" => Value::number(Some(process.uid)),
+            "gid" => Value::number(Some(process.gid)),
+            "euid" => Value::number(Some(process.euid)),
+            "flags" => flags(crossing),
+            "path" => path(crossing),
+            "target" => match crossing {
+                Crossing::Setns { target, .. } => Value::number(target.as_ref().map(|target| target.id.ino)),
+                _ => Value::Unknown,
+            },
+            "child" => match crossing {
+                Crossing::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
+                _ => Value::Unknown,
+            },
+            "result" => Value::Signed(match outcome {
+                Outcome::Success(result) => *result,
+                Outcome::Failure(_) => -1,
+            }),
+            "failed" => Value::Bool(matches!(outcome, Outcome::Failure(_))),
+            "duration_ns" => Value::number(
+                self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+            ),
+            "changed" => Value::Texts(self.changed()),
+            _ => self.namespace(name),
+        }
+    }
+}
+
+impl EventRow<'_> {
+    fn changed(&self) -> Vec<std::borrow::Cow<'_, str>> {
+        let (before, after) = (&self.0.before, &self.0.after);
+        let differs = |slot: &NsSlot| match (before.get(*slot), after.get(*slot)) {
+            (Some(before), Some(after)) => before != after,
+            _ => false,
+        };
+        NsSlot::ALL.into_iter().filter(differs).map(|slot| slot.name().into()).collect()
+    }
+
+    fn namespace(&self, name: &str) -> Value<'_> {
+        let ino = |slots: &Slots<Option<NsId>>, name: &str| {
+            let slot = NsSlot::ALL.into_iter().find(|slot| slot.name() == name);
+            Value::number(slot.and_then(|slot| *slots.get(slot)).map(|id| id.ino))
+        };
+        match name.split_once('.') {
+            Some(("before", name)) => ino(&self.0.before, name),
+            Some(("after", name)) => ino(&self.0.after, name),
+            _ => Value::Unknown,
+        }
+    }
+}
+
+fn flags(crossing: &Crossing) -> Value<'_> {
+    let flags = match crossing {
+        Crossing::Clone { flags, .. }
+        | Crossing::Unshare { flags }
+        | Crossing::Setns { nstype: flags, .. } => *flags,
+        _ => return Value::Unknown,
+    };
+    Value::Texts(clone_flag_names(flags).into_iter().map(Into::into).collect())
+}
+
+/// The path that was handed to the kernel, or the one that a namespace was opened by.
+fn path(crossing: &Crossing) -> Value<'_> {
+    match crossing {
+        Crossing::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
+        | Crossing::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
+            Value::text(Some(path.as_str()))
+        }
+        Crossing::Setns { target: Some(target), .. } => {
+            Value::text(target.path.as_ref().map(|path| path.to_string_lossy()))
+        }
+        _ => Value::Unknown,
+    }
+}

@@ -1,0 +1,190 @@
+//! Which rows are shown: an expression over the fields of a namespace, a process or an event.
+//!
+//! The language is CEL, the Common Expression Language, as Kubernetes has it, evaluated by the crate `cel`.
+//! It has no loops but those over a list at hand, and reaches nothing outside the row. What is ours is the
+//! strictness: an expression is checked against the fields and their types before anything is read, because
+//! CEL's own answer to a misspelt field or to `uid == "root"` is an error, or `false`, for every row.
+//!
+//! A field that is not known of a row (the pid of a namespace without processes) equals `null` and nothing
+//! else; any other question about it has no answer, and the row is not shown, as in SQL. `||` and `&&` do
+//! with one side when it decides: `pid > 100 || nprocs == 0` shows the namespaces without processes.
+
+mod check;
+mod event;
+mod namespace;
+mod process;
+mod value;
+
+pub use event::EventRow;
+pub use namespace::NamespaceRow;
+pub use process::ProcessRow;
+pub use value::{Field, Fields, Type, Value};
+
+use cel::common::ast::IdedExpr;
+use cel::extractors::This;
+use cel::{Context, Env, ParseErrors};
+use check::Checked;
+use regex::Regex;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A filter expression, ready to be asked about rows of one kind.
+pub struct Filter {
+    expression: IdedExpr,
+    context: Context<'static, 'static>,
+    /// The fields that the expression names.
+    used: Vec<&'static Field>,
+}
+
+/// Why there is no filter, or no answer from it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The text is no expression.
+    #[error(
+        "column {column}: {message} (comparisons are written ==, !=, <, <=, >, >=, `in`; text.matches('regex'), \
+         text.contains('…'), text.startsWith('…'); joined by &&, ||, !)"
+    )]
+    Syntax {
+        /// Where, counted in characters from 1.
+        column: isize,
+        /// What is wrong there.
+        message: String,
+    },
+    /// The text is longer than [`LONGEST`].
+    #[error("longer than {LONGEST} bytes")]
+    TooLong,
+    /// It is nested too deep.
+    #[error("nested too deep")]
+    TooDeep,
+    /// It names a field that these rows do not have.
+    #[error("there is no field `{name}`: the fields are {fields}")]
+    UnknownField {
+        /// Its name.
+        name: String,
+        /// The fields there are.
+        fields: String,
+    },
+    /// It calls a function that there is not.
+    #[error("there is no function `{name}`: the functions are {functions}")]
+    UnknownFunction {
+        /// Its name.
+        name: String,
+        /// The functions there are.
+        functions: String,
+    },
+    /// It asks something that makes no sense for the types at hand.
+    #[error("{0}")]
+    Type(String),
+    /// A pattern is no regular expression.
+    #[error("'{pattern}' is not a regular expression: {message}")]
+    Regex {
+        /// The pattern.
+        pattern: String,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The evaluation failed for a row of which everything was known.
+    #[error("{0}")]
+    Evaluation(String),
+}
+
+/// Longer texts are refused: the parser recurses, and in a debug build takes 30 KB of stack for an operator.
+const LONGEST: usize = 4096;
+/// Stack for the parser at that length: it needs between 16 and 64 MB. What is not touched costs nothing.
+const PARSER_STACK: usize = 128 << 20;
+
+/// Reads and checks a text, on a stack that is large enough.
+fn read(text: &str, env: &Env, fields: &'static [Field]) -> Result<(IdedExpr, Checked), Error> {
+    if text.len() > LONGEST {
+        return Err(Error::TooLong);
+    }
+    let work = || {
+        let expression = env.parser().parse(text).map_err(syntax)?;
+        let checked = check::check(&expression, fields)?;
+        Ok((expression, checked))
+    };
+    let failed =
+        |error: &dyn std::fmt::Display| Error::Evaluation(format!("cannot read the filter: {error}"));
+    std::thread::scope(|scope| {
+        let reader = std::thread::Builder::new().stack_size(PARSER_STACK).spawn_scoped(scope, work);
+        match reader.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(failed(&"the parser panicked")),
+            Err(error) => Err(failed(&error)),
+        }
+    })
+}
+
+impl Filter {
+    /// Reads an expression over `fields`.
+    pub fn compile(text: &str, fields: &'static [Field]) -> Result<Self, Error> {
+        let env = Arc::new(Env::stdlib());
+        let (expression, checked) = read(text, &env, fields)?;
+        let mut context = Context::with_env(env);
+        if checked.patterns.is_empty() {
+            return Ok(Self { expression, context, used: checked.fields });
+        }
+        let patterns = checked.patterns;
+        let matches = move |This(text): This<Arc<String>>, pattern: Arc<String>| {
+            patterns.get(pattern.as_str()).is_some_and(|regex: &Regex| regex.is_match(&text))
+        };
+        context.add_function("matches", matches).map_err(|error| Error::Evaluation(error.to_string()))?;
+        Ok(Self { expression, context, used: checked.fields })
+    }
+
+    /// Whether the expression names the field, so that one that costs something need not be found out.
+    #[must_use]
+    pub fn uses(&self, field: &str) -> bool {
+        self.used.iter().any(|used| used.name == field)
+    }
+
+    /// Whether the expression is true of a row.
+    pub fn matches(&self, row: &dyn Fields) -> Result<bool, Error> {
+        let mut scope = self.context.new_inner_scope();
+        let mut unknown = false;
+        for field in &self.used {
+            let value = row.value(field.name);
+            unknown |= value == Value::Unknown;
+            scope.add_variable_from_value(field.name, value);
+        }
+        match scope.resolve(&self.expression) {
+            Ok(cel::Value::Bool(answer)) => Ok(answer),
+            Ok(cel::Value::Null) | Err(_) if unknown => Ok(false),
+            Ok(other) => {
+                let kind = other.type_of();
+                Err(Error::Type(format!("the filter gives a value of type {kind}, not true or false")))
+            }
+            Err(error) => Err(Error::Evaluation(error.to_string())),
+        }
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Filter").field("used", &self.used).finish_non_exhaustive()
+    }
+}
+
+/// The patterns of an expression, compiled.
+type Patterns = HashMap<String, Regex>;
+
+/// The first thing that the parser could not read; what it would have liked instead is left out, because
+/// that is the names of a dozen tokens.
+fn syntax(errors: ParseErrors) -> Error {
+    let Some(first) = errors.errors.into_iter().next() else {
+        return Error::Syntax { column: 1, message: "not an expression".to_owned() };
+    };
+    let message = first.msg.trim_start_matches("Syntax error: ");
+    let message = message.split(" expecting ").next().unwrap_or(message);
+    let plain = [
+        ("mismatched input", "unexpected"),
+        ("extraneous input", "unexpected"),
+        ("token recognition error at:", "cannot read"),
+        ("'<EOF>'", "end"),
+    ];
+    let message = plain.into_iter().fold(message.to_owned(), |text, (from, to)| text.replace(from, to));
+    Error::Syntax { column: first.pos.1, message }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! The fields of a namespace, as the columns and the JSON of `list` name them.
+
+use super::value::{Field, Fields, Type, Value};
+use crate::model::{Initial, Namespace, NetnsId, Process, Snapshot};
+
+/// A namespace with its leader.
+pub struct NamespaceRow<'a> {
+    namespace: &'a Namespace,
+    leader: Option<&'a Process>,
+    user_name: &'a dyn Fn(u32) -> Option<String>,
+}
+
+impl<'a> NamespaceRow<'a> {
+    /// The fields.
+    pub const FIELDS: &'static [Field] = &[
+        Field::new("ns", Type::Number),
+        Field::new("ino", Type::Number),
+        Field::new("type", Type::Text),
+        Field::new("kind", Type::Text),
+        Field::new("kernel_id", Type::Number),
+        Field::new("initial", Type::Bool),
+        Field::new("path", Type::Text),
+        Field::new("nprocs", Type::Number),
+        Field::new("pid", Type::Number),
+        Field::new("pids", Type::Numbers),
+        Field::new("ppid", Type::Number),
+        Field::new("uid", Type::Number),
+        Field::new("user", Type::Text),
+        Field::new("comm", Type::Text),
+        Field::new("command", Type::Text),
+        Field::new("netnsid", Type::Number),
+        Field::new("nsfs", Type::Texts),
+        Field::new("pns", Type::Number),
+        Field::new("ons", Type::Number),
+        Field::new("owner_uid", Type::Number),
+        Field::new("held", Type::Bool),
+        Field::new("holders", Type::Texts),
+        Field::new("sources", Type::Texts),
+    ];
+
+    /// `namespace` of `snapshot`; `user_name` gives the name of a user id where there is one.
+    pub fn new(
+        namespace: &'a Namespace,
+        snapshot: &'a Snapshot,
+        user_name: &'a dyn Fn(u32) -> Option<String>,
+    ) -> Self {
+        let leader = namespace.leader.and_then(|pid| snapshot.process(pid));
+        Self { namespace, leader, user_name }
+    }
+}
+
+impl Fields for NamespaceRow<'_> {
+    fn value(&self, name: &str) -> Value<'_> {
+        let Self { namespace, leader, .. } = self;
+        match name {
+            "ns" | "ino" => Value::Number(namespace.id.ino),
+            "type" | "kind" => Value::text(Some(namespace.id.kind.name())),
+            "kernel_id" => Value::number(namespace.kernel_id),
+            "initial" => match namespace.initial {
+                Initial::Yes => Value::Bool(true),
+                Initial::No => Value::Bool(false),
+                Initial::Unknown => Value::Unknown,
+            },
+            "path" => Value::text(namespace.path()),
+            "nprocs" => Value::Number(namespace.processes),
+            "pid" => Value::number(leader.map(|process| process.pid)),
+            "pids" => leader.map_or(Value::Unknown, pids),
+            "ppid" => Value::number(leader.map(|process| process.ppid)),
+            "uid" => Value::number(leader.map(|process| process.uid)),
+            "user" => Value::text(leader.and_then(|process| (self.user_name)(process.uid))),
+            "comm" => Value::text(leader.map(|process| process.comm.as_str())),
+            "command" => Value::text(leader.map(Process::command)),
+            "netnsid" => Value::number(namespace.netnsid.and_then(|id| match id {
+                NetnsId::Assigned(id) => Some(id),
+                NetnsId::Unassigned => None,
+            })),
+            "nsfs" => Value::Texts(namespace.mounts().into_iter().map(Into::into).collect()),
+            "pns" => Value::number(namespace.parent.map(|id| id.ino)),
+            "ons" => Value::number(namespace.owner.map(|id| id.ino)),
+            "owner_uid" => Value::number(namespace.owner_uid),
+            "held" => Value::Bool(!namespace.holders.is_empty()),
+            "holders" => Value::Texts(namespace.holders.iter().map(|holder| holder.name().into()).collect()),
+            "sources" => Value::Texts(namespace.sources.iter().map(|source| source.name().into()).collect()),
+            _ => Value::Unknown,
+        }
+    }
+}
+
+/// The ids of a process in every pid namespace it is in.
+pub(super) fn pids(process: &Process) -> Value<'static> {
+    Value::Numbers(process.pids.iter().copied().map(u64::from).collect())
+}

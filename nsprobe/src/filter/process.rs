@@ -1,0 +1,78 @@
+//! The fields of a process, as the JSON of `tree` and `list` names them.
+
+use super::namespace::pids;
+use super::value::{Field, Fields, Type, Value};
+use crate::model::{NsSlot, Process, Root};
+
+/// A process.
+pub struct ProcessRow<'a> {
+    process: &'a Process,
+    user_name: &'a dyn Fn(u32) -> Option<String>,
+}
+
+impl<'a> ProcessRow<'a> {
+    /// The fields; those of `namespaces` are inodes.
+    pub const FIELDS: &'static [Field] = &[
+        Field::new("pid", Type::Number),
+        Field::new("pids", Type::Numbers),
+        Field::new("ppid", Type::Number),
+        Field::new("start_ticks", Type::Number),
+        Field::new("threads", Type::Number),
+        Field::new("kernel_thread", Type::Bool),
+        Field::new("uid", Type::Number),
+        Field::new("user", Type::Text),
+        Field::new("comm", Type::Text),
+        Field::new("command", Type::Text),
+        Field::new("root", Type::Text),
+        Field::new("chrooted", Type::Bool),
+        Field::new("namespaces.cgroup", Type::Number),
+        Field::new("namespaces.ipc", Type::Number),
+        Field::new("namespaces.mnt", Type::Number),
+        Field::new("namespaces.net", Type::Number),
+        Field::new("namespaces.pid", Type::Number),
+        Field::new("namespaces.time", Type::Number),
+        Field::new("namespaces.user", Type::Number),
+        Field::new("namespaces.uts", Type::Number),
+        Field::new("namespaces.pid_for_children", Type::Number),
+        Field::new("namespaces.time_for_children", Type::Number),
+    ];
+
+    /// `user_name` gives the name of a user id where there is one.
+    pub fn new(process: &'a Process, user_name: &'a dyn Fn(u32) -> Option<String>) -> Self {
+        Self { process, user_name }
+    }
+}
+
+impl Fields for ProcessRow<'_> {
+    fn value(&self, name: &str) -> Value<'_> {
+        let process = self.process;
+        match name {
+            "pid" => Value::number(Some(process.pid)),
+            "pids" => pids(process),
+            "ppid" => Value::number(Some(process.ppid)),
+            "start_ticks" => Value::Number(process.start_ticks),
+            "threads" => Value::number(Some(process.threads)),
+            "kernel_thread" => Value::Bool(process.kernel_thread),
+            "uid" => Value::number(Some(process.uid)),
+            "user" => Value::text((self.user_name)(process.uid)),
+            "comm" => Value::text(Some(process.comm.as_str())),
+            "command" => Value::text(Some(process.command())),
+            "root" => match &process.root {
+                Root::Whole => Value::text(Some("/")),
+                Root::Chrooted(path) => Value::text(Some(path.to_string_lossy())),
+                Root::Unknown => Value::Unknown,
+            },
+            "chrooted" => match &process.root {
+                Root::Whole => Value::Bool(false),
+                Root::Chrooted(_) => Value::Bool(true),
+                Root::Unknown => Value::Unknown,
+            },
+            _ => {
+                let slot = name
+                    .strip_prefix("namespaces.")
+                    .and_then(|name| NsSlot::ALL.into_iter().find(|slot| slot.name() == name));
+                Value::number(slot.and_then(|slot| process.namespace(slot)).map(|id| id.ino))
+            }
+        }
+    }
+}

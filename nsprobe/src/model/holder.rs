@@ -1,0 +1,53 @@
+//! What a namespace's holders tell: by what it is held, and how to get at it.
+
+use crate::model::{Holder, Namespace};
+
+impl Holder {
+    /// The holder's `type` in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Thread { .. } => "thread",
+            Self::ForChildren { .. } => "for_children",
+            Self::Descriptor { .. } => "descriptor",
+            Self::Socket { .. } => "socket",
+            Self::BindMount { .. } => "bind_mount",
+            Self::Ancestor { .. } => "ancestor",
+        }
+    }
+}
+
+impl Namespace {
+    /// Where its file is mounted; once, also when many mount namespaces have it at the same place.
+    #[must_use]
+    pub fn mounts(&self) -> Vec<String> {
+        let paths = self.holders.iter().filter_map(|holder| match holder {
+            Holder::BindMount { path, .. } => Some(path.to_string_lossy().into_owned()),
+            _ => None,
+        });
+        let mut paths: Vec<_> = paths.collect();
+        paths.sort_unstable();
+        paths.dedup();
+        paths
+    }
+
+    /// A path by which it can be opened: by its leader, or through what holds it.
+    #[must_use]
+    pub fn path(&self) -> Option<String> {
+        let kind = self.id.kind;
+        let through = |holder: &Holder| match holder {
+            Holder::Thread { pid, tid } => Some(format!("/proc/{pid}/task/{tid}/ns/{kind}")),
+            Holder::ForChildren { pid, tid: None } => Some(format!("/proc/{pid}/ns/{kind}_for_children")),
+            Holder::ForChildren { pid, tid: Some(tid) } => {
+                Some(format!("/proc/{pid}/task/{tid}/ns/{kind}_for_children"))
+            }
+            Holder::Descriptor { pid, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
+            // A mount's path is one in its own mount namespace.
+            Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
+        };
+        self.leader
+            .map(|pid| format!("/proc/{pid}/ns/{kind}"))
+            .or_else(|| self.holders.iter().find_map(through))
+            .or_else(|| self.mounts().into_iter().next())
+    }
+}

@@ -1,0 +1,84 @@
+//! `--filter`, on namespaces and processes staged for real.
+
+use crate::support::stage::{NamedNetns, Staged};
+use crate::support::{self, json, proc, run};
+use serde_json::Value;
+
+/// The inodes of the namespaces that `list` shows with this filter.
+fn listed(filter: &str) -> Vec<u64> {
+    let ran = run(&["list", "--json", "--filter", filter]);
+    assert!(matches!(ran.code, Some(0 | 1)), "{filter}: {}", ran.stderr);
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let namespaces = document["namespaces"].as_array().unwrap();
+    assert_eq!(ran.code, Some(i32::from(namespaces.is_empty())), "{filter}");
+    namespaces.iter().map(|ns| ns["ino"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn a_filter_finds_what_was_staged_and_nothing_else() {
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let ino = named.ino();
+    let path = named.path();
+    for filter in [
+        format!("ns == {ino} && type == 'net'"),
+        format!("'{path}' in nsfs"),
+        format!("nsfs.exists(path, path.matches('^{path}$')) && kind == 'net'"),
+        format!("nsfs.exists(path, path.endsWith('{}')) && nprocs == 0 && pid == null", named.name),
+        format!("ino == {ino} && held && 'bind_mount' in holders && initial == false"),
+    ] {
+        assert_eq!(listed(&filter), [ino], "{filter}");
+    }
+    assert_eq!(listed(&format!("ns == {ino} && nprocs > 0")), [0_u64; 0]);
+    let mut staged =
+        Staged::sh(&format!("exec nsenter --net={path} setpriv --reuid 65534 --clear-groups sleep 1000"));
+    let sleep = staged.wait_for("sleep");
+    for filter in [
+        format!("ns == {ino} && uid == 65534 && user == 'nobody' && comm == 'sleep'"),
+        format!("command.matches('^sleep 10+$') && nprocs == 1 && pid == {sleep}"),
+        format!("{sleep} in pids && path == '/proc/{sleep}/ns/net' && !initial"),
+    ] {
+        assert_eq!(listed(&filter), [ino], "{filter}");
+    }
+    let table = run(&["list", "--no-header", "--columns", "ns", "--filter", &format!("ns == {ino}")]);
+    assert_eq!(table.stdout.trim(), ino.to_string());
+}
+
+#[test]
+fn a_filter_goes_with_the_other_options_and_the_document_says_what_it_is() {
+    if !support::root() {
+        return;
+    }
+    let pid = std::process::id().to_string();
+    let document = json(&["list", "--json", "--pid", &pid, "--filter", "kind in ['net', 'mnt']"]);
+    let inos: Vec<_> = document["namespaces"].as_array().unwrap().iter().map(|ns| &ns["ino"]).collect();
+    let own = |kind| proc::namespace(std::process::id(), kind).unwrap();
+    assert_eq!(inos, [own("mnt"), own("net")]);
+    assert_eq!(document["filtered"], true);
+    let processes = document["processes"].as_array().unwrap();
+    assert!(processes.iter().any(|process| process["pid"] == std::process::id()));
+    assert!(
+        processes.iter().all(|process| process["namespaces"]["net"] == own("net")
+            || process["namespaces"]["mnt"] == own("mnt")),
+        "a process that has nothing to do with the namespaces"
+    );
+    assert_eq!(json(&["list", "--json"])["filtered"], false);
+    assert_eq!(json(&["list", "--json", "--filter", "true"])["filtered"], false);
+}
+
+#[test]
+fn a_wrong_filter_is_refused_before_anything_is_read() {
+    for (filter, message) in [
+        ("kid == 'net'", "there is no field `kid`: the fields are ns, ino, type, kind"),
+        ("nprocs > 'many'", "a number cannot be compared with a text"),
+        ("nprocs >", "column 9: unexpected end"),
+        ("comm.matches('(')", "'(' is not a regular expression: unclosed group"),
+    ] {
+        let ran = run(&["list", "--filter", filter]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{filter}");
+        assert!(ran.stderr.starts_with(&format!("nsprobe: --filter: {message}")), "{}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    }
+}
