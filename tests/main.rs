@@ -7,6 +7,7 @@ mod doctor;
 mod filter;
 mod fixture;
 mod list;
+mod sources;
 mod support;
 mod trace;
 mod trace_calls;

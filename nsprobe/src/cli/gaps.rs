@@ -1,7 +1,22 @@
 //! Says on stderr what a snapshot does not hold: one line, whatever the command.
 
-use super::output;
+use super::{Exit, output};
 use crate::model::{Gap, GapKind};
+
+/// Whether gaps are taken for a finding.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct Strict {
+    /// Exit with 1 when anything could not be read or looked for
+    #[arg(long)]
+    strict: bool,
+}
+
+impl Strict {
+    /// How a command that would end as `exit` says ends with these gaps.
+    pub(super) fn exit(self, gaps: &[Gap], exit: Exit) -> Exit {
+        if self.strict && !gaps.is_empty() { Exit::Findings } else { exit }
+    }
+}
 
 /// One line on stderr for all the gaps together; nothing when there are none.
 pub(super) fn report(gaps: &[Gap]) {
@@ -32,6 +47,10 @@ fn part(gap: &Gap) -> String {
             plural("process whose root is not readable", "processes whose roots are not readable")
         }
         GapKind::ProcessStatus => plural("process not readable", "processes not readable"),
+        GapKind::PidForChildren => plural(
+            "pid namespace made for children is not known",
+            "pid namespaces made for children are not known",
+        ),
         GapKind::ThreadNamespaces => {
             plural("thread whose namespaces are not readable", "threads whose namespaces are not readable")
         }

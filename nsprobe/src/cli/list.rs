@@ -2,12 +2,13 @@
 
 use super::output::Output;
 use super::users::Users;
+use super::which::Which;
 use super::{Exit, filters, gaps, output};
 use crate::discover;
 use crate::filter::{self, Filter, NamespaceRow};
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
-use crate::render::table;
+use crate::render::{holders, table};
 use anyhow::Context as _;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser as _};
 use clap::{ValueEnum, builder::EnumValueParser};
@@ -16,6 +17,7 @@ use table::Column;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag, and they combine")]
 pub(super) struct Args {
     /// Only namespaces of these kinds
     #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
@@ -29,6 +31,18 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "EXPR")]
     filter: Option<String>,
 
+    /// Only this namespace: net:[4026531833], net:4026531833, 4026531833, or the path of its file
+    #[arg(long, value_name = "NAMESPACE")]
+    ns: Option<Which>,
+
+    /// Only namespaces that no process is in
+    #[arg(long)]
+    orphans: bool,
+
+    /// All that holds each namespace, one holder a row
+    #[arg(long, conflicts_with_all = ["columns", "json"])]
+    holders: bool,
+
     /// The columns, in order; `--help` lists them
     #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new(), default_values_t = Column::DEFAULT)]
     columns: Vec<Column>,
@@ -40,6 +54,9 @@ pub(super) struct Args {
     /// No line of column names
     #[arg(short, long)]
     no_header: bool,
+
+    #[command(flatten)]
+    strict: gaps::Strict,
 }
 
 const EXAMPLES: &str = r#"Examples:
@@ -49,10 +66,13 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list --filter "uid == 1000 && type in ['net', 'mnt'] && nprocs > 1"
   nsprobe list --filter "nsfs.exists(path, path.matches('^/run/netns/'))"
   nsprobe list --filter "command.contains('nginx') || 'socket' in holders"
+  nsprobe list --ns /run/netns/a           the namespace that is mounted there
+  nsprobe list --orphans --holders         what keeps namespaces alive that no process is in
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, processes too, for other programs
 
-Exit codes: 0 done, 1 nothing found, 2 error. What could not be read is said on stderr."#;
+Exit codes: 0 done, 1 nothing found (or, with --strict, not everything could be looked at), 2 error.
+What could not be read is said on stderr."#;
 
 fn after_help() -> String {
     format!("{EXAMPLES}\n\n{}", filters::fields(NamespaceRow::FIELDS))
@@ -98,6 +118,9 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         let all = wanted.len() == snapshot.namespaces.len();
         let selection = if all { Selection::All } else { Selection::Some(&wanted) };
         json::list(&origin, &snapshot, selection, out).context("stdout")?;
+    } else if args.holders {
+        holders::write(&snapshot, &wanted, !args.no_header, out.look(false), out).context("stdout")?;
+        gaps::report(&snapshot.gaps);
     } else {
         let users = users(&snapshot, &wanted);
         let options = table::Options {
@@ -109,10 +132,11 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         table::write(&snapshot, &wanted, &options, out).context("stdout")?;
         gaps::report(&snapshot.gaps);
     }
-    Ok(if wanted.is_empty() { Exit::Findings } else { Exit::Done })
+    let exit = if wanted.is_empty() { Exit::Findings } else { Exit::Done };
+    Ok(args.strict.exit(&snapshot.gaps, exit))
 }
 
-/// The namespaces asked for; `Err` says that the process asked for is not there.
+/// The namespaces asked for; `Err` says that the process or namespace asked for is not there.
 fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>, String> {
     let of_process = match args.pid {
         None => None,
@@ -124,8 +148,11 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
             Some(NsSlot::ALL.map(|slot| process.namespace(slot)))
         }
     };
+    let only = args.ns.as_ref().map(|which| which.find(snapshot)).transpose()?.map(|namespace| namespace.id);
     let is_wanted = |namespace: &&Namespace| {
-        (args.kind.is_empty() || args.kind.contains(&namespace.id.kind))
+        only.is_none_or(|id| id == namespace.id)
+            && (!args.orphans || namespace.processes == 0)
+            && (args.kind.is_empty() || args.kind.contains(&namespace.id.kind))
             && of_process.is_none_or(|ids| ids.contains(&Some(namespace.id)))
     };
     Ok(snapshot.namespaces.iter().filter(is_wanted).collect())

@@ -10,6 +10,7 @@ mod quantity;
 mod trace;
 mod tree;
 mod users;
+mod which;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};

@@ -1,6 +1,7 @@
 //! `nsprobe tree`
 
 use super::output::Output;
+use super::which::Which;
 use super::{Exit, gaps, output};
 use crate::discover;
 use crate::model::Pid;
@@ -24,6 +25,11 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "PID", conflicts_with = "by")]
     pid: Option<Pid>,
 
+    /// Only the processes in this namespace, and their ancestors: net:[4026531833], net:4026531833,
+    /// 4026531833, or the path of its file
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["by", "pid"])]
+    ns: Option<Which>,
+
     /// JSON, nested in the same way; with every process, and nothing cut
     #[arg(short, long)]
     json: bool,
@@ -31,6 +37,9 @@ pub(super) struct Args {
     /// Draw lines with ASCII characters only, as without a UTF-8 locale
     #[arg(long)]
     ascii: bool,
+
+    #[command(flatten)]
+    strict: gaps::Strict,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,11 +60,14 @@ Examples:
   nsprobe tree                  where namespaces change, and how many processes are elsewhere
   nsprobe tree --all            every process
   nsprobe tree --pid 1          process 1 and its descendants
+  nsprobe tree --ns net:[4026531833]
+                                who is in that namespace
   nsprobe tree --by pid         pid namespaces, nested as they are, and who is in them
   nsprobe tree --by user        user namespaces and what they own
   nsprobe tree --json           everything, for other programs
 
-Exit codes: 0 done, 1 no such process, 2 error. What could not be read is said on stderr.";
+Exit codes: 0 done, 1 no such process or namespace (or, with --strict, not everything could be looked at),
+2 error. What could not be read is said on stderr.";
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let snapshot = discover::snapshot(&discover::Options::default())?;
@@ -63,6 +75,13 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         output::complain(&format_args!("there is no process {pid}"));
         return Ok(Exit::Findings);
     }
+    let ns = match args.ns.as_ref().map(|which| which.find(&snapshot)).transpose() {
+        Ok(namespace) => namespace.map(|namespace| namespace.id),
+        Err(missing) => {
+            output::complain(&missing);
+            return Ok(Exit::Findings);
+        }
+    };
     let options = tree::Options {
         by: match args.by {
             By::Process => tree::By::Process,
@@ -71,6 +90,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         },
         all: args.all,
         pid: args.pid,
+        ns,
         user_name: &user_name,
     };
     if args.json {
@@ -80,7 +100,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         tree::text(out, &snapshot, &options, look).context("stdout")?;
         gaps::report(&snapshot.gaps);
     }
-    Ok(Exit::Done)
+    Ok(args.strict.exit(&snapshot.gaps, Exit::Done))
 }
 
 /// A user's name; `None` for one without an entry, and when the database cannot be asked.

@@ -115,6 +115,14 @@ impl Reader<'_> {
                 Err(error) => self.note(GapKind::ProcessNamespaces, &error),
             }
         }
+        // The last link is there, so the process was alive when this one was not.
+        let waiting = slots.get(NsSlot::PidForChildren).is_none()
+            && slots.of(NsKind::Pid).is_some()
+            && slots.get(NsSlot::TimeForChildren).is_some();
+        if waiting {
+            let reason = "no child is in it yet";
+            self.gaps.add(GapKind::PidForChildren, reason, Some("BPF reads it from the kernel"));
+        }
         // With none of them left it is a zombie, or gone; a zombie still has its directory.
         (found || dir.stat("stat").is_ok()).then_some(Some(slots))
     }

@@ -22,6 +22,9 @@ pub enum GapKind {
     ProcessRoot,
     /// A process is known by its number alone.
     ProcessStatus,
+    /// A process has made a pid namespace for its children and has none yet: until its first child is
+    /// there, the link `pid_for_children` cannot be read.
+    PidForChildren,
     /// A thread's namespaces are not known.
     ThreadNamespaces,
     /// A process's descriptors are not readable.
@@ -48,6 +51,7 @@ impl GapKind {
             Self::ProcessNamespaces => "process_namespaces",
             Self::ProcessRoot => "process_root",
             Self::ProcessStatus => "process_status",
+            Self::PidForChildren => "pid_for_children",
             Self::ThreadNamespaces => "thread_namespaces",
             Self::Descriptors => "descriptors",
             Self::Sockets => "sockets",

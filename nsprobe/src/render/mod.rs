@@ -3,6 +3,8 @@
 pub mod checks;
 pub mod event;
 pub mod event_json;
+mod grid;
+pub mod holders;
 pub mod json;
 pub mod style;
 pub mod table;

@@ -1,9 +1,9 @@
 //! Namespaces as a table, one a row.
 
+use super::grid::{self, Heading};
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
 use crate::render::style::{self, Look};
 use anstyle::Style;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::collections::HashMap;
 use std::io::{self, Write};
 
@@ -139,58 +139,20 @@ pub fn write(
     options: &Options<'_>,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    if options.header {
-        let names = options.columns.iter().map(|column| aligned(*column, column.name().to_owned()));
-        // One line each, this and the rows below: a line is what gets cut and painted.
-        table.set_header(one_line(Row::from(names)));
-    }
-    for namespace in wanted {
+    let rows = wanted.iter().map(|namespace| {
         let leader = namespace.leader.and_then(|pid| snapshot.process(pid));
-        let cell = |column: &Column| aligned(*column, text(*column, namespace, leader, options));
-        table.add_row(one_line(Row::from(options.columns.iter().map(cell))));
-    }
-    fit(&mut table, options);
-    let rows = wanted.iter().map(|namespace| match namespace.initial {
-        Initial::Yes => style::DIM,
-        Initial::No | Initial::Unknown => Style::new(),
+        let style = match namespace.initial {
+            Initial::Yes => style::DIM,
+            Initial::No | Initial::Unknown => Style::new(),
+        };
+        (style, options.columns.iter().map(|column| text(*column, namespace, leader, options)).collect())
     });
-    let header = options.header.then_some(Style::new().bold());
-    for (style, line) in header.into_iter().chain(rows).zip(table.lines()) {
-        let line = line.trim_end();
-        let painted = if style == Style::new() { line.to_owned() } else { options.look.paint(style, line) };
-        writeln!(out, "{painted}")?;
-    }
-    Ok(())
-}
-
-/// Keeps every row on one line: all columns at their width, and the last cut to what the terminal leaves.
-fn fit(table: &mut Table, options: &Options<'_>) {
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, 1));
-        let last = index + 1 == options.columns.len();
-        if !last {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
-    }
-    if let Some(width) = options.look.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-        table.set_truncation_indicator(if options.look.unicode { "…" } else { "..." });
-    } else {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
-}
-
-fn one_line(mut row: Row) -> Row {
-    row.max_height(1);
-    row
-}
-
-fn aligned(column: Column, text: String) -> Cell {
-    let alignment = if column.is_number() { CellAlignment::Right } else { CellAlignment::Left };
-    Cell::new(text).set_alignment(alignment)
+    let headings: Vec<_> = options
+        .columns
+        .iter()
+        .map(|column| Heading { name: column.name(), is_number: column.is_number() })
+        .collect();
+    grid::write(&headings, rows, options.header, options.look, out)
 }
 
 fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options: &Options<'_>) -> String {

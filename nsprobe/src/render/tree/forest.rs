@@ -62,6 +62,22 @@ impl Forest {
                 keep[i] = true;
             }
         }
+        self.retain(&keep);
+    }
+
+    /// Drops what is neither wanted nor above something that is.
+    pub fn keep_with_ancestors(&mut self, wanted: impl Fn(usize) -> bool) {
+        let mut keep: Vec<bool> = (0..self.parent.len()).map(wanted).collect();
+        // Children first, so that what is kept below is known.
+        for &i in self.order.iter().rev() {
+            if let Some(parent) = self.parent[i].filter(|_| keep[i]) {
+                keep[parent] = true;
+            }
+        }
+        self.retain(&keep);
+    }
+
+    fn retain(&mut self, keep: &[bool]) {
         self.roots.retain(|&i| keep[i]);
         self.order.retain(|&i| keep[i]);
         for children in &mut self.children {
@@ -127,6 +143,15 @@ mod tests {
         assert_eq!(forest.roots, [0]);
         assert_eq!(forest.order, [0, 1, 3, 4]);
         assert_eq!(forest.children[1], [3]);
+    }
+
+    #[test]
+    fn what_is_wanted_is_kept_with_the_way_up() {
+        let mut forest = Forest::new(vec![None, Some(0), Some(0), Some(1), Some(3), Some(1), None]);
+        forest.keep_with_ancestors(|i| i == 3 || i == 6);
+        assert_eq!(forest.roots, [0, 6]);
+        assert_eq!(forest.order, [0, 1, 3, 6]);
+        assert_eq!(forest.children[3], [0_usize; 0]);
     }
 
     #[test]

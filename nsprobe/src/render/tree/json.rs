@@ -65,17 +65,14 @@ fn processes(
 ) -> io::Result<Option<HashSet<NsId>>> {
     let mut forest = process::forest(snapshot);
     let boundaries = boundaries(snapshot, &forest);
-    let branch = options.pid.and_then(|pid| process::index(snapshot, pid));
-    if let Some(index) = branch {
-        forest.keep_branch(index);
-    }
+    let narrowed = process::narrow(&mut forest, snapshot, options);
     nest(out, &forest, |i| {
         let process = process_object(&snapshot.processes[i]);
         serde_json::to_vec(&ProcessNode { process, boundary: names(&boundaries[i]) })
     })?;
     let referred =
         |&i: &usize| NsSlot::ALL.into_iter().filter_map(move |slot| snapshot.processes[i].namespace(slot));
-    Ok(branch.map(|_| forest.order.iter().flat_map(referred).collect()))
+    Ok(narrowed.then(|| forest.order.iter().flat_map(referred).chain(options.ns).collect()))
 }
 
 fn names(boundary: &Boundary<'_>) -> Vec<&'static str> {
@@ -152,7 +149,7 @@ mod tests {
     use serde_json::Value;
 
     fn show(sample: &Sample, by: By, pid: Option<u32>) -> Value {
-        let options = Options { by, all: false, pid, user_name: &|_| None };
+        let options = Options { by, all: false, pid, ns: None, user_name: &|_| None };
         let mut out = Vec::new();
         json(&mut out, &sample.finished(), &options).unwrap();
         assert_eq!(out.iter().position(|&byte| byte == b'\n'), Some(out.len() - 1), "one line");
@@ -224,7 +221,8 @@ mod tests {
         let small = std::thread::Builder::new().stack_size(64 * 1024);
         std::thread::scope(|scope| {
             let run = || {
-                let options = Options { by: By::Process, all: false, pid: None, user_name: &|_| None };
+                let options =
+                    Options { by: By::Process, all: false, pid: None, ns: None, user_name: &|_| None };
                 let mut out = Vec::new();
                 json(&mut out, &snapshot, &options).unwrap();
                 out

@@ -16,7 +16,7 @@ mod sample;
 
 pub use json::json;
 
-use crate::model::{Pid, Snapshot};
+use crate::model::{NsId, Pid, Snapshot};
 use crate::render::style::Look;
 use std::io::{self, Write};
 
@@ -52,6 +52,8 @@ pub struct Options<'a> {
     pub all: bool,
     /// Show only the ancestors and descendants of this process, and it; with [`By::Process`] only.
     pub pid: Option<Pid>,
+    /// Show only the processes in this namespace and their ancestors; with [`By::Process`] only.
+    pub ns: Option<NsId>,
     /// The name of a user id; `None` where it has none.
     pub user_name: &'a dyn Fn(u32) -> Option<String>,
 }

@@ -169,7 +169,8 @@ pub(super) fn vacant(
     options: &Options<'_>,
     look: Look,
 ) -> io::Result<()> {
-    let vacant: Vec<_> = snapshot.namespaces.iter().filter(|ns| ns.processes == 0).collect();
+    let wanted = |ns: &&Namespace| ns.processes == 0 && options.ns.is_none_or(|id| id == ns.id);
+    let vacant: Vec<_> = snapshot.namespaces.iter().filter(wanted).collect();
     if vacant.is_empty() {
         return Ok(());
     }

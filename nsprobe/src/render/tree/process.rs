@@ -5,7 +5,7 @@ use super::draw::{Drawing, Node, Span};
 use super::fold::Folds;
 use super::forest::Forest;
 use super::{Options, namespaces};
-use crate::model::{Initial, NsId, Pid, Process, Snapshot};
+use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
 use crate::render::style::{self, Look, printable};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -29,13 +29,8 @@ pub(super) fn text(
 ) -> io::Result<()> {
     let mut forest = forest(snapshot);
     let boundaries = boundaries(snapshot, &forest);
-    if let Some(pid) = options.pid {
-        match index(snapshot, pid) {
-            Some(index) => forest.keep_branch(index),
-            None => return Ok(()),
-        }
-    }
-    let unfold = options.all || options.pid.is_some();
+    let narrowed = narrow(&mut forest, snapshot, options);
+    let unfold = options.all || narrowed;
     let folds = if unfold { Folds::none(&forest) } else { Folds::new(snapshot, &forest, &boundaries) };
     let mut drawing = Drawing::default();
     let mut drawn = vec![None; snapshot.processes.len()];
@@ -59,6 +54,22 @@ pub(super) fn text(
     }
     drawing.write(out, look)?;
     if options.pid.is_none() { namespaces::vacant(out, snapshot, options, look) } else { Ok(()) }
+}
+
+/// Drops the processes that were not asked for; whether some were asked for.
+pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options<'_>) -> bool {
+    match (options.pid, options.ns) {
+        (Some(pid), _) => match index(snapshot, pid) {
+            Some(index) => forest.keep_branch(index),
+            None => forest.keep_with_ancestors(|_| false),
+        },
+        (None, Some(ns)) => {
+            let slot = NsSlot::In(ns.kind);
+            forest.keep_with_ancestors(|i| snapshot.processes[i].namespace(slot) == Some(ns));
+        }
+        (None, None) => return false,
+    }
+    true
 }
 
 /// The line of a process, without what is below it.
@@ -93,7 +104,7 @@ fn notes(snapshot: &Snapshot, boundary: &Boundary<'_>) -> Vec<Vec<Span>> {
 mod tests {
     use super::*;
     use crate::model::NsKind::{Mnt, Net, Time, Uts};
-    use crate::model::{NsKind, NsSlot, Root};
+    use crate::model::{NsKind, Root};
     use crate::render::tree::sample::{Sample, show, show_with};
     use insta::assert_snapshot;
 

@@ -1,0 +1,151 @@
+//! All that holds each namespace, one holder a row.
+
+use super::grid::{self, Heading};
+use crate::model::{Holder, Initial, Namespace, NsId, Pid, Snapshot};
+use crate::render::style::{self, Look};
+use anstyle::Style;
+use std::io::{self, Write};
+
+const HEADINGS: [Heading; 5] = [
+    Heading { name: "NS", is_number: true },
+    Heading { name: "TYPE", is_number: false },
+    Heading { name: "HOLDER", is_number: false },
+    Heading { name: "PID", is_number: true },
+    Heading { name: "WHAT", is_number: false },
+];
+
+/// Writes the holders of `wanted`, namespaces of `snapshot`: the processes inside as one row with the
+/// leader, then everything else.
+pub fn write(
+    snapshot: &Snapshot,
+    wanted: &[&Namespace],
+    header: bool,
+    look: Look,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let rows = wanted.iter().flat_map(|namespace| {
+        let style = if namespace.initial == Initial::Yes { style::DIM } else { Style::new() };
+        holders(namespace, snapshot).into_iter().map(move |(holder, pid, what)| {
+            let id = namespace.id;
+            let pid = pid.map(|pid| pid.to_string()).unwrap_or_default();
+            let cells = vec![id.ino.to_string(), id.kind.to_string(), holder.to_owned(), pid, what];
+            (style, cells)
+        })
+    });
+    grid::write(&HEADINGS, rows, header, look, out)
+}
+
+/// What holds a namespace: the holder's name (as in JSON), the process it belongs to, and what it is.
+fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Option<Pid>, String)> {
+    let command = |pid: Pid| match snapshot.process(pid) {
+        Some(process) => style::printable(&process.command()),
+        None => String::new(),
+    };
+    let mut rows = Vec::new();
+    if namespace.processes > 0 {
+        let first = namespace.leader.map(|pid| format!(": {}", command(pid))).unwrap_or_default();
+        rows.push(("processes", namespace.leader, format!("{}{first}", namespace.processes)));
+    }
+    rows.extend(namespace.holders.iter().map(|holder| {
+        let pid = match *holder {
+            Holder::Thread { pid, .. }
+            | Holder::ForChildren { pid, .. }
+            | Holder::Descriptor { pid, .. }
+            | Holder::Socket { pid, .. } => Some(pid),
+            Holder::BindMount { .. } | Holder::Ancestor { .. } => None,
+        };
+        let of = pid.map(|pid| format!("of {}", command(pid))).unwrap_or_default();
+        let what = match holder {
+            Holder::Thread { tid, .. } | Holder::ForChildren { tid: Some(tid), .. } => {
+                format!("thread {tid} {of}")
+            }
+            Holder::ForChildren { pid, tid: None } => command(*pid),
+            Holder::Descriptor { fd, .. } | Holder::Socket { fd, .. } => format!("{fd} {of}"),
+            Holder::BindMount { mount_namespace, path } => {
+                format!("{} in {mount_namespace}", style::printable(&path.to_string_lossy()))
+            }
+            Holder::Ancestor { of } => {
+                format!("{} of {of}", if is_parent(namespace, *of, snapshot) { "parent" } else { "owner" })
+            }
+        };
+        (holder.name(), pid, what)
+    }));
+    if rows.is_empty() {
+        rows.push(("?", None, "not found".to_owned()));
+    }
+    rows
+}
+
+/// Whether `namespace` is the parent of `child`, and not only its owner.
+fn is_parent(namespace: &Namespace, child: NsId, snapshot: &Snapshot) -> bool {
+    snapshot.namespace(child).is_some_and(|child| child.parent == Some(namespace.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{NsKind, Process, Root, Slots};
+
+    fn process(pid: Pid, command_line: &str) -> Process {
+        Process {
+            pid,
+            ppid: 0,
+            pids: vec![pid],
+            start_ticks: 1,
+            threads: 2,
+            kernel_thread: false,
+            uid: 0,
+            comm: String::new(),
+            command_line: command_line.to_owned(),
+            namespaces: Some(Slots::default()),
+            root: Root::Whole,
+        }
+    }
+
+    #[test]
+    fn every_holder_has_a_row() {
+        let id = |kind, ino| NsId::new(kind, 4, ino);
+        let top = id(NsKind::User, 4_026_531_837);
+        let net = id(NsKind::Net, 4_026_532_177);
+        let child = id(NsKind::User, 4_026_532_300);
+        let mount_namespace = id(NsKind::Mnt, 4_026_531_832);
+        let namespaces = vec![
+            Namespace {
+                holders: vec![
+                    Holder::Thread { pid: 7, tid: 9 },
+                    Holder::ForChildren { pid: 7, tid: None },
+                    Holder::ForChildren { pid: 7, tid: Some(9) },
+                    Holder::Descriptor { pid: 8, fd: 3 },
+                    Holder::Socket { pid: 8, fd: 4 },
+                    Holder::BindMount { mount_namespace, path: "/run/netns/a\nb".into() },
+                ],
+                ..Namespace::new(net)
+            },
+            Namespace {
+                processes: 2,
+                leader: Some(7),
+                holders: vec![Holder::Ancestor { of: net }, Holder::Ancestor { of: child }],
+                ..Namespace::new(top)
+            },
+            Namespace { parent: Some(top), owner: Some(top), ..Namespace::new(child) },
+        ];
+        let processes = vec![process(7, "server -v"), process(8, "client\u{1b}[2J")];
+        let snapshot = Snapshot { namespaces, processes, gaps: Vec::new() };
+        let wanted: Vec<_> = snapshot.namespaces.iter().collect();
+        let mut out = Vec::new();
+        write(&snapshot, &wanted, true, Look::PLAIN, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+                NS TYPE HOLDER       PID WHAT
+        4026532177 net  thread         7 thread 9 of server -v
+        4026532177 net  for_children   7 server -v
+        4026532177 net  for_children   7 thread 9 of server -v
+        4026532177 net  descriptor     8 3 of client\u{1b}[2J
+        4026532177 net  socket         8 4 of client\u{1b}[2J
+        4026532177 net  bind_mount       /run/netns/a\nb in mnt:[4026531832]
+        4026531837 user processes      7 2: server -v
+        4026531837 user ancestor         owner of net:[4026532177]
+        4026531837 user ancestor         parent of user:[4026532300]
+        4026532300 user ?                not found
+        ");
+    }
+}
