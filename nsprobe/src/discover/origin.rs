@@ -20,7 +20,7 @@ pub fn origin(options: &Options) -> Result<Origin, Error> {
     Ok(Origin {
         taken_at: SystemTime::now(),
         own_pid: proc.own_pid(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel,
         hostname,
         boot_id: proc.read("sys/kernel/random/boot_id").ok().as_deref().and_then(boot_id),

@@ -106,6 +106,9 @@ impl<'a> Inquiry<'a> {
             namespace.parent = parent;
             namespace.owner_uid = owner_uid;
             namespace.kernel_id = nsfs::kernel_id(fd, id.kind);
+            if namespace.kernel_id.is_none() {
+                namespace.file_since = nsfs::file_since(fd).ok();
+            }
             namespace.netnsid = if id.kind == NsKind::Net { self.netnsid(fd)? } else { None };
         }
         Ok(())

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::time::{Duration, SystemTime};
 
 mod request {
     //! `<linux/nsfs.h>`: the magic number is 0xb7.
@@ -31,6 +32,15 @@ struct MountNamespaceInfo {
 pub fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let stat = fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Since when the kernel has had the inode of the file in memory: its status change time, which nothing
+/// changes. It goes when nobody has the file open or mounted.
+pub fn file_since(fd: BorrowedFd<'_>) -> io::Result<SystemTime> {
+    let stat = fstat(fd)?;
+    let seconds = u64::try_from(stat.st_ctime).map_err(io::Error::other)?;
+    let nanoseconds = u32::try_from(stat.st_ctime_nsec).map_err(io::Error::other)?;
+    Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
 }
 
 /// The kind of the namespace: `NS_GET_NSTYPE` (Linux 4.11). `None` for a kind that nsprobe does not know.
@@ -122,5 +132,21 @@ fn related(result: nix::Result<libc::c_int>) -> io::Result<Option<OwnedFd>> {
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
         Err(Errno::EPERM) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+
+    #[test]
+    fn the_inode_of_an_open_namespace_stays_as_it_is() {
+        let open = || File::open("/proc/self/ns/net").unwrap();
+        let first = open();
+        let since = file_since(first.as_fd()).unwrap();
+        assert!(since <= SystemTime::now());
+        assert_eq!(file_since(open().as_fd()).unwrap(), since, "the same inode, as long as `first` is open");
     }
 }

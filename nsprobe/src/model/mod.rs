@@ -25,6 +25,6 @@ pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
 pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
-pub use origin::Origin;
+pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::Snapshot;

@@ -3,6 +3,7 @@
 use crate::model::{NsId, Pid};
 use std::fmt;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
 /// One namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,10 @@ pub struct Namespace {
     /// mount namespace also `NS_GET_MNTNS_ID`, Linux 6.11. `None` on an older kernel, and for a namespace
     /// that could not be opened.
     pub kernel_id: Option<u64>,
+    /// Since when the kernel has had the inode of its nsfs file in memory, by the wall clock; asked only where
+    /// there is no `kernel_id`. A mount or a descriptor keeps it there. An inode that was there before one
+    /// look and is there at another stands for the same namespace.
+    pub file_since: Option<SystemTime>,
     /// Whether it is the one the machine booted with.
     pub initial: Initial,
     /// The namespace it is nested in (pid and user namespaces only); `None` at the top and where the
@@ -43,6 +48,7 @@ impl Namespace {
         Self {
             id,
             kernel_id: None,
+            file_since: None,
             initial: Initial::Unknown,
             parent: None,
             owner: None,

@@ -57,6 +57,7 @@ pub(super) struct NamespaceObject<'a> {
     dev: u64,
     /// 64 bits are more than many JSON readers keep of a number.
     kernel_id: Option<String>,
+    file_since: Option<String>,
     initial: Option<bool>,
     parent: Option<NamespaceRef>,
     owner: Option<NamespaceRef>,
@@ -148,6 +149,7 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
         ino: namespace.id.ino,
         dev: namespace.id.dev,
         kernel_id: namespace.kernel_id.map(|id| id.to_string()),
+        file_since: namespace.file_since.map(time),
         initial: match namespace.initial {
             Initial::Yes => Some(true),
             Initial::No => Some(false),
@@ -255,7 +257,7 @@ pub fn list(
 ) -> io::Result<()> {
     let head = ListHead {
         schema: LIST,
-        version: origin.version,
+        version: &origin.version,
         kernel: &origin.kernel,
         hostname: &origin.hostname,
         boot_id: origin.boot_id.as_deref(),
