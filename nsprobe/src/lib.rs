@@ -1,6 +1,7 @@
 //! nsprobe: which Linux namespaces exist, who is in them, what keeps them alive, and who crosses them.
 
 pub mod cli;
+pub mod diff;
 pub mod discover;
 pub mod doctor;
 pub mod filter;

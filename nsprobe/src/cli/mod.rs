@@ -1,6 +1,7 @@
 //! One file a subcommand: arguments → plain options → a library call → stdout.
 
 mod completions;
+mod diff;
 mod doctor;
 mod filters;
 mod gaps;
@@ -46,6 +47,8 @@ enum Command {
     List(list::Args),
     /// The processes or namespaces as a tree
     Tree(tree::Args),
+    /// What came, went and changed since a snapshot
+    Diff(diff::Args),
     /// Who makes, joins or leaves a namespace or changes its root, as it happens
     Trace(trace::Args),
     /// What this kernel, these privileges and this environment allow, and what to do about the rest
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::List(args) => list::run(args, &mut out),
         Command::Tree(args) => tree::run(args, &mut out),
+        Command::Diff(args) => diff::run(args, &mut out),
         Command::Trace(args) => trace::run(args, &mut out),
         Command::Doctor(args) => doctor::run(args, &mut out),
         Command::Completions(args) => completions::run(args, &mut out),

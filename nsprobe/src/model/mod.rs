@@ -4,6 +4,7 @@
 //! Nothing here reads a file, makes a system call or formats a report.
 
 mod check;
+mod difference;
 mod event;
 mod flags;
 mod gap;
@@ -16,6 +17,7 @@ mod process;
 mod snapshot;
 
 pub use check::{Check, Verdict};
+pub use difference::{Difference, Moved, SightChange};
 pub use event::{
     Actor, Body, CloneChild, Crossing, Event, Hooks, Line, Lost, Outcome, PathText, SetnsTarget, StreamEnd,
     StreamStart, Totals,

@@ -1,6 +1,7 @@
 //! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
 
 pub mod checks;
+pub mod diff;
 pub mod event;
 pub mod event_json;
 mod grid;

@@ -1,0 +1,122 @@
+//! `nsprobe diff`
+
+use super::Exit;
+use super::output::{self, Output};
+use crate::diff::{self, Side};
+use crate::discover;
+use crate::model::{Difference, Taken};
+use crate::render::diff as render;
+use anyhow::Context as _;
+use clap::ValueEnum;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Args {
+    /// The earlier snapshot: what `nsprobe list --json` wrote; `-` for stdin
+    old: PathBuf,
+
+    /// The later one; without it, the machine is looked at now
+    new: Option<PathBuf>,
+
+    /// Only what is different in these
+    #[arg(long, value_enum, value_name = "WHAT")]
+    only: Option<Only>,
+
+    /// JSON, with everything that is known of what came, went or changed
+    #[arg(short, long)]
+    json: bool,
+
+    /// ASCII only
+    #[arg(long, conflicts_with = "json")]
+    ascii: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// Namespaces that came or went
+    Namespaces,
+    /// Processes that came, went, or are in other namespaces
+    Processes,
+}
+
+const EXAMPLES: &str = "\
+A line begins with + for what came, - for what went, ~ for what changed, ? for a namespace that may be
+another one: the number of a namespace that is gone is given to the next. Where the kernel has ids for
+namespaces (6.18), or something in one stayed all the time, that is told apart.
+Kernel threads are left out, and the nsprobes that took the snapshots.
+
+Examples:
+  nsprobe list --json | nsprobe diff -
+  nsprobe list --json > before; unshare --net true; nsprobe diff before
+  nsprobe list --json > before; nsprobe diff before --only namespaces
+  nsprobe list --json > a; nsprobe list --json > b; nsprobe diff --json a b
+
+Exit codes: 0 nothing differs, 1 something does, or may, 2 error.";
+
+pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    if args.old == Path::new("-") && args.new.as_deref() == Some(Path::new("-")) {
+        anyhow::bail!("only one of the two snapshots can be read from stdin");
+    }
+    let old = read(&args.old)?;
+    let new = match &args.new {
+        Some(path) => read(path)?,
+        None => now()?,
+    };
+    let mut difference = diff::compare(&old, &new);
+    match args.only {
+        None => {}
+        Some(Only::Namespaces) => difference.forget_processes(),
+        Some(Only::Processes) => difference.forget_namespaces(),
+    }
+    if !difference.same_boot {
+        output::complain(&other_boot(&difference));
+    }
+    if args.json {
+        render::json(&difference, env!("CARGO_PKG_VERSION"), out).context("stdout")?;
+    } else {
+        render::text(&difference, out.look(args.ascii), out).context("stdout")?;
+        if !difference.sight.is_empty() {
+            output::complain(&sight(&difference));
+        }
+    }
+    Ok(if difference.is_empty() { Exit::Done } else { Exit::Findings })
+}
+
+fn read(path: &Path) -> anyhow::Result<Side> {
+    let (name, bytes) = if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        ("stdin".into(), std::io::stdin().read_to_end(&mut bytes).map(|_| bytes))
+    } else {
+        (path.as_os_str().to_string_lossy(), std::fs::read(path))
+    };
+    let side = bytes.map_err(anyhow::Error::from).and_then(|bytes| Ok(Side::parse(&bytes)?));
+    side.with_context(|| name.into_owned())
+}
+
+fn now() -> anyhow::Result<Side> {
+    let options = discover::Options::default();
+    let origin = discover::origin(&options)?;
+    let snapshot = discover::snapshot(&options)?;
+    Side::now(Taken { origin, snapshot }).context("this machine")
+}
+
+fn other_boot(difference: &Difference<'_>) -> String {
+    let (old, new) = (&difference.old.origin, &difference.new.origin);
+    let whose = |name: &str| if name.is_empty() { "a machine".to_owned() } else { format!("`{name}`") };
+    format!(
+        "the snapshots are of two boots (of {} and {}): nothing in one can be in the other",
+        whose(&old.hostname),
+        whose(&new.hostname)
+    )
+}
+
+/// That the two snapshots did not see the same, so that not all that came has come.
+fn sight(difference: &Difference<'_>) -> String {
+    let change = |change: &crate::model::SightChange| {
+        format!("{} ({}): {} before, {} now", change.kind, change.reason, change.old, change.new)
+    };
+    let changes: Vec<String> = difference.sight.iter().map(change).collect();
+    format!("not the same could be seen both times: {}", changes.join("; "))
+}

@@ -1,0 +1,294 @@
+//! A document of `nsprobe list --json` → the snapshot it was made of.
+
+use crate::model::{
+    Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process, Root, Slots, Snapshot,
+    Source, Taken,
+};
+use serde::{Deserialize, Deserializer};
+use std::collections::HashMap;
+use std::time::SystemTime;
+
+/// One of the two snapshots of a comparison.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Side {
+    /// What was found.
+    pub taken: Taken,
+    /// What was not, whatever the kinds of gap that the nsprobe of the document knew.
+    pub gaps: Vec<SideGap>,
+}
+
+/// Something that a snapshot could not see.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct SideGap {
+    pub(super) kind: String,
+    pub(super) reason: String,
+    pub(super) count: u64,
+}
+
+/// The document that is read, and the versions of it.
+const NAME: &str = "nsprobe.list";
+const MAJOR: &str = "1";
+
+/// Why a document is of no use.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It is no JSON, not whole, or lacks something.
+    #[error("not a document of `nsprobe list --json`, or not all of it: {0}")]
+    Syntax(serde_json::Error),
+    /// It is another document, or of a version that is not understood.
+    #[error("this is {found}, and {NAME} {MAJOR}.x is wanted: what `nsprobe list --json` writes")]
+    Schema {
+        /// Name and version of what it is.
+        found: String,
+    },
+    /// It holds a part of what there was.
+    #[error("it holds only what was asked for: take it with `nsprobe list --json` and no other option")]
+    Filtered,
+    /// It does not say of which boot it is.
+    #[error("it does not name the boot it was taken in, so nothing in it can be compared")]
+    NoBoot,
+}
+
+impl Side {
+    /// A snapshot that was taken just now.
+    pub fn now(taken: Taken) -> Result<Self, Error> {
+        let gap = |gap: &crate::model::Gap| SideGap {
+            kind: gap.kind.name().to_owned(),
+            reason: gap.reason.clone(),
+            count: gap.count,
+        };
+        let gaps = taken.snapshot.gaps.iter().map(gap).collect();
+        if taken.origin.boot_id.is_none() { Err(Error::NoBoot) } else { Ok(Self { taken, gaps }) }
+    }
+
+    /// Reads a document.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+        let Head { schema } = serde_json::from_slice(bytes).map_err(Error::Syntax)?;
+        if schema.name != NAME || schema.version.split('.').next() != Some(MAJOR) {
+            return Err(Error::Schema { found: format!("{} {}", schema.name, schema.version) });
+        }
+        let document: Document = serde_json::from_slice(bytes).map_err(Error::Syntax)?;
+        if document.filtered {
+            return Err(Error::Filtered);
+        }
+        if document.boot_id.is_none() {
+            return Err(Error::NoBoot);
+        }
+        Ok(document.into())
+    }
+}
+
+#[derive(Deserialize)]
+struct Head {
+    schema: SchemaObject,
+}
+
+#[derive(Deserialize)]
+struct SchemaObject {
+    name: String,
+    version: String,
+}
+
+#[derive(Deserialize)]
+struct Document {
+    version: String,
+    kernel: String,
+    hostname: String,
+    boot_id: Option<String>,
+    #[serde(deserialize_with = "time")]
+    taken_at: SystemTime,
+    own_pid: Option<Pid>,
+    filtered: bool,
+    namespaces: Vec<NamespaceObject>,
+    processes: Vec<ProcessObject>,
+    gaps: Vec<SideGap>,
+}
+
+#[derive(Deserialize)]
+struct NamespaceObject {
+    #[serde(deserialize_with = "kind")]
+    kind: NsKind,
+    ino: u64,
+    dev: u64,
+    #[serde(deserialize_with = "kernel_id")]
+    kernel_id: Option<u64>,
+    #[serde(deserialize_with = "maybe_time")]
+    file_since: Option<SystemTime>,
+    initial: Option<bool>,
+    parent: Option<NamespaceRef>,
+    owner: Option<NamespaceRef>,
+    owner_uid: Option<u32>,
+    netnsid: Option<serde_json::Value>,
+    nprocs: u64,
+    leader: Option<LeaderObject>,
+    holders: Vec<HolderObject>,
+    sources: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct LeaderObject {
+    pid: Pid,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+struct NamespaceRef {
+    #[serde(deserialize_with = "kind")]
+    kind: NsKind,
+    ino: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum HolderObject {
+    Thread {
+        pid: Pid,
+        tid: Pid,
+    },
+    ForChildren {
+        pid: Pid,
+        tid: Option<Pid>,
+    },
+    Descriptor {
+        pid: Pid,
+        fd: u32,
+    },
+    Socket {
+        pid: Pid,
+        fd: u32,
+    },
+    BindMount {
+        mount_namespace: NamespaceRef,
+        path: String,
+    },
+    Ancestor {
+        of: NamespaceRef,
+    },
+    /// Of a later version.
+    #[serde(other)]
+    Unknown,
+}
+
+#[derive(Deserialize)]
+struct ProcessObject {
+    pid: Pid,
+    pids: Vec<Pid>,
+    ppid: Pid,
+    start_ticks: u64,
+    threads: u32,
+    kernel_thread: bool,
+    uid: u32,
+    comm: String,
+    command_line: String,
+    namespaces: Option<HashMap<String, Option<u64>>>,
+    root: Option<String>,
+    chrooted: Option<bool>,
+}
+
+impl From<Document> for Side {
+    fn from(document: Document) -> Self {
+        // One device for the whole machine, which the references leave out.
+        let dev = document.namespaces.first().map_or(0, |ns| ns.dev);
+        let mut namespaces: Vec<_> = document.namespaces.into_iter().map(|ns| namespace(ns, dev)).collect();
+        namespaces.sort_by_key(|ns| (ns.id.kind, ns.id.ino));
+        let mut processes: Vec<_> =
+            document.processes.into_iter().map(|process| self::process(process, dev)).collect();
+        processes.sort_by_key(|process| process.pid);
+        let origin = Origin {
+            taken_at: document.taken_at,
+            own_pid: document.own_pid,
+            version: document.version,
+            kernel: document.kernel,
+            hostname: document.hostname,
+            boot_id: document.boot_id,
+        };
+        let snapshot = Snapshot { namespaces, processes, gaps: Vec::new() };
+        Self { taken: Taken { origin, snapshot }, gaps: document.gaps }
+    }
+}
+
+fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
+    let id = |it: NamespaceRef| NsId::new(it.kind, dev, it.ino);
+    let holder = |holder| {
+        Some(match holder {
+            HolderObject::Thread { pid, tid } => Holder::Thread { pid, tid },
+            HolderObject::ForChildren { pid, tid } => Holder::ForChildren { pid, tid },
+            HolderObject::Descriptor { pid, fd } => Holder::Descriptor { pid, fd },
+            HolderObject::Socket { pid, fd } => Holder::Socket { pid, fd },
+            HolderObject::BindMount { mount_namespace, path } => {
+                Holder::BindMount { mount_namespace: id(mount_namespace), path: path.into() }
+            }
+            HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
+            HolderObject::Unknown => return None,
+        })
+    };
+    let source = |name: &String| Source::ALL.into_iter().find(|source| source.name() == *name);
+    Namespace {
+        kernel_id: object.kernel_id,
+        file_since: object.file_since,
+        initial: match object.initial {
+            Some(true) => Initial::Yes,
+            Some(false) => Initial::No,
+            None => Initial::Unknown,
+        },
+        parent: object.parent.map(id),
+        owner: object.owner.map(id),
+        owner_uid: object.owner_uid,
+        netnsid: object.netnsid.and_then(|netnsid| match netnsid.as_u64() {
+            Some(number) => u32::try_from(number).ok().map(NetnsId::Assigned),
+            None => netnsid.is_string().then_some(NetnsId::Unassigned),
+        }),
+        processes: object.nprocs,
+        leader: object.leader.map(|leader| leader.pid),
+        holders: object.holders.into_iter().filter_map(holder).collect(),
+        sources: object.sources.iter().filter_map(source).collect(),
+        ..Namespace::new(NsId::new(object.kind, object.dev, object.ino))
+    }
+}
+
+fn process(object: ProcessObject, dev: u64) -> Process {
+    let slots = |inodes: HashMap<String, Option<u64>>| {
+        Slots::from_fn(|slot: NsSlot| {
+            let ino = inodes.get(slot.name()).copied().flatten();
+            ino.map(|ino| NsId::new(slot.kind(), dev, ino))
+        })
+    };
+    Process {
+        pid: object.pid,
+        ppid: object.ppid,
+        pids: object.pids,
+        start_ticks: object.start_ticks,
+        threads: object.threads,
+        kernel_thread: object.kernel_thread,
+        uid: object.uid,
+        comm: object.comm,
+        command_line: object.command_line,
+        namespaces: object.namespaces.map(slots),
+        root: match (object.root, object.chrooted) {
+            (Some(path), Some(true)) => Root::Chrooted(path.into()),
+            (Some(_), Some(false)) => Root::Whole,
+            _ => Root::Unknown,
+        },
+    }
+}
+
+fn kind<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NsKind, D::Error> {
+    String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+}
+
+fn kernel_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?;
+    text.map(|text| text.parse()).transpose().map_err(serde::de::Error::custom)
+}
+
+fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
+    moment(&String::deserialize(deserializer)?)
+}
+
+fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
+    Option::<String>::deserialize(deserializer)?.as_deref().map(moment).transpose()
+}
+
+/// A time in RFC 3339.
+fn moment<E: serde::de::Error>(text: &str) -> Result<SystemTime, E> {
+    SystemTime::try_from(text.parse::<jiff::Timestamp>().map_err(E::custom)?).map_err(E::custom)
+}

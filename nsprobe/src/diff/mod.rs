@@ -1,0 +1,107 @@
+//! Two snapshots → what came, went and changed. Nothing here opens anything.
+//!
+//! A process is the same when its pid and its start time are. A namespace is not the same because its inode
+//! is: the kernel gives the number of one that is gone to the next that is made. See [`pairs`].
+
+mod document;
+mod pairs;
+
+pub use document::{Error, Side, SideGap};
+
+use crate::model::{Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, SightChange};
+use pairs::{Pairs, Verdict};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What of a process stays as long as it lives, and is another process's never (in one boot).
+type ProcessKey = (Pid, u64);
+
+const fn process_key(process: &Process) -> ProcessKey {
+    (process.pid, process.start_ticks)
+}
+
+/// A namespace's kind and inode.
+type NsKey = (NsKind, u64);
+
+const fn key(id: NsId) -> NsKey {
+    (id.kind, id.ino)
+}
+
+/// Compares two snapshots. The processes that took them, and the kernel's own, are left out.
+#[must_use]
+pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
+    let same_boot = old.taken.origin.boot_id == new.taken.origin.boot_id;
+    let pairs = if same_boot { Pairs::new(&old.taken, &new.taken) } else { Pairs::default() };
+    let only = |side: &'a Side, gone: Verdict| -> Vec<&'a Namespace> {
+        let namespaces = side.taken.snapshot.namespaces.iter();
+        namespaces.filter(|ns| pairs.verdict(key(ns.id)).is_none_or(|verdict| verdict == gone)).collect()
+    };
+    let unsure = pairs.unsure().filter_map(|id| {
+        let find = |side: &'a Side| side.taken.snapshot.namespaces.iter().find(|ns| key(ns.id) == id);
+        Some((find(old)?, find(new)?))
+    });
+    let observers: HashSet<ProcessKey> = [old, new].into_iter().filter_map(observer).collect();
+    let seen = |side: &'a Side| -> BTreeMap<ProcessKey, &'a Process> {
+        let processes = side.taken.snapshot.processes.iter();
+        processes
+            .map(|process| (process_key(process), process))
+            .filter(|(key, process)| !observers.contains(key) && !process.kernel_thread)
+            .collect()
+    };
+    let (before, after) = (seen(old), seen(new));
+    let lacks = |other: &BTreeMap<ProcessKey, &Process>, key| !same_boot || !other.contains_key(key);
+    let changed = before.iter().filter(|_| same_boot).filter_map(|(key, old)| {
+        let new = after.get(key)?;
+        moved(old, new, &pairs)
+    });
+    Difference {
+        old: &old.taken,
+        new: &new.taken,
+        same_boot,
+        came: only(new, Verdict::Other),
+        went: only(old, Verdict::Other),
+        unsure: unsure.collect(),
+        processes_came: after.iter().filter(|(key, _)| lacks(&before, key)).map(|(_, new)| *new).collect(),
+        processes_went: before.iter().filter(|(key, _)| lacks(&after, key)).map(|(_, old)| *old).collect(),
+        processes_changed: changed.collect(),
+        sight: sight(old, new),
+    }
+}
+
+/// The process that took a snapshot.
+fn observer(side: &Side) -> Option<ProcessKey> {
+    side.taken.snapshot.process(side.taken.origin.own_pid?).map(process_key)
+}
+
+fn moved<'a>(old: &'a Process, new: &'a Process, pairs: &Pairs) -> Option<Moved<'a>> {
+    let namespaces: Vec<_> = NsSlot::ALL
+        .into_iter()
+        .filter_map(|slot| {
+            // What was not readable at one of the two times says nothing.
+            let (before, after) = (old.namespace(slot)?, new.namespace(slot)?);
+            let other = key(before) != key(after) || pairs.verdict(key(before)) == Some(Verdict::Other);
+            other.then_some((slot, before, after))
+        })
+        .collect();
+    let known = old.root != Root::Unknown && new.root != Root::Unknown;
+    let root = (known && old.root != new.root).then_some((&old.root, &new.root));
+    (!namespaces.is_empty() || root.is_some()).then_some(Moved { old, new, namespaces, root })
+}
+
+fn sight(old: &Side, new: &Side) -> Vec<SightChange> {
+    let count = |side: &Side| -> HashMap<(String, String), u64> {
+        side.gaps.iter().map(|gap| ((gap.kind.clone(), gap.reason.clone()), gap.count)).collect()
+    };
+    let (old, new) = (count(old), count(new));
+    let mut names: Vec<_> = old.keys().chain(new.keys()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let change = |name: &(String, String)| {
+        let count = |side: &HashMap<_, u64>| side.get(name).copied().unwrap_or(0);
+        let (kind, reason) = name.clone();
+        SightChange { kind, reason, old: count(&old), new: count(&new) }
+    };
+    names.into_iter().map(change).filter(|change| change.old != change.new).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+use super::*;
+use crate::model::{Gap, GapKind, Holder, Initial, Origin, Slots, Snapshot, Source, Taken};
+use crate::render::json::{self, Selection};
+use std::time::{Duration, SystemTime};
+
+/// Seconds after the epoch.
+fn at(seconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+/// A snapshot to be put together: taken at 1,000 s, or later.
+fn side(seconds: u64, namespaces: Vec<Namespace>, processes: Vec<Process>) -> Side {
+    let origin = Origin {
+        taken_at: at(seconds),
+        own_pid: None,
+        version: "0.1.0".to_owned(),
+        kernel: "6.1.0".to_owned(),
+        hostname: "host".to_owned(),
+        boot_id: Some("b1".to_owned()),
+    };
+    Side::now(Taken { origin, snapshot: Snapshot { namespaces, processes, gaps: vec![] } }).unwrap()
+}
+
+fn id(kind: NsKind, ino: u64) -> NsId {
+    NsId::new(kind, 4, ino)
+}
+
+fn namespace(kind: NsKind, ino: u64, change: impl FnOnce(&mut Namespace)) -> Namespace {
+    let mut namespace = Namespace { initial: Initial::No, ..Namespace::new(id(kind, ino)) };
+    change(&mut namespace);
+    namespace
+}
+
+/// A process started at the tick of its pid, in one namespace.
+fn process(pid: Pid, kind: NsKind, ino: u64) -> Process {
+    let mut slots = Slots::default();
+    *slots.get_mut(NsSlot::In(kind)) = Some(id(kind, ino));
+    Process {
+        pid,
+        ppid: 1,
+        pids: vec![pid],
+        start_ticks: u64::from(pid),
+        threads: 1,
+        kernel_thread: false,
+        uid: 0,
+        comm: "sleep".to_owned(),
+        command_line: format!("sleep {pid}"),
+        namespaces: Some(slots),
+        root: Root::Whole,
+    }
+}
+
+/// `net:[7]` in both snapshots, with these properties, and nothing else.
+fn verdict(old: impl FnOnce(&mut Namespace), new: impl FnOnce(&mut Namespace)) -> &'static str {
+    judge(NsKind::Net, 7, side(1_000, vec![namespace(NsKind::Net, 7, old)], vec![]), {
+        side(2_000, vec![namespace(NsKind::Net, 7, new)], vec![])
+    })
+}
+
+/// What becomes of the namespace that is in both.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "two fresh snapshots read better than two references to them"
+)]
+fn judge(kind: NsKind, ino: u64, old: Side, new: Side) -> &'static str {
+    let difference = compare(&old, &new);
+    let among = |namespaces: &[&Namespace]| namespaces.iter().any(|ns| key(ns.id) == (kind, ino));
+    let unsure = difference.unsure.iter().any(|(ns, _)| key(ns.id) == (kind, ino));
+    match (among(&difference.went), among(&difference.came), unsure) {
+        (true, true, false) => "other",
+        (false, false, true) => "unsure",
+        (false, false, false) => "same",
+        mixed => panic!("{mixed:?}"),
+    }
+}
+
+#[test]
+fn the_kernels_id_decides() {
+    let with = |kernel_id| move |ns: &mut Namespace| ns.kernel_id = Some(kernel_id);
+    assert_eq!(verdict(with(1), with(1)), "same");
+    assert_eq!(verdict(with(1), with(2)), "other");
+    assert_eq!(verdict(with(1), |_| {}), "unsure");
+}
+
+#[test]
+fn what_never_changes_decides() {
+    let initial = |initial| move |ns: &mut Namespace| ns.initial = initial;
+    assert_eq!(verdict(initial(Initial::Yes), initial(Initial::Yes)), "same");
+    assert_eq!(verdict(initial(Initial::Unknown), initial(Initial::Yes)), "unsure");
+    let owner = |ino| move |ns: &mut Namespace| ns.owner = Some(id(NsKind::User, ino));
+    assert_eq!(verdict(owner(1), owner(2)), "other");
+    assert_eq!(verdict(owner(1), owner(1)), "unsure");
+    assert_eq!(verdict(owner(1), |_| {}), "unsure", "it was not readable");
+    let uid = |uid| move |ns: &mut Namespace| ns.owner_uid = Some(uid);
+    assert_eq!(verdict(uid(0), uid(1_000)), "other");
+}
+
+#[test]
+fn an_inode_that_stayed_in_memory_decides_and_a_mount_at_the_same_place_does_not() {
+    let since = |seconds| move |ns: &mut Namespace| ns.file_since = Some(at(seconds));
+    assert_eq!(verdict(since(900), since(900)), "same");
+    assert_eq!(verdict(since(1_001), since(1_001)), "unsure", "the first look itself may have made it");
+    assert_eq!(verdict(since(900), since(1_900)), "unsure");
+    let mounted = |ns: &mut Namespace| {
+        ns.holders =
+            vec![Holder::BindMount { mount_namespace: id(NsKind::Mnt, 1), path: "/run/netns/t".into() }];
+    };
+    assert_eq!(verdict(mounted, mounted), "unsure");
+}
+
+#[test]
+fn a_process_that_stayed_shows_that_its_namespace_did() {
+    let net = || vec![namespace(NsKind::Net, 7, |_| {})];
+    let of = |pids: &[Pid]| pids.iter().map(|&pid| process(pid, NsKind::Net, 7)).collect::<Vec<_>>();
+    let judge = |old, new| judge(NsKind::Net, 7, side(1_000, net(), old), side(2_000, net(), new));
+    assert_eq!(judge(of(&[10, 11]), of(&[11, 12])), "same");
+    assert_eq!(judge(of(&[10]), of(&[12])), "unsure");
+    let mut reused = of(&[10]);
+    reused[0].start_ticks = 5_000;
+    assert_eq!(judge(of(&[10]), reused), "unsure", "the pid is another process's");
+}
+
+#[test]
+fn a_pid_namespace_is_as_old_as_its_init() {
+    let pid = || vec![namespace(NsKind::Pid, 8, |_| {})];
+    let of = |pid| {
+        let mut init = process(pid, NsKind::Pid, 8);
+        init.pids.push(1);
+        vec![init]
+    };
+    let judge = |old, new| judge(NsKind::Pid, 8, side(1_000, pid(), old), side(2_000, pid(), new));
+    assert_eq!(judge(of(10), of(10)), "same");
+    assert_eq!(judge(of(10), of(20)), "other");
+    assert_eq!(judge(of(10), vec![]), "unsure", "the init is not visible");
+}
+
+#[test]
+fn above_a_namespace_that_stayed_everything_stayed() {
+    let namespaces = || {
+        let mut user = namespace(NsKind::User, 2, |ns| ns.parent = Some(id(NsKind::User, 1)));
+        user.owner = user.parent;
+        vec![
+            namespace(NsKind::Net, 7, |ns| ns.owner = Some(id(NsKind::User, 2))),
+            namespace(NsKind::User, 1, |_| {}),
+            user,
+        ]
+    };
+    let processes = || vec![process(10, NsKind::Net, 7)];
+    let (old, new) = (side(1_000, namespaces(), processes()), side(2_000, namespaces(), processes()));
+    assert!(compare(&old, &new).is_empty());
+    let (old, new) = (side(1_000, namespaces(), vec![]), side(2_000, namespaces(), vec![]));
+    assert_eq!(compare(&old, &new).unsure.len(), 3);
+}
+
+#[test]
+fn processes_come_go_and_move() {
+    let mut old = vec![process(10, NsKind::Net, 7), process(11, NsKind::Net, 7), process(12, NsKind::Net, 7)];
+    let mut new = vec![process(10, NsKind::Net, 9), process(12, NsKind::Net, 7), process(13, NsKind::Net, 7)];
+    old[2].namespaces = None;
+    new[0].root = Root::Chrooted("/jail".into());
+    // Not comparable: unreadable at the one time; nobody's business: the kernel's own.
+    let mut kernel = process(2, NsKind::Net, 7);
+    kernel.kernel_thread = true;
+    new.push(kernel);
+    let nets = || vec![namespace(NsKind::Net, 7, |_| {}), namespace(NsKind::Net, 9, |_| {})];
+    let (old, new) = (side(1_000, nets(), old), side(2_000, nets(), new));
+    let difference = compare(&old, &new);
+    let pids = |processes: &[&Process]| processes.iter().map(|process| process.pid).collect::<Vec<_>>();
+    assert_eq!(pids(&difference.processes_went), [11]);
+    assert_eq!(pids(&difference.processes_came), [13]);
+    let [moved] = difference.processes_changed.as_slice() else { panic!("{difference:?}") };
+    assert_eq!(
+        (moved.new.pid, moved.namespaces.as_slice(), moved.root),
+        (
+            10,
+            &[(NsSlot::In(NsKind::Net), id(NsKind::Net, 7), id(NsKind::Net, 9))][..],
+            Some((&Root::Whole, &Root::Chrooted("/jail".into())))
+        )
+    );
+}
+
+#[test]
+fn a_process_that_moved_to_a_namespace_of_the_same_number_is_seen_to() {
+    let net = |kernel_id| vec![namespace(NsKind::Net, 7, |ns| ns.kernel_id = Some(kernel_id))];
+    let processes = || vec![process(10, NsKind::Net, 7)];
+    let (old, new) = (side(1_000, net(1), processes()), side(2_000, net(2), processes()));
+    assert_eq!(compare(&old, &new).processes_changed.len(), 1);
+}
+
+#[test]
+fn who_looked_is_no_difference() {
+    let mut old = side(1_000, vec![], vec![process(50, NsKind::Net, 7), process(60, NsKind::Net, 7)]);
+    let mut new = side(2_000, vec![], vec![process(60, NsKind::Net, 7), process(70, NsKind::Net, 7)]);
+    // `nsprobe list | nsprobe diff`: the second runs while the first looks.
+    old.taken.origin.own_pid = Some(50);
+    new.taken.origin.own_pid = Some(70);
+    let difference = compare(&old, &new);
+    assert!(difference.is_empty(), "{difference:?}");
+    new.taken.origin.own_pid = Some(60);
+    old.taken.snapshot.processes.pop();
+    assert_eq!(compare(&old, &new).processes_came.len(), 1);
+}
+
+#[test]
+fn nothing_lives_through_a_boot() {
+    let net = || vec![namespace(NsKind::Net, 7, |ns| ns.initial = Initial::Yes)];
+    let processes = || vec![process(10, NsKind::Net, 7)];
+    let (old, mut new) = (side(1_000, net(), processes()), side(2_000, net(), processes()));
+    assert!(compare(&old, &new).is_empty());
+    new.taken.origin.boot_id = Some("b2".to_owned());
+    let difference = compare(&old, &new);
+    assert!(!difference.same_boot);
+    let counts = [&difference.came, &difference.went].map(Vec::len);
+    let of_processes = [&difference.processes_came, &difference.processes_went].map(Vec::len);
+    assert_eq!((counts, of_processes), ([1, 1], [1, 1]));
+    assert!(difference.unsure.is_empty() && difference.processes_changed.is_empty());
+}
+
+/// A snapshot with something of everything.
+fn rich() -> Taken {
+    let mut inside = process(10, NsKind::Net, 7);
+    inside.pids = vec![10, 3, 1];
+    inside.root = Root::Chrooted("/jail".into());
+    let mut closed = process(11, NsKind::Net, 7);
+    (closed.namespaces, closed.root, closed.comm) = (None, Root::Unknown, "a\"b\n".to_owned());
+    let net = namespace(NsKind::Net, 7, |ns| {
+        ns.kernel_id = Some(u64::MAX);
+        ns.file_since = Some(at(900) + Duration::from_nanos(123));
+        ns.owner = Some(id(NsKind::User, 1));
+        ns.netnsid = Some(crate::model::NetnsId::Unassigned);
+        ns.processes = 1;
+        ns.leader = Some(10);
+        ns.sources = vec![Source::Processes, Source::BindMounts];
+        ns.holders = vec![
+            Holder::Thread { pid: 10, tid: 11 },
+            Holder::ForChildren { pid: 10, tid: None },
+            Holder::ForChildren { pid: 10, tid: Some(12) },
+            Holder::Descriptor { pid: 10, fd: 3 },
+            Holder::Socket { pid: 10, fd: 4 },
+            Holder::BindMount { mount_namespace: id(NsKind::Mnt, 5), path: "/run/netns/t".into() },
+            Holder::Ancestor { of: id(NsKind::User, 6) },
+        ];
+    });
+    let user = namespace(NsKind::User, 1, |ns| {
+        (ns.initial, ns.owner_uid, ns.parent) = (Initial::Unknown, Some(0), Some(id(NsKind::User, 9)));
+    });
+    let gap = Gap { kind: GapKind::Mounts, count: 2, reason: "no".to_owned(), remedy: None };
+    let mut side = side(1_000, vec![net, user], vec![inside, closed]);
+    side.taken.snapshot.gaps = vec![gap];
+    side.taken.origin.own_pid = Some(10);
+    side.taken
+}
+
+fn document(taken: &Taken) -> String {
+    let mut out = Vec::new();
+    json::list(&taken.origin, &taken.snapshot, Selection::All, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn a_document_says_all_that_the_snapshot_held() {
+    let taken = rich();
+    let mut expected = Side::now(taken.clone()).unwrap();
+    expected.taken.snapshot.gaps.clear();
+    assert_eq!(Side::parse(document(&taken).as_bytes()).unwrap(), expected);
+}
+
+#[test]
+fn a_document_of_a_later_minor_version_is_read() {
+    let text = document(&rich())
+        .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
+        .replace("{\"type\":\"socket\",\"pid\":10,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
+    let side = Side::parse(text.as_bytes()).unwrap();
+    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6);
+}
+
+#[test]
+fn what_is_no_such_document_is_refused_with_the_reason() {
+    let whole = document(&rich());
+    let refused = |text: &str| Side::parse(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
+    for end in [0, 1, 20, whole.len() / 2, whole.len() - 3] {
+        let text = refused(&whole[..end]);
+        assert!(text.contains("or not all of it: EOF while parsing"), "{end}: {text}");
+    }
+    insta::assert_snapshot!(
+        [
+            refused("net 4026531833"),
+            refused("{}"),
+            refused(&whole.replace("nsprobe.list", "nsprobe.tree")),
+            refused(&whole.replace("\"version\":\"1.0\"", "\"version\":\"2.0\"")),
+            refused(&whole.replace("\"filtered\":false", "\"filtered\":true")),
+            refused(&whole.replace("\"boot_id\":\"b1\"", "\"boot_id\":null")),
+            refused(&whole.replace("\"kind\":\"net\"", "\"kind\":\"mount\"")),
+            refused(&whole.replace("18446744073709551615", "many")),
+            refused(&whole.replace("1970-01-01T00:16:40", "yesterday")),
+            refused(&whole.replace("\"ppid\":1", "\"ppid\":-1")),
+            refused(&whole.replace("\"filtered\":false", "\"filtered\":false} {")),
+        ]
+        .join("\n"),
+        @"
+    not a document of `nsprobe list --json`, or not all of it: expected ident at line 1 column 2
+    not a document of `nsprobe list --json`, or not all of it: missing field `schema` at line 1 column 2
+    this is nsprobe.tree 1.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
+    this is nsprobe.list 2.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
+    it holds only what was asked for: take it with `nsprobe list --json` and no other option
+    it does not name the boot it was taken in, so nothing in it can be compared
+    not a document of `nsprobe list --json`, or not all of it: unknown namespace kind `mount`: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 15
+    not a document of `nsprobe list --json`, or not all of it: invalid digit found in string at line 3 column 48
+    not a document of `nsprobe list --json`, or not all of it: failed to parse four digit integer as year: invalid digit, expected 0-9 but got y at line 1 column 151
+    not a document of `nsprobe list --json`, or not all of it: invalid value: integer `-1`, expected u32 at line 6 column 35
+    not a document of `nsprobe list --json`, or not all of it: trailing characters at line 1 column 194
+    "
+    );
+    assert!(Side::parse(b"\xff\xfe{").is_err());
+}
+
+#[test]
+fn what_only_one_of_the_two_could_see_is_said() {
+    let gap = |count| SideGap { kind: "mounts".to_owned(), reason: "no".to_owned(), count };
+    let (mut old, mut new) = (side(1_000, vec![], vec![]), side(2_000, vec![], vec![]));
+    (old.gaps, new.gaps) = (vec![gap(1)], vec![gap(1)]);
+    assert_eq!(compare(&old, &new).sight, []);
+    new.gaps = vec![];
+    let change = SightChange { kind: "mounts".to_owned(), reason: "no".to_owned(), old: 1, new: 0 };
+    assert_eq!(compare(&old, &new).sight, [change]);
+}

@@ -1,0 +1,329 @@
+//! Differences between two snapshots: a line each, or as JSON.
+
+use crate::model::{
+    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot,
+};
+use crate::render::json::{
+    NamespaceObject, ProcessObject, Schema, SlotsObject, namespace_object, process_object, time,
+};
+use crate::render::style::{self, Look, printable};
+use crate::render::table;
+use anstyle::Style;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr as _;
+
+/// The shape that [`json`] writes.
+pub const SCHEMA: Schema = Schema { name: "nsprobe.diff", version: "1.0" };
+
+/// Writes a line for each difference: `+` came, `-` went, `~` changed, `?` may be another. Nothing where
+/// there is none.
+pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io::Result<()> {
+    let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
+    let mut line = |mark: (Style, char), head: &str, text: &str| {
+        let room = look.width.map(|width| width.saturating_sub(head.width() + 4));
+        let text = room.map_or_else(|| text.to_owned(), |room| style::cut(text, room, look));
+        let line = format!("{} {head}  {text}", mark.1);
+        writeln!(out, "{}", look.paint(mark.0, line.trim_end()))
+    };
+    for namespace in &difference.went {
+        line(WENT, &namespace.id.to_string(), &content(namespace, old))?;
+    }
+    for namespace in &difference.came {
+        line(CAME, &namespace.id.to_string(), &content(namespace, new))?;
+    }
+    for (_, namespace) in &difference.unsure {
+        let text = format!("may be another of the same number: {}", content(namespace, new));
+        line(UNSURE, &namespace.id.to_string(), &text)?;
+    }
+    for process in &difference.processes_went {
+        line(WENT, &process.pid.to_string(), &printable(&process.command()))?;
+    }
+    let fresh: HashSet<NsId> = difference.came.iter().map(|namespace| namespace.id).collect();
+    for process in &difference.processes_came {
+        let namespaces: Vec<String> = fresh_namespaces(process, &fresh).iter().map(NsId::to_string).collect();
+        let inside =
+            if namespaces.is_empty() { String::new() } else { format!("  in {}", namespaces.join(" ")) };
+        let text = format!("{}{inside}", printable(&process.command()));
+        line(CAME, &process.pid.to_string(), &text)?;
+    }
+    for moved in &difference.processes_changed {
+        let text = format!("{}  {}", changes(moved, look).join("  "), printable(&moved.new.command()));
+        line(CHANGED, &moved.new.pid.to_string(), &text)?;
+    }
+    Ok(())
+}
+
+const CAME: (Style, char) = (style::GOOD, '+');
+const WENT: (Style, char) = (style::BAD, '-');
+const CHANGED: (Style, char) = (style::WARNING, '~');
+const UNSURE: (Style, char) = (style::WARNING, '?');
+
+/// Who is in a namespace, or what holds it.
+fn content(namespace: &Namespace, snapshot: &Snapshot) -> String {
+    let count = namespace.processes;
+    match namespace.leader.and_then(|pid| snapshot.process(pid)) {
+        Some(leader) if count > 1 => {
+            format!("{count} processes: {} {}, …", leader.pid, printable(&leader.command()))
+        }
+        Some(leader) => format!("{} {}", leader.pid, printable(&leader.command())),
+        None => printable(&table::held(namespace)),
+    }
+}
+
+/// The new namespaces that a process is in, each once.
+fn fresh_namespaces(process: &Process, fresh: &HashSet<NsId>) -> Vec<NsId> {
+    let slots = process.namespaces.iter().flat_map(Slots::iter);
+    let mut namespaces: Vec<NsId> = slots.filter_map(|(_, id)| id.filter(|id| fresh.contains(id))).collect();
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    namespaces
+}
+
+/// What is another for a process, each as `net:[1] → net:[2]`.
+fn changes(moved: &Moved<'_>, look: Look) -> Vec<String> {
+    let arrow = if look.unicode { "→" } else { "->" };
+    let namespaces = moved.namespaces.iter().map(|(slot, before, after)| {
+        let new = if before == after { " (a new one of that number)" } else { "" };
+        format!("{slot}:[{}] {arrow} {slot}:[{}]{new}", before.ino, after.ino)
+    });
+    let root = moved.root.map(|(before, after)| {
+        format!("root {} {arrow} {}", printable(&path(before)), printable(&path(after)))
+    });
+    namespaces.chain(root).collect()
+}
+
+fn path(root: &Root) -> Cow<'_, str> {
+    match root {
+        Root::Chrooted(path) => path.to_string_lossy(),
+        Root::Whole | Root::Unknown => "/".into(),
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: Schema,
+    version: &'a str,
+    old: OriginObject<'a>,
+    new: OriginObject<'a>,
+    same_boot: bool,
+    equal: bool,
+    namespaces: NamespacesObject<'a>,
+    processes: ProcessesObject<'a>,
+    sight: Vec<SightObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct OriginObject<'a> {
+    version: &'a str,
+    kernel: &'a str,
+    hostname: &'a str,
+    boot_id: Option<&'a str>,
+    taken_at: String,
+    own_pid: Option<Pid>,
+}
+
+#[derive(Serialize)]
+struct NamespacesObject<'a> {
+    came: Vec<NamespaceObject<'a>>,
+    went: Vec<NamespaceObject<'a>>,
+    unsure: Vec<UnsureObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct UnsureObject<'a> {
+    old: NamespaceObject<'a>,
+    new: NamespaceObject<'a>,
+}
+
+#[derive(Serialize)]
+struct ProcessesObject<'a> {
+    came: Vec<ProcessObject<'a>>,
+    went: Vec<ProcessObject<'a>>,
+    changed: Vec<MovedObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct MovedObject<'a> {
+    process: ProcessObject<'a>,
+    changed: Vec<&'static str>,
+    before: Option<SlotsObject<'a>>,
+    after: Option<SlotsObject<'a>>,
+    root_before: Option<Cow<'a, str>>,
+    root_after: Option<Cow<'a, str>>,
+}
+
+#[derive(Serialize)]
+struct SightObject<'a> {
+    kind: &'a str,
+    reason: &'a str,
+    old: u64,
+    new: u64,
+}
+
+/// Writes the differences as one document, made by this `version` of nsprobe.
+pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) -> io::Result<()> {
+    let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
+    let document = Document {
+        schema: SCHEMA,
+        version,
+        old: origin(&difference.old.origin),
+        new: origin(&difference.new.origin),
+        same_boot: difference.same_boot,
+        equal: difference.is_empty(),
+        namespaces: NamespacesObject {
+            came: difference.came.iter().map(|namespace| namespace_object(namespace, new)).collect(),
+            went: difference.went.iter().map(|namespace| namespace_object(namespace, old)).collect(),
+            unsure: difference
+                .unsure
+                .iter()
+                .map(|(before, after)| UnsureObject {
+                    old: namespace_object(before, old),
+                    new: namespace_object(after, new),
+                })
+                .collect(),
+        },
+        processes: ProcessesObject {
+            came: difference.processes_came.iter().map(|process| process_object(process)).collect(),
+            went: difference.processes_went.iter().map(|process| process_object(process)).collect(),
+            changed: difference.processes_changed.iter().map(moved).collect(),
+        },
+        sight: difference.sight.iter().map(sight).collect(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &document)?;
+    writeln!(out)
+}
+
+fn origin(origin: &Origin) -> OriginObject<'_> {
+    OriginObject {
+        version: &origin.version,
+        kernel: &origin.kernel,
+        hostname: &origin.hostname,
+        boot_id: origin.boot_id.as_deref(),
+        taken_at: time(origin.taken_at),
+        own_pid: origin.own_pid,
+    }
+}
+
+fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
+    let slots = moved.namespaces.iter().map(|(slot, ..)| slot.name());
+    MovedObject {
+        process: process_object(moved.new),
+        changed: slots.chain(moved.root.map(|_| "root")).collect(),
+        before: moved.old.namespaces.as_ref().map(SlotsObject),
+        after: moved.new.namespaces.as_ref().map(SlotsObject),
+        root_before: moved.root.map(|(before, _)| path(before)),
+        root_after: moved.root.map(|(_, after)| path(after)),
+    }
+}
+
+fn sight(change: &SightChange) -> SightObject<'_> {
+    SightObject { kind: &change.kind, reason: &change.reason, old: change.old, new: change.new }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Holder, Initial, NsKind, NsSlot, Taken};
+    use std::time::SystemTime;
+
+    fn taken(processes: Vec<Process>) -> Taken {
+        let origin = Origin {
+            taken_at: SystemTime::UNIX_EPOCH,
+            own_pid: Some(1),
+            version: "0.1.0".to_owned(),
+            kernel: "6.18.0".to_owned(),
+            hostname: "host".to_owned(),
+            boot_id: Some("b1".to_owned()),
+        };
+        Taken { origin, snapshot: Snapshot { namespaces: vec![], processes, gaps: vec![] } }
+    }
+
+    fn process(pid: Pid, command_line: &str) -> Process {
+        Process {
+            pid,
+            ppid: 1,
+            pids: vec![pid],
+            start_ticks: 7,
+            threads: 1,
+            kernel_thread: false,
+            uid: 0,
+            comm: "x".to_owned(),
+            command_line: command_line.to_owned(),
+            namespaces: Some(Slots::default()),
+            root: Root::Whole,
+        }
+    }
+
+    fn net(ino: u64, change: impl FnOnce(&mut Namespace)) -> Namespace {
+        let mut namespace =
+            Namespace { initial: Initial::No, ..Namespace::new(NsId::new(NsKind::Net, 4, ino)) };
+        change(&mut namespace);
+        namespace
+    }
+
+    fn show(look: Look) -> String {
+        let held = |ns: &mut Namespace| {
+            let mount_namespace = NsId::new(NsKind::Mnt, 4, 1);
+            ns.holders = vec![Holder::BindMount { mount_namespace, path: "/run/netns/a".into() }];
+        };
+        let led = |ns: &mut Namespace| (ns.leader, ns.processes) = (Some(931), 3);
+        let (went, came, unsure) = (net(11, held), net(12, led), net(13, held));
+        let mut server = process(931, "server --title a\nb and more");
+        *server.namespaces.as_mut().unwrap().get_mut(NsSlot::In(NsKind::Net)) = Some(came.id);
+        let mut jailed = process(44, "nsenter --net=/run/netns/a sh");
+        jailed.root = Root::Chrooted("/jail".into());
+        let gone = process(45, "true");
+        let (old, new) = (taken(vec![gone.clone()]), taken(vec![server.clone()]));
+        let difference = Difference {
+            old: &old,
+            new: &new,
+            same_boot: true,
+            came: vec![&came],
+            went: vec![&went],
+            unsure: vec![(&unsure, &unsure)],
+            processes_came: vec![&server],
+            processes_went: vec![&gone],
+            processes_changed: vec![Moved {
+                old: &gone,
+                new: &jailed,
+                namespaces: vec![
+                    (NsSlot::In(NsKind::Net), went.id, came.id),
+                    (NsSlot::PidForChildren, NsId::new(NsKind::Pid, 4, 5), NsId::new(NsKind::Pid, 4, 5)),
+                ],
+                root: Some((&Root::Whole, &jailed.root)),
+            }],
+            sight: vec![],
+        };
+        let mut out = Vec::new();
+        text(&difference, look, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_for_each_difference() {
+        insta::assert_snapshot!(show(Look::PLAIN), @r"
+        - net:[11]  (held by /run/netns/a)
+        + net:[12]  3 processes: 931 server --title a\nb and more, …
+        ? net:[13]  may be another of the same number: (held by /run/netns/a)
+        - 45  true
+        + 931  server --title a\nb and more  in net:[12]
+        ~ 44  net:[11] → net:[12]  pid_for_children:[5] → pid_for_children:[5] (a new one of that number)  root / → /jail  nsenter --net=/run/netns/a sh
+        ");
+    }
+
+    #[test]
+    fn lines_fit_the_terminal_and_are_coloured() {
+        let look = Look { color: true, unicode: false, width: Some(44) };
+        insta::assert_snapshot!(show(look).replace('\u{1b}', "^"), @r"
+        ^[31m- net:[11]  (held by /run/netns/a)^[0m
+        ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m
+        ^[33m? net:[13]  may be another of the same nu...^[0m
+        ^[31m- 45  true^[0m
+        ^[32m+ 931  server --title a\nb and more  in n...^[0m
+        ^[33m~ 44  net:[11] -> net:[12]  pid_for_child...^[0m
+        ");
+    }
+}
