@@ -53,13 +53,18 @@ pub struct Args {
 
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
-    let mut kernels = VecDeque::new();
+    let mut kernels: VecDeque<Kernel> = VecDeque::new();
     let mut lacking = Vec::new();
     for (series, kernel) in args.kernel.iter().zip(kernels::obtain(&args.kernel, args.update)?) {
+        let kernel = kernel.and_then(|kernel| {
+            let twice = kernels.iter().any(|other| other.version == kernel.version);
+            ensure!(!twice, "{} is the one of another series", kernel.version);
+            Ok(kernel)
+        });
         match kernel {
             Ok(kernel) => kernels.push_back(kernel),
             Err(error) => {
-                eprintln!("vm: WARNING: {error:#}");
+                eprintln!("vm: WARNING: {series}: {error:#}");
                 lacking.push(format!("{series}: {error:#}"));
             }
         }

@@ -156,6 +156,8 @@ impl Apt {
             // Kernels only: no descriptions, no icons.
             "-oAcquire::Languages=none",
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
+            // A mirror may be a snapshot, and its lists of what it has are right however old.
+            "-oAcquire::Check-Valid-Until=false",
             "-oAcquire::Retries=3",
             "-oAcquire::http::Timeout=60",
             "-oAPT::Sandbox::User=",
