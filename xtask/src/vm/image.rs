@@ -13,6 +13,7 @@ use std::process::{Command, Stdio};
 /// of the machine: the tests are about the real ones.
 const PROGRAMS: &[&str] = &[
     "bash",
+    "bpftool",
     "bwrap",
     "cat",
     "chroot",
@@ -62,6 +63,7 @@ const FILES: &[(&str, &str)] = &[
     ("etc/group", "root:x:0:\nnogroup:x:65534:\nuser:x:1000:\n"),
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ("etc/hosts", "127.0.0.1 localhost\n"),
+    ("etc/hostname", "nsprobe-vm\n"),
 ];
 
 /// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through.

@@ -18,7 +18,7 @@ pub struct Report {
     /// Why the machine's run does not count although its tests say nothing wrong.
     pub trouble: Option<String>,
     pub duration: Duration,
-    /// What the tests said.
+    /// What the tests said, each line with the second it came at.
     pub log: PathBuf,
     /// What the kernel said.
     pub console: PathBuf,
@@ -72,7 +72,7 @@ pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration) -> Resul
     loop {
         match receiver.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
-                writeln!(lines, "{line}")?;
+                writeln!(lines, "{:6.1} {line}", start.elapsed().as_secs_f64())?;
                 if let Some(said) = outcome.line(&line) {
                     println!("{} | {said}", kernel.version);
                 }
