@@ -91,7 +91,7 @@ fn every_namespace_of_the_caller_is_told() {
 fn calls_that_fail_are_told_with_their_errno() {
     each_plan(|plan| {
         let script = "chroot /nonexistent true
-             nsenter --net=/etc/hostname true
+             nsenter --net=/etc/passwd true
              nsenter --net=/proc/self/ns/uts true
              unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_uts_namespaces; unshare --uts true'
              true";
