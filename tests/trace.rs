@@ -203,6 +203,23 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
     });
 }
 
+#[test]
+fn events_have_the_time_on_the_wall_in_a_time_namespace_too() {
+    each_plan(|plan| {
+        let shifted = ["--time", "--boottime", "100000", "--fork"];
+        let mut command = Command::new("unshare");
+        command.args(shifted).arg(nsprobe().get_program()).args(["trace", "--json", "--hooks", plan, "--"]);
+        let before = jiff::Timestamp::now();
+        let ran: Ran = command.args(["unshare", "--uts", "true"]).output().expect("unshare starts").into();
+        let stream = Stream::check(ran);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
+        let time: jiff::Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
+        // A second of grace: the clocks are not read at once.
+        let grace = jiff::SignedDuration::from_secs(1);
+        assert!(before - grace < time && time < jiff::Timestamp::now() + grace, "{before} {time}");
+    });
+}
+
 /// The reading end of a pipe that nobody writes to, in the type of a child's stdout.
 fn another_pipe() -> std::process::ChildStdout {
     let mut child = Command::new("true").stdout(Stdio::piped()).spawn().expect("true starts");

@@ -1,0 +1,174 @@
+//! BTF put together by hand, and this kernel's.
+
+use super::*;
+use nsprobe_ebpf::FIELDS;
+
+/// Types and strings, put together as the kernel does.
+#[derive(Default)]
+struct Writer {
+    types: Vec<u8>,
+    strings: Vec<u8>,
+    count: u32,
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self { strings: vec![0], ..Self::default() }
+    }
+
+    fn name(&mut self, name: &str) -> u32 {
+        if name.is_empty() {
+            return 0;
+        }
+        let at = u32::try_from(self.strings.len()).unwrap();
+        self.strings.extend_from_slice(name.as_bytes());
+        self.strings.push(0);
+        at
+    }
+
+    fn ty(&mut self, name: &str, kind: u32, flag: bool, vlen: u32, size: u32, tail: &[u32]) -> u32 {
+        let name = self.name(name);
+        let info = u32::from(flag) << 31 | kind << 24 | vlen;
+        for word in [name, info, size].iter().chain(tail) {
+            self.types.extend_from_slice(&word.to_ne_bytes());
+        }
+        self.count += 1;
+        self.count
+    }
+
+    fn composite(&mut self, name: &str, kind: u32, size: u32, members: &[(&str, u32, u32)]) -> u32 {
+        let mut tail = Vec::new();
+        for (name, ty, bits) in members {
+            tail.extend([self.name(name), *ty, *bits]);
+        }
+        self.ty(name, kind, false, u32::try_from(members.len()).unwrap(), size, &tail)
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        assemble(&self.types, &self.strings)
+    }
+}
+
+fn offsets(btf: &[u8], fields: &[FieldSource]) -> Result<Vec<u32>, BtfError> {
+    find(btf, &Wanted { fields, functions: &[], typedefs: &[] }).map(|found| found.offsets)
+}
+
+const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
+    FieldSource { type_name, member }
+}
+
+#[test]
+fn a_member_a_size_and_what_is_not_there() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    // Kinds whose length differs stand between, so that a wrong length would lose the way.
+    btf.ty("e", kind::ENUM, false, 2, 4, &[0, 0, 0, 1]);
+    btf.ty("", kind::ARRAY, false, 0, 0, &[int, int, 3]);
+    btf.ty("", kind::FUNC_PROTO, false, 1, int, &[0, int]);
+    btf.ty("e64", kind::ENUM64, false, 1, 8, &[0, 1, 0]);
+    btf.composite("pid", kind::STRUCT, 96, &[("count", int, 0), ("level", int, 32)]);
+    let asked = [field("pid", "level"), field("pid", ""), field("pid", "gone"), field("none", "x")];
+    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![4, 96, ABSENT, ABSENT]));
+}
+
+#[test]
+fn anonymous_members_are_looked_into() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let inner = btf.composite("", kind::STRUCT, 8, &[("a", int, 0), ("b", int, 32)]);
+    let union = btf.composite("", kind::UNION, 8, &[("whole", int, 0), ("", inner, 0)]);
+    let named = btf.composite("hidden", kind::STRUCT, 8, &[("c", int, 0)]);
+    btf.composite("dentry", kind::STRUCT, 24, &[("first", int, 0), ("", union, 64), ("h", named, 128)]);
+    let asked = [field("dentry", "b"), field("dentry", "whole"), field("dentry", "c")];
+    // `c` belongs to `h`, which has a name: `dentry.c` is not C.
+    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![12, 8, ABSENT]));
+}
+
+#[test]
+fn a_bit_field_has_no_byte_offset() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let (bit, whole) = (btf.name("bit"), btf.name("whole"));
+    let tail = [bit, int, 1 << 24 | 8, whole, int, 32];
+    btf.ty("s", kind::STRUCT, true, 2, 8, &tail);
+    assert_eq!(offsets(&btf.bytes(), &[field("s", "bit"), field("s", "whole")]), Ok(vec![ABSENT, 4]));
+}
+
+#[test]
+fn of_two_definitions_the_one_with_the_asked_members_is_meant() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    btf.composite("net", kind::STRUCT, 4, &[("ns", int, 0)]);
+    btf.composite("net", kind::STRUCT, 16, &[("ns", int, 64), ("list", int, 96)]);
+    btf.composite("net", kind::STRUCT, 32, &[("other", int, 0)]);
+    let asked = [field("net", "ns"), field("net", "list"), field("net", "other")];
+    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![8, 12, ABSENT]));
+}
+
+#[test]
+fn ids_are_those_of_functions_and_type_names() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let proto = btf.ty("", kind::FUNC_PROTO, false, 0, int, &[]);
+    btf.composite("hook", kind::STRUCT, 4, &[("x", int, 0)]);
+    btf.ty("hook", kind::FUNC, false, 0, proto, &[]);
+    btf.ty("hooked", kind::FUNC, false, 0, proto, &[]);
+    btf.ty("name", kind::TYPEDEF, false, 0, int, &[]);
+    btf.ty("name", kind::FUNC, false, 0, proto, &[]);
+    let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
+    let ids = find(&btf.bytes(), &wanted).unwrap().ids;
+    let id = |number, kind, name: &str| Id { number, kind, name: name.to_owned() };
+    assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
+    // The same ids are found again in the BTF that holds nothing else.
+    assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);
+}
+
+#[test]
+fn a_type_that_contains_itself_ends() {
+    let mut btf = Writer::new();
+    btf.composite("loop", kind::STRUCT, 4, &[("", 1, 0)]);
+    assert_eq!(offsets(&btf.bytes(), &[field("loop", "x")]), Ok(vec![ABSENT]));
+}
+
+#[test]
+fn broken_input_is_an_error_wherever_it_breaks() {
+    let mut btf = Writer::new();
+    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    btf.composite("pid", kind::STRUCT, 8, &[("count", int, 0), ("level", int, 32)]);
+    let whole = btf.bytes();
+    let asked = [field("pid", "level")];
+    for len in 0..whole.len() {
+        assert!(offsets(&whole[..len], &asked).is_err(), "cut at {len}");
+    }
+    // Whatever one byte is changed to, the result is an answer or an error.
+    for at in 0..whole.len() {
+        for value in [0, 1, 0x7f, 0x80, 0xff] {
+            let mut broken = whole.clone();
+            broken[at] = value;
+            let _ = offsets(&broken, &asked);
+        }
+    }
+    let mut version = whole.clone();
+    version[2] = 2;
+    assert_eq!(offsets(&version, &asked), Err(BtfError::Version(2)));
+    assert_eq!(offsets(b"\x7fELF and more than twenty-four", &asked), Err(BtfError::NoHeader));
+    let mut unknown = Writer::new();
+    unknown.ty("future", 31, false, 0, 0, &[]);
+    let error = BtfError::UnknownKind { id: 1, kind: 31 };
+    assert_eq!(offsets(&unknown.bytes(), &asked), Err(error));
+}
+
+#[test]
+fn this_kernel_has_the_fields_that_every_kernel_has() {
+    let Ok(btf) = std::fs::read(PATH) else {
+        eprintln!("SKIP: no {PATH} here: the kernel was built without CONFIG_DEBUG_INFO_BTF");
+        return;
+    };
+    let found = offsets(&btf, FIELDS).unwrap();
+    for (source, offset) in FIELDS.iter().zip(&found) {
+        // The kind of a namespace is in one of these two, see the table.
+        if !matches!(source.member, "type" | "ns_type") {
+            assert!(*offset < 1 << 16, "{}.{} at {offset}", source.type_name, source.member);
+        }
+    }
+}
