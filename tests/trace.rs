@@ -115,7 +115,7 @@ fn of_the_whole_machine_until_so_many_events() {
         assert!(times.is_sorted(), "{times:?}");
         // The command goes on: it is not the trace's to end.
         let stream =
-            Stream::record(&["--hooks", plan, "-n1", "--", "sh", "-c", "unshare -u true; exec sleep 60"]);
+            Stream::record(&["--hooks", plan, "-n1", "--", "sh", "-c", "unshare -u true; exec sleep 60 >&- 2>&-"]);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "count"));
         let pid = stream.stderr.split_once("goes on as process ").expect("its pid").1.trim();
         kill(Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL).expect("the command is there");
