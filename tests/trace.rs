@@ -114,8 +114,15 @@ fn of_the_whole_machine_until_so_many_events() {
         let times: Vec<&str> = stream.events().filter_map(|event| event["time"].as_str()).collect();
         assert!(times.is_sorted(), "{times:?}");
         // The command goes on: it is not the trace's to end.
-        let stream =
-            Stream::record(&["--hooks", plan, "-n1", "--", "sh", "-c", "unshare -u true; exec sleep 60 >&- 2>&-"]);
+        let stream = Stream::record(&[
+            "--hooks",
+            plan,
+            "-n1",
+            "--",
+            "sh",
+            "-c",
+            "unshare -u true; exec sleep 60 >&- 2>&-",
+        ]);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "count"));
         let pid = stream.stderr.split_once("goes on as process ").expect("its pid").1.trim();
         kill(Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL).expect("the command is there");

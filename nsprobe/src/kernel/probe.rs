@@ -12,13 +12,17 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, Program
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
-use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, global, map};
+use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
+
+/// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
+/// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
+const SAFE_TRAMPOLINES: FieldSource = FieldSource { type_name: "bpf_tramp_image", member: "" };
 
 /// A place in the kernel where a program can be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -119,6 +123,7 @@ pub struct Probe {
     /// What type ids are looked up in.
     ids: Btf,
     offsets: Vec<u32>,
+    safe_trampolines: bool,
     /// Opened when the first tracepoint is asked for.
     tracefs: Option<PseudoFs>,
     /// Kept for as long as programs are loaded.
@@ -144,8 +149,10 @@ impl Probe {
             })
             .collect();
         let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
-        let wanted = btf::Wanted { fields: FIELDS, functions: &functions, typedefs: &typedefs };
-        let found = btf::find(&kernel, &wanted)?;
+        let fields: Vec<FieldSource> = FIELDS.iter().copied().chain([SAFE_TRAMPOLINES]).collect();
+        let wanted = btf::Wanted { fields: &fields, functions: &functions, typedefs: &typedefs };
+        let mut found = btf::find(&kernel, &wanted)?;
+        let safe_trampolines = found.offsets.pop().is_some_and(|size| size != ABSENT);
         let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
         let memory = MemoryLimit::raise();
         let config = [config.flags, config.follow_pid, config.follow_pid_ns];
@@ -155,7 +162,7 @@ impl Probe {
             .override_global(global::CONFIG, &config, true)
             .map_max_entries(map::EVENTS, ring_bytes)
             .load(OBJECT)?;
-        Ok(Self { ebpf, ids, offsets: found.offsets, tracefs: None, _memory: memory })
+        Ok(Self { ebpf, ids, offsets: found.offsets, safe_trampolines, tracefs: None, _memory: memory })
     }
 
     /// Whether this kernel has `field`.
@@ -178,6 +185,11 @@ impl Probe {
 
     /// Loads the hook's program, if it is not loaded, and attaches it until the link is dropped.
     pub fn attach(&mut self, hook: &Hook) -> Result<Link, Refusal> {
+        if matches!(hook.point, Point::Fentry(_) | Point::Fexit(_)) && !self.safe_trampolines {
+            return Err(Refusal::new(
+                "this kernel may crash when it is detached (its BTF has no bpf_tramp_image)",
+            ));
+        }
         let program = self
             .ebpf
             .program_mut(hook.program)
