@@ -14,14 +14,6 @@ pub(super) fn note(proc: &Proc, processes: &[Process], gaps: &mut Gaps) {
     if hidepid && !nix::unistd::geteuid().is_root() {
         gaps.add(GapKind::HiddenProcesses, "/proc is mounted with hidepid", Some(READ_OTHERS));
     }
-    if own.is_ok() {
-        // Linux 6.18 keeps lists of all namespaces, which only the kernel itself can walk.
-        gaps.add(
-            GapKind::Source,
-            "namespaces that only a descriptor in flight (SCM_RIGHTS) holds are not found",
-            Some("BPF on Linux 6.18"),
-        );
-    }
     // kthreadd is pid 2 of the initial pid namespace; any user may read its stat, unless hidepid is set.
     let outermost =
         processes.iter().any(|process| process.pid == 2 && process.ppid == 0 && process.kernel_thread);

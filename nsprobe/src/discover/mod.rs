@@ -7,6 +7,7 @@ mod census;
 mod descriptors;
 mod environment;
 mod gaps;
+mod listed;
 mod mounts;
 mod origin;
 mod parse;
@@ -73,6 +74,10 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut inquiry = Inquiry::new(&proc, nsfs_dev);
     mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
     inquiry.ask_all(&mut census, &mut gaps);
+    if proc.is_live() {
+        listed::find(&mut inquiry, &mut census, &mut gaps);
+    }
+    Inquiry::note_unasked(&mut census, &mut gaps);
     sockets::find(&proc, &descriptors.sockets, &mut inquiry, &mut census, &mut gaps);
     let namespaces = census.finish();
     Ok(Snapshot { namespaces, processes, gaps: gaps.finish() })

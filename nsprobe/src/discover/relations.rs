@@ -30,17 +30,22 @@ impl<'a> Inquiry<'a> {
             if census.entry(id).asked {
                 continue;
             }
-            let witnesses = census.entry(id).witnesses.clone();
-            if witnesses.is_empty() {
-                let reason = "mounted only where no process is: not to be opened without going there";
-                gaps.add(GapKind::Relations, reason, None);
-                continue;
-            }
-            match self.open(id, &witnesses) {
+            match self.open(id, &census.entry(id).witnesses.clone()) {
                 Ok(Some(fd)) => self.ask(id, fd, census, gaps),
                 // All who were in it are gone, and it may be as well.
                 Ok(None) => {}
                 Err(error) => gaps.add_error(GapKind::Relations, &error),
+            }
+        }
+    }
+
+    /// Counts what could not be asked because nothing but a mount where no process is leads to it.
+    pub(super) fn note_unasked(census: &mut Census, gaps: &mut Gaps) {
+        for id in census.ids() {
+            let entry = census.entry(id);
+            if !entry.asked && entry.witnesses.is_empty() {
+                let reason = "mounted only where no process is: not to be opened without going there";
+                gaps.add(GapKind::Relations, reason, Some("Linux 6.19"));
             }
         }
     }

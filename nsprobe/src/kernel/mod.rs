@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capabilities;
 pub mod clock;
+pub mod listns;
 pub mod mounts;
 pub mod nsfs;
 pub mod perf;

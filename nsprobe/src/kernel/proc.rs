@@ -28,6 +28,13 @@ impl Proc {
         Ok(Self { root: root.to_owned(), dir })
     }
 
+    /// Whether it is a proc file system, and no directory laid out like one.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+        fstatfs(&self.dir).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+    }
+
     /// Where it is.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -22,8 +22,8 @@ pub enum GapKind {
     ProcessRoot,
     /// A process is known by its number alone.
     ProcessStatus,
-    /// A process has made a pid namespace for its children and has none yet: until its first child is
-    /// there, the link `pid_for_children` cannot be read.
+    /// A process has made a pid namespace for its children and has none yet: until the first is there,
+    /// older kernels let nobody read the link `pid_for_children` (6.18 does not, 7.2 does).
     PidForChildren,
     /// A thread's namespaces are not known.
     ThreadNamespaces,
