@@ -1,7 +1,7 @@
 //! Two snapshots → what came, went and changed. Nothing here opens anything.
 //!
 //! A process is the same when its pid and its start time are. A namespace is not the same because its inode
-//! is: the kernel gives the number of one that is gone to the next that is made. See [`pairs`].
+//! is: the kernel gives the number of one that is gone to the next that is made. See `pairs.rs`.
 
 mod document;
 mod pairs;

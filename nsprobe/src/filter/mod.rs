@@ -50,7 +50,7 @@ pub enum Error {
         /// What is wrong there.
         message: String,
     },
-    /// The text is longer than [`LONGEST`].
+    /// The text is longer than 4096 bytes.
     #[error("longer than {LONGEST} bytes")]
     TooLong,
     /// It is nested too deep.
