@@ -29,7 +29,7 @@ impl Fixture {
     }
 
     fn snapshot(&self) -> Snapshot {
-        snapshot(&Options { proc_root: self.0.path().to_owned() }).unwrap()
+        snapshot(&Options { proc_root: self.0.path().to_owned(), ..Options::default() }).unwrap()
     }
 }
 
@@ -130,8 +130,10 @@ fn a_zombie_has_a_place_and_no_namespaces() {
 
 #[test]
 fn a_proc_that_is_not_there_is_an_error_that_says_so() {
-    let error = snapshot(&Options { proc_root: Path::new("/nonexistent/proc").to_owned() }).unwrap_err();
-    let Error::Proc { path, .. } = &error;
+    let error =
+        snapshot(&Options { proc_root: Path::new("/nonexistent/proc").to_owned(), ..Options::default() })
+            .unwrap_err();
+    let Error::Proc { path, .. } = &error else { panic!("{error}") };
     assert_eq!(path, Path::new("/nonexistent/proc"));
     assert!(error.to_string().contains("is a proc file system mounted there?"), "{error}");
 }

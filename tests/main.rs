@@ -9,6 +9,7 @@ mod filter;
 mod fixture;
 mod list;
 mod sources;
+mod sources_bpf;
 mod support;
 mod trace;
 mod trace_calls;

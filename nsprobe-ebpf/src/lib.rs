@@ -7,12 +7,14 @@
 
 mod fields;
 mod record;
+mod task_record;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{
     Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, cause, config, event_flags, global,
     map, slot,
 };
+pub use task_record::{Task, task_flags};
 
 /// The version of every record here. A record that carries another one is counted and not read.
 pub const RECORD_VERSION: u16 = 1;

@@ -113,6 +113,25 @@ fn walk(event: &mut Event, mut dentry: u64, mut mount: Mount) -> bool {
     false
 }
 
+/// How many mounts one above the other [`is_top`] looks through.
+const STACKED: usize = 8;
+
+/// Whether `dentry` in the mount of this `struct vfsmount` is where the mount namespace begins, as `/` is: the root
+/// of what is mounted nowhere, or on such a root. `false` also when that takes more steps than there are.
+#[inline(always)]
+pub fn is_top(vfsmount: u64, mut dentry: u64) -> bool {
+    let mut mount = Mount::of(vfsmount);
+    for _ in 0..STACKED {
+        if dentry != mount.root() {
+            return false;
+        }
+        let Some((mountpoint, parent)) = mount.up() else { return true };
+        dentry = mountpoint;
+        mount = parent;
+    }
+    false
+}
+
 /// A `struct mount`, by its address.
 #[derive(Clone, Copy)]
 struct Mount(u64);

@@ -14,6 +14,8 @@ pub mod cause {
     pub const CHROOT: u16 = 4;
     /// pivot_root(2).
     pub const PIVOT_ROOT: u16 = 5;
+    /// Nothing happened: the iterator over all tasks came by; the record is a [`crate::Task`].
+    pub const TASK: u16 = 6;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].

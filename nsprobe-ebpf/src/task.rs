@@ -5,7 +5,7 @@
 
 use crate::maps::offset;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
-use nsprobe_ebpf::{ABSENT, Event, Field, NamespaceInodes, PID_LEVELS, Pids, Target, config, slot};
+use nsprobe_ebpf::{ABSENT, COMM_LEN, Event, Field, NamespaceInodes, PID_LEVELS, Pids, Target, config, slot};
 
 /// A type that any bytes make a value of, so that the kernel may write it.
 pub trait Plain: Copy + Default {}
@@ -68,14 +68,20 @@ pub fn fill_actor(event: &mut Event, task: u64) {
 /// Fills in the ids of `task` in every pid namespace it is in.
 #[inline(always)]
 pub fn fill_pids(pids: &mut Pids, task: u64) {
+    fill_pids_from(pids, task, 0);
+}
+
+/// Fills in the ids of `task` in the pid namespaces it is in, from the one at depth `outermost` on inwards.
+#[inline(always)]
+pub fn fill_pids_from(pids: &mut Pids, task: u64, outermost: u32) {
     let pid: u64 = read(task, Field::TaskThreadPid);
     if pid == 0 {
         return;
     }
     let level: u32 = read(pid, Field::PidLevel);
-    let mut upid = embedded(pid, Field::PidNumbers);
+    let mut upid = upid_at(pid, outermost);
     for index in 0..PID_LEVELS {
-        if index as u32 > level {
+        if index as u32 + outermost > level {
             break;
         }
         pids.nr[index] = read(upid, Field::UpidNr);
@@ -96,8 +102,53 @@ pub fn innermost(task: u64) -> (u32, u32) {
 #[inline(always)]
 fn innermost_upid(task: u64) -> u64 {
     let pid: u64 = read(task, Field::TaskThreadPid);
-    let level: u32 = read(pid, Field::PidLevel);
+    upid_at(pid, read(pid, Field::PidLevel))
+}
+
+/// The `struct upid` at depth `level` of the `struct pid` at `pid`.
+#[inline(always)]
+fn upid_at(pid: u64, level: u32) -> u64 {
     embedded(pid, Field::PidNumbers) + u64::from(level) * u64::from(offset(Field::UpidSize))
+}
+
+/// How deep the pid namespace of `task` lies, and the address of that namespace.
+#[inline(always)]
+pub fn pid_namespace(task: u64) -> (u32, u64) {
+    let level = read(read(task, Field::TaskThreadPid), Field::PidLevel);
+    (level, read(innermost_upid(task), Field::UpidNs))
+}
+
+/// The number of `task` in the pid namespace at address `namespace`, which lies `level` deep; 0 when it has none.
+#[inline(always)]
+pub fn number_in(task: u64, (level, namespace): (u32, u64)) -> u32 {
+    let pid: u64 = read(task, Field::TaskThreadPid);
+    let upid = upid_at(pid, level);
+    if level > read(pid, Field::PidLevel) || read::<u64>(upid, Field::UpidNs) != namespace {
+        return 0;
+    }
+    read(upid, Field::UpidNr)
+}
+
+/// The command name of `task`.
+#[inline(always)]
+pub fn comm(task: u64) -> [u8; COMM_LEN] {
+    let words = embedded(task, Field::TaskComm);
+    let (first, second): (u64, u64) = (read_at(words), read_at(words + 8));
+    let mut comm = [0; COMM_LEN];
+    comm[..8].copy_from_slice(&first.to_ne_bytes());
+    comm[8..].copy_from_slice(&second.to_ne_bytes());
+    comm
+}
+
+/// Mount (`struct vfsmount`) and dentry of the root directory of `task`, by their addresses; zeroes when it has none.
+#[inline(always)]
+pub fn root(task: u64) -> (u64, u64) {
+    let fs: u64 = read(task, Field::TaskFs);
+    if fs == 0 {
+        return (0, 0);
+    }
+    let root = embedded(fs, Field::FsRoot);
+    (read(root, Field::PathMnt), read(root, Field::PathDentry))
 }
 
 /// The inode number of the namespace at `namespace`, whose `struct ns_common` is at `common`.

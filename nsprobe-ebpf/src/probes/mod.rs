@@ -5,4 +5,5 @@ mod clone;
 mod exit;
 mod pivot_root;
 mod setns;
+mod tasks;
 mod unshare;

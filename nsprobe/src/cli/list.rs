@@ -1,10 +1,11 @@
 //! `nsprobe list`
 
 use super::output::Output;
+use super::source::SourceArgs;
 use super::users::Users;
 use super::which::Which;
 use super::{Exit, filters, gaps, output};
-use crate::discover;
+use crate::discover::{self, CommandLines};
 use crate::filter::{self, Filter, NamespaceRow};
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
@@ -57,6 +58,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     strict: gaps::Strict,
+
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 const EXAMPLES: &str = r#"Examples:
@@ -101,7 +105,11 @@ impl std::fmt::Display for Column {
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filters::compile(args.filter.as_deref(), NamespaceRow::FIELDS)?;
-    let options = discover::Options::default();
+    let options = args.source.options(if args.json || args.holders {
+        CommandLines::All
+    } else {
+        CommandLines::Leaders
+    });
     let origin = discover::origin(&options)?;
     let snapshot = discover::snapshot(&options)?;
     let mut wanted = match wanted(args, &snapshot) {

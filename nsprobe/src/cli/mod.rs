@@ -8,6 +8,7 @@ mod gaps;
 mod list;
 mod output;
 mod quantity;
+mod source;
 mod trace;
 mod tree;
 mod users;

@@ -1,9 +1,10 @@
 //! `nsprobe tree`
 
 use super::output::Output;
+use super::source::SourceArgs;
 use super::which::Which;
 use super::{Exit, gaps, output};
-use crate::discover;
+use crate::discover::{self, CommandLines};
 use crate::model::Pid;
 use crate::render::tree;
 use anyhow::Context as _;
@@ -40,6 +41,9 @@ pub(super) struct Args {
 
     #[command(flatten)]
     strict: gaps::Strict,
+
+    #[command(flatten)]
+    source: SourceArgs,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -70,7 +74,7 @@ Exit codes: 0 done, 1 no such process or namespace (or, with --strict, not every
 2 error. What could not be read is said on stderr.";
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
-    let snapshot = discover::snapshot(&discover::Options::default())?;
+    let snapshot = discover::snapshot(&args.source.options(CommandLines::All))?;
     if let Some(pid) = args.pid.filter(|&pid| snapshot.process(pid).is_none()) {
         output::complain(&format_args!("there is no process {pid}"));
         return Ok(Exit::Findings);

@@ -201,7 +201,7 @@ impl From<Document> for Side {
             hostname: document.hostname,
             boot_id: document.boot_id,
         };
-        let snapshot = Snapshot { namespaces, processes, gaps: Vec::new() };
+        let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
         Self { taken: Taken { origin, snapshot }, gaps: document.gaps }
     }
 }

@@ -18,7 +18,7 @@ fn side(seconds: u64, namespaces: Vec<Namespace>, processes: Vec<Process>) -> Si
         hostname: "host".to_owned(),
         boot_id: Some("b1".to_owned()),
     };
-    Side::now(Taken { origin, snapshot: Snapshot { namespaces, processes, gaps: vec![] } }).unwrap()
+    Side::now(Taken { origin, snapshot: Snapshot { namespaces, processes, ..Snapshot::default() } }).unwrap()
 }
 
 fn id(kind: NsKind, ino: u64) -> NsId {

@@ -163,13 +163,19 @@ impl Census {
     }
 
     /// For every mount namespace, the process to read its mounts through: one whose root is whole, because
-    /// mountinfo leaves out what lies outside the reader's root.
-    pub(super) fn mount_readers(processes: &[Process]) -> BTreeMap<NsId, Pid> {
+    /// mountinfo leaves out what lies outside the reader's root. Only `readable` ones: the kernel's own tasks
+    /// are also those whose files are closed.
+    pub(super) fn mount_readers(
+        processes: &[Process],
+        readable: impl Fn(Pid) -> bool,
+    ) -> BTreeMap<NsId, Pid> {
         let mut readers: BTreeMap<NsId, (bool, Pid)> = BTreeMap::new();
         for process in processes {
             if let Some(id) = process.namespace(NsSlot::In(NsKind::Mnt)) {
                 let candidate = (process.root != Root::Whole, process.pid);
-                readers.entry(id).and_modify(|best| *best = candidate.min(*best)).or_insert(candidate);
+                if readers.get(&id).is_none_or(|best| candidate < *best) && readable(process.pid) {
+                    readers.insert(id, candidate);
+                }
             }
         }
         readers.into_iter().map(|(id, (_, pid))| (id, pid)).collect()

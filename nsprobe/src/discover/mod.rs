@@ -4,6 +4,7 @@
 //! descriptor that cannot turn into another process, and one that vanishes midway is left out.
 
 mod census;
+mod command_lines;
 mod descriptors;
 mod environment;
 mod gaps;
@@ -12,14 +13,16 @@ mod mounts;
 mod origin;
 mod parse;
 mod processes;
+mod records;
 mod relations;
 mod sockets;
+mod tasks;
 mod threads;
 
 pub use origin::origin;
 
 use crate::kernel::proc::Proc;
-use crate::model::Snapshot;
+use crate::model::{GapKind, Pid, ProcessSource, Snapshot};
 use census::Census;
 use descriptors::Descriptors;
 pub use environment::ProcMount;
@@ -27,19 +30,37 @@ use gaps::Gaps;
 use relations::Inquiry;
 use std::io;
 use std::path::{Path, PathBuf};
+use tasks::Tasks;
+pub use tasks::Unavailable;
 
-/// Where to look.
+/// Where and how to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The proc file system to read.
     pub proc_root: PathBuf,
+    /// Where the processes come from; `None`: from where they come cheaper.
+    pub processes_from: Option<ProcessSource>,
+    /// The processes whose command lines are read.
+    pub command_lines: CommandLines,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { proc_root: PathBuf::from("/proc") }
+        Self { proc_root: PathBuf::from("/proc"), processes_from: None, command_lines: CommandLines::All }
     }
 }
+
+/// The processes whose command lines are read: the others have an empty one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommandLines {
+    /// All.
+    All,
+    /// Those that lead a namespace.
+    Leaders,
+}
+
+/// With fewer processes than this, a walk through `/proc` takes less time than loading a BPF program does.
+const BREAK_EVEN: usize = 400;
 
 /// Why there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] of it.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +73,9 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The processes were to come from the kernel's own tasks, and cannot.
+    #[error("the source bpf is not available: {0}")]
+    Bpf(#[from] Unavailable),
 }
 
 /// Looks at the machine and says what is there.
@@ -60,13 +84,29 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let proc = Proc::open(&options.proc_root).map_err(error)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
-    let mut strays = Vec::new();
+    let pids = proc.pids().map_err(error)?;
     let mut descriptors = Descriptors::default();
-    let processes = processes::read(&proc, nsfs_dev, &mut gaps, |process, dir, gaps| {
+    let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, pids.len(), &mut gaps)?;
+    let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
+    let (mut processes, mut strays) = tasks.map(|tasks| (tasks.processes, tasks.strays)).unwrap_or_default();
+    for process in &mut processes {
+        match proc.process(process.pid) {
+            Ok(dir) => descriptors.find(process, &dir, nsfs_dev, &mut gaps),
+            Err(error) if vanished(&error) => {}
+            Err(error) => gaps.add_error(GapKind::Descriptors, &error),
+        }
+    }
+    // Without tasks all of them. With tasks those that a security module keeps from the iterator; where they
+    // may be listed all the same, they belong to the answer.
+    let known = |pid: &Pid| processes.binary_search_by_key(pid, |process| process.pid).is_ok();
+    let others = pids.into_iter().filter(|pid| !known(pid)).collect();
+    let all = options.command_lines == CommandLines::All;
+    let others = processes::read(&proc, others, nsfs_dev, all, &mut gaps, |process, dir, gaps| {
         threads::find(process, dir, nsfs_dev, &mut strays, gaps);
         descriptors.find(process, dir, nsfs_dev, gaps);
     });
-    let processes = processes.map_err(error)?;
+    processes.extend(others);
+    processes.sort_by_key(|process| process.pid);
     environment::note(&proc, &processes, &mut gaps);
     let mut census = Census::take(&processes);
     census.threads(&strays, &processes);
@@ -80,7 +120,35 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     Inquiry::note_unasked(&mut census, &mut gaps);
     sockets::find(&proc, &descriptors.sockets, &mut inquiry, &mut census, &mut gaps);
     let namespaces = census.finish();
-    Ok(Snapshot { namespaces, processes, gaps: gaps.finish() })
+    match (options.command_lines, processes_from) {
+        // Read with the rest.
+        (CommandLines::All, ProcessSource::Proc) => {}
+        (CommandLines::All, ProcessSource::Bpf) => {
+            let all: Vec<Pid> = processes.iter().map(|process| process.pid).collect();
+            command_lines::fill(&proc, &mut processes, all.into_iter());
+        }
+        (CommandLines::Leaders, _) => {
+            command_lines::fill(&proc, &mut processes, namespaces.iter().filter_map(|ns| ns.leader));
+        }
+    }
+    Ok(Snapshot { namespaces, processes, gaps: gaps.finish(), processes_from })
+}
+
+/// The tasks of the kernel, where they are asked for, or are the cheaper source for `count` processes.
+fn from_kernel(
+    proc: &Proc,
+    nsfs_dev: u64,
+    from: Option<ProcessSource>,
+    count: usize,
+    gaps: &mut Gaps,
+) -> Result<Option<Tasks>, Unavailable> {
+    match from {
+        Some(ProcessSource::Proc) => Ok(None),
+        Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),
+        None if count < BREAK_EVEN || tasks::available(proc).is_err() => Ok(None),
+        // Refused after all: the other source is as good, and the snapshot says which it was.
+        None => Ok(tasks::read(proc, nsfs_dev, gaps).ok()),
+    }
 }
 
 /// The device of nsfs: one for the whole machine, so asked once. 0 where the proc root is no live one.

@@ -28,7 +28,8 @@ pub(super) fn find(
     census: &mut Census,
     gaps: &mut Gaps,
 ) {
-    let readers = Census::mount_readers(processes);
+    let readable = |pid| proc.process(pid).and_then(|dir| dir.read_link("root")).is_ok();
+    let readers = Census::mount_readers(processes, readable);
     let mut search =
         Search { proc, nsfs_dev, readers, table: Some(MountTable::default()), seen: HashSet::new() };
     search.listed_by_the_kernel(inquiry, census, gaps);

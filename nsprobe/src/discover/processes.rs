@@ -2,21 +2,23 @@
 
 use super::{Gaps, denied, parse, vanished};
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{GapKind, NsId, NsKind, NsSlot, Process, Root, Slots};
+use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Reads every process that `proc` shows. `also` reads what else is of interest in the directory of a
+/// Reads the processes `pids` of `proc`, with their command lines or without. `also` reads what else is of interest in the directory of a
 /// process whose namespaces may be read, as long as it is at hand.
 pub(super) fn read(
     proc: &Proc,
+    pids: Vec<Pid>,
     nsfs_dev: u64,
+    command_lines: bool,
     gaps: &mut Gaps,
     mut also: impl FnMut(&mut Process, &ProcessDir, &mut Gaps),
-) -> io::Result<Vec<Process>> {
+) -> Vec<Process> {
     let own_pid_ns = own_pid_namespace(proc, nsfs_dev);
-    let mut reader = Reader { nsfs_dev, own_pid_ns, buffer: Vec::new(), gaps };
-    let processes = proc.pids()?.into_iter().filter_map(|pid| match proc.process(pid) {
+    let mut reader = Reader { nsfs_dev, own_pid_ns, command_lines, buffer: Vec::new(), gaps };
+    let processes = pids.into_iter().filter_map(|pid| match proc.process(pid) {
         Ok(dir) => {
             let mut process = reader.process(pid, &dir)?;
             if process.namespaces.is_some() {
@@ -29,7 +31,7 @@ pub(super) fn read(
             None
         }
     });
-    Ok(processes.collect())
+    processes.collect()
 }
 
 /// The reader's own pid namespace, when `proc` is its proc file system: a process in it has one id.
@@ -45,6 +47,7 @@ fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 struct Reader<'a> {
     nsfs_dev: u64,
     own_pid_ns: Option<NsId>,
+    command_lines: bool,
     buffer: Vec<u8>,
     gaps: &'a mut Gaps,
 }
@@ -71,10 +74,12 @@ impl Reader<'_> {
         };
         let uid = dir.owner().inspect_err(|error| self.note(GapKind::ProcessStatus, error)).ok()?;
         let namespaces = self.namespaces(dir)?;
-        let command_line = match dir.read("cmdline", &mut self.buffer) {
-            Ok(()) => parse::command_line(&self.buffer),
-            // Its end came between two reads: what was read before is true all the same.
-            Err(_) => String::new(),
+        // Its end may come between two reads: what was read before is true all the same.
+        let wanted = self.command_lines && !facts.kernel_thread;
+        let command_line = if wanted && dir.read("cmdline", &mut self.buffer).is_ok() {
+            parse::command_line(&self.buffer)
+        } else {
+            String::new()
         };
         let pids = self.pids(pid, dir, namespaces.as_ref());
         let root = self.root(dir, namespaces.is_some());

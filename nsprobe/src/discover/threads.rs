@@ -16,7 +16,7 @@ pub(super) struct Stray {
 
 /// The slots in which threads of one process can differ. The kernel lets only a process of one thread
 /// change its user, time or (by clone) pid namespace: namespaces(7), setns(2).
-const OWN_TO_A_THREAD: [NsSlot; 7] = [
+pub(super) const OWN_TO_A_THREAD: [NsSlot; 7] = [
     NsSlot::In(NsKind::Cgroup),
     NsSlot::In(NsKind::Ipc),
     NsSlot::In(NsKind::Mnt),

@@ -15,3 +15,4 @@ pub mod rtnetlink;
 pub mod signals;
 pub mod sockets;
 pub mod statx;
+pub mod tasks;

@@ -18,7 +18,8 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
-static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
+/// The object, with every program.
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
 
 /// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
 /// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
@@ -109,6 +110,14 @@ impl Refusal {
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
         Self { errno: None, reason: reason.into() }
+    }
+
+    /// A refusal for this error.
+    pub(super) fn error(error: &(dyn Error + 'static)) -> Self {
+        match errno_of(error) {
+            Some(errno) => Self { errno: Some(errno), reason: errno_name(errno) },
+            None => Self::new(chain(error)),
+        }
     }
 
     fn io(error: &io::Error) -> Self {
@@ -280,7 +289,7 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refu
 
 /// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn refusal(error: ProgramError) -> Refusal {
+pub(super) fn refusal(error: ProgramError) -> Refusal {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
         let refusal = Refusal::io(io_error);
         let log = verifier_log.to_string();
@@ -290,10 +299,7 @@ fn refusal(error: ProgramError) -> Refusal {
             None => refusal,
         };
     }
-    match errno_of(&error) {
-        Some(errno) => Refusal { errno: Some(errno), reason: errno_name(errno) },
-        None => Refusal::new(chain(&error)),
-    }
+    Refusal::error(&error)
 }
 
 /// The errno at the bottom of an error, where there is one.
@@ -333,10 +339,10 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 
 /// Before 5.11 maps and programs count as locked memory of the process, of which it may have 64 KB. The
 /// former limit is back when this is dropped, so that no command inherits the raised one.
-struct MemoryLimit(Option<(u64, u64)>);
+pub(super) struct MemoryLimit(Option<(u64, u64)>);
 
 impl MemoryLimit {
-    fn raise() -> Self {
+    pub(super) fn raise() -> Self {
         let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
         // Not permitted, where it is not needed, is no error; where it is, creating a map will say so.
         let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();

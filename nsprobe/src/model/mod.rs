@@ -29,4 +29,4 @@ pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
 pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
-pub use snapshot::Snapshot;
+pub use snapshot::{ProcessSource, Snapshot};

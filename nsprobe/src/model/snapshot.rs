@@ -11,6 +11,30 @@ pub struct Snapshot {
     pub processes: Vec<Process>,
     /// What was not visible.
     pub gaps: Vec<Gap>,
+    /// Where the processes and threads come from.
+    pub processes_from: ProcessSource,
+}
+
+/// Where a snapshot has its processes and threads from. Both give the same; they differ in what they cost and in
+/// what they may see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProcessSource {
+    /// The files of `/proc`.
+    #[default]
+    Proc,
+    /// The kernel's own tasks, by a BPF iterator (Linux 5.8).
+    Bpf,
+}
+
+impl ProcessSource {
+    /// Its name on the command line and in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Proc => "proc",
+            Self::Bpf => "bpf",
+        }
+    }
 }
 
 impl Snapshot {

@@ -238,7 +238,7 @@ mod tests {
             hostname: "host".to_owned(),
             boot_id: Some("b1".to_owned()),
         };
-        Taken { origin, snapshot: Snapshot { namespaces: vec![], processes, gaps: vec![] } }
+        Taken { origin, snapshot: Snapshot { processes, ..Snapshot::default() } }
     }
 
     fn process(pid: Pid, command_line: &str) -> Process {

@@ -130,7 +130,7 @@ mod tests {
             Namespace { parent: Some(top), owner: Some(top), ..Namespace::new(child) },
         ];
         let processes = vec![process(7, "server -v"), process(8, "client\u{1b}[2J")];
-        let snapshot = Snapshot { namespaces, processes, gaps: Vec::new() };
+        let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
         let wanted: Vec<_> = snapshot.namespaces.iter().collect();
         let mut out = Vec::new();
         write(&snapshot, &wanted, true, Look::PLAIN, &mut out).unwrap();

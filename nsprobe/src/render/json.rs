@@ -47,6 +47,7 @@ struct ListHead<'a> {
     taken_at: String,
     own_pid: Option<Pid>,
     filtered: bool,
+    processes_from: &'static str,
 }
 
 /// A namespace, in `list` and `tree` alike.
@@ -264,6 +265,7 @@ pub fn list(
         taken_at: time(origin.taken_at),
         own_pid: origin.own_pid,
         filtered: matches!(selection, Selection::Some(_)),
+        processes_from: snapshot.processes_from.name(),
     };
     let mut head = serde_json::to_vec(&head)?;
     let brace = head.pop();

@@ -255,7 +255,7 @@ mod tests {
                 process(1, 0, 0, "/sbin/init"),
                 process(931, 1, 1000, "server --title a\nb\u{1b}[2J --and a long tail of arguments"),
             ],
-            gaps: vec![],
+            ..Snapshot::default()
         }
     }
 

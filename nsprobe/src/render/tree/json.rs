@@ -38,9 +38,10 @@ struct PlaceNode<'a> {
 pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> io::Result<()> {
     write!(
         out,
-        "{{\"schema\":{},\"by\":\"{}\",\"roots\":",
+        "{{\"schema\":{},\"by\":\"{}\",\"processes_from\":\"{}\",\"roots\":",
         serde_json::to_string(&TREE)?,
-        options.by.name()
+        options.by.name(),
+        snapshot.processes_from.name()
     )?;
     let mut shown = None;
     match options.by {

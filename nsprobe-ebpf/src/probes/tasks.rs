@@ -1,0 +1,83 @@
+//! Every task there is, for a snapshot: `iter/task` (Linux 5.8).
+//!
+//! The kernel calls the program for each task that the reader's pid namespace has a number for, zombies too, and
+//! once more without one at the end. What the program writes is what the reader of the iterator's descriptor reads.
+
+use crate::{maps, path, task};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write};
+use core::mem::MaybeUninit;
+use nsprobe_ebpf::{Field, Header, RECORD_VERSION, Task, cause, task_flags};
+
+/// `struct bpf_iter__task` of the kernel.
+#[repr(C)]
+pub struct Context {
+    meta: *const Meta,
+    task: u64,
+}
+
+/// The beginning of `struct bpf_iter_meta`.
+#[repr(C)]
+struct Meta {
+    seq: *mut core::ffi::c_void,
+}
+
+/// `PF_KTHREAD` of linux/sched.h.
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// aya-ebpf has no macro for iterators; the section's name says it all.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn iterate_tasks(context: *const Context) -> i32 {
+    // SAFETY: the kernel hands a context of this layout; the verifier checks the two loads.
+    let (task, seq) = unsafe { ((*context).task, (*(*context).meta).seq) };
+    if task == 0 {
+        return 0;
+    }
+    let leader: u64 = task::read(task, Field::TaskGroupLeader);
+    let nsproxy: u64 = task::read(task, Field::TaskNsproxy);
+    // Of threads only setns(2) and unshare(2) make one that is elsewhere, and both give it a proxy of its own.
+    if task != leader && (nsproxy == 0 || nsproxy == task::read(leader, Field::TaskNsproxy)) {
+        return 0;
+    }
+    let mut record = MaybeUninit::<Task>::uninit();
+    // SAFETY: as long as told, and there are as many zeroes; zero is a value for all its parts.
+    let record = unsafe {
+        bpf_probe_read_kernel(record.as_mut_ptr().cast(), size_of::<Task>() as u32, maps::zeroes());
+        record.assume_init_mut()
+    };
+    fill(record, task, leader);
+    // SAFETY: the kernel's own seq_file, and as many bytes as the record has. When they do not fit the kernel
+    // drops them, and calls again for this task at the reader's next read.
+    unsafe { bpf_seq_write(seq.cast(), (&raw const *record).cast(), size_of::<Task>() as u32) };
+    0
+}
+
+#[inline(always)]
+fn fill(record: &mut Task, task: u64, leader: u64) {
+    record.header = Header { size: size_of::<Task>() as u32, version: RECORD_VERSION, cause: cause::TASK };
+    // The reader is who runs this program.
+    let reader = task::current();
+    let view = task::pid_namespace(reader);
+    record.start_ns = task::read(task, Field::TaskStartBoottime);
+    record.tgid = task::number_in(leader, view);
+    record.ppid =
+        task::number_in(task::read(task::read(task, Field::TaskRealParent), Field::TaskGroupLeader), view);
+    record.euid = task::read(task::read(task, Field::TaskCred), Field::CredEuid);
+    record.threads = task::read(task::read(task, Field::TaskSignal), Field::SignalNrThreads);
+    record.comm = task::comm(task);
+    task::fill_namespaces(&mut record.namespaces, task);
+    task::fill_pids_from(&mut record.pids, task, view.0);
+    record.tid = record.pids.nr[0];
+    if task == leader {
+        record.flags |= task_flags::LEADER;
+    }
+    if task::read::<u32>(task, Field::TaskFlags) & KERNEL_THREAD != 0 {
+        record.flags |= task_flags::KERNEL_THREAD;
+    }
+    let (mount, dentry) = task::root(task);
+    if mount == 0 {
+        record.flags |= task_flags::NO_ROOT;
+    } else if (mount, dentry) == task::root(reader) || path::is_top(mount, dentry) {
+        record.flags |= task_flags::WHOLE_ROOT;
+    }
+}

@@ -1,0 +1,34 @@
+//! `--source`: where processes come from, for every command that takes a snapshot.
+
+use crate::discover::{CommandLines, Options};
+use crate::model::ProcessSource;
+use clap::ValueEnum;
+
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(super) struct SourceArgs {
+    /// Where processes and threads are read
+    #[arg(long, value_enum, default_value_t = Source::Auto, value_name = "SOURCE")]
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Source {
+    /// What takes less time with as many processes as there are; proc, where BPF is not permitted
+    Auto,
+    /// The files of /proc
+    Proc,
+    /// The kernel's own tasks, by a BPF iterator: also those that /proc denies (Linux 5.8; CAP_BPF and CAP_PERFMON)
+    Bpf,
+}
+
+impl SourceArgs {
+    /// How to look for a snapshot.
+    pub(super) fn options(self, command_lines: CommandLines) -> Options {
+        let processes_from = match self.source {
+            Source::Auto => None,
+            Source::Proc => Some(ProcessSource::Proc),
+            Source::Bpf => Some(ProcessSource::Bpf),
+        };
+        Options { processes_from, command_lines, ..Options::default() }
+    }
+}

@@ -1,0 +1,191 @@
+//! The records of the iterator over tasks, from bytes; nothing here asks the kernel.
+
+use crate::model::{NsId, NsSlot, Pid, Slots};
+use nsprobe_ebpf::{
+    COMM_LEN, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Task, cause, task_flags,
+};
+use std::mem::offset_of;
+
+/// One task, as its record has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct TaskFacts {
+    pub(super) pid: Pid,
+    pub(super) tid: Pid,
+    pub(super) ppid: Pid,
+    pub(super) pids: Vec<Pid>,
+    pub(super) start_ticks: u64,
+    pub(super) threads: u32,
+    pub(super) uid: u32,
+    pub(super) comm: String,
+    pub(super) leader: bool,
+    pub(super) kernel_thread: bool,
+    pub(super) root: RootFacts,
+    pub(super) namespaces: Slots<Option<NsId>>,
+}
+
+/// What the record says of the root directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RootFacts {
+    /// The task has none any more.
+    None,
+    /// It is the root of its mount namespace, or the reader's own.
+    Whole,
+    /// It may be another.
+    Elsewhere,
+}
+
+/// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has BPF.
+const TICK_NS: u64 = 10_000_000;
+
+/// Gives `each` every task in `bytes`, records one after the other, and the number of those that were not
+/// understood. `nsfs_dev` is the device that every namespace's file is on.
+pub(super) fn tasks(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(TaskFacts)) -> u64 {
+    let mut unknown = 0;
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let size = word(rest, offset_of!(Header, size)).map_or(0, |size| size as usize);
+        let Some((record, next)) =
+            (size >= size_of::<Header>()).then(|| rest.split_at_checked(size)).flatten()
+        else {
+            // Where a record has no end, the next has no beginning.
+            return unknown + 1;
+        };
+        match task(record, nsfs_dev) {
+            Some(facts) => {
+                // Without a number in the reader's pid namespace it has ended while it was looked at.
+                if facts.pid != 0 && !facts.pids.is_empty() {
+                    each(facts);
+                }
+            }
+            None => unknown += 1,
+        }
+        rest = next;
+    }
+    unknown
+}
+
+/// The task in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
+fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
+    let header = record.get(..size_of::<Header>())?;
+    let half = |at: usize| Some(u16::from_ne_bytes(header.get(at..at + 2)?.try_into().ok()?));
+    if record.len() != size_of::<Task>()
+        || half(offset_of!(Header, version))? != RECORD_VERSION
+        || half(offset_of!(Header, cause))? != cause::TASK
+    {
+        return None;
+    }
+    let at = offset_of!(Task, pids);
+    let count = word(record, at + offset_of!(Pids, count))? as usize;
+    if count > PID_LEVELS {
+        return None;
+    }
+    let pids: Option<Vec<Pid>> =
+        (0..count).map(|index| word(record, at + offset_of!(Pids, nr) + 4 * index)).collect();
+    let inode = |slot: NsSlot| {
+        word(record, offset_of!(Task, namespaces) + offset_of!(NamespaceInodes, ino) + 4 * slot.index())
+    };
+    let comm = record.get(offset_of!(Task, comm)..)?.get(..COMM_LEN)?;
+    let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
+    let start = record.get(offset_of!(Task, start_ns)..)?.first_chunk()?;
+    let flags = word(record, offset_of!(Task, flags))?;
+    let is = |flag| flags & flag != 0;
+    Some(TaskFacts {
+        pid: word(record, offset_of!(Task, tgid))?,
+        tid: word(record, offset_of!(Task, tid))?,
+        ppid: word(record, offset_of!(Task, ppid))?,
+        pids: pids?,
+        start_ticks: u64::from_ne_bytes(*start) / TICK_NS,
+        threads: word(record, offset_of!(Task, threads))?,
+        uid: word(record, offset_of!(Task, euid))?,
+        comm: String::from_utf8_lossy(comm).into_owned(),
+        leader: is(task_flags::LEADER),
+        kernel_thread: is(task_flags::KERNEL_THREAD),
+        root: match (is(task_flags::NO_ROOT), is(task_flags::WHOLE_ROOT)) {
+            (true, _) => RootFacts::None,
+            (false, true) => RootFacts::Whole,
+            (false, false) => RootFacts::Elsewhere,
+        },
+        namespaces: Slots::from_fn(|slot| {
+            inode(slot).filter(|&ino| ino != 0).map(|ino| NsId::new(slot.kind(), nsfs_dev, ino.into()))
+        }),
+    })
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NsKind;
+
+    /// A record as the probe writes it: the words in the order of the struct.
+    fn record() -> Vec<u8> {
+        let head =
+            (u64::from(RECORD_VERSION) | u64::from(cause::TASK) << 16) << 32 | size_of::<Task>() as u64;
+        let mut bytes: Vec<u8> = [head, 12_345_678_901].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let words = [4711, 4711, 4242, 1000, 3, task_flags::LEADER | task_flags::WHOLE_ROOT];
+        bytes.extend(words.iter().flat_map(|word: &u32| word.to_ne_bytes()));
+        bytes.extend(*b"a name\0garbage\0\0");
+        bytes
+            .extend((0..10_u32).flat_map(|slot| if slot == 5 { [0; 4] } else { (100 + slot).to_ne_bytes() }));
+        bytes.extend([2_u32, 4711, 7].iter().flat_map(|word| word.to_ne_bytes()));
+        bytes.resize(size_of::<Task>(), 0);
+        bytes
+    }
+
+    fn read(bytes: &[u8]) -> (Vec<TaskFacts>, u64) {
+        let mut found = Vec::new();
+        let unknown = tasks(bytes, 4, |facts| found.push(facts));
+        (found, unknown)
+    }
+
+    #[test]
+    fn a_record_says_all_of_a_process() {
+        let (found, unknown) = read(&[record(), record()].concat());
+        assert_eq!((found.len(), unknown), (2, 0));
+        let facts = &found[1];
+        assert_eq!((facts.pid, facts.tid, facts.ppid, facts.uid, facts.threads), (4711, 4711, 4242, 1000, 3));
+        assert_eq!(
+            (facts.start_ticks, facts.comm.as_str(), &facts.pids[..]),
+            (1234, "a name", &[4711, 7][..])
+        );
+        assert_eq!((facts.leader, facts.kernel_thread, facts.root), (true, false, RootFacts::Whole));
+        assert_eq!(*facts.namespaces.of(NsKind::Cgroup), Some(NsId::new(NsKind::Cgroup, 4, 100)));
+        assert_eq!(*facts.namespaces.of(NsKind::Time), None);
+        let last = *facts.namespaces.get(NsSlot::TimeForChildren);
+        assert_eq!(last, Some(NsId::new(NsKind::Time, 4, 109)));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_counted_and_the_others_are_read() {
+        let mut newer = record();
+        newer[offset_of!(Header, version)] += 1;
+        let mut other = record();
+        other[offset_of!(Header, cause)] = 1;
+        let mut deep = record();
+        deep[offset_of!(Task, pids)] = 34;
+        let mut longer = [record(), vec![0; 8]].concat();
+        longer[0] += 8;
+        let (found, unknown) = read(&[record(), newer, other, deep, longer, record()].concat());
+        assert_eq!((found.len(), unknown), (2, 4));
+    }
+
+    #[test]
+    fn a_record_cut_anywhere_is_one_that_is_not_understood() {
+        let whole = record();
+        for end in 1..whole.len() {
+            assert_eq!(read(&whole[..end]), (Vec::new(), 1), "{end} bytes");
+        }
+        assert_eq!(read(&[0; 64]), (Vec::new(), 1), "a record of no length");
+        assert_eq!(read(&[]), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_task_without_a_number_is_gone() {
+        let mut gone = record();
+        gone[offset_of!(Task, pids)] = 0;
+        assert_eq!(read(&gone), (Vec::new(), 0));
+    }
+}

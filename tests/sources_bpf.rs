@@ -1,0 +1,207 @@
+//! `--source`: the kernel's own tasks say what `/proc` says.
+
+use crate::support::stage::{Staged, furnish, wait};
+use crate::support::{self, json, proc, root, run, skipped};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::process::Command;
+
+/// Whether BPF can be tried; says why not when it cannot.
+fn bpf() -> bool {
+    if !root() {
+        return false;
+    }
+    let ran = run(&["list", "--source", "bpf"]);
+    if ran.code == Some(0) {
+        return true;
+    }
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("the source bpf is not available: "), "{}", ran.stderr);
+    skipped(&ran.stderr);
+    false
+}
+
+/// The objects of a list by what they are called.
+fn by<'a>(list: &'a Value, of: &str, keys: [&str; 2]) -> BTreeMap<[String; 2], &'a Value> {
+    let objects = list[of].as_array().unwrap();
+    objects.iter().map(|object| (keys.map(|key| object[key].to_string()), object)).collect()
+}
+
+/// What `theirs` says otherwise than `ours`, apart from what /proc could not read.
+fn differences(name: &[String; 2], of_proc: &Value, of_bpf: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    for (key, value) in of_proc.as_object().unwrap() {
+        let other = &of_bpf[key];
+        // /proc puts a longer name together for a kernel thread, and cannot read the pid namespace for children
+        // before the first child.
+        let expected = match key.as_str() {
+            "comm" if of_proc["kernel_thread"] == true => continue,
+            "namespaces" | "root" | "chrooted" if value.is_null() => continue,
+            "namespaces" if value["pid_for_children"].is_null() => {
+                let mut value = value.clone();
+                value["pid_for_children"] = other["pid_for_children"].clone();
+                value
+            }
+            _ => value.clone(),
+        };
+        if expected != *other {
+            found.push(format!("{name:?} {key}: proc {expected}, bpf {other}"));
+        }
+    }
+    found
+}
+
+#[test]
+fn both_sources_say_the_same() {
+    if !bpf() {
+        return;
+    }
+    let rootfs = tempfile::tempdir().unwrap();
+    furnish(rootfs.path(), "/bin/sleep");
+    let nested = "unshare --user --map-root-user --pid --fork --mount-proc --net --uts unshare --pid --fork --ipc \
+                  --time --cgroup sleep 1000";
+    let mut staged = [
+        Staged::sh(&format!("{nested} & wait")),
+        Staged::spawn(Command::new("chroot").arg(rootfs.path()).args(["/bin/sleep", "1000"])),
+        Staged::spawn(Command::new("unshare").args(["--mount", "chroot", "/", "sleep", "1000"])),
+        Staged::spawn(Command::new("setpriv").args(["--reuid", "4711", "--clear-groups", "sleep", "1000"])),
+        // A namespace for children, and no child in it yet.
+        Staged::sh("unshare --pid --mount sh -c 'exec sleep 1000'"),
+    ];
+    let pids: Vec<u32> = staged.iter_mut().map(|staged| staged.wait_for("sleep")).collect();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let (tell, told) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        let _ = end.recv();
+    });
+    let tid = told.recv().unwrap();
+
+    // What changes between the looks differs; what does not agree at any time is wrong.
+    let mut last = Vec::new();
+    let agreed = wait(|| {
+        let [before, bpf, after] =
+            ["proc", "bpf", "proc"].map(|from| json(&["list", "--json", "--source", from]));
+        assert_eq!(bpf["processes_from"], "bpf");
+        assert_eq!(before["processes_from"], "proc");
+        let keys = ["pid", "start_ticks"];
+        let (first, then, second) =
+            (by(&before, "processes", keys), by(&bpf, "processes", keys), by(&after, "processes", keys));
+        let stable = first.iter().filter(|(name, object)| second.get(*name) == Some(*object));
+        let stable: Vec<_> = stable.collect();
+        last = Vec::new();
+        for (name, object) in &stable {
+            match then.get(*name) {
+                Some(other) => last.extend(differences(name, object, other)),
+                None => last.push(format!("{name:?} is not in bpf: {object}")),
+            }
+        }
+        for pid in &pids {
+            let seen = stable.iter().any(|(name, _)| name[0] == pid.to_string());
+            if !seen {
+                last.push(format!("staged process {pid} is not stable"));
+            }
+        }
+        // Of the namespaces those that the staged processes are in: others come and go with other tests.
+        let keys = ["kind", "ino"];
+        let (first, then) = (by(&before, "namespaces", keys), by(&bpf, "namespaces", keys));
+        for pid in &pids[..3] {
+            for (name, ino) in proc::namespaces(*pid).unwrap() {
+                if !["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"].contains(&name.as_str()) {
+                    continue;
+                }
+                let name = [format!("\"{name}\""), ino.to_string()];
+                if first[&name]["initial"] != true && first[&name] != then[&name] {
+                    last.push(format!("{name:?}: proc {}, bpf {}", first[&name], then[&name]));
+                }
+            }
+        }
+        let holder = serde_json::json!({ "type": "thread", "pid": std::process::id(), "tid": tid });
+        for list in [&before, &bpf] {
+            let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
+            let held: Vec<&Value> = list["namespaces"].as_array().unwrap().iter().filter(held).collect();
+            if held.len() != 1 || held[0]["kind"] != "net" {
+                last.push(format!("{}: the thread's namespaces are {held:?}", list["processes_from"]));
+            }
+        }
+        last.is_empty().then_some(())
+    });
+    assert!(agreed.is_some(), "{}", last.join("\n"));
+    drop(ended);
+    thread.join().unwrap();
+
+    let bpf = json(&["list", "--json", "--source", "bpf"]);
+    let find = |pid: u32| {
+        let processes = bpf["processes"].as_array().unwrap();
+        processes.iter().find(|process| process["pid"] == pid).unwrap()
+    };
+    assert_eq!(find(pids[0])["pids"], serde_json::json!(proc::pids_inside(pids[0]).unwrap()));
+    assert_eq!(find(pids[0])["pids"].as_array().unwrap().len(), 3);
+    assert_eq!(find(pids[1])["root"], rootfs.path().to_str().unwrap());
+    assert_eq!(find(pids[1])["command_line"], "/bin/sleep 1000");
+    assert_eq!(find(pids[3])["uid"], 4711);
+    assert_eq!(find(pids[0])["start_ticks"], proc::start_ticks(pids[0]).unwrap());
+    // What only the kernel tells.
+    let for_children = find(pids[4])["namespaces"]["pid_for_children"].as_u64();
+    assert!(for_children.is_some() && for_children != proc::namespace(pids[4], "pid"), "{for_children:?}");
+}
+
+#[test]
+fn in_a_pid_namespace_processes_are_numbered_as_there() {
+    if !bpf() {
+        return;
+    }
+    let script =
+        format!("sleep 1000 & {} list --json --source bpf; kill $!; wait $!", env!("CARGO_BIN_EXE_nsprobe"));
+    let output = Command::new("unshare")
+        .args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script])
+        .output()
+        .unwrap();
+    let list: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let pids: Vec<&Value> = list["processes"].as_array().unwrap().iter().map(|p| &p["pid"]).collect();
+    assert_eq!(pids, [1, 2, 3]);
+    let pairs = |key: &str| -> Vec<Value> {
+        list["processes"].as_array().unwrap().iter().map(|process| process[key].clone()).collect()
+    };
+    assert_eq!(pairs("ppid"), [0, 1, 1]);
+    assert_eq!(pairs("pids"), [serde_json::json!([1]), serde_json::json!([2]), serde_json::json!([3])]);
+}
+
+#[test]
+fn another_proc_is_not_taken_for_the_kernels() {
+    if !bpf() {
+        return;
+    }
+    // Without a proc mount of its own, /proc numbers processes as the outer pid namespace does.
+    let ran = Command::new("unshare")
+        .args(["--pid", "--fork", env!("CARGO_BIN_EXE_nsprobe"), "list", "--source", "bpf"])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(ran.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("numbers processes, users or times in another way"), "{stderr}");
+}
+
+#[test]
+fn without_the_right_to_load_programs_proc_does() {
+    if !root() {
+        return;
+    }
+    let (_dir, copy) = support::unprivileged_copy();
+    let nobody = |source: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--clear-groups", "--bounding-set", "-all"]).arg(&copy);
+        let ran: support::Ran = command.args(["list", "--json", "--source", source]).output().unwrap().into();
+        ran
+    };
+    let ran = nobody("bpf");
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("needs CAP_BPF and CAP_PERFMON: run with sudo"), "{}", ran.stderr);
+    let ran = nobody("auto");
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let list: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(list["processes_from"], "proc");
+    assert!(!ran.stderr.contains("bpf"), "{}", ran.stderr);
+}
