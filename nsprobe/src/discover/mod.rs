@@ -59,8 +59,9 @@ pub enum CommandLines {
     Leaders,
 }
 
-/// With fewer processes than this, a walk through `/proc` takes less time than loading a BPF program does.
-const BREAK_EVEN: usize = 400;
+/// With fewer processes than this, a walk through `/proc` takes less time than loading a BPF program does: measured,
+/// 30 ms of processor time for that, and 0.04 ms less for every process.
+const BREAK_EVEN: usize = 800;
 
 /// Why there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] of it.
 #[derive(Debug, thiserror::Error)]
