@@ -8,6 +8,7 @@ mod doctor;
 mod filter;
 mod fixture;
 mod list;
+mod schema;
 mod sources;
 mod sources_bpf;
 mod support;

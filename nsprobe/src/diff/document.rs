@@ -26,8 +26,8 @@ pub struct SideGap {
 }
 
 /// The document that is read, and the versions of it.
-const NAME: &str = "nsprobe.list";
-const MAJOR: &str = "1";
+pub(super) const NAME: &str = "nsprobe.list";
+pub(super) const MAJOR: &str = "1";
 
 /// Why a document is of no use.
 #[derive(Debug, thiserror::Error)]

@@ -266,6 +266,12 @@ fn a_document_says_all_that_the_snapshot_held() {
 }
 
 #[test]
+fn the_document_that_is_read_is_the_one_that_list_writes() {
+    let wanted = crate::render::schemas::LIST;
+    assert_eq!((document::NAME, Some(document::MAJOR)), (wanted.name, wanted.version.split('.').next()));
+}
+
+#[test]
 fn a_document_of_a_later_minor_version_is_read() {
     let text = document(&rich())
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")

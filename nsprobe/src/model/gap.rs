@@ -44,6 +44,22 @@ pub enum GapKind {
 }
 
 impl GapKind {
+    /// Every kind.
+    pub const ALL: [Self; 12] = [
+        Self::ProcessNamespaces,
+        Self::ProcessRoot,
+        Self::ProcessStatus,
+        Self::PidForChildren,
+        Self::ThreadNamespaces,
+        Self::Descriptors,
+        Self::Sockets,
+        Self::Mounts,
+        Self::Relations,
+        Self::PidNamespace,
+        Self::HiddenProcesses,
+        Self::Source,
+    ];
+
     /// The gap's name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,14 +1,11 @@
 //! The lines of `nsprobe doctor`.
 
 use crate::model::{Check, Verdict};
-use crate::render::json::Schema;
+use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, Look};
 use serde::Serialize;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
-
-/// The shape that [`json`] writes.
-pub const SCHEMA: Schema = Schema { name: "nsprobe.doctor", version: "1.0" };
 
 /// Writes a line for each check, and below it what to do.
 pub fn text(checks: &[Check], look: Look, out: &mut impl Write) -> io::Result<()> {
@@ -58,7 +55,7 @@ impl<'a> From<&'a Check> for CheckObject<'a> {
 pub fn json(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(
         &mut *out,
-        &Document { schema: SCHEMA, checks: checks.iter().map(Into::into).collect() },
+        &Document { schema: schemas::DOCTOR, checks: checks.iter().map(Into::into).collect() },
     )?;
     writeln!(out)
 }

@@ -4,8 +4,9 @@ use crate::model::{
     Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot,
 };
 use crate::render::json::{
-    NamespaceObject, ProcessObject, Schema, SlotsObject, namespace_object, process_object, time,
+    NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
 };
+use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, Look, printable};
 use crate::render::table;
 use anstyle::Style;
@@ -14,9 +15,6 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
-
-/// The shape that [`json`] writes.
-pub const SCHEMA: Schema = Schema { name: "nsprobe.diff", version: "1.0" };
 
 /// Writes a line for each difference: `+` came, `-` went, `~` changed, `?` may be another. Nothing where
 /// there is none.
@@ -167,7 +165,7 @@ struct SightObject<'a> {
 pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) -> io::Result<()> {
     let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
     let document = Document {
-        schema: SCHEMA,
+        schema: schemas::DIFF,
         version,
         old: origin(&difference.old.origin),
         new: origin(&difference.new.origin),

@@ -6,13 +6,11 @@ use crate::model::{
     Actor, Body, CloneChild, Crossing, Event, Line, Lost, NsId, NsSlot, Outcome, PathText, SetnsTarget,
     Slots, StreamEnd, StreamStart, clone_flag_names,
 };
-use crate::render::json::{Schema, SlotsObject, time};
+use crate::render::json::{SlotsObject, time};
+use crate::render::schemas::{self, Schema};
 use nix::errno::Errno;
 use serde::Serialize;
 use std::io::{self, Write};
-
-/// The shape of the stream.
-pub const SCHEMA: Schema = Schema { name: "nsprobe.trace", version: "1.0" };
 
 /// Writes one line of the stream.
 pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
@@ -71,7 +69,7 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             attached: &start.hooks.attached,
             missing: &start.hooks.missing,
         };
-        Self { schema: SCHEMA, version: start.version, kernel: &start.kernel, hooks }
+        Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
     }
 }
 

@@ -3,25 +3,13 @@
 use crate::model::{
     Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Root, Slots, Snapshot,
 };
+use crate::render::schemas::{self, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::SystemTime;
-
-/// Name and version of a JSON document's shape. The version's first number changes when a reader of the
-/// old shape could misread the new one, the second when something is added.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Schema {
-    /// The document's name.
-    pub name: &'static str,
-    /// `MAJOR.MINOR`.
-    pub version: &'static str,
-}
-
-/// The shape that [`list`] writes.
-pub const LIST: Schema = Schema { name: "nsprobe.list", version: "1.0" };
 
 /// A reference to a namespace.
 #[derive(Debug, Serialize)]
@@ -257,7 +245,7 @@ pub fn list(
     out: &mut impl Write,
 ) -> io::Result<()> {
     let head = ListHead {
-        schema: LIST,
+        schema: schemas::LIST,
         version: &origin.version,
         kernel: &origin.kernel,
         hostname: &origin.hostname,

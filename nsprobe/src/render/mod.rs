@@ -7,6 +7,7 @@ pub mod event_json;
 mod grid;
 pub mod holders;
 pub mod json;
+pub mod schemas;
 pub mod style;
 pub mod table;
 pub mod tree;

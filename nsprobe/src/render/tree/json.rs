@@ -5,15 +5,11 @@ use super::forest::Forest;
 use super::hierarchy::{Hierarchy, Place};
 use super::{By, Options, process};
 use crate::model::{NsId, NsSlot, Process, Snapshot};
-use crate::render::json::{
-    NamespaceObject, ProcessObject, Schema, gap_object, namespace_object, process_object,
-};
+use crate::render::json::{NamespaceObject, ProcessObject, gap_object, namespace_object, process_object};
+use crate::render::schemas;
 use serde::Serialize;
 use std::collections::HashSet;
 use std::io::{self, Write};
-
-/// The shape that [`json`] writes.
-pub const TREE: Schema = Schema { name: "nsprobe.tree", version: "1.0" };
 
 /// A process in its place.
 #[derive(Serialize)]
@@ -39,7 +35,7 @@ pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> 
     write!(
         out,
         "{{\"schema\":{},\"by\":\"{}\",\"processes_from\":\"{}\",\"roots\":",
-        serde_json::to_string(&TREE)?,
+        serde_json::to_string(&schemas::TREE)?,
         options.by.name(),
         snapshot.processes_from.name()
     )?;
