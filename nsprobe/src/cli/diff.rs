@@ -4,7 +4,7 @@ use super::Exit;
 use super::output::{self, Output};
 use crate::diff::{self, Side};
 use crate::discover;
-use crate::model::{Difference, Taken};
+use crate::model::{Difference, ProcessSource, Taken};
 use crate::render::diff as render;
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let old = read(&args.old)?;
     let new = match &args.new {
         Some(path) => read(path)?,
-        None => now()?,
+        None => now(&old)?,
     };
     let mut difference = diff::compare(&old, &new);
     match args.only {
@@ -95,11 +95,18 @@ fn read(path: &Path) -> anyhow::Result<Side> {
     side.with_context(|| name.into_owned())
 }
 
-fn now() -> anyhow::Result<Side> {
-    let options = discover::Options::default();
-    let origin = discover::origin(&options)?;
-    let snapshot = discover::snapshot(&options)?;
-    Side::now(Taken { origin, snapshot }).context("this machine")
+/// The machine as it is, looked at in the way in which `old` was: the ways differ in what they may see.
+fn now(old: &Side) -> anyhow::Result<Side> {
+    let look = |processes_from| {
+        let options = discover::Options { processes_from, ..discover::Options::default() };
+        anyhow::Ok(Taken { origin: discover::origin(&options)?, snapshot: discover::snapshot(&options)? })
+    };
+    let taken = match old.taken.snapshot.processes_from {
+        ProcessSource::Proc => look(Some(ProcessSource::Proc))?,
+        // Without the privilege that the other way takes, the rest can still be compared.
+        ProcessSource::Bpf => look(Some(ProcessSource::Bpf)).or_else(|_| look(Some(ProcessSource::Proc)))?,
+    };
+    Side::now(taken).context("this machine")
 }
 
 fn other_boot(difference: &Difference<'_>) -> String {

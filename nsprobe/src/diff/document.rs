@@ -1,8 +1,8 @@
 //! A document of `nsprobe list --json` → the snapshot it was made of.
 
 use crate::model::{
-    Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process, Root, Slots, Snapshot,
-    Source, Taken,
+    Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process, ProcessSource, Root,
+    Slots, Snapshot, Source, Taken,
 };
 use serde::{Deserialize, Deserializer};
 use std::collections::HashMap;
@@ -99,6 +99,8 @@ struct Document {
     taken_at: SystemTime,
     own_pid: Option<Pid>,
     filtered: bool,
+    #[serde(deserialize_with = "source")]
+    processes_from: ProcessSource,
     namespaces: Vec<NamespaceObject>,
     processes: Vec<ProcessObject>,
     gaps: Vec<SideGap>,
@@ -184,6 +186,15 @@ struct ProcessObject {
     chrooted: Option<bool>,
 }
 
+/// Where the processes are from, by its name.
+fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProcessSource, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    [ProcessSource::Proc, ProcessSource::Bpf]
+        .into_iter()
+        .find(|source| source.name() == name)
+        .ok_or_else(|| serde::de::Error::custom(format_args!("unknown source of processes `{name}`")))
+}
+
 impl From<Document> for Side {
     fn from(document: Document) -> Self {
         // One device for the whole machine, which the references leave out.
@@ -201,7 +212,8 @@ impl From<Document> for Side {
             hostname: document.hostname,
             boot_id: document.boot_id,
         };
-        let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
+        let snapshot =
+            Snapshot { namespaces, processes, gaps: Vec::new(), processes_from: document.processes_from };
         Self { taken: Taken { origin, snapshot }, gaps: document.gaps }
     }
 }
