@@ -104,12 +104,17 @@ impl Search<'_, '_> {
 
     /// The network namespace of a socket.
     fn namespace(&mut self, seen: SocketDescriptor, socket: &Socket) -> io::Result<NsId> {
+        let cookie = socket.netns_cookie().ok();
+        let known = cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied();
+        if let Some(id) = known.filter(|&id| self.census.entry(id).namespace.processes > 0) {
+            // As nearly always: nothing is said of this socket, so which one it is does not matter.
+            return Ok(id);
+        }
         // The number may stand for another socket by now, or the process be another one.
         if nsfs::identity(socket.as_fd())?.1 != seen.ino {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
-        let cookie = socket.netns_cookie().ok();
-        if let Some(&id) = cookie.and_then(|cookie| self.by_cookie.get(&cookie)) {
+        if let Some(id) = known {
             return Ok(id);
         }
         let namespace = socket.network_namespace()?;

@@ -3,6 +3,7 @@
 pub mod btf;
 pub mod capabilities;
 pub mod clock;
+mod entries;
 pub mod listns;
 pub mod mounts;
 pub mod nsfs;

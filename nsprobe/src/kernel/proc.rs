@@ -3,8 +3,8 @@
 //! A process is read through one descriptor of its directory. That directory stays with the process it was
 //! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
 
+use super::entries::numbers;
 use super::statx::FileFacts;
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
@@ -44,7 +44,7 @@ impl Proc {
     /// The ids of all processes that it shows, in ascending order.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let dir = openat(&self.dir, ".", directory(), Mode::empty())?;
-        let mut pids = numbers(&mut Dir::from_fd(dir)?)?;
+        let mut pids = numbers(dir.as_fd())?;
         pids.sort_unstable();
         Ok(pids)
     }
@@ -83,17 +83,6 @@ const fn directory() -> OFlag {
 
 /// Most files of a process fit in one read of this size.
 const CHUNK: usize = 4096;
-
-/// The entries of a directory that are numbers.
-fn numbers(dir: &mut Dir) -> io::Result<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for entry in dir.iter() {
-        if let Some(number) = entry?.file_name().to_str().ok().and_then(|name| name.parse().ok()) {
-            numbers.push(number);
-        }
-    }
-    Ok(numbers)
-}
 
 /// The whole of the file `name` below `dir`, in `buffer`.
 fn read_file(dir: &OwnedFd, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
@@ -145,7 +134,7 @@ impl ProcessDir {
 
     /// The ids of its threads.
     pub fn threads(&self) -> io::Result<Vec<u32>> {
-        numbers(&mut Dir::from_fd(openat(&self.dir, "task", directory(), Mode::empty())?)?)
+        numbers(openat(&self.dir, "task", directory(), Mode::empty())?.as_fd())
     }
 
     /// One of its threads: a directory like that of a process.
@@ -156,8 +145,8 @@ impl ProcessDir {
 
     /// The numbers of its open descriptors, and the directory to look at them in.
     pub fn descriptors(&self) -> io::Result<(DescriptorDir, Vec<u32>)> {
-        let mut dir = Dir::from_fd(openat(&self.dir, "fd", directory(), Mode::empty())?)?;
-        let numbers = numbers(&mut dir)?;
+        let dir = openat(&self.dir, "fd", directory(), Mode::empty())?;
+        let numbers = numbers(dir.as_fd())?;
         Ok((DescriptorDir { dir }, numbers))
     }
 
@@ -198,7 +187,7 @@ impl ProcessDir {
 /// `/proc/PID/fd`.
 #[derive(Debug)]
 pub struct DescriptorDir {
-    dir: Dir,
+    dir: OwnedFd,
 }
 
 impl DescriptorDir {
