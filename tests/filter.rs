@@ -68,6 +68,82 @@ fn a_filter_goes_with_the_other_options_and_the_document_says_what_it_is() {
     assert_eq!(json(&["list", "--json", "--filter", "true"])["filtered"], false);
 }
 
+/// The pids of a tree's processes, parents before children.
+fn pids(tree: &Value) -> Vec<u64> {
+    let mut open: Vec<&Value> = tree["roots"].as_array().unwrap().iter().collect();
+    let mut pids = Vec::new();
+    while let Some(node) = open.pop() {
+        pids.push(node["pid"].as_u64().unwrap());
+        open.extend(node["children"].as_array().unwrap());
+    }
+    pids
+}
+
+#[test]
+fn a_tree_keeps_what_matches_and_the_way_to_it() {
+    if !support::root() {
+        return;
+    }
+    let mut staged = Staged::sh("unshare --net sh -c 'sleep 1000 & sleep 1001; true'; true");
+    let sleep = staged.wait_for("sleep");
+    let net = proc::namespace(sleep, "net").unwrap();
+    let inside: Vec<u32> =
+        staged.family().into_iter().filter(|&pid| proc::namespace(pid, "net") == Some(net)).collect();
+    let tree = json(&["tree", "--json", "--filter", &format!("namespaces.net == {net}")]);
+    let mut way = Vec::new();
+    let mut up = inside[0];
+    while up != 0 {
+        up = proc::ppid(up).unwrap();
+        way.extend((up != 0).then_some(u64::from(up)));
+    }
+    let mut expected: Vec<u64> = inside.iter().map(|&pid| pid.into()).chain(way).collect();
+    let mut found = pids(&tree);
+    expected.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, expected);
+    let filter = format!("command.matches('^sleep 100[01]$') && namespaces.net == {net} && !chrooted");
+    let text = run(&["tree", "--filter", &filter]);
+    assert_eq!(text.code, Some(0), "{}", text.stderr);
+    assert!(text.stdout.contains("sleep 1000\n") && text.stdout.contains("sleep 1001\n"), "{}", text.stdout);
+    assert!(
+        !text.stdout.contains('…'),
+        "nothing is counted, what is not shown was not asked for: {}",
+        text.stdout
+    );
+    let none = run(&["tree", "--filter", "pid == 4194304"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(1), ""));
+}
+
+#[test]
+fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
+    if !support::root() {
+        return;
+    }
+    let mut staged = Staged::sh("exec unshare --user --map-root-user --net --pid --fork sleep 1000");
+    let sleep = staged.wait_for("sleep");
+    let ino = |kind| proc::namespace(sleep, kind).unwrap();
+    let filter = format!("ns == {} && type == 'net'", ino("net"));
+    let text = run(&["tree", "--by", "user", "--filter", &filter]).stdout;
+    let names: Vec<&str> =
+        text.lines().filter_map(|line| line.split_whitespace().find(|it| it.contains(":["))).collect();
+    let initial = proc::namespace(2, "user").unwrap();
+    let expected =
+        [format!("user:[{initial}]"), format!("user:[{}]", ino("user")), format!("net:[{}]", ino("net"))];
+    assert_eq!(names, expected, "{text}");
+    let tree = json(&["tree", "--by", "pid", "--json", "--filter", &format!("pid == {sleep}")]);
+    let top = &tree["roots"][0];
+    assert_eq!(top["children"].as_array().unwrap().len(), 1, "the other pid namespaces are left out");
+    assert_eq!(top["children"][0]["namespace"]["ino"], ino("pid"));
+    assert_eq!(run(&["tree", "--by", "pid", "--filter", "type == 'net'"]).code, Some(1));
+    let wrong = run(&["tree", "--by", "pid", "--filter", "chrooted"]);
+    assert_eq!(wrong.code, Some(2), "a field of processes");
+    assert!(
+        wrong.stderr.contains("there is no field `chrooted`: the fields are ns, ino"),
+        "{}",
+        wrong.stderr
+    );
+}
+
 #[test]
 fn a_wrong_filter_is_refused_before_anything_is_read() {
     for (filter, message) in [

@@ -464,23 +464,6 @@ fn arguments_that_make_no_sense_are_errors() {
 }
 
 #[test]
-fn the_examples_of_its_help_run() {
-    let help = support::run(&["tree", "--help"]).stdout;
-    let examples: Vec<&str> = help
-        .lines()
-        .filter_map(|line| line.strip_prefix("  nsprobe "))
-        .filter_map(|line| line.split("  ").next())
-        .collect();
-    assert!(examples.len() >= 6, "{help}");
-    for example in examples {
-        let args: Vec<&str> = example.split(' ').collect();
-        let ran = support::run(&args);
-        assert_eq!(ran.code, Some(0), "nsprobe {example}: {}", ran.stderr);
-        assert_ne!(ran.stdout, "", "nsprobe {example}");
-    }
-}
-
-#[test]
 fn a_closed_pipe_ends_it_quietly() {
     let mut child = support::nsprobe()
         .args(["tree", "--all"])

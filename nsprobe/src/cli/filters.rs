@@ -10,11 +10,16 @@ pub(super) fn compile(text: Option<&str>, fields: &'static [Field]) -> anyhow::R
 
 /// For the help: how a filter is written, and the fields there are.
 pub(super) fn fields(fields: &[Field]) -> String {
-    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
     format!(
         "A filter is an expression in CEL, the Common Expression Language: ==, !=, <, <=, >, >=, &&, ||, !, `in`; \
          text.matches('regex'), .contains('…'), .startsWith('…'), .endsWith('…'); list.exists(x, …), .all(x, …); \
          size(…). What is not known equals null.\nIts fields: {}",
-        names.join(", ")
+        names(fields)
     )
+}
+
+/// The fields by name.
+pub(super) fn names(fields: &[Field]) -> String {
+    let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
+    names.join(", ")
 }

@@ -2,16 +2,19 @@
 
 use super::output::Output;
 use super::source::SourceArgs;
+use super::users::Users;
 use super::which::Which;
-use super::{Exit, gaps, output};
+use super::{Exit, filters, gaps, output};
 use crate::discover::{self, CommandLines};
-use crate::model::Pid;
+use crate::filter::{self, Filter, NamespaceRow, ProcessRow};
+use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot};
 use crate::render::tree;
 use anyhow::Context as _;
 use clap::ValueEnum;
+use std::collections::HashSet;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(super) struct Args {
     /// Show every process; without it, processes that are in the namespaces of their parents, as all
     /// below them are, are counted
@@ -30,6 +33,10 @@ pub(super) struct Args {
     /// 4026531833, or the path of its file
     #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["by", "pid"])]
     ns: Option<Which>,
+
+    /// Only processes for which EXPR is true, and their ancestors; with --by, only such namespaces
+    #[arg(short, long, value_name = "EXPR")]
+    filter: Option<String>,
 
     /// JSON, nested in the same way; with every process, and nothing cut
     #[arg(short, long)]
@@ -56,8 +63,7 @@ enum By {
     User,
 }
 
-const EXAMPLES: &str = "\
-A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command.
+const EXAMPLES: &str = r#"A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command.
 Below it stand the namespaces that its parent is not in, and its root directory where that is another.
 
 Examples:
@@ -66,14 +72,53 @@ Examples:
   nsprobe tree --pid 1          process 1 and its descendants
   nsprobe tree --ns net:[4026531833]
                                 who is in that namespace
+  nsprobe tree --filter "chrooted || uid == 65534"
+  nsprobe tree --filter "command.matches('^nginx') && size(pids) > 1"
+  nsprobe tree --by user --filter "type == 'net' && initial == false"
   nsprobe tree --by pid         pid namespaces, nested as they are, and who is in them
   nsprobe tree --by user        user namespaces and what they own
   nsprobe tree --json           everything, for other programs
 
-Exit codes: 0 done, 1 no such process or namespace (or, with --strict, not everything could be looked at),
-2 error. What could not be read is said on stderr.";
+Exit codes: 0 done, 1 no such process or namespace (or, with --strict, not everything could be
+looked at), 2 error. What could not be read is said on stderr."#;
+
+fn after_help() -> String {
+    format!(
+        "{EXAMPLES}\n\n{}\nWith --by: {}",
+        filters::fields(ProcessRow::FIELDS),
+        filters::names(NamespaceRow::FIELDS)
+    )
+}
+
+/// The processes, or by namespaces the namespaces, that the filter admits.
+fn matching(
+    filter: &Filter,
+    by: By,
+    snapshot: &Snapshot,
+    user_name: &dyn Fn(u32) -> Option<String>,
+) -> Result<(HashSet<Pid>, HashSet<NsId>), filter::Error> {
+    let (mut processes, mut namespaces) = (HashSet::new(), HashSet::new());
+    if by == By::Process {
+        for process in &snapshot.processes {
+            if filter.matches(&ProcessRow::new(process, user_name))? {
+                processes.insert(process.pid);
+            }
+        }
+    } else {
+        // The tree of pid namespaces has no others in it.
+        let in_tree = |namespace: &&Namespace| by == By::User || namespace.id.kind == NsKind::Pid;
+        for namespace in snapshot.namespaces.iter().filter(in_tree) {
+            if filter.matches(&NamespaceRow::new(namespace, snapshot, user_name))? {
+                namespaces.insert(namespace.id);
+            }
+        }
+    }
+    Ok((processes, namespaces))
+}
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let fields = if args.by == By::Process { ProcessRow::FIELDS } else { NamespaceRow::FIELDS };
+    let filter = filters::compile(args.filter.as_deref(), fields)?;
     let snapshot = discover::snapshot(&args.source.options(CommandLines::All))?;
     if let Some(pid) = args.pid.filter(|&pid| snapshot.process(pid).is_none()) {
         output::complain(&format_args!("there is no process {pid}"));
@@ -86,6 +131,16 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             return Ok(Exit::Findings);
         }
     };
+    let users = Users::default();
+    let user_name = |uid| users.name(uid);
+    let (processes, namespaces) = match &filter {
+        Some(filter) => matching(filter, args.by, &snapshot, &user_name).context("--filter")?,
+        None => Default::default(),
+    };
+    let wanted = filter.as_ref().map(|_| match args.by {
+        By::Process => tree::Wanted::Processes(&processes),
+        By::Pid | By::User => tree::Wanted::Namespaces(&namespaces),
+    });
     let options = tree::Options {
         by: match args.by {
             By::Process => tree::By::Process,
@@ -95,6 +150,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         all: args.all,
         pid: args.pid,
         ns,
+        wanted,
         user_name: &user_name,
     };
     if args.json {
@@ -104,10 +160,6 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         tree::text(out, &snapshot, &options, look).context("stdout")?;
         gaps::report(&snapshot.gaps);
     }
-    Ok(args.strict.exit(&snapshot.gaps, Exit::Done))
-}
-
-/// A user's name; `None` for one without an entry, and when the database cannot be asked.
-fn user_name(uid: u32) -> Option<String> {
-    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
+    let nothing = filter.is_some() && processes.is_empty() && namespaces.is_empty();
+    Ok(args.strict.exit(&snapshot.gaps, if nothing { Exit::Findings } else { Exit::Done }))
 }

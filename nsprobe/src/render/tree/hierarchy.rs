@@ -1,5 +1,6 @@
 //! The pid or user namespaces as a forest, with what lives in each.
 
+use super::Wanted;
 use super::forest::Forest;
 use crate::model::{Initial, Namespace, NsId, NsKind, NsSlot, Process, Snapshot};
 use std::collections::HashMap;
@@ -23,15 +24,32 @@ pub(super) struct Hierarchy<'a> {
 
 impl<'a> Hierarchy<'a> {
     /// The pid namespaces with the processes in each. Last comes, as a root, what could not be placed.
-    pub fn of_pid(snapshot: &'a Snapshot) -> Self {
-        Self::new(snapshot, NsKind::Pid, &[])
+    pub fn of_pid(snapshot: &'a Snapshot, wanted: Option<Wanted<'_>>) -> Self {
+        let mut hierarchy = Self::new(snapshot, NsKind::Pid, &[]);
+        hierarchy.narrow(wanted);
+        hierarchy
     }
 
     /// The user namespaces with the processes in each and the namespaces each owns. Last comes, as a
     /// root, what could not be placed.
-    pub fn of_user(snapshot: &'a Snapshot) -> Self {
+    pub fn of_user(snapshot: &'a Snapshot, wanted: Option<Wanted<'_>>) -> Self {
         let owned: Vec<_> = snapshot.namespaces.iter().filter(|ns| ns.id.kind != NsKind::User).collect();
-        Self::new(snapshot, NsKind::User, &owned)
+        let mut hierarchy = Self::new(snapshot, NsKind::User, &owned);
+        hierarchy.narrow(wanted);
+        hierarchy
+    }
+
+    /// Keeps the namespaces that are wanted and those above them, and of what they own what is wanted.
+    fn narrow(&mut self, wanted: Option<Wanted<'_>>) {
+        let Some(Wanted::Namespaces(wanted)) = wanted else { return };
+        for place in &mut self.places {
+            place.owned.retain(|namespace| wanted.contains(&namespace.id));
+        }
+        let places = &self.places;
+        let is_wanted = |place: &Place<'_>| {
+            !place.owned.is_empty() || place.namespace.is_some_and(|namespace| wanted.contains(&namespace.id))
+        };
+        self.forest.keep_with_ancestors(|i| is_wanted(&places[i]));
     }
 
     fn new(snapshot: &'a Snapshot, kind: NsKind, owned: &[&'a Namespace]) -> Self {

@@ -42,8 +42,8 @@ pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> 
     let mut shown = None;
     match options.by {
         By::Process => shown = processes(out, snapshot, options)?,
-        By::Pid => hierarchy(out, &Hierarchy::of_pid(snapshot), snapshot, options)?,
-        By::User => hierarchy(out, &Hierarchy::of_user(snapshot), snapshot, options)?,
+        By::Pid => hierarchy(out, &Hierarchy::of_pid(snapshot, options.wanted), snapshot, options)?,
+        By::User => hierarchy(out, &Hierarchy::of_user(snapshot, options.wanted), snapshot, options)?,
     }
     let is_shown = |id| shown.as_ref().is_none_or(|shown| shown.contains(&id));
     let namespaces = snapshot.namespaces.iter().filter(|ns| is_shown(ns.id));
@@ -146,7 +146,7 @@ mod tests {
     use serde_json::Value;
 
     fn show(sample: &Sample, by: By, pid: Option<u32>) -> Value {
-        let options = Options { by, all: false, pid, ns: None, user_name: &|_| None };
+        let options = Options { by, all: false, pid, ns: None, wanted: None, user_name: &|_| None };
         let mut out = Vec::new();
         json(&mut out, &sample.finished(), &options).unwrap();
         assert_eq!(out.iter().position(|&byte| byte == b'\n'), Some(out.len() - 1), "one line");
@@ -218,8 +218,14 @@ mod tests {
         let small = std::thread::Builder::new().stack_size(64 * 1024);
         std::thread::scope(|scope| {
             let run = || {
-                let options =
-                    Options { by: By::Process, all: false, pid: None, ns: None, user_name: &|_| None };
+                let options = Options {
+                    by: By::Process,
+                    all: false,
+                    pid: None,
+                    ns: None,
+                    wanted: None,
+                    user_name: &|_| None,
+                };
                 let mut out = Vec::new();
                 json(&mut out, &snapshot, &options).unwrap();
                 out

@@ -18,6 +18,7 @@ pub use json::json;
 
 use crate::model::{NsId, Pid, Snapshot};
 use crate::render::style::Look;
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// What the tree is a tree of.
@@ -54,8 +55,19 @@ pub struct Options<'a> {
     pub pid: Option<Pid>,
     /// Show only the processes in this namespace and their ancestors; with [`By::Process`] only.
     pub ns: Option<NsId>,
+    /// Show only these, and what they are below.
+    pub wanted: Option<Wanted<'a>>,
     /// The name of a user id; `None` where it has none.
     pub user_name: &'a dyn Fn(u32) -> Option<String>,
+}
+
+/// What a filter admits.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted<'a> {
+    /// Processes; with [`By::Process`].
+    Processes(&'a HashSet<Pid>),
+    /// Namespaces; with [`By::Pid`] and [`By::User`].
+    Namespaces(&'a HashSet<NsId>),
 }
 
 /// Writes the tree as lines of text.

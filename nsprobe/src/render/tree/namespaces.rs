@@ -22,7 +22,7 @@ pub(super) fn by_pid(
     options: &Options<'_>,
     look: Look,
 ) -> io::Result<()> {
-    hierarchy(&Hierarchy::of_pid(snapshot), snapshot, options, look).write(out, look)
+    hierarchy(&Hierarchy::of_pid(snapshot, options.wanted), snapshot, options, look).write(out, look)
 }
 
 pub(super) fn by_user(
@@ -31,7 +31,7 @@ pub(super) fn by_user(
     options: &Options<'_>,
     look: Look,
 ) -> io::Result<()> {
-    hierarchy(&Hierarchy::of_user(snapshot), snapshot, options, look).write(out, look)
+    hierarchy(&Hierarchy::of_user(snapshot, options.wanted), snapshot, options, look).write(out, look)
 }
 
 fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> Drawing {

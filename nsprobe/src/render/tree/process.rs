@@ -4,7 +4,7 @@ use super::boundary::{Boundary, boundaries};
 use super::draw::{Drawing, Node, Span};
 use super::fold::Folds;
 use super::forest::Forest;
-use super::{Options, namespaces};
+use super::{Options, Wanted, namespaces};
 use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
 use crate::render::style::{self, Look, printable};
 use anstyle::Style;
@@ -53,23 +53,30 @@ pub(super) fn text(
         drawing.add(None, folds.top.node(look));
     }
     drawing.write(out, look)?;
-    if options.pid.is_none() { namespaces::vacant(out, snapshot, options, look) } else { Ok(()) }
+    let whole = options.pid.is_none() && options.wanted.is_none();
+    if whole { namespaces::vacant(out, snapshot, options, look) } else { Ok(()) }
 }
 
 /// Drops the processes that were not asked for; whether some were asked for.
 pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options<'_>) -> bool {
-    match (options.pid, options.ns) {
-        (Some(pid), _) => match index(snapshot, pid) {
+    if let Some(pid) = options.pid {
+        match index(snapshot, pid) {
             Some(index) => forest.keep_branch(index),
             None => forest.keep_with_ancestors(|_| false),
-        },
-        (None, Some(ns)) => {
-            let slot = NsSlot::In(ns.kind);
-            forest.keep_with_ancestors(|i| snapshot.processes[i].namespace(slot) == Some(ns));
         }
-        (None, None) => return false,
     }
-    true
+    if let Some(ns) = options.ns {
+        let slot = NsSlot::In(ns.kind);
+        forest.keep_with_ancestors(|i| snapshot.processes[i].namespace(slot) == Some(ns));
+    }
+    if let Some(Wanted::Processes(wanted)) = options.wanted {
+        forest.keep_with_ancestors(|i| {
+            let process = &snapshot.processes[i];
+            let inside = options.ns.is_none_or(|ns| process.namespace(NsSlot::In(ns.kind)) == Some(ns));
+            inside && wanted.contains(&process.pid)
+        });
+    }
+    options.pid.is_some() || options.ns.is_some() || options.wanted.is_some()
 }
 
 /// The line of a process, without what is below it.

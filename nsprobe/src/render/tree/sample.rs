@@ -135,7 +135,8 @@ pub(super) fn show_with(sample: &Sample, look: Look, change: impl FnOnce(&mut Op
         1000 => Some("alice".to_owned()),
         _ => None,
     };
-    let mut options = Options { by: By::Process, all: false, pid: None, ns: None, user_name: &user_name };
+    let mut options =
+        Options { by: By::Process, all: false, pid: None, ns: None, wanted: None, user_name: &user_name };
     change(&mut options);
     let mut out = Vec::new();
     text(&mut out, &sample.finished(), &options, look).unwrap();
