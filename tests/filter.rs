@@ -145,6 +145,45 @@ fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
 }
 
 #[test]
+fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let script =
+        format!("unshare --uts true; nsenter --net={} true; chroot /nowhere true; true", named.path());
+    let trace = |filter: &str| -> Vec<Value> {
+        let args = ["trace", "--json", "--filter", filter, "--", "sh", "-c", &script];
+        let ran = run(&args);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let initial = proc::namespace(2, "net").unwrap();
+    for (filter, event) in [
+        ("event == 'unshare' && 'CLONE_NEWUTS' in flags".to_owned(), "unshare"),
+        ("'uts' in changed && before.uts != after.uts".to_owned(), "unshare"),
+        (format!("target == {0} && after.net == {0} && before.net == {initial}", named.ino()), "setns"),
+        (format!("path == '{}'", named.path()), "setns"),
+        ("failed && path.matches('^/now') && result < 0".to_owned(), "chroot"),
+        ("comm == 'chroot' && uid == 0 && duration_ns > 0".to_owned(), "chroot"),
+    ] {
+        let lines = trace(&filter);
+        let events: Vec<_> = lines.iter().filter(|line| line["type"] == "event").collect();
+        assert_eq!(events.len(), 1, "{filter}: {lines:#?}");
+        assert_eq!(events[0]["event"], event, "{filter}");
+        let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+        assert_eq!(numbers, [0, 1, 2], "what is not wanted leaves no hole in the numbers");
+        assert_eq!(lines[2]["totals"]["events"], 1);
+    }
+    let ran = run(&["trace", "--filter", "10 / (pid - pid) == 1", "--", "unshare", "--uts", "true"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("nsprobe: --filter: "), "{}", ran.stderr);
+    let ran = run(&["trace", "--filter", "kind == 'net'", "--", "true"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+    assert!(ran.stderr.starts_with("nsprobe: --filter: there is no field `kind`: the fields are event, pid"));
+}
+
+#[test]
 fn a_wrong_filter_is_refused_before_anything_is_read() {
     for (filter, message) in [
         ("kid == 'net'", "there is no field `kid`: the fields are ns, ino, type, kind"),

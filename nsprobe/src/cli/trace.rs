@@ -1,7 +1,8 @@
 //! `nsprobe trace`
 
 use super::output::{self, Output};
-use super::{Exit, quantity};
+use super::{Exit, filters, quantity};
+use crate::filter::{self, EventRow, Filter};
 use crate::model::{Body, Line, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::{event, event_json};
@@ -19,7 +20,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = after_help())]
 pub(super) struct Args {
     /// Only what COMMAND and its descendants do, until it ends
     #[arg(last = true, value_name = "COMMAND")]
@@ -28,6 +29,10 @@ pub(super) struct Args {
     /// Only these calls
     #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL", default_values_t = Event::ALL)]
     event: Vec<Event>,
+
+    /// Only events for which EXPR is true: fields, comparisons, text.matches('regex'), &&, ||, !
+    #[arg(short, long, value_name = "EXPR")]
+    filter: Option<String>,
 
     /// Which new tasks: those in a namespace that is new with them, or all
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH")]
@@ -62,11 +67,12 @@ pub(super) struct Args {
     quiet: bool,
 }
 
-const EXAMPLES: &str = "\
-Examples:
+const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace                               the whole machine, until Ctrl-C
   sudo nsprobe trace -- unshare --net true         one command with its descendants
   sudo nsprobe trace --event setns --count 10      the next ten calls of setns
+  sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
+  sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
   sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
@@ -75,7 +81,11 @@ Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with
 
 Exit codes: 0 done, 2 error. With a COMMAND its own code, or 128 + N when signal N ended it;
 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on.
-Ctrl-C is the COMMAND's as well: the trace ends when it does, or at the second Ctrl-C.";
+Ctrl-C is the COMMAND's as well: the trace ends when it does, or at the second Ctrl-C."#;
+
+fn after_help() -> String {
+    format!("{EXAMPLES}\n\n{}", filters::fields(EventRow::FIELDS))
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Event {
@@ -115,6 +125,7 @@ enum Hooks {
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    let filter = filters::compile(args.filter.as_deref(), EventRow::FIELDS)?;
     let every_clone = args.clone == Clone::All;
     if every_clone && !args.event.contains(&Event::Clone) {
         anyhow::bail!("--clone all needs clone among the calls of --event");
@@ -133,7 +144,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         command: args.command.clone(),
     };
     let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
-    let ended = match session::run(&options, &mut Writer { out, format, quiet: args.quiet }) {
+    let ended = match session::run(&options, &mut Writer { out, format, filter, quiet: args.quiet }) {
         Ok(ended) => ended,
         Err(error @ TraceError::Command { .. }) => return Ok(not_started(&error)),
         Err(error) => return Err(error.into()),
@@ -157,7 +168,9 @@ fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
         output::complain(&format_args!("the command goes on as process {pid}"));
     }
     if let Some(error) = ended.output {
-        return Err(error).context("stdout");
+        let of_filter =
+            error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<filter::Error>);
+        return Err(error).context(if of_filter { "--filter" } else { "stdout" });
     }
     Ok(match ended.command {
         CommandEnd::Ended(status) => Exit::Command(code(status)),
@@ -180,10 +193,16 @@ enum Format {
 struct Writer<'a> {
     out: &'a mut Output,
     format: Format,
+    filter: Option<Filter>,
     quiet: bool,
 }
 
 impl Sink for Writer<'_> {
+    fn wants(&mut self, event: &crate::model::Event) -> io::Result<bool> {
+        let Some(filter) = &self.filter else { return Ok(true) };
+        filter.matches(&EventRow(event)).map_err(io::Error::other)
+    }
+
     fn line(&mut self, line: &Line) -> io::Result<()> {
         if let (Body::Start(start), false) = (&line.body, self.quiet) {
             output::complain(&beginning(start));

@@ -10,7 +10,7 @@ use super::plan::Choice;
 use crate::kernel::clock::BootClock;
 use crate::kernel::ring::Ring;
 use crate::kernel::signals::Signals;
-use crate::model::{Body, Line, StreamEnd, StreamStart, Totals};
+use crate::model::{Body, Event, Line, StreamEnd, StreamStart, Totals};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -44,6 +44,8 @@ pub struct Options {
 
 /// Where the lines go.
 pub trait Sink {
+    /// Whether it wants an event. One that it does not want gets no line, and does not count.
+    fn wants(&mut self, event: &Event) -> io::Result<bool>;
     /// Takes one.
     fn line(&mut self, line: &Line) -> io::Result<()>;
     /// Brings what it has taken to the reader: no more is coming for now.
@@ -206,10 +208,14 @@ impl Stream<'_> {
             match ring.next(|record| decode::event(record, self.nsfs_dev)) {
                 None => return,
                 Some(Err(_)) => self.losses.undecoded(),
-                Some(Ok(event)) if self.filter.admits(&event) => {
-                    self.put(self.clock.wall(event.since_boot), Body::Event(Box::new(event)));
-                    self.events += u64::from(self.failure.is_none());
-                }
+                Some(Ok(event)) if self.filter.admits(&event) => match self.sink.wants(&event) {
+                    Ok(true) => {
+                        self.put(self.clock.wall(event.since_boot), Body::Event(Box::new(event)));
+                        self.events += u64::from(self.failure.is_none());
+                    }
+                    Ok(false) => {}
+                    Err(error) => self.fail(error),
+                },
                 Some(Ok(_)) => {}
             }
         }
