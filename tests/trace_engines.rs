@@ -11,7 +11,7 @@ fn bundle(dir: &Path) -> Option<()> {
     let busybox = ["/usr/bin/busybox", "/bin/busybox", "/busybox"].map(PathBuf::from);
     let busybox = busybox.iter().find(|path| path.exists())?;
     std::fs::create_dir_all(dir.join("rootfs/bin")).expect("a root");
-    std::fs::copy(busybox, dir.join("rootfs/bin/busybox")).expect("a copy of busybox");
+    stage::copy_program(busybox, &dir.join("rootfs/bin/busybox"));
     stage::succeed(Command::new("runc").args(["spec", "--bundle"]).arg(dir));
     let config = dir.join("config.json");
     let text = std::fs::read(&config).expect("config.json");

@@ -4,7 +4,6 @@ use crate::support::stage::{NamedNetns, Staged, furnish, succeed};
 use crate::support::{self, proc};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 const SLOTS: [&str; 10] =
@@ -375,11 +374,7 @@ fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
     if !support::root() {
         return;
     }
-    // Where another user can execute it.
-    let directory = tempfile::tempdir().expect("a directory");
-    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).expect("chmod");
-    let program = directory.path().join("nsprobe");
-    std::fs::copy(env!("CARGO_BIN_EXE_nsprobe"), &program).expect("a copy");
+    let (_directory, program) = support::unprivileged_copy();
     let as_nobody = |args: &[&str]| -> support::Ran {
         let mut command = Command::new("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]).arg(&program).args(args);

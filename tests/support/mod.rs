@@ -71,7 +71,7 @@ pub fn unprivileged_copy() -> (tempfile::TempDir, std::path::PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("an open directory");
     let path = dir.path().join("nsprobe");
-    std::fs::copy(env!("CARGO_BIN_EXE_nsprobe"), &path).expect("a copy of nsprobe");
+    stage::copy_program(env!("CARGO_BIN_EXE_nsprobe").as_ref(), &path);
     (dir, path)
 }
 

@@ -127,6 +127,12 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Copies a program, by cp(1): a process that another test forks at the wrong moment would inherit a
+/// descriptor that is open here for writing, and the copy could not be executed while it lives (ETXTBSY).
+pub fn copy_program(from: &Path, to: &Path) {
+    succeed(Command::new("cp").args([from, to]));
+}
+
 /// Copies `program` with the libraries that ldd(1) names to the same paths below `root`, so that it can be
 /// run after a chroot to it.
 pub fn furnish(root: &Path, program: &str) {
@@ -135,7 +141,7 @@ pub fn furnish(root: &Path, program: &str) {
     for file in libraries.chain([program]) {
         let to = root.join(file.trim_start_matches('/'));
         std::fs::create_dir_all(to.parent().expect("an absolute path")).expect("directories in the root");
-        std::fs::copy(file, &to).unwrap_or_else(|error| panic!("{file}: {error}"));
+        copy_program(Path::new(file), &to);
     }
 }
 
