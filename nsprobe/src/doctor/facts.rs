@@ -2,6 +2,7 @@
 
 use super::parse;
 use crate::discover::{self, ProcMount};
+use crate::kernel::capabilities::Effective;
 use crate::kernel::probe;
 use crate::kernel::pseudo::PseudoFs;
 use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
@@ -18,8 +19,8 @@ use std::path::Path;
 pub struct Facts {
     /// The kernel's release, as uname(2) has it.
     pub release: String,
-    /// The effective capabilities, one bit each.
-    pub capabilities: u64,
+    /// The effective capabilities; none where they are not readable.
+    pub capabilities: Effective,
     /// Whether nsprobe is in the initial user namespace; `None` when that cannot be read.
     pub initial_user_namespace: Option<bool>,
     /// Whether `/proc` shows the initial pid namespace.
@@ -77,7 +78,7 @@ impl Facts {
     pub fn gather() -> Result<Self, discover::Error> {
         let snapshot = discover::snapshot(&discover::Options::default())?;
         let own = |file: &str| fs::read(Path::new("/proc/self").join(file)).unwrap_or_default();
-        let capabilities = parse::capabilities(&String::from_utf8_lossy(&own("status")));
+        let capabilities = Effective::read().unwrap_or_default();
         let has = |kind| snapshot.gaps.iter().any(|gap| gap.kind == kind);
         let bpf = BpfFacts::gather();
         Ok(Self {

@@ -1,16 +1,11 @@
 //! Facts → what they mean and what to do about them. Nothing here looks at the machine.
 
 use super::facts::{Bpf, Facts, Lockdown};
+use crate::kernel::capabilities::Capability;
 use crate::model::{Check, Verdict};
 
 /// The oldest kernel that the tests run on.
 const OLDEST: (u32, u32) = (5, 10);
-
-/// Capabilities by number: `<linux/capability.h>`.
-const CAP_SYS_PTRACE: u32 = 19;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_PERFMON: u32 = 38;
-const CAP_BPF: u32 = 39;
 
 /// Every check, in the order in which a reader would ask.
 #[must_use]
@@ -61,15 +56,12 @@ fn kernel(facts: &Facts) -> Check {
 }
 
 fn capabilities(facts: &Facts) -> Check {
-    let has = |number: u32| facts.capabilities & (1 << number) != 0;
-    // CAP_SYS_ADMIN contains the two newer ones (capabilities(7)), and tracefs and perf events want it.
-    let for_trace = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON"), (CAP_SYS_ADMIN, "CAP_SYS_ADMIN")];
-    let mut lacking: Vec<_> = for_trace
-        .into_iter()
-        .filter(|&(number, _)| !has(number) && !has(CAP_SYS_ADMIN))
-        .map(|(_, name)| format!("{name} (trace)"))
-        .collect();
-    if !has(CAP_SYS_PTRACE) {
+    let for_trace: Vec<_> = facts.capabilities.missing_to_trace().iter().map(|lacks| lacks.name()).collect();
+    let mut lacking = Vec::new();
+    if !for_trace.is_empty() {
+        lacking.push(format!("{}, or CAP_SYS_ADMIN (trace)", for_trace.join(" and ")));
+    }
+    if !facts.capabilities.has(Capability::SysPtrace) {
         lacking.push("CAP_SYS_PTRACE (other users' processes in list and tree)".to_owned());
     }
     if lacking.is_empty() {
@@ -124,7 +116,7 @@ fn proc_options(facts: &Facts) -> Check {
 
 fn unreadable(facts: &Facts) -> Check {
     let (unreadable, all) = (facts.unreadable_processes, facts.processes);
-    match (unreadable, facts.capabilities & (1 << CAP_SYS_PTRACE) != 0) {
+    match (unreadable, facts.capabilities.has(Capability::SysPtrace)) {
         (0, _) => good("processes", format!("the namespaces of all {all} are readable")),
         (_, false) => limited(
             "processes",
@@ -219,11 +211,16 @@ fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Che
 mod tests {
     use super::*;
     use crate::discover::ProcMount;
+    use crate::kernel::capabilities::Effective;
+
+    fn effective(mask: u64) -> Effective {
+        Effective::parse(format!("CapEff:\t{mask:016x}\n").as_bytes()).unwrap()
+    }
 
     fn all_is_well() -> Facts {
         Facts {
             release: "6.12.1-amd64".to_owned(),
-            capabilities: u64::MAX,
+            capabilities: effective(u64::MAX),
             initial_user_namespace: Some(true),
             whole_machine: true,
             proc_mount: Some(ProcMount { hidepid: false, subset_pid: false }),
@@ -265,12 +262,14 @@ mod tests {
 
     #[test]
     fn sys_admin_stands_for_the_capabilities_split_from_it() {
-        let with = |caps: u64| verdict(&Facts { capabilities: caps, ..all_is_well() }, "capabilities");
+        let with =
+            |caps: u64| verdict(&Facts { capabilities: effective(caps), ..all_is_well() }, "capabilities");
         assert_eq!(with(1 << 21 | 1 << 19).0, Verdict::Good);
         let (verdict, finding) = with(1 << 38 | 1 << 39);
         assert_eq!(verdict, Verdict::Missing);
-        assert!(finding.contains("CAP_SYS_ADMIN") && finding.contains("CAP_SYS_PTRACE"), "{finding}");
-        assert!(with(0).1.contains("CAP_BPF (trace), CAP_PERFMON (trace)"));
+        assert!(finding.contains("CAP_SYS_PTRACE") && !finding.contains("(trace)"), "{finding}");
+        assert!(with(1 << 38 | 1 << 19).1.contains("lacks CAP_BPF, or CAP_SYS_ADMIN (trace)"));
+        assert!(with(0).1.contains("CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN (trace)"));
     }
 
     #[test]

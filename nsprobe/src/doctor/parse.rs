@@ -12,12 +12,6 @@ pub(super) fn lockdown(text: &str) -> Lockdown {
     }
 }
 
-/// The effective capabilities, from `/proc/self/status`; none when the line is not there.
-pub(super) fn capabilities(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
-    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,11 +23,5 @@ mod tests {
         assert_eq!(lockdown("none integrity [confidentiality]\n"), Lockdown::Confidentiality);
         assert_eq!(lockdown(""), Lockdown::Unknown);
         assert_eq!(lockdown("[new]"), Lockdown::Unknown);
-    }
-
-    #[test]
-    fn capabilities_are_hexadecimal() {
-        assert_eq!(capabilities("Name:\tx\nCapPrm:\tff\nCapEff:\t000001ffffffffff\n"), 0x1ff_ffff_ffff);
-        assert_eq!(capabilities("Name:\tx\n"), 0);
     }
 }

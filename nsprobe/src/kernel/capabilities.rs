@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// A capability that tracing may need.
+/// A capability that nsprobe may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
     /// Load programs, create maps (Linux 5.8).
@@ -11,6 +11,8 @@ pub enum Capability {
     Perfmon = 38,
     /// Whatever has no capability of its own; stands for the other two.
     SysAdmin = 21,
+    /// Look at processes of other users: `/proc/PID/ns/`, `/proc/PID/root`.
+    SysPtrace = 19,
 }
 
 impl Capability {
@@ -21,12 +23,13 @@ impl Capability {
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
             Self::SysAdmin => "CAP_SYS_ADMIN",
+            Self::SysPtrace => "CAP_SYS_PTRACE",
         }
     }
 }
 
 /// The effective capabilities of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Effective(u64);
 
 impl Effective {
