@@ -15,4 +15,5 @@ mod support;
 mod trace;
 mod trace_calls;
 mod trace_engines;
+mod trace_roots;
 mod tree;

@@ -79,8 +79,8 @@ fn places(document: &Value) -> Vec<String> {
     found
 }
 
-/// What may be left out.
-const OPTIONAL: [&str; 4] = ["tid", "owned", "target", "child"];
+/// What may be left out, by its name or, where another place must have that name, by its place.
+const OPTIONAL: [&str; 6] = ["tid", "owned", "target", "child", "/root", "/cwd"];
 
 /// Breaks the document in every place, in every way; the schema must see it. Gives the number of ways.
 fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
@@ -94,7 +94,7 @@ fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
         let mut broken = document.clone();
         if let Some(Value::Object(members)) = broken.pointer_mut(parent) {
             members.remove(name);
-            if !OPTIONAL.contains(&name) {
+            if !OPTIONAL.contains(&name) && !OPTIONAL.contains(&place.as_str()) {
                 refuse(&broken, &format!("without {place}"));
             }
         }
@@ -153,6 +153,7 @@ fn enumerations<'a>(schema: &'a Value, word: &str, found: &mut Vec<&'a Value>) {
 fn the_words_of_the_schemas_are_those_of_the_code() {
     let slots: Vec<_> = NsSlot::ALL.iter().map(|slot| slot.name()).collect();
     let slots_and_root: Vec<_> = slots.iter().copied().chain(["root"]).collect();
+    let slots_and_directories: Vec<_> = slots.iter().copied().chain(["root", "cwd"]).collect();
     let kinds: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
     let sources: Vec<_> = Source::ALL.iter().map(|source| source.name()).collect();
     let gaps: Vec<_> = GapKind::ALL.iter().map(|gap| gap.name()).collect();
@@ -160,7 +161,7 @@ fn the_words_of_the_schemas_are_those_of_the_code() {
     for schema in schemas::ALL {
         let document = published(schema);
         for (i, (word, wanted)) in [
-            ("cgroup", vec![&kinds, &slots, &slots_and_root]),
+            ("cgroup", vec![&kinds, &slots, &slots_and_root, &slots_and_directories]),
             ("kernel_lists", vec![&sources]),
             ("hidden_processes", vec![&gaps]),
         ]

@@ -1,20 +1,21 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
-use crate::{maps, task};
+use crate::maps::Pending;
+use crate::{maps, place, task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
-use nsprobe_ebpf::{Event, Header, RECORD_VERSION};
+use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, cause, config};
 
 /// Begins an event of the running task: who, when and in which namespaces. `None` when nobody asked for this
 /// task's events or there is no room, which is counted.
 #[inline(always)]
-pub fn begin(cause: u16) -> Option<&'static mut Event> {
+pub fn begin(cause: u16) -> Option<&'static mut Pending> {
     let task = task::current();
     if !maps::wanted(task) {
         return None;
     }
-    let event = maps::begin(bpf_get_current_pid_tgid())?;
-    fill(event, cause, task);
-    Some(event)
+    let pending = maps::begin(bpf_get_current_pid_tgid())?;
+    fill(&mut pending.event, cause, task);
+    Some(pending)
 }
 
 /// Fills in what is known of a call from the start.
@@ -29,18 +30,36 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
 /// Completes and sends the event that the running thread has begun, if it has. `last` may look at it once more,
 /// and says whether it is to be sent.
 #[inline(always)]
-pub fn finish(result: i64, last: impl FnOnce(&mut Event) -> bool) {
+pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
     let id = bpf_get_current_pid_tgid();
-    let Some(event) = maps::pending(id) else { return };
-    if last(event) {
+    let Some(pending) = maps::pending(id) else { return };
+    if last(pending) {
+        let event = &mut pending.event;
         let now = now();
         event.result = result;
         event.duration_ns = now - event.time_ns;
         event.time_ns = now;
         task::fill_namespaces(&mut event.after, task::current());
-        maps::send(event);
+        if is_change(event) {
+            maps::send(pending);
+        }
     }
     maps::forget(id);
+}
+
+/// Whether there is anything to tell: of setns and unshare a success that changed nothing is not, unless it is
+/// asked for.
+#[inline(always)]
+fn is_change(event: &Event) -> bool {
+    let may_do_nothing = matches!(event.header.cause, cause::SETNS | cause::UNSHARE) && event.result >= 0;
+    if !may_do_nothing || maps::config().flags & config::UNCHANGED != 0 {
+        return true;
+    }
+    let mut difference = event.flags & place::MOVED;
+    for slot in 0..SLOTS {
+        difference |= event.before.ino[slot] ^ event.after.ino[slot];
+    }
+    difference != 0
 }
 
 /// `CLOCK_BOOTTIME` in nanoseconds. Kernel 5.8.

@@ -52,6 +52,7 @@ fields! {
     TaskFs = "task_struct" "fs",
     SignalNrThreads = "signal_struct" "nr_threads",
     FsRoot = "fs_struct" "root",
+    FsPwd = "fs_struct" "pwd",
     NsproxyCgroup = "nsproxy" "cgroup_ns",
     NsproxyIpc = "nsproxy" "ipc_ns",
     NsproxyMnt = "nsproxy" "mnt_ns",
@@ -96,6 +97,8 @@ fields! {
     MountVfsmount = "mount" "mnt",
     MountMountpoint = "mount" "mnt_mountpoint",
     MountParent = "mount" "mnt_parent",
+    // Null of a mount that is in no mount namespace any more.
+    MountNamespace = "mount" "mnt_ns",
     DentryParent = "dentry" "d_parent",
     DentryName = "dentry" "d_name",
     QstrName = "qstr" "name",

@@ -11,19 +11,22 @@ mod task_record;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{
-    Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, cause, config, event_flags, global,
-    map, slot,
+    Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, Text, cause, config, event_flags,
+    global, map, slot, text, text_flags,
 };
 pub use task_record::{Task, task_flags};
 
 /// The version of every record here. A record that carries another one is counted and not read.
-pub const RECORD_VERSION: u16 = 1;
+pub const RECORD_VERSION: u16 = 2;
 
 /// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
 pub const COMM_LEN: usize = 16;
 
-/// Bytes kept of a path. A longer one is cut and its event marked `event_flags::PATH_CUT`.
+/// Bytes kept of a path. A longer one is cut and marked [`text_flags::CUT`].
 pub const PATH_LEN: usize = 256;
+
+/// Bytes kept of all paths of an event.
+pub const TEXT_LEN: usize = 2048;
 
 /// Process ids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.
 pub const PID_LEVELS: usize = 33;

@@ -24,6 +24,7 @@ mod call;
 mod hook;
 mod maps;
 mod path;
+mod place;
 mod probes;
 mod task;
 

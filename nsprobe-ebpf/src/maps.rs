@@ -4,7 +4,21 @@ use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, config};
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, PATH_LEN, TEXT_LEN, config};
+
+/// A call that was entered and has not returned.
+#[repr(C)]
+pub struct Pending {
+    /// What is known of it.
+    pub event: Event,
+    /// The text of the event, and room for one path more: from any byte of the text on there is as much.
+    pub text: [u8; TEXT_LEN + PATH_LEN],
+    /// Mount (`struct vfsmount`) and dentry of the caller's root directory at entry, by their addresses; zeroes
+    /// where they are not asked for.
+    pub root: (u64, u64),
+    /// The same of its working directory.
+    pub cwd: (u64, u64),
+}
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -16,18 +30,18 @@ static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
 
 /// What a new entry of [`PENDING`] starts from: too large for the stack.
 // Its plain name keeps the object free of a mangled one, which changes with the compiler.
-// SAFETY: an event is made of integers, for which zero is a value.
+// SAFETY: it is made of integers, for which zero is a value.
 #[unsafe(no_mangle)]
-static BLANK: Event = unsafe { MaybeUninit::zeroed().assume_init() };
+static BLANK: Pending = unsafe { MaybeUninit::zeroed().assume_init() };
 
 /// Records for userspace. Userspace sets the size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Calls that were entered and have not returned, by thread. Preallocated: entries are taken with preemption and
-/// locks in states that allow no allocation. 4096 threads inside one of these calls at once are not expected.
+/// locks in states that allow no allocation. 2048 threads inside one of these calls at once are not expected.
 #[map]
-static PENDING: HashMap<u64, Event> = HashMap::with_max_entries(4096, 0);
+static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 
 /// With [`config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
 /// exec takes over its process's ids, but stays the same task.
@@ -53,7 +67,7 @@ pub fn config() -> Config {
     unsafe { (&raw const CONFIG).read_volatile() }
 }
 
-/// Where there are zeroes, as many as an event has bytes.
+/// Where there are zeroes, as many as a pending event has bytes.
 #[inline(always)]
 pub fn zeroes() -> *const core::ffi::c_void {
     (&raw const BLANK).cast()
@@ -98,13 +112,9 @@ pub fn unfollow(task: u64) {
 
 /// A blank event for the thread `id`, to be filled in place.
 #[inline(always)]
-pub fn begin(id: u64) -> Option<&'static mut Event> {
-    #[expect(
-        clippy::needless_borrows_for_generic_args,
-        reason = "by value it would be on the stack of 512 bytes"
-    )]
-    let begun = PENDING.insert(id, &BLANK, 0);
-    if begun.is_err() {
+pub fn begin(id: u64) -> Option<&'static mut Pending> {
+    // By reference: by value it would be on the stack of 512 bytes.
+    if PENDING.insert(id, &BLANK, 0).is_err() {
         count(Counter::PendingFull);
         return None;
     }
@@ -113,10 +123,10 @@ pub fn begin(id: u64) -> Option<&'static mut Event> {
 
 /// The event that the thread `id` has begun.
 #[inline(always)]
-pub fn pending(id: u64) -> Option<&'static mut Event> {
+pub fn pending(id: u64) -> Option<&'static mut Pending> {
     // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
     // its memory for the length of this program.
-    PENDING.get_ptr_mut(id).map(|event| unsafe { &mut *event })
+    PENDING.get_ptr_mut(id).map(|pending| unsafe { &mut *pending })
 }
 
 /// Removes the event that the thread `id` has begun.
@@ -125,15 +135,21 @@ pub fn forget(id: u64) {
     let _ = PENDING.remove(id);
 }
 
-/// Sends `event`.
+/// Sends a pending event with as much of its text as there is.
 #[inline(always)]
-pub fn send(event: &Event) {
-    if EVENTS.output::<Event>(event, 0).is_err() {
+pub fn send(pending: &mut Pending) {
+    // Its length is in the record, of whose content the verifier knows nothing, so it is told the limits.
+    let text = (pending.event.text_len as usize & (TEXT_LEN - 1)).next_multiple_of(8);
+    let size = size_of::<Event>() + text;
+    pending.event.header.size = size as u32;
+    // SAFETY: the event and its text lie one behind the other, and the text is no longer than its room.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *pending).cast::<u8>(), size) };
+    if EVENTS.output::<[u8]>(record, 0).is_err() {
         count(Counter::RingFull);
     }
 }
 
-/// Fills a blank event directly in the ring buffer, and sends it.
+/// Fills a blank event without text directly in the ring buffer, and sends it.
 #[inline(always)]
 pub fn send_with(fill: impl FnOnce(&mut Event)) {
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {

@@ -1,43 +1,64 @@
 //! Paths: those a process handed over, and those the kernel has.
 
-use crate::maps::{self, offset};
+use crate::maps::{Pending, offset};
 use crate::task::{embedded, read};
-use aya_ebpf::helpers::generated::{
-    bpf_probe_read_kernel, bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str,
-};
-use nsprobe_ebpf::{Event, Field, PATH_LEN, event_flags};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
+use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, text, text_flags};
 
-/// Which flags a path of an event has, by its index.
-const FLAGS: [(u32, u32); 2] = [
-    (event_flags::PATH_CUT, event_flags::PATH_FAULT),
-    (event_flags::SECOND_PATH_CUT, event_flags::SECOND_PATH_FAULT),
-];
-
-/// Reads path `INDEX` of the event from the caller's memory, where `args[INDEX]` points.
+/// How much text an event has. It is kept in the record, of whose content the verifier knows nothing. In a
+/// register, every length so far is a state of its own to it: 16,000 instructions for a walk instead of 5,600.
 #[inline(always)]
-pub fn read_user<const INDEX: usize>(event: &mut Event) {
-    let (cut, fault) = FLAGS[INDEX];
-    let address = event.args[INDEX];
-    let path = &mut event.paths[INDEX];
-    // SAFETY: the destination is as long as told. The helper checks the source.
-    let length =
-        unsafe { bpf_probe_read_user_str(path.as_mut_ptr().cast(), PATH_LEN as u32, address as *const _) };
-    if length < 0 {
-        event.flags |= fault;
-    } else {
-        event.flags &= !fault;
-        // A path that fills the buffer to the last byte looks the same as one that was cut there.
-        if length == PATH_LEN as i64 && user_byte(address + PATH_LEN as u64 - 1) != 0 {
-            event.flags |= cut;
-        }
-    }
+fn used(pending: &mut Pending) -> usize {
+    // SAFETY: a field of the event; volatile, so that it is not kept in a register after all.
+    let used = unsafe { (&raw const pending.event.text_len).read_volatile() };
+    used as usize & (TEXT_LEN - 1)
 }
 
-/// Reads path `INDEX` again when it could not be read at entry: the call itself has paged it in by now.
+/// Says that an event has `length` bytes of text; `false` when there is no room for them.
 #[inline(always)]
-pub fn read_user_again<const INDEX: usize>(event: &mut Event) {
-    if event.flags & FLAGS[INDEX].1 != 0 {
-        read_user::<INDEX>(event);
+fn keep(pending: &mut Pending, length: u64) -> bool {
+    let fits = length < TEXT_LEN as u64;
+    if fits {
+        // SAFETY: a field of the event; volatile as in `used`.
+        unsafe { (&raw mut pending.event.text_len).write_volatile(length as u32) };
+    }
+    fits
+}
+
+/// The text in `pending` from byte `start` on.
+#[inline(always)]
+fn since(pending: &mut Pending, start: usize, flags: u16) -> Text {
+    Text { at: start as u16, len: (used(pending) - start) as u16, flags, reserved: 0 }
+}
+
+/// Reads text `INDEX` of an event from the caller's memory, from `args[INDEX]` on.
+#[inline(always)]
+pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
+    const { assert!(INDEX == text::FIRST || INDEX == text::SECOND) };
+    let address = pending.event.args[INDEX];
+    let start = used(pending);
+    // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
+    let length = unsafe {
+        let to = (&raw mut pending.text).cast::<u8>().add(start);
+        bpf_probe_read_user_str(to.cast(), PATH_LEN as u32, address as *const _)
+    };
+    let mut flags = 0;
+    if length < 0 {
+        flags = text_flags::FAULT;
+    } else if !keep(pending, start as u64 + length as u64)
+        // A path that fills its room to the last byte looks the same as one that was cut there.
+        || length == PATH_LEN as i64 && user_byte(address + PATH_LEN as u64 - 1) != 0
+    {
+        flags = text_flags::CUT;
+    }
+    pending.event.texts[INDEX] = since(pending, start, flags);
+}
+
+/// Reads text `INDEX` again when it could not be read at entry: the call itself has paged it in by now.
+#[inline(always)]
+pub fn read_user_again<const INDEX: usize>(pending: &mut Pending) {
+    if pending.event.texts[INDEX].flags & text_flags::FAULT != 0 {
+        read_user::<INDEX>(pending);
     }
 }
 
@@ -53,64 +74,55 @@ fn user_byte(address: u64) -> u8 {
 /// How far up a walk goes, in names and mounts.
 const STEPS: usize = 32;
 
-/// Puts down in `paths[0]` where the mount lies through which `file` was opened: the names from its mount point
-/// up to the root of the mount namespace, leaf first, each ended by a NUL. Nothing when it was opened through no
-/// mount that has a place, as namespace files of /proc are.
+/// Puts down as the first text where the mount lies through which `file` was opened. Nothing when it was opened
+/// through no mount that has a place, as namespace files of /proc are.
 ///
 /// A mount's parent is itself at the top of a mount namespace, and where it is mounted nowhere.
 #[inline(always)]
-pub fn walk_mount(event: &mut Event, file: u64) {
+pub fn walk_mount(pending: &mut Pending, file: u64) {
     let mount = Mount::of(read(embedded(file, Field::FilePath), Field::PathMnt));
     if let Some((mountpoint, parent)) = mount.up() {
-        event.flags |= event_flags::PATH_IS_WALK;
-        if !walk(event, mountpoint, parent) {
-            event.flags |= event_flags::PATH_CUT;
-        }
-        event.reserved = 0;
+        walk_up::<{ text::FIRST }>(pending, mountpoint, parent);
     }
 }
 
-/// Puts down the names from `dentry` in `mount` upwards, and says whether it came to the top.
+/// Puts down as text `INDEX` where this `struct vfsmount` and dentry lie.
 #[inline(always)]
-fn walk(event: &mut Event, mut dentry: u64, mut mount: Mount) -> bool {
-    // How much is put down is kept in the record, of whose content the verifier knows nothing. In a register,
-    // every length so far is a state of its own to it: 16,000 instructions instead of 5,600.
-    let used = &raw mut event.reserved;
+pub fn walk<const INDEX: usize>(pending: &mut Pending, (vfsmount, dentry): (u64, u64)) {
+    walk_up::<INDEX>(pending, dentry, Mount::of(vfsmount));
+}
+
+/// Puts down as text `INDEX` the names from `dentry` in `mount` up to the root of the mount namespace.
+#[inline(always)]
+fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount: Mount) {
+    let start = used(pending);
+    let mut flags = text_flags::WALK | text_flags::CUT;
     let mut root = mount.root();
     for _ in 0..STEPS {
         if dentry == root {
-            let Some((mountpoint, parent)) = mount.up() else { return true };
+            let Some((mountpoint, parent)) = mount.up() else {
+                flags = text_flags::WALK | mount.detached();
+                break;
+            };
             dentry = mountpoint;
             mount = parent;
             root = mount.root();
             continue;
         }
-        // SAFETY: a field of the event; volatile, so that it is not kept in a register after all.
-        let at = unsafe { used.read_volatile() } as usize & (PATH_LEN - 1);
+        let at = used(pending);
         let name: u64 = read(embedded(dentry, Field::DentryName), Field::QstrName);
-        // SAFETY: from any byte of the first path there are as many as told to the end of the second, which a
-        // setns does not use. The helper checks the source.
+        // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
         let length = unsafe {
-            let to = (&raw mut event.paths).cast::<u8>().add(at);
+            let to = (&raw mut pending.text).cast::<u8>().add(at);
             bpf_probe_read_kernel_str(to.cast(), PATH_LEN as u32, name as *const _)
         };
         let end = at as u64 + length as u64;
-        if length <= 1 || end == PATH_LEN as u64 {
-            return false;
+        if length <= 1 || end > start as u64 + PATH_LEN as u64 || !keep(pending, end) {
+            break;
         }
-        if end > PATH_LEN as u64 {
-            // SAFETY: as above; the source is as long.
-            unsafe {
-                let to = (&raw mut event.paths).cast::<u8>().add(at);
-                bpf_probe_read_kernel(to.cast(), PATH_LEN as u32, maps::zeroes());
-            }
-            return false;
-        }
-        // SAFETY: as for the read.
-        unsafe { used.write_volatile(end as u32) };
         dentry = read(dentry, Field::DentryParent);
     }
-    false
+    pending.event.texts[INDEX] = since(pending, start, flags);
 }
 
 /// How many mounts one above the other [`is_top`] looks through.
@@ -148,6 +160,13 @@ impl Mount {
     fn up(self) -> Option<(u64, Self)> {
         let parent: u64 = read(self.0, Field::MountParent);
         (parent != self.0).then(|| (read(self.0, Field::MountMountpoint), Self(parent)))
+    }
+
+    /// [`text_flags::DETACHED`] when it is in no mount namespace any more.
+    #[inline(always)]
+    fn detached(self) -> u16 {
+        let known = offset(Field::MountNamespace) != ABSENT;
+        if known && read::<u64>(self.0, Field::MountNamespace) == 0 { text_flags::DETACHED } else { 0 }
     }
 
     /// What lies at its mount point: the top of what is mounted.

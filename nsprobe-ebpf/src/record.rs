@@ -1,6 +1,6 @@
 //! The records that go through the ring buffer and the maps.
 
-use crate::{COMM_LEN, PATH_LEN, PID_LEVELS, SLOTS};
+use crate::{COMM_LEN, PID_LEVELS, SLOTS};
 
 /// What made an event; the value of [`Header::cause`].
 pub mod cause {
@@ -44,19 +44,62 @@ pub mod slot {
 
 /// Bits of [`Event::flags`].
 pub mod event_flags {
-    /// The first path did not fit and was cut. Of a walk: it did not come to the top, so names are missing at the
-    /// end (the front of the path).
-    pub const PATH_CUT: u32 = 1;
-    /// The second path did not fit and was cut.
-    pub const SECOND_PATH_CUT: u32 = 1 << 1;
-    /// The first path could not be read from the caller's memory.
-    pub const PATH_FAULT: u32 = 1 << 2;
-    /// The second path could not be read from the caller's memory.
-    pub const SECOND_PATH_FAULT: u32 = 1 << 3;
     /// The call came through the 32-bit entry (int 0x80 or a compat process).
-    pub const COMPAT: u32 = 1 << 4;
-    /// `paths[0]` is no string but the names on a walk from a file up to its root, each ended by a NUL.
-    pub const PATH_IS_WALK: u32 = 1 << 5;
+    pub const COMPAT: u32 = 1;
+    /// The call gave the caller another root directory.
+    pub const ROOT_MOVED: u32 = 1 << 1;
+    /// The call gave the caller another working directory.
+    pub const CWD_MOVED: u32 = 1 << 2;
+}
+
+/// The index of each text in [`Event::texts`].
+pub mod text {
+    /// chroot: its argument. pivot_root: `new_root`. setns: where the mount lies that the descriptor was opened
+    /// through, a walk.
+    pub const FIRST: usize = 0;
+    /// pivot_root: `put_old`.
+    pub const SECOND: usize = 1;
+    /// A walk from the root directory that the caller had at entry.
+    pub const ROOT_BEFORE: usize = 2;
+    /// A walk from the working directory that it had at entry.
+    pub const CWD_BEFORE: usize = 3;
+    /// A walk from its root directory at return.
+    pub const ROOT_AFTER: usize = 4;
+    /// A walk from its working directory at return.
+    pub const CWD_AFTER: usize = 5;
+    /// pivot_root: a walk from the directory that `new_root` was resolved to, before it became the root.
+    pub const FIRST_RESOLVED: usize = 6;
+    /// pivot_root: the same of `put_old`.
+    pub const SECOND_RESOLVED: usize = 7;
+    /// How many there are.
+    pub const COUNT: usize = 8;
+}
+
+/// Bits of [`Text::flags`].
+pub mod text_flags {
+    /// It did not fit and was cut at its end, which of a walk is the front of the path.
+    pub const CUT: u16 = 1;
+    /// It could not be read from the caller's memory.
+    pub const FAULT: u16 = 1 << 1;
+    /// It is no string but the names on a walk through directories and mounts up to the root of the mount namespace,
+    /// leaf first, each ended by a NUL. None: that root itself.
+    pub const WALK: u16 = 1 << 2;
+    /// The walk ended in a mount that is in no mount namespace, one that was unmounted while in use.
+    pub const DETACHED: u16 = 1 << 3;
+}
+
+/// A piece of the text that follows an event.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    /// Where it begins: bytes after the event.
+    pub at: u16,
+    /// Its length. All zero, flags too, where there is none.
+    pub len: u16,
+    /// [`text_flags`].
+    pub flags: u16,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u16,
 }
 
 /// The start of every record, so that a reader can tell what it has and skip what it does not know.
@@ -111,7 +154,7 @@ pub struct Target {
     pub clone_flag: u32,
 }
 
-/// One crossing: begun when the call was entered, completed when it returned.
+/// One crossing: begun when the call was entered, completed when it returned. Bytes of text follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
@@ -153,11 +196,10 @@ pub struct Event {
     pub after: NamespaceInodes,
     /// What a clone made; all zero for other causes and for a clone that failed.
     pub child: Child,
-    /// Keeps the record free of hidden padding; always 0.
-    pub reserved: u32,
-    /// chroot: its argument. pivot_root: `new_root`, `put_old`. setns: a walk, see
-    /// [`event_flags::PATH_IS_WALK`]. Ended by a NUL; all zero elsewhere.
-    pub paths: [[u8; PATH_LEN]; 2],
+    /// How many bytes of text follow; less than [`crate::TEXT_LEN`], and the record is filled up to a multiple of 8.
+    pub text_len: u32,
+    /// Which bytes of them are what, by [`text`].
+    pub texts: [Text; text::COUNT],
 }
 
 /// Bits of [`Config::flags`].
@@ -166,6 +208,8 @@ pub mod config {
     pub const EVERY_CLONE: u32 = 1;
     /// Report only the descendants of the process that [`super::Config`] names.
     pub const FOLLOW: u32 = 1 << 1;
+    /// Report calls of setns and unshare too that succeed and change nothing.
+    pub const UNCHANGED: u32 = 1 << 2;
 }
 
 /// What the probe is asked to do: a read-only global, set before loading.
@@ -218,4 +262,4 @@ impl Counter {
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 464 + 2 * PATH_LEN && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 464 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

@@ -143,12 +143,28 @@ pub fn comm(task: u64) -> [u8; COMM_LEN] {
 /// Mount (`struct vfsmount`) and dentry of the root directory of `task`, by their addresses; zeroes when it has none.
 #[inline(always)]
 pub fn root(task: u64) -> (u64, u64) {
+    directory(task, Field::FsRoot)
+}
+
+/// The same of its working directory.
+#[inline(always)]
+pub fn cwd(task: u64) -> (u64, u64) {
+    directory(task, Field::FsPwd)
+}
+
+#[inline(always)]
+fn directory(task: u64, field: Field) -> (u64, u64) {
     let fs: u64 = read(task, Field::TaskFs);
     if fs == 0 {
         return (0, 0);
     }
-    let root = embedded(fs, Field::FsRoot);
-    (read(root, Field::PathMnt), read(root, Field::PathDentry))
+    path(embedded(fs, field))
+}
+
+/// Mount (`struct vfsmount`) and dentry in the `struct path` at `path`.
+#[inline(always)]
+pub fn path(path: u64) -> (u64, u64) {
+    (read(path, Field::PathMnt), read(path, Field::PathDentry))
 }
 
 /// The inode number of the namespace at `namespace`, whose `struct ns_common` is at `common`.

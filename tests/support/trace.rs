@@ -94,7 +94,7 @@ pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
     let prefix = log.join("log");
     let calls = "trace=unshare,setns,chroot,pivot_root,clone,clone3,fork,vfork";
     let mut args: Vec<&OsStr> =
-        ["--hooks", plan, "--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"]
+        ["--all", "--hooks", plan, "--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"]
             .map(OsStr::new)
             .into();
     args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);

@@ -2,23 +2,25 @@
 //!
 //! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17.
 
-use crate::{call, hook, path};
+use crate::{call, hook, path, place};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
 #[inline(always)]
 fn enter(address: u64) {
-    if let Some(event) = call::begin(cause::CHROOT) {
-        event.args[0] = address;
-        path::read_user::<0>(event);
+    if let Some(pending) = call::begin(cause::CHROOT) {
+        pending.event.args[0] = address;
+        path::read_user::<0>(pending);
+        place::before(pending);
     }
 }
 
 #[inline(always)]
 fn exit(result: i64) {
-    call::finish(result, |event| {
-        path::read_user_again::<0>(event);
+    call::finish(result, |pending| {
+        path::read_user_again::<0>(pending);
+        place::after(pending, result);
         true
     });
 }

@@ -85,7 +85,8 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
 /// Completes a clone that failed; one that did not was reported when the child was made.
 #[inline(always)]
 fn exit(result: i64) {
-    call::finish(result, |event| {
+    call::finish(result, |pending| {
+        let event = &mut pending.event;
         // Flags that could not be read at entry: the call itself has paged them in by now.
         if result < 0 && event.args[1] != 0 {
             event.args = [clone3_flags(event.args[1]).unwrap_or(0), 0];
@@ -99,9 +100,9 @@ pub fn enter_clone(context: TracePointContext) -> u32 {
     // The kernel takes the lower half of the register only.
     let flags = hook::argument(&context, 0) & 0xffff_ffff & !CSIGNAL;
     if wanted(flags)
-        && let Some(event) = call::begin(cause::CLONE)
+        && let Some(pending) = call::begin(cause::CLONE)
     {
-        event.args[0] = flags;
+        pending.event.args[0] = flags;
     }
     0
 }
@@ -126,9 +127,9 @@ pub fn enter_clone3(context: TracePointContext) -> u32 {
     let address = hook::argument(&context, 0);
     let flags = clone3_flags(address);
     if flags.is_none_or(wanted)
-        && let Some(event) = call::begin(cause::CLONE)
+        && let Some(pending) = call::begin(cause::CLONE)
     {
-        event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
+        pending.event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
     }
     0
 }

@@ -1,26 +1,31 @@
 //! pivot_root(2).
 //!
-//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17.
+//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17. What its arguments were resolved to,
+//! `int security_sb_pivotroot(const struct path *old_path, const struct path *new_path)` is told before anything is
+//! moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
-use crate::{call, hook, path};
+use crate::{call, hook, maps, path, place, task};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
-use nsprobe_ebpf::cause;
+use nsprobe_ebpf::{cause, text};
 
 #[inline(always)]
 fn enter(addresses: [u64; 2]) {
-    if let Some(event) = call::begin(cause::PIVOT_ROOT) {
-        event.args = addresses;
-        path::read_user::<0>(event);
-        path::read_user::<1>(event);
+    if let Some(pending) = call::begin(cause::PIVOT_ROOT) {
+        pending.event.args = addresses;
+        path::read_user::<0>(pending);
+        path::read_user::<1>(pending);
+        place::before(pending);
     }
 }
 
 #[inline(always)]
 fn exit(result: i64) {
-    call::finish(result, |event| {
-        path::read_user_again::<0>(event);
-        path::read_user_again::<1>(event);
+    call::finish(result, |pending| {
+        path::read_user_again::<0>(pending);
+        path::read_user_again::<1>(pending);
+        place::after(pending, result);
         true
     });
 }
@@ -28,6 +33,15 @@ fn exit(result: i64) {
 #[fentry(function = "__x64_sys_pivot_root")]
 pub fn fentry_pivot_root(context: FEntryContext) -> i32 {
     enter(hook::registers(&context));
+    0
+}
+
+#[fentry(function = "security_sb_pivotroot")]
+pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
+    if let Some(pending) = maps::pending(bpf_get_current_pid_tgid()) {
+        path::walk::<{ text::FIRST_RESOLVED }>(pending, task::path(context.arg(1)));
+        path::walk::<{ text::SECOND_RESOLVED }>(pending, task::path(context.arg(0)));
+    }
     0
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17.
 
-use crate::{call, hook, path, task};
+use crate::{call, hook, path, place, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -10,18 +10,28 @@ use nsprobe_ebpf::cause;
 /// Both arguments are `int`s: the upper halves of their registers are no part of them.
 #[inline(always)]
 fn enter([fd, nstype]: [u64; 2]) {
-    let Some(event) = call::begin(cause::SETNS) else { return };
-    event.args = [fd & 0xffff_ffff, nstype & 0xffff_ffff];
+    let Some(pending) = call::begin(cause::SETNS) else { return };
+    let nstype = nstype & 0xffff_ffff;
+    pending.event.args = [fd & 0xffff_ffff, nstype];
     let file = task::file(task::current(), fd as u32);
-    event.target = task::target(file);
-    if event.target.ino != 0 {
-        path::walk_mount(event, file);
+    let target = task::target(file);
+    pending.event.target = target;
+    if target.ino != 0 {
+        path::walk_mount(pending, file);
+    }
+    // A namespace file says its own kind, a pidfd leaves it to the caller.
+    let kinds = if target.ino == 0 { nstype } else { u64::from(target.clone_flag) };
+    if kinds & place::NEW_MNT != 0 {
+        place::before(pending);
     }
 }
 
 #[inline(always)]
 fn exit(result: i64) {
-    call::finish(result, |_| true);
+    call::finish(result, |pending| {
+        place::after(pending, result);
+        true
+    });
 }
 
 #[fentry(function = "__x64_sys_setns")]

@@ -2,21 +2,27 @@
 //!
 //! Functions plan: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry ends there.
 
-use crate::{call, hook};
+use crate::{call, hook, place};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
 #[inline(always)]
 fn enter(flags: u64) {
-    if let Some(event) = call::begin(cause::UNSHARE) {
-        event.args[0] = flags;
+    if let Some(pending) = call::begin(cause::UNSHARE) {
+        pending.event.args[0] = flags;
+        if flags & place::NEW_MNT != 0 {
+            place::before(pending);
+        }
     }
 }
 
 #[inline(always)]
 fn exit(result: i64) {
-    call::finish(result, |_| true);
+    call::finish(result, |pending| {
+        place::after(pending, result);
+        true
+    });
 }
 
 #[fentry(function = "ksys_unshare")]

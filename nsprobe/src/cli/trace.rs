@@ -21,6 +21,7 @@ use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = after_help())]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag, and they combine")]
 pub(super) struct Args {
     /// Only what COMMAND and its descendants do, until it ends
     #[arg(last = true, value_name = "COMMAND")]
@@ -37,6 +38,10 @@ pub(super) struct Args {
     /// Which new tasks: those in a namespace that is new with them, or all
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH")]
     clone: Clone,
+
+    /// Also calls of unshare and setns that succeed and change nothing
+    #[arg(short, long)]
+    all: bool,
 
     /// End after this time: 5s, 1m30s, 200ms; a bare number counts seconds
     #[arg(short, long, value_parser = quantity::duration, value_name = "TIME")]
@@ -73,6 +78,7 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --event setns --count 10      the next ten calls of setns
   sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
   sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
+  sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
   sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
@@ -138,6 +144,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         },
         calls: args.event.iter().map(|event| event.call()).collect(),
         every_clone,
+        unchanged: args.all,
         ring_bytes: args.buffer,
         duration: args.duration,
         count: args.count,

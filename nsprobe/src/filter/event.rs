@@ -1,7 +1,9 @@
 //! The fields of an event, as the JSON of `trace` names them.
 
 use super::value::{Field, Fields, Type, Value};
-use crate::model::{Crossing, Event, NsId, NsSlot, Outcome, PathText, Slots, clone_flag_names};
+use crate::model::{
+    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, Slots, clone_flag_names,
+};
 
 /// An event.
 pub struct EventRow<'a>(pub &'a Event);
@@ -42,6 +44,10 @@ impl EventRow<'_> {
         Field::new("after.time", Type::Number),
         Field::new("after.user", Type::Number),
         Field::new("after.uts", Type::Number),
+        Field::new("root.before", Type::Text),
+        Field::new("root.after", Type::Text),
+        Field::new("cwd.before", Type::Text),
+        Field::new("cwd.after", Type::Text),
     ];
 }
 
@@ -76,22 +82,17 @@ impl Fields for EventRow<'_> {
             "duration_ns" => Value::number(
                 self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
             ),
-            "changed" => Value::Texts(self.changed()),
+            "changed" => Value::Texts(self.0.changed().map(Into::into).collect()),
+            "root.before" => place(self.0.root.as_ref(), |root| &root.before),
+            "root.after" => place(self.0.root.as_ref(), |root| &root.after),
+            "cwd.before" => place(self.0.cwd.as_ref(), |cwd| &cwd.before),
+            "cwd.after" => place(self.0.cwd.as_ref(), |cwd| &cwd.after),
             _ => self.namespace(name),
         }
     }
 }
 
 impl EventRow<'_> {
-    fn changed(&self) -> Vec<std::borrow::Cow<'_, str>> {
-        let (before, after) = (&self.0.before, &self.0.after);
-        let differs = |slot: &NsSlot| match (before.get(*slot), after.get(*slot)) {
-            (Some(before), Some(after)) => before != after,
-            _ => false,
-        };
-        NsSlot::ALL.into_iter().filter(differs).map(|slot| slot.name().into()).collect()
-    }
-
     fn namespace(&self, name: &str) -> Value<'_> {
         let ino = |slots: &Slots<Option<NsId>>, name: &str| {
             let slot = NsSlot::ALL.into_iter().find(|slot| slot.name() == name);
@@ -103,6 +104,10 @@ impl EventRow<'_> {
             _ => Value::Unknown,
         }
     }
+}
+
+fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) -> Value<'_> {
+    Value::text(directory.map(|directory| which(directory).path.as_str()))
 }
 
 fn flags(crossing: &Crossing) -> Value<'_> {

@@ -1,6 +1,6 @@
 //! What `trace` reports: crossings, and what the stream says of itself.
 
-use crate::model::{NsId, Pid, Slots};
+use crate::model::{NsId, NsSlot, Pid, Slots};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -21,6 +21,52 @@ pub struct Event {
     pub before: Slots<Option<NsId>>,
     /// The namespaces at return; for a clone, the child's.
     pub after: Slots<Option<NsId>>,
+    /// The caller's root directory, where the call is one that may move it.
+    pub root: Option<Directory>,
+    /// Its working directory, likewise.
+    pub cwd: Option<Directory>,
+}
+
+impl Event {
+    /// The slots whose namespace was known before and after, and is another.
+    pub fn changed_slots(&self) -> impl Iterator<Item = (NsSlot, NsId, NsId)> + '_ {
+        self.before.iter().filter_map(|(slot, before)| {
+            let (before, after) = ((*before)?, (*self.after.get(slot))?);
+            (before != after).then_some((slot, before, after))
+        })
+    }
+
+    /// What is another after than before, by its name in every output.
+    pub fn changed(&self) -> impl Iterator<Item = &'static str> + '_ {
+        let slots = self.changed_slots().map(|(slot, ..)| slot.name());
+        let moved = |directory: &Option<Directory>| directory.as_ref().is_some_and(|now| now.moved);
+        let directories = [("root", moved(&self.root)), ("cwd", moved(&self.cwd))];
+        slots.chain(directories.into_iter().filter_map(|(name, moved)| moved.then_some(name)))
+    }
+}
+
+/// The root or working directory of a task, before and after a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Directory {
+    /// Whether it is another after than before. The path may be the same, as with pivot_root, which changes what
+    /// lies there.
+    pub moved: bool,
+    /// Where it was.
+    pub before: Place,
+    /// Where it is.
+    pub after: Place,
+}
+
+/// Where a directory is, as seen from the top of its mount namespace, whatever the root of who uses it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its path, from `/` on; replaced where it is no UTF-8. If it was cut, its last names only, without a `/` in
+    /// front.
+    pub path: String,
+    /// The path was too long or too deep.
+    pub cut: bool,
+    /// It is in no mount namespace: its file system was unmounted while in use. The path is from that one's root on.
+    pub detached: bool,
 }
 
 /// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in.
@@ -79,6 +125,10 @@ pub enum Crossing {
         new_root: PathText,
         /// Where the old root goes.
         put_old: PathText,
+        /// What the kernel resolved `new_root` to, before the call; `None` when that was not seen.
+        new_root_at: Option<Place>,
+        /// What the kernel resolved `put_old` to.
+        put_old_at: Option<Place>,
     },
 }
 
@@ -184,6 +234,8 @@ pub struct Hooks {
     pub attached: Vec<String>,
     /// What this plan cannot report on this kernel, and why; empty when nothing is missing.
     pub missing: Vec<String>,
+    /// What this plan reports on no kernel.
+    pub unseen: Vec<String>,
 }
 
 /// Events that were lost since the last such record.

@@ -19,8 +19,8 @@ mod snapshot;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
-    Actor, Body, CloneChild, Crossing, Event, Hooks, Line, Lost, Outcome, PathText, SetnsTarget, StreamEnd,
-    StreamStart, Totals,
+    Actor, Body, CloneChild, Crossing, Directory, Event, Hooks, Line, Lost, Outcome, PathText, Place,
+    SetnsTarget, StreamEnd, StreamStart, Totals,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};

@@ -1,7 +1,7 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
-use crate::model::{Crossing, Event, Outcome, PathText, Pid, clone_flag_names};
-use crate::render::event_json::{changed, errno_name};
+use crate::model::{Crossing, Directory, Event, Outcome, PathText, Pid, Place, clone_flag_names};
+use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
 use nix::errno::Errno;
@@ -41,12 +41,27 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
         }
     }
     let arrow = if look.unicode { "→" } else { "->" };
-    for (slot, before, after) in changed(&event.before, &event.after) {
-        let change = format!("{slot} {}{arrow}{}", before.ino, after.ino);
+    let mut tell = |change: String| {
         line.push_str("  ");
         line.push_str(&look.paint(style::NAMESPACE, change));
+    };
+    for (slot, before, after) in event.changed_slots() {
+        tell(format!("{slot} {}{arrow}{}", before.ino, after.ino));
+    }
+    for (name, directory) in [("root", &event.root), ("cwd", &event.cwd)] {
+        if let Some(Directory { moved: true, before, after }) = directory {
+            tell(format!("{name} {}{arrow}{}", place(before), place(after)));
+        }
     }
     line
+}
+
+/// A directory: with `...` in front when names are missing there.
+fn place(place: &Place) -> String {
+    let path = style::printable(&place.path);
+    let cut = if place.cut { ".../" } else { "" };
+    let detached = if place.detached { " (detached)" } else { "" };
+    format!("{cut}{path}{detached}")
 }
 
 /// The process id; with the thread's where that is another, and the ids inside its pid namespaces.
@@ -84,8 +99,11 @@ fn call(event: &Event) -> String {
             format!("{name}({fd}{target}, {})", flags_text(*nstype))
         }
         Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
-        Crossing::PivotRoot { new_root, put_old } => {
-            format!("{name}({}, {})", path_text(new_root), path_text(put_old))
+        Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
+            let at =
+                |at: &Option<Place>| at.as_ref().map(|at| format!("<{}>", place(at))).unwrap_or_default();
+            let (new, old) = (path_text(new_root), path_text(put_old));
+            format!("{name}({new}{}, {old}{})", at(new_root_at), at(put_old_at))
         }
     }
 }
@@ -133,7 +151,13 @@ mod tests {
             outcome,
             before,
             after,
+            root: None,
+            cwd: None,
         }
+    }
+
+    fn place(path: &str, cut: bool) -> Place {
+        Place { path: path.to_owned(), cut, detached: false }
     }
 
     fn text(event: &Event, look: Look) -> String {
@@ -180,11 +204,18 @@ mod tests {
                 Crossing::PivotRoot {
                     new_root: PathText::Cut("/very/long".to_owned()),
                     put_old: PathText::Unreadable,
+                    new_root_at: Some(place("very/long", true)),
+                    put_old_at: None,
                 },
                 Outcome::Failure(libc::EFAULT),
                 &[],
             ),
         ];
+        let mut lines = lines;
+        let moved = |before, after| Some(Directory { moved: true, before, after });
+        let gone = Place { detached: true, ..place("/a\n", false) };
+        lines[5].root = moved(place("/", false), place("/srv/jail", false));
+        lines[5].cwd = moved(place("b/c", true), gone);
         let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
         TIME                     PID    UID  COMM             CALL
@@ -193,8 +224,8 @@ mod tests {
         11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file number)
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
-        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0
-        11:06:40.123456         4242      0  unshare          pivot_root("/very/long"..., <unreadable>) = -1 EFAULT (Bad address)
+        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  root /→/srv/jail  cwd .../b/c→/a\n (detached)
+        11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         "#);
     }
 

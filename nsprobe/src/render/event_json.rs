@@ -3,8 +3,8 @@
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
 use crate::model::{
-    Actor, Body, CloneChild, Crossing, Event, Line, Lost, NsId, NsSlot, Outcome, PathText, SetnsTarget,
-    Slots, StreamEnd, StreamStart, clone_flag_names,
+    Actor, Body, CloneChild, Crossing, Directory, Event, Line, Lost, Outcome, PathText, Place, SetnsTarget,
+    StreamEnd, StreamStart, clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
 use crate::render::schemas::{self, Schema};
@@ -59,6 +59,7 @@ struct HooksObject<'a> {
     reason: &'a str,
     attached: &'a [String],
     missing: &'a [String],
+    unseen: &'a [String],
 }
 
 impl<'a> From<&'a StreamStart> for StartObject<'a> {
@@ -68,6 +69,7 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             reason: &start.hooks.reason,
             attached: &start.hooks.attached,
             missing: &start.hooks.missing,
+            unseen: &start.hooks.unseen,
         };
         Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
     }
@@ -119,6 +121,35 @@ struct EventObject<'a> {
     changed: Vec<&'static str>,
     before: SlotsObject<'a>,
     after: SlotsObject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root: Option<DirectoryObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cwd: Option<DirectoryObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct DirectoryObject<'a> {
+    before: PlaceObject<'a>,
+    after: PlaceObject<'a>,
+}
+
+impl<'a> From<&'a Directory> for DirectoryObject<'a> {
+    fn from(directory: &'a Directory) -> Self {
+        Self { before: (&directory.before).into(), after: (&directory.after).into() }
+    }
+}
+
+#[derive(Serialize)]
+struct PlaceObject<'a> {
+    path: &'a str,
+    cut: bool,
+    detached: bool,
+}
+
+impl<'a> From<&'a Place> for PlaceObject<'a> {
+    fn from(place: &'a Place) -> Self {
+        Self { path: &place.path, cut: place.cut, detached: place.detached }
+    }
 }
 
 #[derive(Serialize)]
@@ -140,7 +171,21 @@ enum ArgsObject<'a> {
     Flags { flags: Vec<String> },
     Setns { fd: i32, nstype: Vec<String> },
     Chroot { path: PathObject<'a> },
-    PivotRoot { new_root: PathObject<'a>, put_old: PathObject<'a> },
+    PivotRoot { new_root: ResolvedObject<'a>, put_old: ResolvedObject<'a> },
+}
+
+/// A path, and what the kernel resolved it to.
+#[derive(Serialize)]
+struct ResolvedObject<'a> {
+    #[serde(flatten)]
+    path: PathObject<'a>,
+    resolved: Option<PlaceObject<'a>>,
+}
+
+impl<'a> ResolvedObject<'a> {
+    fn new(path: &'a PathText, at: Option<&'a Place>) -> Self {
+        Self { path: path.into(), resolved: at.map(Into::into) }
+    }
 }
 
 /// A path with what is known of its completeness; `null` when it could not be read.
@@ -213,9 +258,10 @@ impl<'a> From<&'a Crossing> for ArgsObject<'a> {
             }
             Crossing::Setns { fd, nstype, .. } => Self::Setns { fd: *fd, nstype: clone_flag_names(*nstype) },
             Crossing::Chroot { path } => Self::Chroot { path: path.into() },
-            Crossing::PivotRoot { new_root, put_old } => {
-                Self::PivotRoot { new_root: new_root.into(), put_old: put_old.into() }
-            }
+            Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
+                new_root: ResolvedObject::new(new_root, new_root_at.as_ref()),
+                put_old: ResolvedObject::new(put_old, put_old_at.as_ref()),
+            },
         }
     }
 }
@@ -242,22 +288,13 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             result,
             errno,
             duration_ns,
-            changed: changed(&event.before, &event.after).map(|(slot, ..)| slot.name()).collect(),
+            changed: event.changed().collect(),
             before: SlotsObject(&event.before),
             after: SlotsObject(&event.after),
+            root: event.root.as_ref().map(Into::into),
+            cwd: event.cwd.as_ref().map(Into::into),
         }
     }
-}
-
-/// The slots whose namespace was known before and after, and is another.
-pub(super) fn changed<'a>(
-    before: &'a Slots<Option<NsId>>,
-    after: &'a Slots<Option<NsId>>,
-) -> impl Iterator<Item = (NsSlot, NsId, NsId)> + 'a {
-    before.iter().filter_map(|(slot, before)| {
-        let (before, after) = ((*before)?, (*after.get(slot))?);
-        (before != after).then_some((slot, before, after))
-    })
 }
 
 /// `EPERM`; a number that has no name is given as such.
@@ -271,7 +308,7 @@ pub(super) fn errno_name(errno: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hooks, NsKind, Totals};
+    use crate::model::{Hooks, NsId, NsKind, NsSlot, Slots, Totals};
     use std::time::{Duration, SystemTime};
 
     fn json(body: Body) -> String {
@@ -312,8 +349,18 @@ mod tests {
             outcome: Outcome::Success(0),
             before,
             after,
+            root: Some(Directory {
+                moved: false,
+                before: Place { path: "/".to_owned(), cut: false, detached: false },
+                after: Place { path: "/".to_owned(), cut: false, detached: false },
+            }),
+            cwd: Some(Directory {
+                moved: true,
+                before: Place { path: "a/b".to_owned(), cut: true, detached: true },
+                after: Place { path: "/".to_owned(), cut: false, detached: false },
+            }),
         };
-        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null}}"#);
+        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
     }
 
     #[test]
@@ -326,13 +373,14 @@ mod tests {
                 reason: "fentry is refused: EPERM".to_owned(),
                 attached: vec!["tp_btf/task_newtask".to_owned()],
                 missing: vec![],
+                unseen: vec!["this".to_owned()],
             },
         };
         let lost = || Lost { stage: "ring_full", count: 3 };
         let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost()] } };
         let lines = [json(Body::Start(start)), json(Body::Lost(lost())), json(Body::End(end))].concat();
         insta::assert_snapshot!(lines, @r#"
-        {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[]}}
+        {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"]}}
         {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3}
         {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}]}}
         "#);

@@ -1,7 +1,7 @@
 //! From a choice of hooks to attached ones: tries, asks [`plan`] for a verdict, does what it says.
 
 use super::TraceError;
-use super::hooks::{Call, Group, Plan, groups, unreadable};
+use super::hooks::{Call, Group, Plan, groups, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
@@ -61,6 +61,7 @@ pub fn attach(
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
+        unseen: unseen(trial.plan, calls),
     };
     Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
 }

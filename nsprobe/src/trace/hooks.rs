@@ -68,6 +68,8 @@ pub enum Purpose {
     FailedClones,
     /// Another call.
     Call(Call),
+    /// What the kernel resolved the arguments of pivot_root to.
+    Resolved,
 }
 
 impl fmt::Display for Purpose {
@@ -77,6 +79,7 @@ impl fmt::Display for Purpose {
             Self::NewTasks => "clone",
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
+            Self::Resolved => "what pivot_root's arguments are resolved to",
         })
     }
 }
@@ -126,6 +129,10 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
                     groups.push(group(Purpose::Call(call), &hooks, fields));
                 }
             }
+            if calls.contains(&Call::PivotRoot) {
+                let entry = hook("fentry_pivot_paths", Point::Fentry("security_sb_pivotroot"));
+                groups.push(group(Purpose::Resolved, &[entry], PLACE_FIELDS));
+            }
         }
         Plan::Tracepoints => {
             for (call, programs, points) in [
@@ -153,6 +160,29 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     }
     groups
 }
+
+/// What `plan` cannot tell of `calls` on any kernel, in words.
+#[must_use]
+pub fn unseen(plan: Plan, calls: &[Call]) -> Vec<String> {
+    let mut unseen = Vec::new();
+    if plan == Plan::Tracepoints && calls.contains(&Call::PivotRoot) {
+        unseen.push(format!("{}, unless they are `.`: no tracepoint tells", Purpose::Resolved));
+    }
+    unseen
+}
+
+/// What it takes to tell where a directory is.
+const PLACE_FIELDS: &[Field] = &[
+    Field::PathMnt,
+    Field::PathDentry,
+    Field::VfsmountRoot,
+    Field::MountVfsmount,
+    Field::MountMountpoint,
+    Field::MountParent,
+    Field::DentryParent,
+    Field::DentryName,
+    Field::QstrName,
+];
 
 /// What it takes to tell whether a task is the one whose descendants are followed.
 const FOLLOW_FIELDS: &[Field] = &[
@@ -228,20 +258,10 @@ const DETAILS: &[(&str, &[Field])] = &[
             Field::InodePrivate,
         ],
     ),
-    (
-        "paths of setns targets",
-        &[
-            Field::FilePath,
-            Field::PathMnt,
-            Field::VfsmountRoot,
-            Field::MountVfsmount,
-            Field::MountMountpoint,
-            Field::MountParent,
-            Field::DentryParent,
-            Field::DentryName,
-            Field::QstrName,
-        ],
-    ),
+    ("paths of setns targets", &[Field::FilePath]),
+    ("root and working directories", &[Field::TaskFs, Field::FsRoot, Field::FsPwd]),
+    ("where directories are", PLACE_FIELDS),
+    ("whether directories are detached", &[Field::MountNamespace]),
 ];
 
 #[cfg(test)]

@@ -31,13 +31,14 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// Groups of the plan's own hooks that were refused. What all plans have in common says nothing about one.
+    /// Groups that were refused.
     fn refused(&self) -> impl Iterator<Item = (&Purpose, &(String, Refusal))> {
         self.groups.iter().filter_map(|tried| Some((&tried.purpose, tried.result.as_ref().err()?)))
     }
 
+    /// Whether a group says something about its plan: what all plans have in common and what is a detail do not.
     fn is_own(purpose: Purpose) -> bool {
-        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks)
+        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved)
     }
 
     /// Whether every hook of its own is attached.

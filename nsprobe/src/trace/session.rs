@@ -32,6 +32,8 @@ pub struct Options {
     pub calls: Vec<Call>,
     /// Every new task, not only those in a new namespace.
     pub every_clone: bool,
+    /// Calls of setns and unshare too that succeed and change nothing.
+    pub unchanged: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// At most this long.
@@ -87,6 +89,9 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
     let mut flags = 0;
     if options.every_clone {
         flags |= config::EVERY_CLONE;
+    }
+    if options.unchanged {
+        flags |= config::UNCHANGED;
     }
     if follow {
         flags |= config::FOLLOW;

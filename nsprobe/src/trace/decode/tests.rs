@@ -1,0 +1,207 @@
+use super::*;
+use crate::model::NsSlot;
+use nsprobe_ebpf::PATH_LEN;
+
+const DEV: u64 = 4;
+
+/// A record of `cause` with zeros everywhere else.
+fn blank(cause: u16) -> Vec<u8> {
+    let mut bytes = vec![0; size_of::<Record>()];
+    let size = u32::try_from(bytes.len()).unwrap();
+    put(&mut bytes, 0, &size.to_ne_bytes());
+    put(&mut bytes, 4, &RECORD_VERSION.to_ne_bytes());
+    put(&mut bytes, 6, &cause.to_ne_bytes());
+    bytes
+}
+
+fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
+    bytes[at..at + value.len()].copy_from_slice(value);
+}
+
+fn words(bytes: &mut [u8], at: usize, values: &[u32]) {
+    for (index, value) in values.iter().enumerate() {
+        put(bytes, at + index * 4, &value.to_ne_bytes());
+    }
+}
+
+#[test]
+fn every_field_of_an_unshare() {
+    let mut bytes = blank(cause::UNSHARE);
+    put(&mut bytes, 8, &5_000_000_001_u64.to_ne_bytes());
+    put(&mut bytes, 16, &1500_u64.to_ne_bytes());
+    put(&mut bytes, 32, &0x4000_0000_u64.to_ne_bytes());
+    // tgid, tid, ppid, uid, gid, euid
+    words(&mut bytes, 48, &[100, 101, 99, 1000, 1001, 0]);
+    put(&mut bytes, offset_of!(Record, comm), b"unshare\0\0\0\0\0\0\0\0\0");
+    words(&mut bytes, offset_of!(Record, pids), &[2, 100, 1]);
+    words(&mut bytes, offset_of!(Record, before), &[11, 12, 13, 14, 15, 16, 17, 18, 15, 16]);
+    words(&mut bytes, offset_of!(Record, after), &[11, 12, 13, 24, 15, 0, 17, 18, 15, 0]);
+    let event = event(&bytes, DEV).unwrap();
+    assert_eq!(event.since_boot, Duration::new(5, 1));
+    assert_eq!(event.duration, Some(Duration::from_nanos(1500)));
+    assert_eq!(event.crossing, Crossing::Unshare { flags: 0x4000_0000 });
+    assert_eq!(event.outcome, Outcome::Success(0));
+    let actor = Actor {
+        pid: 100,
+        tid: 101,
+        ppid: 99,
+        pids: vec![100, 1],
+        comm: "unshare".to_owned(),
+        uid: 1000,
+        gid: 1001,
+        euid: 0,
+    };
+    assert_eq!(event.process, actor);
+    assert_eq!(*event.before.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 14)));
+    assert_eq!(*event.after.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 24)));
+    assert_eq!(*event.before.get(NsSlot::TimeForChildren), Some(NsId::new(NsKind::Time, DEV, 16)));
+    assert_eq!(*event.after.of(NsKind::Time), None);
+}
+
+#[test]
+fn a_clone_with_its_child_and_one_that_failed() {
+    let mut bytes = blank(cause::CLONE);
+    put(&mut bytes, 24, &200_i64.to_ne_bytes());
+    put(&mut bytes, 32, &0x1_2000_0000_u64.to_ne_bytes());
+    words(&mut bytes, offset_of!(Record, child), &[200, 200, 3, 200, 5, 1]);
+    let made = event(&bytes, DEV).unwrap();
+    let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1] };
+    assert_eq!(made.crossing, Crossing::Clone { flags: 0x1_2000_0000, child: Some(child) });
+    assert_eq!((made.outcome, made.duration), (Outcome::Success(200), None));
+
+    let mut bytes = blank(cause::CLONE);
+    put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
+    let failed = event(&bytes, DEV).unwrap();
+    assert_eq!(failed.crossing, Crossing::Clone { flags: 0, child: None });
+    assert_eq!(failed.outcome, Outcome::Failure(28));
+}
+
+/// Appends `bytes` to the record's text and names them as text `index`.
+fn text(record: &mut Vec<u8>, index: usize, bytes: &[u8], flags: u16) {
+    let length = offset_of!(Record, text_len);
+    let at = u32::from_ne_bytes(record[length..length + 4].try_into().unwrap());
+    record.truncate(size_of::<Record>() + at as usize);
+    record.extend(bytes);
+    put(record, length, &(at + u32::try_from(bytes.len()).unwrap()).to_ne_bytes());
+    record.resize(record.len().next_multiple_of(8), b'j');
+    let piece = offset_of!(Record, texts) + index * size_of::<Text>();
+    put(record, piece, &u16::try_from(at).unwrap().to_ne_bytes());
+    put(record, piece + 2, &u16::try_from(bytes.len()).unwrap().to_ne_bytes());
+    put(record, piece + 4, &flags.to_ne_bytes());
+    let size = u32::try_from(record.len()).unwrap();
+    put(record, 0, &size.to_ne_bytes());
+}
+
+fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Crossing {
+    let mut bytes = blank(cause::SETNS);
+    put(&mut bytes, 32, &(-1_i64).to_ne_bytes());
+    put(&mut bytes, 40, &nstype.to_ne_bytes());
+    words(&mut bytes, offset_of!(Record, target), &target);
+    text(&mut bytes, text::FIRST, names, flags);
+    event(&bytes, DEV).unwrap().crossing
+}
+
+#[test]
+fn setns_with_what_its_descriptor_stands_for() {
+    let net = NsId::new(NsKind::Net, DEV, 77);
+    let target = |path: Option<&str>| Some(SetnsTarget { id: net, path: path.map(PathBuf::from) });
+    let expect = |nstype, target| Crossing::Setns { fd: -1, nstype, target };
+    let (walk, cut) = (text_flags::WALK, text_flags::CUT);
+    // From the file up to the root, as the probe walks.
+    let names = b"blue\0netns\0run\0";
+    assert_eq!(setns([77, 0x4000_0000], 0, walk, names), expect(0, target(Some("/run/netns/blue"))));
+    assert_eq!(setns([77, 0x4000_0000], 0, walk | cut, names), expect(0, target(None)));
+    assert_eq!(setns([77, 0x4000_0000], 0, walk, b""), expect(0, target(None)));
+    assert_eq!(setns([77, 0x4000_0000], 0, 0, b""), expect(0, target(None)));
+    // The kind by the caller's word only, and not at all.
+    assert_eq!(setns([77, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, target(None)));
+    assert_eq!(setns([77, 0], 0, 0, b""), expect(0, None));
+    assert_eq!(setns([0, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, None));
+}
+
+#[test]
+fn paths_that_are_whole_cut_unreadable_or_no_text() {
+    let pivot = |first: u16, second: u16| {
+        let mut bytes = blank(cause::PIVOT_ROOT);
+        text(&mut bytes, text::FIRST, b"/new\xff\0", first);
+        text(&mut bytes, text::SECOND, &[b'x'; PATH_LEN], second);
+        event(&bytes, DEV).unwrap().crossing
+    };
+    let expect =
+        |new_root, put_old| Crossing::PivotRoot { new_root, put_old, new_root_at: None, put_old_at: None };
+    let new = "/new\u{fffd}".to_owned();
+    let old = "x".repeat(PATH_LEN);
+    assert_eq!(pivot(0, text_flags::CUT), expect(PathText::Whole(new), PathText::Cut(old.clone())));
+    assert_eq!(pivot(text_flags::FAULT, 0), expect(PathText::Unreadable, PathText::Whole(old)));
+    let Crossing::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().crossing else {
+        panic!("a chroot")
+    };
+    assert_eq!(path, PathText::Whole(String::new()));
+}
+
+fn at(path: &str) -> Place {
+    Place { path: path.to_owned(), cut: false, detached: false }
+}
+
+#[test]
+fn where_the_root_and_the_working_directory_are() {
+    let mut bytes = blank(cause::CHROOT);
+    put(&mut bytes, offset_of!(Record, flags), &event_flags::ROOT_MOVED.to_ne_bytes());
+    text(&mut bytes, text::ROOT_BEFORE, b"", text_flags::WALK);
+    text(&mut bytes, text::ROOT_AFTER, b"jail\0srv\0", text_flags::WALK);
+    text(&mut bytes, text::CWD_BEFORE, b"c\0b\0", text_flags::WALK | text_flags::CUT);
+    text(&mut bytes, text::CWD_AFTER, b"c\0b\0", text_flags::WALK | text_flags::DETACHED);
+    let event = event(&bytes, DEV).unwrap();
+    assert_eq!(event.root, Some(Directory { moved: true, before: at("/"), after: at("/srv/jail") }));
+    let cut = Place { cut: true, ..at("b/c") };
+    let detached = Place { detached: true, ..at("/b/c") };
+    assert_eq!(event.cwd, Some(Directory { moved: false, before: cut, after: detached }));
+    assert_eq!(event.changed().collect::<Vec<_>>(), ["root"]);
+    let none = super::event(&blank(cause::CHROOT), DEV).unwrap();
+    assert_eq!((none.root, none.cwd), (None, None));
+}
+
+/// What the kernel said goes before what can be concluded.
+#[test]
+fn what_pivot_root_resolved_its_arguments_to() {
+    let mut bytes = blank(cause::PIVOT_ROOT);
+    text(&mut bytes, text::FIRST, b".\0", 0);
+    text(&mut bytes, text::SECOND, b"./\0", 0);
+    text(&mut bytes, text::CWD_BEFORE, b"new\0", text_flags::WALK);
+    let resolved = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
+        Crossing::PivotRoot { new_root_at, put_old_at, .. } => (new_root_at, put_old_at),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(resolved(&bytes), (Some(at("/new")), None));
+    text(&mut bytes, text::FIRST_RESOLVED, b"other\0", text_flags::WALK);
+    text(&mut bytes, text::SECOND_RESOLVED, b"old\0other\0", text_flags::WALK);
+    assert_eq!(resolved(&bytes), (Some(at("/other")), Some(at("/other/old"))));
+}
+
+#[test]
+fn what_is_no_event_is_refused() {
+    let good = blank(cause::CHROOT);
+    for len in 0..good.len() {
+        assert_eq!(event(&good[..len], DEV), Err(DecodeError::Length(len)));
+    }
+    let mut long = good.clone();
+    long.extend([0; 8]);
+    assert_eq!(event(&long, DEV), Err(DecodeError::Length(good.len())));
+    // Text that the event knows nothing of, and a piece that is not within it.
+    put(&mut long, 0, &u32::try_from(good.len() + 8).unwrap().to_ne_bytes());
+    assert_eq!(event(&long, DEV), Err(DecodeError::Length(good.len() + 8)));
+    put(&mut long, offset_of!(Record, text_len), &3_u32.to_ne_bytes());
+    assert!(event(&long, DEV).is_ok());
+    put(&mut long, offset_of!(Record, texts) + 2, &4_u16.to_ne_bytes());
+    assert_eq!(event(&long, DEV), Err(DecodeError::Length(good.len() + 8)));
+    let mut other = good.clone();
+    put(&mut other, 0, &7_u32.to_ne_bytes());
+    assert_eq!(event(&other, DEV), Err(DecodeError::Length(7)));
+    let mut newer = good.clone();
+    put(&mut newer, 4, &(RECORD_VERSION + 1).to_ne_bytes());
+    assert_eq!(event(&newer, DEV), Err(DecodeError::Version(RECORD_VERSION + 1)));
+    assert_eq!(event(&blank(999), DEV), Err(DecodeError::Cause(999)));
+    let mut deep = good;
+    words(&mut deep, offset_of!(Record, pids), &[34]);
+    assert_eq!(event(&deep, DEV), Err(DecodeError::Depth(34)));
+}

@@ -1,0 +1,176 @@
+//! What `nsprobe trace` says of root and working directories, compared with the links of `/proc/PID`.
+
+use crate::support::trace::{Stream, beside_strace, each_plan};
+use crate::support::{skipped, stage};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Command;
+
+fn place(path: impl AsRef<Path>) -> Value {
+    json!({"path": path.as_ref(), "cut": false, "detached": false})
+}
+
+/// The value of `WORD PATH` in a report.
+fn told<'a>(report: &'a str, word: &str) -> &'a str {
+    let line = report.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {word} in {report}"))
+}
+
+/// Shell text that runs `command` until it is in another root, and writes its links of `/proc` to the report.
+fn links_of(command: &str) -> String {
+    format!(
+        "{command} & pid=$!
+         until [ \"$(readlink /proc/$pid/root)\" != / ]; do sleep 0.02; done
+         echo root $(readlink /proc/$pid/root) >&3
+         echo cwd $(readlink /proc/$pid/cwd) >&3
+         kill $pid; wait $pid 2>/dev/null"
+    )
+}
+
+/// A directory with a shell in `jail`, which a file system was mounted on the way to; and a link to it.
+fn jail(script: &str) -> String {
+    let copy = "for file in $(ldd /bin/sh | grep -o '/[^ ]*') /bin/sh; do
+        mkdir -p a/b/jail$(dirname $file); cp -L $file a/b/jail$file; done";
+    format!(
+        "mkdir a; mount -t tmpfs nsprobe a; mkdir -p a/b/jail; ln -s b a/link; {copy}
+         {script}"
+    )
+}
+
+/// A script in a mount namespace of its own and a directory of its own.
+fn in_mount_namespace(directory: &Path, script: &str) -> String {
+    let script = script.replace('\'', "'\\''");
+    format!("cd {}; unshare --mount sh -c '{script}'; true", directory.display())
+}
+
+#[test]
+fn chroot_tells_where_its_argument_leads() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let jailed = jail(&links_of("chroot a/link/jail /bin/sh -c 'while :; do :; done'"));
+        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), &jailed));
+        let [event] = stream.of("chroot")[..] else { panic!("one chroot: {report}") };
+        let root = told(&report, "root");
+        assert_eq!(root, dir.path().join("a/b/jail").to_str().expect("UTF-8"));
+        assert_eq!(event["args"]["path"]["path"], "a/link/jail");
+        assert_eq!((&event["root"]["before"], &event["root"]["after"]), (&place("/"), &place(root)));
+        // chroot(1) changes to the new root only after the call.
+        assert_eq!(
+            (&event["cwd"]["before"], &event["cwd"]["after"]),
+            (&place(dir.path()), &place(dir.path()))
+        );
+        assert_eq!((told(&report, "cwd"), &event["changed"]), (root, &json!(["root"])));
+        // A mount namespace of its own moves nothing.
+        let [unshare] = stream.of("unshare")[..] else { panic!("one unshare") };
+        assert_eq!((&unshare["changed"], &unshare["root"]["after"]), (&json!(["mnt"]), &place("/")));
+        assert_eq!(unshare["cwd"]["after"], place(dir.path()));
+    });
+}
+
+#[test]
+fn a_chroot_that_fails_moves_nothing() {
+    each_plan(|plan| {
+        let stream =
+            Stream::record(&["--hooks", plan, "--quiet", "--", "sh", "-c", "cd /; chroot /nowhere true"]);
+        let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
+        assert_eq!((&event["errno"], &event["changed"]), (&"ENOENT".into(), &json!([])));
+        assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
+        assert_eq!(event["cwd"], event["root"]);
+    });
+}
+
+#[test]
+fn setns_to_the_own_mount_namespace_leaves_a_chroot() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let jail = dir.path().join("jail");
+        std::fs::create_dir_all(jail.join("proc")).expect("directories");
+        stage::furnish(&jail, "/usr/bin/nsenter");
+        let path = jail.display();
+        let script = format!(
+            "mount --rbind /proc {path}/proc
+             chroot {path} /usr/bin/nsenter --mount=/proc/self/ns/mnt sh -c 'readlink /proc/self/root >&3'"
+        );
+        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), &script));
+        assert_eq!(report.trim(), "/", "outside again");
+        let [event] = stream.of("setns")[..] else { panic!("one setns: {report}") };
+        assert_eq!(event["changed"], json!(["root", "cwd"]));
+        assert_eq!(event["before"], event["after"]);
+        let moved = json!({"before": place(&jail), "after": place("/")});
+        assert_eq!((&event["root"], &event["cwd"]), (&moved, &moved));
+    });
+}
+
+#[test]
+fn calls_that_change_nothing_are_told_with_all() {
+    each_plan(|plan| {
+        let script = "cd /; unshare true; unshare --uts sh -c 'nsenter --uts=/proc/$$/ns/uts \
+                      nsenter --mount=/proc/$$/ns/mnt true'; cd /tmp; nsenter --mount=/proc/$$/ns/mnt true";
+        let (all, _) = beside_strace(plan, script);
+        let quiet = Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
+        let changes = |stream: &Stream| -> Vec<Value> {
+            stream.events().map(|event| json!([event["event"], event["changed"]])).collect()
+        };
+        let told = changes(&quiet);
+        assert_eq!(told, [json!(["unshare", ["uts"]]), json!(["setns", ["cwd"]])]);
+        let every = changes(&all);
+        assert_eq!(every.iter().filter(|change| change[1] != json!([])).cloned().collect::<Vec<_>>(), told);
+        let nothing: Vec<&Value> =
+            every.iter().filter(|change| change[1] == json!([])).map(|it| &it[0]).collect();
+        assert_eq!(nothing, ["unshare", "setns", "setns"]);
+    });
+}
+
+#[test]
+fn pivot_root_tells_what_its_arguments_are() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = "mkdir m; mount -t tmpfs nsprobe m; mkdir -p m/old/er; cd m; ln -s er old/link
+                      pivot_root . old/link; cd /old/link; pwd -P >&3";
+        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), script));
+        assert_eq!(report.trim(), "/old/er", "the old root lies there");
+        let [event] = stream.of("pivot_root")[..] else { panic!("one pivot_root") };
+        let new = dir.path().join("m");
+        assert_eq!(event["args"]["new_root"], json!({"path": ".", "cut": false, "resolved": place(&new)}));
+        // What no tracepoint tells is not guessed.
+        let unseen = stream.lines[0]["hooks"]["unseen"].as_array().expect("a list").len();
+        assert_eq!(unseen, usize::from(plan == "tracepoints"));
+        let old = if plan == "functions" { place(new.join("old/er")) } else { Value::Null };
+        assert_eq!(event["args"]["put_old"], json!({"path": "old/link", "cut": false, "resolved": old}));
+        assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
+        // The same directory, which lies elsewhere now.
+        assert_eq!(event["cwd"], json!({"before": place(&new), "after": place("/")}));
+        assert_eq!(event["changed"], json!(["root"]));
+    });
+}
+
+#[test]
+fn a_place_that_is_too_deep_or_nowhere_is_told_as_far_as_it_goes() {
+    if Command::new("umount").arg("--version").output().is_err() {
+        return skipped("no umount(8)");
+    }
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let deep = "d/".repeat(40);
+        // 255 bytes is the longest name, so one and its parent are more than the probe keeps.
+        let (long, other) = ("n".repeat(255), "o".repeat(200));
+        let script = format!(
+            "mkdir -p {deep} {other}/{long} gone
+             (cd {deep}; chroot . /nowhere)
+             (cd {other}/{long}; chroot . /nowhere)
+             (cd {other}; chroot . /nowhere)
+             mount -t tmpfs nsprobe gone; mkdir gone/there; cd gone/there; umount -l ../../gone; chroot . /nowhere"
+        );
+        let (stream, _) = beside_strace(plan, &in_mount_namespace(dir.path(), &script));
+        let [deep, long, whole, gone] = stream.of("chroot")[..] else { panic!("four chroots") };
+        for (event, least) in [(deep, 28), (long, 0)] {
+            let after = &event["root"]["after"];
+            let path = after["path"].as_str().expect("a path");
+            assert_eq!((&after["cut"], &after["detached"]), (&true.into(), &false.into()));
+            assert!(path.bytes().all(|byte| b"d/n".contains(&byte)) && !path.starts_with('/'), "{path}");
+            assert!(path.matches('/').count() >= least, "{path}");
+        }
+        assert_eq!(whole["root"]["after"], place(dir.path().join(other)));
+        assert_eq!(gone["root"]["after"], json!({"path": "/there", "cut": false, "detached": true}));
+    });
+}
