@@ -1,5 +1,6 @@
 //! Development tasks: `cargo xtask --help`. One module a task.
 
+mod archive;
 mod checkout;
 mod probe;
 mod vm;
