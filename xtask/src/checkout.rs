@@ -19,6 +19,32 @@ pub fn cache() -> PathBuf {
         .map_or_else(|| root().join(".cache"), |home| home.join("nsprobe"))
 }
 
+/// How a program is built.
+#[derive(Clone, Copy)]
+pub enum Profile {
+    /// With debug assertions and overflow checks.
+    Dev,
+    /// As it is released.
+    Release,
+}
+
+/// Builds nsprobe, and gives its path.
+pub fn nsprobe(profile: Profile) -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let (name, dir) = match profile {
+        Profile::Dev => ("dev", "debug"),
+        Profile::Release => ("release", "release"),
+    };
+    let status = Command::new(cargo)
+        .args(["build", "--package=nsprobe", "--bin=nsprobe", "--profile", name])
+        .current_dir(root())
+        .status()
+        .context("cargo")?;
+    ensure!(status.success(), "nsprobe does not build");
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join(dir).join("nsprobe"))
+}
+
 /// Runs `command` with no input to its end, a success, and gives its output.
 pub fn output(command: &mut Command) -> Result<Output> {
     let output =

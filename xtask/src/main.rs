@@ -1,7 +1,9 @@
 //! Development tasks: `cargo xtask --help`. One module a task.
 
 mod archive;
+mod bench;
 mod checkout;
+mod ending;
 mod probe;
 mod vm;
 
@@ -11,6 +13,8 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Development tasks of nsprobe")]
 enum Task {
+    /// Measures nsprobe and its peers side by side
+    Bench(bench::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
     /// Runs the tests on other kernels, in emulated machines
@@ -19,6 +23,7 @@ enum Task {
 
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
+        Task::Bench(args) => bench::run(&args),
         Task::Probe(args) => probe::run(&args),
         Task::Vm(args) => vm::run(&args),
     }

@@ -1,0 +1,104 @@
+//! What is measured: nsprobe, and the programs that it is compared to.
+
+use super::util_linux;
+use crate::checkout;
+use anyhow::{Context as _, Result, ensure};
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The columns that ps shares with nsprobe: the eight kinds, and who it is.
+const PS_COLUMNS: &str = "pid,ppid,cgroupns,ipcns,mntns,netns,pidns,timens,userns,utsns,comm";
+
+/// A command that is measured.
+pub struct Peer {
+    /// How the table calls it.
+    pub name: String,
+    /// Whether the others are compared to it.
+    pub yardstick: bool,
+    /// What is run: a program and its arguments.
+    line: Vec<OsString>,
+}
+
+impl Peer {
+    fn new(name: &str, line: &[&str]) -> Self {
+        Self { name: name.to_owned(), yardstick: false, line: line.iter().map(Into::into).collect() }
+    }
+
+    /// The command, with no input and no output.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(&self.line[0]);
+        command.args(&self.line[1..]).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs it once, to see whether it can be measured at all.
+    fn works(&self) -> Result<()> {
+        checkout::output(&mut self.command()).map(drop)
+    }
+}
+
+/// Everything that works here, nsprobe first; and a line for each fact of theirs that belongs to the measurement.
+pub fn all(nsprobe: &Path, commit: &str) -> Result<(Vec<Peer>, Vec<String>)> {
+    let nsprobe = nsprobe.to_str().context("the path of nsprobe is not UTF-8")?;
+    let mut facts = vec![format!("{}, commit {commit}, release build", version(Command::new(nsprobe))?)];
+    let mut peers = vec![
+        Peer::new("nsprobe list", &[nsprobe, "list"]),
+        Peer::new("nsprobe list --source proc", &[nsprobe, "list", "--source", "proc"]),
+        Peer::new("nsprobe list --source bpf", &[nsprobe, "list", "--source", "bpf"]),
+        Peer::new("nsprobe list --json", &[nsprobe, "list", "--json"]),
+        Peer::new("nsprobe tree", &[nsprobe, "tree"]),
+    ];
+    match version(Command::new("lsns")) {
+        Ok(version) => {
+            let name = format!("lsns {}", number(&version));
+            peers.push(Peer { yardstick: true, ..Peer::new(&name, &["lsns"]) });
+            facts.push(format!("{version}, the distribution's"));
+        }
+        Err(error) => facts.push(format!("MISSING: the distribution's lsns: {error:#}")),
+    }
+    match util_linux::lsns() {
+        Ok(lsns) => {
+            let mut line = Command::new(&lsns[0]);
+            let version = version({
+                line.args(&lsns[1..]);
+                line
+            })?;
+            let name = format!("lsns {}", number(&version));
+            peers.push(Peer { name, yardstick: true, line: lsns });
+            facts.push(format!(
+                "{version}, of Debian {}, with that release's dynamic linker and libraries",
+                util_linux::RELEASE
+            ));
+        }
+        Err(error) => facts.push(format!("MISSING: the newest lsns: {error:#}")),
+    }
+    match version(Command::new("ps")) {
+        Ok(version) => {
+            peers.push(Peer::new("ps -eo pid,ppid,8×ns,comm", &["ps", "-eo", PS_COLUMNS]));
+            facts.push(format!("{version}: `ps -eo {PS_COLUMNS}`"));
+        }
+        Err(error) => facts.push(format!("MISSING: ps: {error:#}")),
+    }
+    peers.retain(|peer| match peer.works() {
+        Ok(()) => true,
+        Err(error) => {
+            facts.push(format!("MISSING: `{}`: {error:#}", peer.name).replace('\n', " "));
+            false
+        }
+    });
+    ensure!(peers.first().is_some_and(|peer| peer.name == "nsprobe list"), "nsprobe list fails: {facts:?}");
+    Ok((peers, facts))
+}
+
+/// What a program says it is: the first line of `--version`.
+fn version(mut program: Command) -> Result<String> {
+    let said = checkout::output(program.arg("--version"))?;
+    let said = String::from_utf8(said.stdout)?;
+    Ok(said.lines().next().unwrap_or_default().to_owned())
+}
+
+/// The number at the end of `lsns from util-linux 2.38.1`.
+fn number(version: &str) -> &str {
+    version.rsplit(' ').next().unwrap_or(version)
+}

@@ -1,0 +1,147 @@
+//! The commands that look at the machine once, measured side by side on a machine of a given size.
+
+use super::crowd::{self, Crowd};
+use super::facts::Others;
+use super::peers::Peer;
+use super::{strace, table};
+use crate::{checkout, ending};
+use anyhow::{Result, ensure};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// What the rounds of one point may take, all commands together. Each gets an equal part, and what is slow
+/// fewer rounds.
+const BUDGET: Duration = Duration::from_mins(1);
+/// Rounds that a command gets however slow it is.
+const FEWEST: usize = 3;
+
+/// What the machine is made to hold.
+#[derive(Clone, Copy)]
+pub enum Size {
+    /// This many processes, with those that are there.
+    Processes(usize),
+    /// This many processes more, each in a namespace of its own.
+    Namespaces(usize),
+}
+
+impl Size {
+    /// How it is called in messages.
+    fn name(self) -> String {
+        match self {
+            Self::Processes(count) => format!("{} processes", table::thousands(count)),
+            Self::Namespaces(count) => format!("{} namespaces more", table::thousands(count)),
+        }
+    }
+}
+
+/// What was measured at one size.
+pub struct Point {
+    /// Processes on the machine.
+    pub processes: usize,
+    /// Namespaces on the machine, as nsprobe counts them.
+    pub namespaces: usize,
+    /// The part of the processors' time that went to others during the rounds, 0 to 1.
+    pub others: f64,
+    /// One for each command, in their order.
+    pub samples: Vec<Sample>,
+}
+
+/// What was measured of one command.
+pub struct Sample {
+    /// From start to end, one a round; a slow command has fewer.
+    pub times: Vec<Duration>,
+    /// The most memory it had resident, in KiB.
+    pub memory: u64,
+    /// System calls it made.
+    pub calls: u64,
+}
+
+/// Measures all `peers` at `size`; `Err` in the result says why the machine cannot hold as much.
+pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point, String>> {
+    let name = size.name();
+    let more = match size {
+        // The commands that measure are processes too.
+        Size::Processes(count) => count.saturating_sub(crowd::present()? + 1),
+        Size::Namespaces(count) => count,
+    };
+    if let Some(why) = crowd::no_room(more)? {
+        return Ok(Err(format!("{name}: this machine cannot hold them: {why}")));
+    }
+    eprintln!("bench: {name}: making {}", table::thousands(more));
+    let crowd = match size {
+        Size::Processes(_) => Crowd::processes(more),
+        Size::Namespaces(_) => Crowd::namespaces(more),
+    };
+    let crowd = match crowd {
+        Ok(crowd) => crowd,
+        Err(error) => return Ok(Err(format!("{name}: {error:#}"))),
+    };
+    // And the command that is measured.
+    let processes = crowd::present()? + 1;
+    let namespaces = namespaces(&peers[0])?;
+
+    let mut samples = Vec::new();
+    let mut planned = Vec::new();
+    for peer in peers {
+        eprintln!("bench: {name}: {}: memory and system calls", peer.name);
+        let start = Instant::now();
+        let ended = ending::look(&peer.command(), ending::peak_memory)?;
+        ensure!(ended.status.success(), "{}: {}\n{}", peer.name, ended.status, text(&ended.stderr));
+        planned.push(affordable(start.elapsed(), BUDGET / u32::try_from(peers.len())?, rounds));
+        samples.push(Sample {
+            times: Vec::new(),
+            memory: ended.seen,
+            calls: strace::calls(&peer.command())?,
+        });
+    }
+    let others = Others::watch()?;
+    for round in 0..rounds {
+        eprintln!("bench: {name}: round {} of {rounds}", round + 1);
+        let mut turn: Vec<usize> = (0..peers.len()).filter(|&peer| round < planned[peer]).collect();
+        if round % 2 == 1 {
+            // So that none always comes after the same other.
+            turn.reverse();
+        }
+        for peer in turn {
+            samples[peer].times.push(time(&mut peers[peer].command())?);
+        }
+    }
+    let others = others.share()?;
+    drop(crowd);
+    Ok(Ok(Point { processes, namespaces, others, samples }))
+}
+
+/// The rounds that a command gets which takes `time`.
+fn affordable(time: Duration, budget: Duration, rounds: usize) -> usize {
+    let affordable = budget.as_micros() / time.as_micros().max(1);
+    usize::try_from(affordable).unwrap_or(usize::MAX).max(FEWEST).min(rounds)
+}
+
+/// How long a command takes from its start to its end, a success.
+fn time(command: &mut Command) -> Result<Duration> {
+    let start = Instant::now();
+    checkout::output(command)?;
+    Ok(start.elapsed())
+}
+
+/// The namespaces that are there, by the lines of nsprobe's table.
+fn namespaces(nsprobe: &Peer) -> Result<usize> {
+    let ended = ending::look(nsprobe.command().arg("--no-header"), |_| Ok(()))?;
+    Ok(text(&ended.stdout).lines().count())
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slow_gets_fewer_rounds() {
+        let rounds = |millis| affordable(Duration::from_millis(millis), Duration::from_secs(6), 15);
+        assert_eq!([rounds(0), rounds(10), rounds(500), rounds(1000), rounds(60_000)], [15, 15, 12, 6, 3]);
+        assert_eq!(affordable(Duration::from_mins(1), Duration::from_secs(6), 1), 1);
+    }
+}
