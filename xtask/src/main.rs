@@ -5,6 +5,7 @@ mod bench;
 mod checkout;
 mod ending;
 mod probe;
+mod stress;
 mod vm;
 
 use checkout::root;
@@ -17,6 +18,8 @@ enum Task {
     Bench(bench::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
+    /// Takes snapshots while namespaces and processes come and go
+    Stress(stress::Args),
     /// Runs the tests on other kernels, in emulated machines
     Vm(vm::Args),
 }
@@ -25,6 +28,7 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(args) => bench::run(&args),
         Task::Probe(args) => probe::run(&args),
+        Task::Stress(args) => stress::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
 }

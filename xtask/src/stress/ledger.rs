@@ -1,0 +1,149 @@
+//! Which namespaces existed, and when: what nsprobe says is held against it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long after its last user has let go of a namespace it may still be there: what exits is torn down a moment
+/// after others hear of it, and a machine with more work than processors makes moments long.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A namespace's kind and inode, as in `net:[4026531833]`. The kernel gives an inode again within milliseconds,
+/// so it is one namespace only together with a time.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ns {
+    kind: String,
+    ino: u64,
+}
+
+impl Ns {
+    /// The namespace of this kind and inode.
+    pub fn new(kind: &str, ino: u64) -> Self {
+        Self { kind: kind.to_owned(), ino }
+    }
+
+    /// Reads the text of a link in `/proc/PID/ns`.
+    pub fn parse(link: &str) -> Option<Self> {
+        let (kind, ino) = link.strip_suffix(']')?.split_once(":[")?;
+        Some(Self::new(kind, ino.parse().ok()?))
+    }
+}
+
+impl fmt::Display for Ns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:[{}]", self.kind, self.ino)
+    }
+}
+
+/// A time at which something may have existed: from, and to, when that is known.
+type Life = (Duration, Option<Duration>);
+
+/// All namespaces that there were, with their times.
+pub struct Ledger {
+    start: Instant,
+    lives: Mutex<HashMap<Ns, Vec<Life>>>,
+}
+
+impl Ledger {
+    /// An empty one, whose time begins now.
+    pub fn new() -> Self {
+        Self { start: Instant::now(), lives: Mutex::default() }
+    }
+
+    /// The time, by this ledger's clock.
+    pub fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Notes that these namespaces exist, and did so from `from` on at the earliest, until the result is dropped.
+    pub fn stay(&self, from: Duration, of: Vec<Ns>) -> Stay<'_> {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        for ns in &of {
+            lives.entry(ns.clone()).or_default().push((from, None));
+        }
+        Stay { ledger: self, from, of }
+    }
+
+    /// Whether a namespace existed at some time from `from` to `to`, or may have.
+    pub fn existed(&self, ns: &Ns, from: Duration, to: Duration) -> bool {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let overlaps = |&(born, gone): &Life| born <= to && gone.is_none_or(|gone| gone + GRACE >= from);
+        lives.get(ns).is_some_and(|lives| lives.iter().any(overlaps))
+    }
+
+    /// Forgets what was gone before `time`. Gives how many lives that leaves.
+    pub fn forget(&self, time: Duration) -> usize {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        lives.retain(|_, lives| {
+            lives.retain(|&(_, gone)| gone.is_none_or(|gone| gone >= time));
+            !lives.is_empty()
+        });
+        lives.values().map(Vec::len).sum()
+    }
+}
+
+/// Some namespaces, for as long as they exist: dropped after everything that keeps them alive.
+pub struct Stay<'ledger> {
+    ledger: &'ledger Ledger,
+    from: Duration,
+    of: Vec<Ns>,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        let now = self.ledger.now();
+        let mut lives = self.ledger.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        for ns in &self.of {
+            let open = |&&mut (from, gone): &&mut Life| from == self.from && gone.is_none();
+            if let Some(life) = lives.get_mut(ns).and_then(|lives| lives.iter_mut().find(open)) {
+                life.1 = Some(now);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn links_are_read_as_they_are_written() {
+        let ns = Ns::parse("net:[4026531833]").expect("a link");
+        assert_eq!(ns, Ns::new("net", 4_026_531_833));
+        assert_eq!(ns.to_string(), "net:[4026531833]");
+        for wrong in ["", "net:[]", "net:[1", "net 1", "/dev/null", "pipe:[x]"] {
+            assert_eq!(Ns::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_noted_existed_and_only_then() {
+        let ledger = Ledger::new();
+        let (net, uts) = (Ns::new("net", 7), Ns::new("uts", 7));
+        let stay = ledger.stay(5 * SECOND, vec![net.clone()]);
+        assert!(ledger.existed(&net, SECOND, 5 * SECOND));
+        assert!(ledger.existed(&net, 100 * SECOND, 101 * SECOND), "it has no end yet");
+        assert!(!ledger.existed(&net, SECOND, 4 * SECOND), "before it began");
+        assert!(!ledger.existed(&uts, SECOND, 9 * SECOND), "another kind with the same inode");
+        drop(stay);
+        assert!(!ledger.existed(&net, ledger.now() + 2 * GRACE, ledger.now() + 9 * SECOND), "after its end");
+        assert_eq!(ledger.forget(ledger.now() + SECOND), 0);
+        assert!(!ledger.existed(&net, SECOND, 9 * SECOND));
+    }
+
+    #[test]
+    fn one_inode_has_many_lives() {
+        let ledger = Ledger::new();
+        let net = Ns::new("net", 7);
+        let first = ledger.stay(Duration::ZERO, vec![net.clone(), net.clone()]);
+        let second = ledger.stay(SECOND, vec![net.clone()]);
+        drop(first);
+        assert!(ledger.existed(&net, 50 * SECOND, 51 * SECOND), "the second goes on");
+        assert_eq!(ledger.forget(100 * SECOND), 1);
+        drop(second);
+        assert_eq!(ledger.forget(100 * SECOND), 0);
+    }
+}

@@ -1,0 +1,183 @@
+//! One run of nsprobe, and what is wrong with it.
+
+use super::ledger::Ns;
+use crate::ending;
+use anyhow::{Context as _, Result};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+/// What a run found.
+#[derive(Default)]
+pub struct Look {
+    /// What is wrong whatever there was on the machine.
+    pub wrong: Vec<String>,
+    /// The namespaces it reports.
+    pub reported: BTreeMap<Ns, Reported>,
+    /// The kinds of what it could not see.
+    pub gaps: BTreeSet<String>,
+    /// When it began and ended, by the caller's clock.
+    pub during: (Duration, Duration),
+}
+
+/// What is said of a namespace.
+#[derive(Debug)]
+pub struct Reported {
+    /// The whole of it, in JSON.
+    pub said: String,
+    /// Whether it is known who is in it or holds it, and that it is nobody of ours.
+    pub of_others: bool,
+}
+
+/// Runs nsprobe with `arguments`. `inherited` are descriptors that every child of this process has.
+pub fn look(
+    nsprobe: &Path,
+    arguments: &[&str],
+    inherited: &[(u32, String)],
+    clock: impl Fn() -> Duration,
+) -> Result<Look> {
+    let begin = clock();
+    let ended = ending::look(Command::new(nsprobe).args(arguments), ending::descriptors)?;
+    let mut look = if arguments.contains(&"--json") { read(&ended.stdout) } else { Look::default() };
+    look.during = (begin, clock());
+    if !ended.status.success() {
+        look.wrong.push(format!("{}: {}", ended.status, String::from_utf8_lossy(&ended.stderr).trim_end()));
+    }
+    if String::from_utf8_lossy(&ended.stderr).contains("panicked") {
+        look.wrong.push(String::from_utf8_lossy(&ended.stderr).into_owned());
+    }
+    if ended.stdout.is_empty() {
+        look.wrong.push("no output".to_owned());
+    }
+    let leaked = ended.seen.iter().filter(|open| open.0 > 2 && !inherited.contains(open));
+    look.wrong
+        .extend(leaked.map(|(number, target)| format!("descriptor {number} is open at its end: {target}")));
+    Ok(look)
+}
+
+/// Reads a document of `nsprobe list --json`.
+fn read(stdout: &[u8]) -> Look {
+    match serde_json::from_slice(stdout).context("not JSON").and_then(|document| digest(&document)) {
+        Ok(look) => look,
+        Err(error) => Look { wrong: vec![format!("{error:#}")], ..Look::default() },
+    }
+}
+
+/// The namespaces of a document. Whatever it refers to must be among those it lists.
+fn digest(document: &Value) -> Result<Look> {
+    let mut look = Look::default();
+    let list = |name: &str| document[name].as_array().with_context(|| format!("no array {name}"));
+    let parent = |process: &Value| Some((process["pid"].as_u64()?, process["ppid"].as_u64()?));
+    let parents = list("processes")?.iter().filter_map(parent).collect();
+    let mut references = BTreeSet::new();
+    for namespace in list("namespaces")? {
+        let ns = ns(namespace).with_context(|| format!("not a namespace: {namespace}"))?;
+        references.extend(["parent", "owner"].iter().filter_map(|name| self::ns(&namespace[name])));
+        for holder in namespace["holders"].as_array().into_iter().flatten() {
+            references.extend(["of", "mount_namespace"].iter().filter_map(|name| self::ns(&holder[name])));
+        }
+        let reported = Reported { said: namespace.to_string(), of_others: of_others(namespace, &parents) };
+        if look.reported.insert(ns.clone(), reported).is_some() {
+            look.wrong.push(format!("{ns} twice"));
+        }
+    }
+    for process in list("processes")? {
+        for (slot, ino) in process["namespaces"].as_object().into_iter().flatten() {
+            let kind = slot.strip_suffix("_for_children").unwrap_or(slot);
+            references.extend(ino.as_u64().map(|ino| Ns::new(kind, ino)));
+        }
+    }
+    let unlisted = references.iter().filter(|ns| !look.reported.contains_key(ns));
+    look.wrong.extend(unlisted.map(|ns| format!("{ns} is referred to and not listed")));
+    look.gaps.extend(list("gaps")?.iter().map(|gap| format!("{}: {}", gap["kind"], gap["reason"])));
+    Ok(look)
+}
+
+/// Whether a namespace has a leader or holders, and none of them descends from this process or is a mount of it.
+fn of_others(namespace: &Value, parents: &HashMap<u64, u64>) -> bool {
+    let named = namespace["holders"].as_array().into_iter().flatten().chain([&namespace["leader"]]);
+    let named: Vec<&Value> =
+        named.filter(|named| named["pid"].is_u64() || named["path"].is_string()).collect();
+    let own = std::process::id();
+    let descends = |pid: u64| {
+        std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).any(|pid| pid == u64::from(own))
+    };
+    let scratch = super::scratch();
+    let ours = |named: &&Value| {
+        named["pid"].as_u64().is_some_and(descends)
+            || named["path"].as_str().is_some_and(|path| Path::new(path).starts_with(&scratch))
+    };
+    !named.is_empty() && !named.iter().any(ours)
+}
+
+fn ns(reference: &Value) -> Option<Ns> {
+    Some(Ns::new(reference["kind"].as_str()?, reference["ino"].as_u64()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_digested() {
+        let document = r#"{"namespaces":[
+            {"kind":"net","ino":1,"parent":null,"owner":{"kind":"user","ino":2},
+             "holders":[{"type":"bind_mount","mount_namespace":{"kind":"mnt","ino":3},"path":"/a"}]},
+            {"kind":"user","ino":2,"parent":null,"owner":null,"holders":[{"type":"ancestor","of":{"kind":"net","ino":1}}]}],
+            "processes":[{"pid":1,"namespaces":{"net":1,"pid_for_children":4}},{"pid":2,"namespaces":null}],
+            "gaps":[{"kind":"source","reason":"r"}]}"#;
+        let look = read(document.as_bytes());
+        assert_eq!(
+            look.reported.keys().cloned().collect::<Vec<_>>(),
+            [Ns::new("net", 1), Ns::new("user", 2)]
+        );
+        let wrong = ["mnt:[3] is referred to and not listed", "pid:[4] is referred to and not listed"];
+        assert_eq!(look.wrong, wrong);
+        assert_eq!(look.gaps.len(), 1);
+    }
+
+    #[test]
+    fn whose_a_namespace_is_follows_from_the_processes() {
+        let own = u64::from(std::process::id());
+        let parents = HashMap::from([(1, 0), (own, 1), (own + 1, own), (own + 2, own + 1), (own + 3, 1)]);
+        let of_others = |leader: u64, holder: u64| {
+            let namespace = serde_json::json!({"leader": {"pid": leader}, "holders": [{"pid": holder}, {"path": "/"}, {"of": 1}]});
+            of_others(&namespace, &parents)
+        };
+        assert!(of_others(own + 3, 1));
+        assert!(of_others(own + 3, own + 4), "it has vanished");
+        assert!(!of_others(own + 2, 1));
+        assert!(!of_others(1, own));
+        let mounted = |path: &Path| {
+            self::of_others(&serde_json::json!({"leader": null, "holders": [{"path": path}]}), &parents)
+        };
+        assert!(mounted(Path::new("/run/netns/a")));
+        assert!(!mounted(&super::super::scratch().join("1")));
+        assert!(!self::of_others(&serde_json::json!({"leader": null, "holders": [{"of": 1}]}), &parents));
+    }
+
+    #[test]
+    fn what_is_no_document_is_wrong() {
+        for wrong in ["", "{", "[]", r#"{"namespaces":[{"kind":"net"}],"processes":[],"gaps":[]}"#] {
+            assert_eq!(read(wrong.as_bytes()).wrong.len(), 1, "{wrong}");
+        }
+        let twice =
+            r#"{"namespaces":[{"kind":"net","ino":1},{"kind":"net","ino":1}],"processes":[],"gaps":[]}"#;
+        assert_eq!(read(twice.as_bytes()).wrong, ["net:[1] twice"]);
+    }
+
+    #[test]
+    fn an_open_descriptor_and_a_failure_are_wrong() {
+        let sh =
+            |script: &str| look(Path::new("sh"), &["-c", script], &[], || Duration::ZERO).expect("sh").wrong;
+        let inherited = sh("echo .");
+        let opened = sh("echo .; exec 9</dev/null");
+        assert!(!inherited.iter().any(|wrong| wrong.contains("descriptor 9 ")), "{inherited:?}");
+        assert!(opened.contains(&"descriptor 9 is open at its end: /dev/null".to_owned()), "{opened:?}");
+        assert!(sh("echo .; echo why >&2; exit 3").contains(&"exit status: 3: why".to_owned()));
+        assert!(sh(":").contains(&"no output".to_owned()));
+        assert!(sh("echo .; echo 'thread panicked at' >&2").iter().any(|wrong| wrong.contains("panicked")));
+    }
+}
