@@ -16,4 +16,5 @@ mod trace;
 mod trace_calls;
 mod trace_engines;
 mod trace_roots;
+mod trace_targets;
 mod tree;

@@ -58,9 +58,10 @@ fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
         let setns = stream.of("setns");
         let into = setns.last().expect("a setns");
         assert_moved(into, "net", net, named);
+        let target = &into["target"];
         assert_eq!(
-            into["target"],
-            serde_json::json!({"kind": "net", "ino": named, "path": format!("/run/netns/{name}")})
+            (&target["kind"], &target["ino"], &target["path"]),
+            (&"net".into(), &named.into(), &format!("/run/netns/{name}").into())
         );
         assert_eq!(inodes(&report, "inside"), [named, entered["after"]["mnt"].as_u64().expect("an inode")]);
         assert_eq!(entered["before"]["mnt"], mnt);
@@ -218,15 +219,20 @@ fn a_joined_namespace_is_named_by_its_kind_and_path() {
         let script = format!("nsenter --net={} true; nsenter --uts --ipc --target {pid} true", netns.path());
         let (stream, _) = beside_strace(plan, &script);
         let [net, ref others @ ..] = stream.of("setns")[..] else { panic!("a setns") };
+        let target = &net["target"];
         assert_eq!(
-            net["target"],
-            serde_json::json!({"kind": "net", "ino": netns.ino(), "path": netns.path()})
+            (&target["kind"], &target["ino"], &target["path"]),
+            (&"net".into(), &netns.ino().into(), &netns.path().into())
         );
         assert_eq!(net["after"]["net"], netns.ino());
         // By nsenter's version one call for each, or one with a pidfd, which is no namespace file.
         let last = others.last().expect("a setns");
         assert_eq!((last["after"]["uts"].as_u64(), last["after"]["ipc"].as_u64()), (uts, ipc));
         for target in others.iter().filter_map(|event| event.get("target")) {
+            if target.get("pid").is_some() {
+                assert_eq!(target["pid"], pid, "{target}");
+                continue;
+            }
             assert_eq!(target["path"], Value::Null);
             let ino = if target["kind"] == "uts" { uts } else { ipc };
             assert_eq!(target["ino"].as_u64(), ino, "{target}");

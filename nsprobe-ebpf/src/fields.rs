@@ -70,6 +70,8 @@ fields! {
     UserNsCommon = "user_namespace" "ns",
     UtsNsCommon = "uts_namespace" "ns",
     NsCommonInum = "ns_common" "inum",
+    // Since 6.18; mount namespaces had one of their own before.
+    NsCommonId = "ns_common" "ns_id",
     // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, in its operations before.
     NsCommonType = "ns_common" "ns_type",
     NsCommonOps = "ns_common" "ops",
@@ -80,6 +82,8 @@ fields! {
     CredUserNs = "cred" "user_ns",
     PidLevel = "pid" "level",
     PidNumbers = "pid" "numbers",
+    PidTasks = "pid" "tasks",
+    TaskPidLinks = "task_struct" "pid_links",
     UpidNr = "upid" "nr",
     UpidNs = "upid" "ns",
     UpidSize = "upid" "",
@@ -88,6 +92,9 @@ fields! {
     FdtableFd = "fdtable" "fd",
     FileInode = "file" "f_inode",
     FilePath = "file" "f_path",
+    FilePrivate = "file" "private_data",
+    ProcInodePid = "proc_inode" "pid",
+    ProcInodeInode = "proc_inode" "vfs_inode",
     InodeSb = "inode" "i_sb",
     InodePrivate = "inode" "i_private",
     SuperBlockMagic = "super_block" "s_magic",

@@ -17,7 +17,7 @@ pub use record::{
 pub use task_record::{Task, task_flags};
 
 /// The version of every record here. A record that carries another one is counted and not read.
-pub const RECORD_VERSION: u16 = 2;
+pub const RECORD_VERSION: u16 = 3;
 
 /// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
 pub const COMM_LEN: usize = 16;

@@ -26,6 +26,7 @@ mod maps;
 mod path;
 mod place;
 mod probes;
+mod target;
 mod task;
 
 /// What the kernel asks for before it lets a program use helpers reserved to the GPL.

@@ -144,14 +144,24 @@ pub struct Child {
     pub pids: Pids,
 }
 
-/// What the descriptor given to setns(2) stands for, when it is a namespace file.
+/// What the descriptor given to setns(2) stands for: a namespace, or a process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
+    /// The id of the namespace, unique since boot (`ns_common.ns_id`, Linux 6.18); 0 when there is none.
+    pub id: u64,
     /// Inode of the namespace; 0 when the descriptor is none of a namespace.
     pub ino: u32,
     /// Its kind as a `CLONE_NEW*` flag; 0 when unknown.
     pub clone_flag: u32,
+    /// The process's id in the initial pid namespace; 0 when the descriptor is none of a process.
+    pub tgid: u32,
+    /// Its thread's that the descriptor is of, likewise.
+    pub tid: u32,
+    /// That thread's command name, ended by a NUL. Empty, and no namespaces: it is gone.
+    pub comm: [u8; COMM_LEN],
+    /// The namespaces of that thread.
+    pub namespaces: NamespaceInodes,
 }
 
 /// One crossing: begun when the call was entered, completed when it returned. Bytes of text follow it.
@@ -184,6 +194,8 @@ pub struct Event {
     pub euid: u32,
     /// [`event_flags`].
     pub flags: u32,
+    /// How many bytes of text follow; less than [`crate::TEXT_LEN`], and the record is filled up to a multiple of 8.
+    pub text_len: u32,
     /// What setns was pointed at.
     pub target: Target,
     /// Command name, ended by a NUL.
@@ -196,8 +208,6 @@ pub struct Event {
     pub after: NamespaceInodes,
     /// What a clone made; all zero for other causes and for a clone that failed.
     pub child: Child,
-    /// How many bytes of text follow; less than [`crate::TEXT_LEN`], and the record is filled up to a multiple of 8.
-    pub text_len: u32,
     /// Which bytes of them are what, by [`text`].
     pub texts: [Text; text::COUNT],
 }
@@ -262,4 +272,4 @@ impl Counter {
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 464 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 536 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

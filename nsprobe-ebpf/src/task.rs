@@ -5,7 +5,7 @@
 
 use crate::maps::offset;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
-use nsprobe_ebpf::{ABSENT, COMM_LEN, Event, Field, NamespaceInodes, PID_LEVELS, Pids, Target, config, slot};
+use nsprobe_ebpf::{ABSENT, COMM_LEN, Event, Field, NamespaceInodes, PID_LEVELS, Pids, config, slot};
 
 /// A type that any bytes make a value of, so that the kernel may write it.
 pub trait Plain: Copy + Default {}
@@ -15,7 +15,7 @@ impl Plain for u64 {}
 
 /// The value at `address` in kernel memory; 0 when that cannot be read.
 #[inline(always)]
-fn read_at<T: Plain>(address: u64) -> T {
+pub fn read_at<T: Plain>(address: u64) -> T {
     let mut value = T::default();
     // SAFETY: the destination is as long as told. The helper checks the source.
     unsafe {
@@ -208,23 +208,4 @@ pub fn file(task: u64, fd: u32) -> u64 {
     }
     let files: u64 = read(table, Field::FdtableFd);
     read_at(files + u64::from(fd) * 8)
-}
-
-/// `NSFS_MAGIC` of linux/magic.h.
-const NSFS_MAGIC: u64 = 0x6e73_6673;
-
-/// The namespace that the open file at `file` stands for; all zero when it stands for none.
-#[inline(always)]
-pub fn target(file: u64) -> Target {
-    let inode: u64 = read(file, Field::FileInode);
-    if read::<u64>(read(inode, Field::InodeSb), Field::SuperBlockMagic) != NSFS_MAGIC {
-        return Target { ino: 0, clone_flag: 0 };
-    }
-    let common: u64 = read(inode, Field::InodePrivate);
-    let clone_flag = if offset(Field::NsCommonType) == ABSENT {
-        read(read(common, Field::NsCommonOps), Field::ProcNsOperationsType)
-    } else {
-        read(common, Field::NsCommonType)
-    };
-    Target { ino: read(common, Field::NsCommonInum), clone_flag }
 }

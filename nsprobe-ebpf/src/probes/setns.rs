@@ -2,10 +2,10 @@
 //!
 //! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17.
 
-use crate::{call, hook, path, place, task};
+use crate::{call, hook, path, place, target, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
-use nsprobe_ebpf::cause;
+use nsprobe_ebpf::{Target, cause};
 
 /// Both arguments are `int`s: the upper halves of their registers are no part of them.
 #[inline(always)]
@@ -14,13 +14,13 @@ fn enter([fd, nstype]: [u64; 2]) {
     let nstype = nstype & 0xffff_ffff;
     pending.event.args = [fd & 0xffff_ffff, nstype];
     let file = task::file(task::current(), fd as u32);
-    let target = task::target(file);
-    pending.event.target = target;
-    if target.ino != 0 {
+    target::fill(&mut pending.event.target, file);
+    let Target { ino, clone_flag, .. } = pending.event.target;
+    if ino != 0 {
         path::walk_mount(pending, file);
     }
     // A namespace file says its own kind, a pidfd leaves it to the caller.
-    let kinds = if target.ino == 0 { nstype } else { u64::from(target.clone_flag) };
+    let kinds = if ino == 0 { nstype } else { u64::from(clone_flag) };
     if kinds & place::NEW_MNT != 0 {
         place::before(pending);
     }

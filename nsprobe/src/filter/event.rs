@@ -2,7 +2,7 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, Slots, clone_flag_names,
+    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, clone_flag_names,
 };
 
 /// An event.
@@ -23,6 +23,7 @@ impl EventRow<'_> {
         Field::new("flags", Type::Texts),
         Field::new("path", Type::Text),
         Field::new("target", Type::Number),
+        Field::new("target_pid", Type::Number),
         Field::new("child", Type::Number),
         Field::new("result", Type::Number),
         Field::new("failed", Type::Bool),
@@ -67,7 +68,15 @@ impl Fields for EventRow<'_> {
             "flags" => flags(crossing),
             "path" => path(crossing),
             "target" => match crossing {
-                Crossing::Setns { target, .. } => Value::number(target.as_ref().map(|target| target.id.ino)),
+                Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => {
+                    Value::number(Some(id.ino))
+                }
+                _ => Value::Unknown,
+            },
+            "target_pid" => match crossing {
+                Crossing::Setns { target: Some(SetnsTarget::Process { pid, .. }), .. } => {
+                    Value::number(Some(*pid))
+                }
                 _ => Value::Unknown,
             },
             "child" => match crossing {
@@ -127,8 +136,8 @@ fn path(crossing: &Crossing) -> Value<'_> {
         | Crossing::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
             Value::text(Some(path.as_str()))
         }
-        Crossing::Setns { target: Some(target), .. } => {
-            Value::text(target.path.as_ref().map(|path| path.to_string_lossy()))
+        Crossing::Setns { target: Some(SetnsTarget::Namespace { path, .. }), .. } => {
+            Value::text(path.as_ref().map(|path| path.to_string_lossy()))
         }
         _ => Value::Unknown,
     }

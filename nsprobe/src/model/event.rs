@@ -111,7 +111,7 @@ pub enum Crossing {
         fd: i32,
         /// Its second argument: the kind (or, with a pidfd, the kinds) wanted; 0 for any.
         nstype: u64,
-        /// What the descriptor stands for, when it is a namespace file.
+        /// What the descriptor stands for, when it is a namespace file, a pidfd, or a file of `/proc/PID`.
         target: Option<SetnsTarget>,
     },
     /// chroot(2).
@@ -157,14 +157,31 @@ pub struct CloneChild {
     pub pids: Vec<Pid>,
 }
 
-/// The namespace that setns was pointed at.
+/// What setns was pointed at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SetnsTarget {
-    /// Which.
-    pub id: NsId,
-    /// The bind mount it was opened through, as the caller's mount namespace has it; `None` when the
-    /// descriptor came from `/proc/PID/ns/` or the path is not known.
-    pub path: Option<PathBuf>,
+pub enum SetnsTarget {
+    /// A namespace, by a file of it.
+    Namespace {
+        /// Which.
+        id: NsId,
+        /// The kernel's id for it, unique since boot (Linux 6.18).
+        kernel_id: Option<u64>,
+        /// The bind mount it was opened through, as the caller's mount namespace has it; `None` when the
+        /// descriptor came from `/proc/PID/ns/` or the path is not known.
+        path: Option<PathBuf>,
+    },
+    /// A process or thread, by a pidfd, whose namespaces of the wanted kinds are to be joined. Or by a file of
+    /// `/proc/PID`, which no kernel takes for one.
+    Process {
+        /// Process id.
+        pid: Pid,
+        /// Thread id.
+        tid: Pid,
+        /// Command name; `None`: it was gone.
+        comm: Option<String>,
+        /// Those namespaces, by kind.
+        namespaces: Vec<NsId>,
+    },
 }
 
 /// A path that a process handed to the kernel.

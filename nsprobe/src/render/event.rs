@@ -1,6 +1,8 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
-use crate::model::{Crossing, Directory, Event, Outcome, PathText, Pid, Place, clone_flag_names};
+use crate::model::{
+    Crossing, Directory, Event, Outcome, PathText, Pid, Place, SetnsTarget, clone_flag_names,
+};
 use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
@@ -91,11 +93,7 @@ fn call(event: &Event) -> String {
             format!("{name}({})", flags_text(*flags))
         }
         Crossing::Setns { fd, nstype, target } => {
-            let target = target.as_ref().map_or_else(String::new, |target| {
-                let path =
-                    target.path.as_ref().map(|path| format!(" {}", path.display())).unwrap_or_default();
-                format!("<{}{path}>", target.id)
-            });
+            let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
             format!("{name}({fd}{target}, {})", flags_text(*nstype))
         }
         Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
@@ -104,6 +102,17 @@ fn call(event: &Event) -> String {
                 |at: &Option<Place>| at.as_ref().map(|at| format!("<{}>", place(at))).unwrap_or_default();
             let (new, old) = (path_text(new_root), path_text(put_old));
             format!("{name}({new}{}, {old}{})", at(new_root_at), at(put_old_at))
+        }
+    }
+}
+
+fn target_text(target: &SetnsTarget) -> String {
+    match target {
+        SetnsTarget::Namespace { id, path: None, .. } => id.to_string(),
+        SetnsTarget::Namespace { id, path: Some(path), .. } => format!("{id} {}", path.display()),
+        SetnsTarget::Process { pid, tid, comm, .. } => {
+            let comm = comm.as_deref().unwrap_or("(gone)");
+            if tid == pid { format!("pid {pid} {comm}") } else { format!("pid {pid}/{tid} {comm}") }
         }
     }
 }
@@ -123,7 +132,7 @@ fn path_text(path: &PathText) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, SetnsTarget, Slots};
+    use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, Slots};
     use std::time::Duration;
 
     fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
@@ -178,13 +187,28 @@ mod tests {
                 Crossing::Setns {
                     fd: 3,
                     nstype: net.clone_flag(),
-                    target: Some(SetnsTarget {
+                    target: Some(SetnsTarget::Namespace {
                         id: NsId::new(net, 4, 4_026_532_208),
+                        kernel_id: Some(77),
                         path: Some("/run/netns/t".into()),
                     }),
                 },
                 Outcome::Success(0),
                 &[(NsSlot::In(net), 4_026_532_208)],
+            ),
+            event(
+                Crossing::Setns {
+                    fd: 3,
+                    nstype: net.clone_flag() | NsKind::Uts.clone_flag(),
+                    target: Some(SetnsTarget::Process {
+                        pid: 77,
+                        tid: 78,
+                        comm: Some("sle\nep".to_owned()),
+                        namespaces: vec![],
+                    }),
+                },
+                Outcome::Success(0),
+                &[],
             ),
             event(Crossing::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
             event(
@@ -214,14 +238,15 @@ mod tests {
         let mut lines = lines;
         let moved = |before, after| Some(Directory { moved: true, before, after });
         let gone = Place { detached: true, ..place("/a\n", false) };
-        lines[5].root = moved(place("/", false), place("/srv/jail", false));
-        lines[5].cwd = moved(place("b/c", true), gone);
+        lines[6].root = moved(place("/", false), place("/srv/jail", false));
+        lines[6].cwd = moved(place("b/c", true), gone);
         let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
         TIME                     PID    UID  COMM             CALL
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWNS|CLONE_NEWNET) = 0  mnt 4026531837→4026532300  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
         11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 sle\nep>, CLONE_NEWUTS|CLONE_NEWNET) = 0
         11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file number)
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
         11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  root /→/srv/jail  cwd .../b/c→/a\n (detached)

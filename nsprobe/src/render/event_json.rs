@@ -3,8 +3,8 @@
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
 use crate::model::{
-    Actor, Body, CloneChild, Crossing, Directory, Event, Line, Lost, Outcome, PathText, Place, SetnsTarget,
-    StreamEnd, StreamStart, clone_flag_names,
+    Actor, Body, CloneChild, Crossing, Directory, Event, Line, Lost, NsId, Outcome, PathText, Place,
+    SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
 use crate::render::schemas::{self, Schema};
@@ -112,7 +112,7 @@ struct EventObject<'a> {
     process: ProcessObject<'a>,
     args: ArgsObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<TargetObject>,
+    target: Option<TargetObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     child: Option<ChildObject<'a>>,
     result: i64,
@@ -206,16 +206,40 @@ impl<'a> From<&'a PathText> for PathObject<'a> {
 }
 
 #[derive(Serialize)]
-struct TargetObject {
-    kind: &'static str,
-    ino: u64,
-    path: Option<String>,
+#[serde(untagged)]
+enum TargetObject<'a> {
+    Namespace { kind: &'static str, ino: u64, kernel_id: Option<String>, path: Option<String> },
+    Process { pid: u32, tid: u32, comm: Option<&'a str>, namespaces: Vec<NamespaceObject> },
 }
 
-impl From<&SetnsTarget> for TargetObject {
-    fn from(target: &SetnsTarget) -> Self {
-        let path = target.path.as_ref().map(|path| path.to_string_lossy().into_owned());
-        Self { kind: target.id.kind.name(), ino: target.id.ino, path }
+#[derive(Serialize)]
+struct NamespaceObject {
+    kind: &'static str,
+    ino: u64,
+}
+
+impl From<&NsId> for NamespaceObject {
+    fn from(id: &NsId) -> Self {
+        Self { kind: id.kind.name(), ino: id.ino }
+    }
+}
+
+impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
+    fn from(target: &'a SetnsTarget) -> Self {
+        match target {
+            SetnsTarget::Namespace { id, kernel_id, path } => Self::Namespace {
+                kind: id.kind.name(),
+                ino: id.ino,
+                kernel_id: kernel_id.map(|id| id.to_string()),
+                path: path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+            },
+            SetnsTarget::Process { pid, tid, comm, namespaces } => Self::Process {
+                pid: *pid,
+                tid: *tid,
+                comm: comm.as_deref(),
+                namespaces: namespaces.iter().map(Into::into).collect(),
+            },
+        }
     }
 }
 
@@ -308,7 +332,7 @@ pub(super) fn errno_name(errno: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hooks, NsId, NsKind, NsSlot, Slots, Totals};
+    use crate::model::{Hooks, NsKind, NsSlot, Slots, Totals};
     use std::time::{Duration, SystemTime};
 
     fn json(body: Body) -> String {
@@ -341,8 +365,9 @@ mod tests {
             crossing: Crossing::Setns {
                 fd: 3,
                 nstype: NsKind::Net.clone_flag(),
-                target: Some(SetnsTarget {
+                target: Some(SetnsTarget::Namespace {
                     id: NsId::new(NsKind::Net, 4, 4_026_532_208),
+                    kernel_id: Some(1 << 63),
                     path: Some("/run/netns/t".into()),
                 }),
             },
@@ -360,7 +385,7 @@ mod tests {
                 after: Place { path: "/".to_owned(), cut: false, detached: false },
             }),
         };
-        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
     }
 
     #[test]

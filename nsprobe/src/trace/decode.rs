@@ -53,17 +53,21 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
 }
 
 fn actor(record: View) -> Result<Actor, DecodeError> {
-    let comm: [u8; COMM_LEN] = record.bytes(offset_of!(Record, comm));
     Ok(Actor {
         pid: record.u32(offset_of!(Record, tgid)),
         tid: record.u32(offset_of!(Record, tid)),
         ppid: record.u32(offset_of!(Record, ppid)),
         pids: pids(record, offset_of!(Record, pids))?,
-        comm: String::from_utf8_lossy(until_nul(&comm)).into_owned(),
+        comm: comm(record, offset_of!(Record, comm)),
         uid: record.u32(offset_of!(Record, uid)),
         gid: record.u32(offset_of!(Record, gid)),
         euid: record.u32(offset_of!(Record, euid)),
     })
+}
+
+fn comm(record: View, at: usize) -> String {
+    let comm: [u8; COMM_LEN] = record.bytes(at);
+    String::from_utf8_lossy(until_nul(&comm)).into_owned()
 }
 
 fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
@@ -111,7 +115,7 @@ fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
     let at = offset_of!(Record, target);
     let ino = record.u32(at + offset_of!(Target, ino));
     if ino == 0 {
-        return None;
+        return process(record, nstype, nsfs_dev);
     }
     let clone_flag = record.u32(at + offset_of!(Target, clone_flag));
     // Where the kernel's own word for the kind is not known, the caller's may be.
@@ -120,7 +124,24 @@ fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
     let (names, flags) = record.text(text::FIRST);
     let path = (flags & text_flags::WALK != 0 && flags & text_flags::CUT == 0 && !names.is_empty())
         .then(|| PathBuf::from(OsString::from_vec(upwards(names, true))));
-    Some(SetnsTarget { id: NsId::new(kind, nsfs_dev, ino.into()), path })
+    let kernel_id = record.u64(at + offset_of!(Target, id));
+    let kernel_id = (kernel_id != 0).then_some(kernel_id);
+    Some(SetnsTarget::Namespace { id: NsId::new(kind, nsfs_dev, ino.into()), kernel_id, path })
+}
+
+/// The process that setns was pointed at, with its namespaces of the kinds that were asked for.
+fn process(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
+    let at = offset_of!(Record, target);
+    let tid = record.u32(at + offset_of!(Target, tid));
+    let comm = comm(record, at + offset_of!(Target, comm));
+    let slots = namespaces(record, at + offset_of!(Target, namespaces), nsfs_dev);
+    let wanted = NsKind::ALL.into_iter().filter(|kind| nstype & kind.clone_flag() != 0);
+    (tid != 0).then(|| SetnsTarget::Process {
+        pid: record.u32(at + offset_of!(Target, tgid)),
+        tid,
+        comm: (!comm.is_empty()).then_some(comm),
+        namespaces: wanted.filter_map(|kind| *slots.of(kind)).collect(),
+    })
 }
 
 /// The path that ends in the first of `names`, each ended by a NUL, and begins with the last.

@@ -259,6 +259,16 @@ const DETAILS: &[(&str, &[Field])] = &[
         ],
     ),
     ("paths of setns targets", &[Field::FilePath]),
+    (
+        "the process that a pidfd stands for",
+        &[
+            Field::PidTasks,
+            Field::TaskPidLinks,
+            Field::FilePrivate,
+            Field::ProcInodePid,
+            Field::ProcInodeInode,
+        ],
+    ),
     ("root and working directories", &[Field::TaskFs, Field::FsRoot, Field::FsPwd]),
     ("where directories are", PLACE_FIELDS),
     ("whether directories are detached", &[Field::MountNamespace]),
@@ -311,9 +321,11 @@ mod tests {
         for &field in Field::ALL {
             let told = !unreadable(|other| other != field).is_empty();
             let of_kind = both.contains(&field) || field == Field::NsCommonOps;
+            // Kernels before 6.18 have no ids.
+            let of_later = field == Field::NsCommonId;
             // The iterator over tasks, no part of tracing, refuses to start without its own.
             let of_tasks = crate::kernel::tasks::NEEDED.contains(&field);
-            assert!(told || of_kind || of_groups.contains(&field) || of_tasks, "{field:?}");
+            assert!(told || of_kind || of_later || of_groups.contains(&field) || of_tasks, "{field:?}");
         }
     }
 }

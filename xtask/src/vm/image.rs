@@ -33,6 +33,7 @@ const PROGRAMS: &[&str] = &[
     "mount",
     "mountpoint",
     "nsenter",
+    "perl",
     "ps",
     "readlink",
     "rm",

@@ -96,7 +96,8 @@ fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Crossing {
     let mut bytes = blank(cause::SETNS);
     put(&mut bytes, 32, &(-1_i64).to_ne_bytes());
     put(&mut bytes, 40, &nstype.to_ne_bytes());
-    words(&mut bytes, offset_of!(Record, target), &target);
+    words(&mut bytes, offset_of!(Record, target) + offset_of!(Target, ino), &target);
+    put(&mut bytes, offset_of!(Record, target) + offset_of!(Target, id), &9_u64.to_ne_bytes());
     text(&mut bytes, text::FIRST, names, flags);
     event(&bytes, DEV).unwrap().crossing
 }
@@ -104,7 +105,10 @@ fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Crossing {
 #[test]
 fn setns_with_what_its_descriptor_stands_for() {
     let net = NsId::new(NsKind::Net, DEV, 77);
-    let target = |path: Option<&str>| Some(SetnsTarget { id: net, path: path.map(PathBuf::from) });
+    let target = |path: Option<&str>| {
+        let path = path.map(PathBuf::from);
+        Some(SetnsTarget::Namespace { id: net, kernel_id: Some(9), path })
+    };
     let expect = |nstype, target| Crossing::Setns { fd: -1, nstype, target };
     let (walk, cut) = (text_flags::WALK, text_flags::CUT);
     // From the file up to the root, as the probe walks.
@@ -117,6 +121,26 @@ fn setns_with_what_its_descriptor_stands_for() {
     assert_eq!(setns([77, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, target(None)));
     assert_eq!(setns([77, 0], 0, 0, b""), expect(0, None));
     assert_eq!(setns([0, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, None));
+}
+
+#[test]
+fn setns_with_a_process_and_with_one_that_is_gone() {
+    let flags = NsKind::Uts.clone_flag() | NsKind::Pid.clone_flag();
+    let mut bytes = blank(cause::SETNS);
+    put(&mut bytes, 40, &flags.to_ne_bytes());
+    let target = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
+        Crossing::Setns { target, .. } => target,
+        other => panic!("{other:?}"),
+    };
+    let at = offset_of!(Record, target);
+    words(&mut bytes, at + offset_of!(Target, tgid), &[70, 71]);
+    let gone = SetnsTarget::Process { pid: 70, tid: 71, comm: None, namespaces: vec![] };
+    assert_eq!(target(&bytes), Some(gone));
+    put(&mut bytes, at + offset_of!(Target, comm), b"sleep\0");
+    words(&mut bytes, at + offset_of!(Target, namespaces), &[11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
+    let namespaces = vec![NsId::new(NsKind::Pid, DEV, 15), NsId::new(NsKind::Uts, DEV, 18)];
+    let comm = Some("sleep".to_owned());
+    assert_eq!(target(&bytes), Some(SetnsTarget::Process { pid: 70, tid: 71, comm, namespaces }));
 }
 
 #[test]
