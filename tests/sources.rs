@@ -50,7 +50,7 @@ impl Drop for Stray {
 }
 
 /// Runs `make` in a thread with namespaces of its own, which ends; gives the inode of its network namespace.
-fn in_passing<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
+pub fn in_passing<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
     let run = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("unshare in a thread");
         (inode(&fs::read_link("/proc/thread-self/ns/net").expect("a namespace")), make())

@@ -1,9 +1,15 @@
 //! `--source`: the kernel's own tasks say what `/proc` says.
 
+use crate::sources::in_passing;
 use crate::support::stage::{Staged, furnish, wait};
-use crate::support::{self, json, proc, root, run, skipped};
-use serde_json::Value;
+use crate::support::{self, proc, root, run, skipped};
+use nix::sched::CloneFlags;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::UdpSocket;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
 /// Whether BPF can be tried; says why not when it cannot.
@@ -82,7 +88,7 @@ fn both_sources_say_the_same() {
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let (tell, told) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
-        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET).unwrap();
         tell.send(nix::unistd::gettid().as_raw()).unwrap();
         let _ = end.recv();
     });
@@ -92,7 +98,7 @@ fn both_sources_say_the_same() {
     let mut last = Vec::new();
     let agreed = wait(|| {
         let [before, bpf, after] =
-            ["proc", "bpf", "proc"].map(|from| json(&["list", "--json", "--source", from]));
+            ["proc", "bpf", "proc"].map(|from| support::json(&["list", "--json", "--source", from]));
         assert_eq!(bpf["processes_from"], "bpf");
         assert_eq!(before["processes_from"], "proc");
         let keys = ["pid", "start_ticks"];
@@ -128,7 +134,7 @@ fn both_sources_say_the_same() {
                 }
             }
         }
-        let holder = serde_json::json!({ "type": "thread", "pid": std::process::id(), "tid": tid });
+        let holder = json!({ "type": "thread", "pid": std::process::id(), "tid": tid });
         for list in [&before, &bpf] {
             let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
             let held: Vec<&Value> = list["namespaces"].as_array().unwrap().iter().filter(held).collect();
@@ -142,12 +148,12 @@ fn both_sources_say_the_same() {
     drop(ended);
     thread.join().unwrap();
 
-    let bpf = json(&["list", "--json", "--source", "bpf"]);
+    let bpf = support::json(&["list", "--json", "--source", "bpf"]);
     let find = |pid: u32| {
         let processes = bpf["processes"].as_array().unwrap();
         processes.iter().find(|process| process["pid"] == pid).unwrap()
     };
-    assert_eq!(find(pids[0])["pids"], serde_json::json!(proc::pids_inside(pids[0]).unwrap()));
+    assert_eq!(find(pids[0])["pids"], json!(proc::pids_inside(pids[0]).unwrap()));
     assert_eq!(find(pids[0])["pids"].as_array().unwrap().len(), 3);
     assert_eq!(find(pids[1])["root"], rootfs.path().to_str().unwrap());
     assert_eq!(find(pids[1])["command_line"], "/bin/sleep 1000");
@@ -156,6 +162,103 @@ fn both_sources_say_the_same() {
     // What only the kernel tells.
     let for_children = find(pids[4])["namespaces"]["pid_for_children"].as_u64();
     assert!(for_children.is_some() && for_children != proc::namespace(pids[4], "pid"), "{for_children:?}");
+}
+
+#[test]
+fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
+    if !bpf() {
+        return;
+    }
+    let pid = std::process::id();
+    let (of_file, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let (of_socket, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    // A thread with a table of its own, and in it a descriptor that is not in the process's.
+    let (tell, told) = std::sync::mpsc::channel();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        nix::sched::unshare(CloneFlags::CLONE_FILES).unwrap();
+        // The copies of what other tests have open would hold it.
+        let entries = std::fs::read_dir("/proc/thread-self/fd").unwrap();
+        let numbers =
+            entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
+        for fd in numbers.collect::<Vec<_>>().into_iter().filter(|&fd| fd > 2) {
+            // The one of the list itself is closed already.
+            let _ = nix::unistd::close(fd);
+        }
+        nix::sched::unshare(CloneFlags::CLONE_NEWIPC).unwrap();
+        let file = File::open("/proc/thread-self/ns/ipc").unwrap();
+        nix::sched::setns(File::open("/proc/self/ns/ipc").unwrap(), CloneFlags::CLONE_NEWIPC).unwrap();
+        let own = file.metadata().unwrap().ino();
+        tell.send((own, file.as_raw_fd(), nix::unistd::gettid().as_raw())).unwrap();
+        let _ = end.recv();
+    });
+    let (of_thread, fd, tid) = told.recv().unwrap();
+
+    let list = support::json(&["list", "--json", "--source", "bpf"]);
+    let find = |ino: u64| {
+        let namespaces = list["namespaces"].as_array().unwrap();
+        namespaces.iter().find(|ns| ns["ino"] == ino).unwrap_or_else(|| panic!("{ino} is not listed"))
+    };
+    let found = find(of_file);
+    assert_eq!(
+        (&found["kind"], &found["sources"], &found["holders"]),
+        (
+            &json!("net"),
+            &json!(["descriptors"]),
+            &json!([{ "type": "descriptor", "pid": pid, "fd": file.as_raw_fd() }])
+        )
+    );
+    let found = find(of_socket);
+    assert_eq!(
+        (&found["kind"], &found["sources"], &found["holders"]),
+        (
+            &json!("net"),
+            &json!(["sockets"]),
+            &json!([{ "type": "socket", "pid": pid, "fd": socket.as_raw_fd() }])
+        )
+    );
+    assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap());
+    let found = find(of_thread);
+    assert_eq!(found["holders"], json!([{ "type": "descriptor", "pid": pid, "tid": tid, "fd": fd }]));
+    assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+    drop(ended);
+    thread.join().unwrap();
+}
+
+#[test]
+fn no_socket_is_touched_where_namespaces_have_numbers() {
+    if !bpf() {
+        return;
+    }
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skipped("needs strace");
+    }
+    let (ino, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let calls = |source: &str| {
+        let nsprobe = env!("CARGO_BIN_EXE_nsprobe");
+        let mut strace = Command::new("strace");
+        let output = strace
+            .args(["-f", "-e", "trace=pidfd_getfd", nsprobe, "list", "--json", "--source", source])
+            .output();
+        let output = output.unwrap();
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let namespaces = list["namespaces"].as_array().unwrap();
+        let found = namespaces.iter().find(|ns| ns["ino"] == ino).unwrap();
+        let calls = String::from_utf8(output.stderr).unwrap();
+        (
+            found["kernel_id"].clone(),
+            calls.lines().filter(|line| line.contains("pidfd_getfd(")).count(),
+            calls,
+        )
+    };
+    let (kernel_id, count, said) = calls("bpf");
+    if kernel_id.is_null() {
+        assert_ne!(count, 0, "one socket of a namespace that nothing else leads to");
+    } else {
+        assert_eq!(count, 0, "{said}");
+    }
+    assert_ne!(calls("proc").1, 0, "what strace would have seen");
+    drop(socket);
 }
 
 #[test]
@@ -177,7 +280,7 @@ fn in_a_pid_namespace_processes_are_numbered_as_there() {
         list["processes"].as_array().unwrap().iter().map(|process| process[key].clone()).collect()
     };
     assert_eq!(pairs("ppid"), [0, 1, 1]);
-    assert_eq!(pairs("pids"), [serde_json::json!([1]), serde_json::json!([2]), serde_json::json!([3])]);
+    assert_eq!(pairs("pids"), [json!([1]), json!([2]), json!([3])]);
 }
 
 #[test]

@@ -61,6 +61,7 @@ fields! {
     NsproxyTime = "nsproxy" "time_ns",
     NsproxyTimeForChildren = "nsproxy" "time_ns_for_children",
     NsproxyUts = "nsproxy" "uts_ns",
+    NsproxySize = "nsproxy" "",
     CgroupNsCommon = "cgroup_namespace" "ns",
     IpcNsCommon = "ipc_namespace" "ns",
     MntNsCommon = "mnt_namespace" "ns",
@@ -71,10 +72,10 @@ fields! {
     UtsNsCommon = "uts_namespace" "ns",
     NsCommonInum = "ns_common" "inum",
     // Since 6.18; mount namespaces had one of their own before.
-    NsCommonId = "ns_common" "ns_id",
     // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, in its operations before.
     NsCommonType = "ns_common" "ns_type",
     NsCommonOps = "ns_common" "ops",
+    NsCommonId = "ns_common" "ns_id",
     ProcNsOperationsType = "proc_ns_operations" "type",
     CredUid = "cred" "uid",
     CredGid = "cred" "gid",
@@ -109,6 +110,10 @@ fields! {
     DentryParent = "dentry" "d_parent",
     DentryName = "dentry" "d_name",
     QstrName = "qstr" "name",
+    SocketSock = "socket" "sk",
+    SockCommon = "sock" "__sk_common",
+    SockCommonNet = "sock_common" "skc_net",
+    NetUserNs = "net" "user_ns",
     KernelCloneFlags = "kernel_clone_args" "flags",
     // The registers that carry the arguments of a system call (x86-64).
     PtRegsFirst = "pt_regs" "di",

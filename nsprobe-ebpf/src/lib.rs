@@ -14,7 +14,7 @@ pub use record::{
     Child, Config, Counter, Event, Header, NamespaceInodes, Pids, Target, Text, cause, config, event_flags,
     global, map, slot, text, text_flags,
 };
-pub use task_record::{Task, task_flags};
+pub use task_record::{Descriptor, Task, task_flags};
 
 /// The version of every record here. A record that carries another one is counted and not read.
 pub const RECORD_VERSION: u16 = 3;

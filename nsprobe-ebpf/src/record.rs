@@ -16,6 +16,8 @@ pub mod cause {
     pub const PIVOT_ROOT: u16 = 5;
     /// Nothing happened: the iterator over all tasks came by; the record is a [`crate::Task`].
     pub const TASK: u16 = 6;
+    /// Neither: the iterator over all open files; the record is a [`crate::Descriptor`].
+    pub const DESCRIPTOR: u16 = 7;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].

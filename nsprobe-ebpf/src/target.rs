@@ -5,7 +5,10 @@ use crate::task::{self, embedded, read, read_at};
 use nsprobe_ebpf::{ABSENT, Field, Target};
 
 /// `NSFS_MAGIC` of linux/magic.h.
-const NSFS: u64 = 0x6e73_6673;
+pub const NSFS: u64 = 0x6e73_6673;
+
+/// `SOCKFS_MAGIC`.
+pub const SOCKFS: u64 = 0x534f_434b;
 
 /// `PID_FS_MAGIC`: what pidfds are of since 6.9.
 const PIDFS: u64 = 0x5049_4446;
@@ -25,7 +28,7 @@ const PIDFD_NAME: u64 = u64::from_ne_bytes(*b"[pidfd]\0");
 #[inline(always)]
 pub fn fill(target: &mut Target, file: u64) {
     let inode: u64 = read(file, Field::FileInode);
-    match read::<u64>(read(inode, Field::InodeSb), Field::SuperBlockMagic) {
+    match file_system(inode) {
         NSFS => fill_namespace(target, read(inode, Field::InodePrivate)),
         PIDFS => fill_process(target, read(inode, Field::InodePrivate)),
         ANON_INODE if is_pidfd(file) => fill_process(target, read(file, Field::FilePrivate)),
@@ -42,11 +45,23 @@ pub fn fill(target: &mut Target, file: u64) {
 fn fill_namespace(target: &mut Target, common: u64) {
     target.ino = read(common, Field::NsCommonInum);
     target.id = read(common, Field::NsCommonId);
-    target.clone_flag = if offset(Field::NsCommonType) == ABSENT {
+    target.clone_flag = kind(common);
+}
+
+/// What kind of file system the inode at `inode` belongs to.
+#[inline(always)]
+pub fn file_system(inode: u64) -> u64 {
+    read(read(inode, Field::InodeSb), Field::SuperBlockMagic)
+}
+
+/// The kind of the namespace whose `struct ns_common` is at `common`, as its `CLONE_NEW*` flag.
+#[inline(always)]
+pub fn kind(common: u64) -> u32 {
+    if offset(Field::NsCommonType) == ABSENT {
         read(read(common, Field::NsCommonOps), Field::ProcNsOperationsType)
     } else {
         read(common, Field::NsCommonType)
-    };
+    }
 }
 
 #[inline(always)]

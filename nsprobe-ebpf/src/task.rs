@@ -5,6 +5,7 @@
 
 use crate::maps::offset;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
+use core::mem::MaybeUninit;
 use nsprobe_ebpf::{ABSENT, COMM_LEN, Event, Field, NamespaceInodes, PID_LEVELS, Pids, config, slot};
 
 /// A type that any bytes make a value of, so that the kernel may write it.
@@ -105,28 +106,60 @@ fn innermost_upid(task: u64) -> u64 {
     upid_at(pid, read(pid, Field::PidLevel))
 }
 
+/// How deep the pid namespace of `task` lies: 0 is the initial one.
+#[inline(always)]
+pub fn depth(task: u64) -> u32 {
+    read(read(task, Field::TaskThreadPid), Field::PidLevel)
+}
+
 /// The `struct upid` at depth `level` of the `struct pid` at `pid`.
 #[inline(always)]
 fn upid_at(pid: u64, level: u32) -> u64 {
     embedded(pid, Field::PidNumbers) + u64::from(level) * u64::from(offset(Field::UpidSize))
 }
 
-/// How deep the pid namespace of `task` lies, and the address of that namespace.
-#[inline(always)]
-pub fn pid_namespace(task: u64) -> (u32, u64) {
-    let level = read(read(task, Field::TaskThreadPid), Field::PidLevel);
-    (level, read(innermost_upid(task), Field::UpidNs))
+/// What the iterators ask of the task that reads them.
+#[repr(C)]
+pub struct Reader {
+    /// How deep its pid namespace lies.
+    pub level: u32,
+    /// Whether the rest is known.
+    known: u32,
+    /// Its pid namespace, by its address.
+    namespace: u64,
+    /// Its root directory: see [`root`].
+    pub root: (u64, u64),
 }
 
-/// The number of `task` in the pid namespace at address `namespace`, which lies `level` deep; 0 when it has none.
+// It is the same for every task that the iterator comes by.
+#[unsafe(no_mangle)]
+static mut READER: Reader = Reader { level: 0, known: 0, namespace: 0, root: (0, 0) };
+
+/// The task that reads the iterator: it is who runs the program.
 #[inline(always)]
-pub fn number_in(task: u64, (level, namespace): (u32, u64)) -> u32 {
-    let pid: u64 = read(task, Field::TaskThreadPid);
-    let upid = upid_at(pid, level);
-    if level > read(pid, Field::PidLevel) || read::<u64>(upid, Field::UpidNs) != namespace {
-        return 0;
+pub fn reader() -> &'static Reader {
+    #[expect(clippy::deref_addrof, reason = "the language refuses a plain reference to what may change")]
+    // SAFETY: a descriptor is read by one thread at a time, which the kernel sees to by a lock.
+    let reader = unsafe { &mut *(&raw mut READER) };
+    if reader.known == 0 {
+        let task = current();
+        reader.level = depth(task);
+        reader.namespace = read(innermost_upid(task), Field::UpidNs);
+        reader.root = root(task);
+        reader.known = 1;
     }
-    read(upid, Field::UpidNr)
+    reader
+}
+
+/// The number of `task` in the reader's pid namespace; 0 when it has none.
+#[inline(always)]
+pub fn number_for(task: u64, reader: &Reader) -> u32 {
+    let pid: u64 = read(task, Field::TaskThreadPid);
+    let upid = upid_at(pid, reader.level);
+    // The initial pid namespace has a number for every task.
+    let has_one = reader.level == 0
+        || reader.level <= read(pid, Field::PidLevel) && read::<u64>(upid, Field::UpidNs) == reader.namespace;
+    if has_one { read(upid, Field::UpidNr) } else { 0 }
 }
 
 /// The command name of `task`.
@@ -173,12 +206,43 @@ fn inum(namespace: u64, common: Field) -> u32 {
     read(embedded(namespace, common), Field::NsCommonInum)
 }
 
+/// At least as many bytes as `struct nsproxy` has.
+const PROXY: usize = 96;
+
+/// A copy of the `struct nsproxy` of a task: one call instead of one for each pointer in it.
+struct Proxy(MaybeUninit<[u64; PROXY / 8]>);
+
+impl Proxy {
+    #[inline(always)]
+    fn of(task: u64) -> Self {
+        let mut proxy = Self(MaybeUninit::uninit());
+        let address: u64 = read(task, Field::TaskNsproxy);
+        let size = offset(Field::NsproxySize).min(PROXY as u32);
+        // SAFETY: the destination is at least as long as told. Where the helper finds nothing it writes zeroes.
+        unsafe {
+            generated::bpf_probe_read_kernel(proxy.0.as_mut_ptr().cast(), size, address as *const _);
+        }
+        proxy
+    }
+
+    #[inline(always)]
+    fn pointer(&self, field: Field) -> u64 {
+        let word = offset(field) as usize / 8;
+        // Also where the kernel has no such field.
+        if word >= PROXY / 8 {
+            return 0;
+        }
+        // SAFETY: within the copy, and within the struct that was copied: the verifier sees both offset and size.
+        unsafe { self.0.as_ptr().cast::<u64>().add(word).read() }
+    }
+}
+
 /// Fills in the namespaces of `task`: the user namespace is its credentials', the pid namespace that of its
 /// own number, and the others are the proxy's, which a task that is ending has no more.
 #[inline(always)]
 pub fn fill_namespaces(to: &mut NamespaceInodes, task: u64) {
-    let nsproxy: u64 = read(task, Field::TaskNsproxy);
-    let proxied = |pointer, common| inum(read(nsproxy, pointer), common);
+    let proxy = Proxy::of(task);
+    let proxied = |pointer, common| inum(proxy.pointer(pointer), common);
     to.ino[slot::CGROUP] = proxied(Field::NsproxyCgroup, Field::CgroupNsCommon);
     to.ino[slot::IPC] = proxied(Field::NsproxyIpc, Field::IpcNsCommon);
     to.ino[slot::MNT] = proxied(Field::NsproxyMnt, Field::MntNsCommon);

@@ -1,4 +1,4 @@
-//! The record of one task, as the iterator over all of them writes it.
+//! The records of tasks and of their descriptors, as the iterators over all of them write them.
 
 use crate::{COMM_LEN, Header, NamespaceInodes, PID_LEVELS, Pids, SLOTS};
 
@@ -47,3 +47,29 @@ pub struct Task {
 // No hidden padding: the fields add up to the whole.
 const _: () = assert!(size_of::<Task>() == 56 + 4 * SLOTS + 4 + 4 * PID_LEVELS);
 const _: () = assert!(size_of::<Task>().is_multiple_of(8));
+
+/// A descriptor of a namespace, or of a socket that belongs to another network namespace than the task that has it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Descriptor {
+    /// Its cause is [`crate::cause::DESCRIPTOR`].
+    pub header: Header,
+    /// The namespace's 64-bit number; 0 where the kernel has none (before 6.18).
+    pub id: u64,
+    /// That of the namespace's owner; of a socket's only.
+    pub owner_id: u64,
+    /// The process that has it.
+    pub tgid: u32,
+    /// The thread; the process's first, unless the thread has a table of its own.
+    pub tid: u32,
+    /// The descriptor's number.
+    pub fd: u32,
+    /// The kind of the namespace, as its `CLONE_NEW*` flag; 0 for a socket.
+    pub clone_flag: u32,
+    /// The namespace's inode.
+    pub ino: u32,
+    /// The inode of the namespace's owner; of a socket's only.
+    pub owner_ino: u32,
+}
+
+const _: () = assert!(size_of::<Descriptor>() == 48);

@@ -3,6 +3,7 @@
 mod chroot;
 mod clone;
 mod exit;
+mod files;
 mod pivot_root;
 mod setns;
 mod tasks;

@@ -152,10 +152,12 @@ enum HolderObject {
     },
     Descriptor {
         pid: Pid,
+        tid: Option<Pid>,
         fd: u32,
     },
     Socket {
         pid: Pid,
+        tid: Option<Pid>,
         fd: u32,
     },
     BindMount {
@@ -224,8 +226,8 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
         Some(match holder {
             HolderObject::Thread { pid, tid } => Holder::Thread { pid, tid },
             HolderObject::ForChildren { pid, tid } => Holder::ForChildren { pid, tid },
-            HolderObject::Descriptor { pid, fd } => Holder::Descriptor { pid, fd },
-            HolderObject::Socket { pid, fd } => Holder::Socket { pid, fd },
+            HolderObject::Descriptor { pid, tid, fd } => Holder::Descriptor { pid, tid, fd },
+            HolderObject::Socket { pid, tid, fd } => Holder::Socket { pid, tid, fd },
             HolderObject::BindMount { mount_namespace, path } => {
                 Holder::BindMount { mount_namespace: id(mount_namespace), path: path.into() }
             }

@@ -235,8 +235,8 @@ fn rich() -> Taken {
             Holder::Thread { pid: 10, tid: 11 },
             Holder::ForChildren { pid: 10, tid: None },
             Holder::ForChildren { pid: 10, tid: Some(12) },
-            Holder::Descriptor { pid: 10, fd: 3 },
-            Holder::Socket { pid: 10, fd: 4 },
+            Holder::Descriptor { pid: 10, tid: None, fd: 3 },
+            Holder::Socket { pid: 10, tid: Some(12), fd: 4 },
             Holder::BindMount { mount_namespace: id(NsKind::Mnt, 5), path: "/run/netns/t".into() },
             Holder::Ancestor { of: id(NsKind::User, 6) },
         ];
@@ -275,7 +275,7 @@ fn the_document_that_is_read_is_the_one_that_list_writes() {
 fn a_document_of_a_later_minor_version_is_read() {
     let text = document(&rich())
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
-        .replace("{\"type\":\"socket\",\"pid\":10,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
+        .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
     let side = Side::parse(text.as_bytes()).unwrap();
     assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6);
 }

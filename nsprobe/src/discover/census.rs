@@ -1,5 +1,6 @@
 //! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
+use super::descriptors::NamespaceDescriptor;
 use super::threads::Stray;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source};
 use std::collections::{BTreeMap, HashMap};
@@ -30,8 +31,8 @@ pub(super) enum Witness {
     Process(Pid, NsSlot),
     /// A thread that does.
     Thread(Pid, Pid, NsSlot),
-    /// A descriptor of a process.
-    Descriptor(Pid, u32),
+    /// A descriptor of a process, or of one thread of it.
+    Descriptor(Pid, Option<Pid>, u32),
     /// A path in the view of a process.
     Mount(Pid, PathBuf),
 }
@@ -132,11 +133,11 @@ impl Census {
     }
 
     /// Adds the namespaces that descriptors stand for.
-    pub(super) fn descriptors(&mut self, descriptors: &[(Pid, u32, NsId)]) {
-        for &(pid, fd, id) in descriptors {
+    pub(super) fn descriptors(&mut self, descriptors: &[NamespaceDescriptor]) {
+        for &NamespaceDescriptor { pid, tid, fd, id } in descriptors {
             let entry = self.entry(id);
-            entry.held(Holder::Descriptor { pid, fd });
-            entry.witness(Witness::Descriptor(pid, fd));
+            entry.held(Holder::Descriptor { pid, tid, fd });
+            entry.witness(Witness::Descriptor(pid, tid, fd));
         }
     }
 

@@ -3,9 +3,9 @@
 //! Every descriptor is looked at with one statx(2), and none by its link: the link of an nsfs file opened
 //! through a mount is a path like any other, and after the mount has gone (`ip netns del`) it is `/`.
 //! Descriptors of threads that have left the table of their process (`CLONE_FILES`, unshare(2)) are not
-//! seen here.
+//! seen here: only the kernel's own tables show them (`records`).
 
-use super::sockets::SocketDescriptor;
+use super::sockets::{Belonging, SocketDescriptor};
 use super::{Gaps, denied, parse, vanished};
 use crate::kernel::nsfs;
 use crate::kernel::proc::ProcessDir;
@@ -15,13 +15,25 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
+/// A descriptor of a namespace.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamespaceDescriptor {
+    pub(super) pid: Pid,
+    /// The thread whose it is, where that has a table of its own.
+    pub(super) tid: Option<Pid>,
+    pub(super) fd: u32,
+    pub(super) id: NsId,
+}
+
 /// The descriptors of interest seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors {
     /// Those of namespaces.
-    pub(super) namespaces: Vec<(Pid, u32, NsId)>,
-    /// Those of sockets.
+    pub(super) namespaces: Vec<NamespaceDescriptor>,
+    /// Those of sockets, of which nothing is known yet.
     pub(super) sockets: Vec<SocketDescriptor>,
+    /// Those of sockets whose network namespace is known.
+    pub(super) belonging: Vec<Belonging>,
 }
 
 impl Descriptors {
@@ -52,7 +64,7 @@ impl Descriptors {
             };
             if file.dev == nsfs_dev {
                 match id(dir, fd, descriptors.read_link(fd), nsfs_dev) {
-                    Ok(Some(id)) => self.namespaces.push((pid, fd, id)),
+                    Ok(Some(id)) => self.namespaces.push(NamespaceDescriptor { pid, tid: None, fd, id }),
                     Ok(None) => {}
                     Err(error) if vanished(&error) => {}
                     Err(error) => refused = Err(error),

@@ -1,8 +1,8 @@
-//! The records of the iterator over tasks, from bytes; nothing here asks the kernel.
+//! The records of the iterators over tasks and files, from bytes; nothing here asks the kernel.
 
-use crate::model::{NsId, NsSlot, Pid, Slots};
+use crate::model::{NsId, NsKind, NsSlot, Pid, Slots};
 use nsprobe_ebpf::{
-    COMM_LEN, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Task, cause, task_flags,
+    COMM_LEN, Descriptor, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Task, cause, task_flags,
 };
 use std::mem::offset_of;
 
@@ -37,9 +37,62 @@ pub(super) enum RootFacts {
 /// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has BPF.
 const TICK_NS: u64 = 10_000_000;
 
+/// A descriptor that leads to a namespace, as its record has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DescriptorFacts {
+    pub(super) pid: Pid,
+    /// The thread whose descriptor it is, where that has a table of its own.
+    pub(super) tid: Option<Pid>,
+    pub(super) fd: u32,
+    pub(super) leads_to: LeadsTo,
+}
+
+/// Where a descriptor leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LeadsTo {
+    /// To a namespace, by its file.
+    Namespace(NsId),
+    /// To the network namespace that a socket belongs to.
+    Socket(SocketNamespace),
+}
+
+/// What the record of a socket says of its network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SocketNamespace {
+    pub(super) id: NsId,
+    /// The kernel's number for it, where it has one.
+    pub(super) kernel_id: Option<u64>,
+    pub(super) owner: NsId,
+    /// The kernel's number for the owner, where it has one.
+    pub(super) owner_kernel_id: Option<u64>,
+}
+
 /// Gives `each` every task in `bytes`, records one after the other, and the number of those that were not
 /// understood. `nsfs_dev` is the device that every namespace's file is on.
 pub(super) fn tasks(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(TaskFacts)) -> u64 {
+    records(bytes, |record| {
+        // Without a number in the reader's pid namespace it has ended while it was looked at.
+        task(record, nsfs_dev).map(|facts| {
+            if facts.pid != 0 && !facts.pids.is_empty() {
+                each(facts);
+            }
+        })
+    })
+}
+
+/// Gives `each` every descriptor in `bytes`, as [`tasks`] does.
+pub(super) fn descriptors(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(DescriptorFacts)) -> u64 {
+    records(bytes, |record| {
+        descriptor(record, nsfs_dev).map(|facts| {
+            if facts.pid != 0 {
+                each(facts);
+            }
+        })
+    })
+}
+
+/// Gives `read` every record in `bytes`, and the number of those that it, or nobody, understood.
+fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -> u64 {
     let mut unknown = 0;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -50,33 +103,56 @@ pub(super) fn tasks(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(TaskFacts)
             // Where a record has no end, the next has no beginning.
             return unknown + 1;
         };
-        match task(record, nsfs_dev) {
-            Some(facts) => {
-                // Without a number in the reader's pid namespace it has ended while it was looked at.
-                if facts.pid != 0 && !facts.pids.is_empty() {
-                    each(facts);
-                }
-            }
-            None => unknown += 1,
-        }
+        unknown += u64::from(read(record).is_none());
         rest = next;
     }
     unknown
 }
 
+/// Whether a record is of this version, and of this cause.
+fn is(record: &[u8], cause: u16) -> bool {
+    let half = |at: usize| record.get(at..).and_then(<[u8]>::first_chunk).copied().map(u16::from_ne_bytes);
+    half(offset_of!(Header, version)) == Some(RECORD_VERSION)
+        && half(offset_of!(Header, cause)) == Some(cause)
+}
+
+/// The descriptor in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
+fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
+    if !is(record, cause::DESCRIPTOR) || record.len() != size_of::<Descriptor>() {
+        return None;
+    }
+    let (pid, tid) =
+        (word(record, offset_of!(Descriptor, tgid))?, word(record, offset_of!(Descriptor, tid))?);
+    let inode = |at| Some(u64::from(word(record, at)?));
+    let number = |at| Some(Some(long(record, at)?).filter(|&number| number != 0));
+    let ino = inode(offset_of!(Descriptor, ino))?;
+    let kernel_id = number(offset_of!(Descriptor, id))?;
+    let leads_to = match word(record, offset_of!(Descriptor, clone_flag))? {
+        0 => LeadsTo::Socket(SocketNamespace {
+            id: NsId::new(NsKind::Net, nsfs_dev, ino),
+            kernel_id,
+            owner: NsId::new(NsKind::User, nsfs_dev, inode(offset_of!(Descriptor, owner_ino))?),
+            owner_kernel_id: number(offset_of!(Descriptor, owner_id))?,
+        }),
+        flag => {
+            let kind = NsKind::ALL.into_iter().find(|kind| kind.clone_flag() == u64::from(flag))?;
+            LeadsTo::Namespace(NsId::new(kind, nsfs_dev, ino))
+        }
+    };
+    let fd = word(record, offset_of!(Descriptor, fd))?;
+    Some(DescriptorFacts { pid, tid: (tid != pid).then_some(tid), fd, leads_to })
+}
+
 /// The task in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
 fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
-    let header = record.get(..size_of::<Header>())?;
-    let half = |at: usize| Some(u16::from_ne_bytes(header.get(at..at + 2)?.try_into().ok()?));
-    if record.len() != size_of::<Task>()
-        || half(offset_of!(Header, version))? != RECORD_VERSION
-        || half(offset_of!(Header, cause))? != cause::TASK
-    {
+    if !is(record, cause::TASK) {
         return None;
     }
     let at = offset_of!(Task, pids);
     let count = word(record, at + offset_of!(Pids, count))? as usize;
-    if count > PID_LEVELS {
+    // Of a task with one id the record ends after it.
+    let slots = if record.len() == size_of::<Task>() { PID_LEVELS } else { 1 };
+    if count > slots || record.len() != at + offset_of!(Pids, nr) + 4 * slots {
         return None;
     }
     let pids: Option<Vec<Pid>> =
@@ -86,21 +162,21 @@ fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
     };
     let comm = record.get(offset_of!(Task, comm)..)?.get(..COMM_LEN)?;
     let comm = comm.split(|&byte| byte == 0).next().unwrap_or_default();
-    let start = record.get(offset_of!(Task, start_ns)..)?.first_chunk()?;
+    let start = long(record, offset_of!(Task, start_ns))?;
     let flags = word(record, offset_of!(Task, flags))?;
-    let is = |flag| flags & flag != 0;
+    let has = |flag| flags & flag != 0;
     Some(TaskFacts {
         pid: word(record, offset_of!(Task, tgid))?,
         tid: word(record, offset_of!(Task, tid))?,
         ppid: word(record, offset_of!(Task, ppid))?,
         pids: pids?,
-        start_ticks: u64::from_ne_bytes(*start) / TICK_NS,
+        start_ticks: start / TICK_NS,
         threads: word(record, offset_of!(Task, threads))?,
         uid: word(record, offset_of!(Task, euid))?,
         comm: String::from_utf8_lossy(comm).into_owned(),
-        leader: is(task_flags::LEADER),
-        kernel_thread: is(task_flags::KERNEL_THREAD),
-        root: match (is(task_flags::NO_ROOT), is(task_flags::WHOLE_ROOT)) {
+        leader: has(task_flags::LEADER),
+        kernel_thread: has(task_flags::KERNEL_THREAD),
+        root: match (has(task_flags::NO_ROOT), has(task_flags::WHOLE_ROOT)) {
             (true, _) => RootFacts::None,
             (false, true) => RootFacts::Whole,
             (false, false) => RootFacts::Elsewhere,
@@ -109,6 +185,10 @@ fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
             inode(slot).filter(|&ino| ino != 0).map(|ino| NsId::new(slot.kind(), nsfs_dev, ino.into()))
         }),
     })
+}
+
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
@@ -180,6 +260,59 @@ mod tests {
         }
         assert_eq!(read(&[0; 64]), (Vec::new(), 1), "a record of no length");
         assert_eq!(read(&[]), (Vec::new(), 0));
+    }
+
+    #[test]
+    fn a_task_with_one_id_has_a_shorter_record() {
+        let short = offset_of!(Task, pids) + offset_of!(Pids, nr) + 4;
+        let mut one = record();
+        one[offset_of!(Task, pids)] = 1;
+        one.truncate(short);
+        one[0] = u8::try_from(short).unwrap();
+        let (found, unknown) = read(&[one.clone(), record(), one.clone()].concat());
+        assert_eq!((found.len(), unknown), (3, 0));
+        assert_eq!(found[2].pids, [4711]);
+        one[offset_of!(Task, pids)] = 2;
+        assert_eq!(read(&one), (Vec::new(), 1), "two ids where there is room for one");
+    }
+
+    fn descriptor(tid: u32, clone_flag: u32) -> Vec<u8> {
+        let head = (u64::from(RECORD_VERSION) | u64::from(cause::DESCRIPTOR) << 16) << 32
+            | size_of::<Descriptor>() as u64;
+        let mut bytes: Vec<u8> = [head, 77, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        bytes.extend(
+            [4711, tid, 5, clone_flag, 4_026_532_001, 4_026_531_837]
+                .iter()
+                .flat_map(|word| word.to_ne_bytes()),
+        );
+        bytes
+    }
+
+    #[test]
+    fn a_descriptor_leads_to_a_namespace_by_its_file_or_as_a_socket() {
+        let mut found = Vec::new();
+        let (file, socket, other) =
+            (descriptor(4711, 0x0400_0000), descriptor(4712, 0), descriptor(4711, 0x0001_0000));
+        let whole = [file, socket, other].concat();
+        assert_eq!(descriptors(&whole, 4, |facts| found.push(facts)), 1, "of no kind that is known");
+        let id = |kind, ino| NsId::new(kind, 4, ino);
+        let socket = SocketNamespace {
+            id: id(NsKind::Net, 4_026_532_001),
+            kernel_id: Some(77),
+            owner: id(NsKind::User, 4_026_531_837),
+            owner_kernel_id: None,
+        };
+        let of_uts = LeadsTo::Namespace(id(NsKind::Uts, 4_026_532_001));
+        assert_eq!(
+            found,
+            [
+                DescriptorFacts { pid: 4711, tid: None, fd: 5, leads_to: of_uts },
+                DescriptorFacts { pid: 4711, tid: Some(4712), fd: 5, leads_to: LeadsTo::Socket(socket) },
+            ]
+        );
+        for end in 1..size_of::<Descriptor>() {
+            assert_eq!(descriptors(&whole[..end], 4, |_| unreachable!()), 1, "{end} bytes");
+        }
     }
 
     #[test]

@@ -3,9 +3,9 @@
 
 use super::Gaps;
 use super::census::{Census, Witness};
-use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
+use crate::kernel::{listns, nsfs};
 use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -57,6 +57,28 @@ impl<'a> Inquiry<'a> {
         }
     }
 
+    /// Notes what the kernel's tables say of a namespace that cannot be opened: its number and its owner, which may
+    /// be one that nothing else has led to.
+    pub(super) fn take_on_trust(
+        &mut self,
+        id: NsId,
+        kernel_id: Option<u64>,
+        (owner, owner_kernel_id): (NsId, Option<u64>),
+        census: &mut Census,
+        gaps: &mut Gaps,
+    ) {
+        let entry = census.entry(id);
+        entry.asked = true;
+        entry.namespace.kernel_id = kernel_id;
+        entry.namespace.owner = Some(owner);
+        if !census.knows(owner)
+            && let Some(fd) = owner_kernel_id.and_then(|number| listns::open(number).ok())
+        {
+            self.ask(owner, fd, census, gaps);
+        }
+        census.entry(owner).held(Holder::Ancestor { of: id });
+    }
+
     /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
     pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
         let mut failure = None;
@@ -78,8 +100,12 @@ impl<'a> Inquiry<'a> {
             Witness::Thread(pid, tid, slot) => {
                 self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
             }
-            Witness::Descriptor(pid, fd) => {
-                self.proc.process(pid)?.open_namespace_descriptor(fd, self.nsfs_dev)
+            Witness::Descriptor(pid, tid, fd) => {
+                let process = self.proc.process(pid)?;
+                match tid {
+                    None => process.open_namespace_descriptor(fd, self.nsfs_dev),
+                    Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
+                }
             }
             Witness::Mount(pid, ref path) => {
                 self.proc.process(pid)?.open_mounted_namespace(path, self.nsfs_dev)

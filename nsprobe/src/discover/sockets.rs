@@ -7,15 +7,18 @@
 //! namespace. Before Linux 6.18 the numbers of namespaces are not known, and one socket of every namespace is
 //! asked for it; before 5.14 every socket.
 //!
+//! Where BPF shows the kernel's own tables none of this is needed: the record of a socket says where it belongs.
+//!
 //! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
 //! 6.10 asking them could bring a freed namespace back into use.
 
 use super::census::Census;
+use super::records::SocketNamespace;
 use super::relations::Inquiry;
 use super::{Gaps, vanished};
-use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::sockets::{PidFd, Socket};
+use crate::kernel::{listns, nsfs};
 use crate::model::{GapKind, Holder, NsId, NsKind, Pid};
 use std::collections::HashMap;
 use std::io;
@@ -29,6 +32,43 @@ pub(super) struct SocketDescriptor {
     pub(super) fd: u32,
     /// The socket's inode.
     pub(super) ino: u64,
+}
+
+/// A socket, and the network namespace that it belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Belonging {
+    pub(super) pid: Pid,
+    /// The thread whose descriptor it is, where that has a table of its own.
+    pub(super) tid: Option<Pid>,
+    pub(super) fd: u32,
+    pub(super) namespace: SocketNamespace,
+}
+
+/// Adds the network namespaces of `sockets` that no process is in, each with its sockets.
+///
+/// Where a namespace has a number (Linux 6.18) no socket is touched. Before, one socket of a namespace that nothing
+/// else has led to is asked for it, which changes nothing there: no namespace was ever inactive.
+pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+    for socket in sockets {
+        let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
+        if !census.knows(id) {
+            let opened = match kernel_id {
+                Some(number) => listns::open(number),
+                None => PidFd::open(socket.pid)
+                    .and_then(|process| process.socket(socket.fd))
+                    .and_then(|socket| socket.network_namespace()),
+            };
+            let is_it = |fd: &OwnedFd| nsfs::identity(fd.as_fd()).is_ok_and(|(_, ino)| ino == id.ino);
+            match opened.ok().filter(is_it) {
+                Some(fd) => inquiry.ask(id, fd, census, gaps),
+                None => inquiry.take_on_trust(id, kernel_id, (owner, owner_kernel_id), census, gaps),
+            }
+        }
+        let entry = census.entry(id);
+        if entry.namespace.processes == 0 {
+            entry.held(Holder::Socket { pid: socket.pid, tid: socket.tid, fd: socket.fd });
+        }
+    }
 }
 
 /// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets.
@@ -132,7 +172,7 @@ impl Search<'_, '_> {
     fn hold(&mut self, id: NsId, SocketDescriptor { pid, fd, .. }: SocketDescriptor) {
         let entry = self.census.entry(id);
         if entry.namespace.processes == 0 {
-            entry.held(Holder::Socket { pid, fd });
+            entry.held(Holder::Socket { pid, tid: None, fd });
         }
     }
 }

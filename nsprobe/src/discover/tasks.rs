@@ -1,20 +1,24 @@
-//! The processes, and their threads that are elsewhere, as the kernel's own iterator over tasks gives them: BPF,
-//! Linux 5.8. It sees what `/proc` denies, and costs a tenth of a walk through it.
+//! The processes, their threads that are elsewhere, and their descriptors, as the kernel's own iterators give them:
+//! BPF, Linux 5.8. They see what `/proc` denies, and cost a tenth of a walk through it.
 
-use super::records::{self, RootFacts, TaskFacts};
+use super::descriptors::{Descriptors, NamespaceDescriptor};
+use super::records::{self, LeadsTo, RootFacts, TaskFacts};
+use super::sockets::Belonging;
 use super::threads::{OWN_TO_A_THREAD, Stray};
 use super::{Gaps, parse, vanished};
 use crate::kernel::proc::Proc;
-use crate::kernel::tasks::{self, TasksError};
+use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{GapKind, Process, Root};
 
 /// What the kernel has.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Tasks {
     /// In the order of their pids; without command lines.
     pub(super) processes: Vec<Process>,
     /// The threads that are elsewhere than their process.
     pub(super) strays: Vec<Stray>,
+    /// All that the descriptors lead to.
+    pub(super) descriptors: Descriptors,
 }
 
 /// Why the kernel's tasks are not what `proc` shows.
@@ -40,22 +44,36 @@ pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
 /// Reads every task.
 pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Tasks, Unavailable> {
     available(proc)?;
-    let bytes = tasks::read()?;
+    let iterators = Iterators::open()?;
+    let bytes = iterators.tasks()?;
     let (mut leaders, mut threads) =
         (Vec::with_capacity(bytes.len() / size_of::<nsprobe_ebpf::Task>()), Vec::new());
     let unknown = records::tasks(&bytes, nsfs_dev, |facts| {
         if facts.leader { &mut leaders } else { &mut threads }.push(facts);
     });
-    for _ in 0..unknown {
-        gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
-    }
     if !own_numbers_agree(proc, &leaders) {
         return Err(Unavailable::OtherNumbers);
     }
     let mut processes: Vec<Process> = leaders.into_iter().map(|facts| process(proc, facts, gaps)).collect();
     processes.sort_by_key(|process| process.pid);
     let strays = strays(&mut processes, threads);
-    Ok(Tasks { processes, strays })
+    let mut descriptors = Descriptors::default();
+    let unknown = unknown
+        + records::descriptors(&iterators.files()?, nsfs_dev, |facts| {
+            let records::DescriptorFacts { pid, tid, fd, leads_to } = facts;
+            match leads_to {
+                LeadsTo::Namespace(id) => {
+                    descriptors.namespaces.push(NamespaceDescriptor { pid, tid, fd, id });
+                }
+                LeadsTo::Socket(namespace) => {
+                    descriptors.belonging.push(Belonging { pid, tid, fd, namespace });
+                }
+            }
+        });
+    for _ in 0..unknown {
+        gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
+    }
+    Ok(Tasks { processes, strays, descriptors })
 }
 
 /// Whether what `/proc` says of this very process is what its record says.

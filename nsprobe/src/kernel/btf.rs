@@ -94,6 +94,12 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
 }
 
 impl Ids {
+    /// The type id of the function or type name, where the kernel has it.
+    #[must_use]
+    pub fn number(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|id| id.name == name).map(|id| id.number)
+    }
+
     /// BTF in which every name here has the id it has in the kernel's, and every other type is a pointer to
     /// nothing. Loading a program takes ids by name from a parsed BTF, and parsing this one costs a tenth
     /// of parsing the kernel's.

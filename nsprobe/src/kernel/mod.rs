@@ -1,5 +1,6 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
 
+mod bpf;
 pub mod btf;
 pub mod capabilities;
 pub mod clock;
@@ -17,3 +18,4 @@ pub mod signals;
 pub mod sockets;
 pub mod statx;
 pub mod tasks;
+pub mod vmlinux;

@@ -7,6 +7,7 @@ use crate::kernel::btf::{self, BtfError};
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
+use crate::kernel::vmlinux::KernelTypes;
 use aya::maps::{MapType, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
@@ -60,7 +61,7 @@ pub struct Hook {
 
 /// The fields that the probe reads and this kernel does not have. Of some, one of several is enough.
 pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
-    let kernel = std::fs::read(btf::PATH).map_err(|error| OpenError::NoBtf { error })?;
+    let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
     let found = btf::find(&kernel, &btf::Wanted { fields: FIELDS, functions: &[], typedefs: &[] })?;
     let absent = Field::ALL.iter().zip(&found.offsets).filter(|&(_, &offset)| offset == ABSENT);
     Ok(absent.map(|(field, _)| *field).collect())
@@ -120,6 +121,16 @@ impl Refusal {
         }
     }
 
+    /// A refusal by the verifier: this error, and the last words of its log.
+    pub(super) fn verifier(error: &io::Error, log: &str) -> Self {
+        let refusal = Self::io(error);
+        let said = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
+        match said {
+            Some(said) => Self { reason: format!("{}: {said}", refusal.reason), ..refusal },
+            None => refusal,
+        }
+    }
+
     fn io(error: &io::Error) -> Self {
         let errno = error.raw_os_error();
         Self { errno, reason: errno.map_or_else(|| error.to_string(), errno_name) }
@@ -142,7 +153,7 @@ pub struct Probe {
 impl Probe {
     /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later.
     pub fn open(config: Config, ring_bytes: u32, hooks: &[Hook]) -> Result<Self, OpenError> {
-        let kernel = std::fs::read(btf::PATH).map_err(|error| OpenError::NoBtf { error })?;
+        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
         let functions: Vec<&str> = hooks
             .iter()
             .filter_map(|hook| match hook.point {
@@ -291,13 +302,7 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refu
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn refusal(error: ProgramError) -> Refusal {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
-        let refusal = Refusal::io(io_error);
-        let log = verifier_log.to_string();
-        let said = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
-        return match said {
-            Some(said) => Refusal { reason: format!("{}: {said}", refusal.reason), ..refusal },
-            None => refusal,
-        };
+        return Refusal::verifier(io_error, &verifier_log.to_string());
     }
     Refusal::error(&error)
 }

@@ -1,11 +1,11 @@
-//! The iterator over all tasks: loaded, read to its end, and gone.
+//! The iterators over all tasks and over all open files: loaded, read to their ends, and gone.
 
+use super::bpf::Programs;
 use super::btf;
 use super::capabilities::Effective;
-use super::probe::{MemoryLimit, OBJECT, OpenError, Refusal, refusal};
-use aya::programs::Iter;
-use aya::{Btf, EbpfError, EbpfLoader, Endianness};
-use nsprobe_ebpf::{ABSENT, FIELDS, Field, global, map};
+use super::probe::{MemoryLimit, OpenError, Refusal};
+use super::vmlinux::KernelTypes;
+use nsprobe_ebpf::{ABSENT, FIELDS, Field};
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -19,22 +19,23 @@ pub enum TasksError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The kernel has no iterator over tasks.
-    #[error("this kernel has no BPF iterator over tasks: Linux 5.8 has")]
+    #[error("this kernel has no BPF iterators over tasks and files: Linux 5.8 has")]
     NoIterator,
     /// A field without which nothing can be said.
     #[error("this kernel's tasks have no {0}: this nsprobe does not know it yet")]
     NoField(String),
     /// The program was not loaded or attached.
-    #[error("the kernel refuses the BPF iterator over tasks: {}", .0.reason)]
+    #[error("the kernel refuses the BPF iterators over tasks and files: {}", .0.reason)]
     Refused(Refusal),
     /// The records could not be read.
-    #[error("reading the BPF iterator over tasks: {0}")]
+    #[error("reading a BPF iterator: {0}")]
     Read(#[from] io::Error),
 }
 
 /// What every kernel with iterators has under these names: without one of them a record would say what is not so.
-pub const NEEDED: [Field; 19] = [
+pub const NEEDED: [Field; 30] = [
     Field::TaskNsproxy,
+    Field::NsproxySize,
     Field::TaskCred,
     Field::TaskThreadPid,
     Field::TaskRealParent,
@@ -53,10 +54,21 @@ pub const NEEDED: [Field; 19] = [
     Field::UpidNs,
     Field::UpidSize,
     Field::NsCommonInum,
+    Field::TaskFiles,
+    Field::FileInode,
+    Field::FilePrivate,
+    Field::InodeSb,
+    Field::InodePrivate,
+    Field::SuperBlockMagic,
+    Field::SocketSock,
+    Field::SockCommon,
+    Field::SockCommonNet,
+    Field::NetUserNs,
 ];
 
-/// What the iterator is called where the kernel's functions are.
-const ITERATOR: &str = "bpf_iter_task";
+/// What the iterators are called where the kernel's functions are.
+const TASKS: &str = "bpf_iter_task";
+const FILES: &str = "bpf_iter_task_file";
 
 /// Whether this process may load programs, as far as its capabilities tell; else what is missing.
 pub fn permitted() -> Result<(), TasksError> {
@@ -69,45 +81,51 @@ pub fn permitted() -> Result<(), TasksError> {
     Err(TasksError::NotPermitted(names.join(" and ")))
 }
 
-/// The records ([`nsprobe_ebpf::Task`]) of all processes that this process's pid namespace has a number for, and
-/// of those threads that are in other namespaces than their process; one after the other, in the order of their
-/// thread ids.
-pub fn read() -> Result<Vec<u8>, TasksError> {
-    permitted()?;
-    let kernel = std::fs::read(btf::PATH).map_err(|error| OpenError::NoBtf { error })?;
-    let wanted = btf::Wanted { fields: FIELDS, functions: &[ITERATOR], typedefs: &[] };
-    let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
-    drop(kernel);
-    if let Some(&field) = NEEDED.iter().find(|&&field| found.offsets[field as usize] == ABSENT) {
-        let source = FIELDS[field as usize];
-        return Err(TasksError::NoField(format!("{}.{}", source.type_name, source.member)));
-    }
-    let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from);
-    let ids = ids.map_err(OpenError::from)?;
-    let _memory = MemoryLimit::raise();
-    // The iterator uses no map. Those of the tracer come with the object, as small as they can be.
-    let mut ebpf = EbpfLoader::new()
-        .btf(None)
-        .override_global(global::OFFSETS, found.offsets.as_slice(), true)
-        .map_max_entries(map::EVENTS, 1)
-        .map_max_entries(map::PENDING, 1)
-        .map_max_entries(map::FOLLOWED, 1)
-        .load(OBJECT)
-        .map_err(OpenError::from)?;
-    let program = ebpf.program_mut("iterate_tasks").ok_or(OpenError::NoMap("iterate_tasks"))?;
-    let program: &mut Iter = program.try_into().map_err(refused)?;
-    program.load("task", &ids).map_err(|error| match error {
-        aya::programs::ProgramError::Btf(_) => TasksError::NoIterator,
-        error => refused(error),
-    })?;
-    let id = program.attach().map_err(refused)?;
-    let link = program.take_link(id).map_err(refused)?;
-    let file = link.into_file().map_err(|error| TasksError::Refused(Refusal::error(&error)))?;
-    Ok(read_all(file)?)
+/// The programs that read the kernel's own tables, ready to be loaded.
+pub struct Iterators {
+    programs: Programs,
+    tasks: u32,
+    files: u32,
+    /// Kept for as long as programs are loaded.
+    _memory: MemoryLimit,
 }
 
-fn refused(error: aya::programs::ProgramError) -> TasksError {
-    TasksError::Refused(refusal(error))
+impl Iterators {
+    /// Finds the fields in this kernel.
+    pub fn open() -> Result<Self, TasksError> {
+        permitted()?;
+        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
+        let wanted = btf::Wanted { fields: FIELDS, functions: &[TASKS, FILES], typedefs: &[] };
+        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
+        if let Some(&field) = NEEDED.iter().find(|&&field| found.offsets[field as usize] == ABSENT) {
+            let source = FIELDS[field as usize];
+            return Err(TasksError::NoField(format!("{}.{}", source.type_name, source.member)));
+        }
+        let memory = MemoryLimit::raise();
+        Ok(Self {
+            programs: Programs::open(&found.offsets).map_err(TasksError::Refused)?,
+            tasks: found.ids.number(TASKS).ok_or(TasksError::NoIterator)?,
+            files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
+            _memory: memory,
+        })
+    }
+
+    /// The records ([`nsprobe_ebpf::Task`]) of all processes that this process's pid namespace has a number for, and
+    /// of those threads that are in other namespaces than their process; one after the other, in the order of their
+    /// thread ids.
+    pub fn tasks(&self) -> Result<Vec<u8>, TasksError> {
+        self.read("iterate_tasks", self.tasks)
+    }
+
+    /// The records ([`nsprobe_ebpf::Descriptor`]) of all descriptors of namespaces, and of all sockets that belong
+    /// to another network namespace than the task that has them; in the order of their thread ids.
+    pub fn files(&self) -> Result<Vec<u8>, TasksError> {
+        self.read("iterate_files", self.files)
+    }
+
+    fn read(&self, program: &str, target: u32) -> Result<Vec<u8>, TasksError> {
+        Ok(read_all(self.programs.iterator(program, target).map_err(TasksError::Refused)?)?)
+    }
 }
 
 /// How much is asked for at once: more than the kernel hands out, which is 32 KB.

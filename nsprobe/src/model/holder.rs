@@ -41,7 +41,8 @@ impl Namespace {
             Holder::ForChildren { pid, tid: Some(tid) } => {
                 Some(format!("/proc/{pid}/task/{tid}/ns/{kind}_for_children"))
             }
-            Holder::Descriptor { pid, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
+            Holder::Descriptor { pid, tid: None, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
+            Holder::Descriptor { pid, tid: Some(tid), fd } => Some(format!("/proc/{pid}/task/{tid}/fd/{fd}")),
             // A mount's path is one in its own mount namespace.
             Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
         };

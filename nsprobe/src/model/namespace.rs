@@ -163,6 +163,8 @@ pub enum Holder {
     Descriptor {
         /// Whose.
         pid: Pid,
+        /// The thread whose it is, where that has a descriptor table of its own (`CLONE_FILES`, unshare(2)).
+        tid: Option<Pid>,
         /// Its number.
         fd: u32,
     },
@@ -170,6 +172,8 @@ pub enum Holder {
     Socket {
         /// Whose.
         pid: Pid,
+        /// The thread whose it is, where that has a descriptor table of its own.
+        tid: Option<Pid>,
         /// Its number.
         fd: u32,
     },

@@ -60,7 +60,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
                 format!("thread {tid} {of}")
             }
             Holder::ForChildren { pid, tid: None } => command(*pid),
-            Holder::Descriptor { fd, .. } | Holder::Socket { fd, .. } => format!("{fd} {of}"),
+            Holder::Descriptor { tid: None, fd, .. } | Holder::Socket { tid: None, fd, .. } => {
+                format!("{fd} {of}")
+            }
+            Holder::Descriptor { tid: Some(tid), fd, .. } | Holder::Socket { tid: Some(tid), fd, .. } => {
+                format!("{fd} of thread {tid} {of}")
+            }
             Holder::BindMount { mount_namespace, path } => {
                 format!("{} in {mount_namespace}", style::printable(&path.to_string_lossy()))
             }
@@ -115,8 +120,8 @@ mod tests {
                     Holder::Thread { pid: 7, tid: 9 },
                     Holder::ForChildren { pid: 7, tid: None },
                     Holder::ForChildren { pid: 7, tid: Some(9) },
-                    Holder::Descriptor { pid: 8, fd: 3 },
-                    Holder::Socket { pid: 8, fd: 4 },
+                    Holder::Descriptor { pid: 8, tid: None, fd: 3 },
+                    Holder::Socket { pid: 8, tid: Some(9), fd: 4 },
                     Holder::BindMount { mount_namespace, path: "/run/netns/a\nb".into() },
                 ],
                 ..Namespace::new(net)
@@ -140,7 +145,7 @@ mod tests {
         4026532177 net  for_children   7 server -v
         4026532177 net  for_children   7 thread 9 of server -v
         4026532177 net  descriptor     8 3 of client\u{1b}[2J
-        4026532177 net  socket         8 4 of client\u{1b}[2J
+        4026532177 net  socket         8 4 of thread 9 of client\u{1b}[2J
         4026532177 net  bind_mount       /run/netns/a\nb in mnt:[4026531832]
         4026531837 user processes      7 2: server -v
         4026531837 user ancestor         owner of net:[4026532177]

@@ -90,10 +90,14 @@ enum HolderObject<'a> {
     },
     Descriptor {
         pid: Pid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tid: Option<Pid>,
         fd: u32,
     },
     Socket {
         pid: Pid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tid: Option<Pid>,
         fd: u32,
     },
     BindMount {
@@ -169,8 +173,8 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
     match holder {
         Holder::Thread { pid, tid } => HolderObject::Thread { pid: *pid, tid: *tid },
         Holder::ForChildren { pid, tid } => HolderObject::ForChildren { pid: *pid, tid: *tid },
-        Holder::Descriptor { pid, fd } => HolderObject::Descriptor { pid: *pid, fd: *fd },
-        Holder::Socket { pid, fd } => HolderObject::Socket { pid: *pid, fd: *fd },
+        Holder::Descriptor { pid, tid, fd } => HolderObject::Descriptor { pid: *pid, tid: *tid, fd: *fd },
+        Holder::Socket { pid, tid, fd } => HolderObject::Socket { pid: *pid, tid: *tid, fd: *fd },
         Holder::BindMount { mount_namespace, path } => HolderObject::BindMount {
             mount_namespace: (*mount_namespace).into(),
             path: path.to_string_lossy(),

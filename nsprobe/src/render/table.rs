@@ -198,8 +198,10 @@ pub fn held(namespace: &Namespace) -> String {
         Holder::Thread { pid, tid } => format!("thread {tid} of {pid}"),
         Holder::ForChildren { pid, tid: None } => format!("children of {pid}"),
         Holder::ForChildren { pid, tid: Some(tid) } => format!("children of thread {tid} of {pid}"),
-        Holder::Descriptor { pid, fd } => format!("descriptor {fd} of {pid}"),
-        Holder::Socket { pid, fd } => format!("socket {fd} of {pid}"),
+        Holder::Descriptor { pid, tid: None, fd } => format!("descriptor {fd} of {pid}"),
+        Holder::Descriptor { pid, tid: Some(tid), fd } => format!("descriptor {fd} of thread {tid} of {pid}"),
+        Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
+        Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
         Holder::BindMount { path, .. } => path.to_string_lossy().into_owned(),
         Holder::Ancestor { of } => of.to_string(),
     });

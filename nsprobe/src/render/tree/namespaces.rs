@@ -120,6 +120,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
         Some(process) => format!("{pid} {}", printable(&process.command())),
         None => pid.to_string(),
     };
+    let thread = |tid: Option<u32>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
     let mut phrases = Vec::new();
     // A mount that propagates is one mount in each of many mount namespaces.
     let mut paths = BTreeSet::new();
@@ -135,10 +136,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
             Holder::ForChildren { pid, tid: Some(tid) } => {
                 phrases.push(format!("held for the children of thread {tid} of {}", name(*pid)));
             }
-            Holder::Descriptor { pid, fd } => {
-                phrases.push(format!("held by descriptor {fd} of {}", name(*pid)));
+            Holder::Descriptor { pid, tid, fd } => {
+                phrases.push(format!("held by descriptor {fd} of {}{}", thread(*tid), name(*pid)));
             }
-            Holder::Socket { pid, fd } => phrases.push(format!("held by socket {fd} of {}", name(*pid))),
+            Holder::Socket { pid, tid, fd } => {
+                phrases.push(format!("held by socket {fd} of {}{}", thread(*tid), name(*pid)));
+            }
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }
     }

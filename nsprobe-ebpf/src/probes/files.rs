@@ -1,0 +1,94 @@
+//! Every descriptor that leads to a namespace, for a snapshot: `iter/task_file` (Linux 5.8).
+//!
+//! The kernel calls the program for each open file of each descriptor table, through the first task that has the
+//! table, and once more without one at the end. Of the thousands it passes over all but namespaces' files and the
+//! sockets of another network namespace than the task's own.
+
+use super::tasks::Meta;
+use crate::{target, task};
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use nsprobe_ebpf::{Descriptor, Field, Header, RECORD_VERSION, cause};
+
+/// `struct bpf_iter__task_file` of the kernel.
+#[repr(C)]
+pub struct Context {
+    meta: *const Meta,
+    task: u64,
+    fd: u32,
+    file: u64,
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn iterate_files(context: *const Context) -> i32 {
+    // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
+    let (seq, task, fd, file) =
+        unsafe { ((*(*context).meta).seq, (*context).task, (*context).fd, (*context).file) };
+    if task == 0 || file == 0 {
+        return 0;
+    }
+    let inode: u64 = task::read(file, Field::FileInode);
+    let mut record = match target::file_system(inode) {
+        target::NSFS => namespace(inode),
+        target::SOCKFS => match socket(task, file) {
+            Some(record) => record,
+            None => return 0,
+        },
+        _ => return 0,
+    };
+    let reader = task::reader();
+    let leader: u64 = task::read(task, Field::TaskGroupLeader);
+    record.header =
+        Header { size: size_of::<Descriptor>() as u32, version: RECORD_VERSION, cause: cause::DESCRIPTOR };
+    record.fd = fd;
+    record.tid = task::number_for(task, reader);
+    record.tgid = if task == leader { record.tid } else { task::number_for(leader, reader) };
+    // SAFETY: the kernel's own seq_file, and as many bytes as the record has. When they do not fit the kernel
+    // drops them, and calls again for this file at the reader's next read.
+    unsafe { bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Descriptor>() as u32) };
+    0
+}
+
+/// What the inode of a namespace's file leads to.
+#[inline(always)]
+fn namespace(inode: u64) -> Descriptor {
+    let common: u64 = task::read(inode, Field::InodePrivate);
+    Descriptor {
+        clone_flag: target::kind(common),
+        ino: task::read(common, Field::NsCommonInum),
+        id: task::read(common, Field::NsCommonId),
+        ..BLANK
+    }
+}
+
+/// What a socket belongs to, unless the task is there itself.
+#[inline(always)]
+fn socket(task: u64, file: u64) -> Option<Descriptor> {
+    let sock: u64 = task::read(task::read(file, Field::FilePrivate), Field::SocketSock);
+    let net: u64 = task::read(task::embedded(sock, Field::SockCommon), Field::SockCommonNet);
+    let nsproxy: u64 = task::read(task, Field::TaskNsproxy);
+    if net == 0 || net == task::read(nsproxy, Field::NsproxyNet) {
+        return None;
+    }
+    let common = task::embedded(net, Field::NetNsCommon);
+    let owner = task::embedded(task::read(net, Field::NetUserNs), Field::UserNsCommon);
+    Some(Descriptor {
+        ino: task::read(common, Field::NsCommonInum),
+        id: task::read(common, Field::NsCommonId),
+        owner_ino: task::read(owner, Field::NsCommonInum),
+        owner_id: task::read(owner, Field::NsCommonId),
+        ..BLANK
+    })
+}
+
+const BLANK: Descriptor = Descriptor {
+    header: Header { size: 0, version: 0, cause: 0 },
+    id: 0,
+    owner_id: 0,
+    tgid: 0,
+    tid: 0,
+    fd: 0,
+    clone_flag: 0,
+    ino: 0,
+    owner_ino: 0,
+};

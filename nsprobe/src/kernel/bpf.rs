@@ -1,0 +1,182 @@
+//! bpf(2), as far as the programs need it that are run once and gone: a read-only map, a program, an iterator.
+//!
+//! The tracer's programs are loaded by aya. Its loader begins by parsing all types of the kernel, which takes
+//! 10 ms, twice what a whole snapshot of a hundred processes may take; here the ids are already known, and aya's
+//! parser of the object is used alone.
+
+use super::probe::{OBJECT, Refusal};
+use aya_obj::generated::{
+    BPF_F_RDONLY_PROG, bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_type,
+};
+use aya_obj::{EbpfSectionKind, Map, Object};
+use nsprobe_ebpf::global;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
+
+/// The object, with what its programs read put in place.
+pub(super) struct Programs {
+    object: Object,
+    /// The kernel's maps of its data: what is constant, and what is variable.
+    data: Vec<(Map, OwnedFd)>,
+}
+
+impl Programs {
+    /// Parses the object, and makes a map of its constants with these `offsets` in it.
+    pub(super) fn open(offsets: &[u32]) -> Result<Self, Refusal> {
+        let mut object = Object::parse(OBJECT).map_err(|error| Refusal::error(&error))?;
+        let bytes: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_ne_bytes()).collect();
+        object
+            .patch_map_data(HashMap::from([(global::OFFSETS, (bytes.as_slice(), true))]))
+            .map_err(|error| Refusal::error(&error))?;
+        let mut data = Vec::new();
+        for (_, map) in object.maps.drain() {
+            let constant = match map.section_kind() {
+                EbpfSectionKind::Rodata => true,
+                EbpfSectionKind::Data | EbpfSectionKind::Bss => false,
+                _ => continue,
+            };
+            let fd = array(map.data(), constant).map_err(|error| Refusal::error(&error))?;
+            data.push((map, fd));
+        }
+        Ok(Self { object, data })
+    }
+
+    /// Loads the iterator `program`, whose function in the kernel has the type id `target`, and starts it. What the
+    /// program writes is what the file reads; program and link are gone when the file is closed.
+    pub(super) fn iterator(&self, program: &str, target: u32) -> Result<File, Refusal> {
+        let instructions = self.instructions(program)?;
+        let program = self.load(&instructions, target)?;
+        let refused = |error: io::Error| Refusal::error(&error);
+        let link = link(&program).map_err(refused)?;
+        let mut attr = blank();
+        attr.iter_create.link_fd = raw(&link);
+        Ok(create(bpf_cmd::BPF_ITER_CREATE, &attr).map_err(refused)?.into())
+    }
+
+    /// The code of one program, with the address of its constants in it.
+    fn instructions(&self, program: &str) -> Result<Vec<u8>, Refusal> {
+        let mut object = self.object.clone();
+        let key = object.programs.get(program).map(aya_obj::Program::function_key);
+        let key = key.ok_or_else(|| Refusal::new(format!("the probe has no program {program}")))?;
+        let sections: HashSet<usize> = object.functions.keys().map(|&(section, _)| section).collect();
+        let of_programs: HashSet<_> = object
+            .programs
+            .values()
+            .map(aya_obj::Program::function_key)
+            .filter(|&other| other != key)
+            .collect();
+        // The others have maps that are not there.
+        object.functions.retain(|key, _| !of_programs.contains(key));
+        object.programs.retain(|name, _| name == program);
+        let data = self.data.iter().map(|(map, fd)| ("", fd.as_raw_fd(), map));
+        object.relocate_maps(data, &sections).map_err(|error| Refusal::error(&error))?;
+        object.relocate_calls(&sections).map_err(|error| Refusal::error(&error))?;
+        let function = object.functions.get(&key).ok_or_else(|| Refusal::new("the program has no code"))?;
+        Ok(function.instructions.iter().copied().flat_map(encode).collect())
+    }
+
+    fn load(&self, instructions: &[u8], target: u32) -> Result<OwnedFd, Refusal> {
+        let mut attr = blank();
+        // SAFETY: a union of plain structs, zeroed as a whole before.
+        let load = unsafe { &mut attr.__bindgen_anon_3 };
+        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+        load.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+        load.attach_btf_id = target;
+        load.insns = instructions.as_ptr() as u64;
+        load.insn_cnt = u32::try_from(instructions.len() / INSTRUCTION).unwrap_or(u32::MAX);
+        load.license = self.object.license.as_ptr() as u64;
+        let error = match create(bpf_cmd::BPF_PROG_LOAD, &attr) {
+            Ok(program) => return Ok(program),
+            Err(error) => error,
+        };
+        // Once more, for the verifier's words: asking for them at once makes it slower.
+        let mut log = vec![0_u8; 1 << 20];
+        // SAFETY: as above.
+        let load = unsafe { &mut attr.__bindgen_anon_3 };
+        load.log_level = 1;
+        load.log_size = 1 << 20;
+        load.log_buf = log.as_mut_ptr() as u64;
+        create(bpf_cmd::BPF_PROG_LOAD, &attr).map_err(|_| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(0);
+            Refusal::verifier(&error, &String::from_utf8_lossy(&log[..end]))
+        })
+    }
+}
+
+/// Bytes of an instruction.
+const INSTRUCTION: usize = 8;
+
+fn encode(instruction: aya_obj::generated::bpf_insn) -> [u8; INSTRUCTION] {
+    let mut bytes = [0; INSTRUCTION];
+    bytes[0] = instruction.code;
+    bytes[1] = instruction.dst_reg() | instruction.src_reg() << 4;
+    bytes[2..4].copy_from_slice(&instruction.off.to_ne_bytes());
+    bytes[4..].copy_from_slice(&instruction.imm.to_ne_bytes());
+    bytes
+}
+
+/// An array of one value. When it is constant nobody can change it any more, and the verifier knows it.
+fn array(value: &[u8], constant: bool) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    // SAFETY: a union of plain structs, zeroed as a whole before.
+    let map = unsafe { &mut attr.__bindgen_anon_1 };
+    map.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    map.key_size = 4;
+    map.value_size = u32::try_from(value.len()).map_err(io::Error::other)?;
+    map.max_entries = 1;
+    map.map_flags = if constant { BPF_F_RDONLY_PROG } else { 0 };
+    let map = create(bpf_cmd::BPF_MAP_CREATE, &attr)?;
+    let key = 0_u32;
+    let mut attr = blank();
+    // SAFETY: as above.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = raw(&map);
+    element.key = &raw const key as u64;
+    element.__bindgen_anon_1.value = value.as_ptr() as u64;
+    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr)?;
+    if !constant {
+        return Ok(map);
+    }
+    let mut attr = blank();
+    // SAFETY: as above.
+    unsafe { &mut attr.__bindgen_anon_2 }.map_fd = raw(&map);
+    call(bpf_cmd::BPF_MAP_FREEZE, &attr)?;
+    Ok(map)
+}
+
+fn link(program: &OwnedFd) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    attr.link_create.__bindgen_anon_1.prog_fd = raw(program);
+    attr.link_create.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    create(bpf_cmd::BPF_LINK_CREATE, &attr)
+}
+
+fn blank() -> bpf_attr {
+    // SAFETY: integers all over, for which zero is a value; the kernel wants zero where nothing is said.
+    unsafe { std::mem::zeroed() }
+}
+
+fn raw(fd: &OwnedFd) -> u32 {
+    fd.as_raw_fd().cast_unsigned()
+}
+
+/// A command that makes a descriptor. The kernel closes it on exec.
+fn create(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+    let fd = call(command, attr)?;
+    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+fn call(command: bpf_cmd, attr: &bpf_attr) -> io::Result<RawFd> {
+    // SAFETY: the kernel reads the attributes, whose size it is told, and what they point at, which outlives the
+    // call: the callers have it at hand.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_int, &raw const *attr, size_of::<bpf_attr>())
+    };
+    match RawFd::try_from(result) {
+        Ok(fd) if fd >= 0 => Ok(fd),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
