@@ -1,5 +1,6 @@
 //! `nsprobe doctor`, compared with what the other commands then do.
 
+use crate::support::kernel::LISTS;
 use crate::support::{self, json, run};
 use serde_json::Value;
 use std::process::Command;
@@ -35,6 +36,26 @@ fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
     }
     assert_eq!(verdict(&document, "btf")["verdict"], "good");
     assert_eq!(verdict(&document, "ring buffer")["verdict"], "good");
+}
+
+#[test]
+fn the_sources_that_are_missing_are_those_of_the_gaps() {
+    if !support::root() {
+        return;
+    }
+    let gaps = json(&["list", "--json"])["gaps"].as_array().unwrap().clone();
+    let missing: Vec<&str> = gaps
+        .iter()
+        .filter(|gap| gap["kind"] == "source")
+        .map(|gap| gap["reason"].as_str().unwrap())
+        .collect();
+    let said = &json(&["doctor", "--json"]);
+    let said = verdict(said, "sources");
+    assert_eq!(said["verdict"] == "good", missing.is_empty(), "{said} {missing:?}");
+    assert_eq!(missing.is_empty(), LISTS.here());
+    for reason in missing {
+        assert!(said["finding"].as_str().unwrap().contains(reason), "{said}");
+    }
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Namespaces that no process is in: by what holds them they are found, in `nsprobe list`.
 
+use crate::support::kernel::{IDS, LISTMOUNT, LISTNS, LISTS, MOUNT_NAMESPACE_LIST, WALK};
 use crate::support::stage::{NamedNetns, Staged, succeed, wait};
 use crate::support::{self, Ran, json, proc, run};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nsprobe::kernel::sockets::PidFd;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::UdpSocket;
@@ -112,13 +114,6 @@ fn gaps(kind: &str) -> Vec<Value> {
     gaps.filter(|gap| gap["kind"] == kind).cloned().collect()
 }
 
-/// Whether this kernel is at least that version.
-fn kernel(major: u32, minor: u32) -> bool {
-    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).filter_map(|number| number.parse().ok());
-    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (major, minor)
-}
-
 #[test]
 fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
     if !support::root() {
@@ -132,7 +127,7 @@ fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
         let holder = json!({"type": "thread", "pid": std::process::id(), "tid": stray.tid});
         assert_eq!(ns["holders"], json!([holder]));
         assert_eq!(sources(&ns), ["threads"]);
-        assert_eq!(is_listed(&ns), kernel(6, 19) || (kind == "mnt" && kernel(6, 12)));
+        assert_eq!(is_listed(&ns), LISTS.here() || (kind == "mnt" && MOUNT_NAMESPACE_LIST.here()));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
     }
     let table = run(&["list", "-n", "-c", "path", "--ns", &stray.namespace("uts").to_string()]).stdout;
@@ -259,12 +254,14 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
     let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
     let found = document["namespaces"].as_array().unwrap().iter().find(held);
     let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);
-    if kernel(6, 11) {
+    if LISTMOUNT.here() {
         let found = found.expect("listmount(2) tells");
         assert_eq!(found["nprocs"], 0, "{found}");
         // Only by its number can it be opened from here.
-        assert_eq!(found["owner"].is_null(), !kernel(6, 19), "{found}");
-        assert_eq!(gap("relations"), !kernel(6, 19), "{}", document["gaps"]);
+        assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
+        // Where there are lists, what another test mounts while nsprobe looks is a gap for that moment.
+        let expected = || (gaps("relations").is_empty() == LISTS.here()).then_some(());
+        assert!(wait(expected).is_some(), "{}", document["gaps"]);
     } else {
         assert!(found.is_none());
         assert!(gap("mounts"), "{}", document["gaps"]);
@@ -355,11 +352,11 @@ fn the_kernels_ids_are_strings_where_the_kernel_has_them() {
     let document = json(&["list", "--json", "--pid", &std::process::id().to_string()]);
     let own = document["namespaces"].as_array().unwrap();
     for ns in own {
-        let expected = kernel(6, 18) || (ns["kind"] == "mnt" && kernel(6, 11));
+        let expected = IDS.here() || (ns["kind"] == "mnt" && LISTMOUNT.here());
         assert_eq!(id(ns).is_some(), expected, "{ns}");
         assert_eq!(id(&find(ns["kind"].as_str().unwrap(), ns["ino"].as_u64().unwrap())), id(ns), "it stays");
     }
-    if kernel(6, 18) {
+    if IDS.here() {
         let all: std::collections::BTreeSet<_> = own.iter().map(id).collect();
         assert_eq!(all.len(), own.len(), "no two of them have the same");
         let made: Vec<_> =
@@ -376,9 +373,43 @@ fn mount_namespaces_are_listed_by_the_kernel_or_that_is_a_gap() {
         return;
     }
     let ns = find("mnt", proc::namespace(2, "mnt").unwrap());
-    assert_eq!(is_listed(&ns), kernel(6, 12), "{ns}");
+    assert_eq!(is_listed(&ns), MOUNT_NAMESPACE_LIST.here(), "{ns}");
     let not_listed = |gap: &Value| gap["reason"].as_str().unwrap().contains("mount namespaces");
-    assert_eq!(gaps("source").iter().any(not_listed), !kernel(6, 12));
+    assert_eq!(gaps("source").iter().any(not_listed), !MOUNT_NAMESPACE_LIST.here());
+}
+
+/// Two sockets, and in the queue of one the descriptor of a network namespace with this inode that nothing else holds.
+fn in_flight() -> (u64, (UnixStream, UnixStream)) {
+    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let pair = UnixStream::pair().unwrap();
+    let message = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
+    let text = [std::io::IoSlice::new(b"x")];
+    sendmsg::<()>(pair.0.as_raw_fd(), &text, &message, MsgFlags::empty(), None).unwrap();
+    (ino, pair)
+}
+
+/// Waits until nsprobe says this, apart from spaces. An nsprobe of another test that asks a namespace has it open for a
+/// moment, and so holds it.
+fn said(args: &[&str], what: &str) {
+    let mut last = String::new();
+    let said = wait(|| {
+        last = run(args).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
+        (last == what).then_some(())
+    });
+    assert!(said.is_some(), "{args:?}: {last}");
+}
+
+/// Waits until a list with these arguments finds nothing.
+fn not_found(args: &[&str]) {
+    let args = [&["list"], args].concat();
+    assert!(wait(|| (run(&args).code == Some(1)).then_some(())).is_some(), "{args:?} finds something");
+}
+
+/// Whether a list with these arguments says that what is in flight is not found.
+fn in_flight_is_a_gap(args: &[&str]) -> bool {
+    let document = json(&[&["list", "--json"], args].concat());
+    let mut gaps = document["gaps"].as_array().unwrap().iter();
+    gaps.any(|gap| gap["kind"] == "source" && gap["reason"].as_str().unwrap().contains("in flight"))
 }
 
 #[test]
@@ -386,23 +417,100 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
     if !support::root() {
         return;
     }
-    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
-    let (here, there) = UnixStream::pair().unwrap();
-    let message = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
-    let text = [std::io::IoSlice::new(b"x")];
-    sendmsg::<()>(here.as_raw_fd(), &text, &message, MsgFlags::empty(), None).unwrap();
-    drop(file);
-    let in_flight = |gap: &Value| gap["reason"].as_str().unwrap().contains("in flight");
-    assert_eq!(gaps("source").iter().any(in_flight), !kernel(6, 19));
-    if kernel(6, 19) {
+    let (ino, pair) = in_flight();
+    assert_eq!(in_flight_is_a_gap(&[]), !LISTS.here());
+    if LISTS.here() {
         let ns = find("net", ino);
         assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
-        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap());
+        assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null));
+        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
+        let what = "nothing found in /proc: a descriptor in flight, or the kernel";
+        let ns = format!("net:[{ino}]");
+        said(&["list", "--holders", "--no-header", "--ns", &ns], &format!("{ino} net ? {what}"));
+        said(&["tree", "--ns", &ns], &format!("No process is in: {ns} held by {what}"));
     } else {
-        assert_eq!(run(&["list", "--ns", &ino.to_string()]).code, Some(1));
+        not_found(&["--ns", &format!("net:[{ino}]")]);
     }
-    drop((here, there));
+    drop(pair);
     wait_for_the_end(ino);
+}
+
+#[test]
+fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
+    if !support::root() {
+        return;
+    }
+    let (ino, _pair) = in_flight();
+    let name = format!("net:[{ino}]");
+    let check = |source: &str, found: bool| {
+        let args = ["--ns", &name, "--source", source];
+        assert_eq!(in_flight_is_a_gap(&args[2..]), !found, "{source}");
+        if found {
+            assert_eq!(run(&[&["list"], &args[..]].concat()).code, Some(0), "{source}");
+        } else {
+            not_found(&args);
+        }
+    };
+    if support::bpf() {
+        check("bpf", LISTS.here());
+    }
+    check("proc", LISTNS.here());
+    if !LISTNS.here() {
+        let ran = run(&["list", "--source", "proc"]);
+        let (remedy, other) = ("--source auto, or Linux 6.19", "BPF on Linux 6.18, or Linux 6.19");
+        assert_eq!(ran.stderr.contains(remedy), LISTS.here(), "{}", ran.stderr);
+        assert_eq!(ran.stderr.contains(other), !LISTS.here(), "{}", ran.stderr);
+    }
+    // Nobody: without the capabilities for BPF, and with none in the owner of the namespace.
+    let (_dir, copy) = support::unprivileged_copy();
+    let mut nobody = Command::new("setpriv");
+    nobody.args(["--reuid", "65534", "--clear-groups", "--bounding-set", "-all"]).arg(copy);
+    let ran: Ran = nobody.args(["list", "--json"]).output().unwrap().into();
+    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert!(!document["namespaces"].as_array().unwrap().iter().any(|ns| ns["ino"] == ino));
+    let missing = "that takes CAP_BPF and CAP_PERFMON on this kernel";
+    assert_eq!(document["gaps"].to_string().contains(missing), LISTS.here() && !LISTNS.here(), "{document}");
+}
+
+#[test]
+fn the_kernels_list_is_whole_also_when_it_is_long() {
+    if !support::root() {
+        return;
+    }
+    // More than one run of the program looks at.
+    let made: Vec<_> =
+        (0..100).map(|_| in_passing(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
+    let document = json(&["list", "--json", "--kind", "net"]);
+    for (ino, file) in &made {
+        let found = |ns: &&Value| ns["ino"] == *ino;
+        let ns = document["namespaces"].as_array().unwrap().iter().find(found).unwrap();
+        assert_eq!(is_listed(ns), LISTS.here(), "{ns}");
+        assert!(ns["holders"].to_string().contains(&format!("\"fd\":{}", file.as_raw_fd())), "{ns}");
+    }
+}
+
+#[test]
+fn what_only_credentials_hold_is_found_where_it_can_be_opened() {
+    if !support::root() {
+        return;
+    }
+    // A file remembers who opened it, with the user namespace.
+    let mut staged = Staged::sh("exec unshare --user sh -c 'exec sleep 1000 </dev/zero'");
+    let sleep = staged.wait_for("sleep");
+    let ino = proc::namespace(sleep, "user").unwrap();
+    let file = PidFd::open(sleep).and_then(|process| process.socket(0)).unwrap();
+    drop(staged);
+    let name = format!("user:[{ino}]");
+    if WALK.here() {
+        let ns = find("user", ino);
+        assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
+        assert_eq!(ns["parent"]["ino"], proc::namespace(2, "user").unwrap());
+    } else {
+        // Older kernels have no lists; to later ones it is inactive, and not to be opened.
+        not_found(&["--ns", &name]);
+    }
+    drop(file);
+    not_found(&["--ns", &name]);
 }
 
 #[test]

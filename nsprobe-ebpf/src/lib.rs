@@ -8,6 +8,7 @@
 mod fields;
 mod record;
 mod task_record;
+mod walk_record;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{
@@ -15,6 +16,7 @@ pub use record::{
     global, map, slot, text, text_flags,
 };
 pub use task_record::{Descriptor, Task, task_flags};
+pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 
 /// The version of every record here. A record that carries another one is counted and not read.
 pub const RECORD_VERSION: u16 = 3;

@@ -2,9 +2,9 @@
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{HashMap, PerCpuArray, RingBuf};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, PATH_LEN, TEXT_LEN, config};
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, PATH_LEN, TEXT_LEN, Walk, config};
 
 /// A call that was entered and has not returned.
 #[repr(C)]
@@ -52,12 +52,26 @@ static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
+/// The walk along a list of namespaces.
+#[map]
+static WALK: Array<Walk> = Array::with_max_entries(1, 0);
+
 /// The offset of `field`, or [`ABSENT`]. Known to the verifier, which so drops what an absent field guards.
 #[inline(always)]
 pub fn offset(field: Field) -> u32 {
     // SAFETY: in bounds, because there are as many fields as offsets. Volatile, because the value in this
     // object is not the one that the program will find.
     unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() }
+}
+
+/// The offset of the field with this index, of which the verifier knows nothing; 0 when there is none.
+#[inline(always)]
+pub fn offset_at(index: u64) -> u64 {
+    if index >= FIELDS.len() as u64 {
+        return 0;
+    }
+    // SAFETY: in bounds, as just checked. Volatile, as in `offset`.
+    u64::from(unsafe { (&raw const OFFSETS).cast::<u32>().add(index as usize).read_volatile() })
 }
 
 /// What is asked for.
@@ -108,6 +122,14 @@ pub fn follow(task: u64) {
 pub fn unfollow(task: u64) {
     // Most tasks that end were never followed.
     let _ = FOLLOWED.remove(task);
+}
+
+/// The walk along a list of namespaces, as the last run left it.
+#[inline(always)]
+pub fn walk() -> Option<&'static mut Walk> {
+    // SAFETY: only nsprobe runs the program that uses it, one run at a time; the kernel keeps the map as long as
+    // the program.
+    WALK.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
 }
 
 /// A blank event for the thread `id`, to be filled in place.

@@ -18,6 +18,8 @@ pub mod cause {
     pub const TASK: u16 = 6;
     /// Neither: the iterator over all open files; the record is a [`crate::Descriptor`].
     pub const DESCRIPTOR: u16 = 7;
+    /// Nothing happened: a list of namespaces was walked along; the record is a [`crate::Walk`].
+    pub const WALK: u16 = 8;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].
@@ -254,6 +256,8 @@ pub mod map {
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// One [`crate::Walk`].
+    pub const WALK: &str = "WALK";
 }
 
 /// Counters of what the probe could not do; the index into the map `COUNTERS`.

@@ -1,5 +1,6 @@
 //! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
+pub mod kernel;
 pub mod proc;
 pub mod stage;
 pub mod trace;
@@ -52,6 +53,25 @@ pub fn root() -> bool {
         return true;
     }
     skipped("needs root");
+    false
+}
+
+/// Whether BPF programs that read the kernel may be loaded here. Where they may not, says so as [`root`] does.
+#[must_use]
+pub fn bpf() -> bool {
+    if !root() {
+        return false;
+    }
+    let missing = nsprobe::kernel::capabilities::Effective::read().unwrap_or_default().missing_to_trace();
+    let lockdown = std::fs::read_to_string("/sys/kernel/security/lockdown").unwrap_or_default();
+    let why = if !missing.is_empty() {
+        format!("needs {missing:?}")
+    } else if lockdown.contains("[confidentiality]") {
+        "the kernel is locked down to confidentiality".to_owned()
+    } else {
+        return true;
+    };
+    skipped(&why);
     false
 }
 

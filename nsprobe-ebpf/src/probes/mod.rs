@@ -4,6 +4,7 @@ mod chroot;
 mod clone;
 mod exit;
 mod files;
+mod namespaces;
 mod pivot_root;
 mod setns;
 mod tasks;

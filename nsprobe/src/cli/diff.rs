@@ -4,7 +4,7 @@ use super::Exit;
 use super::output::{self, Output};
 use crate::diff::{self, Side};
 use crate::discover;
-use crate::model::{Difference, ProcessSource, Taken};
+use crate::model::{Difference, Namespace, NsKind, ProcessSource, Source, Taken};
 use crate::render::diff as render;
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -97,8 +97,9 @@ fn read(path: &Path) -> anyhow::Result<Side> {
 
 /// The machine as it is, looked at in the way in which `old` was: the ways differ in what they may see.
 fn now(old: &Side) -> anyhow::Result<Side> {
+    let walk_kernel_lists = old.taken.snapshot.namespaces.iter().any(is_listed);
     let look = |processes_from| {
-        let options = discover::Options { processes_from, ..discover::Options::default() };
+        let options = discover::Options { processes_from, walk_kernel_lists, ..discover::Options::default() };
         anyhow::Ok(Taken { origin: discover::origin(&options)?, snapshot: discover::snapshot(&options)? })
     };
     let taken = match old.taken.snapshot.processes_from {
@@ -107,6 +108,11 @@ fn now(old: &Side) -> anyhow::Result<Side> {
         ProcessSource::Bpf => look(Some(ProcessSource::Bpf)).or_else(|_| look(Some(ProcessSource::Proc)))?,
     };
     Side::now(taken).context("this machine")
+}
+
+/// Whether the kernel's lists led to a namespace; those of mount namespaces can be read in other ways.
+fn is_listed(namespace: &Namespace) -> bool {
+    namespace.id.kind != NsKind::Mnt && namespace.sources.contains(&Source::KernelLists)
 }
 
 fn other_boot(difference: &Difference<'_>) -> String {

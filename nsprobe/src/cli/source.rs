@@ -15,7 +15,7 @@ pub(super) struct SourceArgs {
 enum Source {
     /// What takes less time with as many processes as there are; proc, where BPF is not permitted
     Auto,
-    /// The files of /proc
+    /// The files of /proc, and no BPF at all
     Proc,
     /// The kernel's own tasks, by a BPF iterator: also those that /proc denies (Linux 5.8; CAP_BPF and CAP_PERFMON)
     Bpf,
@@ -29,6 +29,7 @@ impl SourceArgs {
             Source::Proc => Some(ProcessSource::Proc),
             Source::Bpf => Some(ProcessSource::Bpf),
         };
-        Options { processes_from, command_lines, ..Options::default() }
+        let walk_kernel_lists = self.source != Source::Proc;
+        Options { processes_from, walk_kernel_lists, command_lines, ..Options::default() }
     }
 }

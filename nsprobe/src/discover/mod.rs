@@ -18,6 +18,7 @@ mod relations;
 mod sockets;
 mod tasks;
 mod threads;
+mod walk;
 
 pub use origin::origin;
 
@@ -39,13 +40,21 @@ pub struct Options {
     pub proc_root: PathBuf,
     /// Where the processes come from; `None`: from where they come cheaper.
     pub processes_from: Option<ProcessSource>,
+    /// Whether BPF may read the kernel's own lists of namespaces, on Linux 6.18. Later kernels tell them, older ones
+    /// have none.
+    pub walk_kernel_lists: bool,
     /// The processes whose command lines are read.
     pub command_lines: CommandLines,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { proc_root: PathBuf::from("/proc"), processes_from: None, command_lines: CommandLines::All }
+        Self {
+            proc_root: PathBuf::from("/proc"),
+            processes_from: None,
+            walk_kernel_lists: true,
+            command_lines: CommandLines::All,
+        }
     }
 }
 
@@ -84,6 +93,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let proc = Proc::open(&options.proc_root).map_err(error)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
+    let listed = proc.is_live().then(|| listed::read(&proc, options.walk_kernel_lists));
     let pids = proc.pids().map_err(error)?;
     let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, pids.len(), &mut gaps)?;
     let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
@@ -106,8 +116,8 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut inquiry = Inquiry::new(&proc, nsfs_dev);
     mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
     inquiry.ask_all(&mut census, &mut gaps);
-    if proc.is_live() {
-        listed::find(&mut inquiry, &mut census, &mut gaps);
+    if let Some(listed) = listed {
+        listed::add(listed, &mut inquiry, &mut census, &mut gaps);
     }
     Inquiry::note_unasked(&mut census, &mut gaps);
     sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);

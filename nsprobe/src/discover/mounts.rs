@@ -101,9 +101,16 @@ impl Search<'_> {
     /// One that is known by other means.
     fn known(&mut self, id: NsId, inquiry: &Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
         if self.table.is_some() {
-            // Gone, or not to be opened: the process that is in it may still be read.
-            if let Ok(Some(fd)) = inquiry.open(id, &census.entry(id).witnesses.clone()) {
-                return self.mounts(id, fd.as_fd(), census, gaps);
+            let witnesses = census.entry(id).witnesses.clone();
+            match inquiry.open(id, &witnesses) {
+                Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), census, gaps),
+                // All that led to it has gone, and it as well.
+                Ok(None) if !witnesses.is_empty() => {
+                    self.seen.insert(id);
+                    return;
+                }
+                // Not to be opened: the process that is in it may still be read.
+                Ok(None) | Err(_) => {}
             }
         }
         self.mountinfo(id, census, gaps);
@@ -123,6 +130,10 @@ impl Search<'_> {
                     let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes()) else { continue };
                     self.add(id, NamespaceMount { kind, ino, path: mount.point.into() }, census);
                 }
+            }
+            // It has just lost the last that held it.
+            Err(error) if vanished(&error) => {
+                self.seen.insert(id);
             }
             Err(error) => {
                 if not_there(&error) {

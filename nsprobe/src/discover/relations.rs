@@ -3,9 +3,10 @@
 
 use super::Gaps;
 use super::census::{Census, Witness};
+use crate::kernel::listns::{self, Number};
+use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
-use crate::kernel::{listns, nsfs};
 use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -45,7 +46,7 @@ impl<'a> Inquiry<'a> {
             let entry = census.entry(id);
             if !entry.asked && entry.witnesses.is_empty() {
                 let reason = "mounted only where no process is: not to be opened without going there";
-                gaps.add(GapKind::Relations, reason, Some("Linux 6.19"));
+                gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
             }
         }
     }
@@ -72,7 +73,7 @@ impl<'a> Inquiry<'a> {
         entry.namespace.kernel_id = kernel_id;
         entry.namespace.owner = Some(owner);
         if !census.knows(owner)
-            && let Some(fd) = owner_kernel_id.and_then(|number| listns::open(number).ok())
+            && let Some(fd) = owner_kernel_id.and_then(|number| listns::open(Number::of(owner, number)).ok())
         {
             self.ask(owner, fd, census, gaps);
         }

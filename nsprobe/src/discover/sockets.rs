@@ -16,9 +16,10 @@ use super::census::Census;
 use super::records::SocketNamespace;
 use super::relations::Inquiry;
 use super::{Gaps, vanished};
+use crate::kernel::listns::{self, Number};
+use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::sockets::{PidFd, Socket};
-use crate::kernel::{listns, nsfs};
 use crate::model::{GapKind, Holder, NsId, NsKind, Pid};
 use std::collections::HashMap;
 use std::io;
@@ -53,7 +54,7 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut
         let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
         if !census.knows(id) {
             let opened = match kernel_id {
-                Some(number) => listns::open(number),
+                Some(number) => listns::open(Number::of(id, number)),
                 None => PidFd::open(socket.pid)
                     .and_then(|process| process.socket(socket.fd))
                     .and_then(|socket| socket.network_namespace()),

@@ -31,6 +31,8 @@ pub struct Facts {
     pub processes: usize,
     /// Those of them whose namespaces are not readable.
     pub unreadable_processes: usize,
+    /// The ways to find namespaces that are not there, and what would help.
+    pub missing_sources: Vec<(String, Option<String>)>,
     /// Whether nsprobe's root is that of its mount namespace.
     pub whole_root: bool,
     /// Kernel lockdown.
@@ -94,6 +96,12 @@ impl Facts {
                 .iter()
                 .filter(|process| process.namespaces.is_none())
                 .count(),
+            missing_sources: snapshot
+                .gaps
+                .iter()
+                .filter(|gap| gap.kind == GapKind::Source)
+                .map(|gap| (gap.reason.clone(), gap.remedy.clone()))
+                .collect(),
             whole_root: fs::read_link("/proc/self/root").is_ok_and(|root| root == Path::new("/")),
             lockdown: lockdown(),
             btf: bpf.btf,

@@ -17,6 +17,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         pid_namespace(facts),
         proc_options(facts),
         unreadable(facts),
+        sources(facts),
         root(facts),
         lockdown(facts),
         btf(facts),
@@ -133,6 +134,21 @@ fn unreadable(facts: &Facts) -> Check {
     }
 }
 
+fn sources(facts: &Facts) -> Check {
+    let missing = &facts.missing_sources;
+    if missing.is_empty() {
+        return good(
+            "sources",
+            "also what nothing in /proc leads to is found: the kernel lists its namespaces",
+        );
+    }
+    let reasons: Vec<&str> = missing.iter().map(|(reason, _)| reason.as_str()).collect();
+    let mut remedies: Vec<&str> = missing.iter().filter_map(|(_, remedy)| remedy.as_deref()).collect();
+    remedies.dedup();
+    let remedy = remedies.join("; ");
+    limited("sources", reasons.join("; "), (!remedy.is_empty()).then_some(remedy.as_str()))
+}
+
 fn root(facts: &Facts) -> Check {
     if facts.whole_root {
         good("root", "nsprobe is not chrooted")
@@ -226,6 +242,7 @@ mod tests {
             proc_mount: Some(ProcMount { hidepid: false, subset_pid: false }),
             processes: 100,
             unreadable_processes: 0,
+            missing_sources: vec![],
             whole_root: true,
             lockdown: Lockdown::None,
             btf: Ok(vec![]),
@@ -278,6 +295,9 @@ mod tests {
         let facts = Facts { proc_mount: Some(hidden), ..all_is_well() };
         assert_eq!(verdict(&facts, "/proc").0, Verdict::Limited);
         assert_eq!(verdict(&Facts { proc_mount: None, ..all_is_well() }, "/proc").0, Verdict::Missing);
+        let source = |reason: &str| (reason.to_owned(), Some("Linux 6.19".to_owned()));
+        let facts = Facts { missing_sources: vec![source("these"), source("those")], ..all_is_well() };
+        assert_eq!(verdict(&facts, "sources"), (Verdict::Limited, "these; those".to_owned()));
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..all_is_well() };
         assert_eq!(verdict(&facts, "lockdown").0, Verdict::Missing);
         let facts = Facts { functions: Bpf::Refused("EPERM".to_owned()), ..all_is_well() };

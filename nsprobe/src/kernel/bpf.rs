@@ -6,7 +6,8 @@
 
 use super::probe::{OBJECT, Refusal};
 use aya_obj::generated::{
-    BPF_F_RDONLY_PROG, bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_type,
+    BPF_F_RDONLY_PROG, bpf_attach_type, bpf_attr, bpf_attr__bindgen_ty_4, bpf_cmd, bpf_map_type,
+    bpf_prog_type,
 };
 use aya_obj::{EbpfSectionKind, Map, Object};
 use nsprobe_ebpf::global;
@@ -31,12 +32,13 @@ impl Programs {
             .patch_map_data(HashMap::from([(global::OFFSETS, (bytes.as_slice(), true))]))
             .map_err(|error| Refusal::error(&error))?;
         let mut data = Vec::new();
-        for (_, map) in object.maps.drain() {
-            let constant = match map.section_kind() {
-                EbpfSectionKind::Rodata => true,
-                EbpfSectionKind::Data | EbpfSectionKind::Bss => false,
-                _ => continue,
-            };
+        let is_data =
+            |kind| matches!(kind, EbpfSectionKind::Rodata | EbpfSectionKind::Data | EbpfSectionKind::Bss);
+        let (maps, others) = object.maps.drain().partition(|(_, map)| is_data(map.section_kind()));
+        object.maps = others;
+        let maps: HashMap<String, Map> = maps;
+        for map in maps.into_values() {
+            let constant = map.section_kind() == EbpfSectionKind::Rodata;
             let fd = array(map.data(), constant).map_err(|error| Refusal::error(&error))?;
             data.push((map, fd));
         }
@@ -46,8 +48,12 @@ impl Programs {
     /// Loads the iterator `program`, whose function in the kernel has the type id `target`, and starts it. What the
     /// program writes is what the file reads; program and link are gone when the file is closed.
     pub(super) fn iterator(&self, program: &str, target: u32) -> Result<File, Refusal> {
-        let instructions = self.instructions(program)?;
-        let program = self.load(&instructions, target)?;
+        let instructions = self.instructions(program, &[])?;
+        let program = self.load(&instructions, |load| {
+            load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+            load.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+            load.attach_btf_id = target;
+        })?;
         let refused = |error: io::Error| Refusal::error(&error);
         let link = link(&program).map_err(refused)?;
         let mut attr = blank();
@@ -55,8 +61,17 @@ impl Programs {
         Ok(create(bpf_cmd::BPF_ITER_CREATE, &attr).map_err(refused)?.into())
     }
 
-    /// The code of one program, with the address of its constants in it.
-    fn instructions(&self, program: &str) -> Result<Vec<u8>, Refusal> {
+    /// What the object says of a map.
+    pub(super) fn map(&self, name: &str) -> Result<&Map, Refusal> {
+        self.object.maps.get(name).ok_or_else(|| Refusal::new(format!("the probe has no map {name}")))
+    }
+
+    /// The code of one program, with its constants and its other `maps` put in place.
+    pub(super) fn instructions(
+        &self,
+        program: &str,
+        maps: &[(&str, RawFd, &Map)],
+    ) -> Result<Vec<u8>, Refusal> {
         let mut object = self.object.clone();
         let key = object.programs.get(program).map(aya_obj::Program::function_key);
         let key = key.ok_or_else(|| Refusal::new(format!("the probe has no program {program}")))?;
@@ -71,19 +86,23 @@ impl Programs {
         object.functions.retain(|key, _| !of_programs.contains(key));
         object.programs.retain(|name, _| name == program);
         let data = self.data.iter().map(|(map, fd)| ("", fd.as_raw_fd(), map));
-        object.relocate_maps(data, &sections).map_err(|error| Refusal::error(&error))?;
+        let maps = maps.iter().copied().chain(data);
+        object.relocate_maps(maps, &sections).map_err(|error| Refusal::error(&error))?;
         object.relocate_calls(&sections).map_err(|error| Refusal::error(&error))?;
         let function = object.functions.get(&key).ok_or_else(|| Refusal::new("the program has no code"))?;
         Ok(function.instructions.iter().copied().flat_map(encode).collect())
     }
 
-    fn load(&self, instructions: &[u8], target: u32) -> Result<OwnedFd, Refusal> {
+    /// Loads a program; `describe` says what it is.
+    pub(super) fn load(
+        &self,
+        instructions: &[u8],
+        describe: impl FnOnce(&mut bpf_attr__bindgen_ty_4),
+    ) -> Result<OwnedFd, Refusal> {
         let mut attr = blank();
         // SAFETY: a union of plain structs, zeroed as a whole before.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
-        load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
-        load.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
-        load.attach_btf_id = target;
+        describe(load);
         load.insns = instructions.as_ptr() as u64;
         load.insn_cnt = u32::try_from(instructions.len() / INSTRUCTION).unwrap_or(u32::MAX);
         load.license = self.object.license.as_ptr() as u64;
@@ -153,23 +172,23 @@ fn link(program: &OwnedFd) -> io::Result<OwnedFd> {
     create(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
 
-fn blank() -> bpf_attr {
+pub(super) fn blank() -> bpf_attr {
     // SAFETY: integers all over, for which zero is a value; the kernel wants zero where nothing is said.
     unsafe { std::mem::zeroed() }
 }
 
-fn raw(fd: &OwnedFd) -> u32 {
+pub(super) fn raw(fd: &OwnedFd) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
 /// A command that makes a descriptor. The kernel closes it on exec.
-fn create(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
+pub(super) fn create(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     let fd = call(command, attr)?;
     // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-fn call(command: bpf_cmd, attr: &bpf_attr) -> io::Result<RawFd> {
+pub(super) fn call(command: bpf_cmd, attr: &bpf_attr) -> io::Result<RawFd> {
     // SAFETY: the kernel reads the attributes, whose size it is told, and what they point at, which outlives the
     // call: the callers have it at hand.
     let result = unsafe {

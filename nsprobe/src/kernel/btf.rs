@@ -181,7 +181,7 @@ impl<'a> Types<'a> {
     fn walk(&mut self, wanted: &Wanted) -> Result<(), BtfError> {
         let structs = Beginnings::of(self.structs.keys().copied());
         let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
-        let mut at = 0;
+        let (mut at, mut last) = (0, false);
         while at < self.bytes.len() {
             let ty = Type::read(self.bytes, at).ok_or(BtfError::Truncated(at))?;
             let id = u32::try_from(self.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
@@ -198,6 +198,7 @@ impl<'a> Types<'a> {
                         && let Some(definitions) = self.structs.get_mut(name)
                     {
                         definitions.push(position);
+                        last = self.is_complete(wanted);
                     }
                 }
                 kind::FUNC | kind::TYPEDEF if names.may_hold(self.strings, ty.name) => {
@@ -206,13 +207,30 @@ impl<'a> Types<'a> {
                         && list.contains(&name)
                     {
                         self.ids.push(Id { number: id, kind: ty.kind, name: name.to_owned() });
+                        last = self.is_complete(wanted);
                     }
                 }
                 _ => {}
             }
+            if last {
+                break;
+            }
             at = next;
         }
         Ok(())
+    }
+
+    /// Whether nothing that may still come could change what is found: of each struct there is a definition with
+    /// all of its wanted members, which is then the one that counts.
+    fn is_complete(&self, wanted: &Wanted) -> bool {
+        let known = |kind| move |name: &&str| self.ids.iter().any(|id| id.kind == kind && id.name == *name);
+        wanted.functions.iter().all(known(kind::FUNC))
+            && wanted.typedefs.iter().all(known(kind::TYPEDEF))
+            && self.structs.values().all(|definitions| !definitions.is_empty())
+            && self.structs.iter().all(|(name, definitions)| {
+                let members = || wanted.fields.iter().filter(|field| field.type_name == *name);
+                definitions.iter().any(|&at| members().all(|field| self.field(at, field.member).is_some()))
+            })
     }
 
     /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.

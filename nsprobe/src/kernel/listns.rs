@@ -1,5 +1,6 @@
 //! The kernel's own list of namespaces: listns(2), Linux 6.19; and the way from a number to the namespace.
 
+use crate::model::{NsId, NsKind};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
@@ -34,6 +35,23 @@ struct Handle {
     ino: u32,
 }
 
+/// What a namespace is opened by, when nothing leads to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Number {
+    /// The kernel's number for it, as `NS_GET_ID` has it.
+    pub id: u64,
+    /// Its kind and inode, which Linux 6.18 wants to be told, and later ones need not.
+    pub file: Option<(NsKind, u32)>,
+}
+
+impl Number {
+    /// What is known of `namespace`, whose number is `id`.
+    #[must_use]
+    pub fn of(namespace: NsId, id: u64) -> Self {
+        Self { id, file: u32::try_from(namespace.ino).ok().map(|ino| (namespace.kind, ino)) }
+    }
+}
+
 /// The numbers (`NS_GET_ID`) of all namespaces that are active: some task, descriptor or mount is left, or
 /// another active namespace is below. Those in whose owner the caller has not `CAP_SYS_ADMIN` are left out.
 ///
@@ -64,10 +82,12 @@ pub fn active() -> io::Result<Vec<u64>> {
     }
 }
 
-/// Opens the namespace with this number. `Err(ESTALE)`: it is gone. `Err(EPERM)`: its owner grants the
-/// caller no `CAP_SYS_ADMIN`.
-pub fn open(id: u64) -> io::Result<OwnedFd> {
-    let handle = Handle { size: 16, sort: FILEID_NSFS, id, kind: 0, ino: 0 };
+/// Opens the namespace with this number. `Err(ESTALE)`: it is gone, or never was. `Err(EPERM)`: its owner grants
+/// the caller no `CAP_SYS_ADMIN`.
+pub fn open(number: Number) -> io::Result<OwnedFd> {
+    let (kind, ino) = number.file.map_or((0, 0), |(kind, ino)| (kind.clone_flag(), ino));
+    let kind = u32::try_from(kind).map_err(io::Error::other)?;
+    let handle = Handle { size: 16, sort: FILEID_NSFS, id: number.id, kind, ino };
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the kernel reads one handle of the size it says, which outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, FD_NSFS_ROOT, &raw const handle, flags) };

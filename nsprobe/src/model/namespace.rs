@@ -79,7 +79,8 @@ pub enum Source {
     BindMounts,
     /// It is the parent or the owner of another: ioctl_nsfs(2).
     Relations,
-    /// The kernel lists it: `NS_MNT_GET_NEXT` (mount namespaces, Linux 6.12), listns(2) (all, Linux 6.19).
+    /// The kernel lists it: `NS_MNT_GET_NEXT` (mount namespaces, Linux 6.12), BPF (all, Linux 6.18),
+    /// listns(2) (all, Linux 6.19).
     KernelLists,
 }
 

@@ -1,7 +1,7 @@
 //! All that holds each namespace, one holder a row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, NsId, Pid, Snapshot};
+use crate::model::{Holder, Initial, Namespace, NsId, Pid, Snapshot, Source};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -76,9 +76,19 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         (holder.name(), pid, what)
     }));
     if rows.is_empty() {
-        rows.push(("?", None, "not found".to_owned()));
+        rows.push(("?", None, unseen(namespace).to_owned()));
     }
     rows
+}
+
+/// What is to be said of a namespace that no process is in and of which no holder was found.
+pub(super) fn unseen(namespace: &Namespace) -> &'static str {
+    if namespace.sources.contains(&Source::KernelLists) {
+        // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
+        "nothing found in /proc: a descriptor in flight, or the kernel"
+    } else {
+        "something that was not found"
+    }
 }
 
 /// Whether `namespace` is the parent of `child`, and not only its owner.
@@ -133,6 +143,10 @@ mod tests {
                 ..Namespace::new(top)
             },
             Namespace { parent: Some(top), owner: Some(top), ..Namespace::new(child) },
+            Namespace {
+                sources: vec![Source::KernelLists],
+                ..Namespace::new(id(NsKind::Uts, 4_026_532_301))
+            },
         ];
         let processes = vec![process(7, "server -v"), process(8, "client\u{1b}[2J")];
         let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
@@ -150,7 +164,8 @@ mod tests {
         4026531837 user processes      7 2: server -v
         4026531837 user ancestor         owner of net:[4026532177]
         4026531837 user ancestor         parent of user:[4026532300]
-        4026532300 user ?                not found
+        4026532300 user ?                something that was not found
+        4026532301 uts  ?                nothing found in /proc: a descriptor in flight, or the kernel
         ");
     }
 }

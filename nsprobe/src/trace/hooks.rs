@@ -321,11 +321,10 @@ mod tests {
         for &field in Field::ALL {
             let told = !unreadable(|other| other != field).is_empty();
             let of_kind = both.contains(&field) || field == Field::NsCommonOps;
-            // Kernels before 6.18 have no ids.
-            let of_later = field == Field::NsCommonId;
-            // The iterator over tasks, no part of tracing, refuses to start without its own.
-            let of_tasks = crate::kernel::tasks::NEEDED.contains(&field);
-            assert!(told || of_kind || of_later || of_groups.contains(&field) || of_tasks, "{field:?}");
+            // The snapshot's programs, no part of tracing, refuse to start without their own.
+            let of_snapshots =
+                [&crate::kernel::tasks::NEEDED[..], &crate::kernel::lists::NEEDED].concat().contains(&field);
+            assert!(told || of_kind || of_groups.contains(&field) || of_snapshots, "{field:?}");
         }
     }
 }

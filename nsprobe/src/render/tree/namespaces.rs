@@ -154,7 +154,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
         (false, _) => phrases.insert(0, format!("held by {shown} and {more} more bind mounts")),
     }
     if phrases.is_empty() {
-        phrases.push("held by something that was not found".to_owned());
+        phrases.push(format!("held by {}", crate::render::holders::unseen(namespace)));
     }
     phrases
 }

@@ -1,0 +1,107 @@
+//! The records of a walk along the kernel's own list of namespaces of one kind, from bytes; nothing here asks the
+//! kernel.
+
+use nsprobe_ebpf::{Header, Listed, RECORD_VERSION, WALK_STEPS, Walk, cause, outcome};
+use std::mem::offset_of;
+
+/// What some steps of the walk came by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Steps {
+    pub(super) outcome: Outcome,
+    /// Whether the head of the list has been passed since the walk began.
+    pub(super) head: bool,
+    /// The namespaces that were there, by the kernel's number and by inode.
+    pub(super) found: Vec<(u64, u32)>,
+}
+
+/// How the walk goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// From where it is.
+    More,
+    /// It has come round.
+    End,
+    /// Not at all.
+    Lost,
+}
+
+/// The steps in one record; `None` when it is not of the form that this nsprobe's probe writes.
+pub(super) fn steps(record: &[u8]) -> Option<Steps> {
+    let half = |at: usize| Some(u16::from_ne_bytes(record.get(at..at + 2)?.try_into().ok()?));
+    let word = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?));
+    let header = offset_of!(Walk, header);
+    let count = word(offset_of!(Walk, count))? as usize;
+    if record.len() != size_of::<Walk>()
+        || word(header + offset_of!(Header, size))? as usize != size_of::<Walk>()
+        || half(header + offset_of!(Header, version))? != RECORD_VERSION
+        || half(header + offset_of!(Header, cause))? != cause::WALK
+        || count > WALK_STEPS
+    {
+        return None;
+    }
+    let mut found = Vec::with_capacity(count);
+    for index in 0..count {
+        let at = offset_of!(Walk, found) + index * size_of::<Listed>();
+        let (id, ino) = (long(at + offset_of!(Listed, id))?, word(at + offset_of!(Listed, ino))?);
+        let references = word(at + offset_of!(Listed, references))?;
+        // It is going, or has not quite come.
+        if id != 0 && ino != 0 && references != 0 {
+            found.push((id, ino));
+        }
+    }
+    let outcome = match word(offset_of!(Walk, outcome))? {
+        outcome::MORE => Outcome::More,
+        outcome::END => Outcome::End,
+        outcome::LOST => Outcome::Lost,
+        _ => return None,
+    };
+    Some(Steps { outcome, head: word(offset_of!(Walk, heads))? != 0, found })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The record of a run that ended in this way and found these: number, inode, references.
+    fn record(outcome: u32, heads: u32, found: &[(u64, u32, u32)]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(u32::try_from(size_of::<Walk>()).unwrap().to_ne_bytes());
+        bytes.extend(RECORD_VERSION.to_ne_bytes());
+        bytes.extend(cause::WALK.to_ne_bytes());
+        for word in [outcome, u32::try_from(found.len()).unwrap(), heads, 0] {
+            bytes.extend(word.to_ne_bytes());
+        }
+        bytes.extend([0; 16]);
+        for &(id, ino, references) in found {
+            bytes.extend(id.to_ne_bytes());
+            bytes.extend(ino.to_ne_bytes());
+            bytes.extend(references.to_ne_bytes());
+        }
+        bytes.resize(size_of::<Walk>(), 0xff);
+        bytes
+    }
+
+    #[test]
+    fn what_is_going_is_left_out() {
+        // Removed, without a reference, without an inode.
+        let found = [(3, 4_026_531_833, 2), (0, 4_026_532_177, 1), (10, 4_026_532_178, 0), (11, 0, 1)];
+        let steps = steps(&record(outcome::END, 1, &found)).unwrap();
+        assert_eq!(steps, Steps { outcome: Outcome::End, head: true, found: vec![(3, 4_026_531_833)] });
+        assert!(!super::steps(&record(outcome::MORE, 0, &[])).unwrap().head);
+    }
+
+    #[test]
+    fn another_record_is_not_misread() {
+        let good = record(outcome::LOST, 0, &[(3, 4, 5)]);
+        assert_eq!(steps(&good).unwrap().outcome, Outcome::Lost);
+        assert_eq!(steps(&good[..good.len() - 1]), None);
+        assert_eq!(steps(&[]), None);
+        // Its size, version, cause, outcome and count.
+        for at in [0, 4, 6, 8, 12] {
+            let mut other = good.clone();
+            other[at] = other[at].wrapping_add(77);
+            assert_eq!(steps(&other), None, "byte {at}");
+        }
+    }
+}

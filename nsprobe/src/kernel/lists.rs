@@ -1,0 +1,103 @@
+//! The kernel's own lists of namespaces, walked by a BPF program: Linux 6.18. From 6.19 on listns(2) tells more
+//! cheaply what is in them.
+
+use super::bpf::Programs;
+use super::btf;
+use super::on_demand::OnDemand;
+use super::probe::{MemoryLimit, OpenError, Refusal};
+use super::vmlinux::KernelTypes;
+use crate::model::NsKind;
+use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
+use std::io;
+
+/// Why the lists cannot be walked along.
+#[derive(Debug, thiserror::Error)]
+pub enum ListsError {
+    /// There is no probe at all.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// A field that the walk needs.
+    #[error("this kernel's namespaces have no {0}: this nsprobe does not know their lists")]
+    NoField(String),
+    /// The program was not loaded.
+    #[error("the kernel refuses the BPF program: {}", .0.reason)]
+    Refused(Refusal),
+}
+
+/// What Linux 6.18 has under these names. Without one of them a walk would go astray.
+pub const NEEDED: [Field; 16] = [
+    Field::TaskCred,
+    Field::TaskNsproxy,
+    Field::NsCommonInum,
+    Field::NsCommonType,
+    Field::NsCommonOps,
+    Field::NsCommonId,
+    Field::NsCommonRef,
+    Field::NsCommonTreeNode,
+    Field::NsCommonListNode,
+    Field::NsTreeRoot,
+    Field::NsTreeList,
+    Field::NsTreeType,
+    Field::RbRootNode,
+    Field::RbNodeParent,
+    Field::ListNext,
+    Field::ListPrev,
+];
+
+/// The loaded program.
+#[derive(Debug)]
+pub struct Lists {
+    program: OnDemand,
+    offsets: Vec<u32>,
+}
+
+impl Lists {
+    /// Loads the program.
+    pub fn open() -> Result<Self, ListsError> {
+        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
+        // The rest of the types is not looked at when these have been found.
+        let fields: Vec<Field> = NEEDED.into_iter().chain(NsKind::ALL.into_iter().flat_map(way)).collect();
+        let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
+        let wanted = btf::Wanted { fields: &sources, functions: &[], typedefs: &[] };
+        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?.offsets;
+        let mut offsets = vec![ABSENT; FIELDS.len()];
+        fields.iter().zip(found).for_each(|(&field, offset)| offsets[field as usize] = offset);
+        drop(kernel);
+        if let Some(&field) = NEEDED.iter().find(|&&field| offsets[field as usize] == ABSENT) {
+            let source = FIELDS[field as usize];
+            return Err(ListsError::NoField(format!("{}.{}", source.type_name, source.member)));
+        }
+        let _memory = MemoryLimit::raise();
+        let load = Programs::open(&offsets)
+            .and_then(|programs| OnDemand::load(&programs, "list_namespaces", map::WALK));
+        Ok(Self { program: load.map_err(ListsError::Refused)?, offsets })
+    }
+
+    /// Whether this kernel has namespaces of this kind, as far as its types tell.
+    #[must_use]
+    pub fn has(&self, kind: NsKind) -> bool {
+        way(kind).iter().all(|&field| self.offsets[field as usize] != ABSENT)
+    }
+
+    /// Goes some steps along the list of this kind, from its beginning or from where the last ones ended, and gives
+    /// the record of it: a [`nsprobe_ebpf::Walk`].
+    pub fn walk(&self, kind: NsKind, begin: bool) -> io::Result<Vec<u8>> {
+        let [pointer, common] = way(kind);
+        self.program.run(&[pointer as u64, common as u64, u64::from(begin)])
+    }
+}
+
+/// The way from a task to the namespace that the walk begins at: the field that points to it, in the task's
+/// credentials or proxy, and its part that all kinds have.
+const fn way(kind: NsKind) -> [Field; 2] {
+    match kind {
+        NsKind::Cgroup => [Field::NsproxyCgroup, Field::CgroupNsCommon],
+        NsKind::Ipc => [Field::NsproxyIpc, Field::IpcNsCommon],
+        NsKind::Mnt => [Field::NsproxyMnt, Field::MntNsCommon],
+        NsKind::Net => [Field::NsproxyNet, Field::NetNsCommon],
+        NsKind::Pid => [Field::NsproxyPidForChildren, Field::PidNsCommon],
+        NsKind::Time => [Field::NsproxyTime, Field::TimeNsCommon],
+        NsKind::User => [Field::CredUserNs, Field::UserNsCommon],
+        NsKind::Uts => [Field::NsproxyUts, Field::UtsNsCommon],
+    }
+}

@@ -1,0 +1,60 @@
+//! A program that is attached to nothing and runs when it is asked to: `BPF_PROG_TEST_RUN` of a raw tracepoint
+//! (Linux 5.10), with one array element for what it finds.
+
+use super::bpf::{Programs, blank, call, create, raw};
+use super::probe::Refusal;
+use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// A loaded program, with its map; both are gone when it is dropped.
+#[derive(Debug)]
+pub(super) struct OnDemand {
+    program: OwnedFd,
+    map: OwnedFd,
+    value_size: usize,
+}
+
+impl OnDemand {
+    /// Loads `program`, whose only map besides the constants is the array called `map`.
+    pub(super) fn load(programs: &Programs, program: &str, map: &str) -> Result<Self, Refusal> {
+        let definition = programs.map(map)?;
+        let array = array(definition.value_size()).map_err(|error| Refusal::error(&error))?;
+        let instructions = programs.instructions(program, &[(map, array.as_raw_fd(), definition)])?;
+        let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
+        let program = programs.load(&instructions, |load| load.prog_type = kind as u32)?;
+        Ok(Self { program, map: array, value_size: definition.value_size() as usize })
+    }
+
+    /// Runs the program once, with these arguments, and gives what is in the map then.
+    pub(super) fn run(&self, arguments: &[u64]) -> io::Result<Vec<u8>> {
+        let mut attr = blank();
+        // SAFETY: a union of plain structs, zeroed as a whole before.
+        let test = unsafe { &mut attr.test };
+        test.prog_fd = raw(&self.program);
+        test.ctx_in = arguments.as_ptr() as u64;
+        test.ctx_size_in = u32::try_from(size_of_val(arguments)).map_err(io::Error::other)?;
+        call(bpf_cmd::BPF_PROG_TEST_RUN, &attr)?;
+        let (key, mut value) = (0_u32, vec![0_u8; self.value_size]);
+        let mut attr = blank();
+        // SAFETY: as above.
+        let element = unsafe { &mut attr.__bindgen_anon_2 };
+        element.map_fd = raw(&self.map);
+        element.key = &raw const key as u64;
+        element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
+        call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &attr)?;
+        Ok(value)
+    }
+}
+
+/// An array of one value of this many bytes.
+fn array(value_size: u32) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    // SAFETY: a union of plain structs, zeroed as a whole before.
+    let map = unsafe { &mut attr.__bindgen_anon_1 };
+    map.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
+    map.key_size = 4;
+    map.value_size = value_size;
+    map.max_entries = 1;
+    create(bpf_cmd::BPF_MAP_CREATE, &attr)
+}
