@@ -4,6 +4,7 @@ mod churn;
 mod ledger;
 mod look;
 mod rest;
+mod whose;
 
 use crate::checkout::{self, Profile};
 use crate::ending;

@@ -1,10 +1,11 @@
 //! One run of nsprobe, and what is wrong with it.
 
 use super::ledger::Ns;
+use super::whose;
 use crate::ending;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -69,8 +70,7 @@ fn read(stdout: &[u8]) -> Look {
 fn digest(document: &Value) -> Result<Look> {
     let mut look = Look::default();
     let list = |name: &str| document[name].as_array().with_context(|| format!("no array {name}"));
-    let parent = |process: &Value| Some((process["pid"].as_u64()?, process["ppid"].as_u64()?));
-    let parents = list("processes")?.iter().filter_map(parent).collect();
+    let others = whose::others(list("namespaces")?, list("processes")?);
     let mut references = BTreeSet::new();
     for namespace in list("namespaces")? {
         let ns = ns(namespace).with_context(|| format!("not a namespace: {namespace}"))?;
@@ -78,7 +78,7 @@ fn digest(document: &Value) -> Result<Look> {
         for holder in namespace["holders"].as_array().into_iter().flatten() {
             references.extend(["of", "mount_namespace"].iter().filter_map(|name| self::ns(&holder[name])));
         }
-        let reported = Reported { said: namespace.to_string(), of_others: of_others(namespace, &parents) };
+        let reported = Reported { said: namespace.to_string(), of_others: others.contains(&ns) };
         if look.reported.insert(ns.clone(), reported).is_some() {
             look.wrong.push(format!("{ns} twice"));
         }
@@ -95,24 +95,8 @@ fn digest(document: &Value) -> Result<Look> {
     Ok(look)
 }
 
-/// Whether a namespace has a leader or holders, and none of them descends from this process or is a mount of it.
-fn of_others(namespace: &Value, parents: &HashMap<u64, u64>) -> bool {
-    let named = namespace["holders"].as_array().into_iter().flatten().chain([&namespace["leader"]]);
-    let named: Vec<&Value> =
-        named.filter(|named| named["pid"].is_u64() || named["path"].is_string()).collect();
-    let own = std::process::id();
-    let descends = |pid: u64| {
-        std::iter::successors(Some(pid), |pid| parents.get(pid).copied()).any(|pid| pid == u64::from(own))
-    };
-    let scratch = super::scratch();
-    let ours = |named: &&Value| {
-        named["pid"].as_u64().is_some_and(descends)
-            || named["path"].as_str().is_some_and(|path| Path::new(path).starts_with(&scratch))
-    };
-    !named.is_empty() && !named.iter().any(ours)
-}
-
-fn ns(reference: &Value) -> Option<Ns> {
+/// The namespace that a part of a document stands for.
+pub fn ns(reference: &Value) -> Option<Ns> {
     Some(Ns::new(reference["kind"].as_str()?, reference["ino"].as_u64()?))
 }
 
@@ -136,26 +120,6 @@ mod tests {
         let wrong = ["mnt:[3] is referred to and not listed", "pid:[4] is referred to and not listed"];
         assert_eq!(look.wrong, wrong);
         assert_eq!(look.gaps.len(), 1);
-    }
-
-    #[test]
-    fn whose_a_namespace_is_follows_from_the_processes() {
-        let own = u64::from(std::process::id());
-        let parents = HashMap::from([(1, 0), (own, 1), (own + 1, own), (own + 2, own + 1), (own + 3, 1)]);
-        let of_others = |leader: u64, holder: u64| {
-            let namespace = serde_json::json!({"leader": {"pid": leader}, "holders": [{"pid": holder}, {"path": "/"}, {"of": 1}]});
-            of_others(&namespace, &parents)
-        };
-        assert!(of_others(own + 3, 1));
-        assert!(of_others(own + 3, own + 4), "it has vanished");
-        assert!(!of_others(own + 2, 1));
-        assert!(!of_others(1, own));
-        let mounted = |path: &Path| {
-            self::of_others(&serde_json::json!({"leader": null, "holders": [{"path": path}]}), &parents)
-        };
-        assert!(mounted(Path::new("/run/netns/a")));
-        assert!(!mounted(&super::super::scratch().join("1")));
-        assert!(!self::of_others(&serde_json::json!({"leader": null, "holders": [{"of": 1}]}), &parents));
     }
 
     #[test]
