@@ -11,6 +11,7 @@ mod list;
 mod schema;
 mod sources;
 mod sources_bpf;
+mod sources_threads;
 mod support;
 mod trace;
 mod trace_calls;

@@ -2,7 +2,7 @@
 //! has ended. Each test in a process of its own: a thread that takes a table of its own takes with it what other tests
 //! have open.
 
-use crate::support::stage::{Staged, succeed, wait};
+use crate::support::stage::{succeed, wait};
 use crate::support::{self, json, proc};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
@@ -155,12 +155,15 @@ fn a_process_whose_first_thread_has_ended_is_where_its_others_are() {
             let document = list(source, &[]);
             let find = |kind: &str, ino: u64| {
                 let mut all = document["namespaces"].as_array().unwrap().iter();
-                all.find(|ns| ns["kind"] == kind && ns["ino"] == ino).unwrap_or_else(|| panic!("{source}: {ino}"))
+                all.find(|ns| ns["kind"] == kind && ns["ino"] == ino)
+                    .unwrap_or_else(|| panic!("{source}: {ino}"))
             };
             let ns = find("uts", uts);
             assert_eq!((&ns["nprocs"], &ns["leader"]["pid"]), (&json!(1), &json!(pid)), "{source}: {ns}");
             assert_eq!(holders(ns), [&Value::Null; 0], "{source}");
-            let seen = document["processes"].as_array().unwrap().iter().find(|seen| seen["pid"] == pid).unwrap();
+            assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+            let seen =
+                document["processes"].as_array().unwrap().iter().find(|seen| seen["pid"] == pid).unwrap();
             for (name, ino) in proc::thread_namespaces(pid, tid) {
                 assert_eq!(seen["namespaces"][&name], ino, "{source}: {name} of {seen}");
             }

@@ -37,8 +37,17 @@ pub fn pids_inside(pid: u32) -> Option<Vec<u32>> {
 
 /// The inode of each file in `/proc/PID/ns`, by its name: `net`, `pid_for_children`, … .
 pub fn namespaces(pid: u32) -> Option<BTreeMap<String, u64>> {
+    namespaces_in(&format!("/proc/{pid}/ns"))
+}
+
+/// The same of a thread.
+pub fn thread_namespaces(pid: u32, tid: u32) -> BTreeMap<String, u64> {
+    namespaces_in(&format!("/proc/{pid}/task/{tid}/ns")).expect("a thread")
+}
+
+fn namespaces_in(directory: &str) -> Option<BTreeMap<String, u64>> {
     let mut inodes = BTreeMap::new();
-    for entry in fs::read_dir(format!("/proc/{pid}/ns")).ok()? {
+    for entry in fs::read_dir(directory).ok()? {
         let entry = entry.ok()?;
         // A link may be empty-handed: pid_for_children before the first child.
         let Ok(target) = fs::read_link(entry.path()) else { continue };

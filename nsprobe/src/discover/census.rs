@@ -118,8 +118,16 @@ impl Census {
 
     /// Adds the threads that are elsewhere than their process.
     pub(super) fn threads(&mut self, strays: &[Stray], processes: &[Process]) {
-        for &Stray { pid, tid, ref namespaces } in strays {
+        for &Stray { pid, tid, ref namespaces, stands_for_process } in strays {
             let Ok(process) = processes.binary_search_by_key(&pid, |process| process.pid) else { continue };
+            if stands_for_process {
+                // The links of the process itself are empty.
+                for slot in NsSlot::ALL {
+                    if let Some(id) = processes[process].namespace(slot) {
+                        self.entry(id).witness(Witness::Thread(pid, tid, slot));
+                    }
+                }
+            }
             for &(slot, id) in namespaces {
                 if let NsSlot::In(_) = slot {
                     let entry = self.entry(id);

@@ -2,11 +2,12 @@
 //!
 //! Every descriptor is looked at with one statx(2), and none by its link: the link of an nsfs file opened
 //! through a mount is a path like any other, and after the mount has gone (`ip netns del`) it is `/`.
-//! Descriptors of threads that have left the table of their process (`CLONE_FILES`, unshare(2)) are not
-//! seen here: only the kernel's own tables show them (`records`).
+//! A thread that has left the table of its process (`CLONE_FILES`, unshare(2)) is found by comparing tables, with one
+//! kcmp(2) a thread.
 
 use super::sockets::{Belonging, SocketDescriptor};
 use super::{Gaps, denied, parse, vanished};
+use crate::kernel::kcmp::share_descriptors;
 use crate::kernel::nsfs;
 use crate::kernel::proc::ProcessDir;
 use crate::model::{GapKind, NsId, Pid, Process};
@@ -37,20 +38,42 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
-    /// Looks at the descriptors of one process.
-    pub(super) fn find(&mut self, process: &Process, dir: &ProcessDir, nsfs_dev: u64, gaps: &mut Gaps) {
+    /// Looks at the descriptors of one process, and of those of its other threads `tids` that have a table of their
+    /// own. `own_numbers`: whether processes are numbered here as nsprobe's pid namespace does it.
+    pub(super) fn find(
+        &mut self,
+        process: &Process,
+        dir: &ProcessDir,
+        tids: &[Pid],
+        own_numbers: bool,
+        nsfs_dev: u64,
+        gaps: &mut Gaps,
+    ) {
         // The kernel's own threads have none.
         if process.kernel_thread {
             return;
         }
-        match self.look(process.pid, dir, nsfs_dev) {
+        let pid = process.pid;
+        let mut looked = self.look(pid, None, dir, nsfs_dev);
+        match own_tables(pid, tids, own_numbers) {
+            Ok(tables) => {
+                for tid in tables {
+                    let thread =
+                        dir.thread(tid).and_then(|thread| self.look(pid, Some(tid), &thread, nsfs_dev));
+                    looked = looked.and(thread);
+                }
+            }
+            Err(Incomparable::Numbers) => gaps.add(GapKind::Descriptors, OTHER_NUMBERS, None),
+            Err(Incomparable::Error(error)) => looked = looked.and(Err(error)),
+        }
+        match looked {
             Ok(()) => {}
             Err(error) if vanished(&error) => {}
             Err(error) => gaps.add_error(GapKind::Descriptors, &error),
         }
     }
 
-    fn look(&mut self, pid: Pid, dir: &ProcessDir, nsfs_dev: u64) -> io::Result<()> {
+    fn look(&mut self, pid: Pid, tid: Option<Pid>, dir: &ProcessDir, nsfs_dev: u64) -> io::Result<()> {
         let (descriptors, numbers) = dir.descriptors()?;
         let mut refused = Ok(());
         for fd in numbers {
@@ -64,17 +87,56 @@ impl Descriptors {
             };
             if file.dev == nsfs_dev {
                 match id(dir, fd, descriptors.read_link(fd), nsfs_dev) {
-                    Ok(Some(id)) => self.namespaces.push(NamespaceDescriptor { pid, tid: None, fd, id }),
+                    Ok(Some(id)) => self.namespaces.push(NamespaceDescriptor { pid, tid, fd, id }),
                     Ok(None) => {}
                     Err(error) if vanished(&error) => {}
                     Err(error) => refused = Err(error),
                 }
             } else if file.is_socket {
-                self.sockets.push(SocketDescriptor { pid, fd, ino: file.ino });
+                self.sockets.push(SocketDescriptor { pid, tid, fd, ino: file.ino });
             }
         }
         refused
     }
+}
+
+/// What is not seen of processes with several threads when they cannot be compared.
+const OTHER_NUMBERS: &str =
+    "descriptors of threads with a table of their own: this /proc is of another pid namespace";
+
+/// Why tables cannot be compared.
+enum Incomparable {
+    /// Tasks have other numbers in nsprobe's pid namespace than in this `/proc`.
+    Numbers,
+    /// The kernel says no.
+    Error(io::Error),
+}
+
+/// Those threads `tids` of the process `pid` that have another table than it, and than those before.
+fn own_tables(pid: Pid, tids: &[Pid], own_numbers: bool) -> Result<Vec<Pid>, Incomparable> {
+    if !tids.is_empty() && !own_numbers {
+        return Err(Incomparable::Numbers);
+    }
+    let mut tables = vec![pid];
+    for &tid in tids {
+        let mut shared = false;
+        for &other in &tables {
+            match share_descriptors(other, tid) {
+                Ok(same) => shared |= same,
+                // The thread, or the one that it is compared with, has ended.
+                Err(error) if vanished(&error) => {}
+                Err(error) => return Err(Incomparable::Error(error)),
+            }
+            if shared {
+                break;
+            }
+        }
+        if !shared {
+            tables.push(tid);
+        }
+    }
+    tables.remove(0);
+    Ok(tables)
 }
 
 /// The namespace that a descriptor stands for: by the text of its link, else by asking the namespace.

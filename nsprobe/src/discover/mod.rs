@@ -103,9 +103,11 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let known = |pid: &Pid| processes.binary_search_by_key(pid, |process| process.pid).is_ok();
     let others = pids.into_iter().filter(|pid| !known(pid)).collect();
     let all = options.command_lines == CommandLines::All;
+    let own_numbers = proc.own_pid() == Some(std::process::id());
     let others = processes::read(&proc, others, nsfs_dev, all, &mut gaps, |process, dir, gaps| {
-        threads::find(process, dir, nsfs_dev, &mut strays, gaps);
-        descriptors.find(process, dir, nsfs_dev, gaps);
+        let tids = threads::ids(process, dir, gaps);
+        threads::find(process, dir, &tids, nsfs_dev, &mut strays, gaps);
+        descriptors.find(process, dir, &tids, own_numbers, nsfs_dev, gaps);
     });
     processes.extend(others);
     processes.sort_by_key(|process| process.pid);

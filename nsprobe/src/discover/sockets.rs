@@ -30,6 +30,8 @@ use std::os::unix::net::UnixDatagram;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SocketDescriptor {
     pub(super) pid: Pid,
+    /// The thread whose descriptor it is, where that has a table of its own.
+    pub(super) tid: Option<Pid>,
     pub(super) fd: u32,
     /// The socket's inode.
     pub(super) ino: u64,
@@ -90,19 +92,19 @@ pub(super) fn find(
     }
     let mut search = Search { inquiry, census, gaps, by_cookie: HashMap::new(), by_socket: HashMap::new() };
     search.learn_cookies();
-    let mut process: Option<(Pid, io::Result<PidFd>)> = None;
+    let (mut owner, mut process) = (None, Err(io::Error::from_raw_os_error(libc::ESRCH)));
     for &socket in sockets {
         if let Some(&id) = search.by_socket.get(&socket.ino) {
             search.hold(id, socket);
             continue;
         }
-        if process.as_ref().is_none_or(|&(pid, _)| pid != socket.pid) {
-            process = Some((socket.pid, PidFd::open(socket.pid)));
+        if owner != Some((socket.pid, socket.tid)) {
+            owner = Some((socket.pid, socket.tid));
+            process = socket.tid.map_or_else(|| PidFd::open(socket.pid), PidFd::open_thread);
         }
         let duplicate = match &process {
-            Some((_, Ok(process))) => process.socket(socket.fd),
-            Some((_, Err(error))) => Err(copy(error)),
-            None => continue,
+            Ok(process) => process.socket(socket.fd),
+            Err(error) => Err(copy(error)),
         };
         match duplicate.and_then(|duplicate| search.namespace(socket, &duplicate)) {
             Ok(id) => {
@@ -110,6 +112,10 @@ pub(super) fn find(
                 search.hold(id, socket);
             }
             Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::EBADF) => {}
+            Err(error) if socket.tid.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
+                let reason = "in a table of descriptors that a thread has for its own";
+                search.gaps.add(GapKind::Sockets, reason, Some("BPF, or Linux 6.9"));
+            }
             Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                 let reason = "network namespaces that only sockets hold cannot be found";
                 return search.gaps.add(GapKind::Source, reason, Some("Linux 5.6 duplicates sockets"));
@@ -170,10 +176,10 @@ impl Search<'_, '_> {
     }
 
     /// Notes a socket as a holder, where it is more than one of the many sockets of the processes inside.
-    fn hold(&mut self, id: NsId, SocketDescriptor { pid, fd, .. }: SocketDescriptor) {
+    fn hold(&mut self, id: NsId, SocketDescriptor { pid, tid, fd, .. }: SocketDescriptor) {
         let entry = self.census.entry(id);
         if entry.namespace.processes == 0 {
-            entry.held(Holder::Socket { pid, tid: None, fd });
+            entry.held(Holder::Socket { pid, tid, fd });
         }
     }
 }

@@ -4,7 +4,7 @@
 use super::descriptors::{Descriptors, NamespaceDescriptor};
 use super::records::{self, LeadsTo, RootFacts, TaskFacts};
 use super::sockets::Belonging;
-use super::threads::{OWN_TO_A_THREAD, Stray};
+use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
 use super::{Gaps, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
@@ -132,9 +132,11 @@ fn strays(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Stray> {
     for thread in threads {
         let Ok(index) = processes.binary_search_by_key(&thread.pid, |process| process.pid) else { continue };
         let Some(home) = &mut processes[index].namespaces else { continue };
-        // User and pid namespace stay with a zombie; all the others are the proxy's, which it has no more.
-        if OWN_TO_A_THREAD.iter().all(|&slot| home.get(slot).is_none()) {
-            *home = thread.namespaces;
+        if is_homeless(home) {
+            if !is_homeless(&thread.namespaces) {
+                *home = thread.namespaces;
+                strays.push(Stray::standing_for(thread.pid, thread.tid));
+            }
             continue;
         }
         let elsewhere = OWN_TO_A_THREAD.into_iter().filter_map(|slot| {
@@ -143,7 +145,8 @@ fn strays(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Stray> {
         });
         let namespaces: Vec<_> = elsewhere.collect();
         if !namespaces.is_empty() {
-            strays.push(Stray { pid: thread.pid, tid: thread.tid, namespaces });
+            let (pid, tid) = (thread.pid, thread.tid);
+            strays.push(Stray { pid, tid, namespaces, stands_for_process: false });
         }
     }
     strays

@@ -12,6 +12,21 @@ pub(super) struct Stray {
     pub(super) pid: Pid,
     pub(super) tid: Pid,
     pub(super) namespaces: Vec<(NsSlot, NsId)>,
+    /// The process's first thread has ended, and this one stands for it: the process is where it is.
+    pub(super) stands_for_process: bool,
+}
+
+impl Stray {
+    /// The thread that stands for a process whose first thread has ended.
+    pub(super) fn standing_for(pid: Pid, tid: Pid) -> Self {
+        Self { pid, tid, namespaces: Vec::new(), stands_for_process: true }
+    }
+}
+
+/// Whether these are the namespaces of a task that has ended: user and pid namespace stay with a zombie, and all that
+/// a thread may have for its own are gone.
+pub(super) fn is_homeless(namespaces: &Slots<Option<NsId>>) -> bool {
+    OWN_TO_A_THREAD.iter().all(|&slot| namespaces.get(slot).is_none())
 }
 
 /// The slots in which threads of one process can differ. The kernel lets only a process of one thread
@@ -26,34 +41,46 @@ pub(super) const OWN_TO_A_THREAD: [NsSlot; 7] = [
     NsSlot::TimeForChildren,
 ];
 
-/// Adds the threads of `process` that are elsewhere to `strays`.
+/// The threads of a process, without its first.
+pub(super) fn ids(process: &Process, dir: &ProcessDir, gaps: &mut Gaps) -> Vec<Pid> {
+    // The kernel counts the threads: a process of one costs nothing here.
+    if process.threads < 2 || process.kernel_thread {
+        return Vec::new();
+    }
+    match dir.threads() {
+        Ok(tids) => tids.into_iter().filter(|&tid| tid != process.pid).collect(),
+        Err(error) => {
+            if !vanished(&error) {
+                gaps.add_error(GapKind::ThreadNamespaces, &error);
+            }
+            Vec::new()
+        }
+    }
+}
+
+/// Adds those of its threads `tids` that are elsewhere than `process` to `strays`.
 ///
 /// A process whose first thread has ended while others go on has lost its own links; it is then where the
 /// first of the others is.
 pub(super) fn find(
     process: &mut Process,
     dir: &ProcessDir,
+    tids: &[Pid],
     nsfs_dev: u64,
     strays: &mut Vec<Stray>,
     gaps: &mut Gaps,
 ) {
-    // The kernel counts the threads: a process of one costs nothing here.
-    if process.threads < 2 || process.kernel_thread {
-        return;
-    }
-    let tids = match dir.threads() {
-        Ok(tids) => tids,
-        Err(error) if vanished(&error) => return,
-        Err(error) => return gaps.add_error(GapKind::ThreadNamespaces, &error),
-    };
     let Some(home) = &mut process.namespaces else { return };
-    let mut homeless = home.iter().all(|(_, id)| id.is_none());
-    for tid in tids.into_iter().filter(|&tid| tid != process.pid) {
+    let mut homeless = is_homeless(home);
+    for &tid in tids {
         let Ok(thread) = dir.thread(tid) else { continue };
         if homeless {
             let slots = Slots::from_fn(|slot| link(&thread, slot, nsfs_dev, gaps));
-            homeless = slots.iter().all(|(_, id)| id.is_none());
-            *home = slots;
+            homeless = is_homeless(&slots);
+            if !homeless {
+                *home = slots;
+                strays.push(Stray::standing_for(process.pid, tid));
+            }
             continue;
         }
         let elsewhere = OWN_TO_A_THREAD.into_iter().filter_map(|slot| {
@@ -62,7 +89,7 @@ pub(super) fn find(
         });
         let namespaces: Vec<_> = elsewhere.collect();
         if !namespaces.is_empty() {
-            strays.push(Stray { pid: process.pid, tid, namespaces });
+            strays.push(Stray { pid: process.pid, tid, namespaces, stands_for_process: false });
         }
     }
 }

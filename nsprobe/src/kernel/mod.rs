@@ -5,6 +5,7 @@ pub mod btf;
 pub mod capabilities;
 pub mod clock;
 mod entries;
+pub mod kcmp;
 pub mod listns;
 pub mod lists;
 pub mod mounts;

@@ -13,7 +13,7 @@ mod request {
     nix::ioctl_none_bad!(network_namespace, 0x894c);
 }
 
-/// A process whose descriptors can be duplicated.
+/// A process, or a thread, whose descriptors can be duplicated.
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);
 
@@ -23,6 +23,14 @@ impl PidFd {
     pub fn open(pid: u32) -> io::Result<Self> {
         // SAFETY: the call takes two numbers and gives a descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        Ok(Self(owned(fd)?))
+    }
+
+    /// The same for one thread, which may have descriptors of its own: `PIDFD_THREAD`, Linux 6.9.
+    /// `Err(EINVAL)`: the kernel is older.
+    pub fn open_thread(tid: u32) -> io::Result<Self> {
+        // SAFETY: as above. PIDFD_THREAD is O_EXCL.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) };
         Ok(Self(owned(fd)?))
     }
 
