@@ -181,10 +181,17 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
     });
     let (of_thread, fd, tid) = told.recv().unwrap();
 
-    let list = lasting(&support::json(&["list", "--json", "--source", "bpf"]));
+    // A child of another test has copies of all descriptors until it runs its program, and so has what looks at them.
     let find = |ino: u64| {
-        let namespaces = list["namespaces"].as_array().unwrap();
-        namespaces.iter().find(|ns| ns["ino"] == ino).unwrap_or_else(|| panic!("{ino} is not listed"))
+        let find = || {
+            let list = lasting(&support::json(&["list", "--json", "--source", "bpf"]));
+            let namespaces = list["namespaces"].as_array().unwrap();
+            let found = namespaces.iter().find(|ns| ns["ino"] == ino);
+            let found = found.unwrap_or_else(|| panic!("{ino} is not listed")).clone();
+            let own = found["holders"].as_array().unwrap().iter().all(|holder| holder["pid"] == pid);
+            own.then_some(found)
+        };
+        wait(find).expect("a moment of quiet")
     };
     let found = find(of_file);
     assert_eq!(

@@ -119,7 +119,10 @@ fn matching(
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let fields = if args.by == By::Process { ProcessRow::FIELDS } else { NamespaceRow::FIELDS };
     let filter = filters::compile(args.filter.as_deref(), fields)?;
-    let snapshot = discover::snapshot(&args.source.options(CommandLines::All))?;
+    // Of many processes few are named; JSON has all, and an expression may ask for any.
+    let few = args.by == By::Process && !args.json && filter.is_none();
+    let source = args.source.options(if few { CommandLines::Leaders } else { CommandLines::All });
+    let mut snapshot = discover::snapshot(&source)?;
     if let Some(pid) = args.pid.filter(|&pid| snapshot.process(pid).is_none()) {
         output::complain(&format_args!("there is no process {pid}"));
         return Ok(Exit::Findings);
@@ -153,6 +156,10 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         wanted,
         user_name: &user_name,
     };
+    if few {
+        let named = tree::named(&snapshot, &options);
+        discover::command_lines(&source, &mut snapshot, &named)?;
+    }
     if args.json {
         tree::json(out, &snapshot, &options).context("stdout")?;
     } else {

@@ -38,6 +38,13 @@ pub(super) struct Descriptors {
 }
 
 impl Descriptors {
+    /// Adds others.
+    pub(super) fn extend(&mut self, others: Self) {
+        self.namespaces.extend(others.namespaces);
+        self.sockets.extend(others.sockets);
+        self.belonging.extend(others.belonging);
+    }
+
     /// Looks at the descriptors of one process, and of those of its other threads `tids` that have a table of their
     /// own. `own_numbers`: whether processes are numbered here as nsprobe's pid namespace does it.
     pub(super) fn find(

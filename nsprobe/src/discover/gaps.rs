@@ -26,6 +26,13 @@ impl Gaps {
         }
     }
 
+    /// Those of another look as well.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (gap, (count, remedy)) in other.0 {
+            self.0.entry(gap).or_insert((0, remedy)).0 += count;
+        }
+    }
+
     /// The gaps, in the order of their kinds.
     pub(super) fn finish(self) -> Vec<Gap> {
         let gap = |((kind, reason), (count, remedy)): ((_, _), (_, Option<&str>))| Gap {

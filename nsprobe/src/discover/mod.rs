@@ -3,6 +3,7 @@
 //! A snapshot is no instant: processes come and go while it is taken. Each process is read through a
 //! descriptor that cannot turn into another process, and one that vanishes midway is left out.
 
+mod blocks;
 mod census;
 mod command_lines;
 mod descriptors;
@@ -23,15 +24,35 @@ mod walk;
 pub use origin::origin;
 
 use crate::kernel::proc::Proc;
-use crate::model::{Pid, ProcessSource, Snapshot};
+use crate::model::{Pid, Process, ProcessSource, Snapshot};
 use census::Census;
+use descriptors::Descriptors;
 pub use environment::ProcMount;
 use gaps::Gaps;
 use relations::Inquiry;
 use std::io;
 use std::path::{Path, PathBuf};
-use tasks::Tasks;
 pub use tasks::Unavailable;
+use threads::Stray;
+
+/// What is read of processes, from wherever that is.
+#[derive(Debug, Default)]
+struct Found {
+    processes: Vec<Process>,
+    /// The threads that are elsewhere than their process.
+    strays: Vec<Stray>,
+    /// The descriptors of interest.
+    descriptors: Descriptors,
+}
+
+impl Found {
+    /// Adds what was found elsewhere.
+    fn extend(&mut self, other: Self) {
+        self.processes.extend(other.processes);
+        self.strays.extend(other.strays);
+        self.descriptors.extend(other.descriptors);
+    }
+}
 
 /// Where and how to look.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,27 +110,21 @@ pub enum Error {
 
 /// Looks at the machine and says what is there.
 pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
-    let error = |source| Error::Proc { path: options.proc_root.clone(), source };
-    let proc = Proc::open(&options.proc_root).map_err(error)?;
+    let proc = open(options)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
     let listed = proc.is_live().then(|| listed::read(&proc, options.walk_kernel_lists));
-    let pids = proc.pids().map_err(error)?;
+    let pids = proc.pids().map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
     let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, pids.len(), &mut gaps)?;
     let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
-    let Tasks { mut processes, mut strays, mut descriptors } = tasks.unwrap_or_default();
+    let mut found = tasks.unwrap_or_default();
     // Without tasks all of them. With tasks those that a security module keeps from the iterator; where they
     // may be listed all the same, they belong to the answer.
-    let known = |pid: &Pid| processes.binary_search_by_key(pid, |process| process.pid).is_ok();
-    let others = pids.into_iter().filter(|pid| !known(pid)).collect();
+    let known = |pid: &Pid| found.processes.binary_search_by_key(pid, |process| process.pid).is_ok();
+    let others: Vec<Pid> = pids.into_iter().filter(|pid| !known(pid)).collect();
     let all = options.command_lines == CommandLines::All;
-    let own_numbers = proc.own_pid() == Some(std::process::id());
-    let others = processes::read(&proc, others, nsfs_dev, all, &mut gaps, |process, dir, gaps| {
-        let tids = threads::ids(process, dir, gaps);
-        threads::find(process, dir, &tids, nsfs_dev, &mut strays, gaps);
-        descriptors.find(process, dir, &tids, own_numbers, nsfs_dev, gaps);
-    });
-    processes.extend(others);
+    processes::read(&proc, &others, nsfs_dev, all, &mut found, &mut gaps);
+    let Found { mut processes, strays, descriptors } = found;
     processes.sort_by_key(|process| process.pid);
     environment::note(&proc, &processes, &mut gaps);
     let mut census = Census::take(&processes);
@@ -130,13 +145,25 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         (CommandLines::All, ProcessSource::Proc) => {}
         (CommandLines::All, ProcessSource::Bpf) => {
             let all: Vec<Pid> = processes.iter().map(|process| process.pid).collect();
-            command_lines::fill(&proc, &mut processes, all.into_iter());
+            command_lines::fill(&proc, &mut processes, &all);
         }
         (CommandLines::Leaders, _) => {
-            command_lines::fill(&proc, &mut processes, namespaces.iter().filter_map(|ns| ns.leader));
+            let leaders: Vec<Pid> = namespaces.iter().filter_map(|ns| ns.leader).collect();
+            command_lines::fill(&proc, &mut processes, &leaders);
         }
     }
     Ok(Snapshot { namespaces, processes, gaps: gaps.finish(), processes_from })
+}
+
+/// Reads the command lines of the processes `pids` that are in `snapshot` without, as far as they are still there.
+pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -> Result<(), Error> {
+    let proc = open(options)?;
+    command_lines::fill(&proc, &mut snapshot.processes, pids);
+    Ok(())
+}
+
+fn open(options: &Options) -> Result<Proc, Error> {
+    Proc::open(&options.proc_root).map_err(|source| Error::Proc { path: options.proc_root.clone(), source })
 }
 
 /// The tasks of the kernel, where they are asked for, or are the cheaper source for `count` processes.
@@ -146,7 +173,7 @@ fn from_kernel(
     from: Option<ProcessSource>,
     count: usize,
     gaps: &mut Gaps,
-) -> Result<Option<Tasks>, Unavailable> {
+) -> Result<Option<Found>, Unavailable> {
     match from {
         Some(ProcessSource::Proc) => Ok(None),
         Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),

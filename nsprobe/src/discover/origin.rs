@@ -1,15 +1,13 @@
 //! Where and when the looking is done.
 
 use super::{Error, Options};
-use crate::kernel::proc::Proc;
 use crate::model::Origin;
 use nix::sys::utsname::uname;
 use std::time::SystemTime;
 
 /// Where and when a snapshot taken now is taken.
 pub fn origin(options: &Options) -> Result<Origin, Error> {
-    let proc = Proc::open(&options.proc_root)
-        .map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
+    let proc = super::open(options)?;
     let (kernel, hostname) = uname().map_or_else(
         |_| (String::new(), String::new()),
         |uname| {

@@ -1,37 +1,36 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
-use super::{Gaps, denied, parse, vanished};
+use super::{Found, Gaps, blocks, denied, parse, threads, vanished};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Reads the processes `pids` of `proc`, with their command lines or without. `also` reads what else is of interest in the directory of a
-/// process whose namespaces may be read, as long as it is at hand.
+/// Adds to `found` the processes `pids` of `proc`, with their command lines or without, and what else there is to
+/// find in their directories.
 pub(super) fn read(
     proc: &Proc,
-    pids: Vec<Pid>,
+    pids: &[Pid],
     nsfs_dev: u64,
     command_lines: bool,
+    found: &mut Found,
     gaps: &mut Gaps,
-    mut also: impl FnMut(&mut Process, &ProcessDir, &mut Gaps),
-) -> Vec<Process> {
-    let own_pid_ns = own_pid_namespace(proc, nsfs_dev);
-    let mut reader = Reader { nsfs_dev, own_pid_ns, command_lines, buffer: Vec::new(), gaps };
-    let processes = pids.into_iter().filter_map(|pid| match proc.process(pid) {
-        Ok(dir) => {
-            let mut process = reader.process(pid, &dir)?;
-            if process.namespaces.is_some() {
-                also(&mut process, &dir, reader.gaps);
-            }
-            Some(process)
+) {
+    let own_numbers = proc.own_pid() == Some(std::process::id());
+    let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_numbers);
+    let parts = blocks::each(pids, |pids| {
+        let (mut found, mut gaps) = (Found::default(), Gaps::default());
+        let mut reader =
+            Reader { nsfs_dev, own_numbers, own_pid_ns, command_lines, buffer: Vec::new(), gaps: &mut gaps };
+        for &pid in pids {
+            reader.add(proc, pid, &mut found);
         }
-        Err(error) => {
-            reader.note(GapKind::ProcessStatus, &error);
-            None
-        }
+        (found, gaps)
     });
-    processes.collect()
+    for (part, part_gaps) in parts {
+        found.extend(part);
+        gaps.merge(part_gaps);
+    }
 }
 
 /// The reader's own pid namespace, when `proc` is its proc file system: a process in it has one id.
@@ -46,6 +45,8 @@ fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 
 struct Reader<'a> {
     nsfs_dev: u64,
+    /// Whether a process has the number here that nsprobe knows it by.
+    own_numbers: bool,
     own_pid_ns: Option<NsId>,
     command_lines: bool,
     buffer: Vec<u8>,
@@ -57,6 +58,23 @@ impl Reader<'_> {
     fn note(&mut self, kind: GapKind, error: &io::Error) {
         if !vanished(error) {
             self.gaps.add_error(kind, error);
+        }
+    }
+
+    /// One process with its threads and descriptors, while its directory is at hand.
+    fn add(&mut self, proc: &Proc, pid: Pid, found: &mut Found) {
+        match proc.process(pid) {
+            Ok(dir) => {
+                let Some(mut process) = self.process(pid, &dir) else { return };
+                if process.namespaces.is_some() {
+                    let tids = threads::ids(&process, &dir, self.gaps);
+                    threads::find(&mut process, &dir, &tids, self.nsfs_dev, &mut found.strays, self.gaps);
+                    let own_numbers = self.own_numbers;
+                    found.descriptors.find(&process, &dir, &tids, own_numbers, self.nsfs_dev, self.gaps);
+                }
+                found.processes.push(process);
+            }
+            Err(error) => self.note(GapKind::ProcessStatus, &error),
         }
     }
 

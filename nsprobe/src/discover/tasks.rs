@@ -5,21 +5,10 @@ use super::descriptors::{Descriptors, NamespaceDescriptor};
 use super::records::{self, LeadsTo, RootFacts, TaskFacts};
 use super::sockets::Belonging;
 use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
-use super::{Gaps, parse, vanished};
+use super::{Found, Gaps, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{GapKind, Process, Root};
-
-/// What the kernel has.
-#[derive(Debug, Default)]
-pub(super) struct Tasks {
-    /// In the order of their pids; without command lines.
-    pub(super) processes: Vec<Process>,
-    /// The threads that are elsewhere than their process.
-    pub(super) strays: Vec<Stray>,
-    /// All that the descriptors lead to.
-    pub(super) descriptors: Descriptors,
-}
 
 /// Why the kernel's tasks are not what `proc` shows.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +30,19 @@ pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
     Ok(tasks::permitted()?)
 }
 
-/// Reads every task.
-pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Tasks, Unavailable> {
+/// Reads every task, in the order of their pids; without command lines.
+pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found, Unavailable> {
     available(proc)?;
     let iterators = Iterators::open()?;
-    let bytes = iterators.tasks()?;
+    // Each takes about as long as the other.
+    let (tasks, files) = std::thread::scope(|scope| {
+        let files = std::thread::Builder::new().spawn_scoped(scope, || iterators.files());
+        let tasks = iterators.tasks();
+        let files =
+            files.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        (tasks, files.unwrap_or_else(|_| iterators.files()))
+    });
+    let (bytes, files) = (tasks?, files?);
     let (mut leaders, mut threads) =
         (Vec::with_capacity(bytes.len() / size_of::<nsprobe_ebpf::Task>()), Vec::new());
     let unknown = records::tasks(&bytes, nsfs_dev, |facts| {
@@ -59,7 +56,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Tasks,
     let strays = strays(&mut processes, threads);
     let mut descriptors = Descriptors::default();
     let unknown = unknown
-        + records::descriptors(&iterators.files()?, nsfs_dev, |facts| {
+        + records::descriptors(&files, nsfs_dev, |facts| {
             let records::DescriptorFacts { pid, tid, fd, leads_to } = facts;
             match leads_to {
                 LeadsTo::Namespace(id) => {
@@ -73,7 +70,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Tasks,
     for _ in 0..unknown {
         gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
     }
-    Ok(Tasks { processes, strays, descriptors })
+    Ok(Found { processes, strays, descriptors })
 }
 
 /// Whether what `/proc` says of this very process is what its record says.

@@ -19,37 +19,47 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 /// The object, with what its programs read put in place.
 pub(super) struct Programs {
     object: Object,
-    /// The kernel's maps of its data: what is constant, and what is variable.
-    data: Vec<(Map, OwnedFd)>,
+    /// The data of the programs: what is constant, and what is variable.
+    data: Vec<Map>,
+}
+
+/// What is loaded as a program.
+pub(super) struct Code {
+    instructions: Vec<u8>,
+    /// The kernel's maps of its data, until the program holds them.
+    _data: Vec<OwnedFd>,
 }
 
 impl Programs {
-    /// Parses the object, and makes a map of its constants with these `offsets` in it.
-    pub(super) fn open(offsets: &[u32]) -> Result<Self, Refusal> {
+    /// Takes these `programs` from the object, and puts these `offsets` in their constants.
+    pub(super) fn open(programs: &[&str], offsets: &[u32]) -> Result<Self, Refusal> {
         let mut object = Object::parse(OBJECT).map_err(|error| Refusal::error(&error))?;
         let bytes: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_ne_bytes()).collect();
         object
             .patch_map_data(HashMap::from([(global::OFFSETS, (bytes.as_slice(), true))]))
             .map_err(|error| Refusal::error(&error))?;
-        let mut data = Vec::new();
-        let is_data =
-            |kind| matches!(kind, EbpfSectionKind::Rodata | EbpfSectionKind::Data | EbpfSectionKind::Bss);
-        let (maps, others) = object.maps.drain().partition(|(_, map)| is_data(map.section_kind()));
-        object.maps = others;
-        let maps: HashMap<String, Map> = maps;
-        for map in maps.into_values() {
-            let constant = map.section_kind() == EbpfSectionKind::Rodata;
-            let fd = array(map.data(), constant).map_err(|error| Refusal::error(&error))?;
-            data.push((map, fd));
-        }
+        let is_data = |map: &mut Map| {
+            matches!(
+                map.section_kind(),
+                EbpfSectionKind::Rodata | EbpfSectionKind::Data | EbpfSectionKind::Bss
+            )
+        };
+        let data = object.maps.extract_if(|_, map| is_data(map)).map(|(_, map)| map).collect();
+        // The other programs have maps that are not made here.
+        let others: HashSet<_> = object
+            .programs
+            .extract_if(|name, _| !programs.contains(&name.as_str()))
+            .map(|(_, program)| program.function_key())
+            .collect();
+        object.functions.retain(|key, _| !others.contains(key));
         Ok(Self { object, data })
     }
 
     /// Loads the iterator `program`, whose function in the kernel has the type id `target`, and starts it. What the
     /// program writes is what the file reads; program and link are gone when the file is closed.
     pub(super) fn iterator(&self, program: &str, target: u32) -> Result<File, Refusal> {
-        let instructions = self.instructions(program, &[])?;
-        let program = self.load(&instructions, |load| {
+        let code = self.code(program, &[])?;
+        let program = self.load(&code, |load| {
             load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
             load.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
             load.attach_btf_id = target;
@@ -66,45 +76,36 @@ impl Programs {
         self.object.maps.get(name).ok_or_else(|| Refusal::new(format!("the probe has no map {name}")))
     }
 
-    /// The code of one program, with its constants and its other `maps` put in place.
-    pub(super) fn instructions(
-        &self,
-        program: &str,
-        maps: &[(&str, RawFd, &Map)],
-    ) -> Result<Vec<u8>, Refusal> {
+    /// The code of one program, with its data and its other `maps` put in place.
+    pub(super) fn code(&self, program: &str, maps: &[(&str, RawFd, &Map)]) -> Result<Code, Refusal> {
+        // Variables are a program's own: two may run at the same time.
+        let data = self.data.iter().map(array).collect::<io::Result<Vec<_>>>();
+        let data = data.map_err(|error| Refusal::error(&error))?;
         let mut object = self.object.clone();
         let key = object.programs.get(program).map(aya_obj::Program::function_key);
         let key = key.ok_or_else(|| Refusal::new(format!("the probe has no program {program}")))?;
         let sections: HashSet<usize> = object.functions.keys().map(|&(section, _)| section).collect();
-        let of_programs: HashSet<_> = object
-            .programs
-            .values()
-            .map(aya_obj::Program::function_key)
-            .filter(|&other| other != key)
-            .collect();
-        // The others have maps that are not there.
-        object.functions.retain(|key, _| !of_programs.contains(key));
-        object.programs.retain(|name, _| name == program);
-        let data = self.data.iter().map(|(map, fd)| ("", fd.as_raw_fd(), map));
-        let maps = maps.iter().copied().chain(data);
+        let own = self.data.iter().zip(&data).map(|(map, fd)| ("", fd.as_raw_fd(), map));
+        let maps = maps.iter().copied().chain(own);
         object.relocate_maps(maps, &sections).map_err(|error| Refusal::error(&error))?;
         object.relocate_calls(&sections).map_err(|error| Refusal::error(&error))?;
         let function = object.functions.get(&key).ok_or_else(|| Refusal::new("the program has no code"))?;
-        Ok(function.instructions.iter().copied().flat_map(encode).collect())
+        let instructions = function.instructions.iter().copied().flat_map(encode).collect();
+        Ok(Code { instructions, _data: data })
     }
 
     /// Loads a program; `describe` says what it is.
     pub(super) fn load(
         &self,
-        instructions: &[u8],
+        code: &Code,
         describe: impl FnOnce(&mut bpf_attr__bindgen_ty_4),
     ) -> Result<OwnedFd, Refusal> {
         let mut attr = blank();
         // SAFETY: a union of plain structs, zeroed as a whole before.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
         describe(load);
-        load.insns = instructions.as_ptr() as u64;
-        load.insn_cnt = u32::try_from(instructions.len() / INSTRUCTION).unwrap_or(u32::MAX);
+        load.insns = code.instructions.as_ptr() as u64;
+        load.insn_cnt = u32::try_from(code.instructions.len() / INSTRUCTION).unwrap_or(u32::MAX);
         load.license = self.object.license.as_ptr() as u64;
         let error = match create(bpf_cmd::BPF_PROG_LOAD, &attr) {
             Ok(program) => return Ok(program),
@@ -136,8 +137,10 @@ fn encode(instruction: aya_obj::generated::bpf_insn) -> [u8; INSTRUCTION] {
     bytes
 }
 
-/// An array of one value. When it is constant nobody can change it any more, and the verifier knows it.
-fn array(value: &[u8], constant: bool) -> io::Result<OwnedFd> {
+/// The kernel's copy of some data. When that is constant nobody can change it any more, and the verifier knows it.
+fn array(data: &Map) -> io::Result<OwnedFd> {
+    let value = data.data();
+    let constant = data.section_kind() == EbpfSectionKind::Rodata;
     let mut attr = blank();
     // SAFETY: a union of plain structs, zeroed as a whole before.
     let map = unsafe { &mut attr.__bindgen_anon_1 };

@@ -44,6 +44,9 @@ pub const NEEDED: [Field; 16] = [
     Field::ListPrev,
 ];
 
+/// The program that goes along a list.
+const PROGRAM: &str = "list_namespaces";
+
 /// The loaded program.
 #[derive(Debug)]
 pub struct Lists {
@@ -68,8 +71,8 @@ impl Lists {
             return Err(ListsError::NoField(format!("{}.{}", source.type_name, source.member)));
         }
         let _memory = MemoryLimit::raise();
-        let load = Programs::open(&offsets)
-            .and_then(|programs| OnDemand::load(&programs, "list_namespaces", map::WALK));
+        let load = Programs::open(&[PROGRAM], &offsets)
+            .and_then(|programs| OnDemand::load(&programs, PROGRAM, map::WALK));
         Ok(Self { program: load.map_err(ListsError::Refused)?, offsets })
     }
 

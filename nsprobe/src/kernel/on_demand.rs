@@ -20,9 +20,9 @@ impl OnDemand {
     pub(super) fn load(programs: &Programs, program: &str, map: &str) -> Result<Self, Refusal> {
         let definition = programs.map(map)?;
         let array = array(definition.value_size()).map_err(|error| Refusal::error(&error))?;
-        let instructions = programs.instructions(program, &[(map, array.as_raw_fd(), definition)])?;
+        let code = programs.code(program, &[(map, array.as_raw_fd(), definition)])?;
         let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
-        let program = programs.load(&instructions, |load| load.prog_type = kind as u32)?;
+        let program = programs.load(&code, |load| load.prog_type = kind as u32)?;
         Ok(Self { program, map: array, value_size: definition.value_size() as usize })
     }
 

@@ -70,6 +70,10 @@ pub const NEEDED: [Field; 30] = [
 const TASKS: &str = "bpf_iter_task";
 const FILES: &str = "bpf_iter_task_file";
 
+/// The programs that they run.
+const READ_TASKS: &str = "iterate_tasks";
+const READ_FILES: &str = "iterate_files";
+
 /// Whether this process may load programs, as far as its capabilities tell; else what is missing.
 pub fn permitted() -> Result<(), TasksError> {
     // Without a /proc to ask the kernel is asked, by trying.
@@ -103,7 +107,8 @@ impl Iterators {
         }
         let memory = MemoryLimit::raise();
         Ok(Self {
-            programs: Programs::open(&found.offsets).map_err(TasksError::Refused)?,
+            programs: Programs::open(&[READ_TASKS, READ_FILES], &found.offsets)
+                .map_err(TasksError::Refused)?,
             tasks: found.ids.number(TASKS).ok_or(TasksError::NoIterator)?,
             files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
             _memory: memory,
@@ -114,13 +119,13 @@ impl Iterators {
     /// of those threads that are in other namespaces than their process; one after the other, in the order of their
     /// thread ids.
     pub fn tasks(&self) -> Result<Vec<u8>, TasksError> {
-        self.read("iterate_tasks", self.tasks)
+        self.read(READ_TASKS, self.tasks)
     }
 
     /// The records ([`nsprobe_ebpf::Descriptor`]) of all descriptors of namespaces, and of all sockets that belong
     /// to another network namespace than the task that has them; in the order of their thread ids.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
-        self.read("iterate_files", self.files)
+        self.read(READ_FILES, self.files)
     }
 
     fn read(&self, program: &str, target: u32) -> Result<Vec<u8>, TasksError> {

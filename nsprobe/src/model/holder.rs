@@ -1,6 +1,6 @@
 //! What a namespace's holders tell: by what it is held, and how to get at it.
 
-use crate::model::{Holder, Namespace};
+use crate::model::{Holder, Namespace, Pid};
 
 impl Holder {
     /// The holder's `type` in JSON.
@@ -13,6 +13,18 @@ impl Holder {
             Self::Socket { .. } => "socket",
             Self::BindMount { .. } => "bind_mount",
             Self::Ancestor { .. } => "ancestor",
+        }
+    }
+
+    /// The process that holds it, where it is one.
+    #[must_use]
+    pub const fn pid(&self) -> Option<Pid> {
+        match *self {
+            Self::Thread { pid, .. }
+            | Self::ForChildren { pid, .. }
+            | Self::Descriptor { pid, .. }
+            | Self::Socket { pid, .. } => Some(pid),
+            Self::BindMount { .. } | Self::Ancestor { .. } => None,
         }
     }
 }

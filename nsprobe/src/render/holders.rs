@@ -47,13 +47,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         rows.push(("processes", namespace.leader, format!("{}{first}", namespace.processes)));
     }
     rows.extend(namespace.holders.iter().map(|holder| {
-        let pid = match *holder {
-            Holder::Thread { pid, .. }
-            | Holder::ForChildren { pid, .. }
-            | Holder::Descriptor { pid, .. }
-            | Holder::Socket { pid, .. } => Some(pid),
-            Holder::BindMount { .. } | Holder::Ancestor { .. } => None,
-        };
+        let pid = holder.pid();
         let of = pid.map(|pid| format!("of {}", command(pid))).unwrap_or_default();
         let what = match holder {
             Holder::Thread { tid, .. } | Holder::ForChildren { tid: Some(tid), .. } => {

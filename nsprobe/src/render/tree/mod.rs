@@ -70,6 +70,12 @@ pub enum Wanted<'a> {
     Namespaces(&'a HashSet<NsId>),
 }
 
+/// The processes that the text of a tree of processes names: whose command lines it shows.
+#[must_use]
+pub fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
+    process::named(snapshot, options)
+}
+
 /// Writes the tree as lines of text.
 pub fn text(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> io::Result<()> {
     match options.by {

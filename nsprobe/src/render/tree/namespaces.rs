@@ -5,7 +5,7 @@ use super::fold::Folded;
 use super::hierarchy::{Hierarchy, Place};
 use super::process::process_node;
 use super::{By, Options};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Process, Snapshot};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
 use crate::render::style::{self, Look, printable};
 use anstyle::Style;
 use std::collections::BTreeSet;
@@ -120,7 +120,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
         Some(process) => format!("{pid} {}", printable(&process.command())),
         None => pid.to_string(),
     };
-    let thread = |tid: Option<u32>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
+    let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
     let mut phrases = Vec::new();
     // A mount that propagates is one mount in each of many mount namespaces.
     let mut paths = BTreeSet::new();
@@ -165,6 +165,15 @@ fn ancestor(namespace: &Namespace, of: NsId, snapshot: &Snapshot) -> String {
     format!("held by {of}, {}", if parent { "its child" } else { "which it owns" })
 }
 
+fn without_processes(snapshot: &Snapshot) -> impl Iterator<Item = &Namespace> {
+    snapshot.namespaces.iter().filter(|ns| ns.processes == 0)
+}
+
+/// The processes that hold the namespaces no process is in.
+pub(super) fn vacant_holders(snapshot: &Snapshot) -> impl Iterator<Item = Pid> {
+    without_processes(snapshot).flat_map(|ns| &ns.holders).filter_map(Holder::pid)
+}
+
 /// The namespaces that no process is in, for the end of the process tree.
 pub(super) fn vacant(
     out: &mut dyn Write,
@@ -172,8 +181,8 @@ pub(super) fn vacant(
     options: &Options<'_>,
     look: Look,
 ) -> io::Result<()> {
-    let wanted = |ns: &&Namespace| ns.processes == 0 && options.ns.is_none_or(|id| id == ns.id);
-    let vacant: Vec<_> = snapshot.namespaces.iter().filter(wanted).collect();
+    let of_one = |ns: &&Namespace| options.ns.is_none_or(|id| id == ns.id);
+    let vacant: Vec<_> = without_processes(snapshot).filter(of_one).collect();
     if vacant.is_empty() {
         return Ok(());
     }

@@ -21,17 +21,38 @@ pub(super) fn index(snapshot: &Snapshot, pid: Pid) -> Option<usize> {
     snapshot.processes.binary_search_by_key(&pid, |process| process.pid).ok()
 }
 
+/// Which processes the tree has, what is told of them, and which of them are counted only.
+struct Layout<'a> {
+    forest: Forest,
+    boundaries: Vec<Boundary<'a>>,
+    folds: Folds,
+}
+
+impl<'a> Layout<'a> {
+    fn of(snapshot: &'a Snapshot, options: &Options<'_>) -> Self {
+        let mut forest = forest(snapshot);
+        let boundaries = boundaries(snapshot, &forest);
+        let narrowed = narrow(&mut forest, snapshot, options);
+        let unfold = options.all || narrowed;
+        let folds = if unfold { Folds::none(&forest) } else { Folds::new(snapshot, &forest, &boundaries) };
+        Self { forest, boundaries, folds }
+    }
+}
+
+/// The processes that the text names.
+pub(super) fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
+    let Layout { forest, folds, .. } = Layout::of(snapshot, options);
+    let shown = forest.order.iter().filter(|&&i| !folds.folded[i]);
+    shown.map(|&i| snapshot.processes[i].pid).chain(namespaces::vacant_holders(snapshot)).collect()
+}
+
 pub(super) fn text(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
     look: Look,
 ) -> io::Result<()> {
-    let mut forest = forest(snapshot);
-    let boundaries = boundaries(snapshot, &forest);
-    let narrowed = narrow(&mut forest, snapshot, options);
-    let unfold = options.all || narrowed;
-    let folds = if unfold { Folds::none(&forest) } else { Folds::new(snapshot, &forest, &boundaries) };
+    let Layout { forest, boundaries, folds } = Layout::of(snapshot, options);
     let mut drawing = Drawing::default();
     let mut drawn = vec![None; snapshot.processes.len()];
     // Parents come first, so `drawn` has the parent's node; a folded child is skipped with all below it.
