@@ -40,10 +40,7 @@ fn in_threads<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&[T])
             .collect();
         let mut done = blocks();
         for other in others {
-            match other.join() {
-                Ok(more) => done.extend(more),
-                Err(panic) => std::panic::resume_unwind(panic),
-            }
+            done.extend(super::joined(other));
         }
         done
     });

@@ -32,6 +32,7 @@ use gaps::Gaps;
 use relations::Inquiry;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread::ScopedJoinHandle;
 pub use tasks::Unavailable;
 use threads::Stray;
 
@@ -114,8 +115,14 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
     let listed = proc.is_live().then(|| listed::read(&proc, options.walk_kernel_lists));
-    let pids = proc.pids().map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
-    let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, pids.len(), &mut gaps)?;
+    // Listing thousands takes as long as a good part of the reading.
+    let (pids, tasks) = std::thread::scope(|scope| {
+        let pids = std::thread::Builder::new().spawn_scoped(scope, || proc.pids());
+        let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, &mut gaps);
+        (pids.map_or_else(|_| proc.pids(), joined), tasks)
+    });
+    let pids = pids.map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
+    let tasks = tasks?;
     let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
     let mut found = tasks.unwrap_or_default();
     // Without tasks all of them. With tasks those that a security module keeps from the iterator; where they
@@ -166,18 +173,22 @@ fn open(options: &Options) -> Result<Proc, Error> {
     Proc::open(&options.proc_root).map_err(|source| Error::Proc { path: options.proc_root.clone(), source })
 }
 
-/// The tasks of the kernel, where they are asked for, or are the cheaper source for `count` processes.
+/// What a thread has come to.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+/// The tasks of the kernel, where they are asked for, or are the cheaper source for as many processes as there are.
 fn from_kernel(
     proc: &Proc,
     nsfs_dev: u64,
     from: Option<ProcessSource>,
-    count: usize,
     gaps: &mut Gaps,
 ) -> Result<Option<Found>, Unavailable> {
     match from {
         Some(ProcessSource::Proc) => Ok(None),
         Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),
-        None if count < BREAK_EVEN || tasks::available(proc).is_err() => Ok(None),
+        None if proc.about_how_many() < BREAK_EVEN || tasks::available(proc).is_err() => Ok(None),
         // Refused after all: the other source is as good, and the snapshot says which it was.
         None => Ok(tasks::read(proc, nsfs_dev, gaps).ok()),
     }

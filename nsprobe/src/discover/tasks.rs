@@ -5,7 +5,7 @@ use super::descriptors::{Descriptors, NamespaceDescriptor};
 use super::records::{self, LeadsTo, RootFacts, TaskFacts};
 use super::sockets::Belonging;
 use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
-use super::{Found, Gaps, parse, vanished};
+use super::{Found, Gaps, joined, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{GapKind, Process, Root};
@@ -38,9 +38,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     let (tasks, files) = std::thread::scope(|scope| {
         let files = std::thread::Builder::new().spawn_scoped(scope, || iterators.files());
         let tasks = iterators.tasks();
-        let files =
-            files.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        (tasks, files.unwrap_or_else(|_| iterators.files()))
+        (tasks, files.map_or_else(|_| iterators.files(), joined))
     });
     let (bytes, files) = (tasks?, files?);
     let (mut leaders, mut threads) =

@@ -41,6 +41,13 @@ impl Proc {
         &self.root
     }
 
+    /// About how many processes there are, in all pid namespaces: the links of a proc file system's root count them,
+    /// and some ten directories that are no process's. Where it is another directory, its links.
+    #[must_use]
+    pub fn about_how_many(&self) -> usize {
+        fstat(&self.dir).map_or(0, |stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
+    }
+
     /// The ids of all processes that it shows, in ascending order.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let dir = openat(&self.dir, ".", directory(), Mode::empty())?;
