@@ -10,7 +10,7 @@ use crate::checkout::{self, Profile};
 use crate::ending;
 use anyhow::{Context as _, Result, bail, ensure};
 use churn::Churn;
-use ledger::{Ledger, Ns};
+use ledger::{LINGERS, Ledger, Ns};
 use look::{Look, Reported};
 use rest::{Left, Rest};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -20,6 +20,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
+use whose::Users;
 
 /// How long what was seen may wait for who made it to note it.
 const NOTED: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ pub struct Args {
     /// How many make namespaces at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: u8,
-    /// Others make namespaces on this machine, too: do not judge those that only processes of theirs are in or hold
+    /// Others make namespaces on this machine, too: do not judge those that no process of ours is in or holds
     #[arg(long)]
     shared: bool,
 }
@@ -160,12 +161,29 @@ struct Judge<'a> {
     of_others: usize,
     /// The longest time that one took, and its way.
     slowest: (Duration, usize),
-    /// Namespaces seen that nobody has noted yet: which, when, and what was said of it.
-    unknown: VecDeque<(Ns, (Duration, Duration), String)>,
+    /// Namespaces seen that nobody has noted yet.
+    unknown: VecDeque<Unknown>,
     /// What could not be seen on the quiet machine; and what could not be seen later.
     gaps: (BTreeSet<String>, BTreeMap<String, usize>),
     faults: Vec<String>,
     more_faults: usize,
+}
+
+/// A namespace that was seen.
+struct Unknown {
+    ns: Ns,
+    /// From when to when it was looked for.
+    during: (Duration, Duration),
+    /// Whether somebody used it.
+    used: bool,
+    /// What was said of it.
+    said: String,
+}
+
+impl Unknown {
+    fn existed(&self, ledger: &Ledger) -> bool {
+        ledger.existed(&self.ns, self.during, self.used)
+    }
 }
 
 impl<'a> Judge<'a> {
@@ -217,26 +235,41 @@ impl<'a> Judge<'a> {
         for wrong in wrong {
             self.fault(format!("nsprobe {}: {wrong}", way.join(" ")));
         }
-        for gap in gaps.difference(&self.gaps.0) {
-            *self.gaps.1.entry(gap.clone()).or_default() += 1;
+        for gap in gaps.into_iter().filter(|gap| !self.gaps.0.contains(gap)).collect::<Vec<_>>() {
+            // What vanishes midway is no gap (ENOENT, ESRCH); EINVAL comes of asking the wrong thing.
+            if ["os error 2)", "os error 3)", "os error 22)"].iter().any(|error| gap.contains(error)) {
+                self.fault(format!("nsprobe {}: {gap}", way.join(" ")));
+            }
+            *self.gaps.1.entry(gap).or_default() += 1;
         }
-        for (ns, Reported { said, of_others }) in reported {
-            if self.shared && of_others {
+        for (ns, Reported { said, used_by }) in reported {
+            let unknown = Unknown {
+                ns,
+                during,
+                used: used_by != Users::Nobody,
+                said: format!("nsprobe {}: {said}", way.join(" ")),
+            };
+            if unknown.existed(self.ledger) {
+                continue;
+            }
+            if self.shared && used_by != Users::Ours {
                 self.of_others += 1;
-            } else if !self.ledger.existed(&ns, during.0, during.1) {
-                self.unknown.push_back((ns, during, format!("nsprobe {}: {said}", way.join(" "))));
+            } else {
+                self.unknown.push_back(unknown);
             }
         }
         self.settle(self.ledger.now().saturating_sub(NOTED));
-        self.ledger.forget(self.ledger.now().saturating_sub(2 * NOTED));
+        self.ledger.forget(self.ledger.now().saturating_sub(2 * NOTED + LINGERS));
         Ok(())
     }
 
     /// Judges what was seen before `time`: whoever made it has noted it by now.
     fn settle(&mut self, time: Duration) {
-        while let Some((ns, during, said)) = self.unknown.pop_front_if(|(_, during, _)| during.1 < time) {
-            if !self.ledger.existed(&ns, during.0, during.1) {
-                self.fault(format!("{ns} did not exist then: {said}"));
+        while let Some(unknown) = self.unknown.pop_front_if(|unknown| unknown.during.1 < time) {
+            if !unknown.existed(self.ledger) {
+                let Unknown { ns, during, said, .. } = unknown;
+                let known = self.ledger.tell(&ns, during);
+                self.fault(format!("{ns} did not exist then ({known}): {said}"));
             }
         }
     }
@@ -254,7 +287,7 @@ impl<'a> Judge<'a> {
         println!("stress: {} snapshots, {} namespaces reported in them", self.looks, self.reported);
         println!("stress: the slowest took {:.1?}: {}", self.slowest.0, self.ways[self.slowest.1].join(" "));
         if self.shared {
-            println!("stress: NOT JUDGED: {} that are of others", self.of_others);
+            println!("stress: NOT JUDGED: {} that are of others, or nobody's", self.of_others);
         }
         for (gap, times) in &self.gaps.1 {
             println!("stress: {times} snapshots had a gap that the quiet machine has not: {gap}");

@@ -5,9 +5,12 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after its last user has let go of a namespace it may still be there: what exits is torn down a moment
+/// How long after its last user has let go of a namespace it may still be in use: what exits is torn down a moment
 /// after others hear of it, and a machine with more work than processors makes moments long.
 const GRACE: Duration = Duration::from_secs(1);
+/// How long the kernel may keep one that nobody uses: credentials, sockets and pids are freed, and let go of it, after
+/// an RCU grace period or by a work queue.
+pub const LINGERS: Duration = Duration::from_secs(15);
 
 /// A namespace's kind and inode, as in `net:[4026531833]`. The kernel gives an inode again within milliseconds,
 /// so it is one namespace only together with a time.
@@ -65,11 +68,26 @@ impl Ledger {
         Stay { ledger: self, from, of }
     }
 
-    /// Whether a namespace existed at some time from `from` to `to`, or may have.
-    pub fn existed(&self, ns: &Ns, from: Duration, to: Duration) -> bool {
+    /// Whether a namespace existed at some time from `from` to `to`, or may have. With `used` it must have been in
+    /// use then.
+    pub fn existed(&self, ns: &Ns, (from, to): (Duration, Duration), used: bool) -> bool {
         let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        let overlaps = |&(born, gone): &Life| born <= to && gone.is_none_or(|gone| gone + GRACE >= from);
+        let after = if used { GRACE } else { LINGERS };
+        let overlaps = |&(born, gone): &Life| born <= to && gone.is_none_or(|gone| gone + after >= from);
         lives.get(ns).is_some_and(|lives| lives.iter().any(overlaps))
+    }
+
+    /// What is known of a namespace that did not exist from `from` to `to`.
+    pub fn tell(&self, ns: &Ns, (from, to): (Duration, Duration)) -> String {
+        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let lives = lives.get(ns).map(Vec::as_slice).unwrap_or_default();
+        let before = lives.iter().filter_map(|&(_, gone)| from.checked_sub(gone?)).min();
+        let after = lives.iter().filter_map(|&(born, _)| born.checked_sub(to)).min();
+        match (before, after) {
+            (None, None) => "nobody has noted it".to_owned(),
+            (Some(before), _) => format!("one of that number had gone {before:.1?} before"),
+            (None, Some(after)) => format!("one of that number came {after:.1?} later"),
+        }
     }
 
     /// Forgets what was gone before `time`. Gives how many lives that leaves.
@@ -124,14 +142,19 @@ mod tests {
         let ledger = Ledger::new();
         let (net, uts) = (Ns::new("net", 7), Ns::new("uts", 7));
         let stay = ledger.stay(5 * SECOND, vec![net.clone()]);
-        assert!(ledger.existed(&net, SECOND, 5 * SECOND));
-        assert!(ledger.existed(&net, 100 * SECOND, 101 * SECOND), "it has no end yet");
-        assert!(!ledger.existed(&net, SECOND, 4 * SECOND), "before it began");
-        assert!(!ledger.existed(&uts, SECOND, 9 * SECOND), "another kind with the same inode");
+        assert!(ledger.existed(&net, (SECOND, 5 * SECOND), true));
+        assert!(ledger.existed(&net, (100 * SECOND, 101 * SECOND), true), "it has no end yet");
+        assert!(!ledger.existed(&net, (SECOND, 4 * SECOND), true), "before it began");
+        assert!(!ledger.existed(&uts, (SECOND, 9 * SECOND), true), "another kind with the same inode");
+        assert_eq!(ledger.tell(&uts, (SECOND, 9 * SECOND)), "nobody has noted it");
+        assert_eq!(ledger.tell(&net, (SECOND, 4 * SECOND)), "one of that number came 1.0s later");
         drop(stay);
-        assert!(!ledger.existed(&net, ledger.now() + 2 * GRACE, ledger.now() + 9 * SECOND), "after its end");
+        let later = |after: Duration| (ledger.now() + after, ledger.now() + after + 9 * SECOND);
+        assert!(!ledger.existed(&net, later(2 * GRACE), true), "after its end");
+        assert!(ledger.existed(&net, later(2 * GRACE), false), "the kernel may have it still");
+        assert!(!ledger.existed(&net, later(2 * LINGERS), false), "but not so long");
         assert_eq!(ledger.forget(ledger.now() + SECOND), 0);
-        assert!(!ledger.existed(&net, SECOND, 9 * SECOND));
+        assert!(!ledger.existed(&net, (SECOND, 9 * SECOND), true));
     }
 
     #[test]
@@ -141,7 +164,7 @@ mod tests {
         let first = ledger.stay(Duration::ZERO, vec![net.clone(), net.clone()]);
         let second = ledger.stay(SECOND, vec![net.clone()]);
         drop(first);
-        assert!(ledger.existed(&net, 50 * SECOND, 51 * SECOND), "the second goes on");
+        assert!(ledger.existed(&net, (50 * SECOND, 51 * SECOND), true), "the second goes on");
         assert_eq!(ledger.forget(100 * SECOND), 1);
         drop(second);
         assert_eq!(ledger.forget(100 * SECOND), 0);

@@ -1,7 +1,7 @@
 //! One run of nsprobe, and what is wrong with it.
 
 use super::ledger::Ns;
-use super::whose;
+use super::whose::{Users, Whose};
 use crate::ending;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -28,8 +28,8 @@ pub struct Look {
 pub struct Reported {
     /// The whole of it, in JSON.
     pub said: String,
-    /// Whether it is known who is in it or holds it, and that it is nobody of ours.
-    pub of_others: bool,
+    /// Who uses it.
+    pub used_by: Users,
 }
 
 /// Runs nsprobe with `arguments`. `inherited` are descriptors that every child of this process has.
@@ -70,7 +70,7 @@ fn read(stdout: &[u8]) -> Look {
 fn digest(document: &Value) -> Result<Look> {
     let mut look = Look::default();
     let list = |name: &str| document[name].as_array().with_context(|| format!("no array {name}"));
-    let others = whose::others(list("namespaces")?, list("processes")?);
+    let users = Whose::new(list("namespaces")?, list("processes")?);
     let mut references = BTreeSet::new();
     for namespace in list("namespaces")? {
         let ns = ns(namespace).with_context(|| format!("not a namespace: {namespace}"))?;
@@ -78,7 +78,7 @@ fn digest(document: &Value) -> Result<Look> {
         for holder in namespace["holders"].as_array().into_iter().flatten() {
             references.extend(["of", "mount_namespace"].iter().filter_map(|name| self::ns(&holder[name])));
         }
-        let reported = Reported { said: namespace.to_string(), of_others: others.contains(&ns) };
+        let reported = Reported { said: namespace.to_string(), used_by: users.of(namespace) };
         if look.reported.insert(ns.clone(), reported).is_some() {
             look.wrong.push(format!("{ns} twice"));
         }

@@ -11,41 +11,73 @@ use std::process::id;
 /// Ancestors that are gone through before it counts as nobody's child: numbers that are given again can make a circle.
 const GENERATIONS: usize = 1000;
 
-/// The namespaces that have somebody in them or holding them, and nobody of ours: no descendant of this process, no
-/// mount on a file of its own, and no namespace below for which that would be so.
-pub fn others(namespaces: &[Value], processes: &[Value]) -> BTreeSet<Ns> {
-    let parent = |process: &Value| Some((process["pid"].as_u64()?, process["ppid"].as_u64()?));
-    let parents: HashMap<u64, u64> = processes.iter().filter_map(parent).collect();
-    let mut others = BTreeSet::new();
-    loop {
-        let before = others.len();
-        for namespace in namespaces {
-            let mut ours = users(namespace).filter_map(|user| is_ours(user, &parents, &others)).peekable();
-            if ours.peek().is_some() && !ours.any(|ours| ours) {
-                others.extend(ns(namespace));
+/// Who uses a namespace: is in it, holds it, or uses one below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Users {
+    /// At least one is a descendant of this process, or a mount on a file of its own.
+    Ours,
+    /// Some do, and none is ours.
+    Others,
+    /// Nobody who is named: the kernel alone knows of it.
+    Nobody,
+}
+
+/// The users of the namespaces of a document.
+pub struct Whose {
+    others: BTreeSet<Ns>,
+    ours: BTreeSet<Ns>,
+}
+
+impl Whose {
+    /// Goes through a document's namespaces and processes.
+    pub fn new(namespaces: &[Value], processes: &[Value]) -> Self {
+        let parent = |process: &Value| Some((process["pid"].as_u64()?, process["ppid"].as_u64()?));
+        let parents: HashMap<u64, u64> = processes.iter().filter_map(parent).collect();
+        let mut whose = Self { others: BTreeSet::new(), ours: BTreeSet::new() };
+        // From those that are used to their ancestors.
+        loop {
+            let before = whose.others.len() + whose.ours.len();
+            for namespace in namespaces {
+                let used_by: Vec<Users> = users(namespace).map(|user| whose.user(user, &parents)).collect();
+                if used_by.contains(&Users::Ours) {
+                    whose.ours.extend(ns(namespace));
+                } else if used_by.contains(&Users::Others) {
+                    whose.others.extend(ns(namespace));
+                }
+            }
+            if whose.others.len() + whose.ours.len() == before {
+                return whose;
             }
         }
-        if others.len() == before {
-            return others;
+    }
+
+    /// Who uses a namespace of the document.
+    pub fn of(&self, namespace: &Value) -> Users {
+        match ns(namespace) {
+            Some(ns) if self.ours.contains(&ns) => Users::Ours,
+            Some(ns) if self.others.contains(&ns) => Users::Others,
+            _ => Users::Nobody,
         }
+    }
+
+    /// Whose a leader or holder is, as far as is known by now.
+    fn user(&self, user: &Value, parents: &HashMap<u64, u64>) -> Users {
+        let ours = if let Some(pid) = user["pid"].as_u64() {
+            let mut line = successors(Some(pid), |pid| parents.get(pid).copied()).take(GENERATIONS);
+            line.any(|pid| pid == u64::from(id()))
+        } else if let Some(path) = user["path"].as_str() {
+            Path::new(path).starts_with(super::scratch())
+        } else {
+            return self.of(&user["of"]);
+        };
+        if ours { Users::Ours } else { Users::Others }
     }
 }
 
 /// The leader and the holders of a namespace.
 fn users(namespace: &Value) -> impl Iterator<Item = &Value> {
-    namespace["holders"].as_array().into_iter().flatten().chain([&namespace["leader"]])
-}
-
-/// Whether a leader or holder belongs to this process, as far as is known; `None` if there is none.
-fn is_ours(user: &Value, parents: &HashMap<u64, u64>, others: &BTreeSet<Ns>) -> Option<bool> {
-    if let Some(pid) = user["pid"].as_u64() {
-        let mut line = successors(Some(pid), |pid| parents.get(pid).copied()).take(GENERATIONS);
-        Some(line.any(|pid| pid == u64::from(id())))
-    } else if let Some(path) = user["path"].as_str() {
-        Some(Path::new(path).starts_with(super::scratch()))
-    } else {
-        Some(!others.contains(&ns(&user["of"])?))
-    }
+    let leader = Some(&namespace["leader"]).filter(|leader| !leader.is_null());
+    namespace["holders"].as_array().into_iter().flatten().chain(leader)
 }
 
 #[cfg(test)]
@@ -64,24 +96,23 @@ mod tests {
             process(own + 2, own + 1),
             process(own + 3, 1),
         ];
-        let others = |leader: Value, holders: Value| {
+        let used = |leader: Value, holders: Value| {
             let namespace = json!({"kind": "net", "ino": 1, "leader": leader, "holders": holders});
-            !others(&[namespace], &processes).is_empty()
+            Whose::new(std::slice::from_ref(&namespace), &processes).of(&namespace)
         };
         let pid = |pid: u32| json!({"pid": pid});
         let path = |path: &Path| json!({"path": path});
-        assert!(others(pid(own + 3), json!([])));
-        assert!(others(pid(own + 3), json!([pid(1), pid(own + 4)])), "the last has vanished");
-        assert!(!others(pid(own + 2), json!([pid(1)])));
-        assert!(!others(pid(1), json!([pid(own)])));
-        assert!(others(Value::Null, json!([path(Path::new("/run/netns/a"))])));
-        assert!(!others(Value::Null, json!([path(&super::super::scratch().join("1"))])));
-        assert!(!others(Value::Null, json!([])), "nobody knows");
-        assert!(others(json!({"pid": 7}), json!([])));
+        assert_eq!(used(pid(own + 3), json!([])), Users::Others);
+        assert_eq!(used(pid(own + 3), json!([pid(1), pid(own + 4)])), Users::Others, "the last has vanished");
+        assert_eq!(used(pid(own + 2), json!([pid(1)])), Users::Ours);
+        assert_eq!(used(pid(1), json!([pid(own)])), Users::Ours);
+        assert_eq!(used(Value::Null, json!([path(Path::new("/run/netns/a"))])), Users::Others);
+        assert_eq!(used(Value::Null, json!([path(&super::super::scratch().join("1"))])), Users::Ours);
+        assert_eq!(used(Value::Null, json!([])), Users::Nobody);
     }
 
     #[test]
-    fn an_ancestor_is_theirs_whose_its_descendants_are() {
+    fn an_ancestor_is_used_by_those_below() {
         let user = |ino: u64, leader: Value, of: &[u64]| {
             let of: Vec<Value> = of.iter().map(|ino| json!({"of": {"kind": "user", "ino": ino}})).collect();
             json!({"kind": "user", "ino": ino, "leader": leader, "holders": of})
@@ -94,8 +125,11 @@ mod tests {
             user(4, Value::Null, &[5]),
             user(5, ours, &[]),
             user(6, Value::Null, &[3, 5]),
+            user(7, Value::Null, &[]),
         ];
-        let found = others(&namespaces, &[json!({"pid": 1, "ppid": 0})]);
-        assert_eq!(found.into_iter().collect::<Vec<_>>(), [1, 2, 3].map(|ino| Ns::new("user", ino)));
+        let whose = Whose::new(&namespaces, &[json!({"pid": 1, "ppid": 0})]);
+        let [others, ours] = [Users::Others, Users::Ours];
+        let used: Vec<Users> = namespaces.iter().map(|namespace| whose.of(namespace)).collect();
+        assert_eq!(used, [others, others, others, ours, ours, ours, Users::Nobody]);
     }
 }
