@@ -85,8 +85,9 @@ impl<'a> Inquiry<'a> {
         let mut failure = None;
         for witness in witnesses {
             match self.follow(witness) {
-                // Since it was seen, the process may have moved or something else been mounted there.
-                Ok(fd) if nsfs::identity(fd.as_fd())?.1 == id.ino => return Ok(Some(fd)),
+                // Since it was seen, the process may have moved or something else been mounted there; and the
+                // number may be that of a namespace of another kind by now.
+                Ok(fd) if is(fd.as_fd(), id)? => return Ok(Some(fd)),
                 Ok(_) => {}
                 Err(error) if super::vanished(&error) => {}
                 Err(error) => failure = Some(error),
@@ -150,4 +151,9 @@ impl<'a> Inquiry<'a> {
         let Some(rtnetlink) = &mut self.rtnetlink else { return Ok(None) };
         Ok(Some(rtnetlink.netns_id(fd)?.map_or(NetnsId::Unassigned, NetnsId::Assigned)))
     }
+}
+
+/// Whether a descriptor is of the namespace `id`, or of one that has taken over both its kind and its number.
+fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
+    Ok(nsfs::identity(fd)?.1 == id.ino && nsfs::kind(fd)? == Some(id.kind))
 }
