@@ -1,16 +1,14 @@
 //! Namespaces that no process is in: by what holds them they are found, in `nsprobe list`.
 
-use crate::support::kernel::{IDS, LISTMOUNT, LISTNS, LISTS, MOUNT_NAMESPACE_LIST, WALK};
+use crate::support::kernel::{IDS, LISTMOUNT, LISTS, MOUNT_NAMESPACE_LIST};
+use crate::support::look::{find, gaps, in_passing, inode, is_listed, sources, wait_for_the_end};
 use crate::support::stage::{NamedNetns, Staged, succeed, wait};
 use crate::support::{self, Ran, json, proc, run};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
-use nsprobe::kernel::sockets::PidFd;
 use serde_json::{Value, json};
 use std::fs::{self, File};
 use std::net::UdpSocket;
 use std::os::fd::AsRawFd as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::mpsc;
@@ -49,69 +47,6 @@ impl Drop for Stray {
         drop(self.go_on.take());
         let _ = self.thread.take().map(JoinHandle::join);
     }
-}
-
-/// Runs `make` in a thread with namespaces of its own, which ends; gives the inode of its network namespace.
-pub fn in_passing<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
-    let run = move || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("unshare in a thread");
-        (inode(&fs::read_link("/proc/thread-self/ns/net").expect("a namespace")), make())
-    };
-    std::thread::spawn(run).join().expect("the thread ends well")
-}
-
-/// The number in `net:[4026531833]`.
-fn inode(link: &Path) -> u64 {
-    let text = link.to_str().unwrap();
-    text.split_once(":[")
-        .and_then(|(_, rest)| rest.strip_suffix(']'))
-        .and_then(|ino| ino.parse().ok())
-        .unwrap()
-}
-
-/// One namespace, as nsprobe has it at a moment when no nsprobe of another test looks at it.
-fn find(kind: &str, ino: u64) -> Value {
-    let looked_at = |holder: &Value| {
-        let pid = holder["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-        pid.is_some_and(|pid| proc::comm(pid).is_none_or(|comm| comm == "nsprobe"))
-    };
-    let find = || {
-        let document = json(&["list", "--json", "--ns", &format!("{kind}:[{ino}]")]);
-        assert_eq!(document["namespaces"].as_array().unwrap().len(), 1);
-        let ns = document["namespaces"][0].clone();
-        (!ns["holders"].as_array().unwrap().iter().any(looked_at)).then_some(ns)
-    };
-    wait(find).expect("a moment of quiet")
-}
-
-/// What led to a namespace, apart from the kernel's own lists, which some kernels have.
-fn sources(ns: &Value) -> Vec<&str> {
-    let sources = ns["sources"].as_array().unwrap().iter().map(|source| source.as_str().unwrap());
-    sources.filter(|&source| source != "kernel_lists").collect()
-}
-
-/// Waits until a network namespace is not found any more.
-fn wait_for_the_end(ino: u64) {
-    let name = format!("net:[{ino}]");
-    let ended = wait(|| {
-        let ran = run(&["list", "--ns", &name]);
-        (ran.code == Some(1)).then_some(ran)
-    });
-    let ran = ended.expect("nothing holds it, so it ends");
-    assert_eq!(
-        (ran.stdout, ran.stderr),
-        (String::new(), format!("nsprobe: namespace {name} was not found\n"))
-    );
-}
-
-fn is_listed(ns: &Value) -> bool {
-    ns["sources"].as_array().unwrap().contains(&json!("kernel_lists"))
-}
-
-fn gaps(kind: &str) -> Vec<Value> {
-    let document = json(&["list", "--json"]);
-    let gaps = document["gaps"].as_array().unwrap().iter();
-    gaps.filter(|gap| gap["kind"] == kind).cloned().collect()
 }
 
 #[test]
@@ -365,153 +300,6 @@ fn the_kernels_ids_are_strings_where_the_kernel_has_them() {
         // They come in batches per processor: a later one need not be greater.
         assert!(ids[0] != ids[1] && ids.iter().all(|id| !all.contains(id)), "{ids:?} {all:?}");
     }
-}
-
-#[test]
-fn mount_namespaces_are_listed_by_the_kernel_or_that_is_a_gap() {
-    if !support::root() {
-        return;
-    }
-    let ns = find("mnt", proc::namespace(2, "mnt").unwrap());
-    assert_eq!(is_listed(&ns), MOUNT_NAMESPACE_LIST.here(), "{ns}");
-    let not_listed = |gap: &Value| gap["reason"].as_str().unwrap().contains("mount namespaces");
-    assert_eq!(gaps("source").iter().any(not_listed), !MOUNT_NAMESPACE_LIST.here());
-}
-
-/// Two sockets, and in the queue of one the descriptor of a network namespace with this inode that nothing else holds.
-fn in_flight() -> (u64, (UnixStream, UnixStream)) {
-    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
-    let pair = UnixStream::pair().unwrap();
-    let message = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
-    let text = [std::io::IoSlice::new(b"x")];
-    sendmsg::<()>(pair.0.as_raw_fd(), &text, &message, MsgFlags::empty(), None).unwrap();
-    (ino, pair)
-}
-
-/// Waits until nsprobe says this, apart from spaces. An nsprobe of another test that asks a namespace has it open for a
-/// moment, and so holds it.
-fn said(args: &[&str], what: &str) {
-    let mut last = String::new();
-    let said = wait(|| {
-        last = run(args).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
-        (last == what).then_some(())
-    });
-    assert!(said.is_some(), "{args:?}: {last}");
-}
-
-/// Waits until a list with these arguments finds nothing.
-fn not_found(args: &[&str]) {
-    let args = [&["list"], args].concat();
-    assert!(wait(|| (run(&args).code == Some(1)).then_some(())).is_some(), "{args:?} finds something");
-}
-
-/// Whether a list with these arguments says that what is in flight is not found.
-fn in_flight_is_a_gap(args: &[&str]) -> bool {
-    let document = json(&[&["list", "--json"], args].concat());
-    let mut gaps = document["gaps"].as_array().unwrap().iter();
-    gaps.any(|gap| gap["kind"] == "source" && gap["reason"].as_str().unwrap().contains("in flight"))
-}
-
-#[test]
-fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
-    if !support::root() {
-        return;
-    }
-    let (ino, pair) = in_flight();
-    assert_eq!(in_flight_is_a_gap(&[]), !LISTS.here());
-    if LISTS.here() {
-        let ns = find("net", ino);
-        assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
-        assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null));
-        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
-        let what = "nothing found in /proc: a descriptor in flight, or the kernel";
-        let ns = format!("net:[{ino}]");
-        said(&["list", "--holders", "--no-header", "--ns", &ns], &format!("{ino} net ? {what}"));
-        said(&["tree", "--ns", &ns], &format!("No process is in: {ns} held by {what}"));
-    } else {
-        not_found(&["--ns", &format!("net:[{ino}]")]);
-    }
-    drop(pair);
-    wait_for_the_end(ino);
-}
-
-#[test]
-fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
-    if !support::root() {
-        return;
-    }
-    let (ino, _pair) = in_flight();
-    let name = format!("net:[{ino}]");
-    let check = |source: &str, found: bool| {
-        let args = ["--ns", &name, "--source", source];
-        assert_eq!(in_flight_is_a_gap(&args[2..]), !found, "{source}");
-        if found {
-            assert_eq!(run(&[&["list"], &args[..]].concat()).code, Some(0), "{source}");
-        } else {
-            not_found(&args);
-        }
-    };
-    if support::bpf() {
-        check("bpf", LISTS.here());
-    }
-    check("proc", LISTNS.here());
-    if !LISTNS.here() {
-        let document = json(&["list", "--json", "--source", "proc"]);
-        let gaps = document["gaps"].as_array().unwrap();
-        let gap = gaps.iter().find(|gap| gap["reason"].as_str().unwrap().contains("SCM_RIGHTS")).unwrap();
-        let (remedy, other) = ("--source auto, or Linux 6.19", "BPF on Linux 6.18, or Linux 6.19");
-        assert_eq!(gap["remedy"], if LISTS.here() { remedy } else { other });
-    }
-    // Nobody: without the capabilities for BPF, and with none in the owner of the namespace.
-    let (_dir, copy) = support::unprivileged_copy();
-    let mut nobody = Command::new("setpriv");
-    nobody.args(["--reuid", "65534", "--clear-groups", "--bounding-set", "-all"]).arg(copy);
-    let ran: Ran = nobody.args(["list", "--json"]).output().unwrap().into();
-    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
-    assert!(!document["namespaces"].as_array().unwrap().iter().any(|ns| ns["ino"] == ino));
-    let missing = "that takes CAP_BPF and CAP_PERFMON on this kernel";
-    assert_eq!(document["gaps"].to_string().contains(missing), LISTS.here() && !LISTNS.here(), "{document}");
-}
-
-#[test]
-fn the_kernels_list_is_whole_also_when_it_is_long() {
-    if !support::root() {
-        return;
-    }
-    // More than one run of the program looks at.
-    let made: Vec<_> =
-        (0..100).map(|_| in_passing(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
-    let document = json(&["list", "--json", "--kind", "net"]);
-    for (ino, file) in &made {
-        let found = |ns: &&Value| ns["ino"] == *ino;
-        let ns = document["namespaces"].as_array().unwrap().iter().find(found).unwrap();
-        assert_eq!(is_listed(ns), LISTS.here(), "{ns}");
-        assert!(ns["holders"].to_string().contains(&format!("\"fd\":{}", file.as_raw_fd())), "{ns}");
-    }
-}
-
-#[test]
-fn what_only_credentials_hold_is_found_where_it_can_be_opened() {
-    if !support::root() {
-        return;
-    }
-    // A file remembers who opened it, with the user namespace.
-    let mut staged = Staged::sh("exec unshare --user sh -c 'exec sleep 1000 </dev/zero'");
-    let sleep = staged.wait_for("sleep");
-    let ino = proc::namespace(sleep, "user").unwrap();
-    let file = PidFd::open(sleep).and_then(|process| process.socket(0)).unwrap();
-    drop(staged);
-    let name = format!("user:[{ino}]");
-    if WALK.here() {
-        let ns = find("user", ino);
-        assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
-        assert_eq!(ns["parent"]["ino"], proc::namespace(2, "user").unwrap());
-    } else {
-        // Older kernels have no lists; to later ones it is inactive, and not to be opened.
-        not_found(&["--ns", &name]);
-    }
-    drop(file);
-    not_found(&["--ns", &name]);
 }
 
 #[test]

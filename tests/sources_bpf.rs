@@ -1,6 +1,7 @@
 //! `--source`: the kernel's own tasks say what `/proc` says.
 
-use crate::sources::in_passing;
+use crate::support::kernel::IDS;
+use crate::support::look::in_passing;
 use crate::support::stage::{Staged, furnish, wait};
 use crate::support::{self, bpf, proc, root, skipped};
 use nix::sched::CloneFlags;
@@ -252,6 +253,31 @@ fn no_socket_is_touched_where_namespaces_have_numbers() {
         assert_eq!(count, 0, "{said}");
     }
     assert_ne!(calls("proc").1, 0, "what strace would have seen");
+    drop(socket);
+}
+
+#[test]
+fn no_namespace_is_woken_where_bpf_can_tell() {
+    if !bpf() {
+        return;
+    }
+    let (ino, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let holder = json!({ "type": "socket", "pid": std::process::id(), "fd": socket.as_raw_fd() });
+    for source in ["auto", "bpf"] {
+        let mut strace = Command::new("strace");
+        strace.args(["-f", "-e", "trace=ioctl", env!("CARGO_BIN_EXE_nsprobe"), "list", "--json", "--source"]);
+        let output = strace.arg(source).output().unwrap();
+        let list: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let namespaces = list["namespaces"].as_array().unwrap();
+        let found = namespaces.iter().find(|ns| ns["ino"] == ino).unwrap();
+        assert!(found["holders"].as_array().unwrap().contains(&holder), "{source}: {found}");
+        assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap(), "{source}: {found}");
+        let calls = String::from_utf8(output.stderr).unwrap();
+        let woken =
+            calls.lines().filter(|line| line.contains("SIOCGSKNS") || line.contains("0x894c")).count();
+        // Before there were numbers no namespace was ever inactive, and one socket is asked for its namespace.
+        assert_eq!(woken == 0, IDS.here(), "{source}: {calls}");
+    }
     drop(socket);
 }
 

@@ -1,6 +1,7 @@
 //! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
 pub mod kernel;
+pub mod look;
 pub mod proc;
 pub mod stage;
 pub mod trace;

@@ -97,9 +97,9 @@ fn read(path: &Path) -> anyhow::Result<Side> {
 
 /// The machine as it is, looked at in the way in which `old` was: the ways differ in what they may see.
 fn now(old: &Side) -> anyhow::Result<Side> {
-    let walk_kernel_lists = old.taken.snapshot.namespaces.iter().any(is_listed);
+    let bpf = old.taken.snapshot.namespaces.iter().any(is_listed);
     let look = |processes_from| {
-        let options = discover::Options { processes_from, walk_kernel_lists, ..discover::Options::default() };
+        let options = discover::Options { processes_from, bpf, ..discover::Options::default() };
         anyhow::Ok(Taken { origin: discover::origin(&options)?, snapshot: discover::snapshot(&options)? })
     };
     let taken = match old.taken.snapshot.processes_from {

@@ -29,7 +29,7 @@ impl SourceArgs {
             Source::Proc => Some(ProcessSource::Proc),
             Source::Bpf => Some(ProcessSource::Bpf),
         };
-        let walk_kernel_lists = self.source != Source::Proc;
-        Options { processes_from, walk_kernel_lists, command_lines, ..Options::default() }
+        let bpf = self.source != Source::Proc;
+        Options { processes_from, bpf, command_lines, ..Options::default() }
     }
 }

@@ -62,9 +62,9 @@ pub struct Options {
     pub proc_root: PathBuf,
     /// Where the processes come from; `None`: from where they come cheaper.
     pub processes_from: Option<ProcessSource>,
-    /// Whether BPF may read the kernel's own lists of namespaces, on Linux 6.18. Later kernels tell them, older ones
-    /// have none.
-    pub walk_kernel_lists: bool,
+    /// Whether BPF may be used for what `/proc` does not tell: the kernel's lists of namespaces, on Linux 6.18 (later
+    /// kernels tell them, older ones have none), and a namespace that only sockets hold.
+    pub bpf: bool,
     /// The processes whose command lines are read.
     pub command_lines: CommandLines,
 }
@@ -74,7 +74,7 @@ impl Default for Options {
         Self {
             proc_root: PathBuf::from("/proc"),
             processes_from: None,
-            walk_kernel_lists: true,
+            bpf: true,
             command_lines: CommandLines::All,
         }
     }
@@ -114,7 +114,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let proc = open(options)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
-    let listed = proc.is_live().then(|| listed::read(&proc, options.walk_kernel_lists));
+    let listed = proc.is_live().then(|| listed::read(&proc, options.bpf));
     // Listing thousands takes as long as a good part of the reading.
     let (pids, tasks) = std::thread::scope(|scope| {
         let pids = std::thread::Builder::new().spawn_scoped(scope, || proc.pids());
@@ -145,7 +145,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     }
     Inquiry::note_unasked(&mut census, &mut gaps);
     sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);
-    sockets::find(&proc, &descriptors.sockets, &mut inquiry, &mut census, &mut gaps);
+    sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut inquiry, &mut census, &mut gaps);
     let namespaces = census.finish();
     match (options.command_lines, processes_from) {
         // Read with the rest.

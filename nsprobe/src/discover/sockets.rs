@@ -3,8 +3,8 @@
 //! `/proc` does not say which network namespace a socket is in, so each socket is asked once, whoever shares
 //! it; see [`kernel::sockets`](crate::kernel::sockets) for what that does. Asking for the number of the
 //! namespace changes nothing; the namespace itself is opened, which makes one that is held by sockets only
-//! active again for that moment, only when its number is not known otherwise: one socket of each such
-//! namespace. Before Linux 6.18 the numbers of namespaces are not known, and one socket of every namespace is
+//! active again for that moment, only when its number is not known otherwise and BPF may not read it in the
+//! kernel's tables: one socket of each such namespace. Before Linux 6.18 the numbers of namespaces are not known, and one socket of every namespace is
 //! asked for it; before 5.14 every socket.
 //!
 //! Where BPF shows the kernel's own tables none of this is needed: the record of a socket says where it belongs.
@@ -15,6 +15,7 @@
 use super::census::Census;
 use super::records::SocketNamespace;
 use super::relations::Inquiry;
+use super::tasks;
 use super::{Gaps, vanished};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
@@ -74,10 +75,13 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut
     }
 }
 
-/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets.
+/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets. `bpf`: whether BPF
+/// may be used for a namespace that nothing else has led to.
 pub(super) fn find(
     proc: &Proc,
+    nsfs_dev: u64,
     sockets: &[SocketDescriptor],
+    bpf: bool,
     inquiry: &mut Inquiry<'_>,
     census: &mut Census,
     gaps: &mut Gaps,
@@ -90,7 +94,9 @@ pub(super) fn find(
         let reason = "network namespaces that only sockets hold: this /proc is of another pid namespace";
         return gaps.add(GapKind::Source, reason, None);
     }
-    let mut search = Search { inquiry, census, gaps, by_cookie: HashMap::new(), by_socket: HashMap::new() };
+    let tables = bpf.then_some((proc, nsfs_dev));
+    let mut search =
+        Search { inquiry, census, gaps, tables, by_cookie: HashMap::new(), by_socket: HashMap::new() };
     search.learn_cookies();
     let (mut owner, mut process) = (None, Err(io::Error::from_raw_os_error(libc::ESRCH)));
     for &socket in sockets {
@@ -129,6 +135,8 @@ struct Search<'a, 'b> {
     inquiry: &'a mut Inquiry<'b>,
     census: &'a mut Census,
     gaps: &'a mut Gaps,
+    /// Where to look for namespaces with numbers that are not known yet, when that has not been done.
+    tables: Option<(&'a Proc, u64)>,
     by_cookie: HashMap<u64, NsId>,
     by_socket: HashMap<u64, NsId>,
 }
@@ -146,12 +154,30 @@ impl Search<'_, '_> {
         // They are the same number from Linux 6.18 on; a kernel that gives them apart is not believed.
         if nsfs::kernel_id(namespace.as_fd(), NsKind::Net) == Some(cookie) {
             self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
+        } else {
+            // Nor would those in the kernel's tables help.
+            self.tables = None;
+        }
+    }
+
+    /// Adds the namespaces that the kernel's own tables say sockets belong to. That takes BPF, and wakes none of them.
+    fn learn_from_tables(&mut self) {
+        let Some((proc, nsfs_dev)) = self.tables.take() else { return };
+        // Refused: the sockets themselves can still be asked.
+        if let Ok(mut sockets) = tasks::sockets(proc, nsfs_dev) {
+            // Not the duplicate that is being asked.
+            sockets.retain(|socket| socket.pid != std::process::id());
+            add(&sockets, self.inquiry, self.census, self.gaps);
+            self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
         }
     }
 
     /// The network namespace of a socket.
     fn namespace(&mut self, seen: SocketDescriptor, socket: &Socket) -> io::Result<NsId> {
         let cookie = socket.netns_cookie().ok();
+        if cookie.is_some_and(|cookie| !self.by_cookie.contains_key(&cookie)) {
+            self.learn_from_tables();
+        }
         let known = cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied();
         if let Some(id) = known.filter(|&id| self.census.entry(id).namespace.processes > 0) {
             // As nearly always: nothing is said of this socket, so which one it is does not matter.

@@ -71,6 +71,18 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     Ok(Found { processes, strays, descriptors })
 }
 
+/// Those sockets that belong to another network namespace than the process that has them open.
+pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<Belonging>, Unavailable> {
+    available(proc)?;
+    let mut sockets = Vec::new();
+    records::descriptors(&Iterators::open()?.files()?, nsfs_dev, |facts| {
+        if let LeadsTo::Socket(namespace) = facts.leads_to {
+            sockets.push(Belonging { pid: facts.pid, tid: facts.tid, fd: facts.fd, namespace });
+        }
+    });
+    Ok(sockets)
+}
+
 /// Whether what `/proc` says of this very process is what its record says.
 fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
     let own = std::process::id();
