@@ -1,4 +1,5 @@
-//! The namespaces that the kernel itself lists, whoever holds them: Linux 6.18, kernel/nstree.c.
+//! The namespaces that the kernel itself lists, whoever holds them: Linux 6.18, kernel/nstree.c. (From 6.19 on the
+//! same nodes are in other structs, and userspace puts the sums of their offsets in place.)
 //!
 //! Of each kind there is a ring of `struct ns_common`, in the order of their numbers, and somewhere in the ring its
 //! head, which is part of a `struct ns_tree`. Where the heads are only symbols tell that a kernel need not have. But
@@ -16,7 +17,7 @@ use crate::maps::{self, offset};
 use crate::task::{self, read, read_at};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use nsprobe_ebpf::{Field, Header, RECORD_VERSION, WALK_STEPS, Walk, cause, outcome};
+use nsprobe_ebpf::{ABSENT, Field, Header, RECORD_VERSION, WALK_STEPS, Walk, cause, outcome};
 
 /// Goes some steps along the list of one kind. The first argument is a [`nsprobe_ebpf::slot`], the second is not 0 for
 /// the first steps.
@@ -137,7 +138,8 @@ fn is(common: u64, kind: Kind) -> bool {
 fn is_head(node: u64, kind: Kind) -> bool {
     let tree = node - field(Field::NsTreeList);
     let topmost: u64 = read_at(tree + field(Field::NsTreeRoot) + field(Field::RbRootNode));
-    read_at::<u32>(tree + field(Field::NsTreeType)) == kind.clone_flag
+    (offset(Field::NsTreeType) == ABSENT
+        || read_at::<u32>(tree + field(Field::NsTreeType)) == kind.clone_flag)
         && is(topmost - field(Field::NsCommonTreeNode), kind)
         // The lowest bits are the colour of the node.
         && read_at::<u64>(topmost + field(Field::RbNodeParent)) & !3 == 0

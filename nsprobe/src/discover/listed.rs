@@ -1,9 +1,9 @@
 //! Namespaces that nothing in `/proc` leads to, such as one that only a descriptor in flight between two
-//! sockets holds (`SCM_RIGHTS`, unix(7)): from the kernel's own lists. From Linux 6.19 on listns(2) tells them; on
-//! 6.18 a BPF program walks along them.
+//! sockets holds (`SCM_RIGHTS`, unix(7)): from the kernel's own lists. From Linux 6.19 on listns(2) tells what in them
+//! is active; on 6.18, where everything is, a BPF program walks along them, and later for what is not.
 //!
-//! What was not known before is opened by its number, and asked. So nothing is believed that was only read on a walk
-//! through memory that changes meanwhile.
+//! What was not known before is opened by its number, and asked, where that is possible. So nothing is believed that
+//! was only read on a walk through memory that changes meanwhile.
 
 use super::census::Census;
 use super::relations::Inquiry;
@@ -15,40 +15,59 @@ use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::model::{GapKind, NsId, NsKind, Source};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// What is missing without the kernel's lists.
+/// What is missing from 6.19 on without BPF.
+const INACTIVE_MISSING: &str = "inactive namespaces, which the kernel alone holds, are not found";
+
+/// What is missing before without the kernel's lists.
 const MISSING: &str =
     "namespaces that only a descriptor in flight (SCM_RIGHTS) or the kernel holds are not found";
 
 /// What the kernel lists.
+#[derive(Debug)]
+pub(super) struct Listed {
+    /// All that can be opened.
+    numbers: Vec<Number>,
+    /// From 6.19 on: what is in the lists and is not told by listns(2), with the way to look again.
+    inactive: Result<(Lists, BTreeMap<u64, NsId>), Unlisted>,
+}
+
+/// What the kernel lists.
 ///
 /// Read before everything else: what has come since is missing here and not there, and so not taken for something
-/// that nothing in `/proc` leads to. `walk`: whether BPF may be used.
-pub(super) fn read(proc: &Proc, walk: bool) -> Result<Vec<Number>, Unlisted> {
-    match listns::active() {
-        Ok(numbers) => Ok(numbers.into_iter().map(|id| Number { id, file: None }).collect()),
-        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => walked(proc, walk),
-        Err(error) => Err(Unlisted::Listns(error)),
+/// that nothing in `/proc` leads to. `bpf`: whether BPF may be used.
+pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unlisted> {
+    let active = match listns::active() {
+        Ok(active) => Some(active),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => None,
+        Err(error) => return Err(Unlisted::Listns(error)),
+    };
+    let walked = open_lists(proc, bpf).and_then(|lists| {
+        let found = walk(&lists, nsfs_dev)?;
+        Ok((lists, found))
+    });
+    if let Some(active) = active {
+        let inactive = walked.map(|(lists, mut found)| {
+            let active: HashSet<&u64> = active.iter().collect();
+            found.retain(|id, _| !active.contains(id));
+            (lists, found)
+        });
+        let numbers = active.into_iter().map(|id| Number { id, file: None }).collect();
+        return Ok(Listed { numbers, inactive });
     }
+    let (lists, found) = walked?;
+    let numbers = found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect();
+    Ok(Listed { numbers, inactive: Ok((lists, BTreeMap::new())) })
 }
 
 /// Marks the namespaces that the kernel has listed, and adds those that were not known and are still there.
-pub(super) fn add(
-    listed: Result<Vec<Number>, Unlisted>,
-    inquiry: &mut Inquiry<'_>,
-    census: &mut Census,
-    gaps: &mut Gaps,
-) {
-    let listed = match listed {
-        Ok(listed) => listed,
-        Err(why) => return why.note(gaps),
-    };
+pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
     let known: HashMap<u64, NsId> =
         NsKind::ALL.into_iter().flat_map(|kind| census.kernel_ids(kind)).collect();
-    for number in listed {
+    for &number in &listed.numbers {
         if let Some(&id) = known.get(&number.id) {
             census.entry(id).source(Source::KernelLists);
             continue;
@@ -61,6 +80,38 @@ pub(super) fn add(
             Ok(None) => {}
             Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::ESTALE) => {}
             Err(error) => gaps.add_error(GapKind::Relations, &error),
+        }
+    }
+}
+
+/// Marks and adds the inactive ones, which nothing but the kernel holds, or sockets, and which nobody can open. So they
+/// are believed when they are there at a second look, and have not become active.
+pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {
+    let (lists, mut inactive) = match listed.inactive {
+        Ok(walked) => walked,
+        Err(why) => return why.note(INACTIVE_MISSING, "", gaps),
+    };
+    if inactive.is_empty() {
+        return;
+    }
+    match walk(&lists, nsfs_dev) {
+        Ok(now) => inactive.retain(|number, id| now.get(number) == Some(id)),
+        Err(why) => return why.note(INACTIVE_MISSING, "", gaps),
+    }
+    let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
+    inactive.retain(|id, _| !active.contains(id));
+    for (number, id) in inactive {
+        let known = census.knows(id);
+        let entry = census.entry(id);
+        if known && entry.namespace.kernel_id != Some(number) {
+            // Another one had its inode.
+            continue;
+        }
+        entry.source(Source::KernelLists);
+        if !known {
+            entry.asked = true;
+            entry.namespace.kernel_id = Some(number);
+            gaps.add(GapKind::Relations, "inactive: the kernel lets nobody open it", None);
         }
     }
 }
@@ -90,31 +141,41 @@ pub(super) enum Unlisted {
 }
 
 impl Unlisted {
-    fn note(self, gaps: &mut Gaps) {
-        let because = |why: &dyn std::fmt::Display| format!("{MISSING}: {why}");
+    /// That the lists, or those in it that are not active, are a gap.
+    pub(super) fn gap(self, gaps: &mut Gaps) {
+        self.note(MISSING, "Linux 6.19", gaps);
+    }
+
+    /// That something is `missing`, which a `later` kernel has in any case.
+    fn note(self, missing: &str, later: &'static str, gaps: &mut Gaps) {
+        let because = |why: &dyn std::fmt::Display| format!("{missing}: {why}");
+        let or = |remedy: &'static str, or_later| if later.is_empty() { remedy } else { or_later };
         let (reason, remedy) = match self {
             Self::Listns(error) => return gaps.add_error(GapKind::Source, &error),
-            Self::Older => (MISSING.to_owned(), "BPF on Linux 6.18, or Linux 6.19"),
-            Self::NotWanted => (because(&"that takes BPF on this kernel"), "--source auto, or Linux 6.19"),
-            Self::NotPermitted(missing) => (
-                because(&format_args!("that takes {missing} on this kernel")),
-                "run with sudo, or Linux 6.19",
+            Self::Older => (missing.to_owned(), "BPF on Linux 6.18, or Linux 6.19"),
+            Self::NotWanted => (
+                because(&"that takes BPF on this kernel"),
+                or("--source auto", "--source auto, or Linux 6.19"),
             ),
-            Self::Lists(error) => (because(&error), "Linux 6.19"),
-            Self::Walk(why) => (because(&why), "Linux 6.19"),
+            Self::NotPermitted(lacking) => (
+                because(&format_args!("that takes {lacking} on this kernel")),
+                or("run with sudo", "run with sudo, or Linux 6.19"),
+            ),
+            Self::Lists(error) => (because(&error), later),
+            Self::Walk(why) => (because(&why), later),
         };
-        gaps.add(GapKind::Source, reason, Some(remedy));
+        gaps.add(GapKind::Source, reason, (!remedy.is_empty()).then_some(remedy));
     }
 }
 
-/// Every namespace in the kernel's lists, by a walk along them.
-fn walked(proc: &Proc, walk: bool) -> Result<Vec<Number>, Unlisted> {
+/// The program that walks along the kernel's lists, where it may be used.
+fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
     // Mount namespaces had numbers before; all kinds have them since there are the lists.
     let own = proc.this_process().and_then(|own| own.open_namespace("ns/user"));
     if !own.is_ok_and(|own| nsfs::kernel_id(own.as_fd(), NsKind::User).is_some()) {
         return Err(Unlisted::Older);
     }
-    if !walk {
+    if !bpf {
         return Err(Unlisted::NotWanted);
     }
     let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
@@ -122,13 +183,17 @@ fn walked(proc: &Proc, walk: bool) -> Result<Vec<Number>, Unlisted> {
         let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
         return Err(Unlisted::NotPermitted(names.join(" and ")));
     }
-    let lists = Lists::open().map_err(Unlisted::Lists)?;
-    let mut listed = Vec::new();
+    Lists::open().map_err(Unlisted::Lists)
+}
+
+/// Every namespace in the kernel's lists, by its number.
+fn walk(lists: &Lists, nsfs_dev: u64) -> Result<BTreeMap<u64, NsId>, Unlisted> {
+    let mut all = BTreeMap::new();
     for kind in NsKind::ALL.into_iter().filter(|&kind| lists.has(kind)) {
         let found = round(kind, |begin| lists.walk(kind, begin)).map_err(Unlisted::Walk)?;
-        listed.extend(found.into_iter().map(|(id, ino)| Number { id, file: Some((kind, ino)) }));
+        all.extend(found.into_iter().map(|(id, ino)| (id, NsId::new(kind, nsfs_dev, ino.into()))));
     }
-    Ok(listed)
+    Ok(all)
 }
 
 /// A walk that has lost its way begins again, this often.

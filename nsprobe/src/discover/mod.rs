@@ -114,7 +114,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let proc = open(options)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
-    let listed = proc.is_live().then(|| listed::read(&proc, options.bpf));
+    let listed = proc.is_live().then(|| listed::read(&proc, nsfs_dev, options.bpf));
     // Listing thousands takes as long as a good part of the reading.
     let (pids, tasks) = std::thread::scope(|scope| {
         let pids = std::thread::Builder::new().spawn_scoped(scope, || proc.pids());
@@ -140,12 +140,16 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut inquiry = Inquiry::new(&proc, nsfs_dev);
     mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
     inquiry.ask_all(&mut census, &mut gaps);
-    if let Some(listed) = listed {
+    let listed = listed.and_then(|listed| listed.map_err(|why| why.gap(&mut gaps)).ok());
+    if let Some(listed) = &listed {
         listed::add(listed, &mut inquiry, &mut census, &mut gaps);
     }
     Inquiry::note_unasked(&mut census, &mut gaps);
     sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);
     sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut inquiry, &mut census, &mut gaps);
+    if let Some(listed) = listed {
+        listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
+    }
     let namespaces = census.finish();
     match (options.command_lines, processes_from) {
         // Read with the rest.

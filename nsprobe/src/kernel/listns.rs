@@ -82,6 +82,15 @@ pub fn active() -> io::Result<Vec<u64>> {
     }
 }
 
+/// Whether the kernel has listns(2).
+#[must_use]
+pub fn is_there() -> bool {
+    // SAFETY: the call is refused before it looks at what it is not given.
+    let result =
+        unsafe { libc::syscall(SYS_LISTNS, std::ptr::null::<Request>(), std::ptr::null::<u64>(), 0, 0) };
+    result >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
 /// Opens the namespace with this number. `Err(ESTALE)`: it is gone, or never was. `Err(EPERM)`: its owner grants
 /// the caller no `CAP_SYS_ADMIN`.
 pub fn open(number: Number) -> io::Result<OwnedFd> {

@@ -1,8 +1,9 @@
 //! The kernel's own lists of namespaces, walked by a BPF program: Linux 6.18. From 6.19 on listns(2) tells more
-//! cheaply what is in them.
+//! cheaply what in them is active, and nothing else tells what is not.
 
 use super::bpf::Programs;
 use super::btf;
+use super::listns;
 use super::on_demand::OnDemand;
 use super::probe::{MemoryLimit, OpenError, Refusal};
 use super::vmlinux::KernelTypes;
@@ -24,8 +25,8 @@ pub enum ListsError {
     Refused(Refusal),
 }
 
-/// What Linux 6.18 has under these names. Without one of them a walk would go astray.
-pub const NEEDED: [Field; 16] = [
+/// What Linux has under these names from 6.18 on. Without one of them a walk would go astray.
+pub const NEEDED: [Field; 11] = [
     Field::TaskCred,
     Field::TaskNsproxy,
     Field::NsCommonInum,
@@ -33,11 +34,6 @@ pub const NEEDED: [Field; 16] = [
     Field::NsCommonOps,
     Field::NsCommonId,
     Field::NsCommonRef,
-    Field::NsCommonTreeNode,
-    Field::NsCommonListNode,
-    Field::NsTreeRoot,
-    Field::NsTreeList,
-    Field::NsTreeType,
     Field::RbRootNode,
     Field::RbNodeParent,
     Field::ListNext,
@@ -46,6 +42,23 @@ pub const NEEDED: [Field; 16] = [
 
 /// The program that goes along a list.
 const PROGRAM: &str = "list_namespaces";
+
+/// Where the nodes of a namespace are, and the two parts of what all of a kind hang on.
+pub const OF_618: [Field; 5] = [
+    Field::NsCommonListNode,
+    Field::NsCommonTreeNode,
+    Field::NsTreeRoot,
+    Field::NsTreeList,
+    Field::NsTreeType,
+];
+
+/// The same from 6.19 on. The first two are in the tree node.
+const SINCE_619: [FieldSource; 4] = [
+    FieldSource { type_name: "ns_tree_node", member: "ns_list_entry" },
+    FieldSource { type_name: "ns_tree_node", member: "ns_node" },
+    FieldSource { type_name: "ns_tree_root", member: "ns_rb" },
+    FieldSource { type_name: "ns_tree_root", member: "ns_list_head" },
+];
 
 /// The loaded program.
 #[derive(Debug)]
@@ -58,18 +71,8 @@ impl Lists {
     /// Loads the program.
     pub fn open() -> Result<Self, ListsError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        // The rest of the types is not looked at when these have been found.
-        let fields: Vec<Field> = NEEDED.into_iter().chain(NsKind::ALL.into_iter().flat_map(way)).collect();
-        let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
-        let wanted = btf::Wanted { fields: &sources, functions: &[], typedefs: &[] };
-        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?.offsets;
-        let mut offsets = vec![ABSENT; FIELDS.len()];
-        fields.iter().zip(found).for_each(|(&field, offset)| offsets[field as usize] = offset);
+        let offsets = offsets(&kernel)?;
         drop(kernel);
-        if let Some(&field) = NEEDED.iter().find(|&&field| offsets[field as usize] == ABSENT) {
-            let source = FIELDS[field as usize];
-            return Err(ListsError::NoField(format!("{}.{}", source.type_name, source.member)));
-        }
         let _memory = MemoryLimit::raise();
         let load = Programs::open(&[PROGRAM], &offsets)
             .and_then(|programs| OnDemand::load(&programs, PROGRAM, map::WALK));
@@ -88,6 +91,37 @@ impl Lists {
         let [pointer, common] = way(kind);
         self.program.run(&[pointer as u64, common as u64, u64::from(begin)])
     }
+}
+
+/// What the program is to know of this kernel: the offset of every field, those that it does not need absent.
+fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
+    let find = |sources: &[FieldSource]| {
+        // The rest of the types is not looked at when these have been found.
+        let wanted = btf::Wanted { fields: sources, functions: &[], typedefs: &[] };
+        Ok::<_, OpenError>(btf::find(kernel, &wanted)?.offsets)
+    };
+    let mut fields: Vec<Field> = NEEDED.into_iter().chain(NsKind::ALL.into_iter().flat_map(way)).collect();
+    let older = !listns::is_there();
+    fields.extend(if older { &OF_618[..] } else { &[Field::NsCommonTreeNode] });
+    let mut sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
+    sources.extend(if older { &[] } else { &SINCE_619[..] });
+    let found = find(&sources)?;
+    let mut offsets = vec![ABSENT; FIELDS.len()];
+    fields.iter().zip(&found).for_each(|(&field, &offset)| offsets[field as usize] = offset);
+    if let [list, tree, root, head] = found[fields.len()..] {
+        let node = offsets[Field::NsCommonTreeNode as usize];
+        let within = |offset: u32| node.checked_add(offset).unwrap_or(ABSENT);
+        offsets[Field::NsCommonListNode as usize] = within(list);
+        offsets[Field::NsCommonTreeNode as usize] = within(tree);
+        offsets[Field::NsTreeRoot as usize] = root;
+        offsets[Field::NsTreeList as usize] = head;
+    }
+    let needed = NEEDED.iter().chain(if older { &OF_618[..] } else { &OF_618[..4] });
+    if let Some(&field) = needed.into_iter().find(|&&field| offsets[field as usize] == ABSENT) {
+        let source = FIELDS[field as usize];
+        return Err(ListsError::NoField(format!("{}.{}", source.type_name, source.member)));
+    }
+    Ok(offsets)
 }
 
 /// The way from a task to the namespace that the walk begins at: the field that points to it, in the task's

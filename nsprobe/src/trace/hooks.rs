@@ -277,6 +277,7 @@ const DETAILS: &[(&str, &[Field])] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::{lists, tasks};
 
     #[test]
     fn clone_alone_needs_no_other_call() {
@@ -322,8 +323,7 @@ mod tests {
             let told = !unreadable(|other| other != field).is_empty();
             let of_kind = both.contains(&field) || field == Field::NsCommonOps;
             // The snapshot's programs, no part of tracing, refuse to start without their own.
-            let of_snapshots =
-                [&crate::kernel::tasks::NEEDED[..], &crate::kernel::lists::NEEDED].concat().contains(&field);
+            let of_snapshots = [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618].concat().contains(&field);
             assert!(told || of_kind || of_groups.contains(&field) || of_snapshots, "{field:?}");
         }
     }
