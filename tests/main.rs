@@ -20,4 +20,5 @@ mod trace_calls;
 mod trace_engines;
 mod trace_roots;
 mod trace_targets;
+mod trace_who;
 mod tree;

@@ -1,7 +1,7 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
 use crate::maps::Pending;
-use crate::{maps, place, task};
+use crate::{maps, place, program, task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, cause, config};
 
@@ -39,11 +39,29 @@ pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
         event.result = result;
         event.duration_ns = now - event.time_ns;
         event.time_ns = now;
-        task::fill_namespaces(&mut event.after, task::current());
+        let task = task::current();
+        task::fill_namespaces(&mut event.after, task);
         if is_change(event) {
+            program::fill(pending, task);
             maps::send(pending);
         }
     }
+    maps::forget(id);
+}
+
+/// What sets the entry of an event that is begun and sent at once, while the thread may have begun another, apart
+/// from that: no thread id is as large.
+const AT_ONCE: u64 = 1 << 63;
+
+/// Sends an event of the running task that needs no entry to be known.
+#[inline(always)]
+pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event)) {
+    let id = bpf_get_current_pid_tgid() | AT_ONCE;
+    let Some(pending) = maps::begin(id) else { return };
+    fill(&mut pending.event, cause, task);
+    complete(&mut pending.event);
+    program::fill(pending, task);
+    maps::send(pending);
     maps::forget(id);
 }
 

@@ -50,6 +50,18 @@ fields! {
     TaskStartBoottime = "task_struct" "start_boottime",
     TaskSignal = "task_struct" "signal",
     TaskFs = "task_struct" "fs",
+    TaskMm = "task_struct" "mm",
+    TaskCgroups = "task_struct" "cgroups",
+    MmArgStart = "mm_struct" "arg_start",
+    MmArgEnd = "mm_struct" "arg_end",
+    MmExeFile = "mm_struct" "exe_file",
+    CssSetCgroup = "css_set" "dfl_cgrp",
+    CgroupNode = "cgroup" "kn",
+    KernfsId = "kernfs_node" "id",
+    // Renamed with 6.15.
+    KernfsParent = "kernfs_node" "parent",
+    KernfsParentRcu = "kernfs_node" "__parent",
+    KernfsName = "kernfs_node" "name",
     SignalNrThreads = "signal_struct" "nr_threads",
     FsRoot = "fs_struct" "root",
     FsPwd = "fs_struct" "pwd",
@@ -71,10 +83,10 @@ fields! {
     UserNsCommon = "user_namespace" "ns",
     UtsNsCommon = "uts_namespace" "ns",
     NsCommonInum = "ns_common" "inum",
-    // Since 6.18; mount namespaces had one of their own before.
     // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, in its operations before.
     NsCommonType = "ns_common" "ns_type",
     NsCommonOps = "ns_common" "ops",
+    // Since 6.18; mount namespaces had one of their own before.
     NsCommonId = "ns_common" "ns_id",
     ProcNsOperationsType = "proc_ns_operations" "type",
     // The kernel's lists of namespaces (6.18; from 6.19 on it lists them itself, and has other structs).
@@ -91,6 +103,7 @@ fields! {
     CredUid = "cred" "uid",
     CredGid = "cred" "gid",
     CredEuid = "cred" "euid",
+    CredCapEffective = "cred" "cap_effective",
     CredUserNs = "cred" "user_ns",
     PidLevel = "pid" "level",
     PidNumbers = "pid" "numbers",

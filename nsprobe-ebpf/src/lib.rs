@@ -19,7 +19,7 @@ pub use task_record::{Descriptor, Task, task_flags};
 pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 
 /// The version of every record here. A record that carries another one is counted and not read.
-pub const RECORD_VERSION: u16 = 3;
+pub const RECORD_VERSION: u16 = 5;
 
 /// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
 pub const COMM_LEN: usize = 16;

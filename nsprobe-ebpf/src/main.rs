@@ -26,6 +26,7 @@ mod maps;
 mod path;
 mod place;
 mod probes;
+mod program;
 mod target;
 mod task;
 

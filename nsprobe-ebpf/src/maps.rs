@@ -1,6 +1,5 @@
 //! What the programs share with userspace: read-only globals, maps, counters.
 
-use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
@@ -169,21 +168,4 @@ pub fn send(pending: &mut Pending) {
     if EVENTS.output::<[u8]>(record, 0).is_err() {
         count(Counter::RingFull);
     }
-}
-
-/// Fills a blank event without text directly in the ring buffer, and sends it.
-#[inline(always)]
-pub fn send_with(fill: impl FnOnce(&mut Event)) {
-    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        count(Counter::RingFull);
-        return;
-    };
-    let event = entry.as_mut_ptr();
-    // Zeroed by one helper call: to the compiler's own way, a loop over the bytes, the verifier gives 10 ms.
-    // SAFETY: reserved at the size of an event and aligned to 8 bytes; zero is a value for all its parts.
-    unsafe {
-        bpf_probe_read_kernel(event.cast(), size_of::<Event>() as u32, zeroes());
-        fill(&mut *event);
-    }
-    entry.submit(0);
 }

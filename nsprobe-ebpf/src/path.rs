@@ -8,7 +8,7 @@ use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, text, text_flags};
 /// How much text an event has. It is kept in the record, of whose content the verifier knows nothing. In a
 /// register, every length so far is a state of its own to it: 16,000 instructions for a walk instead of 5,600.
 #[inline(always)]
-fn used(pending: &mut Pending) -> usize {
+pub fn used(pending: &mut Pending) -> usize {
     // SAFETY: a field of the event; volatile, so that it is not kept in a register after all.
     let used = unsafe { (&raw const pending.event.text_len).read_volatile() };
     used as usize & (TEXT_LEN - 1)
@@ -16,7 +16,7 @@ fn used(pending: &mut Pending) -> usize {
 
 /// Says that an event has `length` bytes of text; `false` when there is no room for them.
 #[inline(always)]
-fn keep(pending: &mut Pending, length: u64) -> bool {
+pub fn keep(pending: &mut Pending, length: u64) -> bool {
     let fits = length < TEXT_LEN as u64;
     if fits {
         // SAFETY: a field of the event; volatile as in `used`.
@@ -27,7 +27,7 @@ fn keep(pending: &mut Pending, length: u64) -> bool {
 
 /// The text in `pending` from byte `start` on.
 #[inline(always)]
-fn since(pending: &mut Pending, start: usize, flags: u16) -> Text {
+pub fn since(pending: &mut Pending, start: usize, flags: u16) -> Text {
     Text { at: start as u16, len: (used(pending) - start) as u16, flags, reserved: 0 }
 }
 
@@ -109,20 +109,26 @@ fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount
             root = mount.root();
             continue;
         }
-        let at = used(pending);
-        let name: u64 = read(embedded(dentry, Field::DentryName), Field::QstrName);
-        // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
-        let length = unsafe {
-            let to = (&raw mut pending.text).cast::<u8>().add(at);
-            bpf_probe_read_kernel_str(to.cast(), PATH_LEN as u32, name as *const _)
-        };
-        let end = at as u64 + length as u64;
-        if length <= 1 || end > start as u64 + PATH_LEN as u64 || !keep(pending, end) {
+        if !put_name(pending, start, read(embedded(dentry, Field::DentryName), Field::QstrName)) {
             break;
         }
         dentry = read(dentry, Field::DentryParent);
     }
     pending.event.texts[INDEX] = since(pending, start, flags);
+}
+
+/// Puts down the `name` at this address in kernel memory in a text that began at `start`; `false` when there is no
+/// room for it.
+#[inline(always)]
+pub fn put_name(pending: &mut Pending, start: usize, name: u64) -> bool {
+    let at = used(pending);
+    // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
+    let length = unsafe {
+        let to = (&raw mut pending.text).cast::<u8>().add(at);
+        bpf_probe_read_kernel_str(to.cast(), PATH_LEN as u32, name as *const _)
+    };
+    let end = at as u64 + length as u64;
+    length > 1 && end <= start as u64 + PATH_LEN as u64 && keep(pending, end)
 }
 
 /// How many mounts one above the other [`is_top`] looks through.

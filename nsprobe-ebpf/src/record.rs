@@ -75,8 +75,14 @@ pub mod text {
     pub const FIRST_RESOLVED: usize = 6;
     /// pivot_root: the same of `put_old`.
     pub const SECOND_RESOLVED: usize = 7;
+    /// A walk from the program that the caller executes.
+    pub const EXE: usize = 8;
+    /// Its command line, as it is in its memory: arguments, each ended by a NUL.
+    pub const COMMAND_LINE: usize = 9;
+    /// The names of its control group in the hierarchy of version 2, leaf first, each ended by a NUL.
+    pub const CGROUP: usize = 10;
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 11;
 }
 
 /// Bits of [`Text::flags`].
@@ -184,6 +190,12 @@ pub struct Event {
     /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns; of chroot and pivot_root
     /// the addresses of their paths in the caller's memory.
     pub args: [u64; 2],
+    /// When the process started: nanoseconds after boot, `CLOCK_BOOTTIME`.
+    pub start_ns: u64,
+    /// Its effective capabilities at entry, relative to the user namespace it was in then.
+    pub cap_effective: u64,
+    /// The id of its control group in the hierarchy of version 2 (the inode in cgroupfs), at return.
+    pub cgroup_id: u64,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
     /// Thread id in the initial pid namespace.
@@ -278,4 +290,4 @@ impl Counter {
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 536 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 560 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

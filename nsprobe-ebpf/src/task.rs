@@ -61,6 +61,9 @@ pub fn fill_actor(event: &mut Event, task: u64) {
     event.uid = read(cred, Field::CredUid);
     event.gid = read(cred, Field::CredGid);
     event.euid = read(cred, Field::CredEuid);
+    // 64 bits on every kernel, of two halves before 6.3: x86-64 has the lower one first.
+    event.cap_effective = read(cred, Field::CredCapEffective);
+    event.start_ns = read(read(task, Field::TaskGroupLeader), Field::TaskStartBoottime);
     // SAFETY: the destination is as long as told.
     unsafe { generated::bpf_get_current_comm(event.comm.as_mut_ptr().cast(), event.comm.len() as u32) };
     fill_pids(&mut event.pids, read(task, Field::TaskGroupLeader));

@@ -51,9 +51,8 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
             return 0;
         }
     }
-    maps::send_with(|event| {
+    call::tell(cause::CLONE, parent, |event| {
         task::fill_namespaces(&mut event.after, child);
-        call::fill(event, cause::CLONE, parent);
         event.args[0] = flags;
         event.child.tgid = task::read(child, Field::TaskTgid);
         event.child.tid = task::read(child, Field::TaskPid);
@@ -72,8 +71,7 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
     let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
     let task = task::current();
     if wanted(flags) && maps::wanted(task) {
-        maps::send_with(|event| {
-            call::fill(event, cause::CLONE, task);
+        call::tell(cause::CLONE, task, |event| {
             event.args[0] = flags;
             event.result = result;
             event.after = event.before;

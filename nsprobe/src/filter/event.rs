@@ -2,7 +2,8 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, clone_flag_names,
+    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, capability_names,
+    clone_flag_names,
 };
 
 /// An event.
@@ -20,6 +21,11 @@ impl EventRow<'_> {
         Field::new("uid", Type::Number),
         Field::new("gid", Type::Number),
         Field::new("euid", Type::Number),
+        Field::new("capabilities", Type::Texts),
+        Field::new("start_ticks", Type::Number),
+        Field::new("exe", Type::Text),
+        Field::new("command", Type::Text),
+        Field::new("cgroup", Type::Text),
         Field::new("flags", Type::Texts),
         Field::new("path", Type::Text),
         Field::new("target", Type::Number),
@@ -65,6 +71,11 @@ impl Fields for EventRow<'_> {
             "uid" => Value::number(Some(process.uid)),
             "gid" => Value::number(Some(process.gid)),
             "euid" => Value::number(Some(process.euid)),
+            "capabilities" => Value::Texts(capability_names(process.cap_effective).map(Into::into).collect()),
+            "start_ticks" => Value::number(Some(process.start_ticks)),
+            "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.as_str())),
+            "command" => Value::text(process.command_line.as_ref().map(|line| line.text.as_str())),
+            "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.as_str())),
             "flags" => flags(crossing),
             "path" => path(crossing),
             "target" => match crossing {

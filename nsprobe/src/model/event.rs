@@ -88,6 +88,38 @@ pub struct Actor {
     pub gid: u32,
     /// Effective user id.
     pub euid: u32,
+    /// Effective capabilities at entry, bit N for number N of capabilities(7). They are relative to the user
+    /// namespace that the task was in then.
+    pub cap_effective: u64,
+    /// When the process started, in clock ticks after boot; with the pid, what tells it from all others.
+    pub start_ticks: u64,
+    /// The program it executes; `None` for a kernel thread.
+    pub exe: Option<Place>,
+    /// Its command line, as its memory has it now; `None` for a kernel thread, and when it was not readable.
+    pub command_line: Option<CommandLine>,
+    /// Its control group; `None` where there is no hierarchy of version 2.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// The arguments of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandLine {
+    /// With blanks between them; replaced where it is no UTF-8.
+    pub text: String,
+    /// It is longer than that.
+    pub cut: bool,
+}
+
+/// A control group of the hierarchy of version 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// The inode of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy, whatever the cgroup namespace. If it was cut, its last names only,
+    /// without a `/` in front.
+    pub path: String,
+    /// The path was too long or too deep.
+    pub cut: bool,
 }
 
 /// A call and its arguments.

@@ -3,6 +3,7 @@
 //! Everything that nsprobe finds out is put into these types, and everything it prints comes from them.
 //! Nothing here reads a file, makes a system call or formats a report.
 
+mod capability;
 mod check;
 mod difference;
 mod event;
@@ -16,11 +17,12 @@ mod origin;
 mod process;
 mod snapshot;
 
+pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
-    Actor, Body, CloneChild, Crossing, Directory, Event, Hooks, Line, Lost, Outcome, PathText, Place,
-    SetnsTarget, StreamEnd, StreamStart, Totals,
+    Actor, Body, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Hooks, Line, Lost, Outcome,
+    PathText, Place, SetnsTarget, StreamEnd, StreamStart, Totals,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};

@@ -151,6 +151,11 @@ mod tests {
             uid: 0,
             gid: 0,
             euid: 0,
+            cap_effective: 0,
+            start_ticks: 1234,
+            exe: None,
+            command_line: None,
+            cgroup: None,
         };
         Event {
             since_boot: Duration::from_secs(77),

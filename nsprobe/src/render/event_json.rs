@@ -3,7 +3,7 @@
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
 use crate::model::{
-    Actor, Body, CloneChild, Crossing, Directory, Event, Line, Lost, NsId, Outcome, PathText, Place,
+    Actor, Body, Cgroup, CloneChild, Crossing, Directory, Event, Line, Lost, NsId, Outcome, PathText, Place,
     SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
@@ -163,6 +163,25 @@ struct ProcessObject<'a> {
     uid: u32,
     gid: u32,
     euid: u32,
+    cap_effective: String,
+    start_ticks: u64,
+    exe: Option<PlaceObject<'a>>,
+    command_line: Option<&'a str>,
+    command_line_cut: bool,
+    cgroup: Option<CgroupObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct CgroupObject<'a> {
+    id: String,
+    path: &'a str,
+    cut: bool,
+}
+
+impl<'a> From<&'a Cgroup> for CgroupObject<'a> {
+    fn from(cgroup: &'a Cgroup) -> Self {
+        Self { id: cgroup.id.to_string(), path: &cgroup.path, cut: cgroup.cut }
+    }
 }
 
 #[derive(Serialize)]
@@ -263,6 +282,12 @@ impl<'a> From<&'a Actor> for ProcessObject<'a> {
             uid: actor.uid,
             gid: actor.gid,
             euid: actor.euid,
+            cap_effective: format!("{:016x}", actor.cap_effective),
+            start_ticks: actor.start_ticks,
+            exe: actor.exe.as_ref().map(Into::into),
+            command_line: actor.command_line.as_ref().map(|line| line.text.as_str()),
+            command_line_cut: actor.command_line.as_ref().is_some_and(|line| line.cut),
+            cgroup: actor.cgroup.as_ref().map(Into::into),
         }
     }
 }
@@ -332,7 +357,7 @@ pub(super) fn errno_name(errno: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Hooks, NsKind, NsSlot, Slots, Totals};
+    use crate::model::{CommandLine, Hooks, NsKind, NsSlot, Slots, Totals};
     use std::time::{Duration, SystemTime};
 
     fn json(body: Body) -> String {
@@ -361,6 +386,11 @@ mod tests {
                 uid: 1000,
                 gid: 100,
                 euid: 0,
+                cap_effective: 0x1ff_ffff_ffff,
+                start_ticks: 1234,
+                exe: Some(Place { path: "/sbin/ip".to_owned(), cut: false, detached: false }),
+                command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
+                cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".to_owned(), cut: false }),
             },
             crossing: Crossing::Setns {
                 fd: 3,
@@ -385,7 +415,7 @@ mod tests {
                 after: Place { path: "/".to_owned(), cut: false, detached: false },
             }),
         };
-        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
     }
 
     #[test]

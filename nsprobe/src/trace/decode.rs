@@ -1,8 +1,8 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    Actor, CloneChild, Crossing, Directory, Event, NsId, NsKind, Outcome, PathText, Pid, Place, SetnsTarget,
-    Slots,
+    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, NsId, NsKind, Outcome, PathText, Pid,
+    Place, SetnsTarget, Slots,
 };
 use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Target,
@@ -62,7 +62,28 @@ fn actor(record: View) -> Result<Actor, DecodeError> {
         uid: record.u32(offset_of!(Record, uid)),
         gid: record.u32(offset_of!(Record, gid)),
         euid: record.u32(offset_of!(Record, euid)),
+        cap_effective: record.u64(offset_of!(Record, cap_effective)),
+        start_ticks: record.u64(offset_of!(Record, start_ns)) / TICK_NS,
+        exe: place(record, text::EXE),
+        command_line: command_line(record),
+        cgroup: cgroup(record),
     })
+}
+
+/// A clock tick of `/proc`: USER_HZ is 100 on x86-64.
+const TICK_NS: u64 = 10_000_000;
+
+fn command_line(record: View) -> Option<CommandLine> {
+    let (bytes, flags) = record.text(text::COMMAND_LINE);
+    let end = bytes.iter().rposition(|&byte| byte != 0)? + 1;
+    let text = String::from_utf8_lossy(&bytes[..end]).replace('\0', " ");
+    Some(CommandLine { text, cut: flags & text_flags::CUT != 0 })
+}
+
+fn cgroup(record: View) -> Option<Cgroup> {
+    let id = record.u64(offset_of!(Record, cgroup_id));
+    let Place { path, cut, .. } = place(record, text::CGROUP)?;
+    (id != 0).then_some(Cgroup { id, path, cut })
 }
 
 fn comm(record: View, at: usize) -> String {

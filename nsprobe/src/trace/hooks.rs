@@ -213,6 +213,9 @@ pub fn unreadable(has: impl Fn(Field) -> bool) -> Vec<String> {
     if !has(Field::NsCommonType) && !by_operations {
         lacks.push("the kind of a setns target: this kernel has no ns_common.ns_type".to_owned());
     }
+    if !has(Field::KernfsParent) && !has(Field::KernfsParentRcu) {
+        lacks.push("paths of control groups: this kernel has no kernfs_node.parent".to_owned());
+    }
     lacks
 }
 
@@ -234,6 +237,14 @@ const DETAILS: &[(&str, &[Field])] = &[
         ],
     ),
     ("users and groups", &[Field::TaskCred, Field::CredUid, Field::CredGid, Field::CredEuid]),
+    ("capabilities", &[Field::CredCapEffective]),
+    ("when processes started", &[Field::TaskStartBoottime]),
+    ("programs", &[Field::TaskMm, Field::MmExeFile]),
+    ("command lines", &[Field::MmArgStart, Field::MmArgEnd]),
+    (
+        "control groups",
+        &[Field::TaskCgroups, Field::CssSetCgroup, Field::CgroupNode, Field::KernfsId, Field::KernfsName],
+    ),
     ("namespaces", &[Field::TaskNsproxy, Field::NsCommonInum]),
     ("cgroup namespaces", &[Field::NsproxyCgroup, Field::CgroupNsCommon]),
     ("ipc namespaces", &[Field::NsproxyIpc, Field::IpcNsCommon]),
@@ -311,6 +322,8 @@ mod tests {
         assert_eq!(unreadable(|field| field != Field::ProcNsOperationsType), Vec::<String>::new());
         let both = [Field::NsCommonType, Field::ProcNsOperationsType];
         assert_eq!(unreadable(|field| !both.contains(&field)).len(), 1);
+        let parents = [Field::KernfsParent, Field::KernfsParentRcu];
+        assert_eq!(unreadable(|field| !parents.contains(&field)).len(), 1);
         let time = ["time namespaces: this kernel has no nsproxy.time_ns"];
         assert_eq!(unreadable(|field| field != Field::NsproxyTime), time);
         let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
@@ -322,9 +335,13 @@ mod tests {
         for &field in Field::ALL {
             let told = !unreadable(|other| other != field).is_empty();
             let of_kind = both.contains(&field) || field == Field::NsCommonOps;
+            let of_parents = parents.contains(&field);
             // The snapshot's programs, no part of tracing, refuse to start without their own.
             let of_snapshots = [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618].concat().contains(&field);
-            assert!(told || of_kind || of_groups.contains(&field) || of_snapshots, "{field:?}");
+            assert!(
+                told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots,
+                "{field:?}"
+            );
         }
     }
 }

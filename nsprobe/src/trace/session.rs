@@ -105,11 +105,16 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
     let mut ring = attached.probe.take_ring().map_err(TraceError::Open)?;
     let counters = attached.probe.take_counters().map_err(TraceError::Open)?;
     let clock = BootClock::read()?;
+    let has_cgroups = has_cgroups()?;
+    if !has_cgroups {
+        attached.hooks.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
+    }
     let mut stream = Stream {
         sink,
         clock,
         filter: Filter::new(&options.calls),
         nsfs_dev: own_pid_ns.dev(),
+        has_cgroups,
         limit: options.count.unwrap_or(u64::MAX),
         seq: 0,
         events: 0,
@@ -194,6 +199,8 @@ struct Stream<'a> {
     clock: BootClock,
     filter: Filter,
     nsfs_dev: u64,
+    /// Whether there is a hierarchy of version 2; when not, every task is at its root, which nobody can see.
+    has_cgroups: bool,
     /// Events after which it is over.
     limit: u64,
     seq: u64,
@@ -213,16 +220,25 @@ impl Stream<'_> {
             match ring.next(|record| decode::event(record, self.nsfs_dev)) {
                 None => return,
                 Some(Err(_)) => self.losses.undecoded(),
-                Some(Ok(event)) if self.filter.admits(&event) => match self.sink.wants(&event) {
-                    Ok(true) => {
-                        self.put(self.clock.wall(event.since_boot), Body::Event(Box::new(event)));
-                        self.events += u64::from(self.failure.is_none());
-                    }
-                    Ok(false) => {}
-                    Err(error) => self.fail(error),
-                },
-                Some(Ok(_)) => {}
+                Some(Ok(event)) => self.event(event),
             }
+        }
+    }
+
+    fn event(&mut self, mut event: Event) {
+        if !self.filter.admits(&event) {
+            return;
+        }
+        if !self.has_cgroups {
+            event.process.cgroup = None;
+        }
+        match self.sink.wants(&event) {
+            Ok(true) => {
+                self.put(self.clock.wall(event.since_boot), Body::Event(Box::new(event)));
+                self.events += u64::from(self.failure.is_none());
+            }
+            Ok(false) => {}
+            Err(error) => self.fail(error),
         }
     }
 
@@ -340,6 +356,12 @@ impl Running {
             (Some(child), None) => CommandEnd::GoesOn(child.id()),
         }
     }
+}
+
+/// Whether a hierarchy of control groups of version 2 has ever been mounted: cgroups(7).
+fn has_cgroups() -> Result<bool, TraceError> {
+    let text = std::fs::read("/proc/self/cgroup").map_err(TraceError::Proc)?;
+    Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"0::")))
 }
 
 fn kernel_release() -> Result<String, TraceError> {

@@ -186,10 +186,11 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
     };
     let found = offsets(&btf, FIELDS).unwrap();
     for (source, offset) in FIELDS.iter().zip(&found) {
-        // The kind of a namespace is in one of these two, see the table; and one kernel has lists of them.
+        // The kind of a namespace is in one of two, and the parent of a control group, see the table; and one kernel
+        // has lists of namespaces.
         let of_lists = source.type_name == "ns_tree"
             || matches!(source.member, "ns_id" | "__ns_ref" | "ns_tree_node" | "ns_list_node");
-        if !of_lists && !matches!(source.member, "type" | "ns_type") {
+        if !of_lists && !matches!(source.member, "type" | "ns_type" | "parent" | "__parent") {
             assert!(*offset < 1 << 16, "{}.{} at {offset}", source.type_name, source.member);
         }
     }

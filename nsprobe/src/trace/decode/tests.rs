@@ -31,7 +31,13 @@ fn every_field_of_an_unshare() {
     put(&mut bytes, 16, &1500_u64.to_ne_bytes());
     put(&mut bytes, 32, &0x4000_0000_u64.to_ne_bytes());
     // tgid, tid, ppid, uid, gid, euid
-    words(&mut bytes, 48, &[100, 101, 99, 1000, 1001, 0]);
+    words(&mut bytes, offset_of!(Record, tgid), &[100, 101, 99, 1000, 1001, 0]);
+    put(&mut bytes, 48, &12_340_000_001_u64.to_ne_bytes());
+    put(&mut bytes, 56, &0x2000_u64.to_ne_bytes());
+    put(&mut bytes, 64, &77_u64.to_ne_bytes());
+    text(&mut bytes, text::EXE, b"unshare\0bin\0", text_flags::WALK);
+    text(&mut bytes, text::COMMAND_LINE, b"unshare\0--net\0tr\xffe\0\0", text_flags::CUT);
+    text(&mut bytes, text::CGROUP, b"x.service\0a.slice\0", text_flags::WALK);
     put(&mut bytes, offset_of!(Record, comm), b"unshare\0\0\0\0\0\0\0\0\0");
     words(&mut bytes, offset_of!(Record, pids), &[2, 100, 1]);
     words(&mut bytes, offset_of!(Record, before), &[11, 12, 13, 14, 15, 16, 17, 18, 15, 16]);
@@ -50,6 +56,11 @@ fn every_field_of_an_unshare() {
         uid: 1000,
         gid: 1001,
         euid: 0,
+        cap_effective: 0x2000,
+        start_ticks: 1234,
+        exe: Some(at("/bin/unshare")),
+        command_line: Some(CommandLine { text: "unshare --net tr\u{fffd}e".to_owned(), cut: true }),
+        cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".to_owned(), cut: false }),
     };
     assert_eq!(event.process, actor);
     assert_eq!(*event.before.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 14)));

@@ -1,0 +1,70 @@
+//! What the caller runs, and in which control group. Read at return, for the events that are sent.
+
+use crate::maps::{Pending, offset};
+use crate::path::{keep, put_name, since, used, walk};
+use crate::task::{self, embedded, read};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, text, text_flags};
+
+/// Puts down the program, the command line and the control group of `task`, which is the running one.
+#[inline(always)]
+pub fn fill(pending: &mut Pending, task: u64) {
+    let mm: u64 = read(task, Field::TaskMm);
+    // Kernel threads have none.
+    if mm != 0 {
+        let file: u64 = read(mm, Field::MmExeFile);
+        walk::<{ text::EXE }>(pending, task::path(embedded(file, Field::FilePath)));
+        command_line(pending, read(mm, Field::MmArgStart), read(mm, Field::MmArgEnd));
+    }
+    cgroup(pending, task);
+}
+
+#[inline(always)]
+fn command_line(pending: &mut Pending, from: u64, to: u64) {
+    const MOST: u64 = PATH_LEN as u64 - 1;
+    let length = to.wrapping_sub(from);
+    // A power of two less one, so that the verifier sees the limit.
+    let kept = if length > MOST { MOST } else { length } & MOST;
+    let start = used(pending);
+    // SAFETY: from any byte of the text on there is as much as a path takes, which is more. The helper checks the
+    // source: it is the process's own memory, which this runs in.
+    let error = unsafe {
+        let to = (&raw mut pending.text).cast::<u8>().add(start);
+        bpf_probe_read_user(to.cast(), kept as u32, from as *const _)
+    };
+    let mut flags = if length > MOST { text_flags::CUT } else { 0 };
+    if error != 0 {
+        flags = text_flags::FAULT;
+    } else if !keep(pending, start as u64 + kept) {
+        flags = text_flags::CUT;
+    }
+    pending.event.texts[text::COMMAND_LINE] = since(pending, start, flags);
+}
+
+/// How deep a control group lies at most, to be told in full.
+const DEPTH: usize = 16;
+
+#[inline(always)]
+fn cgroup(pending: &mut Pending, task: u64) {
+    let cgroup: u64 = read(read(task, Field::TaskCgroups), Field::CssSetCgroup);
+    let mut node: u64 = read(cgroup, Field::CgroupNode);
+    pending.event.cgroup_id = read(node, Field::KernfsId);
+    let start = used(pending);
+    let mut flags = text_flags::WALK | text_flags::CUT;
+    for _ in 0..DEPTH {
+        let parent: u64 = if offset(Field::KernfsParentRcu) == ABSENT {
+            read(node, Field::KernfsParent)
+        } else {
+            read(node, Field::KernfsParentRcu)
+        };
+        if parent == 0 {
+            flags = text_flags::WALK;
+            break;
+        }
+        if !put_name(pending, start, read(node, Field::KernfsName)) {
+            break;
+        }
+        node = parent;
+    }
+    pending.event.texts[text::CGROUP] = since(pending, start, flags);
+}

@@ -1,0 +1,157 @@
+//! What `nsprobe trace` says of who calls, compared with `/proc` as the caller itself reads it.
+
+use crate::support::trace::{Stream, beside_strace, each_plan};
+use crate::support::{skipped, stage};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Perl that tells what its own `/proc` says, and then calls unshare(2) with the flags of its first argument.
+const CALLER: &str = r#"
+    open(my $report, ">&=", 3) or die; my %facts;
+    sub text { local $/; open(my $file, "<", $_[0]) or die; return <$file> }
+    text("/proc/self/status") =~ /^CapEff:\s*(\w+)$/m and $facts{cap_effective} = $1;
+    (split(" ", text("/proc/self/stat") =~ s/.*\)//sr))[19] =~ /(\d+)/ and $facts{start_ticks} = $1;
+    $facts{exe} = readlink("/proc/self/exe");
+    ($facts{command_line} = text("/proc/self/cmdline")) =~ tr/\0/ /; $facts{command_line} =~ s/ $//;
+    text("/proc/self/cgroup") =~ /^0::(.*)$/m and $facts{cgroup} = $1;
+    print $report "$_=$facts{$_}\n" for sort keys %facts;
+    syscall(272, $ARGV[0] + 0);
+"#;
+
+/// What a report says of `name`.
+fn told<'a>(report: &'a str, name: &str) -> Option<&'a str> {
+    report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+}
+
+/// A directory open to all with the caller's script in it.
+fn caller() -> Option<(tempfile::TempDir, PathBuf)> {
+    if Command::new("perl").arg("-v").output().is_err() {
+        skipped("no perl(1) to make system calls with");
+        return None;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
+    let file = dir.path().join("caller");
+    fs::write(&file, CALLER).expect("a script");
+    Some((dir, file))
+}
+
+/// That the event says of its process what the report does.
+fn assert_told(event: &Value, report: &str) {
+    let process = &event["process"];
+    let ticks: u64 = told(report, "start_ticks").and_then(|ticks| ticks.parse().ok()).expect("ticks");
+    assert_eq!(process["cap_effective"], told(report, "cap_effective").expect("capabilities"), "{process}");
+    assert_eq!(process["start_ticks"], ticks, "{process}");
+    let exe = json!({"path": told(report, "exe"), "cut": false, "detached": false});
+    assert_eq!(process["exe"], exe, "{process}");
+    assert_eq!(process["command_line"], told(report, "command_line").expect("arguments"), "{process}");
+    assert_eq!(process["command_line_cut"], false, "{process}");
+    let cgroup = told(report, "cgroup");
+    assert_eq!(process["cgroup"]["path"].as_str(), cgroup, "{process}");
+}
+
+#[test]
+fn the_caller_is_told_as_its_own_proc_has_it() {
+    let Some((_dir, script)) = caller() else { return };
+    each_plan(|plan| {
+        let (stream, report) =
+            beside_strace(plan, &format!("perl {} 67108864 'two  words' '' x", script.display()));
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {report}") };
+        assert_eq!(event["changed"], json!(["uts"]));
+        assert_told(event, &report);
+    });
+}
+
+#[test]
+fn capabilities_are_those_before_the_call() {
+    let Some((_dir, script)) = caller() else { return };
+    each_plan(|plan| {
+        // A user namespace gives all of them, in itself; without one there is no other namespace.
+        for (flags, errno) in [("268435456", Value::Null), ("67108864", "EPERM".into())] {
+            let call =
+                format!("setpriv --reuid=1000 --regid=1000 --clear-groups perl {} {flags}", script.display());
+            let (stream, report) = beside_strace(plan, &call);
+            let [event] = stream.of("unshare")[..] else { panic!("one unshare: {report}") };
+            assert_eq!(
+                (&event["errno"], &event["process"]["cap_effective"]),
+                (&errno, &"0000000000000000".into())
+            );
+            assert_told(event, &report);
+        }
+        // And in a user namespace, all of them, which the filter sees.
+        let filter = "'CAP_SYS_ADMIN' in capabilities && exe.endsWith('/perl') && command.contains('caller')";
+        let inside = format!("unshare --user --map-root-user perl {} 67108864 3>report", script.display());
+        let args = [
+            "--hooks",
+            plan,
+            "--filter",
+            filter,
+            "--",
+            "sh",
+            "-c",
+            &format!("cd $(mktemp -d); {inside}; cat report >&2; rm -r $PWD"),
+        ];
+        let stream = Stream::record(&args);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
+        assert_told(event, &stream.stderr);
+    });
+}
+
+#[test]
+fn a_command_line_that_is_too_long_is_cut() {
+    each_plan(|plan| {
+        let long = "x".repeat(300);
+        let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true", &long]);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
+        let told = event["process"]["command_line"].as_str().expect("text");
+        assert!(told.len() >= 255 && format!("unshare --uts true {long}").starts_with(told), "{told}");
+        assert_eq!(event["process"]["command_line_cut"], true);
+    });
+}
+
+/// A control group of the hierarchy of version 2, with one inside; removed when this is dropped.
+struct Cgroup(PathBuf);
+
+impl Cgroup {
+    fn make(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+        let mut words = mounts.lines().map(|line| line.split(' '));
+        let mount = words.find_map(|mut words| {
+            let path = words.nth(1)?;
+            (words.next()? == "cgroup2").then(|| path.to_owned())
+        })?;
+        let group = Path::new(&mount).join(format!("nsprobe-{}", std::process::id())).join(name);
+        fs::create_dir_all(&group).expect("a control group");
+        Some(Self(group))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // It is busy until the last process has been reaped.
+        let removed = stage::wait(|| fs::remove_dir(&self.0).ok());
+        assert!(removed.is_some(), "{} is left", self.0.display());
+        let _ = self.0.parent().map(fs::remove_dir);
+    }
+}
+
+#[test]
+fn the_control_group_is_told_by_id_and_path() {
+    let Some((_dir, script)) = caller() else { return };
+    each_plan(|plan| {
+        let Some(group) = Cgroup::make("in ner.slice") else {
+            return skipped("no hierarchy of control groups of version 2 is mounted");
+        };
+        let path = group.0.display();
+        let call = format!("echo $$ > '{path}/cgroup.procs'; perl {} 67108864", script.display());
+        let (stream, report) = beside_strace(plan, &call);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {report}") };
+        assert!(told(&report, "cgroup").is_some_and(|path| path.ends_with("/in ner.slice")), "{report}");
+        assert_told(event, &report);
+        let ino = fs::metadata(&group.0).expect("a directory").ino();
+        assert_eq!(event["process"]["cgroup"]["id"], ino.to_string());
+    });
+}
