@@ -17,6 +17,7 @@ mod sources_threads;
 mod support;
 mod trace;
 mod trace_calls;
+mod trace_compat;
 mod trace_engines;
 mod trace_roots;
 mod trace_targets;

@@ -1,9 +1,9 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
 use crate::maps::Pending;
-use crate::{maps, place, program, task};
+use crate::{maps, path, place, program, task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
-use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, cause, config};
+use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, cause, config, event_flags, text};
 
 /// Begins an event of the running task: who, when and in which namespaces. `None` when nobody asked for this
 /// task's events or there is no room, which is counted.
@@ -23,6 +23,9 @@ pub fn begin(cause: u16) -> Option<&'static mut Pending> {
 pub fn fill(event: &mut Event, cause: u16, task: u64) {
     event.header = Header { size: size_of::<Event>() as u32, version: RECORD_VERSION, cause };
     event.time_ns = now();
+    if task::is_compat(task) {
+        event.flags |= event_flags::COMPAT;
+    }
     task::fill_namespaces(&mut event.before, task);
     task::fill_actor(event, task);
 }
@@ -47,6 +50,19 @@ pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
         }
     }
     maps::forget(id);
+}
+
+/// Completes and sends the event that the running thread has begun, if it has, for every call but a clone. Once in
+/// the object, though many programs call it: the verifier looks into it from each.
+#[inline(never)]
+pub fn complete(result: i64) {
+    finish(result, |pending| {
+        // Of the calls without paths neither has a fault.
+        path::read_user_again::<{ text::FIRST }>(pending);
+        path::read_user_again::<{ text::SECOND }>(pending);
+        place::after(pending, result);
+        true
+    });
 }
 
 /// What sets the entry of an event that is begun and sent at once, while the thread may have begun another, apart

@@ -49,6 +49,8 @@ fields! {
     TaskComm = "task_struct" "comm",
     TaskStartBoottime = "task_struct" "start_boottime",
     TaskSignal = "task_struct" "signal",
+    TaskThreadInfo = "task_struct" "thread_info",
+    ThreadInfoStatus = "thread_info" "status",
     TaskFs = "task_struct" "fs",
     TaskMm = "task_struct" "mm",
     TaskCgroups = "task_struct" "cgroups",
@@ -142,6 +144,9 @@ fields! {
     // The registers that carry the arguments of a system call (x86-64).
     PtRegsFirst = "pt_regs" "di",
     PtRegsSecond = "pt_regs" "si",
+    // And those of a 32-bit one.
+    PtRegsFirst32 = "pt_regs" "bx",
+    PtRegsSecond32 = "pt_regs" "cx",
 }
 
 const _: () = assert!(FIELDS.len() == Field::ALL.len());

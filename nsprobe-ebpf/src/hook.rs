@@ -5,15 +5,22 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::Field;
 
-/// Argument `index` of the system call that a `syscalls:sys_enter_*` tracepoint tells of: an array of `u64`
-/// from byte 16 on, after the common fields and the call's number.
+/// The number of the system call that `raw_syscalls:sys_enter` tells of, from byte 8 on.
+#[inline(always)]
+pub fn number(context: &TracePointContext) -> u64 {
+    // SAFETY: the verifier checks that this is within the context.
+    unsafe { context.as_ptr().cast::<u64>().add(1).read() }
+}
+
+/// Argument `index` of the system call that a `syscalls:sys_enter_*` or `raw_syscalls:sys_enter` tracepoint tells
+/// of: an array of `u64` from byte 16 on, after the common fields and the call's number.
 #[inline(always)]
 pub fn argument(context: &TracePointContext, index: usize) -> u64 {
     // SAFETY: the verifier checks that this is within the context.
     unsafe { context.as_ptr().cast::<u64>().add(2 + index).read() }
 }
 
-/// What the system call returned that a `syscalls:sys_exit_*` tracepoint tells of, from byte 16 on.
+/// What the system call returned that a tracepoint tells of the same way, from byte 16 on.
 #[inline(always)]
 pub fn result(context: &TracePointContext) -> i64 {
     // SAFETY: the verifier checks that this is within the context.
@@ -26,6 +33,15 @@ pub fn result(context: &TracePointContext) -> i64 {
 pub fn registers(context: &FEntryContext) -> [u64; 2] {
     let registers: u64 = context.arg(0);
     [task::read(registers, Field::PtRegsFirst), task::read(registers, Field::PtRegsSecond)]
+}
+
+/// The first two arguments of a 32-bit system call, from its `struct pt_regs`: `__ia32_sys_*` take one as
+/// `__x64_sys_*` do. They are 32 bits wide, whatever else the registers hold.
+#[inline(always)]
+pub fn registers32(registers: u64) -> [u64; 2] {
+    let [first, second]: [u64; 2] =
+        [task::read(registers, Field::PtRegsFirst32), task::read(registers, Field::PtRegsSecond32)];
+    [first & 0xffff_ffff, second & 0xffff_ffff]
 }
 
 /// What a function of one argument that returns `long` returned. The value follows the arguments; the helper

@@ -3,7 +3,7 @@
 //! Each file in `probes` traces one thing, by up to two sets of hooks: kernel functions (fentry, fexit), which
 //! cost nothing elsewhere, and where the kernel refuses those, the tracepoints at system call entry and exit.
 //! Both begin an event at entry and complete it at return ([`call`]); only where the arguments are found differs.
-//! A 32-bit entry (`__ia32_sys_…`) would be a third set: other registers, [`event_flags::COMPAT`], the same calls.
+//! 32-bit calls (`__ia32_sys_…`) have other registers and [`event_flags::COMPAT`], and are otherwise the same.
 //!
 //! [`event_flags::COMPAT`]: nsprobe_ebpf::event_flags::COMPAT
 #![no_std]

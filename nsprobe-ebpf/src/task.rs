@@ -50,6 +50,15 @@ pub fn current() -> u64 {
     unsafe { bpf_get_current_task() }
 }
 
+/// `TS_COMPAT`: the task is in a 32-bit system call.
+const COMPAT: u32 = 2;
+
+/// Whether `task` is in a 32-bit system call: by int 0x80, or of a 32-bit process.
+#[inline(always)]
+pub fn is_compat(task: u64) -> bool {
+    read::<u32>(embedded(task, Field::TaskThreadInfo), Field::ThreadInfoStatus) & COMPAT != 0
+}
+
 /// Fills in who calls.
 #[inline(always)]
 pub fn fill_actor(event: &mut Event, task: u64) {

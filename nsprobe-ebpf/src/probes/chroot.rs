@@ -1,28 +1,19 @@
 //! chroot(2).
 //!
-//! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17.
+//! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_chroot`.
 
 use crate::{call, hook, path, place};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
-#[inline(always)]
-fn enter(address: u64) {
+#[inline(never)]
+pub fn enter(address: u64) {
     if let Some(pending) = call::begin(cause::CHROOT) {
         pending.event.args[0] = address;
         path::read_user::<0>(pending);
         place::before(pending);
     }
-}
-
-#[inline(always)]
-fn exit(result: i64) {
-    call::finish(result, |pending| {
-        path::read_user_again::<0>(pending);
-        place::after(pending, result);
-        true
-    });
 }
 
 #[fentry(function = "__x64_sys_chroot")]
@@ -33,7 +24,19 @@ pub fn fentry_chroot(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__x64_sys_chroot")]
 pub fn fexit_chroot(context: FExitContext) -> i32 {
-    exit(hook::returned(&context));
+    call::complete(hook::returned(&context));
+    0
+}
+
+#[fentry(function = "__ia32_sys_chroot")]
+pub fn fentry_chroot32(context: FEntryContext) -> i32 {
+    enter(hook::registers32(context.arg(0))[0]);
+    0
+}
+
+#[fexit(function = "__ia32_sys_chroot")]
+pub fn fexit_chroot32(context: FExitContext) -> i32 {
+    call::complete(hook::returned(&context));
     0
 }
 
@@ -45,6 +48,6 @@ pub fn enter_chroot(context: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_exit_chroot")]
 pub fn exit_chroot(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
+    call::complete(hook::result(&context));
     0
 }

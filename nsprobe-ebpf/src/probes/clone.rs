@@ -81,8 +81,8 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
 }
 
 /// Completes a clone that failed; one that did not was reported when the child was made.
-#[inline(always)]
-fn exit(result: i64) {
+#[inline(never)]
+pub fn exit(result: i64) {
     call::finish(result, |pending| {
         let event = &mut pending.event;
         // Flags that could not be read at entry: the call itself has paged them in by now.
@@ -93,15 +93,20 @@ fn exit(result: i64) {
     });
 }
 
-#[tracepoint(category = "syscalls", name = "sys_enter_clone")]
-pub fn enter_clone(context: TracePointContext) -> u32 {
+#[inline(never)]
+pub fn enter(flags: u64) {
     // The kernel takes the lower half of the register only.
-    let flags = hook::argument(&context, 0) & 0xffff_ffff & !CSIGNAL;
+    let flags = flags & 0xffff_ffff & !CSIGNAL;
     if wanted(flags)
         && let Some(pending) = call::begin(cause::CLONE)
     {
         pending.event.args[0] = flags;
     }
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_clone")]
+pub fn enter_clone(context: TracePointContext) -> u32 {
+    enter(hook::argument(&context, 0));
     0
 }
 
@@ -120,15 +125,19 @@ fn clone3_flags(address: u64) -> Option<u64> {
     (error == 0).then_some(flags)
 }
 
-#[tracepoint(category = "syscalls", name = "sys_enter_clone3")]
-pub fn enter_clone3(context: TracePointContext) -> u32 {
-    let address = hook::argument(&context, 0);
+#[inline(never)]
+pub fn enter3(address: u64) {
     let flags = clone3_flags(address);
     if flags.is_none_or(wanted)
         && let Some(pending) = call::begin(cause::CLONE)
     {
         pending.event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
     }
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_clone3")]
+pub fn enter_clone3(context: TracePointContext) -> u32 {
+    enter3(hook::argument(&context, 0));
     0
 }
 

@@ -2,6 +2,7 @@
 
 mod chroot;
 mod clone;
+mod compat;
 mod exit;
 mod files;
 mod namespaces;

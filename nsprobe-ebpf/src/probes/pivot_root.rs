@@ -1,6 +1,6 @@
 //! pivot_root(2).
 //!
-//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17. What its arguments were resolved to,
+//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_pivot_root`. What its arguments were resolved to,
 //! `int security_sb_pivotroot(const struct path *old_path, const struct path *new_path)` is told before anything is
 //! moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
@@ -10,29 +10,20 @@ use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{cause, text};
 
-#[inline(always)]
-fn enter(addresses: [u64; 2]) {
+#[inline(never)]
+pub fn enter(new_root: u64, put_old: u64) {
     if let Some(pending) = call::begin(cause::PIVOT_ROOT) {
-        pending.event.args = addresses;
+        pending.event.args = [new_root, put_old];
         path::read_user::<0>(pending);
         path::read_user::<1>(pending);
         place::before(pending);
     }
 }
 
-#[inline(always)]
-fn exit(result: i64) {
-    call::finish(result, |pending| {
-        path::read_user_again::<0>(pending);
-        path::read_user_again::<1>(pending);
-        place::after(pending, result);
-        true
-    });
-}
-
 #[fentry(function = "__x64_sys_pivot_root")]
 pub fn fentry_pivot_root(context: FEntryContext) -> i32 {
-    enter(hook::registers(&context));
+    let [first, second] = hook::registers(&context);
+    enter(first, second);
     0
 }
 
@@ -47,18 +38,31 @@ pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__x64_sys_pivot_root")]
 pub fn fexit_pivot_root(context: FExitContext) -> i32 {
-    exit(hook::returned(&context));
+    call::complete(hook::returned(&context));
+    0
+}
+
+#[fentry(function = "__ia32_sys_pivot_root")]
+pub fn fentry_pivot_root32(context: FEntryContext) -> i32 {
+    let [first, second] = hook::registers32(context.arg(0));
+    enter(first, second);
+    0
+}
+
+#[fexit(function = "__ia32_sys_pivot_root")]
+pub fn fexit_pivot_root32(context: FExitContext) -> i32 {
+    call::complete(hook::returned(&context));
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_pivot_root")]
 pub fn enter_pivot_root(context: TracePointContext) -> u32 {
-    enter([hook::argument(&context, 0), hook::argument(&context, 1)]);
+    enter(hook::argument(&context, 0), hook::argument(&context, 1));
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_exit_pivot_root")]
 pub fn exit_pivot_root(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
+    call::complete(hook::result(&context));
     0
 }

@@ -1,6 +1,6 @@
 //! setns(2).
 //!
-//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17.
+//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_setns`.
 
 use crate::{call, hook, path, place, target, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
@@ -8,8 +8,8 @@ use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{Target, cause};
 
 /// Both arguments are `int`s: the upper halves of their registers are no part of them.
-#[inline(always)]
-fn enter([fd, nstype]: [u64; 2]) {
+#[inline(never)]
+pub fn enter(fd: u64, nstype: u64) {
     let Some(pending) = call::begin(cause::SETNS) else { return };
     let nstype = nstype & 0xffff_ffff;
     pending.event.args = [fd & 0xffff_ffff, nstype];
@@ -26,34 +26,40 @@ fn enter([fd, nstype]: [u64; 2]) {
     }
 }
 
-#[inline(always)]
-fn exit(result: i64) {
-    call::finish(result, |pending| {
-        place::after(pending, result);
-        true
-    });
-}
-
 #[fentry(function = "__x64_sys_setns")]
 pub fn fentry_setns(context: FEntryContext) -> i32 {
-    enter(hook::registers(&context));
+    let [first, second] = hook::registers(&context);
+    enter(first, second);
     0
 }
 
 #[fexit(function = "__x64_sys_setns")]
 pub fn fexit_setns(context: FExitContext) -> i32 {
-    exit(hook::returned(&context));
+    call::complete(hook::returned(&context));
+    0
+}
+
+#[fentry(function = "__ia32_sys_setns")]
+pub fn fentry_setns32(context: FEntryContext) -> i32 {
+    let [first, second] = hook::registers32(context.arg(0));
+    enter(first, second);
+    0
+}
+
+#[fexit(function = "__ia32_sys_setns")]
+pub fn fexit_setns32(context: FExitContext) -> i32 {
+    call::complete(hook::returned(&context));
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_setns")]
 pub fn enter_setns(context: TracePointContext) -> u32 {
-    enter([hook::argument(&context, 0), hook::argument(&context, 1)]);
+    enter(hook::argument(&context, 0), hook::argument(&context, 1));
     0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_exit_setns")]
 pub fn exit_setns(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
+    call::complete(hook::result(&context));
     0
 }

@@ -7,22 +7,14 @@ use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
-#[inline(always)]
-fn enter(flags: u64) {
+#[inline(never)]
+pub fn enter(flags: u64) {
     if let Some(pending) = call::begin(cause::UNSHARE) {
         pending.event.args[0] = flags;
         if flags & place::NEW_MNT != 0 {
             place::before(pending);
         }
     }
-}
-
-#[inline(always)]
-fn exit(result: i64) {
-    call::finish(result, |pending| {
-        place::after(pending, result);
-        true
-    });
 }
 
 #[fentry(function = "ksys_unshare")]
@@ -33,7 +25,7 @@ pub fn fentry_unshare(context: FEntryContext) -> i32 {
 
 #[fexit(function = "ksys_unshare")]
 pub fn fexit_unshare(context: FExitContext) -> i32 {
-    exit(hook::returned_int(&context));
+    call::complete(hook::returned_int(&context));
     0
 }
 
@@ -45,6 +37,6 @@ pub fn enter_unshare(context: TracePointContext) -> u32 {
 
 #[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
 pub fn exit_unshare(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
+    call::complete(hook::result(&context));
     0
 }

@@ -59,6 +59,10 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN")]
     hooks: Hooks,
 
+    /// Also 32-bit system calls where kernel functions cannot be hooked: every system call of the machine is looked at
+    #[arg(long)]
+    compat: bool,
+
     /// Room for events not yet written, in kernel memory; rounded up to a power of two
     #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE")]
     buffer: u32,
@@ -145,6 +149,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         calls: args.event.iter().map(|event| event.call()).collect(),
         every_clone,
         unchanged: args.all,
+        compat: args.compat,
         ring_bytes: args.buffer,
         duration: args.duration,
         count: args.count,
@@ -249,6 +254,9 @@ fn beginning(start: &StreamStart) -> String {
     let mut text = format!("tracing by {} ({})", hooks.plan, hooks.reason);
     if !hooks.missing.is_empty() {
         text = format!("{text}; missing: {}", hooks.missing.join("; "));
+    }
+    if !hooks.unseen.is_empty() {
+        text = format!("{text}; not shown by this plan: {}", hooks.unseen.join("; "));
     }
     text
 }

@@ -127,7 +127,7 @@ impl BpfFacts {
     fn gather() -> Self {
         let attempt = |plan| {
             let config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
-            match attach(config, Choice::Only(plan), &Call::ALL, RING_BYTES) {
+            match attach(config, Choice::Only(plan), &Call::ALL, false, RING_BYTES) {
                 Ok(attached) if attached.hooks.missing.is_empty() => Bpf::Works,
                 Ok(attached) => Bpf::Refused(attached.hooks.missing.join("; ")),
                 Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),

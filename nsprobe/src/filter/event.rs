@@ -35,6 +35,7 @@ impl EventRow<'_> {
         Field::new("failed", Type::Bool),
         Field::new("duration_ns", Type::Number),
         Field::new("changed", Type::Texts),
+        Field::new("abi", Type::Text),
         Field::new("before.cgroup", Type::Number),
         Field::new("before.ipc", Type::Number),
         Field::new("before.mnt", Type::Number),
@@ -63,6 +64,7 @@ impl Fields for EventRow<'_> {
         let Event { process, crossing, outcome, .. } = self.0;
         match name {
             "event" => Value::text(Some(crossing.name())),
+            "abi" => Value::text(Some(self.0.abi())),
             "pid" => Value::number(Some(process.pid)),
             "tid" => Value::number(Some(process.tid)),
             "ppid" => Value::number(Some(process.ppid)),

@@ -45,13 +45,13 @@ impl Programs {
             )
         };
         let data = object.maps.extract_if(|_, map| is_data(map)).map(|(_, map)| map).collect();
-        // The other programs have maps that are not made here.
-        let others: HashSet<_> = object
-            .programs
-            .extract_if(|name, _| !programs.contains(&name.as_str()))
-            .map(|(_, program)| program.function_key())
-            .collect();
-        object.functions.retain(|key, _| !others.contains(key));
+        // The other programs, and what they alone call, have maps that are not made here. What the compiler puts in
+        // has none.
+        object.programs.retain(|name, _| programs.contains(&name.as_str()));
+        let own: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
+        object
+            .functions
+            .retain(|key, function| own.contains(key) || COMPILERS.contains(&function.name.as_str()));
         Ok(Self { object, data })
     }
 
@@ -124,6 +124,9 @@ impl Programs {
         })
     }
 }
+
+/// Functions that the compiler calls without being told to.
+const COMPILERS: [&str; 3] = ["memcpy", "memmove", "memset"];
 
 /// Bytes of an instruction.
 const INSTRUCTION: usize = 8;

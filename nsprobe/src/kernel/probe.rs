@@ -37,6 +37,8 @@ pub enum Point {
     Fexit(&'static str),
     /// A tracepoint of the category `syscalls`, by perf_event_open(2).
     Syscall(&'static str),
+    /// One of the category `raw_syscalls`: of every system call.
+    EverySyscall(&'static str),
 }
 
 impl fmt::Display for Point {
@@ -46,6 +48,7 @@ impl fmt::Display for Point {
             Self::Fentry(name) => write!(f, "fentry/{name}"),
             Self::Fexit(name) => write!(f, "fexit/{name}"),
             Self::Syscall(name) => write!(f, "tracepoint/syscalls/{name}"),
+            Self::EverySyscall(name) => write!(f, "tracepoint/raw_syscalls/{name}"),
         }
     }
 }
@@ -240,12 +243,12 @@ impl Probe {
                 let id = program.attach().map_err(refusal)?;
                 Attached::Fexit(program.take_link(id).map_err(refusal)?)
             }
-            Point::Syscall(name) => {
+            Point::Syscall(_) | Point::EverySyscall(_) => {
                 let program: &mut TracePoint = program.try_into().map_err(refusal)?;
                 if !loaded {
                     program.load().map_err(refusal)?;
                 }
-                let id = tracepoint_id(&mut self.tracefs, name)?;
+                let id = tracepoint_id(&mut self.tracefs, hook.point)?;
                 let program = program.fd().map_err(refusal)?;
                 Attached::Perf(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
             }
@@ -285,7 +288,7 @@ fn misses(fdinfo: &str) -> u64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refusal> {
+fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Refusal> {
     let failed = |error: io::Error| Refusal {
         reason: format!("tracefs: {}", Refusal::io(&error).reason),
         ..Refusal::io(&error)
@@ -294,7 +297,10 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, name: &str) -> Result<u64, Refu
         Some(tracefs) => tracefs,
         None => tracefs.insert(PseudoFs::tracefs().map_err(failed)?),
     };
-    let text = tracefs.read(&format!("events/syscalls/{name}/id")).map_err(failed)?;
+    // Its directory is as it is shown.
+    let name = point.to_string();
+    let name = name.trim_start_matches("tracepoint/");
+    let text = tracefs.read(&format!("events/{name}/id")).map_err(failed)?;
     text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is no number")))
 }
 

@@ -15,6 +15,8 @@ pub struct Event {
     pub process: Actor,
     /// What it called, with what.
     pub crossing: Crossing,
+    /// By the 32-bit entry: int 0x80, or in a 32-bit process.
+    pub compat: bool,
     /// What came of it.
     pub outcome: Outcome,
     /// The namespaces at entry; for a clone, the parent's.
@@ -34,6 +36,12 @@ impl Event {
             let (before, after) = ((*before)?, (*self.after.get(slot))?);
             (before != after).then_some((slot, before, after))
         })
+    }
+
+    /// The entry it came by, in every output.
+    #[must_use]
+    pub const fn abi(&self) -> &'static str {
+        if self.compat { "i386" } else { "x86_64" }
     }
 
     /// What is another after than before, by its name in every output.

@@ -42,6 +42,9 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
             line.push_str(&look.paint(style::BAD, failure));
         }
     }
+    if event.compat {
+        line.push_str("  (32-bit)");
+    }
     let arrow = if look.unicode { "→" } else { "->" };
     let mut tell = |change: String| {
         line.push_str("  ");
@@ -162,6 +165,7 @@ mod tests {
             duration: Some(Duration::from_nanos(52_100)),
             process,
             crossing,
+            compat: false,
             outcome,
             before,
             after,
@@ -244,6 +248,7 @@ mod tests {
         let moved = |before, after| Some(Directory { moved: true, before, after });
         let gone = Place { detached: true, ..place("/a\n", false) };
         lines[6].root = moved(place("/", false), place("/srv/jail", false));
+        lines[6].compat = true;
         lines[6].cwd = moved(place("b/c", true), gone);
         let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
@@ -254,7 +259,7 @@ mod tests {
         11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 sle\nep>, CLONE_NEWUTS|CLONE_NEWNET) = 0
         11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file number)
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
-        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  root /→/srv/jail  cwd .../b/c→/a\n (detached)
+        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         "#);
     }

@@ -109,6 +109,7 @@ impl From<&StreamEnd> for EndObject {
 #[derive(Serialize)]
 struct EventObject<'a> {
     event: &'static str,
+    abi: &'static str,
     process: ProcessObject<'a>,
     args: ArgsObject<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -330,6 +331,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             event.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         Self {
             event: event.crossing.name(),
+            abi: event.abi(),
             process: (&event.process).into(),
             args: (&event.crossing).into(),
             target: target.map(Into::into),
@@ -401,6 +403,7 @@ mod tests {
                     path: Some("/run/netns/t".into()),
                 }),
             },
+            compat: false,
             outcome: Outcome::Success(0),
             before,
             after,
@@ -415,7 +418,7 @@ mod tests {
                 after: Place { path: "/".to_owned(), cut: false, detached: false },
             }),
         };
-        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+        insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
     }
 
     #[test]

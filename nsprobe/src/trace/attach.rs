@@ -1,7 +1,7 @@
 //! From a choice of hooks to attached ones: tries, asks [`plan`] for a verdict, does what it says.
 
 use super::TraceError;
-use super::hooks::{Call, Group, Plan, groups, unreadable, unseen};
+use super::hooks::{self, Call, Group, Plan, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
@@ -19,11 +19,13 @@ pub struct Attached {
     _links: Vec<Link>,
 }
 
-/// Loads the probe and attaches it as `choice` has it, to see `calls`.
+/// Loads the probe and attaches it as `choice` has it, to see `calls`; 32-bit ones only where that costs other system
+/// calls nothing, unless `compat`.
 pub fn attach(
     config: Config,
     choice: Choice,
     calls: &[Call],
+    compat: bool,
     ring_bytes: u32,
 ) -> Result<Attached, TraceError> {
     let capabilities = Effective::read().map_err(TraceError::Proc)?;
@@ -32,7 +34,14 @@ pub fn attach(
         return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
-    let plans = [Plan::Functions, Plan::Tracepoints].map(|plan| groups(plan, calls, follow));
+    let groups = |plan| {
+        let mut groups = hooks::groups(plan, calls, follow);
+        if compat || plan == Plan::Functions {
+            groups.extend(hooks::compat(plan, calls));
+        }
+        groups
+    };
+    let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
     let hooks: Vec<Hook> = plans.iter().flatten().flat_map(|group| group.hooks.clone()).collect();
     let mut probe = Probe::open(config, ring_bytes, &hooks).map_err(forbidden)?;
     let lockdown = lockdown();
@@ -44,7 +53,7 @@ pub fn attach(
             Verdict::GiveUp(reason) => return Err(TraceError::Refused(reason)),
             Verdict::Try(plan) => {
                 links.clear();
-                let groups = groups(plan, calls, follow);
+                let groups = groups(plan);
                 let tried = groups.iter().map(|group| Tried {
                     purpose: group.purpose,
                     result: attach_group(&mut probe, group, &mut links),
@@ -61,7 +70,7 @@ pub fn attach(
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen: unseen(trial.plan, calls),
+        unseen: unseen(trial.plan, calls, compat),
     };
     Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
 }

@@ -44,6 +44,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         duration: (duration_ns != 0).then(|| Duration::from_nanos(duration_ns)),
         process: actor(record)?,
         crossing: crossing(record, nsfs_dev)?,
+        compat: flags & event_flags::COMPAT != 0,
         outcome,
         before: namespaces(record, offset_of!(Record, before), nsfs_dev),
         after: namespaces(record, offset_of!(Record, after), nsfs_dev),

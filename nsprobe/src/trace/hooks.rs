@@ -70,6 +70,8 @@ pub enum Purpose {
     Call(Call),
     /// What the kernel resolved the arguments of pivot_root to.
     Resolved,
+    /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
+    Compat,
 }
 
 impl fmt::Display for Purpose {
@@ -79,6 +81,7 @@ impl fmt::Display for Purpose {
             Self::NewTasks => "clone",
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
+            Self::Compat => "32-bit system calls",
             Self::Resolved => "what pivot_root's arguments are resolved to",
         })
     }
@@ -161,10 +164,42 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     groups
 }
 
-/// What `plan` cannot tell of `calls` on any kernel, in words.
+/// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them both show clones
+/// that succeed, and functions also those that fail and unshare.
 #[must_use]
-pub fn unseen(plan: Plan, calls: &[Call]) -> Vec<String> {
+pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
+    let hook = |program, point| Hook { program, point };
+    let group =
+        |hooks: [Hook; 2]| Group { purpose: Purpose::Compat, hooks: hooks.to_vec(), fields: COMPAT_FIELDS };
+    match plan {
+        Plan::Functions => [
+            (Call::Setns, "fexit_setns32", "fentry_setns32", "__ia32_sys_setns"),
+            (Call::Chroot, "fexit_chroot32", "fentry_chroot32", "__ia32_sys_chroot"),
+            (Call::PivotRoot, "fexit_pivot_root32", "fentry_pivot_root32", "__ia32_sys_pivot_root"),
+        ]
+        .into_iter()
+        .filter(|(call, ..)| calls.contains(call))
+        .map(|(_, exit, entry, function)| {
+            group([hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))])
+        })
+        .collect(),
+        Plan::Tracepoints => vec![group([
+            hook("exit_compat", Point::EverySyscall("sys_exit")),
+            hook("enter_compat", Point::EverySyscall("sys_enter")),
+        ])],
+    }
+}
+
+/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls asked for.
+#[must_use]
+pub fn unseen(plan: Plan, calls: &[Call], compat: bool) -> Vec<String> {
     let mut unseen = Vec::new();
+    if plan == Plan::Tracepoints && !compat {
+        unseen.push(format!(
+            "{}: no tracepoint of a single one tells; --compat watches them all",
+            Purpose::Compat
+        ));
+    }
     if plan == Plan::Tracepoints && calls.contains(&Call::PivotRoot) {
         unseen.push(format!("{}, unless they are `.`: no tracepoint tells", Purpose::Resolved));
     }
@@ -183,6 +218,10 @@ const PLACE_FIELDS: &[Field] = &[
     Field::DentryName,
     Field::QstrName,
 ];
+
+/// What it takes to tell what a 32-bit system call is.
+const COMPAT_FIELDS: &[Field] =
+    &[Field::TaskThreadInfo, Field::ThreadInfoStatus, Field::PtRegsFirst32, Field::PtRegsSecond32];
 
 /// What it takes to tell whether a task is the one whose descendants are followed.
 const FOLLOW_FIELDS: &[Field] = &[
@@ -306,7 +345,7 @@ mod tests {
         );
         // Every return hook before its entry hook.
         for plan in [Plan::Functions, Plan::Tracepoints] {
-            for group in groups(plan, &Call::ALL, true) {
+            for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat() {
                 if let [first, second] = group.hooks.as_slice() {
                     assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
                 }
@@ -328,7 +367,7 @@ mod tests {
         assert_eq!(unreadable(|field| field != Field::NsproxyTime), time);
         let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
             .into_iter()
-            .flat_map(|plan| groups(plan, &Call::ALL, true))
+            .flat_map(|plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat())
             .flat_map(|group| group.fields)
             .copied()
             .collect();
@@ -338,10 +377,7 @@ mod tests {
             let of_parents = parents.contains(&field);
             // The snapshot's programs, no part of tracing, refuse to start without their own.
             let of_snapshots = [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618].concat().contains(&field);
-            assert!(
-                told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots,
-                "{field:?}"
-            );
+            assert!(told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots, "{field:?}");
         }
     }
 }

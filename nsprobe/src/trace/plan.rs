@@ -38,7 +38,7 @@ impl Trial {
 
     /// Whether a group says something about its plan: what all plans have in common and what is a detail do not.
     fn is_own(purpose: Purpose) -> bool {
-        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved)
+        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved | Purpose::Compat)
     }
 
     /// Whether every hook of its own is attached.
@@ -57,7 +57,12 @@ impl Trial {
     /// What it cannot show, and why, in words.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
+        let lacks = |(purpose, (_, refusal)): &(&Purpose, &(String, Refusal))| {
+            // The kernel was not asked: it has no such function.
+            **purpose != Purpose::Compat || refusal.errno.is_some()
+        };
         self.refused()
+            .filter(lacks)
             .map(|(purpose, (hook, refusal))| format!("{purpose}: {hook}: {}", refusal.reason))
             .collect()
     }

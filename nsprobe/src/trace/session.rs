@@ -34,6 +34,8 @@ pub struct Options {
     pub every_clone: bool,
     /// Calls of setns and unshare too that succeed and change nothing.
     pub unchanged: bool,
+    /// 32-bit system calls, even where that means to watch every system call of the machine.
+    pub compat: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// At most this long.
@@ -101,7 +103,7 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         follow_pid: std::process::id(),
         follow_pid_ns: u32::try_from(own_pid_ns.ino()).map_err(io::Error::other)?,
     };
-    let mut attached = attach(settings, options.hooks, &options.calls, options.ring_bytes)?;
+    let mut attached = attach(settings, options.hooks, &options.calls, options.compat, options.ring_bytes)?;
     let mut ring = attached.probe.take_ring().map_err(TraceError::Open)?;
     let counters = attached.probe.take_counters().map_err(TraceError::Open)?;
     let clock = BootClock::read()?;

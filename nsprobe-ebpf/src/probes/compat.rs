@@ -1,0 +1,60 @@
+//! 32-bit system calls, where functions are refused: by int 0x80, and of 32-bit processes.
+//!
+//! The tracepoints of single system calls do not fire for them (`arch_trace_is_compat_syscall`), so these two are about
+//! every system call there is. By perf, in which they cannot be preempted: `tp_btf` programs are on recent kernels (seen
+//! on 7.2), and one that is leaves out what other tasks do on its CPU.
+
+use super::{chroot, clone, pivot_root, setns, unshare};
+use crate::{call, hook, maps, task};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use nsprobe_ebpf::cause;
+
+/// Their numbers: asm/unistd_32.h.
+mod number {
+    pub const CHROOT: u64 = 61;
+    pub const CLONE: u64 = 120;
+    pub const PIVOT_ROOT: u64 = 217;
+    pub const UNSHARE: u64 = 310;
+    pub const SETNS: u64 = 346;
+    pub const CLONE3: u64 = 435;
+}
+
+#[tracepoint(category = "raw_syscalls", name = "sys_enter")]
+pub fn enter_compat(context: TracePointContext) -> u32 {
+    use number::{CHROOT, CLONE, CLONE3, PIVOT_ROOT, SETNS, UNSHARE};
+    let number = hook::number(&context);
+    // First of all, because every system call of the machine comes by here.
+    if !matches!(number, CHROOT | CLONE | PIVOT_ROOT | UNSHARE | SETNS | CLONE3)
+        || !task::is_compat(task::current())
+    {
+        return 0;
+    }
+    // 32 bits wide, whatever else the registers hold.
+    let [first, second] = [0, 1].map(|index| hook::argument(&context, index) & 0xffff_ffff);
+    match number {
+        CHROOT => chroot::enter(first),
+        CLONE => clone::enter(first),
+        CLONE3 => clone::enter3(first),
+        PIVOT_ROOT => pivot_root::enter(first, second),
+        SETNS => setns::enter(first, second),
+        _ => unshare::enter(first),
+    }
+    0
+}
+
+#[tracepoint(category = "raw_syscalls", name = "sys_exit")]
+pub fn exit_compat(context: TracePointContext) -> u32 {
+    if !task::is_compat(task::current()) {
+        return 0;
+    }
+    let Some(pending) = maps::pending(bpf_get_current_pid_tgid()) else { return 0 };
+    let result = hook::result(&context);
+    if pending.event.header.cause == cause::CLONE {
+        clone::exit(result);
+    } else {
+        call::complete(result);
+    }
+    0
+}
