@@ -13,6 +13,7 @@ mod schema;
 mod sources;
 mod sources_bpf;
 mod sources_lists;
+mod sources_mounts;
 mod sources_threads;
 mod support;
 mod trace;

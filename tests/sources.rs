@@ -2,7 +2,7 @@
 
 use crate::support::kernel::{IDS, LISTMOUNT, LISTS, MOUNT_NAMESPACE_LIST};
 use crate::support::look::{find, gaps, in_passing, inode, is_listed, sources, wait_for_the_end};
-use crate::support::stage::{NamedNetns, Staged, succeed, wait};
+use crate::support::stage::{NamedNetns, Staged, succeed};
 use crate::support::{self, Ran, json, proc, run};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::{Value, json};
@@ -135,72 +135,6 @@ fn a_socket_alone_holds_a_network_namespace() {
     assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap());
     drop((socket, shared));
     wait_for_the_end(ino);
-}
-
-/// The script of a mount namespace with a network namespace mounted in it, at a path nobody else sees.
-fn mount_inside(dir: &Path, then: &str) -> Staged {
-    let dir = dir.to_str().unwrap();
-    let script = format!(
-        "exec 9</proc/self/ns/mnt; mount -t tmpfs nsprobe {dir} && touch '{dir}/a b' \
-         && unshare -n mount --bind /proc/self/ns/net '{dir}/a b' && {then}"
-    );
-    Staged::spawn(Command::new("unshare").args(["-m", "--propagation", "private", "sh", "-c", &script]))
-}
-
-#[test]
-fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
-    if !support::root() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("a b");
-    let mut staged = mount_inside(dir.path(), "exec sleep 1000");
-    let sleep = staged.wait_for("sleep");
-    assert!(!path.exists(), "not to be seen from here");
-    let mountinfo = fs::read_to_string(format!("/proc/{sleep}/mountinfo")).unwrap();
-    let line = mountinfo.lines().find(|line| line.contains(" - nsfs ") && line.contains("a\\040b")).unwrap();
-    let ino = inode(Path::new(line.split(' ').nth(3).unwrap()));
-    let ns = find("net", ino);
-    let mnt = proc::namespace(sleep, "mnt").unwrap();
-    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
-    assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["bind_mounts"]));
-    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the mount");
-}
-
-#[test]
-fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
-    if !support::root() {
-        return;
-    }
-    let dir = tempfile::tempdir().unwrap();
-    // The process goes back to where it came from, and keeps the mount namespace by a descriptor.
-    let mut staged = mount_inside(dir.path(), "exec nsenter --mount=/proc/2/ns/mnt sleep 1000");
-    let sleep = staged.wait_for("sleep");
-    let mnt = fs::read_link(format!("/proc/{sleep}/fd/9")).map(|link| inode(&link)).unwrap();
-    assert_ne!(mnt, proc::namespace(sleep, "mnt").unwrap());
-    let ns = find("mnt", mnt);
-    assert_eq!(
-        (&ns["nprocs"], &ns["holders"]),
-        (&json!(0), &json!([{"type": "descriptor", "pid": sleep, "fd": 9}]))
-    );
-    let document = json(&["list", "--json", "--kind", "net"]);
-    let path = dir.path().join("a b");
-    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
-    let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
-    let found = document["namespaces"].as_array().unwrap().iter().find(held);
-    let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);
-    if LISTMOUNT.here() {
-        let found = found.expect("listmount(2) tells");
-        assert_eq!(found["nprocs"], 0, "{found}");
-        // Only by its number can it be opened from here.
-        assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
-        // Where there are lists, what another test mounts while nsprobe looks is a gap for that moment.
-        let expected = || (gaps("relations").is_empty() == LISTS.here()).then_some(());
-        assert!(wait(expected).is_some(), "{}", document["gaps"]);
-    } else {
-        assert!(found.is_none());
-        assert!(gap("mounts"), "{}", document["gaps"]);
-    }
 }
 
 #[test]

@@ -144,7 +144,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     if let Some(listed) = &listed {
         listed::add(listed, &mut inquiry, &mut census, &mut gaps);
     }
-    Inquiry::note_unasked(&mut census, &mut gaps);
+    inquiry.note_unasked(&mut census, &mut gaps);
     sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);
     sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut inquiry, &mut census, &mut gaps);
     if let Some(listed) = listed {

@@ -131,8 +131,9 @@ impl Search<'_> {
                     self.add(id, NamespaceMount { kind, ino, path: mount.point.into() }, census);
                 }
             }
-            // It has just lost the last that held it.
-            Err(error) if vanished(&error) => {
+            // It has just lost the last that held it. Who has no right to its mounts is told the same; a process in
+            // it may be readable all the same.
+            Err(error) if vanished(&error) && !self.readers.contains_key(&id) => {
                 self.seen.insert(id);
             }
             Err(error) => {

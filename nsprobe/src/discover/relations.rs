@@ -1,8 +1,8 @@
 //! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
 //! else leads to. Each namespace is asked once.
 
-use super::Gaps;
 use super::census::{Census, Witness};
+use super::{Gaps, parse};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
@@ -40,15 +40,33 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Counts what could not be asked because nothing but a mount where no process is leads to it.
-    pub(super) fn note_unasked(census: &mut Census, gaps: &mut Gaps) {
+    /// Counts what could not be asked because nothing but a mount leads to it, and to that no path.
+    pub(super) fn note_unasked(&self, census: &mut Census, gaps: &mut Gaps) {
         for id in census.ids() {
             let entry = census.entry(id);
-            if !entry.asked && entry.witnesses.is_empty() {
-                let reason = "mounted only where no process is: not to be opened without going there";
-                gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
-            }
+            let reason = if entry.asked {
+                continue;
+            } else if entry.witnesses.is_empty() {
+                "mounted only where no process is: not to be opened without going there"
+            } else if entry.witnesses.iter().any(|witness| self.is_hidden(id, witness)) {
+                "mounted only where another mount hides it"
+            } else {
+                // All that led to it has gone.
+                continue;
+            };
+            gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
         }
+    }
+
+    /// Whether this is a mount of the namespace that is still there, and its path leads elsewhere.
+    fn is_hidden(&self, id: NsId, witness: &Witness) -> bool {
+        let Witness::Mount(pid, path) = witness else { return false };
+        let mut mountinfo = Vec::new();
+        let read = self.proc.process(*pid).and_then(|dir| dir.read("mountinfo", &mut mountinfo));
+        read.is_ok()
+            && parse::namespace_mounts(&mountinfo)
+                .iter()
+                .any(|mount| (mount.kind, mount.ino, &mount.path) == (id.kind, id.ino, path))
     }
 
     /// Asks one namespace, then those it leads to, as long as they are new.
@@ -72,10 +90,16 @@ impl<'a> Inquiry<'a> {
         entry.asked = true;
         entry.namespace.kernel_id = kernel_id;
         entry.namespace.owner = Some(owner);
-        if !census.knows(owner)
-            && let Some(fd) = owner_kernel_id.and_then(|number| listns::open(Number::of(owner, number)).ok())
-        {
-            self.ask(owner, fd, census, gaps);
+        if !census.knows(owner) {
+            let opened = owner_kernel_id.and_then(|number| listns::open(Number::of(owner, number)).ok());
+            if let Some(fd) = opened {
+                self.ask(owner, fd, census, gaps);
+            } else {
+                let entry = census.entry(owner);
+                entry.asked = true;
+                entry.namespace.kernel_id = owner_kernel_id;
+                gaps.add(GapKind::Relations, "owns what only sockets hold, and cannot be opened", None);
+            }
         }
         census.entry(owner).held(Holder::Ancestor { of: id });
     }

@@ -177,7 +177,7 @@ impl ProcessDir {
     ///
     /// The path belongs to a file system that others may write to, so it is walked without leaving the
     /// process's root, and nothing but an nsfs file (device `nsfs_dev`) is ever opened for reading: a FIFO
-    /// or a device put in its place would block or act.
+    /// or a device put in its place would block or act. `Err(ENOENT)`: no such file is there, or none any more.
     pub fn open_mounted_namespace(&self, path: &Path, nsfs_dev: u64) -> io::Result<OwnedFd> {
         let root = openat(&self.dir, "root", directory() | OFlag::O_PATH, Mode::empty())?;
         let how = OpenHow::new()
@@ -185,7 +185,7 @@ impl ProcessDir {
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
         let found = openat2(root, path, how)?;
         if fstat(&found)?.st_dev != nsfs_dev {
-            return Err(Errno::EINVAL.into());
+            return Err(Errno::ENOENT.into());
         }
         reopen(&found)
     }

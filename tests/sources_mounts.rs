@@ -1,0 +1,121 @@
+//! Namespaces that bind mounts hold, in mount namespaces of others, in `nsprobe list`.
+
+use crate::support::kernel::{LISTMOUNT, LISTNS, LISTS};
+use crate::support::look::{find, gaps, inode, sources};
+use crate::support::stage::{Staged, wait};
+use crate::support::{self, json, proc};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// The script of a mount namespace with a network namespace mounted in it, at a path nobody else sees.
+fn mount_inside(dir: &Path, then: &str) -> Staged {
+    let dir = dir.to_str().unwrap();
+    let script = format!(
+        "exec 9</proc/self/ns/mnt; mount -t tmpfs nsprobe {dir} && touch '{dir}/a b' \
+         && unshare -n mount --bind /proc/self/ns/net '{dir}/a b' && {then}"
+    );
+    Staged::spawn(Command::new("unshare").args(["-m", "--propagation", "private", "sh", "-c", &script]))
+}
+
+/// The inode of the network namespace that is mounted there, as a process sees it.
+fn mounted(pid: u32) -> u64 {
+    let mountinfo = fs::read_to_string(format!("/proc/{pid}/mountinfo")).unwrap();
+    let line = mountinfo.lines().find(|line| line.contains(" - nsfs ") && line.contains("a\\040b")).unwrap();
+    inode(Path::new(line.split(' ').nth(3).unwrap()))
+}
+
+#[test]
+fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a b");
+    let mut staged = mount_inside(dir.path(), "exec sleep 1000");
+    let sleep = staged.wait_for("sleep");
+    assert!(!path.exists(), "not to be seen from here");
+    let ino = mounted(sleep);
+    let ns = find("net", ino);
+    let mnt = proc::namespace(sleep, "mnt").unwrap();
+    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
+    assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["bind_mounts"]));
+    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the mount");
+}
+
+#[test]
+fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    // The process goes back to where it came from, and keeps the mount namespace by a descriptor.
+    let mut staged = mount_inside(dir.path(), "exec nsenter --mount=/proc/2/ns/mnt sleep 1000");
+    let sleep = staged.wait_for("sleep");
+    let mnt = fs::read_link(format!("/proc/{sleep}/fd/9")).map(|link| inode(&link)).unwrap();
+    assert_ne!(mnt, proc::namespace(sleep, "mnt").unwrap());
+    let ns = find("mnt", mnt);
+    assert_eq!(
+        (&ns["nprocs"], &ns["holders"]),
+        (&json!(0), &json!([{"type": "descriptor", "pid": sleep, "fd": 9}]))
+    );
+    let document = json(&["list", "--json", "--kind", "net"]);
+    let path = dir.path().join("a b");
+    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
+    let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
+    let found = document["namespaces"].as_array().unwrap().iter().find(held);
+    let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);
+    if LISTMOUNT.here() {
+        let found = found.expect("listmount(2) tells");
+        assert_eq!(found["nprocs"], 0, "{found}");
+        // Only by its number can it be opened from here.
+        assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
+        // Where there are lists, what another test mounts while nsprobe looks is a gap for that moment.
+        let expected = || (gaps("relations").is_empty() == LISTS.here()).then_some(());
+        assert!(wait(expected).is_some(), "{}", document["gaps"]);
+    } else {
+        assert!(found.is_none());
+        assert!(gap("mounts"), "{}", document["gaps"]);
+    }
+}
+
+#[test]
+fn a_mount_that_another_hides_is_asked_by_its_number_or_is_a_gap() {
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let then = format!("mount -t tmpfs nsprobe {} && exec sleep 1000", dir.path().display());
+    let mut staged = mount_inside(dir.path(), &then);
+    let ino = mounted(staged.wait_for("sleep"));
+    let hidden = |gap: &Value| gap["reason"] == "mounted only where another mount hides it";
+    for (source, told) in [("auto", LISTS.here()), ("proc", LISTNS.here())] {
+        let document = json(&["list", "--json", "--source", source]);
+        let mut all = document["namespaces"].as_array().unwrap().iter();
+        let ns = all.find(|ns| ns["kind"] == "net" && ns["ino"] == ino).expect("mountinfo has it");
+        assert_eq!(ns["owner"].is_null(), !told, "{source}: {ns}");
+        let gaps = document["gaps"].as_array().unwrap();
+        assert_eq!(gaps.iter().any(hidden), !told, "{source}: {gaps:?}");
+    }
+}
+
+/// Runs a command without privilege.
+const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+
+#[test]
+fn mounts_are_read_of_ones_own_process_in_a_mount_namespace_of_root() {
+    if !support::root() {
+        return;
+    }
+    let (_copy, program) = support::unprivileged_copy();
+    let dir = tempfile::tempdir().unwrap();
+    let mut staged = mount_inside(dir.path(), &format!("exec {} sleep 1000", NOBODY.join(" ")));
+    let ino = mounted(staged.wait_for("sleep"));
+    let ran =
+        Command::new(NOBODY[0]).args(&NOBODY[1..]).arg(program).args(["list", "--json"]).output().unwrap();
+    let document: Value = serde_json::from_slice(&ran.stdout).unwrap();
+    let ns = document["namespaces"].as_array().unwrap().iter().find(|ns| ns["ino"] == ino);
+    let ns = ns.unwrap_or_else(|| panic!("not found: {}", document["gaps"]));
+    assert_eq!((&ns["kind"], sources(ns)), (&json!("net"), vec!["bind_mounts"]));
+}
