@@ -84,8 +84,8 @@ fn a_descriptor_of_a_thread_with_a_table_of_its_own_holds_a_namespace() {
     });
 }
 
-/// A process whose first thread has ended and whose second has not; the second is in a uts namespace of its own and
-/// has the file of a network namespace open.
+/// A process whose first thread has ended and whose other two have not; they are in a uts namespace of their own and
+/// have, in one table, the file of a network namespace open.
 struct Leaderless {
     pid: u32,
 }
@@ -105,6 +105,7 @@ impl Leaderless {
                 let (tell, hear) = mpsc::channel();
                 std::thread::spawn(move || {
                     let made = unshare(CloneFlags::CLONE_NEWUTS).map(|()| namespace());
+                    std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)));
                     let _ = tell.send(());
                     std::thread::sleep(std::time::Duration::from_secs(1000));
                     drop(made);
@@ -121,11 +122,11 @@ impl Leaderless {
         fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap()
     }
 
-    /// The thread that goes on.
+    /// The first of the threads that go on.
     fn tid(&self) -> u32 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
         let tids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap());
-        tids.into_iter().find(|&tid| tid != self.pid).expect("a second thread")
+        tids.into_iter().filter(|&tid| tid != self.pid).min().expect("a second thread")
     }
 }
 

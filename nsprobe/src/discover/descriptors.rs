@@ -11,6 +11,7 @@ use crate::kernel::kcmp::share_descriptors;
 use crate::kernel::nsfs;
 use crate::kernel::proc::ProcessDir;
 use crate::model::{GapKind, NsId, Pid, Process};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsFd as _;
@@ -45,6 +46,27 @@ impl Descriptors {
         self.belonging.extend(others.belonging);
     }
 
+    /// Of threads that share a table keeps the first, where that can be told: the kernel's iterator passes over only
+    /// those that share their process's, which has none any more when its first thread has ended.
+    pub(super) fn once_a_table(&mut self) {
+        let namespaces = self.namespaces.iter().map(|found| (found.pid, found.tid));
+        let sockets = self.belonging.iter().map(|found| (found.pid, found.tid));
+        let mut threads: BTreeMap<Pid, BTreeSet<Pid>> = BTreeMap::new();
+        for (pid, tid) in namespaces.chain(sockets) {
+            threads.entry(pid).or_default().extend(tid);
+        }
+        let mut others = HashSet::new();
+        for (pid, tids) in threads.into_iter().filter(|(_, tids)| tids.len() > 1) {
+            let tids: Vec<Pid> = tids.into_iter().collect();
+            if let Ok(first) = own_tables(pid, &tids, true) {
+                others.extend(tids.into_iter().filter(|tid| !first.contains(tid)));
+            }
+        }
+        let is_first = |tid: Option<Pid>| tid.is_none_or(|tid| !others.contains(&tid));
+        self.namespaces.retain(|found| is_first(found.tid));
+        self.belonging.retain(|found| is_first(found.tid));
+    }
+
     /// Looks at the descriptors of one process, and of those of its other threads `tids` that have a table of their
     /// own. `own_numbers`: whether processes are numbered here as nsprobe's pid namespace does it.
     pub(super) fn find(
@@ -67,11 +89,11 @@ impl Descriptors {
                 for tid in tables {
                     let thread =
                         dir.thread(tid).and_then(|thread| self.look(pid, Some(tid), &thread, nsfs_dev));
-                    looked = looked.and(thread);
+                    looked = and(looked, thread);
                 }
             }
             Err(Incomparable::Numbers) => gaps.add(GapKind::Descriptors, OTHER_NUMBERS, None),
-            Err(Incomparable::Error(error)) => looked = looked.and(Err(error)),
+            Err(Incomparable::Error(error)) => looked = and(looked, Err(error)),
         }
         match looked {
             Ok(()) => {}
@@ -104,6 +126,14 @@ impl Descriptors {
             }
         }
         refused
+    }
+}
+
+/// Both results; of two errors the first that does not merely say that a task has ended.
+fn and(one: io::Result<()>, other: io::Result<()>) -> io::Result<()> {
+    match one {
+        Err(error) if !vanished(&error) => Err(error),
+        _ => other,
     }
 }
 

@@ -9,6 +9,7 @@ use super::{Found, Gaps, joined, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{GapKind, Process, Root};
+use std::io;
 
 /// Why the kernel's tasks are not what `proc` shows.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +66,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
                 }
             }
         });
+    descriptors.once_a_table();
     for _ in 0..unknown {
         gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
     }
@@ -118,7 +120,14 @@ fn process(proc: &Proc, facts: TaskFacts, gaps: &mut Gaps) -> Process {
 
 /// The path of a root directory that is not the usual one: only `/proc` tells it.
 fn root(proc: &Proc, facts: &TaskFacts, gaps: &mut Gaps) -> Root {
-    match proc.process(facts.pid).and_then(|dir| dir.read_link("root")) {
+    let mut buffer = Vec::new();
+    let link = proc.process(facts.pid).and_then(|dir| {
+        dir.read("stat", &mut buffer)?;
+        // By now the number may have been given to another.
+        let same = parse::stat(&buffer).is_some_and(|stat| stat.start_ticks == facts.start_ticks);
+        if same { dir.read_link("root") } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    });
+    match link {
         Ok(path) if path == "/" => Root::Whole,
         Ok(path) => Root::Chrooted(path.into()),
         Err(error) => {
