@@ -29,7 +29,11 @@ impl Fixture {
     }
 
     fn snapshot(&self) -> Snapshot {
-        snapshot(&Options { proc_root: self.0.path().to_owned(), ..Options::default() }).unwrap()
+        self.try_snapshot().unwrap()
+    }
+
+    fn try_snapshot(&self) -> Result<Snapshot, Error> {
+        snapshot(&Options { proc_root: self.0.path().to_owned(), ..Options::default() })
     }
 }
 
@@ -136,4 +140,11 @@ fn a_proc_that_is_not_there_is_an_error_that_says_so() {
     let Error::Proc { path, .. } = &error else { panic!("{error}") };
     assert_eq!(path, Path::new("/nonexistent/proc"));
     assert!(error.to_string().contains("is a proc file system mounted there?"), "{error}");
+}
+
+#[test]
+fn an_empty_directory_is_no_proc() {
+    let error = Fixture::new().try_snapshot().unwrap_err();
+    assert!(matches!(error, Error::NotProc(_)), "{error}");
+    assert!(error.to_string().contains("mount -t proc proc "), "{error}");
 }

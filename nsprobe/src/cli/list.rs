@@ -7,6 +7,7 @@ use super::which::Which;
 use super::{Exit, filters, gaps, output};
 use crate::discover::{self, CommandLines};
 use crate::filter::{self, Filter, NamespaceRow};
+use crate::kernel::capabilities::is_root;
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
 use crate::render::{holders, table};
@@ -151,7 +152,8 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
         Some(pid) => {
             let process = snapshot.process(pid).ok_or_else(|| format!("there is no process {pid}"))?;
             if process.namespaces.is_none() {
-                return Err(format!("the namespaces of process {pid} are not readable: run as root"));
+                let remedy = if is_root() { "even to root" } else { "run as root" };
+                return Err(format!("the namespaces of process {pid} are not readable: {remedy}"));
             }
             Some(NsSlot::ALL.map(|slot| process.namespace(slot)))
         }

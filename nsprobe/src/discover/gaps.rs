@@ -1,5 +1,6 @@
 //! Counts what could not be read, by what and why.
 
+use crate::kernel::capabilities::is_root;
 use crate::model::{Gap, GapKind};
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +20,7 @@ impl Gaps {
 
     /// One more of `kind`, because of an error.
     pub(super) fn add_error(&mut self, kind: GapKind, error: &io::Error) {
-        if super::denied(error) && nix::unistd::geteuid().is_root() {
+        if super::denied(error) && is_root() {
             self.add(kind, format!("{error}, even to root: a security module or sandbox forbids it"), None);
         } else {
             self.add(kind, error.to_string(), super::denied(error).then_some(READ_OTHERS));

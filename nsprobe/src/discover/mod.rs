@@ -97,15 +97,18 @@ const BREAK_EVEN: usize = 160;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The proc file system cannot be opened or listed.
-    #[error("cannot read {path}: {source} (is a proc file system mounted there?)")]
+    #[error("cannot read {path} (is a proc file system mounted there?)")]
     Proc {
         /// Its root.
         path: PathBuf,
         /// Why not.
         source: io::Error,
     },
+    /// There is a directory, and neither is it a proc file system nor does it show a process.
+    #[error("{0} shows no process: mount a proc file system there (mount -t proc proc {0})")]
+    NotProc(PathBuf),
     /// The processes were to come from the kernel's own tasks, and cannot.
-    #[error("the source bpf is not available: {0}")]
+    #[error("the source bpf is not available")]
     Bpf(#[from] Unavailable),
 }
 
@@ -122,6 +125,9 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         (pids.map_or_else(|_| proc.pids(), joined), tasks)
     });
     let pids = pids.map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
+    if pids.is_empty() && !proc.is_live() {
+        return Err(Error::NotProc(options.proc_root.clone()));
+    }
     let tasks = tasks?;
     let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
     let mut found = tasks.unwrap_or_default();

@@ -1,6 +1,7 @@
 //! Capabilities of this process: capabilities(7).
 
 use std::io;
+use std::sync::LazyLock;
 
 /// A capability that nsprobe may need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +63,33 @@ impl Effective {
     }
 }
 
+/// Whether this process is root, and not only in a user namespace that calls another user so.
+#[must_use]
+pub fn is_root() -> bool {
+    static ALL_USERS: LazyLock<bool> =
+        LazyLock::new(|| std::fs::read("/proc/self/uid_map").is_ok_and(|map| maps_all_users(&map)));
+    nix::unistd::geteuid().is_root() && *ALL_USERS
+}
+
+/// Whether the text of a `/proc/PID/uid_map` gives every user the number that it has: user_namespaces(7).
+fn maps_all_users(map: &[u8]) -> bool {
+    let words = map.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+    words.eq([&b"0"[..], b"0", b"4294967295"])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use Capability::{Bpf, Perfmon, SysAdmin};
+
+    #[test]
+    fn root_of_a_user_namespace_is_another() {
+        assert!(maps_all_users(b"         0          0 4294967295\n"));
+        assert!(!maps_all_users(b"         0       1000          1\n"));
+        assert!(!maps_all_users(b"         0     100000      65536\n"));
+        assert!(!maps_all_users(b"0 0 1000\n1000 1000 4294966295\n"));
+        assert!(!maps_all_users(b""));
+    }
 
     #[test]
     fn capabilities_are_read_from_a_status() {

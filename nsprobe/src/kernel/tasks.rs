@@ -28,7 +28,7 @@ pub enum TasksError {
     #[error("the kernel refuses the BPF iterators over tasks and files: {}", .0.reason)]
     Refused(Refusal),
     /// The records could not be read.
-    #[error("reading a BPF iterator: {0}")]
+    #[error("reading a BPF iterator")]
     Read(#[from] io::Error),
 }
 
