@@ -31,6 +31,8 @@ const MISSING: &str =
 pub(super) struct Listed {
     /// All that can be opened.
     numbers: Vec<Number>,
+    /// Whether that is all of them.
+    whole: Result<(), Unlisted>,
     /// From 6.19 on: what is in the lists and is not told by listns(2), with the way to look again.
     inactive: Result<(Lists, BTreeMap<u64, NsId>), Unlisted>,
 }
@@ -45,22 +47,23 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => None,
         Err(error) => return Err(Unlisted::Listns(error)),
     };
-    let walked = open_lists(proc, bpf).and_then(|lists| {
-        let found = walk(&lists, nsfs_dev)?;
-        Ok((lists, found))
+    let walked = open_lists(proc, bpf).map(|lists| {
+        let (found, whole) = walk(&lists, nsfs_dev);
+        (lists, found, whole)
     });
     if let Some(active) = active {
-        let inactive = walked.map(|(lists, mut found)| {
+        let inactive = walked.and_then(|(lists, mut found, whole)| {
+            whole?;
             let active: HashSet<&u64> = active.iter().collect();
             found.retain(|id, _| !active.contains(id));
-            (lists, found)
+            Ok((lists, found))
         });
         let numbers = active.into_iter().map(|id| Number { id, file: None }).collect();
-        return Ok(Listed { numbers, inactive });
+        return Ok(Listed { numbers, whole: Ok(()), inactive });
     }
-    let (lists, found) = walked?;
+    let (lists, found, whole) = walked?;
     let numbers = found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect();
-    Ok(Listed { numbers, inactive: Ok((lists, BTreeMap::new())) })
+    Ok(Listed { numbers, whole, inactive: Ok((lists, BTreeMap::new())) })
 }
 
 /// Marks the namespaces that the kernel has listed, and adds those that were not known and are still there.
@@ -87,6 +90,9 @@ pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry<'_>, census: &mut Censu
 /// Marks and adds the inactive ones, which nothing but the kernel holds, or sockets, and which nobody can open. So they
 /// are believed when they are there at a second look, and have not become active.
 pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {
+    if let Err(why) = listed.whole {
+        why.gap(gaps);
+    }
     let (lists, mut inactive) = match listed.inactive {
         Ok(walked) => walked,
         Err(why) => return why.note(INACTIVE_MISSING, "", gaps),
@@ -94,10 +100,11 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, g
     if inactive.is_empty() {
         return;
     }
-    match walk(&lists, nsfs_dev) {
-        Ok(now) => inactive.retain(|number, id| now.get(number) == Some(id)),
-        Err(why) => return why.note(INACTIVE_MISSING, "", gaps),
+    let (now, whole) = walk(&lists, nsfs_dev);
+    if let Err(why) = whole {
+        return why.note(INACTIVE_MISSING, "", gaps);
     }
+    inactive.retain(|number, id| now.get(number) == Some(id));
     let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
     inactive.retain(|id, _| !active.contains(id));
     for (number, id) in inactive {
@@ -186,14 +193,17 @@ fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
     Lists::open().map_err(Unlisted::Lists)
 }
 
-/// Every namespace in the kernel's lists, by its number.
-fn walk(lists: &Lists, nsfs_dev: u64) -> Result<BTreeMap<u64, NsId>, Unlisted> {
-    let mut all = BTreeMap::new();
+/// Every namespace in the kernel's lists, by its number; and whether these are all. What was found of a list that
+/// changes too fast to be read to its end is there all the same.
+fn walk(lists: &Lists, nsfs_dev: u64) -> (BTreeMap<u64, NsId>, Result<(), Unlisted>) {
+    let (mut all, mut whole) = (BTreeMap::new(), Ok(()));
     for kind in NsKind::ALL.into_iter().filter(|&kind| lists.has(kind)) {
-        let found = round(kind, |begin| lists.walk(kind, begin)).map_err(Unlisted::Walk)?;
+        let mut found = BTreeMap::new();
+        let round = round(kind, &mut found, |begin| lists.walk(kind, begin));
+        whole = whole.and(round.map_err(Unlisted::Walk));
         all.extend(found.into_iter().map(|(id, ino)| (id, NsId::new(kind, nsfs_dev, ino.into()))));
     }
-    Ok(all)
+    (all, whole)
 }
 
 /// A walk that has lost its way begins again, this often.
@@ -202,13 +212,13 @@ const ATTEMPTS: u32 = 16;
 /// More steps than this no list has.
 const RUNS: u32 = 1 << 20;
 
-/// The numbers and inodes of all namespaces of one kind. `walk` goes some steps, from the beginning or from where it
-/// was.
+/// Adds the numbers and inodes of all namespaces of one kind to `found`; after an error some of them. `walk` goes some
+/// steps, from the beginning or from where it was.
 fn round(
     kind: NsKind,
+    found: &mut BTreeMap<u64, u32>,
     mut walk: impl FnMut(bool) -> io::Result<Vec<u8>>,
-) -> Result<BTreeMap<u64, u32>, String> {
-    let mut found = BTreeMap::new();
+) -> Result<(), String> {
     for _ in 0..ATTEMPTS {
         for run in 0..RUNS {
             let record = walk(run == 0).map_err(|error| format!("running the BPF program: {error}"))?;
@@ -219,7 +229,7 @@ fn round(
             match steps.outcome {
                 Outcome::More => {}
                 // Who has come round without passing the head was in no list.
-                Outcome::End if steps.head => return Ok(found),
+                Outcome::End if steps.head => return Ok(()),
                 Outcome::End | Outcome::Lost => break,
             }
         }
@@ -227,4 +237,30 @@ fn round(
     Err(format!(
         "the kernel's list of {kind} namespaces changes too fast to be read, or is of an unknown form"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::walk::tests::record;
+    use super::*;
+    use nsprobe_ebpf::outcome;
+
+    #[test]
+    fn a_list_that_changes_too_fast_gives_what_was_found_of_it() {
+        let mut attempts = 0;
+        let mut found = BTreeMap::new();
+        let lost = round(NsKind::Uts, &mut found, |begin| {
+            attempts += u32::from(begin);
+            Ok(record(
+                if begin { outcome::MORE } else { outcome::LOST },
+                0,
+                &[(7 + u64::from(attempts), 9, 1)],
+            ))
+        });
+        assert!(lost.unwrap_err().contains("list of uts namespaces changes too fast"));
+        assert_eq!((attempts, found.len()), (ATTEMPTS, ATTEMPTS as usize));
+        let mut found = BTreeMap::new();
+        round(NsKind::Uts, &mut found, |_| Ok(record(outcome::END, 1, &[(7, 9, 1)]))).unwrap();
+        assert_eq!(found, BTreeMap::from([(7, 9)]));
+    }
 }

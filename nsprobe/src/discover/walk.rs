@@ -60,11 +60,11 @@ pub(super) fn steps(record: &[u8]) -> Option<Steps> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// The record of a run that ended in this way and found these: number, inode, references.
-    fn record(outcome: u32, heads: u32, found: &[(u64, u32, u32)]) -> Vec<u8> {
+    pub(in crate::discover) fn record(outcome: u32, heads: u32, found: &[(u64, u32, u32)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(u32::try_from(size_of::<Walk>()).unwrap().to_ne_bytes());
         bytes.extend(RECORD_VERSION.to_ne_bytes());
