@@ -20,6 +20,7 @@ mod trace;
 mod trace_calls;
 mod trace_compat;
 mod trace_engines;
+mod trace_lives;
 mod trace_roots;
 mod trace_targets;
 mod trace_who;

@@ -332,8 +332,10 @@ fn every_line_of_a_trace_is_as_its_schema_says() {
          pivot_root /mnt /mnt/old'; pivot_root / /; true",
         named.path()
     );
-    let output =
-        nsprobe().args(["trace", "--json", "--clone", "all", "--", "sh", "-c", &script]).output().unwrap();
+    let output = nsprobe()
+        .args(["trace", "--json", "--lives", "--clone", "all", "--", "sh", "-c", &script])
+        .output()
+        .unwrap();
     let trace = closed(schemas::TRACE);
     let stdout = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -355,6 +357,10 @@ fn every_line_of_a_trace_is_as_its_schema_says() {
     let events: BTreeSet<&str> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
     assert_eq!(events, BTreeSet::from(["chroot", "clone", "pivot_root", "setns", "unshare"]));
     assert!(ways > 300, "only {ways} ways to break the lines");
+    let ended = value!({"type": "destroyed", "time": lines[0]["time"], "seq": 7,
+        "namespace": {"kind": "net", "ino": 1}, "age_ns": 5});
+    admitted(&trace, &ended, "destroyed");
+    refused_when_broken(&trace, &ended);
     let lost = value!({"type": "lost", "time": lines[0]["time"], "seq": 7, "stage": "ring_full", "count": 3});
     admitted(&trace, &lost, "lost");
     refused_when_broken(&trace, &lost);

@@ -44,6 +44,7 @@ pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
         event.time_ns = now;
         let task = task::current();
         task::fill_namespaces(&mut event.after, task);
+        watch(event);
         if is_change(event) {
             program::fill(pending, task);
             maps::send(pending);
@@ -76,9 +77,24 @@ pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event)) {
     let Some(pending) = maps::begin(id) else { return };
     fill(&mut pending.event, cause, task);
     complete(&mut pending.event);
+    watch(&pending.event);
     program::fill(pending, task);
     maps::send(pending);
     maps::forget(id);
+}
+
+/// Has the ends told of the namespaces that a call made or joined.
+#[inline(always)]
+fn watch(event: &Event) {
+    if maps::config().flags & config::LIVES == 0 {
+        return;
+    }
+    for slot in 0..SLOTS {
+        let ino = event.after.ino[slot];
+        if ino != event.before.ino[slot] && ino != 0 {
+            maps::watch(ino);
+        }
+    }
 }
 
 /// Whether there is anything to tell: of setns and unshare a success that changed nothing is not, unless it is
@@ -98,7 +114,7 @@ fn is_change(event: &Event) -> bool {
 
 /// `CLOCK_BOOTTIME` in nanoseconds. Kernel 5.8.
 #[inline(always)]
-fn now() -> u64 {
+pub fn now() -> u64 {
     // SAFETY: no argument, nothing to get wrong.
     unsafe { bpf_ktime_get_boot_ns() }
 }

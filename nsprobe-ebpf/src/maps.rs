@@ -3,7 +3,7 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, PATH_LEN, TEXT_LEN, Walk, config};
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, config};
 
 /// A call that was entered and has not returned.
 #[repr(C)]
@@ -46,6 +46,10 @@ static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 /// exec takes over its process's ids, but stays the same task.
 #[map]
 static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
+
+/// With [`config::LIVES`], the namespaces whose end is to be told, by inode.
+#[map]
+static NAMESPACES: HashMap<u32, u8> = HashMap::with_max_entries(16384, 0);
 
 /// What could not be done, by [`Counter`].
 #[map]
@@ -123,6 +127,20 @@ pub fn unfollow(task: u64) {
     let _ = FOLLOWED.remove(task);
 }
 
+/// Tells the end of the namespace with this inode.
+#[inline(always)]
+pub fn watch(ino: u32) {
+    if NAMESPACES.insert(ino, 1, 0).is_err() {
+        count(Counter::NamespacesFull);
+    }
+}
+
+/// Tells it no more; whether it was to be told.
+#[inline(always)]
+pub fn unwatch(ino: u32) -> bool {
+    NAMESPACES.remove(ino).is_ok()
+}
+
 /// The walk along a list of namespaces, as the last run left it.
 #[inline(always)]
 pub fn walk() -> Option<&'static mut Walk> {
@@ -166,6 +184,14 @@ pub fn send(pending: &mut Pending) {
     // SAFETY: the event and its text lie one behind the other, and the text is no longer than its room.
     let record = unsafe { core::slice::from_raw_parts((&raw const *pending).cast::<u8>(), size) };
     if EVENTS.output::<[u8]>(record, 0).is_err() {
+        count(Counter::RingFull);
+    }
+}
+
+/// Sends the end of a namespace.
+#[inline(always)]
+pub fn send_freed(freed: &Freed) {
+    if EVENTS.output::<Freed>(freed, 0).is_err() {
         count(Counter::RingFull);
     }
 }

@@ -20,6 +20,8 @@ pub mod cause {
     pub const DESCRIPTOR: u16 = 7;
     /// Nothing happened: a list of namespaces was walked along; the record is a [`crate::Walk`].
     pub const WALK: u16 = 8;
+    /// The kernel gave back the inode number of a namespace: its end. The record is a [`crate::Freed`].
+    pub const FREED: u16 = 9;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].
@@ -228,6 +230,20 @@ pub struct Event {
     pub texts: [Text; text::COUNT],
 }
 
+/// The end of a namespace.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Freed {
+    /// Its cause is [`cause::FREED`].
+    pub header: Header,
+    /// `CLOCK_BOOTTIME`, in nanoseconds.
+    pub time_ns: u64,
+    /// The inode it had.
+    pub ino: u32,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u32,
+}
+
 /// Bits of [`Config::flags`].
 pub mod config {
     /// Report every new task, not only those with a `CLONE_NEW*` flag.
@@ -236,6 +252,8 @@ pub mod config {
     pub const FOLLOW: u32 = 1 << 1;
     /// Report calls of setns and unshare too that succeed and change nothing.
     pub const UNCHANGED: u32 = 1 << 2;
+    /// Report the ends of namespaces that were made or joined.
+    pub const LIVES: u32 = 1 << 3;
 }
 
 /// What the probe is asked to do: a read-only global, set before loading.
@@ -282,11 +300,13 @@ pub enum Counter {
     PendingFull = 1,
     /// No room in the table of followed tasks: the events of a descendant are lost.
     FollowFull = 2,
+    /// No room in the table of namespaces: the end of one will not be told.
+    NamespacesFull = 3,
 }
 
 impl Counter {
     /// All of them, in index order.
-    pub const ALL: [Self; 3] = [Self::RingFull, Self::PendingFull, Self::FollowFull];
+    pub const ALL: [Self; 4] = [Self::RingFull, Self::PendingFull, Self::FollowFull, Self::NamespacesFull];
 }
 
 // No hidden padding: the fields add up to the whole.

@@ -5,6 +5,7 @@ mod clone;
 mod compat;
 mod exit;
 mod files;
+mod freed;
 mod namespaces;
 mod pivot_root;
 mod setns;

@@ -43,6 +43,10 @@ pub(super) struct Args {
     #[arg(short, long)]
     all: bool,
 
+    /// Also when namespaces are made and, where kernel functions can be hooked, when they end
+    #[arg(long)]
+    lives: bool,
+
     /// End after this time: 5s, 1m30s, 200ms; a bare number counts seconds
     #[arg(short, long, value_parser = quantity::duration, value_name = "TIME")]
     duration: Option<Duration>,
@@ -150,6 +154,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         every_clone,
         unchanged: args.all,
         compat: args.compat,
+        lives: args.lives,
         ring_bytes: args.buffer,
         duration: args.duration,
         count: args.count,
@@ -241,6 +246,8 @@ fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
     match &line.body {
         Body::Start(_) => writeln!(out, "{}", event::header(look)),
         Body::Event(event) => writeln!(out, "{}", event::line(event, line.time, look)),
+        Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
+        Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
         Body::Lost(lost) => {
             let text = format!("-- events lost: {} ({})", lost.count, lost.stage);
             writeln!(out, "{}", look.paint(style::WARNING, text))

@@ -263,10 +263,36 @@ pub enum Body {
     Start(StreamStart),
     /// Something happened.
     Event(Box<Event>),
+    /// A namespace was made.
+    Created(Created),
+    /// A namespace ended.
+    Destroyed(Destroyed),
     /// Something happened that nobody will hear of.
     Lost(Lost),
     /// The stream ends.
     End(StreamEnd),
+}
+
+/// A namespace that was made by the call of the event before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Which.
+    pub id: NsId,
+    /// The user namespace that owns it; of a user namespace, its parent.
+    pub owner: Option<NsId>,
+    /// The name of the call.
+    pub by: &'static str,
+    /// The process that called.
+    pub pid: Pid,
+}
+
+/// A namespace that has ended, whatever kept it: its number may be given to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destroyed {
+    /// Which.
+    pub id: NsId,
+    /// How long it lived; `None` when it was there before the stream began, or was made by a call not told of.
+    pub age: Option<Duration>,
 }
 
 /// The first record of a stream.

@@ -1,7 +1,8 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
 use crate::model::{
-    Crossing, Directory, Event, Outcome, PathText, Pid, Place, SetnsTarget, clone_flag_names,
+    Created, Crossing, Destroyed, Directory, Event, Outcome, PathText, Pid, Place, SetnsTarget,
+    clone_flag_names,
 };
 use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
@@ -22,11 +23,10 @@ pub fn header(look: Look) -> String {
 /// One event, with the time of day (UTC) and microseconds: the date is in the stream's start.
 #[must_use]
 pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
-    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX).strftime("%H:%M:%S%.6f");
     let actor = &event.process;
     let mut line = format!(
         "{}  {}  {:>5}  {:15}  {}",
-        look.paint(style::DIM, time),
+        look.paint(style::DIM, clock(time)),
         look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
         actor.uid,
         style::printable(&actor.comm),
@@ -67,6 +67,30 @@ fn place(place: &Place) -> String {
     let cut = if place.cut { ".../" } else { "" };
     let detached = if place.detached { " (detached)" } else { "" };
     format!("{cut}{path}{detached}")
+}
+
+/// A namespace that was made, on the line below the call that made it.
+#[must_use]
+pub fn created(created: &Created, time: SystemTime, look: Look) -> String {
+    let owner = created.owner.map(|owner| format!(", owner {owner}")).unwrap_or_default();
+    life(time, format_args!("{} created{owner}", created.id), look)
+}
+
+/// A namespace that ended.
+#[must_use]
+pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String {
+    let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
+    life(time, format_args!("{} destroyed{age}", destroyed.id), look)
+}
+
+fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: Look) -> String {
+    let time = look.paint(style::DIM, clock(time));
+    format!("{time}  {:>11}  {:>5}  {:15}  {}", "", "", "", look.paint(style::NAMESPACE, what))
+}
+
+/// The time of day (UTC) with microseconds.
+fn clock(time: SystemTime) -> String {
+    Timestamp::try_from(time).unwrap_or(Timestamp::MAX).strftime("%H:%M:%S%.6f").to_string()
 }
 
 /// The process id; with the thread's where that is another, and the ids inside its pid namespaces.
@@ -262,6 +286,20 @@ mod tests {
         11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         "#);
+    }
+
+    #[test]
+    fn lives_of_namespaces_are_below_the_calls() {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789);
+        let id = NsId::new(NsKind::Net, 4, 4_026_532_208);
+        let owner = Some(NsId::new(NsKind::User, 4, 4_026_531_837));
+        let made = created(&Created { id, owner, by: "unshare", pid: 7 }, time, Look::PLAIN);
+        let age = Some(Duration::from_millis(1500));
+        let ended = destroyed(&Destroyed { id, age }, time, Look::PLAIN);
+        insta::assert_snapshot!(format!("{made}\n{ended}"), @"
+        11:06:40.123456                                       net:[4026532208] created, owner user:[4026531837]
+        11:06:40.123456                                       net:[4026532208] destroyed after 1.500000 s
+        ");
     }
 
     #[test]

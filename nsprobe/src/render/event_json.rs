@@ -3,8 +3,8 @@
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
 use crate::model::{
-    Actor, Body, Cgroup, CloneChild, Crossing, Directory, Event, Line, Lost, NsId, Outcome, PathText, Place,
-    SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
+    Actor, Body, Cgroup, CloneChild, Created, Crossing, Destroyed, Directory, Event, Line, Lost, NsId,
+    Outcome, PathText, Place, SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
 use crate::render::schemas::{self, Schema};
@@ -17,6 +17,8 @@ pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
     let (kind, body) = match &line.body {
         Body::Start(start) => ("start", BodyObject::Start(start.into())),
         Body::Event(event) => ("event", BodyObject::Event(Box::new(event.as_ref().into()))),
+        Body::Created(created) => ("created", BodyObject::Created(created.into())),
+        Body::Destroyed(destroyed) => ("destroyed", BodyObject::Destroyed(destroyed.into())),
         Body::Lost(lost) => ("lost", BodyObject::Lost(lost.into())),
         Body::End(end) => ("end", BodyObject::End(end.into())),
     };
@@ -41,6 +43,8 @@ struct LineObject<'a> {
 enum BodyObject<'a> {
     Start(StartObject<'a>),
     Event(Box<EventObject<'a>>),
+    Created(CreatedObject),
+    Destroyed(DestroyedObject),
     Lost(LostObject),
     End(EndObject),
 }
@@ -72,6 +76,34 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             unseen: &start.hooks.unseen,
         };
         Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
+    }
+}
+
+#[derive(Serialize)]
+struct CreatedObject {
+    namespace: NamespaceObject,
+    owner: Option<u64>,
+    by: &'static str,
+    pid: u32,
+}
+
+impl From<&Created> for CreatedObject {
+    fn from(created: &Created) -> Self {
+        let owner = created.owner.map(|owner| owner.ino);
+        Self { namespace: (&created.id).into(), owner, by: created.by, pid: created.pid }
+    }
+}
+
+#[derive(Serialize)]
+struct DestroyedObject {
+    namespace: NamespaceObject,
+    age_ns: Option<u64>,
+}
+
+impl From<&Destroyed> for DestroyedObject {
+    fn from(destroyed: &Destroyed) -> Self {
+        let age_ns = destroyed.age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        Self { namespace: (&destroyed.id).into(), age_ns }
     }
 }
 
@@ -434,6 +466,14 @@ mod tests {
                 unseen: vec!["this".to_owned()],
             },
         };
+        let namespace = NsId::new(NsKind::Net, 4, 77);
+        let created = Created { id: namespace, owner: None, by: "clone", pid: 7 };
+        let destroyed = Destroyed { id: namespace, age: Some(Duration::from_millis(5)) };
+        let lives = [json(Body::Created(created)), json(Body::Destroyed(destroyed))].concat();
+        insta::assert_snapshot!(lives, @r#"
+        {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"owner":null,"by":"clone","pid":7}
+        {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"age_ns":5000000}
+        "#);
         let lost = || Lost { stage: "ring_full", count: 3 };
         let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost()] } };
         let lines = [json(Body::Start(start)), json(Body::Lost(lost())), json(Body::End(end))].concat();

@@ -34,10 +34,14 @@ pub fn attach(
         return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
+    let lives = config.flags & nsprobe_ebpf::config::LIVES != 0;
     let groups = |plan| {
         let mut groups = hooks::groups(plan, calls, follow);
         if compat || plan == Plan::Functions {
             groups.extend(hooks::compat(plan, calls));
+        }
+        if lives {
+            groups.extend(hooks::lives(plan));
         }
         groups
     };
@@ -70,7 +74,7 @@ pub fn attach(
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen: unseen(trial.plan, calls, compat),
+        unseen: unseen(trial.plan, calls, compat, lives),
     };
     Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
 }

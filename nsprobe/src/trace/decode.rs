@@ -5,8 +5,8 @@ use crate::model::{
     Place, SetnsTarget, Slots,
 };
 use nsprobe_ebpf::{
-    COMM_LEN, Child, Event as Record, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Target,
-    Text, cause, event_flags, text, text_flags,
+    COMM_LEN, Child, Event as Record, Freed, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION,
+    Target, Text, cause, event_flags, text, text_flags,
 };
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -29,6 +29,48 @@ pub enum DecodeError {
     /// More process ids than there can be pid namespaces.
     #[error("{0} process ids of one process")]
     Depth(u32),
+}
+
+/// What a record tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// A crossing.
+    Event(Box<Event>),
+    /// The end of the namespace with this inode, at this time after boot.
+    Freed(u64, Duration),
+}
+
+/// What is in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file is on.
+pub fn record(bytes: &[u8], nsfs_dev: u64) -> Result<Told, DecodeError> {
+    match <&[u8; size_of::<Freed>()]>::try_from(bytes) {
+        Ok(bytes) => freed(bytes),
+        Err(_) => event(bytes, nsfs_dev).map(|event| Told::Event(Box::new(event))),
+    }
+}
+
+/// No event is as short.
+fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<Told, DecodeError> {
+    const HEADER: usize = offset_of!(Freed, header);
+    let version = u16::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, version)));
+    let size = u32::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, size)));
+    let cause = u16::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, cause)));
+    if version != RECORD_VERSION {
+        return Err(DecodeError::Version(version));
+    }
+    if size as usize != bytes.len() {
+        return Err(DecodeError::Length(bytes.len()));
+    }
+    if cause != cause::FREED {
+        return Err(DecodeError::Cause(cause));
+    }
+    let ino = u32::from_ne_bytes(part(bytes, offset_of!(Freed, ino)));
+    let time_ns = u64::from_ne_bytes(part(bytes, offset_of!(Freed, time_ns)));
+    Ok(Told::Freed(ino.into(), Duration::from_nanos(time_ns)))
+}
+
+/// `N` bytes at `at`; zeros where there are no more, which no offset of a field leads to.
+fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
 /// The event in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file
@@ -267,9 +309,8 @@ impl<'a> View<'a> {
         if (0..text::COUNT).all(inside) { Ok(record) } else { Err(wrong) }
     }
 
-    /// `N` bytes at `at`; zeros where the record has no more, which no offset of a field leads to.
     fn bytes<const N: usize>(self, at: usize) -> [u8; N] {
-        self.event.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
+        part(self.event, at)
     }
 
     fn u16(self, at: usize) -> u16 {

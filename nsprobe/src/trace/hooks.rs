@@ -70,6 +70,8 @@ pub enum Purpose {
     Call(Call),
     /// What the kernel resolved the arguments of pivot_root to.
     Resolved,
+    /// The ends of namespaces.
+    Lives,
     /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
     Compat,
 }
@@ -82,6 +84,7 @@ impl fmt::Display for Purpose {
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
             Self::Compat => "32-bit system calls",
+            Self::Lives => "the ends of namespaces",
             Self::Resolved => "what pivot_root's arguments are resolved to",
         })
     }
@@ -190,10 +193,24 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
     }
 }
 
-/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls asked for.
+/// The hooks with which `plan` shows the ends of namespaces.
 #[must_use]
-pub fn unseen(plan: Plan, calls: &[Call], compat: bool) -> Vec<String> {
+pub fn lives(plan: Plan) -> Vec<Group> {
+    let free = Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") };
+    match plan {
+        Plan::Functions => vec![Group { purpose: Purpose::Lives, hooks: vec![free], fields: &[] }],
+        Plan::Tracepoints => Vec::new(),
+    }
+}
+
+/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls, and the lives of
+/// namespaces, asked for.
+#[must_use]
+pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool) -> Vec<String> {
     let mut unseen = Vec::new();
+    if plan == Plan::Tracepoints && lives {
+        unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));
+    }
     if plan == Plan::Tracepoints && !compat {
         unseen.push(format!(
             "{}: no tracepoint of a single one tells; --compat watches them all",

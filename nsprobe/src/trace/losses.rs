@@ -7,9 +7,10 @@ use nsprobe_ebpf::Counter;
 use std::io;
 
 /// A place where events get lost: its name in the output.
-const STAGES: [&str; 5] = ["ring_full", "pending_full", "follow_full", "recursion", "decode"];
-const RECURSION: usize = 3;
-const DECODE: usize = 4;
+const STAGES: [&str; 6] =
+    ["ring_full", "pending_full", "follow_full", "namespaces_full", "recursion", "decode"];
+const RECURSION: usize = 4;
+const DECODE: usize = 5;
 
 /// What was lost so far, and what of that was told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

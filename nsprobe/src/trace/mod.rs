@@ -4,6 +4,7 @@ pub mod attach;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
+pub mod lives;
 pub mod losses;
 pub mod plan;
 pub mod session;

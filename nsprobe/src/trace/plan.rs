@@ -38,7 +38,10 @@ impl Trial {
 
     /// Whether a group says something about its plan: what all plans have in common and what is a detail do not.
     fn is_own(purpose: Purpose) -> bool {
-        !matches!(purpose, Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved | Purpose::Compat)
+        !matches!(
+            purpose,
+            Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved | Purpose::Compat | Purpose::Lives
+        )
     }
 
     /// Whether every hook of its own is attached.

@@ -2,9 +2,10 @@
 
 use super::TraceError;
 use super::attach::attach;
-use super::decode;
+use super::decode::{self, Told};
 use super::filter::Filter;
 use super::hooks::Call;
+use super::lives::Lives;
 use super::losses::Losses;
 use super::plan::Choice;
 use crate::kernel::clock::BootClock;
@@ -25,6 +26,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// What to trace, and until when.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and they combine")]
 pub struct Options {
     /// The hooks.
     pub hooks: Choice,
@@ -34,6 +36,8 @@ pub struct Options {
     pub every_clone: bool,
     /// Calls of setns and unshare too that succeed and change nothing.
     pub unchanged: bool,
+    /// When namespaces are made and end.
+    pub lives: bool,
     /// 32-bit system calls, even where that means to watch every system call of the machine.
     pub compat: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
@@ -92,6 +96,9 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
     if options.every_clone {
         flags |= config::EVERY_CLONE;
     }
+    if options.lives {
+        flags |= config::LIVES;
+    }
     if options.unchanged {
         flags |= config::UNCHANGED;
     }
@@ -117,6 +124,7 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         filter: Filter::new(&options.calls),
         nsfs_dev: own_pid_ns.dev(),
         has_cgroups,
+        lives: options.lives.then(Lives::default),
         limit: options.count.unwrap_or(u64::MAX),
         seq: 0,
         events: 0,
@@ -159,7 +167,7 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         }
     };
     // Everything that happened before the end is in the ring by now; what comes later is not waited for.
-    let capacity = options.ring_bytes.next_power_of_two() as usize / size_of::<nsprobe_ebpf::Event>() + 1;
+    let capacity = options.ring_bytes.next_power_of_two() as usize / size_of::<nsprobe_ebpf::Freed>() + 1;
     stream.drain(&mut ring, capacity);
     stream.losses.count(&counters)?;
     stream.losses.count_recursion(&attached.probe);
@@ -203,6 +211,8 @@ struct Stream<'a> {
     nsfs_dev: u64,
     /// Whether there is a hierarchy of version 2; when not, every task is at its root, which nobody can see.
     has_cgroups: bool,
+    /// The namespaces told of, when their lives are asked for.
+    lives: Option<Lives>,
     /// Events after which it is over.
     limit: u64,
     seq: u64,
@@ -219,10 +229,16 @@ impl Stream<'_> {
             if self.is_over().is_some() {
                 return;
             }
-            match ring.next(|record| decode::event(record, self.nsfs_dev)) {
+            match ring.next(|record| decode::record(record, self.nsfs_dev)) {
                 None => return,
                 Some(Err(_)) => self.losses.undecoded(),
-                Some(Ok(event)) => self.event(event),
+                Some(Ok(Told::Event(event))) => self.event(*event),
+                Some(Ok(Told::Freed(ino, since_boot))) => {
+                    if let Some(destroyed) = self.lives.as_mut().and_then(|lives| lives.end(ino, since_boot))
+                    {
+                        self.put(self.clock.wall(since_boot), Body::Destroyed(destroyed));
+                    }
+                }
             }
         }
     }
@@ -236,8 +252,13 @@ impl Stream<'_> {
         }
         match self.sink.wants(&event) {
             Ok(true) => {
-                self.put(self.clock.wall(event.since_boot), Body::Event(Box::new(event)));
+                let time = self.clock.wall(event.since_boot);
+                let created = self.lives.as_mut().map(|lives| lives.take(&event)).unwrap_or_default();
+                self.put(time, Body::Event(Box::new(event)));
                 self.events += u64::from(self.failure.is_none());
+                for created in created {
+                    self.put(time, Body::Created(created));
+                }
             }
             Ok(false) => {}
             Err(error) => self.fail(error),

@@ -240,3 +240,24 @@ fn what_is_no_event_is_refused() {
     words(&mut deep, offset_of!(Record, pids), &[34]);
     assert_eq!(event(&deep, DEV), Err(DecodeError::Depth(34)));
 }
+
+#[test]
+fn the_end_of_a_namespace() {
+    let mut bytes = vec![0; size_of::<Freed>()];
+    let size = u32::try_from(bytes.len()).unwrap();
+    put(&mut bytes, 0, &size.to_ne_bytes());
+    put(&mut bytes, 4, &RECORD_VERSION.to_ne_bytes());
+    put(&mut bytes, 6, &cause::FREED.to_ne_bytes());
+    put(&mut bytes, offset_of!(Freed, time_ns), &5_000_000_001_u64.to_ne_bytes());
+    put(&mut bytes, offset_of!(Freed, ino), &u32::MAX.to_ne_bytes());
+    assert_eq!(record(&bytes, DEV), Ok(Told::Freed(u32::MAX.into(), Duration::new(5, 1))));
+    let wrong = |at: usize, value: u8| {
+        let mut bytes = bytes.clone();
+        bytes[at] = value;
+        record(&bytes, DEV)
+    };
+    assert_eq!(wrong(0, 7), Err(DecodeError::Length(bytes.len())));
+    assert_eq!(wrong(4, 255), Err(DecodeError::Version(255)));
+    assert_eq!(wrong(6, 1), Err(DecodeError::Cause(1)));
+    assert_eq!(record(&bytes[1..], DEV), Err(DecodeError::Length(bytes.len() - 1)));
+}
