@@ -1,0 +1,98 @@
+use super::*;
+use crate::model::{CommandLine, Hooks, NsKind, NsSlot, Slots, Totals};
+use std::time::{Duration, SystemTime};
+
+fn json(body: Body) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 120_456_000);
+    let mut out = Vec::new();
+    write(&Line { seq: 7, time, body }, &mut out).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn an_event_is_one_line_with_every_namespace_before_and_after() {
+    let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
+    let mut after = before;
+    *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, 4_026_532_208));
+    *after.get_mut(NsSlot::TimeForChildren) = None;
+    let event = Event {
+        since_boot: Duration::from_secs(77),
+        duration: Some(Duration::from_nanos(52_100)),
+        process: Actor {
+            pid: 4242,
+            tid: 4243,
+            ppid: 4000,
+            pids: vec![4242, 1],
+            comm: "ip".to_owned(),
+            uid: 1000,
+            gid: 100,
+            euid: 0,
+            cap_effective: 0x1ff_ffff_ffff,
+            start_ticks: 1234,
+            exe: Some(Place { path: "/sbin/ip".to_owned(), cut: false, detached: false }),
+            command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
+            cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".to_owned(), cut: false }),
+        },
+        crossing: Crossing::Setns {
+            fd: 3,
+            nstype: NsKind::Net.clone_flag(),
+            target: Some(SetnsTarget::Namespace {
+                id: NsId::new(NsKind::Net, 4, 4_026_532_208),
+                kernel_id: Some(1 << 63),
+                path: Some("/run/netns/t".into()),
+            }),
+        },
+        compat: false,
+        outcome: Outcome::Success(0),
+        before,
+        after,
+        root: Some(Directory {
+            moved: false,
+            before: Place { path: "/".to_owned(), cut: false, detached: false },
+            after: Place { path: "/".to_owned(), cut: false, detached: false },
+        }),
+        cwd: Some(Directory {
+            moved: true,
+            before: Place { path: "a/b".to_owned(), cut: true, detached: true },
+            after: Place { path: "/".to_owned(), cut: false, detached: false },
+        }),
+    };
+    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+}
+
+#[test]
+fn the_stream_speaks_of_itself() {
+    let start = StreamStart {
+        version: "0.1.0",
+        kernel: "6.18.44".to_owned(),
+        hooks: Hooks {
+            plan: "tracepoints",
+            reason: "fentry is refused: EPERM".to_owned(),
+            attached: vec!["tp_btf/task_newtask".to_owned()],
+            missing: vec![],
+            unseen: vec!["this".to_owned()],
+        },
+    };
+    let namespace = NsId::new(NsKind::Net, 4, 77);
+    let created = Created { id: namespace, owner: None, by: "clone", pid: 7 };
+    let destroyed = Destroyed { id: namespace, age: Some(Duration::from_millis(5)) };
+    let lives = [json(Body::Created(created)), json(Body::Destroyed(destroyed))].concat();
+    insta::assert_snapshot!(lives, @r#"
+    {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"owner":null,"by":"clone","pid":7}
+    {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"age_ns":5000000}
+    "#);
+    let lost = || Lost { stage: "ring_full", count: 3 };
+    let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost()] } };
+    let lines = [json(Body::Start(start)), json(Body::Lost(lost())), json(Body::End(end))].concat();
+    insta::assert_snapshot!(lines, @r#"
+    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"]}}
+    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}]}}
+    "#);
+}
+
+#[test]
+fn a_number_that_is_no_errno_is_shown() {
+    assert_eq!(errno_name(1), "EPERM");
+    assert_eq!(errno_name(5000), "errno 5000");
+}
