@@ -165,6 +165,12 @@ impl Census {
         self.found.values().map(|entry| entry.namespace.id).collect()
     }
 
+    /// Those that have not been asked, and cannot be opened by anything that led to them.
+    pub(super) fn without_way(&self) -> Vec<NsId> {
+        let without = self.found.values().filter(|entry| !entry.asked && entry.witnesses.is_empty());
+        without.map(|entry| entry.namespace.id).collect()
+    }
+
     /// The kernel's numbers of the namespaces of one kind, as far as they are known.
     pub(super) fn kernel_ids(&self, kind: NsKind) -> impl Iterator<Item = (u64, NsId)> {
         let of_kind = self.found.range((kind, 0)..=(kind, u64::MAX));

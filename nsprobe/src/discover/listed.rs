@@ -87,6 +87,45 @@ pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry<'_>, census: &mut Censu
     }
 }
 
+/// Asks those namespaces to which there is no way but their number, and which have come since the lists were read: what
+/// is mounted in a mount namespace without a process.
+pub(super) fn ask_latest(
+    listed: &Listed,
+    nsfs_dev: u64,
+    inquiry: &mut Inquiry<'_>,
+    census: &mut Census,
+    gaps: &mut Gaps,
+) {
+    let unasked: HashSet<NsId> = census.without_way().into_iter().collect();
+    if unasked.is_empty() {
+        return;
+    }
+    let latest: Vec<Number> = match (listns::active(), &listed.inactive) {
+        (Ok(active), _) => active.into_iter().map(|id| Number { id, file: None }).collect(),
+        (Err(_), Ok((lists, _))) => {
+            let (mut found, whole) = walk(lists, nsfs_dev);
+            found.retain(|_, namespace| unasked.contains(namespace));
+            if whole.is_ok() {
+                // The others have gone: no answer is missing.
+                let there: HashSet<&NsId> = found.values().collect();
+                unasked.iter().filter(|id| !there.contains(id)).for_each(|&id| census.entry(id).asked = true);
+            }
+            found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect()
+        }
+        (Err(_), Err(_)) => return,
+    };
+    let earlier: HashSet<u64> = listed.numbers.iter().map(|number| number.id).collect();
+    for number in latest.into_iter().filter(|number| !earlier.contains(&number.id)) {
+        // Gone again, or another's: nothing is said of it that was not said before.
+        if let Ok(Some((id, fd))) = open(number)
+            && unasked.contains(&id)
+        {
+            census.entry(id).source(Source::KernelLists);
+            inquiry.ask(id, fd, census, gaps);
+        }
+    }
+}
+
 /// Marks and adds the inactive ones, which nothing but the kernel holds, or sockets, and which nobody can open. So they
 /// are believed when they are there at a second look, and have not become active.
 pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {

@@ -149,6 +149,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let listed = listed.and_then(|listed| listed.map_err(|why| why.gap(&mut gaps)).ok());
     if let Some(listed) = &listed {
         listed::add(listed, &mut inquiry, &mut census, &mut gaps);
+        listed::ask_latest(listed, nsfs_dev, &mut inquiry, &mut census, &mut gaps);
     }
     inquiry.note_unasked(&mut census, &mut gaps);
     sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);
