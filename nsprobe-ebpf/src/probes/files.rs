@@ -1,8 +1,8 @@
 //! Every descriptor that leads to a namespace, for a snapshot: `iter/task_file` (Linux 5.8).
 //!
-//! The kernel calls the program for each open file of each descriptor table, through the first task that has the
-//! table, and once more without one at the end. Of the thousands it passes over all but namespaces' files and the
-//! sockets of another network namespace than the task's own.
+//! The kernel calls the program for each open file of each process, and of each thread that has another descriptor
+//! table than the first of its process, and once more without one at the end. Of the thousands it passes over all but
+//! namespaces' files and the sockets of another network namespace than the process's own.
 
 use super::tasks::Meta;
 use crate::{target, task};
@@ -27,17 +27,17 @@ extern "C" fn iterate_files(context: *const Context) -> i32 {
     if task == 0 || file == 0 {
         return 0;
     }
+    let leader: u64 = task::read(task, Field::TaskGroupLeader);
     let inode: u64 = task::read(file, Field::FileInode);
     let mut record = match target::file_system(inode) {
         target::NSFS => namespace(inode),
-        target::SOCKFS => match socket(task, file) {
+        target::SOCKFS => match socket(leader, file) {
             Some(record) => record,
             None => return 0,
         },
         _ => return 0,
     };
     let reader = task::reader();
-    let leader: u64 = task::read(task, Field::TaskGroupLeader);
     record.header =
         Header { size: size_of::<Descriptor>() as u32, version: RECORD_VERSION, cause: cause::DESCRIPTOR };
     record.fd = fd;
@@ -61,12 +61,12 @@ fn namespace(inode: u64) -> Descriptor {
     }
 }
 
-/// What a socket belongs to, unless the task is there itself.
+/// What a socket belongs to, unless the process is there itself, by its `leader`.
 #[inline(always)]
-fn socket(task: u64, file: u64) -> Option<Descriptor> {
+fn socket(leader: u64, file: u64) -> Option<Descriptor> {
     let sock: u64 = task::read(task::read(file, Field::FilePrivate), Field::SocketSock);
     let net: u64 = task::read(task::embedded(sock, Field::SockCommon), Field::SockCommonNet);
-    let nsproxy: u64 = task::read(task, Field::TaskNsproxy);
+    let nsproxy: u64 = task::read(leader, Field::TaskNsproxy);
     if net == 0 || net == task::read(nsproxy, Field::NsproxyNet) {
         return None;
     }

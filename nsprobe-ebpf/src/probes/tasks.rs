@@ -55,6 +55,11 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
     };
     let reader = task::reader();
     fill(record, task, leader, reader);
+    // Whoever changes its namespaces frees the proxy that has just been read, and nothing waits for readers. When the
+    // task has the same one as before it had it all the time. If not, the kernel calls again for this task.
+    if task::read::<u64>(task, Field::TaskNsproxy) != nsproxy {
+        return 1;
+    }
     // Ids come last: for each number of them the verifier follows all that comes after.
     if task::depth(task) == reader.level {
         record.pids.count = 1;

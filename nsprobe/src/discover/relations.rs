@@ -71,8 +71,11 @@ impl<'a> Inquiry<'a> {
 
     /// Asks one namespace, then those it leads to, as long as they are new.
     pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, census: &mut Census, gaps: &mut Gaps) {
-        if let Err(error) = self.climb(id, fd, census) {
-            gaps.add_error(GapKind::Relations, &error);
+        let mut open = vec![(id, fd)];
+        while let Some((id, fd)) = open.pop() {
+            if let Err(error) = self.relate(id, fd.as_fd(), &mut open, census) {
+                gaps.add_error(GapKind::Relations, &error);
+            }
         }
     }
 
@@ -108,11 +111,11 @@ impl<'a> Inquiry<'a> {
     pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
         let mut failure = None;
         for witness in witnesses {
-            match self.follow(witness) {
-                // Since it was seen, the process may have moved or something else been mounted there; and the
-                // number may be that of a namespace of another kind by now.
-                Ok(fd) if is(fd.as_fd(), id)? => return Ok(Some(fd)),
-                Ok(_) => {}
+            // Since it was seen, the process may have moved or something else been mounted there; and the number
+            // may be that of a namespace of another kind by now.
+            match self.follow(witness).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
+                Ok(Some(fd)) => return Ok(Some(fd)),
+                Ok(None) => {}
                 Err(error) if super::vanished(&error) => {}
                 Err(error) => failure = Some(error),
             }
@@ -139,35 +142,38 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    fn climb(&mut self, id: NsId, fd: OwnedFd, census: &mut Census) -> io::Result<()> {
-        let mut open = vec![(id, fd)];
-        while let Some((id, fd)) = open.pop() {
-            let fd = fd.as_fd();
-            census.entry(id).asked = true;
-            let owner = nsfs::owner(fd)?;
-            let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
-            let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
-            let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
-                let Some(fd) = fd else { return Ok(None) };
-                let related = nsfs::id(fd.as_fd(), kind)?;
-                if !census.knows(related) {
-                    open.push((related, fd));
-                }
-                census.entry(related).held(Holder::Ancestor { of: id });
-                Ok(Some(related))
-            };
-            let owner = relate(owner, NsKind::User)?;
-            let parent = relate(parent, id.kind)?;
-            let namespace = &mut census.entry(id).namespace;
-            namespace.owner = owner;
-            namespace.parent = parent;
-            namespace.owner_uid = owner_uid;
-            namespace.kernel_id = nsfs::kernel_id(fd, id.kind);
-            if namespace.kernel_id.is_none() {
-                namespace.file_since = nsfs::file_since(fd).ok();
+    /// Asks one namespace; what it leads to and was not known is put among the `open`.
+    fn relate(
+        &mut self,
+        id: NsId,
+        fd: BorrowedFd<'_>,
+        open: &mut Vec<(NsId, OwnedFd)>,
+        census: &mut Census,
+    ) -> io::Result<()> {
+        census.entry(id).asked = true;
+        let owner = nsfs::owner(fd)?;
+        let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
+        let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
+        let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
+            let Some(fd) = fd else { return Ok(None) };
+            let related = nsfs::id(fd.as_fd(), kind)?;
+            if !census.knows(related) {
+                open.push((related, fd));
             }
-            namespace.netnsid = if id.kind == NsKind::Net { self.netnsid(fd)? } else { None };
+            census.entry(related).held(Holder::Ancestor { of: id });
+            Ok(Some(related))
+        };
+        let owner = relate(owner, NsKind::User)?;
+        let parent = relate(parent, id.kind)?;
+        let namespace = &mut census.entry(id).namespace;
+        namespace.owner = owner;
+        namespace.parent = parent;
+        namespace.owner_uid = owner_uid;
+        namespace.kernel_id = nsfs::kernel_id(fd, id.kind);
+        if namespace.kernel_id.is_none() {
+            namespace.file_since = nsfs::file_since(fd).ok();
         }
+        namespace.netnsid = if id.kind == NsKind::Net { self.netnsid(fd)? } else { None };
         Ok(())
     }
 
