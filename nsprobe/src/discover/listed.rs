@@ -9,7 +9,7 @@ use super::census::Census;
 use super::relations::Inquiry;
 use super::walk::{Outcome, steps};
 use super::{Gaps, vanished};
-use crate::kernel::capabilities::Effective;
+use crate::kernel::capabilities::{Effective, administers_all};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
@@ -59,7 +59,8 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
             Ok((lists, found))
         });
         let numbers = active.into_iter().map(|id| Number { id, file: None }).collect();
-        return Ok(Listed { numbers, whole: Ok(()), inactive });
+        let whole = if administers_all() { Ok(()) } else { Err(Unlisted::Others) };
+        return Ok(Listed { numbers, whole, inactive });
     }
     let (lists, found, whole) = walked?;
     let numbers = found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect();
@@ -174,6 +175,8 @@ fn open(number: Number) -> io::Result<Option<(NsId, OwnedFd)>> {
 pub(super) enum Unlisted {
     /// listns(2) failed.
     Listns(io::Error),
+    /// listns(2) leaves out those in whose owner the caller has no `CAP_SYS_ADMIN`.
+    Others,
     /// The kernel has none.
     Older,
     /// BPF is not to be used.
@@ -198,6 +201,10 @@ impl Unlisted {
         let or = |remedy: &'static str, or_later| if later.is_empty() { remedy } else { or_later };
         let (reason, remedy) = match self {
             Self::Listns(error) => return gaps.add_error(GapKind::Source, &error),
+            Self::Others => (
+                because(&"listns(2) leaves out those whose owner grants you no CAP_SYS_ADMIN"),
+                "run with sudo",
+            ),
             Self::Older => (missing.to_owned(), "BPF on Linux 6.18, or Linux 6.19"),
             Self::NotWanted => (
                 because(&"that takes BPF on this kernel"),

@@ -66,9 +66,20 @@ impl Effective {
 /// Whether this process is root, and not only in a user namespace that calls another user so.
 #[must_use]
 pub fn is_root() -> bool {
+    nix::unistd::geteuid().is_root() && has_all_users()
+}
+
+/// Whether no namespace is closed to this process: it has `CAP_SYS_ADMIN`, in the initial user namespace.
+#[must_use]
+pub fn administers_all() -> bool {
+    Effective::read().is_ok_and(|effective| effective.has(Capability::SysAdmin)) && has_all_users()
+}
+
+/// Whether users are numbered here as in the initial user namespace, which no other does for all of them.
+fn has_all_users() -> bool {
     static ALL_USERS: LazyLock<bool> =
         LazyLock::new(|| std::fs::read("/proc/self/uid_map").is_ok_and(|map| maps_all_users(&map)));
-    nix::unistd::geteuid().is_root() && *ALL_USERS
+    *ALL_USERS
 }
 
 /// Whether the text of a `/proc/PID/uid_map` gives every user the number that it has: user_namespaces(7).
