@@ -116,7 +116,12 @@ pub fn descriptors(pid: Pid) -> io::Result<Vec<(u32, String)>> {
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
         let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        open.push((number, fs::read_link(entry.path())?.display().to_string()));
+        match fs::read_link(entry.path()) {
+            Ok(link) => open.push((number, link.display().to_string())),
+            // Closed since, by another thread.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
     }
     open.sort();
     Ok(open)
