@@ -108,6 +108,24 @@ fn the_commands_of_the_readme_run() {
 }
 
 #[test]
+fn the_tests_that_the_architecture_names_are_there() {
+    let architecture = include_str!("../ARCHITECTURE.md");
+    let names = architecture.split('`').filter_map(|word| word.split_once("::"));
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    if !tests.is_dir() {
+        return support::skipped("the sources are not here");
+    }
+    let mut found = 0;
+    for (file, name) in names {
+        // Words of the crate have `::` in them as well; a test is in a file of that name.
+        let Ok(text) = std::fs::read_to_string(tests.join(file).with_extension("rs")) else { continue };
+        assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "there is no {file}::{name}");
+        found += 1;
+    }
+    assert!(found > 25, "{found}");
+}
+
+#[test]
 fn completions_are_written_for_every_shell() {
     for name in ["bash", "zsh", "fish"] {
         let script = run(&["completions", name]);
