@@ -177,10 +177,15 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
         let file = File::open("/proc/thread-self/ns/ipc").unwrap();
         nix::sched::setns(File::open("/proc/self/ns/ipc").unwrap(), CloneFlags::CLONE_NEWIPC).unwrap();
         let own = file.metadata().unwrap().ino();
-        tell.send((own, file.as_raw_fd(), nix::unistd::gettid().as_raw())).unwrap();
+        nix::sched::unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        let of_socket = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
+        nix::sched::setns(File::open("/proc/self/ns/net").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
+        let fds = [file.as_raw_fd(), socket.as_raw_fd()];
+        tell.send((own, of_socket, fds, nix::unistd::gettid().as_raw())).unwrap();
         let _ = end.recv();
     });
-    let (of_thread, fd, tid) = told.recv().unwrap();
+    let (of_thread, of_threads_socket, [fd, socket_fd], tid) = told.recv().unwrap();
 
     // A child of another test has copies of all descriptors until it runs its program, and so has what looks at them.
     let find = |ino: u64| {
@@ -216,6 +221,9 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
     let found = find(of_thread);
     assert_eq!(found["holders"], json!([{ "type": "descriptor", "pid": pid, "tid": tid, "fd": fd }]));
     assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+    let found = find(of_threads_socket);
+    assert_eq!(found["holders"], json!([{ "type": "socket", "pid": pid, "tid": tid, "fd": socket_fd }]));
+    assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap());
     drop(ended);
     thread.join().unwrap();
 }

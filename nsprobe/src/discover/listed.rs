@@ -9,7 +9,7 @@ use super::census::Census;
 use super::relations::Inquiry;
 use super::walk::{Outcome, steps};
 use super::{Gaps, vanished};
-use crate::kernel::capabilities::{Effective, administers_all};
+use crate::kernel::capabilities::{administers_all, lacking_to_trace};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
@@ -231,10 +231,8 @@ fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
     if !bpf {
         return Err(Unlisted::NotWanted);
     }
-    let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
-    if !missing.is_empty() {
-        let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
-        return Err(Unlisted::NotPermitted(names.join(" and ")));
+    if let Some(lacking) = lacking_to_trace() {
+        return Err(Unlisted::NotPermitted(lacking));
     }
     Lists::open().map_err(Unlisted::Lists)
 }

@@ -199,8 +199,8 @@ fn from_kernel(
     match from {
         Some(ProcessSource::Proc) => Ok(None),
         Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),
-        None if proc.about_how_many() < BREAK_EVEN || tasks::available(proc).is_err() => Ok(None),
-        // Refused after all: the other source is as good, and the snapshot says which it was.
+        None if proc.about_how_many() < BREAK_EVEN => Ok(None),
+        // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
         None => Ok(tasks::read(proc, nsfs_dev, gaps).ok()),
     }
 }

@@ -184,6 +184,6 @@ impl<'a> Inquiry<'a> {
 }
 
 /// Whether a descriptor is of the namespace `id`, or of one that has taken over both its kind and its number.
-fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
+pub(super) fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
     Ok(nsfs::identity(fd)?.1 == id.ino && nsfs::kind(fd)? == Some(id.kind))
 }

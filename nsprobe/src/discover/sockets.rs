@@ -4,8 +4,8 @@
 //! it; see [`kernel::sockets`](crate::kernel::sockets) for what that does. Asking for the number of the
 //! namespace changes nothing; the namespace itself is opened, which makes one that is held by sockets only
 //! active again for that moment, only when its number is not known otherwise and BPF may not read it in the
-//! kernel's tables: one socket of each such namespace. Before Linux 6.18 the numbers of namespaces are not known, and one socket of every namespace is
-//! asked for it; before 5.14 every socket.
+//! kernel's tables: one socket of each such namespace. Before Linux 6.18 the numbers of namespaces are not known, and
+//! one socket of every namespace is asked for it; before 5.14 every socket.
 //!
 //! Where BPF shows the kernel's own tables none of this is needed: the record of a socket says where it belongs.
 //!
@@ -14,7 +14,7 @@
 
 use super::census::Census;
 use super::records::SocketNamespace;
-use super::relations::Inquiry;
+use super::relations::{self, Inquiry};
 use super::tasks;
 use super::{Gaps, vanished};
 use crate::kernel::listns::{self, Number};
@@ -58,11 +58,11 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut
         if !census.knows(id) {
             let opened = match kernel_id {
                 Some(number) => listns::open(Number::of(id, number)),
-                None => PidFd::open(socket.pid)
+                None => PidFd::of(socket.pid, socket.tid)
                     .and_then(|process| process.socket(socket.fd))
                     .and_then(|socket| socket.network_namespace()),
             };
-            let is_it = |fd: &OwnedFd| nsfs::identity(fd.as_fd()).is_ok_and(|(_, ino)| ino == id.ino);
+            let is_it = |fd: &OwnedFd| relations::is(fd.as_fd(), id).unwrap_or(false);
             match opened.ok().filter(is_it) {
                 Some(fd) => inquiry.ask(id, fd, census, gaps),
                 None => inquiry.take_on_trust(id, kernel_id, (owner, owner_kernel_id), census, gaps),
@@ -106,7 +106,7 @@ pub(super) fn find(
         }
         if owner != Some((socket.pid, socket.tid)) {
             owner = Some((socket.pid, socket.tid));
-            process = socket.tid.map_or_else(|| PidFd::open(socket.pid), PidFd::open_thread);
+            process = PidFd::of(socket.pid, socket.tid);
         }
         let duplicate = match &process {
             Ok(process) => process.socket(socket.fd),

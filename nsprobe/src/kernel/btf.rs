@@ -4,7 +4,7 @@
 //! much and only some twenty structs are wanted. The format is the kernel's
 //! Documentation/bpf/btf.rst; nothing here opens a file.
 
-use nsprobe_ebpf::{ABSENT, FieldSource};
+use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource};
 use std::collections::HashMap;
 
 /// Where Linux (5.4, with `CONFIG_DEBUG_INFO_BTF`) shows its BTF.
@@ -91,6 +91,14 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
         definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
     };
     Ok(Found { offsets: wanted.fields.iter().map(offset).collect(), ids: Ids(types.ids) })
+}
+
+/// The first of the fields `needed` that this kernel does not have, by these `offsets` of all of [`FIELDS`].
+#[must_use]
+pub fn absent<'a>(needed: impl IntoIterator<Item = &'a Field>, offsets: &[u32]) -> Option<String> {
+    let field = needed.into_iter().find(|&&field| offsets[field as usize] == ABSENT)?;
+    let source = FIELDS[*field as usize];
+    Some(format!("{}.{}", source.type_name, source.member))
 }
 
 impl Ids {

@@ -63,6 +63,15 @@ impl Effective {
     }
 }
 
+/// What this process lacks to load programs, in words; `None` when that is nothing, or when there is no `/proc` to
+/// ask: then the kernel is asked, by trying.
+#[must_use]
+pub fn lacking_to_trace() -> Option<String> {
+    let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
+    let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
+    (!names.is_empty()).then(|| names.join(" and "))
+}
+
 /// Whether this process is root, and not only in a user namespace that calls another user so.
 #[must_use]
 pub fn is_root() -> bool {

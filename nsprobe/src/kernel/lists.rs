@@ -117,11 +117,10 @@ fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
         offsets[Field::NsTreeList as usize] = head;
     }
     let needed = NEEDED.iter().chain(if older { &OF_618[..] } else { &OF_618[..4] });
-    if let Some(&field) = needed.into_iter().find(|&&field| offsets[field as usize] == ABSENT) {
-        let source = FIELDS[field as usize];
-        return Err(ListsError::NoField(format!("{}.{}", source.type_name, source.member)));
+    match btf::absent(needed, &offsets) {
+        Some(field) => Err(ListsError::NoField(field)),
+        None => Ok(offsets),
     }
-    Ok(offsets)
 }
 
 /// The way from a task to the namespace that the walk begins at: the field that points to it, in the task's

@@ -26,9 +26,14 @@ impl PidFd {
         Ok(Self(owned(fd)?))
     }
 
+    /// The owner of a descriptor: the process, or its thread `tid` where that has a table of its own.
+    pub fn of(pid: u32, tid: Option<u32>) -> io::Result<Self> {
+        tid.map_or_else(|| Self::open(pid), Self::open_thread)
+    }
+
     /// The same for one thread, which may have descriptors of its own: `PIDFD_THREAD`, Linux 6.9.
     /// `Err(EINVAL)`: the kernel is older.
-    pub fn open_thread(tid: u32) -> io::Result<Self> {
+    fn open_thread(tid: u32) -> io::Result<Self> {
         // SAFETY: as above. PIDFD_THREAD is O_EXCL.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) };
         Ok(Self(owned(fd)?))

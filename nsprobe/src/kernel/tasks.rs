@@ -2,10 +2,10 @@
 
 use super::bpf::Programs;
 use super::btf;
-use super::capabilities::Effective;
+use super::capabilities::lacking_to_trace;
 use super::probe::{MemoryLimit, OpenError, Refusal};
 use super::vmlinux::KernelTypes;
-use nsprobe_ebpf::{ABSENT, FIELDS, Field};
+use nsprobe_ebpf::{FIELDS, Field};
 use std::fs::File;
 use std::io::{self, Read as _};
 
@@ -76,13 +76,7 @@ const READ_FILES: &str = "iterate_files";
 
 /// Whether this process may load programs, as far as its capabilities tell; else what is missing.
 pub fn permitted() -> Result<(), TasksError> {
-    // Without a /proc to ask the kernel is asked, by trying.
-    let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
-    Err(TasksError::NotPermitted(names.join(" and ")))
+    lacking_to_trace().map_or(Ok(()), |lacking| Err(TasksError::NotPermitted(lacking)))
 }
 
 /// The programs that read the kernel's own tables, ready to be loaded.
@@ -97,13 +91,11 @@ pub struct Iterators {
 impl Iterators {
     /// Finds the fields in this kernel.
     pub fn open() -> Result<Self, TasksError> {
-        permitted()?;
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
         let wanted = btf::Wanted { fields: FIELDS, functions: &[TASKS, FILES], typedefs: &[] };
         let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
-        if let Some(&field) = NEEDED.iter().find(|&&field| found.offsets[field as usize] == ABSENT) {
-            let source = FIELDS[field as usize];
-            return Err(TasksError::NoField(format!("{}.{}", source.type_name, source.member)));
+        if let Some(field) = btf::absent(&NEEDED, &found.offsets) {
+            return Err(TasksError::NoField(field));
         }
         let memory = MemoryLimit::raise();
         Ok(Self {
@@ -144,7 +136,8 @@ fn read_all(mut file: File) -> io::Result<Vec<u8>> {
         match file.read(&mut bytes[end..]) {
             Ok(0) => break,
             Ok(count) => end += count,
-            // Interrupted; or a million tasks went by without a record, and the iterator goes on where it was.
+            // Interrupted; or the program wants to see a task again, or a million of them went by without a record:
+            // the iterator goes on where it was.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }
