@@ -4,6 +4,7 @@ use crate::model::{
     Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, NsId, NsKind, Outcome, PathText, Pid,
     Place, SetnsTarget, Slots,
 };
+use crate::trace::source::Told;
 use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Freed, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION,
     Target, Text, cause, event_flags, text, text_flags,
@@ -29,15 +30,6 @@ pub enum DecodeError {
     /// More process ids than there can be pid namespaces.
     #[error("{0} process ids of one process")]
     Depth(u32),
-}
-
-/// What a record tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// A crossing.
-    Event(Box<Event>),
-    /// The end of the namespace with this inode, at this time after boot.
-    Freed(u64, Duration),
 }
 
 /// What is in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file is on.

@@ -7,7 +7,10 @@ pub mod hooks;
 pub mod lives;
 pub mod losses;
 pub mod plan;
+pub mod running;
 pub mod session;
+pub mod source;
+mod stream;
 
 use crate::kernel::probe::OpenError;
 use std::io;

@@ -1,0 +1,121 @@
+//! The BPF probe.
+
+use super::{Source, Told};
+use crate::kernel::ring::{Counters, Ring};
+use crate::model::{Hooks, Lost};
+use crate::trace::TraceError;
+use crate::trace::attach::{Attached, attach};
+use crate::trace::decode;
+use crate::trace::session::Options;
+use nsprobe_ebpf::{Config, Counter, config};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
+
+/// The probe, attached, with its ring buffer and its counters.
+pub struct ProbeSource {
+    attached: Attached,
+    ring: Ring,
+    counters: Counters,
+    nsfs_dev: u64,
+    /// Whether there is a hierarchy of version 2; when not, every task is at its root, which nobody can see.
+    has_cgroups: bool,
+    /// Records that were not understood.
+    undecoded: u64,
+    /// Most records that the ring buffer holds.
+    capacity: usize,
+    finished: bool,
+}
+
+impl ProbeSource {
+    /// Attaches what the `options` ask for.
+    pub fn open(options: &Options) -> Result<Self, TraceError> {
+        let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
+        let flags = [
+            (options.every_clone, config::EVERY_CLONE),
+            (options.lives, config::LIVES),
+            (options.unchanged, config::UNCHANGED),
+            (!options.command.is_empty(), config::FOLLOW),
+        ];
+        let settings = Config {
+            flags: flags.into_iter().filter_map(|(wanted, flag)| wanted.then_some(flag)).sum(),
+            follow_pid: std::process::id(),
+            follow_pid_ns: u32::try_from(own_pid_ns.ino()).map_err(io::Error::other)?,
+        };
+        let mut attached =
+            attach(settings, options.hooks, &options.calls, options.compat, options.ring_bytes)?;
+        let has_cgroups = has_cgroups()?;
+        if !has_cgroups {
+            attached.hooks.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
+        }
+        Ok(Self {
+            ring: attached.probe.take_ring().map_err(TraceError::Open)?,
+            counters: attached.probe.take_counters().map_err(TraceError::Open)?,
+            attached,
+            nsfs_dev: own_pid_ns.dev(),
+            has_cgroups,
+            undecoded: 0,
+            capacity: options.ring_bytes.next_power_of_two() as usize / size_of::<nsprobe_ebpf::Freed>() + 1,
+            finished: false,
+        })
+    }
+}
+
+impl Source for ProbeSource {
+    fn hooks(&self) -> &Hooks {
+        &self.attached.hooks
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.ring.as_fd()]
+    }
+
+    fn next(&mut self) -> io::Result<Option<Told>> {
+        while let Some(record) = self.ring.next(|record| decode::record(record, self.nsfs_dev)) {
+            match record {
+                Ok(Told::Event(mut event)) if !self.has_cgroups => {
+                    event.process.cgroup = None;
+                    return Ok(Some(Told::Event(event)));
+                }
+                Ok(told) => return Ok(Some(told)),
+                Err(_) => self.undecoded += 1,
+            }
+        }
+        Ok(None)
+    }
+
+    fn losses(&mut self) -> io::Result<Vec<Lost>> {
+        let mut losses = Vec::new();
+        for counter in Counter::ALL {
+            losses.push(Lost { stage: stage(counter), count: self.counters.read(counter)? });
+        }
+        if self.finished {
+            // Costs a file a program.
+            losses.push(Lost { stage: "recursion", count: self.attached.probe.recursion_misses() });
+        }
+        losses.push(Lost { stage: "decode", count: self.undecoded });
+        Ok(losses)
+    }
+
+    fn finish(&mut self) -> io::Result<usize> {
+        self.finished = true;
+        // It is in the ring by now; what comes later is not waited for.
+        Ok(self.capacity)
+    }
+}
+
+/// The counter's name in the output.
+const fn stage(counter: Counter) -> &'static str {
+    match counter {
+        Counter::RingFull => "ring_full",
+        Counter::PendingFull => "pending_full",
+        Counter::FollowFull => "follow_full",
+        Counter::NamespacesFull => "namespaces_full",
+    }
+}
+
+/// Whether a hierarchy of control groups of version 2 has ever been mounted: cgroups(7).
+fn has_cgroups() -> Result<bool, TraceError> {
+    let text = std::fs::read("/proc/self/cgroup").map_err(TraceError::Proc)?;
+    Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"0::")))
+}
