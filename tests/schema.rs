@@ -80,7 +80,7 @@ fn places(document: &Value) -> Vec<String> {
 }
 
 /// What may be left out, by its name or, where another place must have that name, by its place.
-const OPTIONAL: [&str; 6] = ["tid", "owned", "target", "child", "/root", "/cwd"];
+const OPTIONAL: [&str; 7] = ["tid", "owned", "target", "child", "looks", "/root", "/cwd"];
 
 /// Breaks the document in every place, in every way; the schema must see it. Gives the number of ways.
 fn refused_when_broken(validator: &Validator, document: &Value) -> usize {

@@ -64,17 +64,19 @@ impl Fields for EventRow<'_> {
         let Event { process, crossing, outcome, .. } = self.0;
         match name {
             "event" => Value::text(Some(crossing.name())),
-            "abi" => Value::text(Some(self.0.abi())),
+            "abi" => Value::text(self.0.abi()),
             "pid" => Value::number(Some(process.pid)),
             "tid" => Value::number(Some(process.tid)),
-            "ppid" => Value::number(Some(process.ppid)),
+            "ppid" => Value::number(process.ppid),
             "pids" => Value::Numbers(process.pids.iter().copied().map(u64::from).collect()),
-            "comm" => Value::text(Some(process.comm.as_str())),
-            "uid" => Value::number(Some(process.uid)),
-            "gid" => Value::number(Some(process.gid)),
-            "euid" => Value::number(Some(process.euid)),
-            "capabilities" => Value::Texts(capability_names(process.cap_effective).map(Into::into).collect()),
-            "start_ticks" => Value::number(Some(process.start_ticks)),
+            "comm" => Value::text((!process.comm.is_empty()).then_some(process.comm.as_str())),
+            "uid" => Value::number(process.uid),
+            "gid" => Value::number(process.gid),
+            "euid" => Value::number(process.euid),
+            "capabilities" => process.cap_effective.map_or(Value::Unknown, |mask| {
+                Value::Texts(capability_names(mask).map(Into::into).collect())
+            }),
+            "start_ticks" => Value::number(process.start_ticks),
             "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.as_str())),
             "command" => Value::text(process.command_line.as_ref().map(|line| line.text.as_str())),
             "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.as_str())),
@@ -96,10 +98,11 @@ impl Fields for EventRow<'_> {
                 Crossing::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
                 _ => Value::Unknown,
             },
-            "result" => Value::Signed(match outcome {
-                Outcome::Success(result) => *result,
-                Outcome::Failure(_) => -1,
-            }),
+            "result" => match outcome {
+                Outcome::Success(result) => Value::Signed(*result),
+                Outcome::Failure(_) => Value::Signed(-1),
+                Outcome::Unseen => Value::Unknown,
+            },
             "failed" => Value::Bool(matches!(outcome, Outcome::Failure(_))),
             "duration_ns" => Value::number(
                 self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
@@ -134,7 +137,7 @@ fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) ->
 
 fn flags(crossing: &Crossing) -> Value<'_> {
     let flags = match crossing {
-        Crossing::Clone { flags, .. }
+        Crossing::Clone { flags: Some(flags), .. }
         | Crossing::Unshare { flags }
         | Crossing::Setns { nstype: flags, .. } => *flags,
         _ => return Value::Unknown,

@@ -4,19 +4,20 @@ use crate::model::{NsId, NsSlot, Pid, Slots};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-/// One call that made, joined or left a namespace or changed a root directory, or that tried to.
+/// One call that made, joined or left a namespace or changed a root directory, or that tried to; or a change of which
+/// no call is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When the call returned: `CLOCK_BOOTTIME`.
+    /// When the call returned, or the change was seen: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
-    /// How long the call took; `None` for a clone, which is reported when the child is made.
+    /// How long the call took; `None` for a clone, which is reported when the child is made, and where no call is seen.
     pub duration: Option<Duration>,
     /// Who called.
     pub process: Actor,
     /// What it called, with what.
     pub crossing: Crossing,
-    /// By the 32-bit entry: int 0x80, or in a 32-bit process.
-    pub compat: bool,
+    /// By the 32-bit entry: int 0x80, or in a 32-bit process; `None` when that is not known.
+    pub compat: Option<bool>,
     /// What came of it.
     pub outcome: Outcome,
     /// The namespaces at entry; for a clone, the parent's.
@@ -38,10 +39,14 @@ impl Event {
         })
     }
 
-    /// The entry it came by, in every output.
+    /// The entry it came by, in every output; `None` when that is not known.
     #[must_use]
-    pub const fn abi(&self) -> &'static str {
-        if self.compat { "i386" } else { "x86_64" }
+    pub const fn abi(&self) -> Option<&'static str> {
+        match self.compat {
+            Some(true) => Some("i386"),
+            Some(false) => Some("x86_64"),
+            None => None,
+        }
     }
 
     /// What is another after than before, by its name in every output.
@@ -77,7 +82,8 @@ pub struct Place {
     pub detached: bool,
 }
 
-/// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in.
+/// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in; without BPF they
+/// are as nsprobe's own namespaces number them, and what `/proc` did not tell any more is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Actor {
     /// Process id.
@@ -85,28 +91,50 @@ pub struct Actor {
     /// Thread id.
     pub tid: Pid,
     /// The parent's process id.
-    pub ppid: Pid,
-    /// The process's id in every pid namespace it is in, outermost first.
+    pub ppid: Option<Pid>,
+    /// The process's id in every pid namespace it is in, outermost first; empty when they are not known.
     pub pids: Vec<Pid>,
-    /// Command name; replaced where it is no UTF-8.
+    /// Command name; replaced where it is no UTF-8; empty when it is not known.
     pub comm: String,
     /// Real user id.
-    pub uid: u32,
+    pub uid: Option<u32>,
     /// Real group id.
-    pub gid: u32,
+    pub gid: Option<u32>,
     /// Effective user id.
-    pub euid: u32,
+    pub euid: Option<u32>,
     /// Effective capabilities at entry, bit N for number N of capabilities(7). They are relative to the user
     /// namespace that the task was in then.
-    pub cap_effective: u64,
+    pub cap_effective: Option<u64>,
     /// When the process started, in clock ticks after boot; with the pid, what tells it from all others.
-    pub start_ticks: u64,
+    pub start_ticks: Option<u64>,
     /// The program it executes; `None` for a kernel thread.
     pub exe: Option<Place>,
     /// Its command line, as its memory has it now; `None` for a kernel thread, and when it was not readable.
     pub command_line: Option<CommandLine>,
     /// Its control group; `None` where there is no hierarchy of version 2.
     pub cgroup: Option<Cgroup>,
+}
+
+impl Actor {
+    /// A task of which only the ids are known.
+    #[must_use]
+    pub const fn new(pid: Pid, tid: Pid) -> Self {
+        Self {
+            pid,
+            tid,
+            ppid: None,
+            pids: Vec::new(),
+            comm: String::new(),
+            uid: None,
+            gid: None,
+            euid: None,
+            cap_effective: None,
+            start_ticks: None,
+            exe: None,
+            command_line: None,
+            cgroup: None,
+        }
+    }
 }
 
 /// The arguments of a program.
@@ -135,8 +163,8 @@ pub struct Cgroup {
 pub enum Crossing {
     /// clone(2), clone3(2), fork(2), vfork(2).
     Clone {
-        /// The kernel's own copy of the flags.
-        flags: u64,
+        /// The kernel's own copy of the flags; `None` when it is not known.
+        flags: Option<u64>,
         /// What was made; `None` when it failed.
         child: Option<CloneChild>,
     },
@@ -170,6 +198,20 @@ pub enum Crossing {
         /// What the kernel resolved `put_old` to.
         put_old_at: Option<Place>,
     },
+    /// A change of which no call is known: unshare(2) or setns(2) that succeeded, or what two looks differ in.
+    Change {
+        /// The looks that it was found by; `None` when it was seen as it happened.
+        looks: Option<Looks>,
+    },
+}
+
+/// Two looks at the same process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looks {
+    /// How long they are apart: the change came at most so long before it was seen.
+    pub within: Duration,
+    /// The process was not there then: its namespaces before are those that its parent is in now.
+    pub is_new: bool,
 }
 
 impl Crossing {
@@ -182,6 +224,7 @@ impl Crossing {
             Self::Setns { .. } => "setns",
             Self::Chroot { .. } => "chroot",
             Self::PivotRoot { .. } => "pivot_root",
+            Self::Change { .. } => "change",
         }
     }
 }
@@ -242,6 +285,8 @@ pub enum Outcome {
     Success(i64),
     /// The errno.
     Failure(i32),
+    /// No call was seen; whatever it was has succeeded.
+    Unseen,
 }
 
 /// One line of a stream.
@@ -309,7 +354,7 @@ pub struct StreamStart {
 /// How the events are obtained, and why that way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooks {
-    /// The plan's name: `functions` or `tracepoints`.
+    /// The plan's name: `functions`, `tracepoints`, `perf`, or `poll`.
     pub plan: &'static str,
     /// Why this plan.
     pub reason: String,

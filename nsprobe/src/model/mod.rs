@@ -22,7 +22,7 @@ pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
     Actor, Body, Cgroup, CloneChild, CommandLine, Created, Crossing, Destroyed, Directory, Event, Hooks,
-    Line, Lost, Outcome, PathText, Place, SetnsTarget, StreamEnd, StreamStart, Totals,
+    Line, Looks, Lost, Outcome, PathText, Place, SetnsTarget, StreamEnd, StreamStart, Totals,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};

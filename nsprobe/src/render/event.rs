@@ -1,7 +1,7 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
 use crate::model::{
-    Created, Crossing, Destroyed, Directory, Event, Outcome, PathText, Pid, Place, SetnsTarget,
+    Created, Crossing, Destroyed, Directory, Event, Looks, Outcome, PathText, Pid, Place, SetnsTarget,
     clone_flag_names,
 };
 use crate::render::event_json::errno_name;
@@ -28,7 +28,7 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
         "{}  {}  {:>5}  {:15}  {}",
         look.paint(style::DIM, clock(time)),
         look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
-        actor.uid,
+        actor.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
         style::printable(&actor.comm),
         style::printable(&call(event)),
     );
@@ -41,8 +41,9 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
             line.push_str(" = ");
             line.push_str(&look.paint(style::BAD, failure));
         }
+        Outcome::Unseen => {}
     }
-    if event.compat {
+    if event.compat == Some(true) {
         line.push_str("  (32-bit)");
     }
     let arrow = if look.unicode { "→" } else { "->" };
@@ -116,9 +117,12 @@ fn made(event: &Event) -> Option<String> {
 fn call(event: &Event) -> String {
     let name = event.crossing.name();
     match &event.crossing {
-        Crossing::Clone { flags, .. } | Crossing::Unshare { flags } => {
+        Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
             format!("{name}({})", flags_text(*flags))
         }
+        Crossing::Clone { flags: None, .. } => format!("{name}(?)"),
+        Crossing::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
+        Crossing::Change { .. } => name.to_owned(),
         Crossing::Setns { fd, nstype, target } => {
             let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
             format!("{name}({fd}{target}, {})", flags_text(*nstype))
@@ -172,14 +176,14 @@ mod tests {
         let process = Actor {
             pid: 4242,
             tid: 4242,
-            ppid: 4000,
+            ppid: Some(4000),
             pids: vec![4242],
             comm: "unshare".to_owned(),
-            uid: 0,
-            gid: 0,
-            euid: 0,
-            cap_effective: 0,
-            start_ticks: 1234,
+            uid: Some(0),
+            gid: Some(0),
+            euid: Some(0),
+            cap_effective: Some(0),
+            start_ticks: Some(1234),
             exe: None,
             command_line: None,
             cgroup: None,
@@ -189,7 +193,7 @@ mod tests {
             duration: Some(Duration::from_nanos(52_100)),
             process,
             crossing,
-            compat: false,
+            compat: Some(false),
             outcome,
             before,
             after,
@@ -246,7 +250,7 @@ mod tests {
             event(Crossing::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
             event(
                 Crossing::Clone {
-                    flags: NsKind::Pid.clone_flag(),
+                    flags: Some(NsKind::Pid.clone_flag()),
                     child: Some(CloneChild { pid: 4243, tid: 4243, pids: vec![4243, 1] }),
                 },
                 Outcome::Success(4243),
@@ -272,7 +276,7 @@ mod tests {
         let moved = |before, after| Some(Directory { moved: true, before, after });
         let gone = Place { detached: true, ..place("/a\n", false) };
         lines[6].root = moved(place("/", false), place("/srv/jail", false));
-        lines[6].compat = true;
+        lines[6].compat = Some(true);
         lines[6].cwd = moved(place("b/c", true), gone);
         let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
@@ -286,6 +290,25 @@ mod tests {
         11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         "#);
+    }
+
+    #[test]
+    fn what_is_not_known_is_not_claimed() {
+        let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
+        let looks = Looks { within: Duration::from_secs(1), is_new: true };
+        let child = CloneChild { pid: 4243, tid: 4243, pids: vec![] };
+        let mut lines = [
+            event(Crossing::Change { looks: None }, Outcome::Unseen, &changed),
+            event(Crossing::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
+            event(Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
+        ];
+        (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, String::new());
+        let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
+        insta::assert_snapshot!(text.join("\n"), @"
+        11:06:40.123456         4242      ?                   change  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          change (new process)  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          clone(?) = 4243  net 4026531838→4026532208
+        ");
     }
 
     #[test]

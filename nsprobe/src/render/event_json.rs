@@ -2,13 +2,16 @@
 //!
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
+mod process;
+
 use crate::model::{
-    Actor, Body, Cgroup, CloneChild, Created, Crossing, Destroyed, Directory, Event, Line, Lost, NsId,
-    Outcome, PathText, Place, SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
+    Body, Created, Crossing, Destroyed, Directory, Event, Line, Looks, Lost, NsId, Outcome, PathText, Place,
+    SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
 use crate::render::schemas::{self, Schema};
 use nix::errno::Errno;
+use process::{ChildObject, PlaceObject, ProcessObject};
 use serde::Serialize;
 use std::io::{self, Write};
 
@@ -141,14 +144,16 @@ impl From<&StreamEnd> for EndObject {
 #[derive(Serialize)]
 struct EventObject<'a> {
     event: &'static str,
-    abi: &'static str,
+    abi: Option<&'static str>,
     process: ProcessObject<'a>,
-    args: ArgsObject<'a>,
+    args: Option<ArgsObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    looks: Option<LooksObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<TargetObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     child: Option<ChildObject<'a>>,
-    result: i64,
+    result: Option<i64>,
     errno: Option<String>,
     duration_ns: Option<u64>,
     changed: Vec<&'static str>,
@@ -161,6 +166,19 @@ struct EventObject<'a> {
 }
 
 #[derive(Serialize)]
+struct LooksObject {
+    within_ns: u64,
+    new_process: bool,
+}
+
+impl From<&Looks> for LooksObject {
+    fn from(looks: &Looks) -> Self {
+        let within_ns = u64::try_from(looks.within.as_nanos()).unwrap_or(u64::MAX);
+        Self { within_ns, new_process: looks.is_new }
+    }
+}
+
+#[derive(Serialize)]
 struct DirectoryObject<'a> {
     before: PlaceObject<'a>,
     after: PlaceObject<'a>,
@@ -169,51 +187,6 @@ struct DirectoryObject<'a> {
 impl<'a> From<&'a Directory> for DirectoryObject<'a> {
     fn from(directory: &'a Directory) -> Self {
         Self { before: (&directory.before).into(), after: (&directory.after).into() }
-    }
-}
-
-#[derive(Serialize)]
-struct PlaceObject<'a> {
-    path: &'a str,
-    cut: bool,
-    detached: bool,
-}
-
-impl<'a> From<&'a Place> for PlaceObject<'a> {
-    fn from(place: &'a Place) -> Self {
-        Self { path: &place.path, cut: place.cut, detached: place.detached }
-    }
-}
-
-#[derive(Serialize)]
-struct ProcessObject<'a> {
-    pid: u32,
-    tid: u32,
-    ppid: u32,
-    pid_inside: u32,
-    pids: &'a [u32],
-    comm: &'a str,
-    uid: u32,
-    gid: u32,
-    euid: u32,
-    cap_effective: String,
-    start_ticks: u64,
-    exe: Option<PlaceObject<'a>>,
-    command_line: Option<&'a str>,
-    command_line_cut: bool,
-    cgroup: Option<CgroupObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct CgroupObject<'a> {
-    id: String,
-    path: &'a str,
-    cut: bool,
-}
-
-impl<'a> From<&'a Cgroup> for CgroupObject<'a> {
-    fn from(cgroup: &'a Cgroup) -> Self {
-        Self { id: cgroup.id.to_string(), path: &cgroup.path, cut: cgroup.cut }
     }
 }
 
@@ -295,47 +268,12 @@ impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct ChildObject<'a> {
-    pid: u32,
-    tid: u32,
-    pid_inside: u32,
-    pids: &'a [u32],
-}
-
-impl<'a> From<&'a Actor> for ProcessObject<'a> {
-    fn from(actor: &'a Actor) -> Self {
-        Self {
-            pid: actor.pid,
-            tid: actor.tid,
-            ppid: actor.ppid,
-            pid_inside: actor.pids.last().copied().unwrap_or(actor.pid),
-            pids: &actor.pids,
-            comm: &actor.comm,
-            uid: actor.uid,
-            gid: actor.gid,
-            euid: actor.euid,
-            cap_effective: format!("{:016x}", actor.cap_effective),
-            start_ticks: actor.start_ticks,
-            exe: actor.exe.as_ref().map(Into::into),
-            command_line: actor.command_line.as_ref().map(|line| line.text.as_str()),
-            command_line_cut: actor.command_line.as_ref().is_some_and(|line| line.cut),
-            cgroup: actor.cgroup.as_ref().map(Into::into),
-        }
-    }
-}
-
-impl<'a> From<&'a CloneChild> for ChildObject<'a> {
-    fn from(child: &'a CloneChild) -> Self {
-        let pid_inside = child.pids.last().copied().unwrap_or(child.tid);
-        Self { pid: child.pid, tid: child.tid, pid_inside, pids: &child.pids }
-    }
-}
-
-impl<'a> From<&'a Crossing> for ArgsObject<'a> {
-    fn from(crossing: &'a Crossing) -> Self {
-        match crossing {
-            Crossing::Clone { flags, .. } | Crossing::Unshare { flags } => {
+impl<'a> ArgsObject<'a> {
+    /// The arguments; `None` when they are not known.
+    fn new(crossing: &'a Crossing) -> Option<Self> {
+        Some(match crossing {
+            Crossing::Clone { flags: None, .. } | Crossing::Change { .. } => return None,
+            Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
                 Self::Flags { flags: clone_flag_names(*flags) }
             }
             Crossing::Setns { fd, nstype, .. } => Self::Setns { fd: *fd, nstype: clone_flag_names(*nstype) },
@@ -344,15 +282,20 @@ impl<'a> From<&'a Crossing> for ArgsObject<'a> {
                 new_root: ResolvedObject::new(new_root, new_root_at.as_ref()),
                 put_old: ResolvedObject::new(put_old, put_old_at.as_ref()),
             },
-        }
+        })
     }
 }
 
 impl<'a> From<&'a Event> for EventObject<'a> {
     fn from(event: &'a Event) -> Self {
         let (result, errno) = match event.outcome {
-            Outcome::Success(result) => (result, None),
-            Outcome::Failure(errno) => (-1, Some(errno_name(errno))),
+            Outcome::Success(result) => (Some(result), None),
+            Outcome::Failure(errno) => (Some(-1), Some(errno_name(errno))),
+            Outcome::Unseen => (None, None),
+        };
+        let looks = match &event.crossing {
+            Crossing::Change { looks } => looks.as_ref().map(Into::into),
+            _ => None,
         };
         let (target, child) = match &event.crossing {
             Crossing::Setns { target, .. } => (target.as_ref(), None),
@@ -365,7 +308,8 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             event: event.crossing.name(),
             abi: event.abi(),
             process: (&event.process).into(),
-            args: (&event.crossing).into(),
+            args: ArgsObject::new(&event.crossing),
+            looks,
             target: target.map(Into::into),
             child: child.map(Into::into),
             result,

@@ -78,7 +78,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         duration: (duration_ns != 0).then(|| Duration::from_nanos(duration_ns)),
         process: actor(record)?,
         crossing: crossing(record, nsfs_dev)?,
-        compat: flags & event_flags::COMPAT != 0,
+        compat: Some(flags & event_flags::COMPAT != 0),
         outcome,
         before: namespaces(record, offset_of!(Record, before), nsfs_dev),
         after: namespaces(record, offset_of!(Record, after), nsfs_dev),
@@ -91,14 +91,14 @@ fn actor(record: View) -> Result<Actor, DecodeError> {
     Ok(Actor {
         pid: record.u32(offset_of!(Record, tgid)),
         tid: record.u32(offset_of!(Record, tid)),
-        ppid: record.u32(offset_of!(Record, ppid)),
+        ppid: Some(record.u32(offset_of!(Record, ppid))),
         pids: pids(record, offset_of!(Record, pids))?,
         comm: comm(record, offset_of!(Record, comm)),
-        uid: record.u32(offset_of!(Record, uid)),
-        gid: record.u32(offset_of!(Record, gid)),
-        euid: record.u32(offset_of!(Record, euid)),
-        cap_effective: record.u64(offset_of!(Record, cap_effective)),
-        start_ticks: record.u64(offset_of!(Record, start_ns)) / TICK_NS,
+        uid: Some(record.u32(offset_of!(Record, uid))),
+        gid: Some(record.u32(offset_of!(Record, gid))),
+        euid: Some(record.u32(offset_of!(Record, euid))),
+        cap_effective: Some(record.u64(offset_of!(Record, cap_effective))),
+        start_ticks: Some(record.u64(offset_of!(Record, start_ns)) / TICK_NS),
         exe: place(record, text::EXE),
         command_line: command_line(record),
         cgroup: cgroup(record),
@@ -130,7 +130,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
     let args = offset_of!(Record, args);
     let (first, second) = (record.u64(args), record.u64(args + size_of::<u64>()));
     Ok(match record.cause() {
-        cause::CLONE => Crossing::Clone { flags: first, child: child(record)? },
+        cause::CLONE => Crossing::Clone { flags: Some(first), child: child(record)? },
         cause::UNSHARE => Crossing::Unshare { flags: first },
         cause::SETNS => Crossing::Setns {
             // An int in the kernel: what is above its 32 bits is not part of it.

@@ -31,7 +31,7 @@ impl Lives {
 /// The namespaces that a call made: its flags say the kinds, and where each is then.
 fn created(event: &Event) -> Vec<Created> {
     let (flags, of_children) = match (&event.crossing, event.outcome) {
-        (Crossing::Clone { flags, .. }, Outcome::Success(_)) => (*flags, false),
+        (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_)) => (*flags, false),
         (Crossing::Unshare { flags }, Outcome::Success(_)) => (*flags, true),
         _ => return Vec::new(),
     };
@@ -60,28 +60,13 @@ mod tests {
         let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 1)));
         let mut after = before;
         *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, ino));
-        let process = Actor {
-            pid: 7,
-            tid: 7,
-            ppid: 1,
-            pids: vec![7],
-            comm: String::new(),
-            uid: 0,
-            gid: 0,
-            euid: 0,
-            cap_effective: 0,
-            start_ticks: 0,
-            exe: None,
-            command_line: None,
-            cgroup: None,
-        };
         let crossing = Crossing::Unshare { flags: NsKind::Net.clone_flag() };
         Event {
             since_boot: Duration::from_secs(seconds),
             duration: None,
-            process,
+            process: Actor::new(7, 7),
             crossing,
-            compat: false,
+            compat: Some(false),
             outcome: Outcome::Success(0),
             before,
             after,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{CommandLine, Hooks, NsKind, NsSlot, Slots, Totals};
+use crate::model::{Actor, Cgroup, CloneChild, CommandLine, Hooks, NsKind, NsSlot, Slots, Totals};
 use std::time::{Duration, SystemTime};
 
 fn json(body: Body) -> String {
@@ -21,14 +21,14 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         process: Actor {
             pid: 4242,
             tid: 4243,
-            ppid: 4000,
+            ppid: Some(4000),
             pids: vec![4242, 1],
             comm: "ip".to_owned(),
-            uid: 1000,
-            gid: 100,
-            euid: 0,
-            cap_effective: 0x1ff_ffff_ffff,
-            start_ticks: 1234,
+            uid: Some(1000),
+            gid: Some(100),
+            euid: Some(0),
+            cap_effective: Some(0x1ff_ffff_ffff),
+            start_ticks: Some(1234),
             exe: Some(Place { path: "/sbin/ip".to_owned(), cut: false, detached: false }),
             command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
             cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".to_owned(), cut: false }),
@@ -42,7 +42,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
                 path: Some("/run/netns/t".into()),
             }),
         },
-        compat: false,
+        compat: Some(false),
         outcome: Outcome::Success(0),
         before,
         after,
@@ -95,4 +95,34 @@ fn the_stream_speaks_of_itself() {
 fn a_number_that_is_no_errno_is_shown() {
     assert_eq!(errno_name(1), "EPERM");
     assert_eq!(errno_name(5000), "errno 5000");
+}
+
+#[test]
+fn what_is_not_known_is_null() {
+    let net = |ino| Some(NsId::new(NsKind::Net, 4, ino));
+    let slots = |ino| Slots::from_fn(|slot| net(ino).filter(|_| slot == NsSlot::In(NsKind::Net)));
+    let looks = Looks { within: Duration::from_secs(1), is_new: true };
+    let change = Event {
+        since_boot: Duration::from_secs(77),
+        duration: None,
+        process: Actor::new(7, 8),
+        crossing: Crossing::Change { looks: Some(looks) },
+        compat: None,
+        outcome: Outcome::Unseen,
+        before: slots(77),
+        after: slots(78),
+        root: None,
+        cwd: None,
+    };
+    let child = Some(CloneChild { pid: 9, tid: 9, pids: vec![] });
+    let clone = Event {
+        crossing: Crossing::Clone { flags: None, child },
+        outcome: Outcome::Success(9),
+        ..change.clone()
+    };
+    let lines = [change, clone].map(|event| json(Body::Event(Box::new(event)))).concat();
+    insta::assert_snapshot!(lines, @r#"
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"looks":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"pid_inside":null,"pids":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    "#);
 }

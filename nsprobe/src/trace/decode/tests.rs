@@ -50,14 +50,14 @@ fn every_field_of_an_unshare() {
     let actor = Actor {
         pid: 100,
         tid: 101,
-        ppid: 99,
+        ppid: Some(99),
         pids: vec![100, 1],
         comm: "unshare".to_owned(),
-        uid: 1000,
-        gid: 1001,
-        euid: 0,
-        cap_effective: 0x2000,
-        start_ticks: 1234,
+        uid: Some(1000),
+        gid: Some(1001),
+        euid: Some(0),
+        cap_effective: Some(0x2000),
+        start_ticks: Some(1234),
         exe: Some(at("/bin/unshare")),
         command_line: Some(CommandLine { text: "unshare --net tr\u{fffd}e".to_owned(), cut: true }),
         cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".to_owned(), cut: false }),
@@ -77,13 +77,13 @@ fn a_clone_with_its_child_and_one_that_failed() {
     words(&mut bytes, offset_of!(Record, child), &[200, 200, 3, 200, 5, 1]);
     let made = event(&bytes, DEV).unwrap();
     let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1] };
-    assert_eq!(made.crossing, Crossing::Clone { flags: 0x1_2000_0000, child: Some(child) });
+    assert_eq!(made.crossing, Crossing::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
     assert_eq!((made.outcome, made.duration), (Outcome::Success(200), None));
 
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
     let failed = event(&bytes, DEV).unwrap();
-    assert_eq!(failed.crossing, Crossing::Clone { flags: 0, child: None });
+    assert_eq!(failed.crossing, Crossing::Clone { flags: Some(0), child: None });
     assert_eq!(failed.outcome, Outcome::Failure(28));
 }
 

@@ -1,0 +1,86 @@
+//! Who called, and what a clone made.
+
+use crate::model::{Actor, Cgroup, CloneChild, Place};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(super) struct PlaceObject<'a> {
+    path: &'a str,
+    cut: bool,
+    detached: bool,
+}
+
+impl<'a> From<&'a Place> for PlaceObject<'a> {
+    fn from(place: &'a Place) -> Self {
+        Self { path: &place.path, cut: place.cut, detached: place.detached }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ProcessObject<'a> {
+    pid: u32,
+    tid: u32,
+    ppid: Option<u32>,
+    pid_inside: Option<u32>,
+    pids: Option<&'a [u32]>,
+    comm: Option<&'a str>,
+    uid: Option<u32>,
+    gid: Option<u32>,
+    euid: Option<u32>,
+    cap_effective: Option<String>,
+    start_ticks: Option<u64>,
+    exe: Option<PlaceObject<'a>>,
+    command_line: Option<&'a str>,
+    command_line_cut: bool,
+    cgroup: Option<CgroupObject<'a>>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CgroupObject<'a> {
+    id: String,
+    path: &'a str,
+    cut: bool,
+}
+
+impl<'a> From<&'a Cgroup> for CgroupObject<'a> {
+    fn from(cgroup: &'a Cgroup) -> Self {
+        Self { id: cgroup.id.to_string(), path: &cgroup.path, cut: cgroup.cut }
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct ChildObject<'a> {
+    pid: u32,
+    tid: u32,
+    pid_inside: Option<u32>,
+    pids: Option<&'a [u32]>,
+}
+
+impl<'a> From<&'a Actor> for ProcessObject<'a> {
+    fn from(actor: &'a Actor) -> Self {
+        Self {
+            pid: actor.pid,
+            tid: actor.tid,
+            ppid: actor.ppid,
+            pid_inside: actor.pids.last().copied(),
+            pids: (!actor.pids.is_empty()).then_some(&actor.pids),
+            comm: (!actor.comm.is_empty()).then_some(&actor.comm),
+            uid: actor.uid,
+            gid: actor.gid,
+            euid: actor.euid,
+            cap_effective: actor.cap_effective.map(|mask| format!("{mask:016x}")),
+            start_ticks: actor.start_ticks,
+            exe: actor.exe.as_ref().map(Into::into),
+            command_line: actor.command_line.as_ref().map(|line| line.text.as_str()),
+            command_line_cut: actor.command_line.as_ref().is_some_and(|line| line.cut),
+            cgroup: actor.cgroup.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl<'a> From<&'a CloneChild> for ChildObject<'a> {
+    fn from(child: &'a CloneChild) -> Self {
+        let pids = (!child.pids.is_empty()).then_some(child.pids.as_slice());
+        Self { pid: child.pid, tid: child.tid, pid_inside: child.pids.last().copied(), pids }
+    }
+}
