@@ -226,10 +226,7 @@ impl Sink for Writer<'_> {
             output::complain(&beginning(start));
         }
         match self.format {
-            Format::Json => {
-                event_json::write(line, &mut self.out)?;
-                self.out.flush()
-            }
+            Format::Json => event_json::write(line, &mut self.out),
             Format::Human(look) => human(line, look, self.out),
         }
     }

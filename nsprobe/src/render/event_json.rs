@@ -25,11 +25,14 @@ pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
         Body::Lost(lost) => ("lost", BodyObject::Lost(lost.into())),
         Body::End(end) => ("end", BodyObject::End(end.into())),
     };
+    // Whole before it is written: the serializer hands over a few bytes at a time.
+    let mut text = Vec::with_capacity(2048);
     serde_json::to_writer(
-        &mut *out,
+        &mut text,
         &LineObject { r#type: kind, time: time(line.time), seq: line.seq, body },
     )?;
-    writeln!(out)
+    text.push(b'\n');
+    out.write_all(&text)
 }
 
 #[derive(Serialize)]
