@@ -143,8 +143,8 @@ impl Refusal {
 /// The loaded object: its maps are there, its programs are loaded one by one.
 pub struct Probe {
     ebpf: Ebpf,
-    /// What type ids are looked up in.
-    ids: Btf,
+    /// What type ids are looked up in, as long as there may be something to attach: 9 MB.
+    ids: Option<Btf>,
     offsets: Vec<u32>,
     safe_trampolines: bool,
     /// Opened when the first tracepoint is asked for.
@@ -176,7 +176,8 @@ impl Probe {
         let wanted = btf::Wanted { fields: &fields, functions: &functions, typedefs: &typedefs };
         let mut found = btf::find(&kernel, &wanted)?;
         let safe_trampolines = found.offsets.pop().is_some_and(|size| size != ABSENT);
-        let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
+        // Before the loader, which reads the same once more, for itself: 16 MB.
+        drop(kernel);
         let memory = MemoryLimit::raise();
         let config = [config.flags, config.follow_pid, config.follow_pid_ns];
         let ebpf = EbpfLoader::new()
@@ -185,7 +186,16 @@ impl Probe {
             .override_global(global::CONFIG, &config, true)
             .map_max_entries(map::EVENTS, ring_bytes)
             .load(OBJECT)?;
-        Ok(Self { ebpf, ids, offsets: found.offsets, safe_trampolines, tracefs: None, _memory: memory })
+        // After it, so that the two are not there at a time.
+        let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
+        Ok(Self {
+            ebpf,
+            ids: Some(ids),
+            offsets: found.offsets,
+            safe_trampolines,
+            tracefs: None,
+            _memory: memory,
+        })
     }
 
     /// Whether this kernel has `field`.
@@ -213,6 +223,7 @@ impl Probe {
                 "this kernel may crash when it is detached (its BTF has no bpf_tramp_image)",
             ));
         }
+        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"));
         let program = self
             .ebpf
             .program_mut(hook.program)
@@ -222,7 +233,7 @@ impl Probe {
             Point::TpBtf(name) => {
                 let program: &mut BtfTracePoint = program.try_into().map_err(refusal)?;
                 if !loaded {
-                    program.load(name, &self.ids).map_err(refusal)?;
+                    program.load(name, ids?).map_err(refusal)?;
                 }
                 let id = program.attach().map_err(refusal)?;
                 Attached::TpBtf(program.take_link(id).map_err(refusal)?)
@@ -230,7 +241,7 @@ impl Probe {
             Point::Fentry(name) => {
                 let program: &mut FEntry = program.try_into().map_err(refusal)?;
                 if !loaded {
-                    program.load(name, &self.ids).map_err(refusal)?;
+                    program.load(name, ids?).map_err(refusal)?;
                 }
                 let id = program.attach().map_err(refusal)?;
                 Attached::Fentry(program.take_link(id).map_err(refusal)?)
@@ -238,7 +249,7 @@ impl Probe {
             Point::Fexit(name) => {
                 let program: &mut FExit = program.try_into().map_err(refusal)?;
                 if !loaded {
-                    program.load(name, &self.ids).map_err(refusal)?;
+                    program.load(name, ids?).map_err(refusal)?;
                 }
                 let id = program.attach().map_err(refusal)?;
                 Attached::Fexit(program.take_link(id).map_err(refusal)?)
@@ -254,6 +265,17 @@ impl Probe {
             }
         };
         Ok(Link(link))
+    }
+
+    /// Lets go of what is needed only to attach more.
+    pub fn settle(&mut self) {
+        self.ids = None;
+        // What the types of the kernel have taken stays in the heap otherwise: a trace may run for months.
+        #[cfg(target_env = "gnu")]
+        // SAFETY: takes no pointer, and gives back only what is free.
+        unsafe {
+            libc::malloc_trim(0);
+        }
     }
 
     /// How often a program was not run because it was running on the same CPU already (Linux 5.12; 0 before).

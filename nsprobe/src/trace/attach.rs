@@ -76,6 +76,7 @@ pub fn attach(
         missing,
         unseen: unseen(trial.plan, calls, compat, lives),
     };
+    probe.settle();
     Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
 }
 
