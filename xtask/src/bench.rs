@@ -7,28 +7,39 @@ mod report;
 mod snapshot;
 mod strace;
 mod table;
+mod trace;
 mod util_linux;
 
 use crate::checkout::{self, Profile};
 use anyhow::{Result, ensure};
 use snapshot::{Point, Size};
+use std::path::Path;
+use std::time::Duration;
 use table::Row;
 
 #[derive(clap::Args)]
 #[command(
     long_about = "Measures nsprobe and its peers side by side, in one run.\n\n\
-Whole commands, from start to end, their output thrown away: nsprobe list in its ways, nsprobe tree, the distribution's \
-lsns, the newest lsns in Debian's archive (unpacked, not installed), and ps with its eight columns of namespaces. For each \
-size of the machine it makes sleeping processes, and ends them. The commands take turns, so that what slows the machine down \
-slows all of them; ratios are of the same turn. Needs root and strace; takes up to ten minutes.",
+Snapshots: whole commands, from start to end, their output thrown away: nsprobe list in its ways, nsprobe tree, the \
+distribution's lsns, the newest lsns in Debian's archive (unpacked, not installed), and ps with its eight columns of \
+namespaces. For each size of the machine it makes sleeping processes, and ends them. The commands take turns, so that what \
+slows the machine down slows all of them; ratios are of the same turn.\n\n\
+Traces: what an unrelated system call, a fork, unshare and setns cost while nsprobe, bpftrace, perf or strace trace, next to \
+what they cost without, right before; and nsprobe in a storm of setns, at rest, and while programs come and go. What nsprobe \
+has seen and what it says that it lost must be what was done.\n\n\
+Needs root and strace; takes up to fifteen minutes.",
     after_help = "\
 Examples:
-  cargo xtask bench                      everything
-  cargo xtask bench --quick              a look, in half a minute
-  cargo xtask bench --points 4000        one size
-  cargo xtask bench --write              puts the tables into docs/performance.md"
+  cargo xtask bench                              everything
+  cargo xtask bench --quick                      a look, in a minute
+  cargo xtask bench --only snapshot --points 4000
+  cargo xtask bench --only trace --churn 1h      whether memory stays what it is
+  cargo xtask bench --write                      puts the tables into docs/performance.md"
 )]
 pub struct Args {
+    /// Only this
+    #[arg(long, value_enum)]
+    only: Option<Subject>,
     /// Processes on the machine, those included that are there already
     #[arg(long, value_name = "PROCESSES", value_delimiter = ',', default_values_t = [100, 1000, 4000, 10_000])]
     points: Vec<usize>,
@@ -38,32 +49,104 @@ pub struct Args {
     /// Times that each command is measured; what is slow, fewer
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// 100 and 1,000 processes and 200 namespaces, in 3 rounds
-    #[arg(long, conflicts_with_all = ["points", "namespaces", "rounds"])]
+    /// Events a second in a storm; one without a limit comes besides
+    #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = [50_000, 100_000, 150_000])]
+    rates: Vec<u32>,
+    /// How long a storm blows
+    #[arg(long, value_name = "TIME", default_value = "3s", value_parser = crate::span::parse)]
+    storm: Duration,
+    /// How long programs come and go
+    #[arg(long, value_name = "TIME", default_value = "1min", value_parser = crate::span::parse)]
+    churn: Duration,
+    /// 100 and 1,000 processes and 200 namespaces, in 3 rounds; calls in 1 round, and short storms
+    #[arg(long, conflicts_with_all = ["points", "namespaces", "rounds", "rates", "storm", "churn"])]
     quick: bool,
+    /// Measure the development build: whether everything runs, and adds up
+    #[arg(long, conflicts_with = "write")]
+    dev: bool,
     /// Put the tables into docs/performance.md
     #[arg(long)]
     write: bool,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Subject {
+    Snapshot,
+    Trace,
+}
+
+impl Subject {
+    /// The word in the marks of the document.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Trace => "trace",
+        }
+    }
+}
+
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "measures what root sees: run as root");
-    let load = facts::load()?;
-    let nsprobe = checkout::nsprobe(Profile::Release)?;
-    let (peers, programs) = peers::all(&nsprobe, &facts::commit())?;
+    for subject in [Subject::Snapshot, Subject::Trace] {
+        if args.only.is_some_and(|only| only != subject) {
+            continue;
+        }
+        let load = facts::load()?;
+        let nsprobe = checkout::nsprobe(if args.dev { Profile::Dev } else { Profile::Release })?;
+        let (facts, tables) = match subject {
+            Subject::Snapshot => snapshots(args, &nsprobe)?,
+            Subject::Trace => traces(args, &nsprobe)?,
+        };
+        let facts = [facts::machine()?, facts, vec![load]].concat();
+        let facts: Vec<String> = facts.iter().map(|fact| format!("- {fact}\n")).collect();
+        let text = format!("{}\n{tables}", facts.concat());
+        println!("{text}");
+        if args.write {
+            report::write(subject.name(), &text)?;
+            eprintln!("bench: written to {}", report::DOCUMENT);
+        }
+    }
+    Ok(())
+}
+
+fn traces(args: &Args, nsprobe: &Path) -> Result<(Vec<String>, String)> {
+    let plan = if args.quick {
+        trace::Plan {
+            rounds: 1,
+            rates: &[20_000],
+            storm: Duration::from_secs(1),
+            idle: Duration::from_secs(1),
+            churn: Duration::from_secs(3),
+        }
+    } else {
+        trace::Plan {
+            rounds: args.rounds.into(),
+            rates: &args.rates,
+            storm: args.storm,
+            idle: Duration::from_secs(10),
+            churn: args.churn,
+        }
+    };
+    let build =
+        format!("{}, {} build", peers::nsprobe(nsprobe)?, if args.dev { "development" } else { "release" });
+    let (versions, tables) = trace::measure(nsprobe, &plan)?;
+    Ok(([vec![build], versions].concat(), tables))
+}
+
+fn snapshots(args: &Args, nsprobe: &Path) -> Result<(Vec<String>, String)> {
+    let (peers, mut facts) = peers::all(nsprobe)?;
     let (sizes, namespaces, rounds) = if args.quick {
         (&[100, 1000][..], 200, 3)
     } else {
         (&args.points[..], args.namespaces, args.rounds.into())
     };
 
-    let mut notes = vec![load];
     let mut measure = |size| -> Result<Option<Point>> {
         let point = snapshot::measure(&peers, size, rounds)?;
         point.map_or_else(
             |missing| {
-                notes.push(format!("NOT MEASURED: {missing}"));
+                facts.push(format!("NOT MEASURED: {missing}"));
                 Ok(None)
             },
             |point| Ok(Some(point)),
@@ -79,15 +162,7 @@ pub fn run(args: &Args) -> Result<()> {
         peers.iter().map(|peer| Row { name: &peer.name, yardstick: peer.yardstick }).collect();
     // A cost per process is one of many: with few, the constant part is all there is.
     let many: Vec<&Point> = points.iter().filter(|point| point.processes >= 900).collect();
-    let costs = (0..3.min(rows.len())).filter_map(|index| table::cost(rows[index].name, index, &many));
-    let facts = [facts::machine()?, programs, notes, costs.collect()].concat();
-    let facts: Vec<String> = facts.iter().map(|fact| format!("- {fact}\n")).collect();
+    facts.extend((0..3.min(rows.len())).filter_map(|index| table::cost(rows[index].name, index, &many)));
     let tables: Vec<String> = points.iter().chain(&crowded).map(|point| table::point(&rows, point)).collect();
-    let text = format!("{}\n{}", facts.concat(), tables.join("\n"));
-    println!("{text}");
-    if args.write {
-        report::write(&text)?;
-        eprintln!("bench: written to {}", report::DOCUMENT);
-    }
-    Ok(())
+    Ok((facts, tables.join("\n")))
 }

@@ -4,7 +4,9 @@ mod archive;
 mod bench;
 mod checkout;
 mod ending;
+mod load;
 mod probe;
+mod span;
 mod stress;
 mod vm;
 
@@ -16,6 +18,9 @@ use clap::Parser;
 enum Task {
     /// Measures nsprobe and its peers side by side
     Bench(bench::Args),
+    /// The work that `bench` has traced: it starts this itself
+    #[command(hide = true)]
+    Load(load::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
     /// Takes snapshots while namespaces and processes come and go
@@ -27,6 +32,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(args) => bench::run(&args),
+        Task::Load(args) => load::run(&args),
         Task::Probe(args) => probe::run(&args),
         Task::Stress(args) => stress::run(&args),
         Task::Vm(args) => vm::run(&args),

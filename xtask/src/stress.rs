@@ -51,7 +51,7 @@ Examples:
 )]
 pub struct Args {
     /// How long, such as 30s or 10min
-    #[arg(long, default_value = "10min", value_parser = span)]
+    #[arg(long, default_value = "10min", value_parser = crate::span::parse)]
     duration: Duration,
     /// How many make namespaces at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
@@ -59,11 +59,6 @@ pub struct Args {
     /// Others make namespaces on this machine, too: do not judge those that no process of ours is in or holds
     #[arg(long)]
     shared: bool,
-}
-
-fn span(text: &str) -> Result<Duration, String> {
-    let span = text.parse::<jiff::SignedDuration>().map_err(|error| error.to_string())?;
-    Duration::try_from(span).map_err(|error| error.to_string())
 }
 
 /// Runs the task.

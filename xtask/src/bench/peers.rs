@@ -1,6 +1,6 @@
 //! What is measured: nsprobe, and the programs that it is compared to.
 
-use super::util_linux;
+use super::{facts, util_linux};
 use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use std::ffi::OsString;
@@ -39,9 +39,9 @@ impl Peer {
 }
 
 /// Everything that works here, nsprobe first; and a line for each fact of theirs that belongs to the measurement.
-pub fn all(nsprobe: &Path, commit: &str) -> Result<(Vec<Peer>, Vec<String>)> {
-    let nsprobe = nsprobe.to_str().context("the path of nsprobe is not UTF-8")?;
-    let mut facts = vec![format!("{}, commit {commit}, release build", version(Command::new(nsprobe))?)];
+pub fn all(program: &Path) -> Result<(Vec<Peer>, Vec<String>)> {
+    let nsprobe = program.to_str().context("the path of nsprobe is not UTF-8")?;
+    let mut facts = vec![self::nsprobe(program)?];
     let mut peers = vec![
         Peer::new("nsprobe list", &[nsprobe, "list"]),
         Peer::new("nsprobe list --source proc", &[nsprobe, "list", "--source", "proc"]),
@@ -89,6 +89,11 @@ pub fn all(nsprobe: &Path, commit: &str) -> Result<(Vec<Peer>, Vec<String>)> {
     });
     ensure!(peers.first().is_some_and(|peer| peer.name == "nsprobe list"), "nsprobe list fails: {facts:?}");
     Ok((peers, facts))
+}
+
+/// Which nsprobe it is that is measured.
+pub fn nsprobe(program: &Path) -> Result<String> {
+    Ok(format!("{}, commit {}", version(Command::new(program))?, facts::commit()))
 }
 
 /// What a program says it is: the first line of `--version`.

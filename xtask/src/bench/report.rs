@@ -6,24 +6,28 @@ use std::fs;
 
 /// The document, in the checkout.
 pub const DOCUMENT: &str = "docs/performance.md";
-const BEGIN: &str = "<!-- cargo xtask bench --write: begin -->";
-const END: &str = "<!-- cargo xtask bench --write: end -->";
 
-/// Puts `text` between the marks of the document.
-pub fn write(text: &str) -> Result<()> {
+/// The marks around the figures of one subject.
+fn marks(subject: &str) -> [String; 2] {
+    ["begin", "end"].map(|edge| format!("<!-- cargo xtask bench --write: {subject}: {edge} -->"))
+}
+
+/// Puts `text` between the marks of `subject` in the document.
+pub fn write(subject: &str, text: &str) -> Result<()> {
     let path = checkout::root().join(DOCUMENT);
     let document = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-    let document =
-        replaced(&document, text).with_context(|| format!("{DOCUMENT} has no line {BEGIN}, or no end"))?;
+    let document = replaced(&document, subject, text)
+        .with_context(|| format!("{DOCUMENT} lacks one of the lines {}", marks(subject).join(" and ")))?;
     fs::write(&path, document)?;
     Ok(())
 }
 
 /// `document` with `text` between the marks; `None` without both marks.
-fn replaced(document: &str, text: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{}\n{END}{after}", text.trim_end()))
+fn replaced(document: &str, subject: &str, text: &str) -> Option<String> {
+    let [begin, end] = marks(subject);
+    let (before, rest) = document.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{}\n{end}{after}", text.trim_end()))
 }
 
 #[cfg(test)]
@@ -32,16 +36,19 @@ mod tests {
 
     #[test]
     fn what_is_around_the_marks_stays() {
-        let document = format!("# Title\n\n{BEGIN}\nold\n{END}\nmore\n");
-        let new = replaced(&document, "new\n").expect("marks");
-        assert_eq!(new, format!("# Title\n\n{BEGIN}\nnew\n{END}\nmore\n"));
-        assert_eq!(replaced(&new, "new").as_ref(), Some(&new));
-        assert_eq!(replaced("no marks", "new"), None);
+        let [begin, end] = marks("this");
+        let document = format!("# Title\n\n{begin}\nold\n{end}\nmore\n");
+        let new = replaced(&document, "this", "new\n").expect("marks");
+        assert_eq!(new, format!("# Title\n\n{begin}\nnew\n{end}\nmore\n"));
+        assert_eq!(replaced(&new, "this", "new").as_ref(), Some(&new));
+        assert_eq!(replaced(&new, "that", "new"), None);
     }
 
     #[test]
     fn the_document_has_marks() {
         let document = fs::read_to_string(checkout::root().join(DOCUMENT)).expect(DOCUMENT);
-        assert!(replaced(&document, "").is_some());
+        for subject in ["snapshot", "trace"] {
+            assert!(replaced(&document, subject, "").is_some(), "{subject}");
+        }
     }
 }

@@ -69,7 +69,7 @@ fn faster(times: &[Duration], yardstick: &[Duration]) -> Option<f64> {
 }
 
 /// The median, and the values in order.
-fn median(values: &mut [f64]) -> Option<f64> {
+pub fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
     Some(f64::midpoint(*low, *high))
@@ -79,13 +79,14 @@ fn millis(times: &[Duration]) -> Vec<f64> {
     times.iter().map(|time| time.as_secs_f64() * 1000.0).collect()
 }
 
+/// As a number to divide.
 #[expect(clippy::cast_precision_loss, reason = "counts of this machine are far below 2^52")]
-fn float(count: u64) -> f64 {
+pub fn float(count: u64) -> f64 {
     count as f64
 }
 
 /// Three digits of a number, or more where they are before the point.
-fn figure(value: Option<f64>) -> String {
+pub fn figure(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
         Some(value) if value < 9.995 => format!("{value:.2}"),
@@ -95,7 +96,7 @@ fn figure(value: Option<f64>) -> String {
 }
 
 /// A number with a comma at each thousand.
-pub fn thousands(count: usize) -> String {
+pub fn thousands(count: impl ToString + Copy) -> String {
     let digits = count.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.char_indices() {
@@ -108,7 +109,7 @@ pub fn thousands(count: usize) -> String {
 }
 
 /// A table in Markdown, the first line its head; all columns but the first are numbers.
-fn markdown(lines: &[Vec<String>]) -> String {
+pub fn markdown(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -1,0 +1,197 @@
+//! nsprobe while tasks call setns as fast as they can, while nothing happens, and while programs come and go.
+
+use super::work;
+use crate::ending;
+use anyhow::{Context as _, Result, ensure};
+use nix::unistd::Pid;
+use std::fs::{self, File};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// Between two looks at a tracer that is at work.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Tasks of a storm: more than there are processors.
+pub const TASKS: u32 = 4;
+
+/// What came of a storm.
+pub struct Storm {
+    /// Events a second that were asked for; `None`: as many as possible.
+    pub rate: Option<u32>,
+    /// How long it blew.
+    pub duration: Duration,
+    /// Calls made, events written, and those that nsprobe says it has lost.
+    pub done: u64,
+    pub seen: u64,
+    pub lost: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Of nsprobe: the most memory in KiB, and its processor time.
+    pub memory: u64,
+    pub processor: Duration,
+}
+
+/// Traces a storm into a file of `dir`. An error when what was seen and what was lost do not add up.
+pub fn storm(nsprobe: &Path, dir: &Path, duration: Duration, rate: Option<u32>) -> Result<Storm> {
+    let (output, report) = (dir.join("events"), dir.join("report"));
+    let seconds = format!("{}ms", duration.as_millis());
+    let mut words = vec!["storm".to_owned(), format!("--tasks={TASKS}"), format!("--duration={seconds}")];
+    words.extend(rate.map(|rate| format!("--rate={rate}")));
+    words.push(format!("--report={}", report.display()));
+    let child = Command::new(nsprobe)
+        .args(["trace", "--quiet", "--json", "--event", "setns", "--"])
+        .args(work(&words)?)
+        .stdin(Stdio::null())
+        .stdout(File::create(&output)?)
+        .spawn()
+        .context("nsprobe")?;
+    let (memory, processor) = watch(child)?;
+    let done = fs::read_to_string(&report)?.trim().parse().context("the storm's report")?;
+    let told = read(&output)?;
+    let storm = Storm {
+        rate,
+        duration,
+        done,
+        seen: told.events,
+        lost: told.lost,
+        bytes: fs::metadata(&output)?.len(),
+        memory,
+        processor,
+    };
+    fs::remove_file(&output)?;
+    ensure!(
+        told.events == told.total && told.events + told.lost == done,
+        "{done} calls, {} events ({} says the end), {} lost: they do not add up",
+        told.events,
+        told.total,
+        told.lost
+    );
+    Ok(storm)
+}
+
+/// Waits for the end of a tracer, and tells the most memory it had, in KiB, and its processor time.
+fn watch(mut child: Child) -> Result<(u64, Duration)> {
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let mut last = (0, Duration::ZERO);
+    loop {
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "nsprobe: {status}");
+            return Ok(last);
+        }
+        if let (Ok(memory), Ok(processor)) = (ending::peak_memory(pid), processor_time(pid)) {
+            last = (memory, processor);
+        }
+        sleep(LOOK);
+    }
+}
+
+/// The processor time that a process's first thread has had.
+fn processor_time(pid: Pid) -> Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok()).context("schedstat")?;
+    Ok(Duration::from_nanos(nanos))
+}
+
+/// What a stream says.
+struct Told {
+    /// Its events, counted.
+    events: u64,
+    /// Their number as the end has it.
+    total: u64,
+    /// Lost, of all stages, as the end has it.
+    lost: u64,
+}
+
+/// Reads a stream, and checks that its numbers have no hole and that each loss was told when it happened.
+fn read(path: &Path) -> Result<Told> {
+    let (mut events, mut lost) = (0, 0);
+    for (number, line) in (0_u64..).zip(BufReader::new(File::open(path)?).lines()) {
+        let line = line?;
+        let seq = line.split_once(r#""seq":"#).and_then(|(_, rest)| rest.split_once(','));
+        ensure!(seq.is_some_and(|(seq, _)| seq.parse() == Ok(number)), "not number {number}: {line}");
+        if line.starts_with(r#"{"type":"event""#) {
+            ensure!(line.ends_with("}}"), "cut: {line}");
+            events += 1;
+            continue;
+        }
+        let value: serde_json::Value = serde_json::from_str(&line)?;
+        match value["type"].as_str() {
+            Some("lost") => lost += value["count"].as_u64().context("count")?,
+            Some("end") => {
+                let stages = value["totals"]["lost"].as_array().context("lost")?;
+                let total = value["totals"]["events"].as_u64().context("events")?;
+                let all = stages.iter().map(|stage| stage["count"].as_u64()).sum::<Option<u64>>();
+                ensure!(all == Some(lost), "{lost} lost were told before {line}");
+                return Ok(Told { events, total, lost });
+            }
+            _ => {}
+        }
+    }
+    anyhow::bail!("{}: the stream has no end", path.display())
+}
+
+/// The part of one processor's time that nsprobe takes while there is nothing to tell.
+pub fn idle(nsprobe: &Path, duration: Duration) -> Result<f64> {
+    let seconds = (duration + Duration::from_secs(4)).as_secs().to_string();
+    let mut child = Command::new(nsprobe)
+        .args(["trace", "--quiet", "--json", "--", "sleep", &seconds])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    sleep(Duration::from_secs(2));
+    let (start, before) = (Instant::now(), processor_time(pid)?);
+    sleep(duration);
+    let share = (processor_time(pid)?.saturating_sub(before)).as_secs_f64() / start.elapsed().as_secs_f64();
+    ensure!(child.wait()?.success(), "nsprobe fails");
+    Ok(share)
+}
+
+/// What came of a churn.
+pub struct Churn {
+    /// Programs that came and went.
+    pub programs: u64,
+    /// The most memory of nsprobe in KiB: in the first fifth of the time, after its start, and in the last.
+    pub memory: (u64, u64),
+}
+
+/// Traces every new task and every namespace of programs that come and go for `duration`.
+pub fn churn(nsprobe: &Path, dir: &Path, duration: Duration) -> Result<Churn> {
+    let report = dir.join("report");
+    let milliseconds = format!("--duration={}ms", duration.as_millis());
+    let words = ["churn".to_owned(), milliseconds, format!("--report={}", report.display())];
+    let mut child = Command::new(nsprobe)
+        .args(["trace", "--quiet", "--json", "--lives", "--clone", "all", "--"])
+        .args(work(&words)?)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .spawn()?;
+    let pid = Pid::from_raw(i32::try_from(child.id())?);
+    let start = Instant::now();
+    let mut memory = (0, 0);
+    while child.try_wait()?.is_none() {
+        // The most of a time: a process on its way out has less.
+        let time = start.elapsed();
+        if let Ok(now) = resident(pid) {
+            if (duration / 20..duration / 5).contains(&time) {
+                memory.0 = now.max(memory.0);
+            } else if time > duration * 4 / 5 {
+                memory.1 = now.max(memory.1);
+            }
+        }
+        sleep(LOOK);
+    }
+    ensure!(child.wait()?.success(), "nsprobe fails");
+    let programs = fs::read_to_string(&report)?.trim().parse().context("the churn's report")?;
+    Ok(Churn { programs, memory })
+}
+
+/// The memory that a process has resident, in KiB.
+fn resident(pid: Pid) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));
+    line.context("no VmRSS")?.trim().parse().context("VmRSS")
+}
