@@ -19,6 +19,7 @@ mod support;
 mod trace;
 mod trace_calls;
 mod trace_compat;
+mod trace_cost;
 mod trace_engines;
 mod trace_lives;
 mod trace_roots;

@@ -5,6 +5,7 @@ pub mod look;
 pub mod proc;
 pub mod stage;
 pub mod trace;
+pub mod tracing;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

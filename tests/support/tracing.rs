@@ -1,0 +1,57 @@
+//! A `nsprobe trace` that runs beside the test.
+
+use super::{Ran, nsprobe};
+use nix::unistd::Pid;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ChildStdout, Stdio};
+
+/// A `nsprobe trace` that has written its `start`; killed when dropped.
+pub struct Tracing {
+    pub child: Child,
+    pub stdout: BufReader<ChildStdout>,
+    /// What it wrote so far.
+    pub text: String,
+}
+
+impl Tracing {
+    /// Starts with `args`, in a process group of its own, which a terminal's signals would go to.
+    pub fn start(args: &[&str]) -> Self {
+        let mut command = nsprobe();
+        command.args(["trace", "--json"]).args(args).process_group(0);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut tracing = Self { child, stdout, text: String::new() };
+        assert!(tracing.line().contains(r#""type":"start""#), "{}", tracing.text);
+        tracing
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    /// The next line.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("a line of text");
+        self.text += &line;
+        line
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self) -> Ran {
+        let mut stderr = String::new();
+        self.stdout.read_to_string(&mut self.text).expect("text");
+        self.child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+        let status = self.child.wait().expect("it ends");
+        Ran { code: status.code(), stdout: std::mem::take(&mut self.text), stderr }
+    }
+}
+
+impl Drop for Tracing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
