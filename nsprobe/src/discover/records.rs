@@ -199,6 +199,8 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::model::NsKind;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     /// A record as the probe writes it: the words in the order of the struct.
     fn record() -> Vec<u8> {
@@ -320,5 +322,35 @@ mod tests {
         let mut gone = record();
         gone[offset_of!(Task, pids)] = 0;
         assert_eq!(read(&gone), (Vec::new(), 0));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A spoilt record spoils no other, as long as its size is left alone.
+        #[test]
+        fn what_is_not_spoilt_is_read(spoils in vec(vec((4_usize.., any::<u8>()), 0..4), 1..12)) {
+            let mut bytes = Vec::new();
+            for spoil in &spoils {
+                let mut record = record();
+                for &(at, value) in spoil {
+                    let at = 4 + (at - 4) % (record.len() - 4);
+                    record[at] = value;
+                }
+                bytes.extend(record);
+            }
+            let (found, unknown) = read(&bytes);
+            let (whole, _) = read(&record());
+            let untouched = spoils.iter().filter(|spoil| spoil.is_empty()).count();
+            prop_assert!(found.iter().filter(|facts| **facts == whole[0]).count() >= untouched);
+            prop_assert!(found.len() as u64 + unknown <= spoils.len() as u64);
+            prop_assert!(found.iter().all(|facts| facts.pids.len() <= PID_LEVELS));
+        }
+
+        #[test]
+        fn any_bytes_at_all_make_no_panic(bytes in vec(any::<u8>(), 0..600)) {
+            let unknown = tasks(&bytes, 4, |_| {}) + descriptors(&bytes, 4, |_| {});
+            prop_assert_eq!(unknown == 0, bytes.is_empty());
+        }
     }
 }
