@@ -23,6 +23,7 @@ mod trace_cost;
 mod trace_engines;
 mod trace_fuzz;
 mod trace_lives;
+mod trace_losses;
 mod trace_roots;
 mod trace_targets;
 mod trace_who;

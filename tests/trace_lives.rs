@@ -1,10 +1,30 @@
-//! `nsprobe trace --lives`: when namespaces are made and end.
+//! `nsprobe trace --lives`: when namespaces are made and end, and what tells them from others of their number.
 
+use crate::support::stage::{NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
-use serde_json::{Value, json};
+use crate::support::tracing::Tracing;
+use crate::support::{json, skipped};
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json as value};
+use std::collections::{BTreeMap, BTreeSet};
 
 fn of<'a>(stream: &'a Stream, line: &str) -> Vec<&'a Value> {
     stream.lines.iter().filter(|value| value["type"] == line).collect()
+}
+
+/// The keys of a list's namespaces, by kind and inode.
+fn keys(list: &Value) -> BTreeMap<(String, u64), String> {
+    let of = |ns: &Value| {
+        let kind = ns["kind"].as_str().expect("a kind").to_owned();
+        ((kind, ns["ino"].as_u64().expect("an inode")), ns["key"].as_str().expect("a key").to_owned())
+    };
+    list["namespaces"].as_array().expect("namespaces").iter().map(of).collect()
+}
+
+/// Whether the kernel gives ids to namespaces of all kinds (Linux 6.18).
+fn has_ids(list: &Value) -> bool {
+    let namespaces = list["namespaces"].as_array().expect("namespaces");
+    namespaces.iter().any(|ns| ns["kind"] == "net" && ns["kernel_id"].is_string())
 }
 
 #[test]
@@ -13,21 +33,34 @@ fn what_a_call_makes_is_told_with_its_owner() {
         let script = "unshare --uts --ipc true; unshare --user --map-root-user --pid --fork true";
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", script]);
         let [first, second] = stream.of("unshare")[..] else { panic!("two unshares: {}", stream.stderr) };
-        let made = |event: &Value, slot: &str, kind: &str, owner: &Value| {
-            let pid = &event["process"]["pid"];
-            json!([{"kind": kind, "ino": event["after"][slot]}, owner, "unshare", pid])
+        let made = |event: &Value, slot: &str, kind: &str, owner: &Value, owner_key: &Value| {
+            let (pid, key) = (&event["process"]["pid"], &event["keys"]["after"][slot]);
+            assert!(key.is_string() && owner_key.is_string(), "{event}");
+            value!([kind, event["after"][slot], key, owner, owner_key, "unshare", pid])
         };
         let (old, new) = (&second["before"]["user"], &second["after"]["user"]);
-        assert_ne!(old, new);
+        let (old_key, new_key) = (&second["keys"]["before"]["user"], &second["keys"]["after"]["user"]);
+        assert!(old != new && old_key != new_key);
         let expected = [
-            made(first, "ipc", "ipc", old),
-            made(first, "uts", "uts", old),
-            made(second, "pid_for_children", "pid", new),
-            made(second, "user", "user", old),
+            made(first, "ipc", "ipc", old, old_key),
+            made(first, "uts", "uts", old, old_key),
+            made(second, "user", "user", old, old_key),
+            made(second, "pid_for_children", "pid", new, new_key),
         ];
         let created: Vec<Value> = of(&stream, "created")
             .iter()
-            .map(|line| json!([line["namespace"], line["owner"], line["by"], line["pid"]]))
+            .map(|line| {
+                let ns = &line["namespace"];
+                value!([
+                    ns["kind"],
+                    ns["ino"],
+                    ns["key"],
+                    line["owner"],
+                    line["owner_key"],
+                    line["by"],
+                    line["pid"]
+                ])
+            })
             .collect();
         assert_eq!(created, expected);
         // None is told of without being asked for.
@@ -40,23 +73,177 @@ fn what_a_call_makes_is_told_with_its_owner() {
 fn a_namespace_ends_when_nothing_holds_it_any_more() {
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
-        // The second has no process for as long as the file is mounted.
+        // The second has no process for as long as the file is mounted, the third for as long as it is open.
         let script = format!(
-            "cd {}; unshare --uts true; touch held; unshare --uts=held true; sleep 0.5; umount held; sleep 2",
+            "cd {}; unshare --uts true; touch held; unshare --uts=held true; sleep 0.5; umount held; sleep 1
+             unshare --uts sh -c 'readlink /proc/self/ns/uts >&3; sleep 0.1' 3>name & sleep 0.05
+             exec 9</proc/$!/ns/uts; wait; sleep 0.5; exec 9<&-; sleep 2",
             dir.path().display()
         );
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", &script]);
-        let [short, held] = stream.of("unshare")[..] else { panic!("two unshares: {}", stream.stderr) };
-        let uts = |event: &Value| json!({"kind": "uts", "ino": event["after"]["uts"]});
+        let [short, mounted, open] = stream.of("unshare")[..] else { panic!("three: {}", stream.stderr) };
+        let uts = |event: &Value| event["keys"]["after"]["uts"].clone();
         let ended = of(&stream, "destroyed");
         if plan == "tracepoints" {
             let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
-            assert!(ended.is_empty() && unseen.contains("the ends of namespaces"), "{unseen}");
+            assert!(unseen.contains("the ends of namespaces"), "{unseen}");
+            // All that it can know: another has the number.
+            assert!(ended.iter().all(|line| line["seen"] == false && line["age_ns"].is_null()));
             return;
         }
         let age = |line: &Value| line["age_ns"].as_u64().expect("an age");
-        let [first, second] = ended[..] else { panic!("two ends: {:?}", stream.lines) };
-        assert_eq!((&first["namespace"], &second["namespace"]), (&uts(short), &uts(held)));
-        assert!(age(first) > 0 && age(second) >= 500_000_000, "{first} {second}");
+        let keys: Vec<Value> = ended.iter().map(|line| line["namespace"]["key"].clone()).collect();
+        assert_eq!(keys, [uts(short), uts(mounted), uts(open)], "{:?}", stream.lines);
+        assert!(ended.iter().all(|line| line["seen"] == true && age(line) > 0));
+        assert!(age(ended[1]) >= 500_000_000 && age(ended[2]) >= 500_000_000, "{ended:?}");
+    });
+}
+
+#[test]
+fn a_number_that_is_used_again_has_another_key() {
+    each_plan(|plan| {
+        let script = "i=0; while [ $i -lt 150 ]; do unshare --ipc --uts true; i=$((i+1)); done";
+        let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", script]);
+        let mut lives: BTreeMap<u64, Vec<String>> = BTreeMap::new();
+        for line in of(&stream, "created") {
+            let (ino, key) = (line["namespace"]["ino"].as_u64(), line["namespace"]["key"].as_str());
+            lives.entry(ino.expect("an inode")).or_default().push(key.expect("a key").to_owned());
+        }
+        let all: BTreeSet<&String> = lives.values().flatten().collect();
+        assert_eq!((lives.values().map(Vec::len).sum::<usize>(), all.len()), (300, 300));
+        assert!(lives.values().any(|keys| keys.len() > 1), "no number was used again: {lives:?}");
+        // No number has two lives at a time.
+        let mut alive: BTreeMap<u64, String> = BTreeMap::new();
+        for line in &stream.lines {
+            let key = || line["namespace"]["key"].as_str().expect("a key").to_owned();
+            let ino = line["namespace"]["ino"].as_u64();
+            match line["type"].as_str() {
+                Some("created") => assert_eq!(alive.insert(ino.expect("an inode"), key()), None, "{line}"),
+                Some("destroyed") => assert_eq!(alive.remove(&ino.expect("an inode")), Some(key()), "{line}"),
+                _ => {}
+            }
+        }
+    });
+}
+
+#[test]
+fn a_key_is_the_one_of_list_and_tree() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("list");
+        let script = format!("{} list --json >{}", env!("CARGO_BIN_EXE_nsprobe"), file.display());
+        let args =
+            ["--lives", "--hooks", plan, "--", "unshare", "--uts", "--net", "--ipc", "sh", "-c", &script];
+        let stream = Stream::record(&args);
+        let list: Value = serde_json::from_slice(&std::fs::read(&file).expect("a list")).expect("JSON");
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
+        let known = keys(&list);
+        let key_of = |slot: &str, when: &str| {
+            let kind = slot.trim_end_matches("_for_children").to_owned();
+            known.get(&(kind, event[when][slot].as_u64().expect("an inode"))).expect("list has it").clone()
+        };
+        for slot in ["net", "uts", "ipc"] {
+            let key = event["keys"]["after"][slot].as_str().expect("a key");
+            if has_ids(&list) {
+                assert_eq!(key, key_of(slot, "after"));
+            } else {
+                // The list cannot know when it was made.
+                assert!(key.starts_with(&format!("{}@", key_of(slot, "after"))), "{key}");
+            }
+        }
+        let before = event["keys"]["before"].as_object().expect("keys");
+        assert_eq!(before.len(), 10);
+        for (slot, key) in before {
+            assert_eq!(*key, key_of(slot, "before"));
+        }
+        let created: Vec<&str> =
+            of(&stream, "created").iter().filter_map(|line| line["namespace"]["key"].as_str()).collect();
+        let after: Vec<&str> =
+            event["keys"]["after"].as_object().expect("keys").values().filter_map(Value::as_str).collect();
+        assert_eq!(BTreeSet::from_iter(created), BTreeSet::from_iter(after));
+        // A tree has the same.
+        let staged = Staged::sh("exec unshare --net sleep 60");
+        let net = NamedNetns::add();
+        let (list, tree) = (json(&["list", "--json"]), json(&["tree", "--by", "user", "--json"]));
+        drop(staged);
+        let key = keys(&list)[&("net".to_owned(), net.ino())].clone();
+        assert!(tree.to_string().contains(&format!(r#""key":"{key}""#)), "{key}");
+    });
+}
+
+#[test]
+fn without_ids_and_account_there_are_no_keys() {
+    each_plan(|plan| {
+        let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
+        assert_eq!(event["keys"].is_object(), has_ids(&json(&["list", "--json"])), "{event}");
+    });
+}
+
+#[test]
+fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
+    each_plan(|plan| {
+        let net = NamedNetns::add();
+        let list = json(&["list", "--json"]);
+        let (key, ino) = (keys(&list)[&("net".to_owned(), net.ino())].clone(), net.ino());
+        let mut tracing = Tracing::start(&["--lives", "--hooks", plan, "--event", "pivot_root"]);
+        let mut line = || -> Value { serde_json::from_str(&tracing.line()).expect("JSON") };
+        let is_net = |line: &Value| line["namespace"]["key"] == key.as_str();
+        let first = std::iter::repeat_with(&mut line).find(|line| line["type"] == "created" && is_net(line));
+        let first = first.expect("it is told");
+        assert_eq!((&first["by"], &first["pid"]), (&value!("first seen"), &Value::Null));
+        let owner = list["namespaces"].as_array().expect("namespaces").iter().find(|ns| ns["ino"] == ino);
+        assert_eq!(first["owner"], owner.expect("it is listed")["owner"]["ino"]);
+        drop(net);
+        if plan == "functions" {
+            let end =
+                std::iter::repeat_with(&mut line).find(|line| line["type"] == "destroyed" && is_net(line));
+            let end = end.expect("it is told");
+            assert_eq!((&end["seen"], &end["age_ns"]), (&value!(true), &Value::Null));
+        }
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        let stream = Stream::check(tracing.end());
+        assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
+        // The initial ones are among them, once.
+        let initial: Vec<&Value> = of(&stream, "created");
+        for ns in list["namespaces"].as_array().expect("namespaces").iter().filter(|ns| ns["initial"] == true)
+        {
+            let times = initial.iter().filter(|line| line["namespace"]["key"] == ns["key"]).count();
+            assert_eq!(times, 1, "{ns}");
+        }
+    });
+}
+
+#[test]
+fn what_is_joined_is_told_if_its_making_was_not() {
+    each_plan(|plan| {
+        let net = NamedNetns::add();
+        let key = keys(&json(&["list", "--json"]))[&("net".to_owned(), net.ino())].clone();
+        let join = format!("nsenter --net={} true; nsenter --net={} true", net.path(), net.path());
+        let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", &join]);
+        let [created] = of(&stream, "created")[..] else { panic!("one: {:?}", stream.lines) };
+        assert_eq!((&created["namespace"]["key"], &created["by"]), (&value!(key), &value!("first seen")));
+        assert!(created["owner"].is_u64() && created["owner_key"].is_string(), "{created}");
+        assert_eq!(created["seq"], 2, "after the event: {:?}", stream.lines);
+    });
+}
+
+#[test]
+fn lives_are_told_whatever_events_are_asked_for() {
+    each_plan(|plan| {
+        for filter in [&["--event", "chroot"][..], &["--filter", "uid == 12345"]] {
+            let args = [&["--lives", "--hooks", plan], filter, &["--", "unshare", "--uts", "--fork", "true"]];
+            let stream = Stream::record(&args.concat());
+            assert_eq!(stream.events().count(), 0);
+            let [created] = of(&stream, "created")[..] else { panic!("one: {:?}", stream.lines) };
+            assert_eq!((&created["namespace"]["kind"], &created["by"]), (&value!("uts"), &value!("unshare")));
+        }
+        if plan == "tracepoints" {
+            skipped("ends of namespaces whose events are not asked for: tracepoints do not tell them");
+            return;
+        }
+        let script = "unshare --uts true; sleep 0.5";
+        let args = ["--lives", "--hooks", plan, "--event", "chroot", "--", "sh", "-c", script];
+        assert_eq!(of(&Stream::record(&args), "destroyed").len(), 1);
     });
 }

@@ -3,7 +3,7 @@
 use crate::maps::Pending;
 use crate::{maps, path, place, program, task};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
-use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, cause, config, event_flags, text};
+use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, text};
 
 /// Begins an event of the running task: who, when and in which namespaces. `None` when nobody asked for this
 /// task's events or there is no room, which is counted.
@@ -26,7 +26,7 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
     if task::is_compat(task) {
         event.flags |= event_flags::COMPAT;
     }
-    task::fill_namespaces(&mut event.before, task);
+    task::fill_namespaces(&mut event.before, Some(&mut event.before_ids), task);
     task::fill_actor(event, task);
 }
 
@@ -43,7 +43,7 @@ pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
         event.duration_ns = now - event.time_ns;
         event.time_ns = now;
         let task = task::current();
-        task::fill_namespaces(&mut event.after, task);
+        task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), task);
         watch(event);
         if is_change(event) {
             program::fill(pending, task);
@@ -83,16 +83,39 @@ pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event)) {
     maps::forget(id);
 }
 
+/// The flag of clone and unshare that makes a namespace of each slot's kind.
+const KIND_FLAGS: [u64; SLOTS] = [
+    0x0200_0000,
+    0x0800_0000,
+    place::NEW_MNT,
+    0x4000_0000,
+    0x2000_0000,
+    0x80,
+    0x1000_0000,
+    0x0400_0000,
+    0x2000_0000,
+    0x80,
+];
+
 /// Has the ends told of the namespaces that a call made or joined.
 #[inline(always)]
 fn watch(event: &Event) {
     if maps::config().flags & config::LIVES == 0 {
         return;
     }
+    let makes = matches!(event.header.cause, cause::CLONE | cause::UNSHARE);
+    #[expect(clippy::needless_range_loop, reason = "the slot is the index of four arrays")]
     for slot in 0..SLOTS {
         let ino = event.after.ino[slot];
         if ino != event.before.ino[slot] && ino != 0 {
-            maps::watch(ino);
+            let made = makes && event.args[0] & KIND_FLAGS[slot] != 0;
+            let watched = Watched {
+                id: event.after_ids.id[slot],
+                made_ns: if made { event.time_ns } else { 0 },
+                slot: slot as u32,
+                reserved: 0,
+            };
+            maps::watch(ino, &watched);
         }
     }
 }

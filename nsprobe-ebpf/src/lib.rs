@@ -12,14 +12,14 @@ mod walk_record;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{
-    Child, Config, Counter, Event, Freed, Header, NamespaceInodes, Pids, Target, Text, cause, config,
-    event_flags, global, map, slot, text, text_flags,
+    Child, Config, Counter, Event, Freed, Header, NamespaceIds, NamespaceInodes, Pids, Target, Text, Watched,
+    cause, config, event_flags, global, map, slot, text, text_flags,
 };
 pub use task_record::{Descriptor, Task, task_flags};
 pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 
 /// The version of every record here. A record that carries another one is counted and not read.
-pub const RECORD_VERSION: u16 = 6;
+pub const RECORD_VERSION: u16 = 7;
 
 /// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
 pub const COMM_LEN: usize = 16;

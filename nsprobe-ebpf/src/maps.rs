@@ -3,7 +3,9 @@
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, config};
+use nsprobe_ebpf::{
+    ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, Watched, config,
+};
 
 /// A call that was entered and has not returned.
 #[repr(C)]
@@ -49,7 +51,7 @@ static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
 
 /// With [`config::LIVES`], the namespaces whose end is to be told, by inode.
 #[map]
-static NAMESPACES: HashMap<u32, u8> = HashMap::with_max_entries(16384, 0);
+static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(16384, 0);
 
 /// What could not be done, by [`Counter`].
 #[map]
@@ -127,18 +129,28 @@ pub fn unfollow(task: u64) {
     let _ = FOLLOWED.remove(task);
 }
 
-/// Tells the end of the namespace with this inode.
+/// `BPF_NOEXIST`: an entry that is there stays as it is.
+const NO_EXIST: u64 = 1;
+
+/// `EEXIST`
+const EXISTS: i32 = -17;
+
+/// Tells the end of the namespace with this inode. One that was made takes the place of what had the number before.
 #[inline(always)]
-pub fn watch(ino: u32) {
-    if NAMESPACES.insert(ino, 1, 0).is_err() {
-        count(Counter::NamespacesFull);
+pub fn watch(ino: u32, watched: &Watched) {
+    let flags = if watched.made_ns == 0 { NO_EXIST } else { 0 };
+    match NAMESPACES.insert(ino, watched, flags) {
+        Ok(()) | Err(EXISTS) => {}
+        Err(_) => count(Counter::NamespacesFull),
     }
 }
 
-/// Tells it no more; whether it was to be told.
+/// Tells it no more; the id it has (0 for none) if it was to be told.
 #[inline(always)]
-pub fn unwatch(ino: u32) -> bool {
-    NAMESPACES.remove(ino).is_ok()
+pub fn unwatch(ino: u32) -> Option<u64> {
+    // SAFETY: as long as the entry is there nobody else removes it: a number is given back once.
+    let id = NAMESPACES.get_ptr(ino).map(|watched| unsafe { (*watched).id })?;
+    NAMESPACES.remove(ino).is_ok().then_some(id)
 }
 
 /// The walk along a list of namespaces, as the last run left it.

@@ -134,6 +134,15 @@ pub struct NamespaceInodes {
     pub ino: [u32; SLOTS],
 }
 
+/// The ids of a task's namespaces, unique since boot (`ns_common.ns_id`, Linux 6.18), by [`slot`]; 0 where the kernel
+/// gives none or it was not readable.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct NamespaceIds {
+    /// `ns_common.ns_id` of each.
+    pub id: [u64; SLOTS],
+}
+
 /// The ids of one process or thread, one for each pid namespace it is visible in, outermost first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -226,6 +235,10 @@ pub struct Event {
     pub after: NamespaceInodes,
     /// What a clone made; all zero for other causes and for a clone that failed.
     pub child: Child,
+    /// The ids of the namespaces at entry.
+    pub before_ids: NamespaceIds,
+    /// The ids of the namespaces at return.
+    pub after_ids: NamespaceIds,
     /// Which bytes of them are what, by [`text`].
     pub texts: [Text; text::COUNT],
 }
@@ -238,8 +251,24 @@ pub struct Freed {
     pub header: Header,
     /// `CLOCK_BOOTTIME`, in nanoseconds.
     pub time_ns: u64,
+    /// The id it had, unique since boot (Linux 6.18); 0 when it had none.
+    pub id: u64,
     /// The inode it had.
     pub ino: u32,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u32,
+}
+
+/// A namespace whose end is to be told: an entry of [`map::NAMESPACES`], whose key is the inode.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watched {
+    /// Its id, unique since boot (Linux 6.18); 0 when it has none.
+    pub id: u64,
+    /// When the call that made it returned: `CLOCK_BOOTTIME` in nanoseconds, as the event has it; 0 when it was joined.
+    pub made_ns: u64,
+    /// Its kind, by a [`slot`].
+    pub slot: u32,
     /// Keeps the record free of hidden padding; always 0.
     pub reserved: u32,
 }
@@ -284,6 +313,8 @@ pub mod map {
     pub const PENDING: &str = "PENDING";
     /// Tasks to report, with [`super::config::FOLLOW`].
     pub const FOLLOWED: &str = "FOLLOWED";
+    /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`super::Watched`] by inode.
+    pub const NAMESPACES: &str = "NAMESPACES";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// One [`crate::Walk`].
@@ -310,4 +341,4 @@ impl Counter {
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 560 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 720 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

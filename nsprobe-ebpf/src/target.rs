@@ -86,6 +86,6 @@ fn fill_process(target: &mut Target, pid: u64) {
         let task = link - u64::from(offset(Field::TaskPidLinks));
         target.tgid = read(task, Field::TaskTgid);
         target.comm = task::comm(task);
-        task::fill_namespaces(&mut target.namespaces, task);
+        task::fill_namespaces(&mut target.namespaces, None, task);
     }
 }

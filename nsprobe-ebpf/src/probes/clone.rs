@@ -52,7 +52,7 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
         }
     }
     call::tell(cause::CLONE, parent, |event| {
-        task::fill_namespaces(&mut event.after, child);
+        task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), child);
         event.args[0] = flags;
         event.child.tgid = task::read(child, Field::TaskTgid);
         event.child.tid = task::read(child, Field::TaskPid);
@@ -75,6 +75,7 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
             event.args[0] = flags;
             event.result = result;
             event.after = event.before;
+            event.after_ids = event.before_ids;
         });
     }
     0

@@ -11,9 +11,9 @@ use nsprobe_ebpf::{Freed, Header, RECORD_VERSION, cause};
 #[fentry(function = "proc_free_inum")]
 pub fn fentry_free_inum(context: FEntryContext) -> i32 {
     let ino: u32 = context.arg(0);
-    if maps::unwatch(ino) {
+    if let Some(id) = maps::unwatch(ino) {
         let header = Header { size: size_of::<Freed>() as u32, version: RECORD_VERSION, cause: cause::FREED };
-        maps::send_freed(&Freed { header, time_ns: call::now(), ino, reserved: 0 });
+        maps::send_freed(&Freed { header, time_ns: call::now(), id, ino, reserved: 0 });
     }
     0
 }

@@ -91,7 +91,7 @@ fn fill(record: &mut Task, task: u64, leader: u64, reader: &Reader) {
     record.euid = task::read(task::read(task, Field::TaskCred), Field::CredEuid);
     record.threads = task::read(task::read(task, Field::TaskSignal), Field::SignalNrThreads);
     record.comm = task::comm(task);
-    task::fill_namespaces(&mut record.namespaces, task);
+    task::fill_namespaces(&mut record.namespaces, None, task);
     if task == leader {
         record.flags |= task_flags::LEADER;
     }

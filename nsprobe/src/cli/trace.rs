@@ -2,8 +2,9 @@
 
 use super::output::{self, Output};
 use super::{Exit, filters, quantity};
+use crate::discover::{self, CommandLines};
 use crate::filter::{self, EventRow, Filter};
-use crate::model::{Body, Line, StreamEnd, StreamStart};
+use crate::model::{Body, Line, Loss, Rebuilt, Snapshot, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::{event, event_json};
 use crate::trace::TraceError;
@@ -44,7 +45,7 @@ pub(super) struct Args {
     #[arg(short, long)]
     all: bool,
 
-    /// Also when namespaces are made and, where kernel functions can be hooked, when they end
+    /// Also which namespaces there are, when they are made and, where kernel functions can be hooked, when they end
     #[arg(long)]
     lives: bool,
 
@@ -88,6 +89,7 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
   sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
   sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
+  sudo nsprobe trace --lives --event chroot        namespaces come and go, and calls of chroot
   sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
@@ -162,12 +164,18 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         command: args.command.clone(),
     };
     let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
-    let ended = match session::run(&options, &mut Writer { out, format, filter, quiet: args.quiet }) {
+    let ended = match session::run(&options, &look, &mut Writer { out, format, filter, quiet: args.quiet }) {
         Ok(ended) => ended,
         Err(error @ TraceError::Command { .. }) => return Ok(not_started(&error)),
         Err(error) => return Err(error.into()),
     };
     finish(ended, args.quiet)
+}
+
+/// What the lives of namespaces begin from.
+fn look() -> Result<Snapshot, String> {
+    let options = discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
+    discover::snapshot(&options).map_err(|error| error.to_string())
 }
 
 /// As env(1), timeout(1) and others have it.
@@ -246,7 +254,13 @@ fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
         Body::Event(event) => writeln!(out, "{}", event::line(event, line.time, look)),
         Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
         Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
-        Body::Lost(lost) => {
+        Body::Rebuilt(rebuilt) => {
+            let Rebuilt { ended, found } = rebuilt;
+            let text =
+                format!("-- the account of namespaces is right again: {ended} had ended, {found} are new");
+            writeln!(out, "{}", look.paint(style::WARNING, text))
+        }
+        Body::Lost(Loss { lost, .. }) => {
             let text = format!("-- events lost: {} ({})", lost.count, lost.stage);
             writeln!(out, "{}", look.paint(style::WARNING, text))
         }

@@ -34,6 +34,11 @@ impl BootClock {
         self.zero + since_boot
     }
 
+    /// The time since boot now: `CLOCK_BOOTTIME` of the initial time namespace.
+    pub fn since_boot(self) -> io::Result<Duration> {
+        since_boot(self.offset)
+    }
+
     /// The wall clock's time now, by the same rule.
     pub fn now(self) -> io::Result<SystemTime> {
         since_boot(self.offset).map(|since| self.wall(since))

@@ -22,3 +22,4 @@ pub mod sockets;
 pub mod statx;
 pub mod tasks;
 pub mod vmlinux;
+pub mod watches;

@@ -8,7 +8,8 @@ use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::vmlinux::KernelTypes;
-use aya::maps::{MapType, PerCpuArray, RingBuf};
+use crate::kernel::watches::Watches;
+use aya::maps::{HashMap, MapType, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
 use nix::errno::Errno;
@@ -214,6 +215,12 @@ impl Probe {
     pub fn take_counters(&mut self) -> Result<Counters, OpenError> {
         let map = self.ebpf.take_map(map::COUNTERS).and_then(|map| PerCpuArray::try_from(map).ok());
         map.map(Counters::new).ok_or(OpenError::NoMap(map::COUNTERS))
+    }
+
+    /// The map of the namespaces whose end is to be told. Once.
+    pub fn take_watches(&mut self) -> Result<Watches, OpenError> {
+        let map = self.ebpf.take_map(map::NAMESPACES).and_then(|map| HashMap::try_from(map).ok());
+        map.map(Watches::new).ok_or(OpenError::NoMap(map::NAMESPACES))
     }
 
     /// Loads the hook's program, if it is not loaded, and attaches it until the link is dropped.

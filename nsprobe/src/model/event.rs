@@ -1,6 +1,6 @@
 //! What `trace` reports: crossings, and what the stream says of itself.
 
-use crate::model::{NsId, NsSlot, Pid, Slots};
+use crate::model::{Created, Destroyed, NsId, NsSlot, Pid, SlotMarks, Slots};
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -24,6 +24,9 @@ pub struct Event {
     pub before: Slots<Option<NsId>>,
     /// The namespaces at return; for a clone, the child's.
     pub after: Slots<Option<NsId>>,
+    /// What tells those namespaces from others that had their numbers; `None` where nothing does: a kernel without
+    /// ids (before 6.18), and nobody keeps account of lives.
+    pub marks: Option<Box<SlotMarks>>,
     /// The caller's root directory, where the call is one that may move it.
     pub root: Option<Directory>,
     /// Its working directory, likewise.
@@ -308,36 +311,16 @@ pub enum Body {
     Start(StreamStart),
     /// Something happened.
     Event(Box<Event>),
-    /// A namespace was made.
+    /// A namespace was made, or is seen for the first time.
     Created(Created),
     /// A namespace ended.
     Destroyed(Destroyed),
     /// Something happened that nobody will hear of.
-    Lost(Lost),
+    Lost(Loss),
+    /// What a loss had made wrong is right again.
+    Rebuilt(Rebuilt),
     /// The stream ends.
     End(StreamEnd),
-}
-
-/// A namespace that was made by the call of the event before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Created {
-    /// Which.
-    pub id: NsId,
-    /// The user namespace that owns it; of a user namespace, its parent.
-    pub owner: Option<NsId>,
-    /// The name of the call.
-    pub by: &'static str,
-    /// The process that called.
-    pub pid: Pid,
-}
-
-/// A namespace that has ended, whatever kept it: its number may be given to another.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destroyed {
-    /// Which.
-    pub id: NsId,
-    /// How long it lived; `None` when it was there before the stream began, or was made by a call not told of.
-    pub age: Option<Duration>,
 }
 
 /// The first record of a stream.
@@ -366,7 +349,27 @@ pub struct Hooks {
     pub unseen: Vec<String>,
 }
 
-/// Events that were lost since the last such record.
+/// Events that were lost a while ago.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where, and how many.
+    pub lost: Lost,
+    /// They happened after this, when the losses of this place were counted before, and before the line's own time.
+    pub since: SystemTime,
+    /// The number of the line that was the last one then.
+    pub after_seq: u64,
+}
+
+/// What was put right after a loss.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Namespaces told of that have ended meanwhile: a line before this tells each.
+    pub ended: u64,
+    /// Namespaces that were not known: a line before this tells each.
+    pub found: u64,
+}
+
+/// A number of events that were lost.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// Where, and how many.
@@ -391,4 +394,6 @@ pub struct Totals {
     pub events: u64,
     /// Events lost, by stage; stages without a loss are left out.
     pub lost: Vec<Lost>,
+    /// Events that came too late to be put in order: their time is before that of an earlier line.
+    pub late: u64,
 }

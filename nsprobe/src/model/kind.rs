@@ -180,6 +180,14 @@ impl<T> Slots<T> {
         self.get(NsSlot::In(kind))
     }
 
+    /// What `other` makes of each value.
+    pub fn map<U>(&self, mut other: impl FnMut(T) -> U) -> Slots<U>
+    where
+        T: Copy,
+    {
+        Slots(self.0.map(&mut other))
+    }
+
     /// Every slot with its value.
     pub fn iter(&self) -> impl Iterator<Item = (NsSlot, &T)> {
         NsSlot::ALL.into_iter().zip(&self.0)

@@ -12,6 +12,7 @@ mod gap;
 mod holder;
 mod id;
 mod kind;
+mod life;
 mod namespace;
 mod origin;
 mod process;
@@ -21,13 +22,14 @@ pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
-    Actor, Body, Cgroup, CloneChild, CommandLine, Created, Crossing, Destroyed, Directory, Event, Hooks,
-    Line, Looks, Lost, Outcome, PathText, Place, SetnsTarget, StreamEnd, StreamStart, Totals,
+    Actor, Body, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Hooks, Line, Looks, Loss, Lost,
+    Outcome, PathText, Place, Rebuilt, SetnsTarget, StreamEnd, StreamStart, Totals,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
+pub use life::{Created, Destroyed, Life, Mark, Origination, SlotMarks};
 pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};

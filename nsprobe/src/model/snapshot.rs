@@ -1,6 +1,6 @@
 //! Everything that was found at one moment.
 
-use crate::model::{Gap, Namespace, NsId, NsKind, Pid, Process};
+use crate::model::{Gap, Life, Mark, Namespace, NsId, NsKind, Pid, Process};
 
 /// The namespaces and processes of a machine, as far as they were visible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,18 @@ impl Snapshot {
             .binary_search_by_key(&(id.kind, id.ino), |ns| (ns.id.kind, ns.id.ino))
             .ok()
             .map(|i| &self.namespaces[i])
+    }
+
+    /// Which life of its number a namespace of this snapshot is.
+    ///
+    /// Before 6.18 the kernel has ids for mount namespaces only (6.11), which a trace does not see: they are no mark.
+    #[must_use]
+    pub fn life(&self, namespace: &Namespace) -> Life {
+        let has_ids = |ns: &&Namespace| ns.id.kind != NsKind::Mnt && ns.kernel_id.is_some();
+        let known = namespace
+            .kernel_id
+            .filter(|_| namespace.id.kind != NsKind::Mnt || self.namespaces.iter().any(|ns| has_ids(&ns)));
+        Life { id: namespace.id, mark: known.map_or(Mark::Unknown, Mark::Id) }
     }
 
     /// The process with this id.

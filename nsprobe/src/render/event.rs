@@ -1,8 +1,8 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
 use crate::model::{
-    Created, Crossing, Destroyed, Directory, Event, Looks, Outcome, PathText, Pid, Place, SetnsTarget,
-    clone_flag_names,
+    Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid, Place,
+    SetnsTarget, clone_flag_names,
 };
 use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
@@ -70,18 +70,23 @@ fn place(place: &Place) -> String {
     format!("{cut}{path}{detached}")
 }
 
-/// A namespace that was made, on the line below the call that made it.
+/// A namespace that was made, on the line below the call that made it, or that is told of for the first time.
 #[must_use]
 pub fn created(created: &Created, time: SystemTime, look: Look) -> String {
-    let owner = created.owner.map(|owner| format!(", owner {owner}")).unwrap_or_default();
-    life(time, format_args!("{} created{owner}", created.id), look)
+    let owner = created.owner.map(|owner| format!(", owner {}", owner.id)).unwrap_or_default();
+    let how = match created.by {
+        Origination::Call { .. } => "created",
+        Origination::FirstSeen => "first seen",
+    };
+    life(time, format_args!("{} {how}{owner}", created.namespace.id), look)
 }
 
 /// A namespace that ended.
 #[must_use]
 pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String {
     let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
-    life(time, format_args!("{} destroyed{age}", destroyed.id), look)
+    let seen = if destroyed.seen { "" } else { " (unseen, earlier)" };
+    life(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), look)
 }
 
 fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: Look) -> String {
@@ -163,7 +168,7 @@ fn path_text(path: &PathText) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, Slots};
+    use crate::model::{Actor, CloneChild, Life, Mark, NsId, NsKind, NsSlot, Slots};
     use std::time::Duration;
 
     fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
@@ -197,6 +202,7 @@ mod tests {
             outcome,
             before,
             after,
+            marks: None,
             root: None,
             cwd: None,
         }
@@ -316,9 +322,12 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789);
         let id = NsId::new(NsKind::Net, 4, 4_026_532_208);
         let owner = Some(NsId::new(NsKind::User, 4, 4_026_531_837));
-        let made = created(&Created { id, owner, by: "unshare", pid: 7 }, time, Look::PLAIN);
+        let namespace = Life { id, mark: Mark::Id(77) };
+        let owner = owner.map(|id| Life { id, mark: Mark::Unknown });
+        let by = Origination::Call { name: "unshare", pid: 7 };
+        let made = created(&Created { namespace, owner, by }, time, Look::PLAIN);
         let age = Some(Duration::from_millis(1500));
-        let ended = destroyed(&Destroyed { id, age }, time, Look::PLAIN);
+        let ended = destroyed(&Destroyed { namespace, age, seen: true }, time, Look::PLAIN);
         insta::assert_snapshot!(format!("{made}\n{ended}"), @"
         11:06:40.123456                                       net:[4026532208] created, owner user:[4026531837]
         11:06:40.123456                                       net:[4026532208] destroyed after 1.500000 s

@@ -2,18 +2,21 @@
 //!
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
+mod lives;
 mod process;
+mod stream;
 
 use crate::model::{
-    Body, Created, Crossing, Destroyed, Directory, Event, Line, Looks, Lost, NsId, Outcome, PathText, Place,
-    SetnsTarget, StreamEnd, StreamStart, clone_flag_names,
+    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget,
+    clone_flag_names,
 };
 use crate::render::json::{SlotsObject, time};
-use crate::render::schemas::{self, Schema};
+use lives::{CreatedObject, DestroyedObject, KeysObject};
 use nix::errno::Errno;
 use process::{ChildObject, PlaceObject, ProcessObject};
 use serde::Serialize;
 use std::io::{self, Write};
+use stream::{EndObject, LossObject, RebuiltObject, StartObject};
 
 /// Writes one line of the stream.
 pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
@@ -22,7 +25,8 @@ pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
         Body::Event(event) => ("event", BodyObject::Event(Box::new(event.as_ref().into()))),
         Body::Created(created) => ("created", BodyObject::Created(created.into())),
         Body::Destroyed(destroyed) => ("destroyed", BodyObject::Destroyed(destroyed.into())),
-        Body::Lost(lost) => ("lost", BodyObject::Lost(lost.into())),
+        Body::Lost(loss) => ("lost", BodyObject::Lost(loss.into())),
+        Body::Rebuilt(rebuilt) => ("rebuilt", BodyObject::Rebuilt(rebuilt.into())),
         Body::End(end) => ("end", BodyObject::End(end.into())),
     };
     // Whole before it is written: the serializer hands over a few bytes at a time.
@@ -51,97 +55,9 @@ enum BodyObject<'a> {
     Event(Box<EventObject<'a>>),
     Created(CreatedObject),
     Destroyed(DestroyedObject),
-    Lost(LostObject),
+    Lost(LossObject),
+    Rebuilt(RebuiltObject),
     End(EndObject),
-}
-
-#[derive(Serialize)]
-struct StartObject<'a> {
-    schema: Schema,
-    version: &'a str,
-    kernel: &'a str,
-    hooks: HooksObject<'a>,
-}
-
-#[derive(Serialize)]
-struct HooksObject<'a> {
-    plan: &'a str,
-    reason: &'a str,
-    attached: &'a [String],
-    missing: &'a [String],
-    unseen: &'a [String],
-}
-
-impl<'a> From<&'a StreamStart> for StartObject<'a> {
-    fn from(start: &'a StreamStart) -> Self {
-        let hooks = HooksObject {
-            plan: start.hooks.plan,
-            reason: &start.hooks.reason,
-            attached: &start.hooks.attached,
-            missing: &start.hooks.missing,
-            unseen: &start.hooks.unseen,
-        };
-        Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
-    }
-}
-
-#[derive(Serialize)]
-struct CreatedObject {
-    namespace: NamespaceObject,
-    owner: Option<u64>,
-    by: &'static str,
-    pid: u32,
-}
-
-impl From<&Created> for CreatedObject {
-    fn from(created: &Created) -> Self {
-        let owner = created.owner.map(|owner| owner.ino);
-        Self { namespace: (&created.id).into(), owner, by: created.by, pid: created.pid }
-    }
-}
-
-#[derive(Serialize)]
-struct DestroyedObject {
-    namespace: NamespaceObject,
-    age_ns: Option<u64>,
-}
-
-impl From<&Destroyed> for DestroyedObject {
-    fn from(destroyed: &Destroyed) -> Self {
-        let age_ns = destroyed.age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
-        Self { namespace: (&destroyed.id).into(), age_ns }
-    }
-}
-
-#[derive(Serialize)]
-struct LostObject {
-    stage: &'static str,
-    count: u64,
-}
-
-impl From<&Lost> for LostObject {
-    fn from(lost: &Lost) -> Self {
-        Self { stage: lost.stage, count: lost.count }
-    }
-}
-
-#[derive(Serialize)]
-struct EndObject {
-    reason: &'static str,
-    totals: TotalsObject,
-}
-
-#[derive(Serialize)]
-struct TotalsObject {
-    events: u64,
-    lost: Vec<LostObject>,
-}
-
-impl From<&StreamEnd> for EndObject {
-    fn from(end: &StreamEnd) -> Self {
-        let lost = end.totals.lost.iter().map(Into::into).collect();
-        Self { reason: end.reason, totals: TotalsObject { events: end.totals.events, lost } }
-    }
 }
 
 #[derive(Serialize)]
@@ -162,6 +78,8 @@ struct EventObject<'a> {
     changed: Vec<&'static str>,
     before: SlotsObject<'a>,
     after: SlotsObject<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    keys: Option<KeysObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     root: Option<DirectoryObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -310,7 +228,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
         Self {
             event: event.crossing.name(),
             abi: event.abi(),
-            process: (&event.process).into(),
+            process: ProcessObject::new(event),
             args: ArgsObject::new(&event.crossing),
             looks,
             target: target.map(Into::into),
@@ -321,6 +239,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             changed: event.changed().collect(),
             before: SlotsObject(&event.before),
             after: SlotsObject(&event.after),
+            keys: KeysObject::new(event),
             root: event.root.as_ref().map(Into::into),
             cwd: event.cwd.as_ref().map(Into::into),
         }

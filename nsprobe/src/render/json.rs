@@ -41,6 +41,7 @@ struct ListHead<'a> {
 /// A namespace, in `list` and `tree` alike.
 #[derive(Debug, Serialize)]
 pub(super) struct NamespaceObject<'a> {
+    key: String,
     kind: &'static str,
     ino: u64,
     dev: u64,
@@ -138,6 +139,7 @@ pub(super) struct ProcessObject<'a> {
 /// A namespace as an object; its leader is looked up in `snapshot`.
 pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snapshot) -> NamespaceObject<'a> {
     NamespaceObject {
+        key: snapshot.life(namespace).to_string(),
         kind: namespace.id.kind.name(),
         ino: namespace.id.ino,
         dev: namespace.id.dev,

@@ -1,13 +1,13 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, NsId, NsKind, Outcome, PathText, Pid,
-    Place, SetnsTarget, Slots,
+    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
+    PathText, Pid, Place, SetnsTarget, SlotMarks, Slots,
 };
-use crate::trace::source::Told;
+use crate::trace::source::{End, Told};
 use nsprobe_ebpf::{
-    COMM_LEN, Child, Event as Record, Freed, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION,
-    Target, Text, cause, event_flags, text, text_flags,
+    COMM_LEN, Child, Event as Record, Freed, Header, NamespaceIds, NamespaceInodes, PID_LEVELS, Pids,
+    RECORD_VERSION, Target, Text, cause, event_flags, text, text_flags,
 };
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -57,7 +57,8 @@ fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<Told, DecodeError> {
     }
     let ino = u32::from_ne_bytes(part(bytes, offset_of!(Freed, ino)));
     let time_ns = u64::from_ne_bytes(part(bytes, offset_of!(Freed, time_ns)));
-    Ok(Told::Freed(ino.into(), Duration::from_nanos(time_ns)))
+    let mark = Mark::of_id(u64::from_ne_bytes(part(bytes, offset_of!(Freed, id))));
+    Ok(Told::Freed(End { ino: ino.into(), mark, since_boot: Duration::from_nanos(time_ns) }))
 }
 
 /// `N` bytes at `at`; zeros where there are no more, which no offset of a field leads to.
@@ -82,6 +83,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         outcome,
         before: namespaces(record, offset_of!(Record, before), nsfs_dev),
         after: namespaces(record, offset_of!(Record, after), nsfs_dev),
+        marks: marks(record),
         root: directory(record, flags & event_flags::ROOT_MOVED != 0, text::ROOT_BEFORE, text::ROOT_AFTER),
         cwd: directory(record, flags & event_flags::CWD_MOVED != 0, text::CWD_BEFORE, text::CWD_AFTER),
     })
@@ -260,6 +262,17 @@ fn namespaces(record: View, at: usize, nsfs_dev: u64) -> Slots<Option<NsId>> {
         0 => None,
         ino => Some(NsId::new(slot.kind(), nsfs_dev, ino.into())),
     })
+}
+
+/// The kernel's ids of the namespaces, when it has any.
+fn marks(record: View) -> Option<Box<SlotMarks>> {
+    let ids = |at: usize| {
+        let ids = at + offset_of!(NamespaceIds, id);
+        Slots::from_fn(|slot| Mark::of_id(record.u64(ids + slot.index() * size_of::<u64>())))
+    };
+    let (before, after) = (ids(offset_of!(Record, before_ids)), ids(offset_of!(Record, after_ids)));
+    let has_ids = before.iter().any(|(_, mark)| mark.kernel_id().is_some());
+    has_ids.then(|| Box::new(SlotMarks { before, after }))
 }
 
 fn until_nul(bytes: &[u8]) -> &[u8] {

@@ -1,99 +1,174 @@
-//! The lives of namespaces: made by a call, ended by the kernel.
+//! The lives of namespaces: made by a call, or met; ended by the kernel.
+//!
+//! No two namespaces have one number at a time, so the table is by inode, and what takes a number ends who had it.
 
-use crate::model::{Created, Crossing, Destroyed, Event, NsId, NsKind, NsSlot, Outcome};
+use super::source::End;
+use crate::model::{
+    Body, Created, Crossing, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,
+    SlotMarks,
+};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// The namespaces whose end may come, by inode; with when they were made, where that was seen.
+/// A namespace in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Which.
+    pub life: Life,
+    /// The user namespace that owns it, as far as known.
+    pub owner: Option<Life>,
+    /// When it was made, where that was seen.
+    pub made: Option<Duration>,
+    /// When it is known to have been there: an end before that is another's.
+    pub alive: Duration,
+    /// Whether the stream has told of it.
+    pub told: bool,
+}
+
+/// The namespaces that are there, as far as known.
 #[derive(Debug, Default)]
-pub struct Lives(HashMap<u64, (NsId, Option<Duration>)>);
+pub struct Lives(HashMap<u64, Entry>);
 
 impl Lives {
-    /// Takes what a call made and joined, and gives what it made.
-    pub fn take(&mut self, event: &Event) -> Vec<Created> {
-        let created = created(event);
-        for (_, _, joined) in event.changed_slots() {
-            self.0.entry(joined.ino).or_insert((joined, None));
+    /// Takes what a call made and joined, and gives what is to be told of that. The event gets its marks where the
+    /// kernel has none.
+    pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
+        let before = event.marks.is_none().then(|| event.before.map(|id| self.mark(id)));
+        let mut news = Vec::new();
+        let mut changed: Vec<(NsSlot, NsId)> =
+            event.changed_slots().map(|(slot, _, id)| (slot, id)).collect();
+        // First the one that owns the others.
+        changed.sort_by_key(|(slot, _)| slot.kind() != NsKind::User);
+        for &(slot, id) in &changed {
+            let mark = event.marks.as_ref().map_or(Mark::Unknown, |marks| *marks.after.get(slot));
+            if is_made(event, slot) {
+                let mark = if mark == Mark::Unknown { Mark::Made(event.since_boot) } else { mark };
+                let owner = self.owner(event, slot);
+                let by = Origination::Call { name: event.crossing.name(), pid: event.process.pid };
+                let entry = Entry {
+                    life: Life { id, mark },
+                    owner,
+                    made: Some(event.since_boot),
+                    alive: event.since_boot,
+                    told: true,
+                };
+                self.begin(entry, by, &mut news);
+            } else {
+                self.meet(Life { id, mark }, event.since_boot, &mut news);
+            }
         }
-        for made in &created {
-            self.0.insert(made.id.ino, (made.id, Some(event.since_boot)));
+        if let Some(before) = before {
+            let after = event.after.map(|id| self.mark(id));
+            event.marks = Some(Box::new(SlotMarks { before, after }));
         }
-        created
+        news
     }
 
-    /// The end of the namespace with this inode; `None` when nothing was told of it.
-    pub fn end(&mut self, ino: u64, now: Duration) -> Option<Destroyed> {
-        let (id, made) = self.0.remove(&ino)?;
-        Some(Destroyed { id, age: made.map(|made| now.saturating_sub(made)) })
+    /// A namespace that was made, or was not known to be there.
+    pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
+        match self.0.insert(entry.life.id.ino, entry) {
+            // Told of after a loss, before its own event came.
+            Some(former) if former.told && is_same_life(&former, &entry) => {
+                self.0.insert(former.life.id.ino, Entry { made: entry.made.or(former.made), ..former });
+                return;
+            }
+            Some(former) if former.life != entry.life => news.extend(unseen_end(former)),
+            _ => {}
+        }
+        if entry.told {
+            news.push(Body::Created(Created { namespace: entry.life, owner: entry.owner, by }));
+        }
+    }
+
+    /// A namespace that is there at the moment `alive`, and was not made just now.
+    fn meet(&mut self, life: Life, alive: Duration, news: &mut Vec<Body>) {
+        let known = self.0.get_mut(&life.id.ino).filter(|known| is_same(known.life.mark, life.mark));
+        let (life, owner, made) = match known {
+            Some(known) if known.told => return,
+            Some(known) => (known.life, known.owner, known.made),
+            None => (life, None, None),
+        };
+        let entry = Entry { life, owner, made, alive, told: true };
+        self.begin(entry, Origination::FirstSeen, news);
+    }
+
+    /// The end of a namespace; `None` when nothing was told of it.
+    pub fn end(&mut self, end: &End) -> Option<Body> {
+        let entry = *self.0.get(&end.ino)?;
+        if end.since_boot < entry.alive || !is_same(entry.life.mark, end.mark) {
+            return None;
+        }
+        self.0.remove(&end.ino);
+        let age = entry.made.map(|made| end.since_boot.saturating_sub(made));
+        let destroyed = Destroyed { namespace: entry.life, age, seen: true };
+        entry.told.then_some(Body::Destroyed(destroyed))
+    }
+
+    /// The namespace with this inode is not there any more, and its end was not seen.
+    pub fn miss(&mut self, ino: u64) -> Option<Body> {
+        unseen_end(self.0.remove(&ino)?)
+    }
+
+    /// Every namespace that is thought to be there.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.0.values()
+    }
+
+    /// The one with this inode.
+    #[must_use]
+    pub fn get(&self, ino: u64) -> Option<&Entry> {
+        self.0.get(&ino)
+    }
+
+    fn mark(&self, id: Option<NsId>) -> Mark {
+        id.and_then(|id| self.0.get(&id.ino)).map_or(Mark::Unknown, |entry| entry.life.mark)
+    }
+
+    /// Who owns what a call made: the user namespace of the caller, which of one that makes it as well is the new one.
+    fn owner(&self, event: &Event, slot: NsSlot) -> Option<Life> {
+        let of_user = slot == NsSlot::In(NsKind::User);
+        let id = (*if of_user { &event.before } else { &event.after }.of(NsKind::User))?;
+        let known = self.mark(Some(id));
+        let mark = event
+            .marks
+            .as_ref()
+            .map_or(known, |marks| *if of_user { &marks.before } else { &marks.after }.of(NsKind::User));
+        Some(Life { id, mark })
     }
 }
 
-/// The namespaces that a call made: its flags say the kinds, and where each is then.
-fn created(event: &Event) -> Vec<Created> {
+/// Whether what is told of now is what was there before: by its mark, or because it was made before that was seen.
+fn is_same_life(former: &Entry, entry: &Entry) -> bool {
+    let unmarked = former.life.mark == Mark::Unknown && former.life.id == entry.life.id;
+    former.life == entry.life || unmarked && entry.made.is_some_and(|made| made <= former.alive)
+}
+
+/// Whether two marks of one number may be of one life.
+#[must_use]
+pub fn is_same(one: Mark, other: Mark) -> bool {
+    one == other || one == Mark::Unknown || other == Mark::Unknown
+}
+
+fn unseen_end(entry: Entry) -> Option<Body> {
+    let destroyed = Destroyed { namespace: entry.life, age: None, seen: false };
+    entry.told.then_some(Body::Destroyed(destroyed))
+}
+
+/// Whether the call made what is in this slot afterwards: its flags say the kinds.
+fn is_made(event: &Event, slot: NsSlot) -> bool {
     let (flags, of_children) = match (&event.crossing, event.outcome) {
         (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_)) => (*flags, false),
         (Crossing::Unshare { flags }, Outcome::Success(_)) => (*flags, true),
-        _ => return Vec::new(),
+        _ => return false,
     };
-    let made = NsKind::ALL.into_iter().filter(|kind| flags & kind.clone_flag() != 0).filter_map(|kind| {
-        // The caller of unshare does not enter these itself; the child of a clone does.
-        let slot = match kind {
-            NsKind::Pid if of_children => NsSlot::PidForChildren,
-            NsKind::Time if of_children => NsSlot::TimeForChildren,
-            kind => NsSlot::In(kind),
-        };
-        let (_, _, id) = event.changed_slots().find(|(changed, ..)| *changed == slot)?;
-        let owners = if kind == NsKind::User { &event.before } else { &event.after };
-        let owner = *owners.of(NsKind::User);
-        Some(Created { id, owner, by: event.crossing.name(), pid: event.process.pid })
-    });
-    made.collect()
+    // The caller of unshare does not enter these itself; the child of a clone does.
+    let slot_of_kind = match slot.kind() {
+        NsKind::Pid if of_children => NsSlot::PidForChildren,
+        NsKind::Time if of_children => NsSlot::TimeForChildren,
+        kind => NsSlot::In(kind),
+    };
+    flags & slot.kind().clone_flag() != 0 && slot == slot_of_kind
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{Actor, Slots};
-
-    /// An unshare of the net namespace, after `seconds`, that ends in the namespace `ino`.
-    fn unshare(seconds: u64, ino: u64) -> Event {
-        let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 1)));
-        let mut after = before;
-        *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, ino));
-        let crossing = Crossing::Unshare { flags: NsKind::Net.clone_flag() };
-        Event {
-            since_boot: Duration::from_secs(seconds),
-            duration: None,
-            process: Actor::new(7, 7),
-            crossing,
-            compat: Some(false),
-            outcome: Outcome::Success(0),
-            before,
-            after,
-            root: None,
-            cwd: None,
-        }
-    }
-
-    #[test]
-    fn a_number_that_is_used_again_is_another_life() {
-        let mut lives = Lives::default();
-        let id = NsId::new(NsKind::Net, 4, 50);
-        let owner = Some(NsId::new(NsKind::User, 4, 1));
-        assert_eq!(lives.take(&unshare(10, 50)), [Created { id, owner, by: "unshare", pid: 7 }]);
-        let ended = |age| Some(Destroyed { id, age: Some(Duration::from_secs(age)) });
-        assert_eq!(lives.end(50, Duration::from_secs(13)), ended(3));
-        assert_eq!(lives.end(50, Duration::from_secs(14)), None);
-        lives.take(&unshare(20, 50));
-        assert_eq!(lives.end(50, Duration::from_secs(21)), ended(1));
-        // One that was joined, and one whose making failed.
-        let mut joined = unshare(30, 51);
-        joined.crossing = Crossing::Setns { fd: 3, nstype: 0, target: None };
-        assert_eq!(lives.take(&joined), []);
-        let id = NsId::new(NsKind::Net, 4, 51);
-        assert_eq!(lives.end(51, Duration::from_secs(31)), Some(Destroyed { id, age: None }));
-        let mut failed = unshare(40, 1);
-        failed.outcome = Outcome::Failure(1);
-        assert_eq!(lives.take(&failed), []);
-    }
-}
+mod tests;

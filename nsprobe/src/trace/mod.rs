@@ -1,11 +1,13 @@
 //! Records of the probe → [`crate::model::Event`]: what to attach, what the records mean, when to stop.
 
+pub mod account;
 pub mod attach;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
 pub mod lives;
 pub mod losses;
+pub mod order;
 pub mod plan;
 pub mod running;
 pub mod session;
@@ -13,7 +15,12 @@ pub mod source;
 mod stream;
 
 use crate::kernel::probe::OpenError;
+use crate::model::Snapshot;
 use std::io;
+
+/// Takes a snapshot of the machine, or says why there is none. A trace reads no `/proc` itself: whoever starts it hands
+/// it what does.
+pub type Look<'a> = dyn Fn() -> Result<Snapshot, String> + 'a;
 
 /// Why a trace could not be begun or went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +43,9 @@ pub enum TraceError {
     /// Something of `/proc` that is needed to begin.
     #[error("/proc: {0}")]
     Proc(io::Error),
+    /// The machine could not be looked at.
+    #[error("no snapshot: {0}")]
+    Look(String),
     /// The command did not start.
     #[error("{command}: {error}")]
     Command {

@@ -1,12 +1,12 @@
 //! One trace from its first line to its last.
 
-use super::TraceError;
 use super::hooks::Call;
 use super::plan::Choice;
 use super::running::{CommandEnd, Running};
 use super::source::Source;
 use super::source::probe::ProbeSource;
 use super::stream::Stream;
+use super::{Look, TraceError};
 use crate::kernel::signals::Signals;
 use crate::model::{Body, Event, Line, StreamEnd, StreamStart};
 use nix::errno::Errno;
@@ -14,6 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 /// What to trace, and until when.
@@ -68,17 +69,29 @@ pub struct Ended {
 /// Records taken at once before signals and limits are looked at again.
 const BATCH: usize = 512;
 
+/// Records taken at once that make it worth while to wait for more.
+const MANY: usize = 32;
+
+/// How long to wait for them.
+const NAP: Duration = Duration::from_millis(3);
+
 /// Traces until one of the `options` or a signal says to end.
-pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
+///
+/// `look` takes a snapshot, which is needed for the lives of namespaces.
+pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     let signals = Signals::hold()?;
     let mut source = ProbeSource::open(options)?;
-    let mut stream = Stream::new(options, sink)?;
+    let nsfs_dev = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?.dev();
+    let mut stream = Stream::new(options, &mut source, look, nsfs_dev, sink)?;
     stream.put_now(Body::Start(StreamStart {
         version: env!("CARGO_PKG_VERSION"),
         kernel: kernel_release()?,
         hooks: source.hooks().clone(),
     }));
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
+    // As much as is there now; more may come while it is taken.
+    let most = 2 * source.room().max(BATCH);
+    stream.settle(&mut source, most)?;
     // With nobody to tell, nothing is run.
     stream.flush();
     let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
@@ -86,13 +99,13 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         Ok(command) => command,
         Err(error) => {
             stream.end("command not started");
-            stream.flush();
             return Err(error);
         }
     };
     let reason = loop {
-        stream.drain(&mut source, BATCH)?;
+        let taken = stream.drain(&mut source, BATCH)?;
         stream.tell_losses(source.losses()?);
+        stream.heal(&mut source, most, false)?;
         stream.flush();
         if let Some(reason) = stream.is_over() {
             break reason;
@@ -103,29 +116,35 @@ pub fn run(options: &Options, sink: &mut dyn Sink) -> Result<Ended, TraceError> 
         if let Some(reason) = command.heed(&signals)? {
             break reason;
         }
-        if wait(&source, &signals, stream.sink().descriptor(), deadline)? {
+        // One wake-up for many records: they go on piling up meanwhile, as long as there is room for many more.
+        let many = taken >= MANY && taken < source.room() / 8;
+        let nap = many.then(|| Instant::now() + NAP);
+        let until = deadline.into_iter().chain(stream.due()?).chain(nap).min();
+        if wait(&source, !many, &signals, stream.sink().descriptor(), until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     };
     let most = source.finish()?;
-    stream.drain(&mut source, most)?;
+    stream.drain_all(&mut source, most)?;
     stream.tell_losses(source.losses()?);
+    stream.heal(&mut source, most, true)?;
     let end = stream.end(reason);
-    stream.flush();
     Ok(Ended { end, command: command.ended(), output: stream.into_failure() })
 }
 
-/// Waits until the source has something, for a signal, the deadline, or until nobody reads `output` any more: then
-/// true.
+/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, or until nobody reads
+/// `output` any more: then true.
 fn wait(
     source: &dyn Source,
+    heard: bool,
     signals: &Signals,
     output: BorrowedFd<'_>,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
     let mut fds =
         vec![PollFd::new(output, PollFlags::empty()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(source.descriptors().into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+    let descriptors = if heard { source.descriptors() } else { Vec::new() };
+    fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();
     let timeout = soonest.map_or(PollTimeout::NONE, |soonest| {
         // Up, lest the last millisecond is spent turning.

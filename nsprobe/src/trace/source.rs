@@ -2,7 +2,8 @@
 
 pub mod probe;
 
-use crate::model::{Event, Hooks, Lost};
+use crate::kernel::watches::Watches;
+use crate::model::{Event, Hooks, Lost, Mark};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -17,6 +18,16 @@ pub trait Source {
 
     /// When there is something to take, whether a descriptor says so or not.
     fn due(&self) -> Option<Instant> {
+        None
+    }
+
+    /// About how many things it holds for as long as nobody takes them; 0 when that is not known.
+    fn room(&self) -> usize {
+        0
+    }
+
+    /// The namespaces whose end it tells, where it does. Once.
+    fn take_watches(&mut self) -> Option<Watches> {
         None
     }
 
@@ -36,6 +47,17 @@ pub trait Source {
 pub enum Told {
     /// A crossing.
     Event(Box<Event>),
-    /// The end of the namespace with this inode, at this time after boot.
-    Freed(u64, Duration),
+    /// The end of a namespace.
+    Freed(End),
+}
+
+/// The end of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The inode it had.
+    pub ino: u64,
+    /// Its id, where the kernel gave it one.
+    pub mark: Mark,
+    /// When: `CLOCK_BOOTTIME`.
+    pub since_boot: Duration,
 }

@@ -1,43 +1,70 @@
 //! From what a source tells to numbered lines.
 
+use super::account::{Account, Sight};
 use super::filter::Filter;
-use super::lives::Lives;
 use super::losses::Losses;
+use super::order::Order;
 use super::session::{Options, Sink};
 use super::source::{Source, Told};
+use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
-use crate::model::{Body, Event, Line, Lost, StreamEnd, Totals};
+use crate::model::{Body, Event, Line, Lost, Rebuilt, StreamEnd, Totals};
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
+
+/// How long nothing is lost before what was lost is made good.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How long losses may go on before it is made good all the same, for the first time and from then on.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The lines on their way to the output.
 pub(super) struct Stream<'a> {
     sink: &'a mut dyn Sink,
     clock: BootClock,
     filter: Filter,
+    order: Order<Told>,
     /// The namespaces told of, when their lives are asked for.
-    lives: Option<Lives>,
+    account: Option<Account<'a>>,
     /// Events after which it is over.
     limit: u64,
     seq: u64,
     events: u64,
+    /// Events of which the output has not said that it has them.
+    unflushed: u64,
     losses: Losses,
+    /// When the last loss was told, and the first since the last rebuilding.
+    lost: Option<(Instant, Instant)>,
     /// Why there is no output any more.
     failure: Option<io::Error>,
 }
 
 impl<'a> Stream<'a> {
-    /// A stream without a line yet.
-    pub(super) fn new(options: &Options, sink: &'a mut dyn Sink) -> io::Result<Self> {
+    /// A stream without a line yet; `look` is for the lives of namespaces.
+    pub(super) fn new(
+        options: &Options,
+        source: &mut dyn Source,
+        look: &'a Look<'a>,
+        nsfs_dev: u64,
+        sink: &'a mut dyn Sink,
+    ) -> io::Result<Self> {
+        let clock = BootClock::read()?;
+        // Of one command only what its descendants come across is told.
+        let whole_machine = options.command.is_empty();
+        let watches = source.take_watches();
+        let account = options.lives.then(|| Account::new(look, watches, clock, nsfs_dev, whole_machine));
         Ok(Self {
             sink,
-            clock: BootClock::read()?,
+            clock,
             filter: Filter::new(&options.calls),
-            lives: options.lives.then(Lives::default),
+            order: Order::default(),
+            account,
             limit: options.count.unwrap_or(u64::MAX),
             seq: 0,
             events: 0,
-            losses: Losses::default(),
+            unflushed: 0,
+            losses: Losses::new(clock.now()?),
+            lost: None,
             failure: None,
         })
     }
@@ -47,67 +74,151 @@ impl<'a> Stream<'a> {
         self.sink
     }
 
-    /// Takes up to `most` things from the source, unless the stream is over before.
-    pub(super) fn drain(&mut self, source: &mut dyn Source, most: usize) -> io::Result<()> {
-        for _ in 0..most {
-            if self.is_over().is_some() {
-                break;
-            }
+    /// Takes up to `most` things from the source, passes on what is due, and gives how many it took.
+    pub(super) fn drain(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {
+        let taken = self.take(source, most)?;
+        let now = self.clock.since_boot()?;
+        while !self.has_enough()
+            && let Some(told) = self.order.pop(now)
+        {
+            self.pass_on(told);
+        }
+        Ok(taken)
+    }
+
+    /// The same, and passes on all.
+    pub(super) fn drain_all(&mut self, source: &mut dyn Source, most: usize) -> io::Result<()> {
+        self.take(source, most)?;
+        while !self.has_enough()
+            && let Some(told) = self.order.pop_any()
+        {
+            self.pass_on(told);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {
+        for taken in 0..most {
             match source.next()? {
-                None => break,
-                Some(Told::Event(event)) => self.event(*event),
-                Some(Told::Freed(ino, since_boot)) => {
-                    if let Some(destroyed) = self.lives.as_mut().and_then(|lives| lives.end(ino, since_boot))
-                    {
-                        self.put(self.clock.wall(since_boot), Body::Destroyed(destroyed));
-                    }
+                None => return Ok(taken),
+                Some(Told::Event(event)) => {
+                    self.order.push(event.since_boot, Some(event.process.tid), Told::Event(event));
                 }
+                Some(Told::Freed(end)) => self.order.push(end.since_boot, None, Told::Freed(end)),
+            }
+        }
+        Ok(most)
+    }
+
+    fn pass_on(&mut self, told: Told) {
+        match told {
+            Told::Event(event) => self.event(*event),
+            Told::Freed(end) => {
+                if let Some(destroyed) = self.account.as_mut().and_then(|account| account.end(&end)) {
+                    self.put(self.clock.wall(end.since_boot), destroyed);
+                }
+            }
+        }
+    }
+
+    fn event(&mut self, mut event: Event) {
+        // Whatever becomes of the event.
+        let lives = self.account.as_mut().map(|account| account.take(&mut event)).unwrap_or_default();
+        let time = self.clock.wall(event.since_boot);
+        let wanted = if self.filter.admits(&event) { self.sink.wants(&event) } else { Ok(false) };
+        match wanted {
+            Ok(true) if self.failure.is_some() => self.losses.unwritten(1),
+            Ok(true) => {
+                self.events += 1;
+                self.unflushed += 1;
+                self.put(time, Body::Event(Box::new(event)));
+            }
+            Ok(false) => {}
+            Err(error) => self.fail(error),
+        }
+        for life in lives {
+            self.put(time, life);
+        }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.events >= self.limit
+    }
+
+    /// Why nothing more is to be written, if so.
+    pub(super) fn is_over(&self) -> Option<&'static str> {
+        if self.failure.is_some() { Some("output closed") } else { self.has_enough().then_some("count") }
+    }
+
+    /// When it has something to do, whether there is news or not.
+    pub(super) fn due(&self) -> io::Result<Option<Instant>> {
+        let now = Instant::now();
+        let order = match self.order.due() {
+            Some(due) => Some(now + due.saturating_sub(self.clock.since_boot()?)),
+            None => None,
+        };
+        Ok(order.into_iter().chain(self.heals_at()).min())
+    }
+
+    /// Says what was lost since the last time, as `counted` by the source.
+    pub(super) fn tell_losses(&mut self, counted: Vec<Lost>) {
+        let now = match self.clock.now() {
+            Ok(now) => now,
+            Err(error) => return self.fail(error),
+        };
+        for loss in self.losses.news(counted, now, self.seq.saturating_sub(1)) {
+            self.put(now, Body::Lost(loss));
+            let first = self.lost.map_or_else(Instant::now, |(_, first)| first);
+            self.lost = Some((Instant::now(), first));
+        }
+    }
+
+    /// When what was lost is to be made good.
+    fn heals_at(&self) -> Option<Instant> {
+        let (last, first) = self.lost.filter(|_| self.account.is_some() && self.losses.unhealed())?;
+        Some((last + QUIET).min(first + PATIENCE))
+    }
+
+    /// Makes good what was lost, if it is time to, or `now`.
+    pub(super) fn heal(&mut self, source: &mut dyn Source, most: usize, now: bool) -> Result<(), TraceError> {
+        if self.heals_at().is_some_and(|at| now || at <= Instant::now()) {
+            self.losses.heal();
+            self.lost = None;
+            let rebuilt = self.settle(source, most)?;
+            if let Some(rebuilt) = rebuilt {
+                self.put_now(Body::Rebuilt(rebuilt));
             }
         }
         Ok(())
     }
 
-    fn event(&mut self, event: Event) {
-        if !self.filter.admits(&event) {
-            return;
+    /// Opens the account of namespaces, or puts it right.
+    pub(super) fn settle(
+        &mut self,
+        source: &mut dyn Source,
+        most: usize,
+    ) -> Result<Option<Rebuilt>, TraceError> {
+        let Some(account) = &mut self.account else { return Ok(None) };
+        let sight: Sight = account.look()?;
+        self.drain_all(source, most)?;
+        let room = self.losses.none_at("namespaces_full");
+        let Some(account) = &mut self.account else { return Ok(None) };
+        let (rebuilt, news) = account.rebuild(&sight, room)?;
+        for life in news {
+            self.put_now(life);
         }
-        match self.sink.wants(&event) {
-            Ok(true) => {
-                let time = self.clock.wall(event.since_boot);
-                let created = self.lives.as_mut().map(|lives| lives.take(&event)).unwrap_or_default();
-                self.put(time, Body::Event(Box::new(event)));
-                self.events += u64::from(self.failure.is_none());
-                for created in created {
-                    self.put(time, Body::Created(created));
-                }
-            }
-            Ok(false) => {}
-            Err(error) => self.fail(error),
-        }
-    }
-
-    /// Why nothing more is to be written, if so.
-    pub(super) fn is_over(&self) -> Option<&'static str> {
-        if self.failure.is_some() {
-            Some("output closed")
-        } else {
-            (self.events >= self.limit).then_some("count")
-        }
-    }
-
-    /// Says what was lost since the last time, as `counted` by the source.
-    pub(super) fn tell_losses(&mut self, counted: Vec<Lost>) {
-        for lost in self.losses.news(counted) {
-            self.put_now(Body::Lost(lost));
-        }
+        Ok(Some(rebuilt))
     }
 
     /// Writes the last line.
     pub(super) fn end(&mut self, reason: &'static str) -> StreamEnd {
-        let totals = Totals { events: self.events, lost: self.losses.totals() };
+        let totals = Totals { events: self.events, lost: self.losses.totals(), late: self.order.late() };
         let end = StreamEnd { reason, totals };
         self.put_now(Body::End(end.clone()));
-        end
+        // The line itself may not have reached anybody, nor what was before it.
+        self.flush();
+        let totals = Totals { events: self.events, lost: self.losses.totals(), late: self.order.late() };
+        StreamEnd { reason: end.reason, totals }
     }
 
     /// Writes a line of this moment.
@@ -130,16 +241,21 @@ impl<'a> Stream<'a> {
 
     /// Brings all to the reader.
     pub(super) fn flush(&mut self) {
-        if self.failure.is_none()
-            && let Err(error) = self.sink.flush()
-        {
-            self.fail(error);
+        if self.failure.is_none() {
+            match self.sink.flush() {
+                Ok(()) => self.unflushed = 0,
+                Err(error) => self.fail(error),
+            }
         }
     }
 
     /// There is no output any more. The first reason counts.
     pub(super) fn fail(&mut self, error: io::Error) {
         self.failure.get_or_insert(error);
+        // Nobody knows whether these were written.
+        self.losses.unwritten(self.unflushed);
+        self.events -= self.unflushed;
+        self.unflushed = 0;
     }
 
     /// Why there is no output any more; `None` when there is.

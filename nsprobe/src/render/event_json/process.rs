@@ -1,6 +1,6 @@
 //! Who called, and what a clone made.
 
-use crate::model::{Actor, Cgroup, CloneChild, Place};
+use crate::model::{Cgroup, CloneChild, Event, NsKind, Place};
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -28,6 +28,7 @@ pub(super) struct ProcessObject<'a> {
     gid: Option<u32>,
     euid: Option<u32>,
     cap_effective: Option<String>,
+    cap_user_namespace: Option<u64>,
     start_ticks: Option<u64>,
     exe: Option<PlaceObject<'a>>,
     command_line: Option<&'a str>,
@@ -56,8 +57,11 @@ pub(super) struct ChildObject<'a> {
     pids: Option<&'a [u32]>,
 }
 
-impl<'a> From<&'a Actor> for ProcessObject<'a> {
-    fn from(actor: &'a Actor) -> Self {
+impl<'a> ProcessObject<'a> {
+    /// Who called; with what the event says of where its capabilities count.
+    pub(super) fn new(event: &'a Event) -> Self {
+        let actor = &event.process;
+        let user = event.before.of(NsKind::User).filter(|_| actor.cap_effective.is_some());
         Self {
             pid: actor.pid,
             tid: actor.tid,
@@ -69,6 +73,7 @@ impl<'a> From<&'a Actor> for ProcessObject<'a> {
             gid: actor.gid,
             euid: actor.euid,
             cap_effective: actor.cap_effective.map(|mask| format!("{mask:016x}")),
+            cap_user_namespace: user.map(|id| id.ino),
             start_ticks: actor.start_ticks,
             exe: actor.exe.as_ref().map(Into::into),
             command_line: actor.command_line.as_ref().map(|line| line.text.as_str()),

@@ -1,5 +1,8 @@
 use super::*;
-use crate::model::{Actor, Cgroup, CloneChild, CommandLine, Hooks, NsKind, NsSlot, Slots, Totals};
+use crate::model::{
+    Actor, Cgroup, CloneChild, CommandLine, Created, Destroyed, Hooks, Life, Loss, Lost, Mark, NsKind,
+    NsSlot, Origination, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart, Totals,
+};
 use std::time::{Duration, SystemTime};
 
 fn json(body: Body) -> String {
@@ -15,6 +18,9 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
     let mut after = before;
     *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, 4_026_532_208));
     *after.get_mut(NsSlot::TimeForChildren) = None;
+    let mut marks = SlotMarks::default();
+    *marks.before.get_mut(NsSlot::In(NsKind::Ipc)) = Mark::Id(2);
+    *marks.after.get_mut(NsSlot::In(NsKind::Net)) = Mark::Id(1 << 63);
     let event = Event {
         since_boot: Duration::from_secs(77),
         duration: Some(Duration::from_nanos(52_100)),
@@ -46,6 +52,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         outcome: Outcome::Success(0),
         before,
         after,
+        marks: Some(Box::new(marks)),
         root: Some(Directory {
             moved: false,
             before: Place { path: "/".to_owned(), cut: false, detached: false },
@@ -57,7 +64,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             after: Place { path: "/".to_owned(), cut: false, detached: false },
         }),
     };
-    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","cap_user_namespace":4026531841,"start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"before":{"cgroup":"cgroup:4026531835","ipc":"ipc#2","mnt":"mnt:4026531837","net":"net:4026531838","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843","time_for_children":"time:4026531844"},"after":{"net":"net#9223372036854775808"}},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
 }
 
 #[test]
@@ -73,21 +80,36 @@ fn the_stream_speaks_of_itself() {
             unseen: vec!["this".to_owned()],
         },
     };
-    let namespace = NsId::new(NsKind::Net, 4, 77);
-    let created = Created { id: namespace, owner: None, by: "clone", pid: 7 };
-    let destroyed = Destroyed { id: namespace, age: Some(Duration::from_millis(5)) };
-    let lives = [json(Body::Created(created)), json(Body::Destroyed(destroyed))].concat();
+    let life = |kind, ino, mark| Life { id: NsId::new(kind, 4, ino), mark };
+    let (old, new) =
+        (life(NsKind::Net, 77, Mark::Id(1 << 63)), life(NsKind::Ipc, 8, Mark::Made(Duration::new(9, 5))));
+    let created = |namespace, owner, by| json(Body::Created(Created { namespace, owner, by }));
+    let destroyed = |namespace, age, seen| json(Body::Destroyed(Destroyed { namespace, age, seen }));
+    let user = life(NsKind::User, 9, Mark::Unknown);
+    let lives = [
+        created(old, None, Origination::FirstSeen),
+        created(new, Some(user), Origination::Call { name: "clone", pid: 7 }),
+        destroyed(new, Some(Duration::from_millis(5)), true),
+        destroyed(old, None, false),
+    ]
+    .concat();
     insta::assert_snapshot!(lives, @r#"
-    {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"owner":null,"by":"clone","pid":7}
-    {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77},"age_ns":5000000}
+    {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77,"kernel_id":"9223372036854775808","key":"net#9223372036854775808"},"owner":null,"owner_key":null,"by":"first seen","pid":null}
+    {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"ipc","ino":8,"kernel_id":null,"key":"ipc:8@9.000000005"},"owner":9,"owner_key":"user:9","by":"clone","pid":7}
+    {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"ipc","ino":8,"kernel_id":null,"key":"ipc:8@9.000000005"},"age_ns":5000000,"seen":true}
+    {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77,"kernel_id":"9223372036854775808","key":"net#9223372036854775808"},"age_ns":null,"seen":false}
     "#);
-    let lost = || Lost { stage: "ring_full", count: 3 };
-    let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost()] } };
-    let lines = [json(Body::Start(start)), json(Body::Lost(lost())), json(Body::End(end))].concat();
+    let lost = Lost { stage: "ring_full", count: 3 };
+    let loss = Loss { lost: lost.clone(), since: SystemTime::UNIX_EPOCH, after_seq: 5 };
+    let end = StreamEnd { reason: "interrupted", totals: Totals { events: 12, lost: vec![lost], late: 2 } };
+    let rebuilt = Body::Rebuilt(Rebuilt { ended: 1, found: 2 });
+    let lines =
+        [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
     {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"]}}
-    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3}
-    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}]}}
+    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3,"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
+    {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2}}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}],"late":2}}
     "#);
 }
 
@@ -111,6 +133,7 @@ fn what_is_not_known_is_null() {
         outcome: Outcome::Unseen,
         before: slots(77),
         after: slots(78),
+        marks: None,
         root: None,
         cwd: None,
     };
@@ -122,7 +145,7 @@ fn what_is_not_known_is_null() {
     };
     let lines = [change, clone].map(|event| json(Body::Event(Box::new(event)))).concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"looks":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"pid_inside":null,"pids":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"looks":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"command_line":null,"command_line_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"pid_inside":null,"pids":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
     "#);
 }

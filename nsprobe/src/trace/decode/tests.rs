@@ -67,6 +67,7 @@ fn every_field_of_an_unshare() {
     assert_eq!(*event.after.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 24)));
     assert_eq!(*event.before.get(NsSlot::TimeForChildren), Some(NsId::new(NsKind::Time, DEV, 16)));
     assert_eq!(*event.after.of(NsKind::Time), None);
+    assert_eq!(event.marks, None);
 }
 
 #[test]
@@ -250,7 +251,9 @@ fn the_end_of_a_namespace() {
     put(&mut bytes, 6, &cause::FREED.to_ne_bytes());
     put(&mut bytes, offset_of!(Freed, time_ns), &5_000_000_001_u64.to_ne_bytes());
     put(&mut bytes, offset_of!(Freed, ino), &u32::MAX.to_ne_bytes());
-    assert_eq!(record(&bytes, DEV), Ok(Told::Freed(u32::MAX.into(), Duration::new(5, 1))));
+    put(&mut bytes, offset_of!(Freed, id), &77_u64.to_ne_bytes());
+    let end = End { ino: u32::MAX.into(), mark: Mark::Id(77), since_boot: Duration::new(5, 1) };
+    assert_eq!(record(&bytes, DEV), Ok(Told::Freed(end)));
     let wrong = |at: usize, value: u8| {
         let mut bytes = bytes.clone();
         bytes[at] = value;
@@ -260,4 +263,15 @@ fn the_end_of_a_namespace() {
     assert_eq!(wrong(4, 255), Err(DecodeError::Version(255)));
     assert_eq!(wrong(6, 1), Err(DecodeError::Cause(1)));
     assert_eq!(record(&bytes[1..], DEV), Err(DecodeError::Length(bytes.len() - 1)));
+}
+
+#[test]
+fn the_kernels_ids_of_namespaces() {
+    let mut bytes = blank(cause::UNSHARE);
+    let slot = NsSlot::In(NsKind::Net);
+    put(&mut bytes, offset_of!(Record, before_ids) + 8 * slot.index(), &(1_u64 << 63).to_ne_bytes());
+    put(&mut bytes, offset_of!(Record, after_ids) + 8 * slot.index(), &77_u64.to_ne_bytes());
+    let marks = event(&bytes, DEV).unwrap().marks.unwrap();
+    assert_eq!((*marks.before.get(slot), *marks.after.get(slot)), (Mark::Id(1 << 63), Mark::Id(77)));
+    assert_eq!(*marks.after.of(NsKind::Uts), Mark::Unknown);
 }

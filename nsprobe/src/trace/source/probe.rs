@@ -2,15 +2,18 @@
 
 use super::{Source, Told};
 use crate::kernel::ring::{Counters, Ring};
+use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::decode;
+use crate::trace::hooks::Call;
 use crate::trace::session::Options;
 use nsprobe_ebpf::{Config, Counter, config};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
 
 /// The probe, attached, with its ring buffer and its counters.
 pub struct ProbeSource {
@@ -22,10 +25,26 @@ pub struct ProbeSource {
     has_cgroups: bool,
     /// Records that were not understood.
     undecoded: u64,
+    /// The namespaces that are watched, until somebody keeps account of them; where the probe sees ends.
+    watches: Option<Watches>,
+    /// When the programs that did not run when they should have were counted.
+    recursion_counted: Instant,
+    /// Something was taken since then.
+    taken: bool,
     /// Most records that the ring buffer holds.
     capacity: usize,
     finished: bool,
+    ring_bytes: usize,
 }
+
+/// The hook that tells the ends of namespaces.
+const ENDS: &str = "fentry/proc_free_inum";
+
+/// Bytes of a record in the ring buffer, about.
+const RECORD: usize = 1200;
+
+/// How often the programs that did not run are counted while others do: it costs a file a program.
+const PERIOD: Duration = Duration::from_secs(1);
 
 impl ProbeSource {
     /// Attaches what the `options` ask for.
@@ -42,8 +61,10 @@ impl ProbeSource {
             follow_pid: std::process::id(),
             follow_pid_ns: u32::try_from(own_pid_ns.ino()).map_err(io::Error::other)?,
         };
-        let mut attached =
-            attach(settings, options.hooks, &options.calls, options.compat, options.ring_bytes)?;
+        let calls = with_lives(options);
+        let mut attached = attach(settings, options.hooks, &calls, options.compat, options.ring_bytes)?;
+        let watches =
+            (options.lives && sees_ends(&attached.hooks)).then(|| attached.probe.take_watches()).transpose();
         let has_cgroups = has_cgroups()?;
         if !has_cgroups {
             attached.hooks.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
@@ -51,6 +72,10 @@ impl ProbeSource {
         Ok(Self {
             ring: attached.probe.take_ring().map_err(TraceError::Open)?,
             counters: attached.probe.take_counters().map_err(TraceError::Open)?,
+            watches: watches.map_err(TraceError::Open)?,
+            recursion_counted: Instant::now(),
+            taken: false,
+            ring_bytes: options.ring_bytes.next_power_of_two() as usize,
             attached,
             nsfs_dev: own_pid_ns.dev(),
             has_cgroups,
@@ -70,8 +95,17 @@ impl Source for ProbeSource {
         vec![self.ring.as_fd()]
     }
 
+    fn room(&self) -> usize {
+        self.ring_bytes / RECORD
+    }
+
+    fn take_watches(&mut self) -> Option<Watches> {
+        self.watches.take()
+    }
+
     fn next(&mut self) -> io::Result<Option<Told>> {
         while let Some(record) = self.ring.next(|record| decode::record(record, self.nsfs_dev)) {
+            self.taken = true;
             match record {
                 Ok(Told::Event(mut event)) if !self.has_cgroups => {
                     event.process.cgroup = None;
@@ -87,10 +121,14 @@ impl Source for ProbeSource {
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
         let mut losses = Vec::new();
         for counter in Counter::ALL {
-            losses.push(Lost { stage: stage(counter), count: self.counters.read(counter)? });
+            // Where nobody sees ends, what is watched only piles up.
+            if counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks) {
+                losses.push(Lost { stage: stage(counter), count: self.counters.read(counter)? });
+            }
         }
-        if self.finished {
-            // Costs a file a program.
+        if self.finished || self.taken && self.recursion_counted.elapsed() >= PERIOD {
+            self.recursion_counted = Instant::now();
+            self.taken = false;
             losses.push(Lost { stage: "recursion", count: self.attached.probe.recursion_misses() });
         }
         losses.push(Lost { stage: "decode", count: self.undecoded });
@@ -102,6 +140,22 @@ impl Source for ProbeSource {
         // It is in the ring by now; what comes later is not waited for.
         Ok(self.capacity)
     }
+}
+
+/// The calls that are asked for, and those that make or join namespaces where their lives are.
+fn with_lives(options: &Options) -> Vec<Call> {
+    let mut calls = options.calls.clone();
+    for call in [Call::Clone, Call::Unshare, Call::Setns] {
+        if options.lives && !calls.contains(&call) {
+            calls.push(call);
+        }
+    }
+    calls
+}
+
+/// Whether it sees when namespaces end.
+fn sees_ends(hooks: &Hooks) -> bool {
+    hooks.attached.iter().any(|hook| hook == ENDS)
 }
 
 /// The counter's name in the output.

@@ -1,0 +1,105 @@
+//! The lives of namespaces in the stream: their keys, their beginnings and ends.
+
+use crate::model::{Created, Destroyed, Event, Life, Mark, NsId, Slots};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+/// The text that `list`, `tree`, `diff` and `trace` share for one life of a namespace.
+struct Key(Life);
+
+impl Serialize for Key {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+/// The keys of the namespaces of an event: all of `before`, and of `after` those that are others.
+#[derive(serde::Serialize)]
+pub(super) struct KeysObject<'a> {
+    before: SlotKeys<'a>,
+    after: SlotKeys<'a>,
+}
+
+impl<'a> KeysObject<'a> {
+    /// `None` where nothing is known but numbers.
+    pub(super) fn new(event: &'a Event) -> Option<Self> {
+        let marks = event.marks.as_deref()?;
+        let before = SlotKeys { of: &event.before, marks: &marks.before, apart_from: None };
+        let after = SlotKeys { of: &event.after, marks: &marks.after, apart_from: Some(&event.before) };
+        Some(Self { before, after })
+    }
+}
+
+struct SlotKeys<'a> {
+    of: &'a Slots<Option<NsId>>,
+    marks: &'a Slots<Mark>,
+    /// Those that are here too are left out.
+    apart_from: Option<&'a Slots<Option<NsId>>>,
+}
+
+impl Serialize for SlotKeys<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (slot, id) in self.of.iter() {
+            let key = id.map(|id| Key(Life { id, mark: *self.marks.get(slot) }));
+            match self.apart_from {
+                None => map.serialize_entry(slot.name(), &key)?,
+                Some(others) if key.is_some() && others.get(slot) != id => {
+                    map.serialize_entry(slot.name(), &key)?;
+                }
+                Some(_) => {}
+            }
+        }
+        map.end()
+    }
+}
+
+#[derive(serde::Serialize)]
+struct LifeObject {
+    kind: &'static str,
+    ino: u64,
+    /// 64 bits are more than many JSON readers keep of a number.
+    kernel_id: Option<String>,
+    key: Key,
+}
+
+impl From<Life> for LifeObject {
+    fn from(life: Life) -> Self {
+        let kernel_id = life.mark.kernel_id().map(|id| id.to_string());
+        Self { kind: life.id.kind.name(), ino: life.id.ino, kernel_id, key: Key(life) }
+    }
+}
+
+#[derive(serde::Serialize)]
+pub(super) struct CreatedObject {
+    namespace: LifeObject,
+    owner: Option<u64>,
+    owner_key: Option<Key>,
+    by: &'static str,
+    pid: Option<u32>,
+}
+
+impl From<&Created> for CreatedObject {
+    fn from(created: &Created) -> Self {
+        Self {
+            namespace: created.namespace.into(),
+            owner: created.owner.map(|owner| owner.id.ino),
+            owner_key: created.owner.map(Key),
+            by: created.by.name(),
+            pid: created.by.pid(),
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+pub(super) struct DestroyedObject {
+    namespace: LifeObject,
+    age_ns: Option<u64>,
+    seen: bool,
+}
+
+impl From<&Destroyed> for DestroyedObject {
+    fn from(destroyed: &Destroyed) -> Self {
+        let age_ns = destroyed.age.map(|age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX));
+        Self { namespace: destroyed.namespace.into(), age_ns, seen: destroyed.seen }
+    }
+}

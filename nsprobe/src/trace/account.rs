@@ -1,0 +1,188 @@
+//! The account of namespaces that a trace keeps with `--lives`: opened from a snapshot, kept by records, and after a
+//! loss put right from what the probe knows and another snapshot.
+
+use super::lives::{Entry, Lives, is_same};
+use super::source::End;
+use super::{Look, TraceError};
+use crate::kernel::clock::BootClock;
+use crate::kernel::watches::Watches;
+use crate::model::{Body, Event, Life, Mark, Namespace, NsId, NsSlot, Origination, Rebuilt, Snapshot};
+use nsprobe_ebpf::Watched;
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+/// The account.
+pub struct Account<'a> {
+    lives: Lives,
+    /// Takes a snapshot.
+    look: &'a Look<'a>,
+    /// What the probe watches; `None` where it does not see ends.
+    watches: Option<Watches>,
+    clock: BootClock,
+    nsfs_dev: u64,
+    /// Whether what is found is told at once, not only when it is met.
+    tell_all: bool,
+}
+
+/// What [`Account::look`] saw.
+#[derive(Debug)]
+pub struct Sight {
+    /// What the probe watched, first of all.
+    survey: Vec<(u64, Watched)>,
+    snapshot: Snapshot,
+    /// Taken after the probe was told to watch what is new.
+    latest: Option<Snapshot>,
+    /// What it was told to.
+    added: HashMap<u64, Watched>,
+    /// When the latter was begun: what is in both was there then.
+    alive: Duration,
+}
+
+impl<'a> Account<'a> {
+    /// An empty one.
+    pub fn new(
+        look: &'a Look<'a>,
+        watches: Option<Watches>,
+        clock: BootClock,
+        nsfs_dev: u64,
+        tell_all: bool,
+    ) -> Self {
+        Self { lives: Lives::default(), look, watches, clock, nsfs_dev, tell_all }
+    }
+
+    /// Takes an event: see [`Lives::take`].
+    pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
+        self.lives.take(event)
+    }
+
+    /// Takes an end: see [`Lives::end`].
+    pub fn end(&mut self, end: &End) -> Option<Body> {
+        self.lives.end(end)
+    }
+
+    /// Looks at the probe's table and at the machine.
+    ///
+    /// A namespace that ended before the probe was told to watch it would stay for ever: a second snapshot shows that.
+    pub fn look(&mut self) -> Result<Sight, TraceError> {
+        let survey = self.watches.as_ref().map_or(Ok(Vec::new()), Watches::all)?;
+        let snapshot = (self.look)().map_err(TraceError::Look)?;
+        // Where ends are seen, an end during the snapshot must not be taken for one before it.
+        let mut alive = self.clock.since_boot()?;
+        let mut latest = None;
+        let mut added = HashMap::new();
+        if let Some(watches) = &mut self.watches {
+            for namespace in snapshot.namespaces.iter().filter(|it| is_new(&self.lives, it, &snapshot)) {
+                let id = snapshot.life(namespace).mark.kernel_id().unwrap_or(0);
+                let slot = u32::try_from(NsSlot::In(namespace.id.kind).index()).unwrap_or(u32::MAX);
+                let watched = Watched { id, made_ns: 0, slot, reserved: 0 };
+                watches.add(namespace.id.ino, watched);
+                added.insert(namespace.id.ino, watched);
+            }
+            if !added.is_empty() {
+                alive = self.clock.since_boot()?;
+                latest = Some((self.look)().map_err(TraceError::Look)?);
+            }
+        }
+        Ok(Sight { survey, snapshot, latest, added, alive })
+    }
+
+    /// Puts the account right, after everything was taken that had been sent by the time of the `sight`. `room`: the
+    /// probe has had room for all that it was to watch.
+    ///
+    /// What the probe has taken out of its table has ended, whether it could send the record or not; what is in there
+    /// is alive. What never came in there the snapshot shows.
+    pub fn rebuild(&mut self, sight: &Sight, room: bool) -> Result<(Rebuilt, Vec<Body>), TraceError> {
+        let mut news = Vec::new();
+        let mut changes = Rebuilt::default();
+        if let Some(watches) = &self.watches {
+            let gone = |entry: &&Entry| {
+                let unseen = || sight.snapshot.namespace(entry.life.id).is_none();
+                watches.get(entry.life.id.ino).map(|watched| watched.is_none() && (room || unseen()))
+            };
+            let mut ended = Vec::new();
+            for entry in self.lives.iter() {
+                if gone(&entry)? {
+                    ended.push((entry.life.id.ino, entry.told));
+                }
+            }
+            for (ino, told) in ended {
+                changes.ended += u64::from(told);
+                news.extend(self.lives.miss(ino));
+            }
+        }
+        for (ino, seen) in &sight.survey {
+            let known = self.lives.get(*ino).is_some_and(|entry| is_same_life(entry, seen));
+            let is_there =
+                self.watches.as_ref().map_or(Ok(None), |watches| watches.get(*ino))? == Some(*seen);
+            if !known && is_there {
+                changes.ended += u64::from(self.lives.get(*ino).is_some_and(|entry| entry.told));
+                changes.found += 1;
+                self.found(*ino, seen, sight, &mut news);
+            }
+        }
+        changes.found += self.add(sight, &mut news)?;
+        Ok((changes, news))
+    }
+
+    /// Takes in what the probe watches, and the stream has not heard of.
+    fn found(&mut self, ino: u64, seen: &Watched, sight: &Sight, news: &mut Vec<Body>) {
+        let Some(slot) = NsSlot::ALL.get(seen.slot as usize) else { return };
+        let id = NsId::new(slot.kind(), self.nsfs_dev, ino);
+        let made = (seen.made_ns != 0).then(|| Duration::from_nanos(seen.made_ns));
+        let owner = sight.snapshot.namespace(id).and_then(|namespace| owner(namespace, &sight.snapshot));
+        let mark = match (Mark::of_id(seen.id), made) {
+            (Mark::Unknown, Some(made)) => Mark::Made(made),
+            (mark, _) => mark,
+        };
+        let alive = made.unwrap_or(sight.alive);
+        let entry = Entry { life: Life { id, mark }, owner, made, alive, told: true };
+        self.lives.begin(entry, Origination::FirstSeen, news);
+    }
+
+    /// Takes in what was seen and is not in the account, and gives how many of that are told of.
+    fn add(&mut self, sight: &Sight, news: &mut Vec<Body>) -> io::Result<u64> {
+        let Sight { snapshot, latest, added, alive, .. } = sight;
+        let mut told = 0;
+        for namespace in &snapshot.namespaces {
+            let life = snapshot.life(namespace);
+            let is_there =
+                |latest: &Snapshot| latest.namespace(life.id).is_some_and(|now| latest.life(now) == life);
+            if !latest.as_ref().is_none_or(is_there) {
+                if let (Some(watches), Some(watched)) = (&mut self.watches, added.get(&life.id.ino))
+                    && watches.get(life.id.ino)? == Some(*watched)
+                {
+                    watches.remove(life.id.ino);
+                }
+            } else if is_new(&self.lives, namespace, snapshot) {
+                let owner = owner(namespace, snapshot);
+                let entry = Entry { life, owner, made: None, alive: *alive, told: self.tell_all };
+                self.lives.begin(entry, Origination::FirstSeen, news);
+                told += u64::from(self.tell_all);
+            }
+        }
+        Ok(told)
+    }
+}
+
+fn is_new(lives: &Lives, namespace: &Namespace, snapshot: &Snapshot) -> bool {
+    let mark = snapshot.life(namespace).mark;
+    lives.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
+}
+
+fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {
+    let owner = snapshot.namespace(namespace.owner?)?;
+    Some(snapshot.life(owner))
+}
+
+/// Whether the probe watches the life that the account has.
+fn is_same_life(entry: &Entry, watched: &Watched) -> bool {
+    if entry.life.mark.kernel_id().is_some() || watched.id != 0 {
+        return is_same(entry.life.mark, Mark::of_id(watched.id));
+    }
+    // One of them may have been joined only, which says nothing of its making.
+    match entry.made {
+        Some(made) if watched.made_ns != 0 => made == Duration::from_nanos(watched.made_ns),
+        _ => true,
+    }
+}

@@ -1,0 +1,120 @@
+use super::*;
+use crate::model::{Actor, Slots};
+
+const NET: NsSlot = NsSlot::In(NsKind::Net);
+
+const fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// An unshare of the net namespace, after `at` seconds, that ends in the namespace `ino`; with ids where there is one.
+fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
+    let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 1)));
+    let mut after = before;
+    *after.get_mut(NET) = Some(NsId::new(NsKind::Net, 4, ino));
+    let marks = kernel_id.map(|id| {
+        let before = Slots::from_fn(|_| Mark::Id(1));
+        let mut after = before;
+        *after.get_mut(NET) = Mark::Id(id);
+        Box::new(SlotMarks { before, after })
+    });
+    Event {
+        since_boot: seconds(at),
+        duration: None,
+        process: Actor::new(7, 7),
+        crossing: Crossing::Unshare { flags: NsKind::Net.clone_flag() },
+        compat: Some(false),
+        outcome: Outcome::Success(0),
+        before,
+        after,
+        marks,
+        root: None,
+        cwd: None,
+    }
+}
+
+fn setns(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
+    Event { crossing: Crossing::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
+}
+
+/// What a list of lines says, by keys.
+fn told(news: Vec<Body>) -> Vec<String> {
+    let line = |body| match body {
+        Body::Created(Created { namespace, owner, by }) => {
+            let owner = owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string());
+            format!("{namespace} {} {owner}", by.name())
+        }
+        Body::Destroyed(Destroyed { namespace, age, seen }) => format!("{namespace} ended {age:?} {seen}"),
+        other => panic!("{other:?}"),
+    };
+    news.into_iter().map(line).collect()
+}
+
+fn ended(lives: &mut Lives, ino: u64, kernel_id: u64, at: u64) -> Vec<String> {
+    let end = End { ino, mark: Mark::of_id(kernel_id), since_boot: seconds(at) };
+    told(lives.end(&end).into_iter().collect())
+}
+
+#[test]
+fn a_number_that_is_used_again_is_another_life_without_ids() {
+    let mut lives = Lives::default();
+    let mut first = unshare(10, 50, None);
+    assert_eq!(told(lives.take(&mut first)), ["net:50@10.000000000 unshare user:1"]);
+    let marks = first.marks.unwrap();
+    assert_eq!((*marks.before.get(NET), *marks.after.get(NET)), (Mark::Unknown, Mark::Made(seconds(10))));
+    assert_eq!(ended(&mut lives, 50, 0, 13), ["net:50@10.000000000 ended Some(3s) true"]);
+    assert_eq!(ended(&mut lives, 50, 0, 14), [""; 0]);
+    assert_eq!(told(lives.take(&mut unshare(20, 50, None))), ["net:50@20.000000000 unshare user:1"]);
+    // One that has the number and whose end nobody told of.
+    let news = told(lives.take(&mut unshare(30, 50, None)));
+    assert_eq!(news, ["net:50@20.000000000 ended None false", "net:50@30.000000000 unshare user:1"]);
+    // An end that is older than the life is another's.
+    assert_eq!(ended(&mut lives, 50, 0, 29), [""; 0]);
+    assert_eq!(told(lives.take(&mut setns(31, 50, None))), [""; 0]);
+}
+
+#[test]
+fn a_number_that_is_used_again_is_another_life_with_ids() {
+    let mut lives = Lives::default();
+    assert_eq!(told(lives.take(&mut unshare(10, 50, Some(5)))), ["net#5 unshare user#1"]);
+    assert_eq!(ended(&mut lives, 50, 4, 13), [""; 0]);
+    let news = told(lives.take(&mut setns(14, 50, Some(6))));
+    assert_eq!(news, ["net#5 ended None false", "net#6 first seen -"]);
+    assert_eq!(ended(&mut lives, 50, 6, 15), ["net#6 ended None true"]);
+}
+
+#[test]
+fn what_is_joined_is_told_once_and_what_failed_made_nothing() {
+    let mut lives = Lives::default();
+    assert_eq!(told(lives.take(&mut setns(10, 51, None))), ["net:51 first seen -"]);
+    assert_eq!(told(lives.take(&mut setns(11, 51, None))), [""; 0]);
+    let mut failed = unshare(12, 52, None);
+    failed.outcome = Outcome::Failure(1);
+    failed.after = failed.before;
+    assert_eq!(told(lives.take(&mut failed)), [""; 0]);
+    assert_eq!(ended(&mut lives, 51, 0, 13), ["net:51 ended None true"]);
+}
+
+#[test]
+fn what_a_snapshot_showed_first_is_not_told_again_when_its_event_comes() {
+    let seen = |told| Entry {
+        life: Life { id: NsId::new(NsKind::Net, 4, 50), mark: Mark::Unknown },
+        owner: None,
+        made: None,
+        alive: seconds(10),
+        told,
+    };
+    let mut lives = Lives::default();
+    let mut news = Vec::new();
+    lives.begin(seen(true), Origination::FirstSeen, &mut news);
+    assert_eq!(told(news), ["net:50 first seen -"]);
+    assert_eq!(told(lives.take(&mut unshare(9, 50, None))), [""; 0]);
+    // Its key stays what it was told by.
+    assert_eq!(ended(&mut lives, 50, 0, 12), ["net:50 ended Some(3s) true"]);
+    // One that is known and not told of ends in silence; when it is met it is told.
+    lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
+    assert_eq!(ended(&mut lives, 50, 0, 13), [""; 0]);
+    lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
+    assert_eq!(told(lives.take(&mut setns(14, 50, None))), ["net:50 first seen -"]);
+    assert_eq!(told(lives.miss(50).into_iter().collect()), ["net:50 ended None false"]);
+}

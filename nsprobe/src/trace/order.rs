@@ -1,0 +1,138 @@
+//! Records in the order in which things happened.
+//!
+//! A record's time is taken a little before its place in the buffer, so those of two processors may change places: by
+//! microseconds, and by more where one is interrupted in between. What is kept back for [`WINDOW`] is put in order;
+//! what comes later than that is passed on and counted. Records of one task come in order, and stay in theirs whatever
+//! their times say.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long a record is kept back.
+pub const WINDOW: Duration = Duration::from_millis(5);
+
+/// How many are kept back at most; of more the oldest go on at once.
+const MOST: usize = 4096;
+
+struct Held<T> {
+    time: Duration,
+    task: Option<u32>,
+    item: T,
+}
+
+/// The records that are kept back, by time.
+pub struct Order<T> {
+    held: VecDeque<Held<T>>,
+    /// The latest time that was passed on.
+    passed: Duration,
+    late: u64,
+}
+
+impl<T> Default for Order<T> {
+    fn default() -> Self {
+        Self { held: VecDeque::new(), passed: Duration::ZERO, late: 0 }
+    }
+}
+
+impl<T> Order<T> {
+    /// Takes the record of `task`, if it is one's, of this time after boot.
+    pub fn push(&mut self, time: Duration, task: Option<u32>, item: T) {
+        self.late += u64::from(time < self.passed);
+        // Nearly always the last place, or one of the last.
+        let before = |held: &Held<T>| held.time <= time || task.is_some() && held.task == task;
+        let place = self.held.iter().rposition(before).map_or(0, |last| last + 1);
+        // What its task's clock says must not hold up the others.
+        let former = place.checked_sub(1).and_then(|last| self.held.get(last)).map(|held| held.time);
+        let time = former.map_or(time, |former| former.max(time));
+        self.held.insert(place, Held { time, task, item });
+    }
+
+    /// The next that has been kept back long enough `now`.
+    pub fn pop(&mut self, now: Duration) -> Option<T> {
+        let front = self.held.front()?;
+        // Later than now: the clock is not the records', so there is nothing to wait for.
+        let is_due = now.saturating_sub(front.time) >= WINDOW || front.time > now + WINDOW;
+        if is_due || self.held.len() > MOST { self.pop_any() } else { None }
+    }
+
+    /// The next, however new it is.
+    pub fn pop_any(&mut self) -> Option<T> {
+        let held = self.held.pop_front()?;
+        self.passed = self.passed.max(held.time);
+        Some(held.item)
+    }
+
+    /// When the next one is due: `CLOCK_BOOTTIME`.
+    #[must_use]
+    pub fn due(&self) -> Option<Duration> {
+        self.held.front().map(|held| held.time + WINDOW)
+    }
+
+    /// How many came later than what had been passed on before.
+    #[must_use]
+    pub const fn late(&self) -> u64 {
+        self.late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(time: u64) -> Duration {
+        Duration::from_millis(time)
+    }
+
+    fn all(order: &mut Order<u64>, now: u64) -> Vec<u64> {
+        std::iter::from_fn(|| order.pop(ms(now))).collect()
+    }
+
+    #[test]
+    fn records_of_several_tasks_are_in_order_of_time() {
+        let mut order = Order::default();
+        for (time, task) in [(12, 1), (11, 2), (13, 1), (10, 3), (12, 2)] {
+            order.push(ms(time), Some(task), time * 10 + u64::from(task));
+        }
+        assert_eq!(order.due(), Some(ms(15)));
+        assert_eq!(all(&mut order, 14), [0; 0]);
+        assert_eq!(all(&mut order, 17), [103, 112, 121, 122]);
+        assert_eq!(all(&mut order, 18), [131]);
+        assert_eq!((order.due(), order.late()), (None, 0));
+    }
+
+    #[test]
+    fn one_that_comes_too_late_is_passed_on_and_counted() {
+        let mut order = Order::default();
+        order.push(ms(20), Some(1), 20);
+        assert_eq!(all(&mut order, 25), [20]);
+        order.push(ms(21), Some(1), 21);
+        order.push(ms(19), Some(2), 19);
+        assert_eq!(all(&mut order, 25), [19]);
+        assert_eq!(order.late(), 1);
+        assert_eq!(order.pop_any(), Some(21));
+    }
+
+    #[test]
+    fn a_task_keeps_its_order_when_the_clock_steps_back() {
+        let mut order = Order::default();
+        for (time, task, item) in [(50, Some(1), 1), (40, Some(2), 2), (30, Some(1), 3), (45, None, 4)] {
+            order.push(ms(time), task, item);
+        }
+        // The second of task 1 says that it is older than the first, and stays behind it.
+        assert_eq!(all(&mut order, 60), [2, 4, 1, 3]);
+        // Or to a time that has not come: it is not waited for for ever.
+        order.push(ms(1_000_000), Some(1), 5);
+        assert_eq!(all(&mut order, 61), [5]);
+    }
+
+    #[test]
+    fn no_more_are_kept_than_there_is_room_for() {
+        let mut order = Order::default();
+        let many = MOST as u64 + 3;
+        for item in 0..many {
+            order.push(ms(10), None, item);
+        }
+        assert_eq!(all(&mut order, 11), [0, 1, 2]);
+        assert_eq!(std::iter::from_fn(|| order.pop_any()).count(), MOST);
+    }
+}

@@ -1,0 +1,139 @@
+//! `nsprobe trace` when more happens than it can take: what it lost, and that it is right again afterwards.
+
+use crate::support::Ran;
+use crate::support::stage;
+use crate::support::trace::each_plan;
+use crate::support::tracing::Tracing;
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::Path;
+use std::process::Command;
+
+/// Waits for a file of this name to appear.
+fn made(dir: &Path, name: &str) {
+    assert!(stage::wait(|| dir.join(name).exists().then_some(())).is_some(), "{name} does not come");
+}
+
+/// Traces `before`, then `burst` while nsprobe is stopped and has room for three events, then `after`, each shell
+/// script; gives the lines. `before` makes an ipc namespace.
+fn overwhelmed(plan: &str, args: &[&str], before: &str, burst: &str, after: &str) -> Vec<Value> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dir = dir.path();
+    let wait = |name: &str| format!("until [ -e {name} ]; do sleep 0.05; done");
+    let script = format!(
+        "cd {}\n{before}\ntouch ready; {}\n{burst}\ntouch done; {}\n{after}\nsleep 0.5",
+        dir.display(),
+        wait("go"),
+        wait("end"),
+    );
+    let start = [args, &["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
+    let mut tracing = Tracing::start(&start);
+    // It has come to rest, with all that was before the burst told.
+    while !tracing.line().contains("CLONE_NEWIPC") {}
+    made(dir, "ready");
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    File::create(dir.join("go")).expect("a file");
+    made(dir, "done");
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    if args.contains(&"--lives") {
+        while !tracing.line().contains(r#""type":"rebuilt""#) {}
+    }
+    File::create(dir.join("end")).expect("a file");
+    let ran = tracing.end();
+    ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+#[test]
+fn what_is_lost_is_counted_and_said_between_which_lines() {
+    each_plan(|plan| {
+        let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
+        let lines = overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true");
+        let losses = of(&lines, "lost");
+        let count: u64 = losses.iter().map(|lost| lost["count"].as_u64().expect("a number")).sum();
+        assert!(losses.iter().all(|lost| lost["stage"] == "ring_full"), "{losses:?}");
+        assert!(count > 0 && of(&lines, "event").len() as u64 + count == 22, "{lines:#?}");
+        // Between the events before the loss and the one after it.
+        let seq = |value: &Value| value.as_u64().expect("a number");
+        let seq_of = |slot: &str| {
+            let event = of(&lines, "event").into_iter().find(|line| line["changed"][0] == slot);
+            seq(&event.expect("it is told")["seq"])
+        };
+        let time = |value: &Value| value.as_str().expect("a time").to_owned();
+        for lost in losses {
+            assert!(seq_of("ipc") <= seq(&lost["after_seq"]) && seq(&lost["seq"]) < seq_of("net"), "{lost}");
+            assert!(time(&lost["since"]) < time(&lost["time"]), "{lost}");
+        }
+        let totals = &lines.last().expect("an end")["totals"];
+        assert_eq!(totals["lost"], serde_json::json!([{"stage": "ring_full", "count": count}]));
+        // Nothing is kept that would have to be put right.
+        assert!(of(&lines, "rebuilt").is_empty());
+    });
+}
+
+#[test]
+fn after_a_loss_the_account_of_namespaces_is_put_right() {
+    each_plan(|plan| {
+        // One namespace is there from before the burst and ends in it, unseen; one is made in it, unseen, and ends later.
+        let before = "unshare --ipc sleep 60 & old=$!; sleep 0.3";
+        let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done
+             unshare --net sleep 60 & new=$!; sleep 0.3; kill $old; wait $old; sleep 0.3";
+        let after = "readlink /proc/$new/ns/net >&2; kill $new; wait $new; sleep 0.5; unshare --ipc true";
+        let lines = overwhelmed(plan, &["--lives"], before, burst, after);
+        let lost: u64 = of(&lines, "lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
+        assert!(lost > 0, "{lines:#?}");
+        let place = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");
+        assert!(place("lost") < place("rebuilt"), "{lines:#?}");
+        // No number has two lives at a time, over all the lines.
+        let mut alive: BTreeMap<u64, &Value> = BTreeMap::new();
+        for line in &lines {
+            let ino = || line["namespace"]["ino"].as_u64().expect("an inode");
+            match line["type"].as_str() {
+                Some("created") => assert!(alive.insert(ino(), line).is_none(), "{line}: {lines:#?}"),
+                Some("destroyed") => assert!(alive.remove(&ino()).is_some(), "{line}: {lines:#?}"),
+                _ => {}
+            }
+        }
+        // What came after is told as ever.
+        let [.., last] = of(&lines, "created")[..] else { panic!("none is created") };
+        assert_eq!((&last["by"], &last["namespace"]["kind"]), (&"unshare".into(), &"ipc".into()));
+        if plan == "tracepoints" {
+            return;
+        }
+        let rebuilt = &lines[place("rebuilt")]["namespaces"];
+        assert!(rebuilt["ended"].as_u64() > Some(0) && rebuilt["found"].as_u64() > Some(0), "{rebuilt}");
+        let unseen = of(&lines, "destroyed").into_iter().filter(|line| line["seen"] == false);
+        let kinds: Vec<&str> = unseen.filter_map(|line| line["namespace"]["kind"].as_str()).collect();
+        assert!(kinds.contains(&"ipc"), "{lines:#?}");
+        let net = |line: &&&Value| line["namespace"]["kind"] == "net";
+        let (created, destroyed) = (of(&lines, "created"), of(&lines, "destroyed"));
+        let (created, destroyed) = (created.iter().find(net), destroyed.iter().find(net));
+        let (created, destroyed) = (created.expect("it is found"), destroyed.expect("its end is seen"));
+        assert_eq!((&created["by"], &destroyed["seen"]), (&"first seen".into(), &true.into()));
+        assert_eq!(created["namespace"], destroyed["namespace"]);
+    });
+}
+
+#[test]
+fn what_the_output_did_not_take_is_counted() {
+    each_plan(|plan| {
+        // Room for the first lines, in a file system that is gone with its mount namespace.
+        let script = format!(
+            "mount -t tmpfs -o size=8k none /mnt && exec {} trace --json --hooks {plan} -- sh -c \\
+             'i=0; while [ $i -lt 30 ]; do unshare --uts true; i=$((i+1)); done' >/mnt/lines",
+            env!("CARGO_BIN_EXE_nsprobe")
+        );
+        let mut command = Command::new("unshare");
+        let ran: Ran =
+            command.args(["--mount", "sh", "-c", &script]).output().expect("unshare starts").into();
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        let lost = ran.stderr.split_once(" lost (sink)").expect("it is counted").0;
+        let lost: u64 = lost.rsplit_once(' ').expect("a number").1.parse().expect("a number");
+        assert!(lost > 0 && ran.stderr.contains("No space left"), "{}", ran.stderr);
+    });
+}
