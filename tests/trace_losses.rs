@@ -123,9 +123,11 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
 fn what_the_output_did_not_take_is_counted() {
     each_plan(|plan| {
         // Room for the first lines, in a file system that is gone with its mount namespace.
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path().display();
         let script = format!(
-            "mount -t tmpfs -o size=8k none /mnt && exec {} trace --json --hooks {plan} -- sh -c \\
-             'i=0; while [ $i -lt 30 ]; do unshare --uts true; i=$((i+1)); done' >/mnt/lines",
+            "mount -t tmpfs -o size=8k none {dir} && exec {} trace --json --hooks {plan} -- sh -c \\
+             'i=0; while [ $i -lt 30 ]; do unshare --uts true; i=$((i+1)); done' >{dir}/lines",
             env!("CARGO_BIN_EXE_nsprobe")
         );
         let mut command = Command::new("unshare");

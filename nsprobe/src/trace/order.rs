@@ -62,10 +62,10 @@ impl<T> Order<T> {
         Some(held.item)
     }
 
-    /// When the next one is due: `CLOCK_BOOTTIME`.
+    /// Whether none is kept back.
     #[must_use]
-    pub fn due(&self) -> Option<Duration> {
-        self.held.front().map(|held| held.time + WINDOW)
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// How many came later than what had been passed on before.
@@ -93,11 +93,10 @@ mod tests {
         for (time, task) in [(12, 1), (11, 2), (13, 1), (10, 3), (12, 2)] {
             order.push(ms(time), Some(task), time * 10 + u64::from(task));
         }
-        assert_eq!(order.due(), Some(ms(15)));
         assert_eq!(all(&mut order, 14), [0; 0]);
         assert_eq!(all(&mut order, 17), [103, 112, 121, 122]);
         assert_eq!(all(&mut order, 18), [131]);
-        assert_eq!((order.due(), order.late()), (None, 0));
+        assert_eq!((order.is_empty(), order.late()), (true, 0));
     }
 
     #[test]

@@ -69,12 +69,6 @@ pub struct Ended {
 /// Records taken at once before signals and limits are looked at again.
 const BATCH: usize = 512;
 
-/// Records taken at once that make it worth while to wait for more.
-const MANY: usize = 32;
-
-/// How long to wait for them.
-const NAP: Duration = Duration::from_millis(3);
-
 /// Traces until one of the `options` or a signal says to end.
 ///
 /// `look` takes a snapshot, which is needed for the lives of namespaces.
@@ -116,11 +110,11 @@ pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<En
         if let Some(reason) = command.heed(&signals)? {
             break reason;
         }
-        // One wake-up for many records: they go on piling up meanwhile, as long as there is room for many more.
-        let many = taken >= MANY && taken < source.room() / 8;
-        let nap = many.then(|| Instant::now() + NAP);
-        let until = deadline.into_iter().chain(stream.due()?).chain(nap).min();
-        if wait(&source, !many, &signals, stream.sink().descriptor(), until)? {
+        // Where something is kept back, what comes meanwhile is taken with it: one wake-up for many records, as long as
+        // there is room for many more.
+        let heard = !stream.is_holding() || taken * 8 > source.room();
+        let until = deadline.into_iter().chain(stream.due()).min();
+        if wait(&source, heard, &signals, stream.sink().descriptor(), until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     };

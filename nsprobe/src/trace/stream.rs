@@ -3,7 +3,7 @@
 use super::account::{Account, Sight};
 use super::filter::Filter;
 use super::losses::Losses;
-use super::order::Order;
+use super::order::{Order, WINDOW};
 use super::session::{Options, Sink};
 use super::source::{Source, Told};
 use super::{Look, TraceError};
@@ -150,14 +150,16 @@ impl<'a> Stream<'a> {
         if self.failure.is_some() { Some("output closed") } else { self.has_enough().then_some("count") }
     }
 
+    /// Whether something is kept back to be put in order.
+    pub(super) fn is_holding(&self) -> bool {
+        !self.order.is_empty()
+    }
+
     /// When it has something to do, whether there is news or not.
-    pub(super) fn due(&self) -> io::Result<Option<Instant>> {
-        let now = Instant::now();
-        let order = match self.order.due() {
-            Some(due) => Some(now + due.saturating_sub(self.clock.since_boot()?)),
-            None => None,
-        };
-        Ok(order.into_iter().chain(self.heals_at()).min())
+    pub(super) fn due(&self) -> Option<Instant> {
+        // All that is kept back by now is due then.
+        let order = self.is_holding().then(|| Instant::now() + WINDOW);
+        order.into_iter().chain(self.heals_at()).min()
     }
 
     /// Says what was lost since the last time, as `counted` by the source.
