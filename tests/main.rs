@@ -21,6 +21,7 @@ mod trace_calls;
 mod trace_compat;
 mod trace_cost;
 mod trace_engines;
+mod trace_errnos;
 mod trace_fuzz;
 mod trace_lives;
 mod trace_losses;

@@ -1,17 +1,12 @@
 //! `nsprobe trace` and 32-bit system calls, which any 64-bit program can make.
 
+use crate::support::programs::{self, CODE, elf};
 use crate::support::stage::Staged;
 use crate::support::trace::{Stream, each_plan};
 use crate::support::{proc, skipped};
 use serde_json::{Value, json};
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
-
-/// Where the program lies in its memory, and its code there: after the two headers.
-const BASE: u32 = 0x40_0000;
-const CODE: u32 = BASE + 64 + 56;
 
 /// A 64-bit program that makes 32-bit system calls, by int 0x80.
 fn program() -> Vec<u8> {
@@ -39,16 +34,7 @@ fn program() -> Vec<u8> {
         call(1, &[&[0x31, 0xdb]]),
     ]
     .concat();
-    let word = |value: u32| u64::from(value).to_le_bytes();
-    let length = 64 + 56 + u32::try_from(code.len()).expect("short");
-    // An ELF file for x86-64 with one segment, to be read and executed. elf(5)
-    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
-    elf.extend([word(CODE + 2), word(64), word(0)].concat());
-    elf.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0");
-    elf.extend(b"\x01\0\0\0\x05\0\0\0");
-    elf.extend([word(0), word(BASE), word(BASE), word(length), word(length), word(4096)].concat());
-    elf.extend(code);
-    elf
+    elf(&code, 2)
 }
 
 /// Runs the program below nsprobe with a descriptor of the namespace file; `None` where there is no 32-bit entry.
@@ -68,8 +54,7 @@ fn calls_by_int_0x80_are_told_as_others_are() {
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("program");
-        fs::write(&file, program()).expect("a program");
-        fs::set_permissions(&file, Permissions::from_mode(0o755)).expect("to be executed");
+        programs::install(&file, &program());
         let mut staged = Staged::spawn(Command::new("unshare").args(["--uts", "sleep", "60"]));
         let uts = proc::namespace(staged.wait_for("sleep"), "uts").expect("a namespace");
         let namespace = format!("/proc/{}/ns/uts", staged.wait_for("sleep"));

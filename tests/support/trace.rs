@@ -141,14 +141,31 @@ fn normal(line: &str) -> Option<String> {
             let flags = sorted(flags.split('|').filter(|flag| !flag.starts_with("SIG")));
             flags.contains("CLONE_NEW").then(|| format!("clone({flags}) = {result}"))
         }
-        "unshare" => Some(format!("unshare({}) = {result}", sorted(args.split('|')))),
+        "unshare" => {
+            let flags = args.split(" /*").next()?;
+            Some(format!("unshare({}) = {result}", sorted(flags.split('|'))))
+        }
         "setns" => {
             let (fd, nstype) = args.split_once(", ")?;
+            let nstype = nstype.split(" /*").next()?;
             Some(format!("setns({fd}, {}) = {result}", sorted(nstype.split('|'))))
         }
-        "chroot" | "pivot_root" => Some(format!("{name}({args}) = {result}")),
+        "chroot" | "pivot_root" => {
+            let paths: Vec<String> = args.split(", ").map(path).collect();
+            Some(format!("{name}({}) = {result}", paths.join(", ")))
+        }
         _ => None,
     }
+}
+
+/// A path as strace has it, or an address: `"/tmp"`, `"/tmp/x"...`, `0x1`, `NULL`.
+fn path(text: &str) -> String {
+    if text.starts_with('"') { shortened(text.trim_end_matches("...")) } else { "?".to_owned() }
+}
+
+/// The beginning of a path in quotation marks that is so long that nsprobe or strace cuts it.
+fn shortened(path: &str) -> String {
+    path.get(..200).map_or_else(|| path.to_owned(), |beginning| format!("{beginning}…"))
 }
 
 /// An event in strace's words.
@@ -158,7 +175,10 @@ fn as_strace(event: &Value) -> String {
         none if none.is_empty() => "0".to_owned(),
         some => sorted(some.iter().map(|flag| flag.as_str().expect("a name"))),
     };
-    let path = |value: &Value| format!("{}", value["path"]);
+    let path = |value: &Value| match &value["path"] {
+        Value::Null => "?".to_owned(),
+        path => shortened(&path.to_string()),
+    };
     let arguments = match name {
         "clone" | "unshare" => flags(&args["flags"]),
         "setns" => format!("{}, {}", args["fd"], flags(&args["nstype"])),

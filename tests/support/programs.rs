@@ -1,0 +1,137 @@
+//! Programs of a few system calls, as ELF files for x86-64: they make those calls and no other, with the very
+//! arguments that are wanted, which no shell and no library would pass on.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+/// Where a program lies in its memory.
+const BASE: u32 = 0x40_0000;
+/// Where its code begins: after the two headers of [`elf`].
+pub const CODE: u32 = BASE + 64 + 56;
+/// Room for what its calls return, after code and data.
+const RESULTS: u32 = BASE + 0x10_0000;
+
+/// An ELF file with one segment of `code`, to be read, written and executed, that is entered at byte `entry`. elf(5)
+pub fn elf(code: &[u8], entry: u32) -> Vec<u8> {
+    let word = |value: u32| u64::from(value).to_le_bytes();
+    let length = 64 + 56 + u32::try_from(code.len()).expect("short");
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    elf.extend([word(CODE + entry), word(64), word(0)].concat());
+    elf.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0");
+    elf.extend(b"\x01\0\0\0\x07\0\0\0");
+    elf.extend([word(0), word(BASE), word(BASE), word(length), word(0x11_0000), word(4096)].concat());
+    elf.extend(code);
+    elf
+}
+
+/// Writes a program to `path`, to be executed by anybody.
+pub fn install(path: &Path, program: &[u8]) {
+    fs::write(path, program).expect("a program");
+    fs::set_permissions(path, Permissions::from_mode(0o755)).expect("to be executed");
+}
+
+/// An argument of a call.
+#[derive(Clone, Debug)]
+pub enum Arg {
+    /// As it is.
+    Number(u64),
+    /// The address of these bytes.
+    Data(Vec<u8>),
+    /// What the call of this index returned.
+    Result(usize),
+}
+
+impl From<i64> for Arg {
+    fn from(value: i64) -> Self {
+        Self::Number(value.cast_unsigned())
+    }
+}
+
+impl From<&str> for Arg {
+    fn from(text: &str) -> Self {
+        Self::Data([text.as_bytes(), b"\0"].concat())
+    }
+}
+
+/// What a program does, step by step.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    code: Vec<u8>,
+    /// Where in the code an address in the data belongs: the place of the address, and what it is to point to.
+    data: Vec<(usize, Vec<u8>)>,
+    calls: usize,
+}
+
+impl Program {
+    /// Calls `number` with these arguments. Gives the index of its result.
+    pub fn call<const N: usize>(&mut self, number: i64, arguments: [Arg; N]) -> Arg {
+        // `mov REGISTER, imm64` and `mov REGISTER, [address]` of rdi, rsi, rdx, r10, r8.
+        const IMMEDIATE: [[u8; 2]; 5] =
+            [[0x48, 0xbf], [0x48, 0xbe], [0x48, 0xba], [0x49, 0xba], [0x49, 0xb8]];
+        const LOAD: [[u8; 4]; 5] = [
+            [0x48, 0x8b, 0x3c, 0x25],
+            [0x48, 0x8b, 0x34, 0x25],
+            [0x48, 0x8b, 0x14, 0x25],
+            [0x4c, 0x8b, 0x14, 0x25],
+            [0x4c, 0x8b, 0x04, 0x25],
+        ];
+        for (index, argument) in arguments.into_iter().enumerate() {
+            match argument {
+                Arg::Number(value) => {
+                    self.code.extend(IMMEDIATE[index]);
+                    self.code.extend(value.to_le_bytes());
+                }
+                Arg::Data(bytes) => {
+                    self.code.extend(IMMEDIATE[index]);
+                    self.data.push((self.code.len(), bytes));
+                    self.code.extend([0; 8]);
+                }
+                Arg::Result(call) => {
+                    self.code.extend(LOAD[index]);
+                    self.code.extend(place(call).to_le_bytes());
+                }
+            }
+        }
+        // mov rax, number; syscall; mov [result], rax
+        self.code.extend([0x48, 0xb8]);
+        self.code.extend(number.to_le_bytes());
+        self.code.extend([0x0f, 0x05, 0x48, 0x89, 0x04, 0x25]);
+        self.code.extend(place(self.calls).to_le_bytes());
+        self.calls += 1;
+        Arg::Result(self.calls - 1)
+    }
+
+    /// After a clone: the child ends at once.
+    pub fn end_child(&mut self) {
+        // test rax, rax; jnz over `mov eax, 60; xor edi, edi; syscall`
+        self.code.extend([0x48, 0x85, 0xc0, 0x75, 9]);
+        self.code.extend(EXIT);
+    }
+
+    /// The file.
+    pub fn build(mut self) -> Vec<u8> {
+        self.code.extend(EXIT);
+        for (at, bytes) in self.data {
+            let address = u64::from(CODE) + self.code.len() as u64;
+            self.code[at..at + 8].copy_from_slice(&address.to_le_bytes());
+            self.code.extend(bytes);
+        }
+        assert!(self.code.len() < 0xf_0000, "the results lie behind");
+        elf(&self.code, 0)
+    }
+
+    /// Puts the file into a directory.
+    pub fn install(self, dir: &Path, name: &str) -> PathBuf {
+        let path = dir.join(name);
+        install(&path, &self.build());
+        path
+    }
+}
+
+/// mov eax, 60; xor edi, edi; syscall
+const EXIT: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+
+fn place(call: usize) -> u32 {
+    RESULTS + 8 * u32::try_from(call).expect("few calls")
+}
