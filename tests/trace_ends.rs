@@ -1,0 +1,149 @@
+//! Several traces at once, outputs that end or are full in the middle of a stream, and the clock of events.
+
+use crate::support::trace::{Stream, each_plan};
+use crate::support::tracing::Tracing;
+use crate::support::{Ran, nsprobe};
+use nix::sys::signal::{Signal, kill};
+use nix::time::{ClockId, clock_gettime};
+use nsprobe::trace::attach::attach;
+use nsprobe::trace::decode;
+use nsprobe::trace::hooks::{Call, Plan};
+use nsprobe::trace::plan::Choice;
+use nsprobe_ebpf::Config;
+use serde_json::Value;
+use std::io::BufReader;
+use std::process::{Child, Command};
+use std::time::{Duration, SystemTime};
+
+/// Has a process unshare its uts namespace, and gives its pid.
+fn unshare() -> u32 {
+    let mut child: Child = Command::new("unshare").args(["--uts", "true"]).spawn().expect("unshare starts");
+    assert!(child.wait().expect("it ends").success());
+    child.id()
+}
+
+/// Reads lines until one is of this process.
+fn await_event_of(tracing: &mut Tracing, pid: u32) {
+    let word = format!(r#""pid":{pid},"#);
+    while !tracing.line().contains(&word) {
+        assert!(tracing.child.try_wait().expect("a child").is_none(), "{}", tracing.text);
+    }
+}
+
+/// Ends it, and gives the calls that it told of each of the processes.
+fn interrupt(tracing: Tracing, pids: &[u32]) -> Vec<usize> {
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    let stream = Stream::check(tracing.end());
+    assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
+    let of = |pid: &u32| stream.events().filter(|event| event["process"]["pid"] == *pid).count();
+    pids.iter().map(of).collect()
+}
+
+#[test]
+fn two_at_once_both_see_everything_and_end_on_their_own() {
+    each_plan(|plan| {
+        let args = ["--hooks", plan, "--event", "unshare"];
+        let mut first = Tracing::start(&args);
+        let mut second = Tracing::start(&args);
+        let both = unshare();
+        await_event_of(&mut first, both);
+        await_event_of(&mut second, both);
+        assert_eq!(interrupt(first, &[both]), [1]);
+        // The end of the one is not that of the other.
+        let later = unshare();
+        await_event_of(&mut second, later);
+        assert_eq!(interrupt(second, &[both, later]), [1, 1]);
+    });
+}
+
+#[test]
+fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mount, kept) = (dir.path().join("mount"), dir.path().join("kept"));
+        std::fs::create_dir(&mount).expect("a directory");
+        // A file system of its own, in a mount namespace of its own, with room for some events.
+        let script = r#"mount -t tmpfs -o size=64k tmpfs "$1" || exit 9
+            "$2" trace --json --hooks "$3" -- sh -c 'i=0; while [ $i -lt 200 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
+            code=$?; cp "$1/events" "$4"; exit $code"#;
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script, "sh"]).arg(&mount);
+        command.arg(nsprobe().get_program()).args([plan]).arg(&kept);
+        let ran: Ran = command.output().expect("unshare starts").into();
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains("No space left on device"), "{}", ran.stderr);
+        let text = std::fs::read_to_string(&kept).expect("what was written");
+        let whole: Vec<Value> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
+        let events = whole.iter().filter(|line| line["type"] == "event").count();
+        assert!(events > 10, "{events}: {}", ran.stderr);
+        assert!(whole.iter().enumerate().all(|(seq, line)| line["seq"] == seq), "a hole in the numbers");
+        let told = ran.stderr.split_once("output closed: ").and_then(|(_, rest)| rest.split_once(" event"));
+        let told: usize = told.and_then(|(count, _)| count.parse().ok()).expect("the totals on stderr");
+        assert!((events..200).contains(&told), "{events} events, {}", ran.stderr);
+    });
+}
+
+#[test]
+fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
+    each_plan(|plan| {
+        // It goes on, and is not to hold what the test reads.
+        let script = "exec 2>/dev/null; while :; do unshare --uts true || exit; done";
+        let mut tracing = Tracing::start(&["--hooks", plan, "--", "sh", "-c", script]);
+        for _ in 0..3 {
+            assert!(tracing.line().contains(r#""event":"unshare""#), "{}", tracing.text);
+        }
+        let (nobody, _) = std::io::pipe().expect("a pipe");
+        let nobody = std::process::ChildStdout::from(std::os::fd::OwnedFd::from(nobody));
+        drop(std::mem::replace(&mut tracing.stdout, BufReader::new(nobody)));
+        let ran = tracing.end();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let pid = ran.stderr.split_once("goes on as process ").expect("the command goes on").1.trim();
+        let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
+        kill(pid, Signal::SIGKILL).expect("the command is there");
+    });
+}
+
+/// The time since boot, suspend included.
+fn since_boot() -> Duration {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).expect("CLOCK_BOOTTIME");
+    Duration::new(now.tv_sec().cast_unsigned(), u32::try_from(now.tv_nsec()).expect("below 10^9"))
+}
+
+#[test]
+fn events_have_the_time_of_a_clock_that_nobody_sets() {
+    each_plan(|plan| {
+        let config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
+        let own = if plan == "functions" { Plan::Functions } else { Plan::Tracepoints };
+        let attached = attach(config, Choice::Only(own), &[Call::Unshare], false, 1 << 20);
+        let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
+        let mut ring = attached.probe.take_ring().expect("a ring");
+        let before = since_boot();
+        let pid = unshare();
+        let after = since_boot();
+        let mut told = None;
+        while let Some(event) = ring.next(|record| decode::event(record, 4)) {
+            told = told.or(event.ok().filter(|event| event.process.pid == pid));
+        }
+        let event = told.expect("one unshare");
+        let began = event.since_boot.checked_sub(event.duration.expect("it took time")).expect("after boot");
+        assert!(before <= began && event.since_boot <= after, "{before:?} {event:?} {after:?}");
+
+        // What is written: the wall clock of the beginning, and on from there by that clock.
+        let (wall, boot) = (SystemTime::now(), since_boot());
+        let stream = Stream::record(&[
+            "--hooks",
+            plan,
+            "--",
+            "sh",
+            "-c",
+            "unshare -u true; sleep 0.1; unshare -i true",
+        ]);
+        let times =
+            stream.lines.iter().map(|line| line["time"].as_str().expect("a time").parse().expect("RFC 3339"));
+        let times: Vec<jiff::Timestamp> = times.collect();
+        assert!(times.is_sorted(), "{times:?}");
+        let end = jiff::Timestamp::try_from(wall + (since_boot() - boot)).expect("a time");
+        let grace = jiff::SignedDuration::from_millis(500);
+        assert!(times.iter().all(|&time| time <= end + grace), "{times:?} {end}");
+    });
+}
