@@ -132,7 +132,8 @@ fn normal(line: &str) -> Option<String> {
     let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
     let mut words = result.split(' ');
     let result = match (words.next()?, words.next()) {
-        ("-1", Some(errno)) => format!("-1 {errno}"),
+        // `?`: a signal came, and the kernel makes the call again.
+        ("-1" | "?", Some(errno)) => format!("-1 {errno}"),
         (value, _) => value.to_owned(),
     };
     match name {

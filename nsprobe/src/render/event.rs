@@ -37,7 +37,10 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
             let _ = write!(line, " = {}", made(event).unwrap_or_else(|| result.to_string()));
         }
         Outcome::Failure(errno) => {
-            let failure = format!("-1 {} ({})", errno_name(errno), Errno::from_raw(errno).desc());
+            let failure = match Errno::from_raw(errno) {
+                Errno::UnknownErrno => format!("-1 {}", errno_name(errno)),
+                known => format!("-1 {} ({})", errno_name(errno), known.desc()),
+            };
             line.push_str(" = ");
             line.push_str(&look.paint(style::BAD, failure));
         }

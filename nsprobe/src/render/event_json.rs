@@ -246,11 +246,15 @@ impl<'a> From<&'a Event> for EventObject<'a> {
     }
 }
 
-/// `EPERM`; a number that has no name is given as such.
+/// `EPERM`; a number that has no name is given as such. Calls that a signal interrupts and that are to be made again
+/// have errnos that no caller sees, with the names that strace(1) gives them too.
 pub(super) fn errno_name(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?}"),
+    match (errno, Errno::from_raw(errno)) {
+        (512, _) => "ERESTARTSYS".to_owned(),
+        (513, _) => "ERESTARTNOINTR".to_owned(),
+        (514, _) => "ERESTARTNOHAND".to_owned(),
+        (_, Errno::UnknownErrno) => format!("errno {errno}"),
+        (_, known) => format!("{known:?}"),
     }
 }
 

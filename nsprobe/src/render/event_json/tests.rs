@@ -117,6 +117,7 @@ fn the_stream_speaks_of_itself() {
 fn a_number_that_is_no_errno_is_shown() {
     assert_eq!(errno_name(1), "EPERM");
     assert_eq!(errno_name(5000), "errno 5000");
+    assert_eq!(errno_name(513), "ERESTARTNOINTR", "made again after a signal");
 }
 
 #[test]
