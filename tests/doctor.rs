@@ -1,6 +1,7 @@
 //! `nsprobe doctor`, compared with what the other commands then do.
 
 use crate::support::kernel::LISTS;
+use crate::support::trace::Stream;
 use crate::support::{self, json, run};
 use serde_json::Value;
 use std::process::Command;
@@ -29,11 +30,15 @@ fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
         return;
     }
     let document = json(&["doctor", "--json"]);
-    for plan in ["functions", "tracepoints"] {
+    for plan in ["functions", "tracepoints", "perf"] {
         let said = verdict(&document, plan);
         let traced = run(&["trace", "--hooks", plan, "--", "true"]);
         assert_eq!(said["verdict"] == "good", traced.code == Some(0), "{said}\n{}", traced.stderr);
     }
+    let auto = Stream::record(&["--duration", "1ms"]);
+    let hooks = &auto.lines[0]["hooks"];
+    let takes = format!("takes {}: {}", hooks["plan"].as_str().unwrap(), hooks["reason"].as_str().unwrap());
+    assert_eq!(verdict(&document, "trace")["finding"], takes);
     assert_eq!(verdict(&document, "btf")["verdict"], "good");
     assert_eq!(verdict(&document, "ring buffer")["verdict"], "good");
 }

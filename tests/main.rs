@@ -27,6 +27,7 @@ mod trace_fuzz;
 mod trace_lives;
 mod trace_losses;
 mod trace_roots;
+mod trace_rungs;
 mod trace_targets;
 mod trace_who;
 mod tree;

@@ -23,7 +23,7 @@ fn published(schema: Schema) -> Value {
 }
 
 /// The published schema, closed: readers must bear what a later version adds, these tests must not.
-fn closed(schema: Schema) -> Validator {
+pub fn closed(schema: Schema) -> Validator {
     let mut schema = published(schema);
     close(&mut schema);
     jsonschema::draft202012::options().should_validate_formats(true).build(&schema).unwrap()
@@ -43,7 +43,7 @@ fn close(schema: &mut Value) {
 }
 
 /// Panics with the first complaints when the document is not admitted.
-fn admitted(validator: &Validator, document: &Value, what: &str) {
+pub fn admitted(validator: &Validator, document: &Value, what: &str) {
     let complaints: Vec<String> = validator
         .iter_errors(document)
         .take(3)
@@ -83,7 +83,7 @@ fn places(document: &Value) -> Vec<String> {
 const OPTIONAL: [&str; 8] = ["tid", "owned", "target", "child", "looks", "/root", "/cwd", "/keys"];
 
 /// Breaks the document in every place, in every way; the schema must see it. Gives the number of ways.
-fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
+pub fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
     let mut ways = 0;
     let mut refuse = |broken: &Value, how: &str| {
         assert!(!validator.is_valid(broken), "admitted {how}");

@@ -1,7 +1,7 @@
 //! `nsprobe trace` as a program: how it starts, ends, and fails.
 
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::{Stream, each_plan};
+use crate::support::trace::{Stream, each_plan, each_rung};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe, root, run, skipped, unprivileged_copy};
 use nix::sys::signal::{Signal, kill};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn the_end_of_the_command_ends_the_trace_with_its_code() {
-    each_plan(|plan| {
+    each_rung(|plan| {
         let of = |script: &str| Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
         let seven = of("exit 7");
         assert_eq!((seven.code, seven.end_reason()), (Some(7), "command ended"));
@@ -31,7 +31,7 @@ fn the_end_of_the_command_ends_the_trace_with_its_code() {
 
 #[test]
 fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
-    each_plan(|plan| {
+    each_rung(|plan| {
         for (command, code, why) in
             [("/nonexistent", 127, "No such file"), ("/etc/passwd", 126, "Permission denied")]
         {
@@ -82,7 +82,7 @@ fn of_the_whole_machine_until_so_many_events() {
 
 #[test]
 fn until_a_time_is_over() {
-    each_plan(|plan| {
+    each_rung(|plan| {
         let began = Instant::now();
         let stream = Stream::record(&["--hooks", plan, "--duration", "300ms"]);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "duration"));
@@ -130,7 +130,7 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
 
 #[test]
 fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
-    each_plan(|plan| {
+    each_rung(|plan| {
         let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
         let witness = tempfile::tempdir().expect("a directory");
         let touched = witness.path().join("touched");
@@ -233,7 +233,7 @@ fn without_privileges_the_missing_capabilities_are_named() {
     let as_nobody = |command: &mut Command| -> Ran {
         command.uid(65534).gid(65534).output().expect("nsprobe starts").into()
     };
-    let ran = as_nobody(Command::new(&copy).args(["trace", "--", "true"]));
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--hooks", "functions", "--", "true"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert!(
         ran.stderr.contains("needs CAP_BPF and CAP_PERFMON") && ran.stderr.contains("sudo"),
@@ -241,7 +241,9 @@ fn without_privileges_the_missing_capabilities_are_named() {
         ran.stderr
     );
     // All capabilities, in a user namespace: they count for nothing here.
-    let ran = as_nobody(Command::new("unshare").args(["--user", "--map-root-user"]).arg(&copy).arg("trace"));
+    let in_namespace = ["--user", "--map-root-user"];
+    let args = ["trace", "--hooks", "functions"];
+    let ran = as_nobody(Command::new("unshare").args(in_namespace).arg(&copy).args(args));
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("user namespace"), "{}", ran.stderr);
 }

@@ -29,6 +29,14 @@ pub fn each_plan(test: impl Fn(&str)) {
     }
 }
 
+/// Runs `test` with every plan that loads on this kernel, and with those that need no BPF.
+pub fn each_rung(test: impl Fn(&str)) {
+    each_plan(&test);
+    if super::root() {
+        ["perf", "poll"].into_iter().for_each(test);
+    }
+}
+
 /// Why a plan does not load; `None` when it does.
 fn refusal(plan: &str) -> Option<String> {
     let ran = super::run(&["trace", "--quiet", "--hooks", plan, "--duration", "1ms"]);

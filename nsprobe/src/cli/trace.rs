@@ -65,6 +65,10 @@ pub(super) struct Args {
     #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN")]
     hooks: Hooks,
 
+    /// Without any privileges: the time between two looks at /proc
+    #[arg(long, value_parser = quantity::duration, default_value = "1s", value_name = "TIME")]
+    interval: Duration,
+
     /// Also 32-bit system calls where kernel functions cannot be hooked: every system call of the machine is looked at
     #[arg(long)]
     compat: bool,
@@ -91,10 +95,12 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
   sudo nsprobe trace --lives --event chroot        namespaces come and go, and calls of chroot
   sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
+  nsprobe trace --interval 200ms --duration 2s     without privileges: what lasts longer than that
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
 Process ids are those of the initial pid namespace; in brackets, those inside others.
-Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF.
+Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF. Without BPF it takes the records of
+perf (CAP_PERFMON), which tell successful calls and no arguments; without that it looks at /proc every --interval.
 
 Exit codes: 0 done, 2 error. With a COMMAND its own code, or 128 + N when signal N ended it;
 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on.
@@ -137,8 +143,11 @@ enum Clone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Hooks {
     Auto,
+    /// The first of these that this machine allows
     Functions,
     Tracepoints,
+    Perf,
+    Poll,
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
@@ -152,6 +161,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             Hooks::Auto => Choice::Auto,
             Hooks::Functions => Choice::Only(Plan::Functions),
             Hooks::Tracepoints => Choice::Only(Plan::Tracepoints),
+            Hooks::Perf => Choice::Only(Plan::Perf),
+            Hooks::Poll => Choice::Only(Plan::Poll),
         },
         calls: args.event.iter().map(|event| event.call()).collect(),
         every_clone,
@@ -159,6 +170,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         compat: args.compat,
         lives: args.lives,
         ring_bytes: args.buffer,
+        interval: args.interval,
         duration: args.duration,
         count: args.count,
         command: args.command.clone(),
@@ -232,6 +244,9 @@ impl Sink for Writer<'_> {
     fn line(&mut self, line: &Line) -> io::Result<()> {
         if let (Body::Start(start), false) = (&line.body, self.quiet) {
             output::complain(&beginning(start));
+            if start.hooks.plan == Plan::Poll.name() {
+                output::complain(&ONLY_LOOKS);
+            }
         }
         match self.format {
             Format::Json => event_json::write(line, &mut self.out),
@@ -268,6 +283,9 @@ fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
     }
 }
 
+const ONLY_LOOKS: &str = "warning: this only looks at /proc from time to time, and misses what is shorter: every change is \
+    seen with CAP_PERFMON, every call with CAP_BPF too: run with sudo";
+
 fn beginning(start: &StreamStart) -> String {
     let hooks = &start.hooks;
     let mut text = format!("tracing by {} ({})", hooks.plan, hooks.reason);
@@ -286,7 +304,7 @@ fn totals(end: &StreamEnd) -> String {
     for lost in &end.totals.lost {
         text = format!("{text}, {} lost ({})", lost.count, lost.stage);
     }
-    if end.totals.lost.iter().any(|lost| lost.stage == "ring_full") {
+    if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "perf_ring_full")) {
         text.push_str("; a larger --buffer loses fewer");
     }
     text

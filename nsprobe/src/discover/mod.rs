@@ -10,6 +10,7 @@ mod descriptors;
 mod environment;
 mod gaps;
 mod listed;
+pub mod look;
 mod mounts;
 mod origin;
 mod parse;
@@ -20,6 +21,7 @@ mod sockets;
 mod tasks;
 mod threads;
 mod walk;
+mod who;
 
 pub use origin::origin;
 

@@ -16,12 +16,10 @@ pub(super) fn read(
     found: &mut Found,
     gaps: &mut Gaps,
 ) {
-    let own_numbers = proc.own_pid() == Some(std::process::id());
-    let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_numbers);
+    let whose = Whose::new(proc, nsfs_dev);
     let parts = blocks::each(pids, |pids| {
         let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        let mut reader =
-            Reader { nsfs_dev, own_numbers, own_pid_ns, command_lines, buffer: Vec::new(), gaps: &mut gaps };
+        let mut reader = Reader { whose, command_lines, buffer: Vec::new(), gaps: &mut gaps };
         for &pid in pids {
             reader.add(proc, pid, &mut found);
         }
@@ -30,6 +28,40 @@ pub(super) fn read(
     for (part, part_gaps) in parts {
         found.extend(part);
         gaps.merge(part_gaps);
+    }
+}
+
+/// The processes `pids` of `proc`, and nothing else that their directories lead to.
+pub(super) fn alone(proc: &Proc, pids: &[Pid], nsfs_dev: u64, gaps: &mut Gaps) -> Vec<Process> {
+    let whose = Whose::new(proc, nsfs_dev);
+    let parts = blocks::each(pids, |pids| {
+        let mut gaps = Gaps::default();
+        let mut reader = Reader { whose, command_lines: false, buffer: Vec::new(), gaps: &mut gaps };
+        let found: Vec<Process> = pids.iter().filter_map(|&pid| reader.open(proc, pid)).collect();
+        (found, gaps)
+    });
+    let mut found = Vec::new();
+    for (part, part_gaps) in parts {
+        found.extend(part);
+        gaps.merge(part_gaps);
+    }
+    found
+}
+
+/// Whose view a proc file system gives.
+#[derive(Clone, Copy)]
+struct Whose {
+    nsfs_dev: u64,
+    /// Whether a process has the number here that nsprobe knows it by.
+    own_numbers: bool,
+    own_pid_ns: Option<NsId>,
+}
+
+impl Whose {
+    fn new(proc: &Proc, nsfs_dev: u64) -> Self {
+        let own_numbers = proc.own_pid() == Some(std::process::id());
+        let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_numbers);
+        Self { nsfs_dev, own_numbers, own_pid_ns }
     }
 }
 
@@ -44,10 +76,7 @@ fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 }
 
 struct Reader<'a> {
-    nsfs_dev: u64,
-    /// Whether a process has the number here that nsprobe knows it by.
-    own_numbers: bool,
-    own_pid_ns: Option<NsId>,
+    whose: Whose,
     command_lines: bool,
     buffer: Vec<u8>,
     gaps: &'a mut Gaps,
@@ -68,13 +97,38 @@ impl Reader<'_> {
                 let Some(mut process) = self.process(pid, &dir) else { return };
                 if process.namespaces.is_some() {
                     let tids = threads::ids(&process, &dir, self.gaps);
-                    threads::find(&mut process, &dir, &tids, self.nsfs_dev, &mut found.strays, self.gaps);
-                    let own_numbers = self.own_numbers;
-                    found.descriptors.find(&process, &dir, &tids, own_numbers, self.nsfs_dev, self.gaps);
+                    threads::find(
+                        &mut process,
+                        &dir,
+                        &tids,
+                        self.whose.nsfs_dev,
+                        &mut found.strays,
+                        self.gaps,
+                    );
+                    let own_numbers = self.whose.own_numbers;
+                    found.descriptors.find(
+                        &process,
+                        &dir,
+                        &tids,
+                        own_numbers,
+                        self.whose.nsfs_dev,
+                        self.gaps,
+                    );
                 }
                 found.processes.push(process);
             }
             Err(error) => self.note(GapKind::ProcessStatus, &error),
+        }
+    }
+
+    /// One process, without what else its directory leads to.
+    fn open(&mut self, proc: &Proc, pid: Pid) -> Option<Process> {
+        match proc.process(pid) {
+            Ok(dir) => self.process(pid, &dir),
+            Err(error) => {
+                self.note(GapKind::ProcessStatus, &error);
+                None
+            }
         }
     }
 
@@ -122,11 +176,10 @@ impl Reader<'_> {
         let mut slots = Slots::default();
         let mut found = false;
         for slot in NsSlot::ALL {
-            match dir.read_link(link_name(slot)) {
-                Ok(text) => {
-                    let id = parse::namespace_link(text.as_bytes());
+            match namespace(dir, slot, self.whose.nsfs_dev) {
+                Ok(id) => {
                     found |= id.is_some();
-                    *slots.get_mut(slot) = id.map(|(kind, ino)| NsId::new(kind, self.nsfs_dev, ino));
+                    *slots.get_mut(slot) = id;
                 }
                 // A kind that the kernel lacks, the slots of a process that is ending, or no child yet.
                 Err(error) if vanished(&error) => {}
@@ -153,7 +206,7 @@ impl Reader<'_> {
     /// Only a process in another pid namespace has more than one id, and only then is `status` read.
     fn pids(&mut self, pid: u32, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Vec<u32> {
         let pid_ns = namespaces.and_then(|slots| *slots.of(NsKind::Pid));
-        if pid_ns.is_some() && pid_ns == self.own_pid_ns {
+        if pid_ns.is_some() && pid_ns == self.whose.own_pid_ns {
             return vec![pid];
         }
         let read = dir.read("status", &mut self.buffer).ok();
@@ -175,6 +228,12 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The namespace in a slot of a process or thread; `Ok(None)` when its link is not of the known form.
+pub(super) fn namespace(dir: &ProcessDir, slot: NsSlot, nsfs_dev: u64) -> io::Result<Option<NsId>> {
+    let text = dir.read_link(link_name(slot))?;
+    Ok(parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)))
 }
 
 /// The path of a slot's link in the directory of a process or thread.

@@ -10,6 +10,8 @@ use crate::trace::TraceError;
 use crate::trace::attach::attach;
 use crate::trace::hooks::{Call, Plan, unreadable};
 use crate::trace::plan::Choice;
+use crate::trace::session::Options;
+use crate::trace::source;
 use nsprobe_ebpf::Config;
 use std::fs;
 use std::path::Path;
@@ -49,9 +51,13 @@ pub struct Facts {
     pub tracefs: String,
     /// Whether the tracepoint hooks load and attach.
     pub tracepoints: Bpf,
+    /// Whether there are perf's records of namespaces.
+    pub perf: Bpf,
+    /// The plan that `trace` would take now, and why; or why there is none.
+    pub trace: Result<(&'static str, String), String>,
 }
 
-/// What came of trying to use BPF.
+/// What came of trying to use BPF, or perf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bpf {
     /// It works.
@@ -110,6 +116,11 @@ impl Facts {
             functions: bpf.functions,
             tracefs: tracefs(),
             tracepoints: bpf.tracepoints,
+            perf: match opened(Choice::Only(Plan::Perf)) {
+                Ok(_) => Bpf::Works,
+                Err(why) => Bpf::Refused(why),
+            },
+            trace: opened(Choice::Auto),
         })
     }
 }
@@ -154,6 +165,13 @@ impl BpfFacts {
             tracepoints: attempt(Plan::Tracepoints),
         }
     }
+}
+
+/// The plan that a trace takes that is opened, and closed at once; and why.
+fn opened(hooks: Choice) -> Result<(&'static str, String), String> {
+    let options = Options { hooks, ring_bytes: RING_BYTES, ..Options::default() };
+    let source = source::open(&options).map_err(|error| error.to_string())?;
+    Ok((source.hooks().plan, source.hooks().reason.clone()))
 }
 
 /// Enough for any kernel's page size, and soon gone.

@@ -25,6 +25,8 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         ring_buffer(facts),
         functions(facts),
         tracepoints(facts),
+        perf(facts),
+        trace(facts),
     ]
 }
 
@@ -171,7 +173,7 @@ fn lockdown(facts: &Facts) -> Check {
         ),
         Lockdown::Confidentiality => missing(
             "lockdown",
-            "confidentiality: BPF may not read kernel memory, so trace does not work",
+            "confidentiality: BPF may not read kernel memory, so trace does without",
             Some("boot with lockdown=integrity or without lockdown="),
         ),
         Lockdown::Unknown => limited("lockdown", "cannot be read", Some("run with sudo")),
@@ -191,11 +193,11 @@ fn btf(facts: &Facts) -> Check {
 }
 
 fn bpf(facts: &Facts) -> Check {
-    from(&facts.bpf, "bpf", "programs load", "trace does not work")
+    from(&facts.bpf, "bpf", "programs load", "trace does without")
 }
 
 fn ring_buffer(facts: &Facts) -> Check {
-    from(&facts.ring_buffer, "ring buffer", "works", "trace does not work (Linux 5.8)")
+    from(&facts.ring_buffer, "ring buffer", "works", "trace does without BPF (it takes Linux 5.8)")
 }
 
 fn functions(facts: &Facts) -> Check {
@@ -211,8 +213,28 @@ fn tracepoints(facts: &Facts) -> Check {
         &facts.tracepoints,
         "tracepoints",
         &facts.tracefs,
-        "there is no fallback where functions are refused",
+        "where functions are refused, trace does without BPF",
     )
+}
+
+fn perf(facts: &Facts) -> Check {
+    match &facts.perf {
+        Bpf::Works => good("perf", "tells of namespaces: trace's way where BPF is refused"),
+        Bpf::Refused(why) | Bpf::NotTried(why) => limited(
+            "perf",
+            format!("{why}: where BPF is refused, trace can only look at /proc"),
+            Some("run with sudo"),
+        ),
+    }
+}
+
+fn trace(facts: &Facts) -> Check {
+    match &facts.trace {
+        Ok((plan @ "functions", reason)) => good("trace", format!("takes {plan}: {reason}")),
+        Ok((plan @ "tracepoints", reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
+        Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), Some("run with sudo")),
+        Err(why) => missing("trace", why, None),
+    }
 }
 
 fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Check {
@@ -251,6 +273,8 @@ mod tests {
             functions: Bpf::Works,
             tracefs: "tracefs is mounted".to_owned(),
             tracepoints: Bpf::Works,
+            perf: Bpf::Works,
+            trace: Ok(("functions", "they work".to_owned())),
         }
     }
 
@@ -304,6 +328,15 @@ mod tests {
         assert_eq!(
             verdict(&facts, "functions"),
             (Verdict::Limited, "EPERM: trace uses tracepoints if it can".to_owned())
+        );
+        let poll = Ok(("poll", "no BPF: why; no perf: why".to_owned()));
+        let facts = Facts { perf: Bpf::Refused("EACCES".to_owned()), trace: poll, ..all_is_well() };
+        assert_eq!(verdict(&facts, "perf").0, Verdict::Limited);
+        let said = (Verdict::Limited, "takes poll: no BPF: why; no perf: why".to_owned());
+        assert_eq!(verdict(&facts, "trace"), said);
+        assert_eq!(
+            verdict(&Facts { trace: Err("no /proc".to_owned()), ..facts }, "trace").0,
+            Verdict::Missing
         );
         let facts = Facts { unreadable_processes: 1, ..all_is_well() };
         assert!(verdict(&facts, "processes").1.contains("even with CAP_SYS_PTRACE"));

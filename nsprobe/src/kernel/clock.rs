@@ -41,7 +41,7 @@ impl BootClock {
 
     /// The wall clock's time now, by the same rule.
     pub fn now(self) -> io::Result<SystemTime> {
-        since_boot(self.offset).map(|since| self.wall(since))
+        self.since_boot().map(|since| self.wall(since))
     }
 }
 

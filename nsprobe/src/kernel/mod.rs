@@ -17,6 +17,7 @@ pub mod proc;
 pub mod pseudo;
 pub mod ring;
 pub mod rtnetlink;
+pub mod sideband;
 pub mod signals;
 pub mod sockets;
 pub mod statx;

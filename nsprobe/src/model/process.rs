@@ -42,6 +42,24 @@ impl Process {
         if self.command_line.is_empty() { format!("[{}]", self.comm) } else { self.command_line.clone() }
     }
 
+    /// A process for tests, of which nothing can be read; it started as many clock ticks after boot as its number says.
+    #[cfg(test)]
+    pub(crate) fn staged(pid: Pid, ppid: Pid) -> Self {
+        Self {
+            pid,
+            ppid,
+            pids: vec![pid],
+            start_ticks: pid.into(),
+            threads: 1,
+            kernel_thread: false,
+            uid: 0,
+            comm: "sh".to_owned(),
+            command_line: String::new(),
+            namespaces: None,
+            root: Root::Unknown,
+        }
+    }
+
     /// The namespace in `slot`, when it is known.
     #[must_use]
     pub fn namespace(&self, slot: NsSlot) -> Option<NsId> {

@@ -44,6 +44,10 @@ pub enum Plan {
     /// Tracepoints at entry and return of the calls. With any of these attached the kernel takes its slow
     /// path into and out of every system call of the machine (+29 ns on one of 115 ns).
     Tracepoints,
+    /// No BPF: the records of perf_event_open(2).
+    Perf,
+    /// No privileges: looking at `/proc` again and again.
+    Poll,
 }
 
 impl Plan {
@@ -53,6 +57,8 @@ impl Plan {
         match self {
             Self::Functions => "functions",
             Self::Tracepoints => "tracepoints",
+            Self::Perf => "perf",
+            Self::Poll => "poll",
         }
     }
 }
@@ -163,6 +169,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
                 }
             }
         }
+        Plan::Perf | Plan::Poll => {}
     }
     groups
 }
@@ -190,6 +197,7 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
             hook("exit_compat", Point::EverySyscall("sys_exit")),
             hook("enter_compat", Point::EverySyscall("sys_enter")),
         ])],
+        Plan::Perf | Plan::Poll => Vec::new(),
     }
 }
 
@@ -199,7 +207,7 @@ pub fn lives(plan: Plan) -> Vec<Group> {
     let free = Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") };
     match plan {
         Plan::Functions => vec![Group { purpose: Purpose::Lives, hooks: vec![free], fields: &[] }],
-        Plan::Tracepoints => Vec::new(),
+        _ => Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ pub mod attach;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
+pub mod ladder;
 pub mod lives;
 pub mod losses;
 pub mod order;
@@ -57,4 +58,12 @@ pub enum TraceError {
     /// A system call that does not fail.
     #[error(transparent)]
     System(#[from] io::Error),
+}
+
+impl TraceError {
+    /// Whether the way that was tried is closed, and another may be open.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(self, Self::Capabilities(_) | Self::Forbidden(_) | Self::Open(_) | Self::Refused(_))
+    }
 }

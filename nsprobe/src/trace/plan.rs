@@ -50,11 +50,15 @@ impl Trial {
         !self.refused().any(|(&purpose, _)| Self::is_own(purpose))
     }
 
-    /// Whether it has hooks of its own and none is attached.
+    /// Whether it has hooks of its own and none is attached. Where nothing but clone is asked for, those that succeed
+    /// are worth it, though they are no plan's own.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let own = || self.groups.iter().filter(|tried| Self::is_own(tried.purpose));
-        own().count() > 0 && own().all(|tried| tried.result.is_err())
+        let mut new_tasks = self.groups.iter().filter(|tried| tried.purpose == Purpose::NewTasks);
+        let shows_clones = own().all(|tried| tried.purpose == Purpose::FailedClones)
+            && new_tasks.any(|tried| tried.result.is_ok());
+        own().count() > 0 && own().all(|tried| tried.result.is_err()) && !shows_clones
     }
 
     /// What it cannot show, and why, in words.
@@ -132,7 +136,7 @@ pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdic
         }
         (Choice::Auto, [_]) => Verdict::Try(Plan::Tracepoints),
         (Choice::Auto, [functions, tracepoints]) => {
-            if functions.missing().len() < tracepoints.missing().len() {
+            if functions.missing().len() < tracepoints.missing().len() && !functions.is_refused() {
                 Verdict::Try(Plan::Functions)
             } else if tracepoints.is_refused() {
                 Verdict::GiveUp(format!(
@@ -143,6 +147,9 @@ pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdic
             } else {
                 Verdict::Keep(format!("functions are refused: {}", because(functions)))
             }
+        }
+        (Choice::Auto, [.., again]) if again.is_refused() => {
+            Verdict::GiveUp(format!("this kernel refuses every plan: functions: {}", because(again)))
         }
         (Choice::Auto, [_, tracepoints, ..]) => {
             Verdict::Keep(format!("tracepoints show less: {}", because(tracepoints)))
@@ -159,15 +166,18 @@ mod tests {
 
     /// A trial of `plan` for every call, in which the kernel answers as `answer` does.
     fn trial(plan: Plan, follow: bool, answer: impl Fn(&Hook) -> Option<i32>) -> Trial {
-        let tried = |group: Group| {
-            let refused = group.hooks.iter().find_map(|hook| Some((hook, answer(hook)?)));
-            let result = refused.map_or(Ok(()), |(hook, errno)| {
-                let reason = format!("{:?}", nix::errno::Errno::from_raw(errno));
-                Err((hook.point.to_string(), Refusal { errno: Some(errno), reason }))
-            });
-            Tried { purpose: group.purpose, result }
-        };
-        Trial { plan, groups: groups(plan, &Call::ALL, follow).into_iter().map(tried).collect() }
+        let groups = groups(plan, &Call::ALL, follow).into_iter().map(|group| tried(group, &answer));
+        Trial { plan, groups: groups.collect() }
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "a group is tried once")]
+    fn tried(group: Group, answer: impl Fn(&Hook) -> Option<i32>) -> Tried {
+        let refused = group.hooks.iter().find_map(|hook| Some((hook, answer(hook)?)));
+        let result = refused.map_or(Ok(()), |(hook, errno)| {
+            let reason = format!("{:?}", nix::errno::Errno::from_raw(errno));
+            Err((hook.point.to_string(), Refusal { errno: Some(errno), reason }))
+        });
+        Tried { purpose: group.purpose, result }
     }
 
     fn no_fentry(hook: &Hook) -> Option<i32> {
@@ -230,6 +240,29 @@ mod tests {
             (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
         });
         assert_eq!(judge(choice, &[partial], None), Verdict::Keep("asked for".to_owned()));
+    }
+
+    /// `CAP_BPF` and `CAP_PERFMON` alone, with a tracefs that is not readable: functions are refused because of two
+    /// groups, tracepoints because of three.
+    #[test]
+    fn a_plan_of_which_nothing_attaches_is_not_kept() {
+        let of = |plan, calls: &[Call], answer: fn(&Hook) -> Option<i32>| {
+            let groups = groups(plan, calls, false).into_iter().map(|group| tried(group, answer)).collect();
+            Trial { plan, groups }
+        };
+        let no_tracefs = |hook: &Hook| matches!(hook.point, Point::Syscall(_)).then_some(libc::EPERM);
+        let trials = |calls: &[Call]| {
+            [of(Plan::Functions, calls, no_fentry), of(Plan::Tracepoints, calls, no_tracefs)]
+        };
+        let two = trials(&[Call::Clone, Call::Unshare]);
+        assert!(two[0].missing().len() < two[1].missing().len());
+        assert!(matches!(judge(Choice::Auto, &two, None), Verdict::GiveUp(_)));
+        // Clones that succeed are seen all the same.
+        let clones = trials(&[Call::Clone]);
+        assert_eq!(judge(Choice::Auto, &clones, None), Verdict::Try(Plan::Functions));
+        // What was kept before is refused this time.
+        let again = [&two[..], &two[..1]].concat();
+        assert!(matches!(judge(Choice::Auto, &again, None), Verdict::GiveUp(_)));
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use super::hooks::Call;
 use super::plan::Choice;
 use super::running::{CommandEnd, Running};
-use super::source::Source;
-use super::source::probe::ProbeSource;
+use super::source::{self, Source};
 use super::stream::Stream;
 use super::{Look, TraceError};
 use crate::kernel::signals::Signals;
@@ -35,12 +34,33 @@ pub struct Options {
     pub compat: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Between two looks at `/proc`, where nothing else is allowed.
+    pub interval: Duration,
     /// At most this long.
     pub duration: Option<Duration>,
     /// At most so many events.
     pub count: Option<u64>,
     /// Only what this command and its descendants do, and until it ends; empty for the whole machine.
     pub command: Vec<OsString>,
+}
+
+impl Default for Options {
+    /// The whole machine, in the best way that it allows, until a signal comes.
+    fn default() -> Self {
+        Self {
+            hooks: Choice::Auto,
+            calls: Call::ALL.into(),
+            every_clone: false,
+            unchanged: false,
+            lives: false,
+            compat: false,
+            ring_bytes: 4 << 20,
+            interval: Duration::from_secs(1),
+            duration: None,
+            count: None,
+            command: Vec::new(),
+        }
+    }
 }
 
 /// Where the lines go.
@@ -74,9 +94,9 @@ const BATCH: usize = 512;
 /// `look` takes a snapshot, which is needed for the lives of namespaces.
 pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     let signals = Signals::hold()?;
-    let mut source = ProbeSource::open(options)?;
+    let mut source = source::open(options)?;
     let nsfs_dev = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?.dev();
-    let mut stream = Stream::new(options, &mut source, look, nsfs_dev, sink)?;
+    let mut stream = Stream::new(options, source.as_mut(), look, nsfs_dev, sink)?;
     stream.put_now(Body::Start(StreamStart {
         version: env!("CARGO_PKG_VERSION"),
         kernel: kernel_release()?,
@@ -85,7 +105,7 @@ pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<En
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
     // As much as is there now; more may come while it is taken.
     let most = 2 * source.room().max(BATCH);
-    stream.settle(&mut source, most)?;
+    stream.settle(source.as_mut(), most)?;
     // With nobody to tell, nothing is run.
     stream.flush();
     let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
@@ -97,9 +117,9 @@ pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<En
         }
     };
     let reason = loop {
-        let taken = stream.drain(&mut source, BATCH)?;
+        let taken = stream.drain(source.as_mut(), BATCH)?;
         stream.tell_losses(source.losses()?);
-        stream.heal(&mut source, most, false)?;
+        stream.heal(source.as_mut(), most, false)?;
         stream.flush();
         if let Some(reason) = stream.is_over() {
             break reason;
@@ -114,14 +134,14 @@ pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<En
         // there is room for many more.
         let heard = !stream.is_holding() || taken * 8 > source.room();
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(&source, heard, &signals, stream.sink().descriptor(), until)? {
+        if wait(source.as_ref(), heard, &signals, stream.sink().descriptor(), until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     };
     let most = source.finish()?;
-    stream.drain_all(&mut source, most)?;
+    stream.drain_all(source.as_mut(), most)?;
     stream.tell_losses(source.losses()?);
-    stream.heal(&mut source, most, true)?;
+    stream.heal(source.as_mut(), most, true)?;
     let end = stream.end(reason);
     Ok(Ended { end, command: command.ended(), output: stream.into_failure() })
 }

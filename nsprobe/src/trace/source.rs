@@ -1,9 +1,17 @@
 //! What gives events: one file a way.
 
+pub mod perf;
+pub mod poll;
 pub mod probe;
 
+use super::TraceError;
+use super::ladder::{self, Refused, Rung};
+use super::session::Options;
 use crate::kernel::watches::Watches;
 use crate::model::{Event, Hooks, Lost, Mark};
+use perf::PerfSource;
+use poll::PollSource;
+use probe::ProbeSource;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -61,3 +69,28 @@ pub struct End {
     /// When: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
 }
+
+/// Opens the first source that the machine bears, of those that the `options` admit.
+pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
+    let mut refused = Vec::new();
+    let mut last = None;
+    while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
+        let opened: Result<Box<dyn Source>, TraceError> = match rung {
+            Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
+            Rung::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
+            Rung::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
+        };
+        match opened {
+            Err(error) if error.is_refusal() => {
+                refused.push(Refused { rung, why: error.to_string() });
+                last = Some(error);
+            }
+            opened => return opened,
+        }
+    }
+    Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
+}
+
+/// What a `/proc` does not show that is not the machine's.
+const NOT_WHOLE: &str = "tasks that this /proc does not show: it is of one pid namespace and those below it, \
+    whose process ids these are, or hides others' processes (hidepid)";

@@ -1,0 +1,90 @@
+//! Who a task is: what `/proc` says of it beside its namespaces.
+
+use super::parse;
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{Actor, CommandLine, Pid, Place};
+use procfs_core::FromRead as _;
+use procfs_core::process::Status;
+use std::io;
+
+/// What is taken from `/proc/PID/status`: proc_pid_status(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct StatusFacts {
+    ppid: Option<u32>,
+    uid: u32,
+    gid: u32,
+    euid: u32,
+    cap_effective: u64,
+    /// Ids of the process, outermost first.
+    pids: Vec<u32>,
+}
+
+fn status(bytes: &[u8]) -> Option<StatusFacts> {
+    let status = Status::from_read(bytes).ok()?;
+    let ids = status.nstgid.unwrap_or_default();
+    Some(StatusFacts {
+        ppid: u32::try_from(status.ppid).ok(),
+        uid: status.ruid,
+        gid: status.rgid,
+        euid: status.euid,
+        cap_effective: status.capeff,
+        pids: ids.into_iter().filter_map(|id| u32::try_from(id).ok()).collect(),
+    })
+}
+
+/// The thread `tid` of the process `pid`, as it is now; without its name.
+pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
+    let process = proc.process(pid)?;
+    let thread = process.thread(tid)?;
+    let mut buffer = Vec::new();
+    let mut actor = Actor::new(pid, tid);
+    thread.read("status", &mut buffer)?;
+    if let Some(facts) = status(&buffer) {
+        actor.ppid = facts.ppid;
+        (actor.uid, actor.gid, actor.euid) = (Some(facts.uid), Some(facts.gid), Some(facts.euid));
+        actor.cap_effective = Some(facts.cap_effective);
+        actor.pids = facts.pids;
+    }
+    process.read("stat", &mut buffer)?;
+    actor.start_ticks = parse::stat(&buffer).map(|facts| facts.start_ticks);
+    actor.exe = exe(&process);
+    actor.command_line = process
+        .read("cmdline", &mut buffer)
+        .is_ok()
+        .then(|| parse::command_line(&buffer))
+        .filter(|text| !text.is_empty())
+        .map(|text| CommandLine { text, cut: false });
+    Ok(actor)
+}
+
+/// The program, where its link may be read; a kernel thread has none.
+fn exe(process: &ProcessDir) -> Option<Place> {
+    let path = process.read_link("exe").ok()?;
+    Some(Place { path: path.to_string_lossy().into_owned(), cut: false, detached: false })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_is_what_its_own_proc_says() {
+        let proc = Proc::open("/proc".as_ref()).unwrap();
+        let own = std::process::id();
+        let tid = nix::unistd::gettid().as_raw().unsigned_abs();
+        let actor = read(&proc, own, tid).unwrap();
+        assert_eq!((actor.pid, actor.tid, actor.ppid), (own, tid, Some(std::os::unix::process::parent_id())));
+        assert_eq!(actor.pids.first(), Some(&own));
+        assert_eq!(actor.euid, Some(nix::unistd::geteuid().as_raw()));
+        let exe = std::fs::read_link("/proc/self/exe").unwrap();
+        assert_eq!(actor.exe.unwrap().path, exe.to_str().unwrap());
+        assert!(actor.start_ticks.is_some() && actor.command_line.is_some());
+        assert!(read(&proc, own, 1).is_err(), "another process's thread");
+    }
+
+    #[test]
+    fn a_text_that_is_no_status_is_none() {
+        assert_eq!(status(b""), None);
+        assert_eq!(status(b"Name:\tx\n"), None);
+    }
+}

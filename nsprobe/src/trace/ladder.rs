@@ -1,0 +1,89 @@
+//! Which rung of the ladder: what was refused so far → what to try next. Trying is done elsewhere; which hooks the
+//! probe uses is for [`super::plan`] to say.
+
+use super::hooks::Plan;
+use super::plan::Choice;
+
+/// A way to learn what happens, the one that tells most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rung {
+    /// BPF: functions or tracepoints.
+    Probe,
+    /// Records of perf_event_open(2).
+    Perf,
+    /// Looks at `/proc`.
+    Poll,
+}
+
+impl Rung {
+    /// What it takes, in words.
+    const fn means(self) -> &'static str {
+        match self {
+            Self::Probe => "BPF",
+            Self::Perf => "perf",
+            Self::Poll => "/proc",
+        }
+    }
+}
+
+/// A rung that does not bear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which.
+    pub rung: Rung,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// What to try after those that were `refused`, and why that; `None`: there is nothing else.
+#[must_use]
+pub fn next(choice: Choice, refused: &[Refused]) -> Option<(Rung, String)> {
+    let order: &[Rung] = match choice {
+        Choice::Auto => &[Rung::Probe, Rung::Perf, Rung::Poll],
+        Choice::Only(Plan::Functions | Plan::Tracepoints) => &[Rung::Probe],
+        Choice::Only(Plan::Perf) => &[Rung::Perf],
+        Choice::Only(Plan::Poll) => &[Rung::Poll],
+    };
+    let rung = *order.iter().find(|&&rung| refused.iter().all(|refused| refused.rung != rung))?;
+    let whys: Vec<String> =
+        refused.iter().map(|Refused { rung, why }| format!("no {}: {why}", rung.means())).collect();
+    let reason = if whys.is_empty() { "asked for".to_owned() } else { whys.join("; ") };
+    Some((rung, reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(rung: Rung, why: &str) -> Refused {
+        Refused { rung, why: why.to_owned() }
+    }
+
+    #[test]
+    fn each_rung_that_is_left_out_says_why() {
+        let (probe, perf) = (refused(Rung::Probe, "no capability"), refused(Rung::Perf, "EACCES"));
+        assert_eq!(next(Choice::Auto, &[]).map(|(rung, _)| rung), Some(Rung::Probe));
+        assert_eq!(
+            next(Choice::Auto, std::slice::from_ref(&probe)),
+            Some((Rung::Perf, "no BPF: no capability".to_owned()))
+        );
+        assert_eq!(
+            next(Choice::Auto, &[probe.clone(), perf.clone()]),
+            Some((Rung::Poll, "no BPF: no capability; no perf: EACCES".to_owned()))
+        );
+        assert_eq!(next(Choice::Auto, &[probe, perf, refused(Rung::Poll, "no /proc")]), None);
+    }
+
+    #[test]
+    fn what_is_asked_for_is_tried_and_nothing_else() {
+        for (plan, rung) in [
+            (Plan::Functions, Rung::Probe),
+            (Plan::Tracepoints, Rung::Probe),
+            (Plan::Perf, Rung::Perf),
+            (Plan::Poll, Rung::Poll),
+        ] {
+            assert_eq!(next(Choice::Only(plan), &[]), Some((rung, "asked for".to_owned())));
+            assert_eq!(next(Choice::Only(plan), &[refused(rung, "no")]), None);
+        }
+    }
+}

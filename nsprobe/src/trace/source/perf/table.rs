@@ -1,0 +1,241 @@
+//! What every task's namespaces were before: from records in the order of their times, to changes. No I/O.
+
+use super::record::{Record, Task, What};
+use crate::discover::look::Thread;
+use crate::model::{NsId, NsSlot, Pid, Slots};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Every task that is alive, by its thread id.
+#[derive(Debug, Default)]
+pub struct Table {
+    tasks: HashMap<Pid, Known>,
+    /// The children of this process, and what they make, are followed.
+    follow: Option<Pid>,
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Known {
+    pid: Pid,
+    comm: String,
+    namespaces: Slots<Option<NsId>>,
+    followed: bool,
+    /// When `/proc` was read for it: records of before it do not tell what was there before them.
+    read: Duration,
+}
+
+/// What a record of namespaces means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Who called.
+    pub task: Task,
+    /// Its name; empty when it is not known.
+    pub comm: String,
+    /// Whether it descends from the process that is followed.
+    pub followed: bool,
+    /// The child, when it called clone; `None`: unshare or setns.
+    pub child: Option<Task>,
+    /// The caller's namespaces before, as far as they are known.
+    pub before: Slots<Option<NsId>>,
+    /// The child's namespaces, or the caller's after the call.
+    pub after: Slots<Option<NsId>>,
+}
+
+/// Whether `PERF_RECORD_NAMESPACES` tells of a slot.
+const fn is_told(slot: NsSlot) -> bool {
+    !matches!(slot, NsSlot::In(crate::model::NsKind::Time) | NsSlot::PidForChildren | NsSlot::TimeForChildren)
+}
+
+impl Table {
+    /// An empty one, in which the descendants of the process `follow` are marked.
+    #[must_use]
+    pub fn new(follow: Option<Pid>) -> Self {
+        Self { follow, ..Self::default() }
+    }
+
+    /// Takes what `/proc` showed of all tasks, at the time `read` at the latest. Those that are not among them have
+    /// ended, unless a later record tells of them.
+    pub fn fill(&mut self, threads: Vec<Thread>, read: Duration) {
+        let mut former = std::mem::take(&mut self.tasks);
+        let mut parents = Vec::new();
+        for Thread { pid, tid, ppid, comm, namespaces } in threads {
+            let mut namespaces = namespaces.unwrap_or_default();
+            for slot in NsSlot::ALL.into_iter().filter(|&slot| !is_told(slot)) {
+                *namespaces.get_mut(slot) = None;
+            }
+            let former = former.remove(&tid).filter(|former| former.pid == pid);
+            if former.is_none() && self.follow.is_some() {
+                parents.push((tid, if tid == pid { ppid } else { pid }));
+            }
+            let followed = former.is_some_and(|former| former.followed);
+            self.tasks.insert(tid, Known { pid, comm, namespaces, followed, read });
+        }
+        // Those of which no record came are followed if their parents are, in whatever order.
+        let is_followed = |tasks: &HashMap<Pid, Known>, pid: Pid| {
+            self.follow == Some(pid) || tasks.get(&pid).is_some_and(|known| known.followed)
+        };
+        while let Some(at) = parents.iter().position(|&(_, parent)| is_followed(&self.tasks, parent)) {
+            let (tid, _) = parents.swap_remove(at);
+            self.tasks.entry(tid).and_modify(|known| known.followed = true);
+        }
+    }
+
+    /// Records were lost: where tasks are is not known any more, until a record or `/proc` tells.
+    pub fn doubt(&mut self) {
+        for known in self.tasks.values_mut() {
+            known.namespaces = Slots::default();
+            known.comm.clear();
+        }
+    }
+
+    /// Takes a record, and gives what it means where that is a call.
+    pub fn take(&mut self, record: Record) -> Option<Seen> {
+        let Record { time, writer, what } = record;
+        match what {
+            What::Fork { task, parent } => self.fork(task, parent),
+            What::Exit(task) => _ = self.tasks.remove(&task.tid),
+            What::Name { task, comm, exec } => self.name(task, comm, exec),
+            What::Namespaces { task, namespaces } if task.tid != 0 => {
+                return Some(self.namespaces(time, writer, task, *namespaces));
+            }
+            What::Namespaces { .. } | What::Lost(_) => {}
+        }
+        None
+    }
+
+    fn fork(&mut self, task: Task, parent: Task) {
+        let followed = self.follow == Some(parent.pid);
+        let inherited = self.tasks.get(&parent.tid).cloned().unwrap_or_default();
+        let known = Known { pid: task.pid, followed: followed || inherited.followed, ..inherited };
+        self.tasks.insert(task.tid, known);
+    }
+
+    fn name(&mut self, task: Task, comm: String, exec: bool) {
+        // A thread that executes a program takes the place of its process's first thread, which has ended by now.
+        if exec && task.pid == task.tid && !self.tasks.contains_key(&task.tid) {
+            let other = self.tasks.iter().find(|(_, known)| known.pid == task.pid).map(|(&tid, _)| tid);
+            if let Some(known) = other.and_then(|tid| self.tasks.remove(&tid)) {
+                self.tasks.insert(task.tid, known);
+            }
+        }
+        if let Some(known) = self.tasks.get_mut(&task.tid) {
+            known.comm = comm;
+        }
+    }
+
+    fn namespaces(&mut self, time: Duration, writer: Task, task: Task, after: Slots<Option<NsId>>) -> Seen {
+        // The kernel writes a new task's namespaces while its parent runs, others' on their own behalf.
+        let is_clone = writer.tid != task.tid;
+        let caller = if is_clone { writer } else { task };
+        let known = self.tasks.get(&caller.tid).cloned().unwrap_or_default();
+        let before = if known.read > time { Slots::default() } else { known.namespaces };
+        let entry = self.tasks.entry(task.tid).or_insert_with(|| Known { pid: task.pid, ..known.clone() });
+        entry.namespaces = after;
+        Seen {
+            task: caller,
+            comm: known.comm,
+            followed: known.followed,
+            child: is_clone.then_some(task),
+            before,
+            after,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NsKind;
+
+    const SHELL: Task = Task { pid: 10, tid: 10 };
+    const CHILD: Task = Task { pid: 20, tid: 20 };
+
+    fn slots(net: u64) -> Slots<Option<NsId>> {
+        let mut slots = Slots::default();
+        *slots.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, net));
+        slots
+    }
+
+    fn thread(task: Task, net: u64) -> Thread {
+        Thread { pid: task.pid, tid: task.tid, ppid: 1, comm: "sh".to_owned(), namespaces: Some(slots(net)) }
+    }
+
+    fn at(seconds: u64, writer: Task, what: What) -> Record {
+        Record { time: Duration::from_secs(seconds), writer, what }
+    }
+
+    fn told(seconds: u64, writer: Task, task: Task, net: u64) -> Record {
+        at(seconds, writer, What::Namespaces { task, namespaces: Box::new(slots(net)) })
+    }
+
+    #[test]
+    fn a_child_begins_where_its_parent_was_and_changes_from_there() {
+        let mut table = Table::new(None);
+        table.fill(vec![thread(SHELL, 1)], Duration::from_secs(1));
+        assert_eq!(table.take(at(2, SHELL, What::Fork { task: CHILD, parent: SHELL })), None);
+        let born = table.take(told(2, SHELL, CHILD, 2)).unwrap();
+        assert_eq!((born.task, born.child, born.comm.as_str()), (SHELL, Some(CHILD), "sh"));
+        assert_eq!((born.before, born.after), (slots(1), slots(2)));
+        table.take(at(3, CHILD, What::Name { task: CHILD, comm: "ip".to_owned(), exec: true }));
+        let moved = table.take(told(4, CHILD, CHILD, 3)).unwrap();
+        assert_eq!((moved.task, moved.child, moved.comm.as_str()), (CHILD, None, "ip"));
+        assert_eq!((moved.before, moved.after), (slots(2), slots(3)));
+        // Another that gets its number is not taken for it.
+        table.take(at(5, CHILD, What::Exit(CHILD)));
+        assert_eq!(table.take(told(6, CHILD, CHILD, 4)).unwrap().before, Slots::default());
+    }
+
+    #[test]
+    fn what_the_command_makes_is_followed_and_nothing_else() {
+        let mut table = Table::new(Some(7));
+        let own = Task { pid: 7, tid: 7 };
+        let own_thread = Thread { ppid: 1, ..thread(own, 1) };
+        table.fill(vec![own_thread, thread(SHELL, 1)], Duration::ZERO);
+        table.take(at(1, own, What::Fork { task: CHILD, parent: own }));
+        let grandchild = Task { pid: 30, tid: 30 };
+        table.take(at(2, CHILD, What::Fork { task: grandchild, parent: CHILD }));
+        table.take(at(3, CHILD, What::Exit(CHILD)));
+        for (task, followed) in [(own, false), (SHELL, false), (grandchild, true)] {
+            assert_eq!(table.take(told(4, task, task, 2)).unwrap().followed, followed, "{task:?}");
+        }
+        // After a loss, when all is read anew, still.
+        let (child, thread_of) = (Task { pid: 29, tid: 29 }, Task { pid: 29, tid: 28 });
+        let new = |task, ppid| Thread { ppid, ..thread(task, 2) };
+        let threads = vec![new(thread_of, 30), new(child, 30), new(SHELL, 1), thread(grandchild, 2)];
+        table.fill(threads, Duration::from_secs(5));
+        for (task, followed) in [(grandchild, true), (child, true), (thread_of, true), (SHELL, false)] {
+            assert_eq!(table.take(told(6, task, task, 3)).unwrap().followed, followed, "{task:?}");
+        }
+    }
+
+    #[test]
+    fn a_thread_that_executes_a_program_takes_its_process_s_number() {
+        let mut table = Table::new(None);
+        let second = Task { pid: 10, tid: 11 };
+        table.fill(vec![thread(SHELL, 1), thread(second, 2)], Duration::ZERO);
+        table.take(at(1, SHELL, What::Exit(SHELL)));
+        table.take(at(2, SHELL, What::Name { task: SHELL, comm: "new".to_owned(), exec: true }));
+        let seen = table.take(told(3, SHELL, SHELL, 3)).unwrap();
+        assert_eq!((seen.before, seen.comm.as_str()), (slots(2), "new"));
+        assert_eq!(table.tasks.len(), 1);
+    }
+
+    #[test]
+    fn after_a_loss_nothing_is_claimed_of_before() {
+        let mut table = Table::new(None);
+        table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
+        table.doubt();
+        let first = table.take(told(1, SHELL, SHELL, 3)).unwrap();
+        assert_eq!((first.before, first.comm.as_str()), (Slots::default(), ""));
+        assert_eq!(table.take(told(2, SHELL, SHELL, 4)).unwrap().before, slots(3));
+    }
+
+    #[test]
+    fn what_was_read_later_does_not_stand_for_before() {
+        let mut table = Table::new(None);
+        table.fill(vec![thread(SHELL, 2)], Duration::from_secs(5));
+        assert_eq!(table.take(told(4, SHELL, SHELL, 2)).unwrap().before, Slots::default());
+        assert_eq!(table.take(told(6, SHELL, SHELL, 3)).unwrap().before, slots(2));
+    }
+}

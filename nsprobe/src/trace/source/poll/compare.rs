@@ -1,0 +1,196 @@
+//! Two looks at the processes → what is another in the later one. No I/O.
+
+use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots};
+use std::collections::HashMap;
+
+/// What is known of the processes, from all looks so far.
+#[derive(Debug, Default)]
+pub struct Known(HashMap<Pid, State>);
+
+#[derive(Clone, Debug)]
+struct State {
+    start_ticks: u64,
+    namespaces: Slots<Option<NsId>>,
+    root: Root,
+    followed: bool,
+}
+
+/// A process that is elsewhere than it was or, when it is new, than its parent is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Its place among the processes of the later look.
+    pub index: usize,
+    /// It was not there before.
+    pub is_new: bool,
+    /// Whether it descends from the process that is followed.
+    pub followed: bool,
+    /// The namespaces then.
+    pub before: Slots<Option<NsId>>,
+    /// The namespaces now.
+    pub after: Slots<Option<NsId>>,
+    /// The root directory, if it is another.
+    pub root: Option<Directory>,
+}
+
+impl Known {
+    /// Takes a later look. Children of the process `follow`, and theirs, are followed.
+    pub fn take(&mut self, processes: &[Process], follow: Option<Pid>) -> Vec<Change> {
+        let mut now: HashMap<Pid, State> = HashMap::with_capacity(processes.len());
+        let mut was: HashMap<Pid, Option<State>> = HashMap::with_capacity(processes.len());
+        for process in processes {
+            let former = self.0.remove(&process.pid);
+            let former = former.filter(|former| former.start_ticks == process.start_ticks);
+            now.insert(process.pid, state(process, former.as_ref()));
+            was.insert(process.pid, former);
+        }
+        // Parents may have higher numbers than their children: until nothing more is found.
+        while let Some(pid) = processes
+            .iter()
+            .find(|process| is_followed_by_descent(process, &was, &now, follow))
+            .map(|process| process.pid)
+        {
+            now.entry(pid).and_modify(|state| state.followed = true);
+        }
+        let changes = processes.iter().enumerate().filter_map(|(index, process)| {
+            let state = now.get(&process.pid)?;
+            let former = was.get(&process.pid).and_then(Option::as_ref);
+            // Where the first look finds it, it was before.
+            let before = former.or_else(|| now.get(&process.ppid))?;
+            let root = moved(&before.root, &state.root);
+            let is_elsewhere = before.namespaces.iter().any(|(slot, id)| {
+                id.is_some() && state.namespaces.get(slot).is_some_and(|now| Some(now) != *id)
+            });
+            (is_elsewhere || root.is_some()).then(|| Change {
+                index,
+                is_new: former.is_none(),
+                followed: state.followed,
+                before: before.namespaces,
+                after: state.namespaces,
+                root,
+            })
+        });
+        let changes = changes.collect();
+        self.0 = now;
+        changes
+    }
+}
+
+/// What is known of a process now. What cannot be seen any more is as it was.
+fn state(process: &Process, former: Option<&State>) -> State {
+    let now = process.namespaces.unwrap_or_default();
+    let namespaces = Slots::from_fn(|slot| {
+        now.get(slot).or_else(|| former.and_then(|former| *former.namespaces.get(slot)))
+    });
+    let root = match (&process.root, former) {
+        (Root::Unknown, Some(former)) => former.root.clone(),
+        (root, _) => root.clone(),
+    };
+    let followed = former.is_some_and(|former| former.followed);
+    State { start_ticks: process.start_ticks, namespaces, root, followed }
+}
+
+/// Whether a process that is new is a child of one that is followed, and not yet known as such.
+fn is_followed_by_descent(
+    process: &Process,
+    was: &HashMap<Pid, Option<State>>,
+    now: &HashMap<Pid, State>,
+    follow: Option<Pid>,
+) -> bool {
+    let is_new = was.get(&process.pid).is_some_and(Option::is_none);
+    let followed = |pid: Pid| now.get(&pid).is_some_and(|state| state.followed);
+    follow.is_some()
+        && is_new
+        && !followed(process.pid)
+        && (Some(process.ppid) == follow || followed(process.ppid))
+}
+
+fn moved(before: &Root, after: &Root) -> Option<Directory> {
+    let place = |root: &Root| match root {
+        Root::Unknown => None,
+        Root::Whole => Some("/".to_owned()),
+        Root::Chrooted(path) => Some(path.to_string_lossy().into_owned()),
+    };
+    let (before, after) = (place(before)?, place(after)?);
+    let at = |path| Place { path, cut: false, detached: false };
+    (before != after).then(|| Directory { moved: true, before: at(before), after: at(after) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{NsKind, NsSlot};
+
+    fn process(pid: Pid, ppid: Pid, net: u64) -> Process {
+        let namespaces = Slots::from_fn(|slot| {
+            let ino = if slot == NsSlot::In(NsKind::Net) { net } else { 1 };
+            Some(NsId::new(slot.kind(), 4, ino))
+        });
+        Process { namespaces: Some(namespaces), root: Root::Whole, ..Process::staged(pid, ppid) }
+    }
+
+    /// Index, new, followed, net before and after, root after.
+    fn told(changes: &[Change]) -> Vec<(usize, bool, bool, u64, u64)> {
+        let net = |slots: &Slots<Option<NsId>>| slots.of(NsKind::Net).map_or(0, |id| id.ino);
+        changes.iter().map(|it| (it.index, it.is_new, it.followed, net(&it.before), net(&it.after))).collect()
+    }
+
+    #[test]
+    fn who_has_moved_and_who_began_elsewhere_is_told() {
+        let mut known = Known::default();
+        known.take(&[process(1, 0, 1), process(5, 1, 1), process(6, 1, 2)], None);
+        let later =
+            [process(1, 0, 1), process(5, 1, 3), process(6, 1, 2), process(7, 6, 2), process(8, 6, 4)];
+        assert_eq!(told(&known.take(&later, None)), [(1, false, false, 1, 3), (4, true, false, 2, 4)]);
+        assert_eq!(told(&known.take(&later, None)), []);
+        // The number of one that has ended, given to another.
+        let mut again = later.clone();
+        (again[1].start_ticks, again[1].ppid) = (99, 8);
+        assert_eq!(told(&known.take(&again, None)), [(1, true, false, 4, 3)]);
+    }
+
+    #[test]
+    fn a_root_is_told_and_what_cannot_be_read_is_no_change() {
+        let mut known = Known::default();
+        known.take(&[process(5, 1, 1)], None);
+        let mut hidden = process(5, 1, 1);
+        (hidden.namespaces, hidden.root) = (None, Root::Unknown);
+        assert_eq!(known.take(&[hidden], None), []);
+        let mut jailed = process(5, 1, 1);
+        jailed.root = Root::Chrooted("/srv".into());
+        let [Change { root: Some(root), .. }] = &known.take(&[jailed], None)[..] else { panic!("a root") };
+        assert_eq!((root.before.path.as_str(), root.after.path.as_str()), ("/", "/srv"));
+    }
+
+    #[test]
+    fn a_pid_namespace_without_a_child_yet_is_told_when_there_is_one() {
+        let mut known = Known::default();
+        known.take(&[process(5, 1, 1)], None);
+        let slot = NsSlot::PidForChildren;
+        let mut waiting = process(5, 1, 1);
+        let with = |id| {
+            let mut slots = waiting.namespaces.unwrap();
+            *slots.get_mut(slot) = id;
+            Some(slots)
+        };
+        let (none, some) = (with(None), with(Some(NsId::new(NsKind::Pid, 4, 9))));
+        waiting.namespaces = none;
+        assert_eq!(known.take(std::slice::from_ref(&waiting), None), []);
+        waiting.namespaces = some;
+        assert_eq!(known.take(&[waiting], None).len(), 1);
+    }
+
+    #[test]
+    fn what_the_command_leads_to_is_followed() {
+        let mut known = Known::default();
+        known.take(&[process(1, 0, 1), process(40, 1, 1)], Some(40));
+        // Grandchild 20 has a lower number than its parent 50; 60 is somebody else's.
+        let later =
+            [process(1, 0, 1), process(20, 50, 3), process(40, 1, 1), process(50, 40, 2), process(60, 1, 2)];
+        let changes = known.take(&later, Some(40));
+        let seen = [(1, true, true, 2, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
+        assert_eq!(told(&changes), seen);
+        // Its parent has ended; it is still the command's.
+        let orphan = [process(1, 0, 1), process(20, 1, 4), process(40, 1, 1)];
+        assert_eq!(told(&known.take(&orphan, Some(40))), [(1, false, true, 3, 4)]);
+    }
+}

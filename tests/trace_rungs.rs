@@ -1,0 +1,382 @@
+//! The lower rungs of `nsprobe trace`, each forced and each come to by what the machine allows: perf's records, and looks
+//! at `/proc`.
+
+use crate::schema::{admitted, closed, refused_when_broken};
+use crate::support::stage::{self, NamedNetns, Staged};
+use crate::support::trace::Stream;
+use crate::support::tracing::Tracing;
+use crate::support::{Ran, proc, root, run, unprivileged_copy};
+use nix::sys::signal::{Signal, kill};
+use nsprobe::render::schemas;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::Command;
+
+/// The inode in the text of a namespace link.
+fn ino(link: &str) -> u64 {
+    let digits = link.split_once('[').and_then(|(_, rest)| rest.trim().strip_suffix(']'));
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{link:?} is no link"))
+}
+
+/// An event in a few words: its name, what changed, from where to where.
+fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
+    let changed = event["changed"].as_array().expect("changed").iter().map(|slot| {
+        let slot = slot.as_str().expect("a slot");
+        let number = |when: &str| event[when][slot].as_u64().expect("an inode");
+        (slot.to_owned(), number("before"), number("after"))
+    });
+    (event["event"].as_str().expect("a name").to_owned(), changed.collect())
+}
+
+#[test]
+fn perf_tells_each_kind_from_where_to_where() {
+    if !root() {
+        return;
+    }
+    let own = proc::namespaces(std::process::id()).expect("own namespaces");
+    let named = NamedNetns::add();
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report");
+    let flags = ["--cgroup", "--ipc", "--mount", "--net", "--user", "--uts"];
+    let kinds = ["cgroup", "ipc", "mnt", "net", "user", "uts"];
+    let unshares: Vec<String> = flags
+        .iter()
+        .zip(kinds)
+        .map(|(flag, kind)| format!("unshare {flag} readlink /proc/self/ns/{kind} >&3"))
+        .collect();
+    let script = format!(
+        "exec 3>{}\n{}\nunshare --pid --fork readlink /proc/self/ns/pid >&3
+         nsenter --net={} readlink /proc/self/ns/net >&3\nunshare --net --uts true",
+        report.display(),
+        unshares.join("\n"),
+        named.path()
+    );
+    let stream = Stream::record(&["--hooks", "perf", "--", "sh", "-c", &script]);
+    assert_eq!((stream.code, stream.lines[0]["hooks"]["plan"].as_str()), (Some(0), Some("perf")));
+    let report = fs::read_to_string(&report).expect("a report");
+    let inodes: Vec<u64> = report.lines().map(ino).collect();
+    let seen: Vec<_> = stream.events().map(change).collect();
+    let [unshared @ .., (setns, joined), (both, two)] = &seen[..] else { panic!("{seen:?}") };
+    let expected: Vec<_> = kinds
+        .iter()
+        .map(|&kind| ("change", kind))
+        .chain([("clone", "pid")])
+        .zip(&inodes)
+        .map(|((event, kind), &ino)| (event.to_owned(), vec![(kind.to_owned(), own[kind], ino)]))
+        .collect();
+    assert_eq!(unshared, expected);
+    assert_eq!((setns.as_str(), &joined[..]), ("change", &[("net".to_owned(), own["net"], named.ino())][..]));
+    let names: Vec<&str> = two.iter().map(|(slot, ..)| slot.as_str()).collect();
+    assert_eq!((both.as_str(), names), ("change", vec!["net", "uts"]));
+    let clone = stream.of("clone")[0];
+    assert_eq!((&clone["args"], &clone["result"]), (&Value::Null, &clone["child"]["tid"]));
+    assert_eq!(stream.of("change")[0]["process"]["comm"], "unshare");
+}
+
+/// The calls of a script that succeed, as strace has them: by thread, how many of unshare and setns, and of clone with
+/// a new namespace.
+fn straced(log: &std::path::Path) -> BTreeMap<u64, (usize, usize)> {
+    let mut calls = BTreeMap::new();
+    for entry in fs::read_dir(log).expect("strace wrote") {
+        let path = entry.expect("an entry").path();
+        let tid = path.extension().and_then(|tid| tid.to_str()?.parse().ok()).expect("log.TID");
+        let text = fs::read_to_string(&path).expect("text");
+        let done: Vec<&str> = text.lines().filter(|line| !line.contains(" = -1 ")).collect();
+        let moves = done.iter().filter(|line| line.starts_with("unshare(") || line.starts_with("setns("));
+        let clones = done.iter().filter(|line| line.starts_with("clone") && line.contains("CLONE_NEW"));
+        let counts = (moves.count(), clones.count());
+        if counts != (0, 0) {
+            calls.insert(tid, counts);
+        }
+    }
+    calls
+}
+
+#[test]
+fn perf_tells_every_call_that_strace_sees_succeed() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = "unshare --net --uts true; unshare --time true; unshare --user --pid --fork sh -c 'unshare -n true';
+        ip netns add nsprobe-rungs; ip netns exec nsprobe-rungs true; ip netns del nsprobe-rungs;
+        for i in 1 2 3 4 5 6 7 8 9 10; do unshare -i unshare -u nsenter --net=/proc/self/ns/net true & done; wait;
+        unshare --fork --pid --mount-proc perl -e 'syscall(56, 0x40000011, 0, 0, 0, 0) || exit; wait'";
+    let mut args = vec!["--all", "--hooks", "perf", "--", "strace", "-ff", "-qq", "-e"];
+    let prefix = dir.path().join("log");
+    args.extend(["trace=unshare,setns,clone,clone3", "-e", "signal=none", "-o"]);
+    args.extend([prefix.to_str().expect("UTF-8"), "sh", "-c", script]);
+    let stream = Stream::record(&args);
+    let mut ours: BTreeMap<u64, (usize, usize)> = BTreeMap::new();
+    for event in stream.events() {
+        // A child in the namespace that its parent has unshared is elsewhere too, and was made by a plain clone.
+        let is_change = event["event"] == "change";
+        let made = change(event).1.iter().any(|(slot, ..)| slot != "pid");
+        let counts = ours.entry(event["process"]["tid"].as_u64().expect("a tid")).or_default();
+        (counts.0, counts.1) =
+            (counts.0 + usize::from(is_change), counts.1 + usize::from(!is_change && made));
+    }
+    ours.retain(|_, counts| *counts != (0, 0));
+    assert_eq!(ours, straced(dir.path()), "nsprobe on the left, strace on the right");
+    assert!(ours.values().map(|(moves, _)| moves).sum::<usize>() > 30);
+    // Of every namespace that a task was in when it changed, its last event or its birth told.
+    let mut now: BTreeMap<(u64, String), u64> = BTreeMap::new();
+    for event in stream.events() {
+        let tid = &event[if event["event"] == "clone" { "child" } else { "process" }]["tid"];
+        for (slot, before, after) in change(event).1 {
+            let key = (tid.as_u64().expect("a tid"), slot);
+            if event["event"] == "change"
+                && let Some(known) = now.get(&key)
+            {
+                assert_eq!(*known, before, "{event}");
+            }
+            now.insert(key, after);
+        }
+    }
+}
+
+#[test]
+fn perf_tells_every_new_task_when_asked() {
+    if !root() {
+        return;
+    }
+    let script = "unshare --uts true; (true); perl -e 'fork; exit'";
+    let stream = Stream::record(&["--hooks", "perf", "--clone", "all", "--", "sh", "-c", script]);
+    let clones = stream.of("clone");
+    // unshare, the subshell, perl and its child; dash makes the last command's process too.
+    assert!(clones.len() >= 4, "{clones:#?}");
+    let parents: BTreeSet<u64> = clones.iter().filter_map(|it| it["process"]["pid"].as_u64()).collect();
+    let children: BTreeSet<u64> = clones.iter().filter_map(|it| it["child"]["pid"].as_u64()).collect();
+    assert!(parents.difference(&children).count() == 1, "all but the command are somebody's child");
+    assert_eq!(stream.of("change").len(), 1);
+}
+
+#[test]
+fn perf_says_what_it_lost_and_is_right_about_the_rest() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name);
+    // It writes down where it is before and after each change; many come while nobody reads.
+    let script = format!(
+        "chdir '{}'; open my $log, '>', 'log'; select((select($log), $| = 1)[0]);
+         sub change {{ syscall(272, 0x04000000); print $log readlink('/proc/self/ns/uts'), chr(10) }}
+         sub made {{ open my $f, '>', $_[0] }}
+         print $log readlink('/proc/self/ns/uts'), chr(10); made('ready');
+         select(undef, undef, undef, 0.02) until -e 'go'; change() for 1..400; made('done');
+         until (-e 'end') {{ change(); select(undef, undef, undef, 0.05) }}",
+        dir.path().display()
+    );
+    let mut tracing = Tracing::start(&["--hooks", "perf", "--buffer", "4K", "--", "perl", "-e", &script]);
+    let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
+    assert!(made("ready"));
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    fs::write(file("go"), "").expect("a file");
+    assert!(made("done"));
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    // The kernel says that it had no room when it has some again. Then some changes more are told.
+    while !tracing.line().contains(r#""stage":"perf_ring_full""#) {}
+    let mut more = 0;
+    while more < 5 {
+        more += usize::from(tracing.line().contains(r#""changed":["uts"]"#));
+    }
+    fs::write(file("end"), "").expect("a file");
+    let ran = tracing.end();
+    let log: Vec<u64> = fs::read_to_string(file("log")).expect("a log").lines().map(ino).collect();
+    let real: BTreeSet<(u64, u64)> = log.windows(2).map(|pair| (pair[0], pair[1])).collect();
+    let lines: Vec<Value> =
+        ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let changes: Vec<_> = lines.iter().filter(|line| line["event"] == "change").collect();
+    assert!(changes.len() < log.len() - 1, "none was lost");
+    for (slot, before, after) in changes.iter().flat_map(|event| change(event).1) {
+        assert!(slot == "uts" && real.contains(&(before, after)), "{before} {after}");
+    }
+    assert!(ran.stderr.contains("lost (perf_ring_full); a larger --buffer"), "{}", ran.stderr);
+}
+
+#[test]
+fn poll_tells_what_lasts() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let jail = dir.path().join("jail");
+    fs::create_dir(&jail).expect("a directory");
+    let sleep = fs::canonicalize(stage::succeed(Command::new("sh").args(["-c", "command -v sleep"])).trim());
+    let sleep = sleep.expect("sleep").display().to_string();
+    stage::furnish(&jail, &sleep);
+    let go = dir.path().join("go");
+    let mut changing = Staged::sh(&format!(
+        "until [ -e {go} ]; do sleep 0.02; done; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
+        go = go.display(),
+        jail = jail.display()
+    ));
+    let before = proc::namespaces(changing.pid()).expect("namespaces");
+    let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
+    fs::write(&go, "").expect("a file");
+    changing.wait_for("sleep");
+    let mut new = Staged::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
+    new.wait_for("sleep");
+    let mut of = |pid: u32| loop {
+        let event: Value = serde_json::from_str(&tracing.line()).expect("JSON");
+        if event["process"]["pid"] == pid && event["process"]["comm"] == "sleep" {
+            break event;
+        }
+    };
+    let (changed, came) = (of(changing.pid()), of(new.pid()));
+    let after = proc::namespaces(changing.pid()).expect("namespaces");
+    assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
+    assert_eq!(changed["root"]["after"]["path"], jail.to_str().expect("UTF-8"));
+    for (slot, ino) in &after {
+        assert_eq!(changed["after"][slot], *ino, "{changed}");
+    }
+    assert!(changed["looks"]["within_ns"].as_u64() >= Some(50_000_000));
+    assert!(before["uts"] != after["uts"]);
+    let own = proc::namespace(std::process::id(), "net").expect("a namespace");
+    let net = proc::namespace(new.pid(), "net").expect("a namespace");
+    assert_eq!(change(&came), ("change".to_owned(), vec![("net".to_owned(), own, net)]));
+    assert_eq!(came["looks"]["new_process"], true);
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    Stream::check(tracing.end());
+}
+
+#[test]
+fn poll_follows_a_command() {
+    if !root() {
+        return;
+    }
+    let mut others = Staged::sh("unshare --uts sleep 1000");
+    let script = "unshare --ipc sh -c 'sleep 1; unshare --uts sleep 1'";
+    let args = ["--hooks", "poll", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
+    let stream = Stream::record(&[&args[..], &["--", "sh", "-c", script]].concat());
+    others.wait_for("sleep");
+    let slots: Vec<Vec<String>> =
+        stream.events().map(|event| change(event).1.into_iter().map(|(slot, ..)| slot).collect()).collect();
+    assert_eq!(slots, [["ipc"], ["uts"]], "{:#?}", stream.lines);
+}
+
+/// What `nsprobe trace` says with the capabilities of `bounding`, which setpriv(1) leaves to root.
+fn with_capabilities(bounding: &str, args: &[&str]) -> Ran {
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--bounding-set={bounding}")).arg(env!("CARGO_BIN_EXE_nsprobe"));
+    command.args(["trace", "--json"]).args(args).output().expect("setpriv starts").into()
+}
+
+#[test]
+fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
+    if !root() {
+        return;
+    }
+    let hooks = |bounding: &str| {
+        let stream = Stream::check(with_capabilities(bounding, &["--", "unshare", "--user", "true"]));
+        let hooks = &stream.lines[0]["hooks"];
+        let text = |name: &str| hooks[name].as_str().expect("text").to_owned();
+        (text("plan"), text("reason"), stream.of("change").len())
+    };
+    let (plan, reason, events) = hooks("-all,+perfmon");
+    assert_eq!((plan.as_str(), events), ("perf", 1));
+    assert!(reason.starts_with("no BPF: ") && reason.contains("CAP_BPF"), "{reason}");
+    let (plan, reason, _) = hooks("-all");
+    assert_eq!(plan, "poll");
+    assert!(
+        reason.contains("no BPF: ") && reason.contains("no perf: ") && reason.contains("EACCES"),
+        "{reason}"
+    );
+    // Nothing for the tracefs: what has no hook of its own is not taken.
+    let (plan, reason, events) = hooks("-all,+bpf,+perfmon");
+    match plan.as_str() {
+        "functions" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
+        plan => assert_eq!((plan, events), ("perf", 1), "{reason}"),
+    }
+}
+
+#[test]
+fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
+    if !root() {
+        return;
+    }
+    let (_dir, nsprobe) = unprivileged_copy();
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let script = "sleep 0.3; exec unshare --user --net sleep 1";
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(&nsprobe).args([
+        "trace",
+        "--json",
+        "--interval",
+        "100ms",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ]);
+    let stream = Stream::check(command.output().expect("setpriv starts").into());
+    let hooks = &stream.lines[0]["hooks"];
+    assert_eq!(hooks["plan"], "poll");
+    let missing = hooks["missing"].to_string();
+    assert!(missing.contains("the namespaces of ") && missing.contains("Permission denied"), "{missing}");
+    assert!(stream.stderr.contains("warning: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
+    let slots: Vec<_> = stream.events().map(|event| event["changed"].clone()).collect();
+    assert_eq!(slots, [json!(["net", "user"])], "{:#?}", stream.lines);
+    // What is asked for is not replaced.
+    for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
+        let ran: Ran = Command::new("setpriv")
+            .args(nobody)
+            .arg(&nsprobe)
+            .args(["trace", "--hooks", plan, "--", "true"])
+            .output()
+            .expect("setpriv starts")
+            .into();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+        assert!(ran.stderr.contains(capability) && ran.stderr.contains("sudo"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_they_write_is_as_the_schema_says() {
+    if !root() {
+        return;
+    }
+    let schema = closed(schemas::TRACE);
+    let script = "unshare --net sleep 0.5; unshare --pid --fork sleep 0.5; exec chroot / sleep 0.5";
+    for plan in ["perf", "poll"] {
+        let stream = Stream::record(&[
+            "--hooks",
+            plan,
+            "--interval",
+            "50ms",
+            "--all",
+            "--clone",
+            "all",
+            "--",
+            "sh",
+            "-c",
+            script,
+        ]);
+        let mut seen = BTreeSet::new();
+        let mut ways = 0;
+        for line in &stream.lines {
+            admitted(&schema, line, &line.to_string());
+            if seen.insert((line["type"].to_string(), line["event"].to_string())) {
+                ways += refused_when_broken(&schema, line);
+            }
+        }
+        assert!(ways > 100, "only {ways} ways to break the lines of {plan}");
+        let mut broken = stream.of("change")[0].clone();
+        broken["args"] = json!({"flags": []});
+        assert!(!schema.is_valid(&broken), "a change has no arguments");
+    }
+}
+
+#[test]
+fn people_are_told_what_is_not_known() {
+    if !root() {
+        return;
+    }
+    let ran = run(&["trace", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
+    let line = ran.stdout.lines().nth(1).unwrap_or_default();
+    assert!(line.contains("  change  uts "), "{line}");
+    let unseen = "not shown by this plan: whether a change is by unshare or setns";
+    assert!(ran.stderr.contains(unseen), "{}", ran.stderr);
+}
