@@ -160,6 +160,8 @@ impl View<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     /// A record of this type, with this body, written by task 7 of process 6 at 5.000000001 s.
     fn record(kind: u32, misc: u16, body: &[u8]) -> Vec<u8> {
@@ -254,5 +256,35 @@ mod tests {
             assert_eq!(read(&bytes), [Err(Broken)], "{size}");
         }
         assert_eq!(read(&[]), []);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// A record that is spoilt spoils no other, as long as its length is left alone.
+        #[test]
+        fn what_is_not_spoilt_is_read(spoils in vec(vec((any::<u8>(), any::<u8>()), 0..4), 1..12)) {
+            let whole = record(7, 0, &[words(&[10, 8, 11, 9]), longs(&[1])].concat());
+            let mut bytes = Vec::new();
+            for spoil in &spoils {
+                let mut record = whole.clone();
+                for &(at, value) in spoil {
+                    // The length is the last two bytes of the header.
+                    let at = usize::from(at) % (record.len() - 2);
+                    record[if at < 6 { at } else { at + 2 }] = value;
+                }
+                bytes.extend(record);
+            }
+            let found = read(&bytes);
+            let untouched = spoils.iter().filter(|spoil| spoil.is_empty()).count();
+            let like_it = Ok(What::Fork { task: TASK, parent: Task { pid: 8, tid: 9 } });
+            prop_assert!(found.iter().filter(|told| **told == like_it).count() >= untouched);
+            prop_assert!(found.len() <= spoils.len());
+        }
+
+        #[test]
+        fn any_bytes_at_all_make_no_panic(bytes in vec(prop_oneof![Just(0), 1_u8..40, any::<u8>()], 0..400)) {
+            prop_assert!(records(&bytes).count() <= bytes.len().div_ceil(HEADER));
+        }
     }
 }
