@@ -112,7 +112,7 @@ impl<'a> Stream<'a> {
 
     fn pass_on(&mut self, told: Told) {
         match told {
-            Told::Event(event) => self.event(*event),
+            Told::Event(event) => self.event(event),
             Told::Freed(end) => {
                 if let Some(destroyed) = self.account.as_mut().and_then(|account| account.end(&end)) {
                     self.put(self.clock.wall(end.since_boot), destroyed);
@@ -121,7 +121,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    fn event(&mut self, mut event: Event) {
+    fn event(&mut self, mut event: Box<Event>) {
         // Whatever becomes of the event.
         let lives = self.account.as_mut().map(|account| account.take(&mut event)).unwrap_or_default();
         let time = self.clock.wall(event.since_boot);
@@ -131,7 +131,7 @@ impl<'a> Stream<'a> {
             Ok(true) => {
                 self.events += 1;
                 self.unflushed += 1;
-                self.put(time, Body::Event(Box::new(event)));
+                self.put(time, Body::Event(event));
             }
             Ok(false) => {}
             Err(error) => self.fail(error),
