@@ -52,10 +52,21 @@ pub struct Stream {
 
 impl Stream {
     /// Traces with `args`, to the end, and checks what holds for every stream.
-    pub fn record<S: AsRef<OsStr>>(args: &[S]) -> Self {
-        let ran: Ran =
-            nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into();
-        Self::check(ran)
+    ///
+    /// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
+    /// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
+    pub fn record<S: AsRef<OsStr> + std::fmt::Debug>(args: &[S]) -> Self {
+        for _ in 0..3 {
+            let ran: Ran =
+                nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into();
+            let end: Option<Value> =
+                ran.stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
+            match end.as_ref().and_then(|end| end["totals"]["lost"].as_array()).map(Vec::as_slice) {
+                Some([lost]) if lost["stage"] == "recursion" => eprintln!("AGAIN: {args:?}: {lost}"),
+                _ => return Self::check(ran),
+            }
+        }
+        panic!("three times the kernel left out calls of others while a program was preempted");
     }
 
     /// Reads what a `nsprobe trace --json` wrote.
