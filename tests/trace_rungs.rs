@@ -5,7 +5,7 @@ use crate::schema::{admitted, closed, refused_when_broken};
 use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::Stream;
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, proc, root, run, unprivileged_copy};
+use crate::support::{Ran, proc, root, run, skipped, unprivileged_copy};
 use nix::sys::signal::{Signal, kill};
 use nsprobe::render::schemas;
 use serde_json::{Value, json};
@@ -215,17 +215,22 @@ fn poll_tells_what_lasts() {
     ));
     let before = proc::namespaces(changing.pid()).expect("namespaces");
     let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
+    // All between two looks.
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
     fs::write(&go, "").expect("a file");
     changing.wait_for("sleep");
     let mut new = Staged::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
     new.wait_for("sleep");
-    let mut of = |pid: u32| loop {
-        let event: Value = serde_json::from_str(&tracing.line()).expect("JSON");
-        if event["process"]["pid"] == pid && event["process"]["comm"] == "sleep" {
-            break event;
-        }
-    };
-    let (changed, came) = (of(changing.pid()), of(new.pid()));
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    let mut found: BTreeMap<u64, Value> = BTreeMap::new();
+    while ![changing.pid(), new.pid()].iter().all(|&pid| found.contains_key(&pid.into())) {
+        let line = tracing.line();
+        assert!(!line.is_empty(), "it has ended: {}", tracing.text);
+        let event: Value = serde_json::from_str(&line).expect("JSON");
+        found.insert(event["process"]["pid"].as_u64().unwrap_or(0), event);
+    }
+    let [changed, came] = [changing.pid(), new.pid()].map(|pid| found[&pid.into()].clone());
+    assert_eq!(changed["process"]["comm"], "sleep");
     let after = proc::namespaces(changing.pid()).expect("namespaces");
     assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
     assert_eq!(changed["root"]["after"]["path"], jail.to_str().expect("UTF-8"));
@@ -275,8 +280,18 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
         let text = |name: &str| hooks[name].as_str().expect("text").to_owned();
         (text("plan"), text("reason"), stream.of("change").len())
     };
+    // Debian's kernels know a level 3, at which some (5.10) want CAP_SYS_ADMIN.
+    let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").expect("a level");
+    let forced = with_capabilities("-all,+perfmon", &["--hooks", "perf", "--duration", "1ms"]);
+    let works = forced.code == Some(0);
+    assert!(works || paranoid.trim() == "3", "{}", forced.stderr);
     let (plan, reason, events) = hooks("-all,+perfmon");
-    assert_eq!((plan.as_str(), events), ("perf", 1));
+    if works {
+        assert_eq!((plan.as_str(), events), ("perf", 1));
+    } else {
+        skipped("perf with CAP_PERFMON alone: kernel.perf_event_paranoid is 3");
+        assert_eq!(plan, "poll");
+    }
     assert!(reason.starts_with("no BPF: ") && reason.contains("CAP_BPF"), "{reason}");
     let (plan, reason, _) = hooks("-all");
     assert_eq!(plan, "poll");
@@ -288,7 +303,8 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
     let (plan, reason, events) = hooks("-all,+bpf,+perfmon");
     match plan.as_str() {
         "functions" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
-        plan => assert_eq!((plan, events), ("perf", 1), "{reason}"),
+        plan if works => assert_eq!((plan, events), ("perf", 1), "{reason}"),
+        plan => assert_eq!(plan, "poll", "{reason}"),
     }
 }
 

@@ -37,6 +37,9 @@ const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_SIZE as usize);
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
+/// `PERF_FORMAT_LOST` (Linux 6.0): read(2) tells how many records found no room.
+pub(super) const PERF_FORMAT_LOST: u64 = 1 << 4;
+
 /// Opens an event of any process on the CPU `cpu`, in no group.
 pub(super) fn open(attributes: Attributes, cpu: i32) -> io::Result<OwnedFd> {
     let attributes = Attributes { size: ATTRIBUTES_SIZE, ..attributes };

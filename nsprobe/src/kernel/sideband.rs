@@ -43,13 +43,14 @@ pub struct Sideband {
     /// A power of two.
     data: usize,
     tail: u64,
+    counts_lost: bool,
 }
 
 impl Sideband {
     /// Opens a buffer of `bytes` (a power of two, and at least a page) on the CPU `cpu`. Times are of `CLOCK_BOOTTIME`.
     ///
     /// Needs `CAP_PERFMON` (before Linux 5.8 `CAP_SYS_ADMIN`), whatever `kernel.perf_event_paranoid` says: namespaces
-    /// are told to nobody else. `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: so much memory may not be locked
+    /// are told to nobody else. At level 3, which only patched kernels know, Debian's 5.10 wants `CAP_SYS_ADMIN`. `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: so much memory may not be locked
     /// (`kernel.perf_event_mlock_kb`, without `CAP_IPC_LOCK`).
     pub fn open(cpu: u32, bytes: usize) -> io::Result<Self> {
         let attributes = Attributes {
@@ -68,7 +69,12 @@ impl Sideband {
             clockid: libc::CLOCK_BOOTTIME,
             ..Attributes::default()
         };
-        let event = perf::open(attributes, i32::try_from(cpu).map_err(io::Error::other)?)?;
+        let cpu = i32::try_from(cpu).map_err(io::Error::other)?;
+        let counting = Attributes { read_format: perf::PERF_FORMAT_LOST, ..attributes };
+        let (event, counts_lost) = match perf::open(counting, cpu) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => (perf::open(attributes, cpu)?, false),
+            opened => (opened?, true),
+        };
         let page = page_size();
         let data = bytes.next_power_of_two().max(page);
         let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
@@ -79,7 +85,7 @@ impl Sideband {
             return Err(io::Error::last_os_error());
         }
         let map = NonNull::new(map.cast()).ok_or_else(|| io::Error::other("mmap(2) gave no address"))?;
-        Ok(Self { event, map, page, data, tail: 0 })
+        Ok(Self { event, map, page, data, tail: 0, counts_lost })
     }
 
     /// Adds all that is in the buffer to `bytes`, whole records one after the other, and gives its room back. Tells
@@ -100,6 +106,16 @@ impl Sideband {
         // What was read above is read before the kernel may write there again.
         self.position(DATA_TAIL).store(self.tail, Ordering::Release);
         was_full
+    }
+
+    /// How many records found no room since it was opened; `None` where the kernel counts them in records alone
+    /// (before Linux 6.0), and so not those after which none has found room.
+    #[must_use]
+    pub fn lost(&self) -> Option<u64> {
+        let mut count_and_lost = [0; 16];
+        let read = self.counts_lost.then(|| nix::unistd::read(&self.event, &mut count_and_lost));
+        let is_whole = matches!(read, Some(Ok(length)) if length == count_and_lost.len());
+        is_whole.then(|| count_and_lost.last_chunk().map(|lost| u64::from_ne_bytes(*lost))).flatten()
     }
 
     /// About how many records there is room for.

@@ -20,6 +20,10 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 use table::{Seen, Table};
 
+/// For so long nobody is woken after records have come: a busy machine makes some thousands a second, most of which
+/// are of tasks that begin and end.
+const PAUSE: Duration = Duration::from_millis(2);
+
 /// The records of all CPUs, in the order of their times.
 pub struct PerfSource {
     cpus: Vec<Sideband>,
@@ -38,6 +42,8 @@ pub struct PerfSource {
     held: Vec<Record>,
     /// In order.
     ready: VecDeque<Record>,
+    /// Until when nobody waits for records, because there have just been some.
+    pause: Option<Instant>,
     undecoded: u64,
     lost: u64,
     /// Records may have been lost: the table is to be filled anew.
@@ -78,6 +84,7 @@ impl PerfSource {
             bytes: Vec::new(),
             held: Vec::new(),
             ready: VecDeque::new(),
+            pause: None,
             undecoded: 0,
             lost: 0,
             stale: false,
@@ -100,6 +107,7 @@ impl PerfSource {
     /// writes its own records before it goes on, so what is older than this reading has been read, and the rest waits.
     fn refill(&mut self) -> io::Result<()> {
         let now = self.clock.since_boot()?;
+        let held = self.held.len();
         for cpu in &mut self.cpus {
             self.bytes.clear();
             if cpu.take(&mut self.bytes) {
@@ -114,6 +122,9 @@ impl PerfSource {
                     Err(record::Broken) => self.undecoded += 1,
                 }
             }
+        }
+        if self.held.len() > held {
+            self.pause = Some(Instant::now() + PAUSE);
         }
         if self.stale {
             self.table.doubt();
@@ -179,11 +190,13 @@ impl Source for PerfSource {
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-        self.cpus.iter().map(|cpu| cpu.as_fd()).collect()
+        let is_pausing = self.pause.is_some_and(|until| Instant::now() < until);
+        if is_pausing { Vec::new() } else { self.cpus.iter().map(|cpu| cpu.as_fd()).collect() }
     }
 
     fn due(&self) -> Option<Instant> {
-        (!self.ready.is_empty() || !self.held.is_empty()).then(Instant::now)
+        let is_waiting = !self.ready.is_empty() || !self.held.is_empty();
+        if is_waiting { Some(Instant::now()) } else { self.pause.filter(|&until| Instant::now() < until) }
     }
 
     fn room(&self) -> usize {
@@ -207,6 +220,11 @@ impl Source for PerfSource {
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
         let lost = |stage, count| Lost { stage, count };
+        if self.finished {
+            // Records say it with the next that finds room; there may be none any more.
+            let counted: u64 = self.cpus.iter().filter_map(Sideband::lost).sum();
+            self.lost = self.lost.max(counted);
+        }
         Ok(vec![lost("perf_ring_full", self.lost), lost("decode", self.undecoded)])
     }
 
@@ -239,8 +257,8 @@ fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
                 let errno = error.raw_os_error().map(Errno::from_raw);
                 return Err(TraceError::Refused(match errno {
                     Some(errno @ (Errno::EACCES | Errno::EPERM)) => format!(
-                        "this kernel refuses the plan `perf`: {errno:?}: it needs CAP_PERFMON (or CAP_SYS_ADMIN): run \
-                         with sudo"
+                        "this kernel refuses the plan `perf`: {errno:?}: it needs CAP_PERFMON, or CAP_SYS_ADMIN \
+                         (before Linux 5.8, and of some kernels where kernel.perf_event_paranoid is 3): run with sudo"
                     ),
                     _ => format!("this kernel refuses the plan `perf`: {error}"),
                 }));

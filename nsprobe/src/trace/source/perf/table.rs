@@ -105,6 +105,9 @@ impl Table {
     }
 
     fn fork(&mut self, task: Task, parent: Task) {
+        if task.tid == 0 {
+            return;
+        }
         let followed = self.follow == Some(parent.pid);
         let inherited = self.tasks.get(&parent.tid).cloned().unwrap_or_default();
         let known = Known { pid: task.pid, followed: followed || inherited.followed, ..inherited };
@@ -219,6 +222,19 @@ mod tests {
         let seen = table.take(told(3, SHELL, SHELL, 3)).unwrap();
         assert_eq!((seen.before, seen.comm.as_str()), (slots(2), "new"));
         assert_eq!(table.tasks.len(), 1);
+    }
+
+    #[test]
+    fn who_has_no_number_here_is_not_taken_for_another() {
+        let mut table = Table::new(None);
+        table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
+        // Of another pid namespace: one makes another, and one makes a child that is seen.
+        let outside = Task { pid: 0, tid: 0 };
+        table.take(at(1, SHELL, What::Fork { task: outside, parent: SHELL }));
+        assert_eq!(table.take(told(1, SHELL, outside, 5)), None);
+        table.take(at(2, outside, What::Fork { task: CHILD, parent: outside }));
+        let born = table.take(told(2, outside, CHILD, 6)).unwrap();
+        assert_eq!((born.task, born.child, born.before), (outside, Some(CHILD), Slots::default()));
     }
 
     #[test]
