@@ -1,11 +1,12 @@
 //! What `nsprobe trace` says of who calls, compared with `/proc` as the caller itself reads it.
 
+use crate::support::cgroup::Cgroup;
+use crate::support::skipped;
 use crate::support::trace::{Stream, beside_strace, each_plan};
-use crate::support::{skipped, stage};
 use serde_json::{Value, json};
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 /// Perl that tells what its own `/proc` says, and then calls unshare(2) with the flags of its first argument.
@@ -110,32 +111,6 @@ fn a_command_line_that_is_too_long_is_cut() {
         assert!(told.len() >= 255 && format!("unshare --uts true {long}").starts_with(told), "{told}");
         assert_eq!(event["process"]["command_line_cut"], true);
     });
-}
-
-/// A control group of the hierarchy of version 2, with one inside; removed when this is dropped.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn make(name: &str) -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
-        let mut words = mounts.lines().map(|line| line.split(' '));
-        let mount = words.find_map(|mut words| {
-            let path = words.nth(1)?;
-            (words.next()? == "cgroup2").then(|| path.to_owned())
-        })?;
-        let group = Path::new(&mount).join(format!("nsprobe-{}", std::process::id())).join(name);
-        fs::create_dir_all(&group).expect("a control group");
-        Some(Self(group))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // It is busy until the last process has been reaped.
-        let removed = stage::wait(|| fs::remove_dir(&self.0).ok());
-        assert!(removed.is_some(), "{} is left", self.0.display());
-        let _ = self.0.parent().map(fs::remove_dir);
-    }
 }
 
 #[test]

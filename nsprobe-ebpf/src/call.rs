@@ -1,21 +1,38 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
 use crate::maps::Pending;
-use crate::{maps, path, place, program, task};
+use crate::{maps, path, place, program, task, wanted};
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
 use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, text};
 
-/// Begins an event of the running task: who, when and in which namespaces. `None` when nobody asked for this
-/// task's events or there is no room, which is counted.
+/// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
+/// in which namespaces. `None` when nobody asked for it or there is no room, which is counted.
 #[inline(always)]
-pub fn begin(cause: u16) -> Option<&'static mut Pending> {
+pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
+    let pending = begin_unless_target(cause, kinds)?;
+    if wanted::namespaces(&pending.event) {
+        return Some(pending);
+    }
+    forget();
+    None
+}
+
+/// The same, where the event may still be asked for because of its target.
+#[inline(always)]
+pub fn begin_unless_target(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     let task = task::current();
-    if !maps::wanted(task) {
+    if !wanted::kinds(kinds) || !wanted::caller(task) {
         return None;
     }
     let pending = maps::begin(bpf_get_current_pid_tgid())?;
     fill(&mut pending.event, cause, task);
     Some(pending)
+}
+
+/// Drops the event that the running thread has begun.
+#[inline(always)]
+pub fn forget() {
+    maps::forget(bpf_get_current_pid_tgid());
 }
 
 /// Fills in what is known of a call from the start.
@@ -36,7 +53,7 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
 pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
     let id = bpf_get_current_pid_tgid();
     let Some(pending) = maps::pending(id) else { return };
-    if last(pending) {
+    if wanted::result(result) && last(pending) {
         let event = &mut pending.event;
         let now = now();
         event.result = result;
@@ -70,45 +87,31 @@ pub fn complete(result: i64) {
 /// from that: no thread id is as large.
 const AT_ONCE: u64 = 1 << 63;
 
-/// Sends an event of the running task that needs no entry to be known.
+/// Sends an event of the running task that needs no entry to be known. `complete` says whether it is asked for.
 #[inline(always)]
-pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event)) {
+pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event) -> bool) {
     let id = bpf_get_current_pid_tgid() | AT_ONCE;
     let Some(pending) = maps::begin(id) else { return };
     fill(&mut pending.event, cause, task);
-    complete(&mut pending.event);
-    watch(&pending.event);
-    program::fill(pending, task);
-    maps::send(pending);
+    if complete(&mut pending.event) && wanted::namespaces(&pending.event) {
+        watch(&pending.event);
+        program::fill(pending, task);
+        maps::send(pending);
+    }
     maps::forget(id);
 }
-
-/// The flag of clone and unshare that makes a namespace of each slot's kind.
-const KIND_FLAGS: [u64; SLOTS] = [
-    0x0200_0000,
-    0x0800_0000,
-    place::NEW_MNT,
-    0x4000_0000,
-    0x2000_0000,
-    0x80,
-    0x1000_0000,
-    0x0400_0000,
-    0x2000_0000,
-    0x80,
-];
 
 /// Has the ends told of the namespaces that a call made or joined.
 #[inline(always)]
 fn watch(event: &Event) {
-    if maps::config().flags & config::LIVES == 0 {
+    if maps::flags() & config::LIVES == 0 {
         return;
     }
     let makes = matches!(event.header.cause, cause::CLONE | cause::UNSHARE);
-    #[expect(clippy::needless_range_loop, reason = "the slot is the index of four arrays")]
     for slot in 0..SLOTS {
         let ino = event.after.ino[slot];
         if ino != event.before.ino[slot] && ino != 0 {
-            let made = makes && event.args[0] & KIND_FLAGS[slot] != 0;
+            let made = makes && event.args[0] & u64::from(wanted::KINDS[slot]) != 0;
             let watched = Watched {
                 id: event.after_ids.id[slot],
                 made_ns: if made { event.time_ns } else { 0 },
@@ -125,7 +128,7 @@ fn watch(event: &Event) {
 #[inline(always)]
 fn is_change(event: &Event) -> bool {
     let may_do_nothing = matches!(event.header.cause, cause::SETNS | cause::UNSHARE) && event.result >= 0;
-    if !may_do_nothing || maps::config().flags & config::UNCHANGED != 0 {
+    if !may_do_nothing || maps::flags() & config::UNCHANGED != 0 {
         return true;
     }
     let mut difference = event.flags & place::MOVED;

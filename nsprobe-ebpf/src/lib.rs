@@ -9,6 +9,7 @@ mod fields;
 mod record;
 mod task_record;
 mod walk_record;
+pub mod wish;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use record::{

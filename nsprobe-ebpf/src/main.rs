@@ -29,6 +29,7 @@ mod probes;
 mod program;
 mod target;
 mod task;
+mod wanted;
 
 /// What the kernel asks for before it lets a program use helpers reserved to the GPL.
 #[unsafe(link_section = "license")]

@@ -4,7 +4,7 @@ use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use core::mem::MaybeUninit;
 use nsprobe_ebpf::{
-    ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, Watched, config,
+    ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, Watched, wish,
 };
 
 /// A call that was entered and has not returned.
@@ -27,7 +27,7 @@ static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 
 /// What is asked for.
 #[unsafe(no_mangle)]
-static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0 };
+static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
 
 /// What a new entry of [`PENDING`] starts from: too large for the stack.
 // Its plain name keeps the object free of a mangled one, which changes with the compiler.
@@ -44,12 +44,16 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 
-/// With [`config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
+/// With [`nsprobe_ebpf::config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
 /// exec takes over its process's ids, but stays the same task.
 #[map]
 static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
 
-/// With [`config::LIVES`], the namespaces whose end is to be told, by inode.
+/// The callers and namespaces asked for. Userspace sets the size.
+#[map]
+static WISHES: HashMap<wish::Wish, u8> = HashMap::with_max_entries(1, 0);
+
+/// With [`nsprobe_ebpf::config::LIVES`], the namespaces whose end is to be told, by inode.
 #[map]
 static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(16384, 0);
 
@@ -79,11 +83,34 @@ pub fn offset_at(index: u64) -> u64 {
     u64::from(unsafe { (&raw const OFFSETS).cast::<u32>().add(index as usize).read_volatile() })
 }
 
-/// What is asked for.
+/// What is asked for: [`nsprobe_ebpf::config`] bits.
 #[inline(always)]
-pub fn config() -> Config {
+pub fn flags() -> u32 {
     // SAFETY: a valid static; volatile as in `offset`.
-    unsafe { (&raw const CONFIG).read_volatile() }
+    unsafe { (&raw const CONFIG.flags).read_volatile() }
+}
+
+/// The process that is named, and the inode of its pid namespace.
+#[inline(always)]
+pub fn named() -> (u32, u32) {
+    // SAFETY: as in `flags`.
+    unsafe {
+        ((&raw const CONFIG.follow_pid).read_volatile(), (&raw const CONFIG.follow_pid_ns).read_volatile())
+    }
+}
+
+/// The kinds asked for, as `CLONE_NEW*` flags.
+#[inline(always)]
+pub fn kinds() -> u32 {
+    // SAFETY: as in `flags`.
+    unsafe { (&raw const CONFIG.kinds).read_volatile() }
+}
+
+/// The kinds of the namespaces asked for, likewise.
+#[inline(always)]
+pub fn namespace_kinds() -> u32 {
+    // SAFETY: as in `flags`.
+    unsafe { (&raw const CONFIG.namespace_kinds).read_volatile() }
 }
 
 /// Where there are zeroes, as many as a pending event has bytes.
@@ -102,10 +129,10 @@ pub fn count(counter: Counter) {
     }
 }
 
-/// Whether the events of `task` are asked for.
+/// Whether this is asked for.
 #[inline(always)]
-pub fn wanted(task: u64) -> bool {
-    config().flags & config::FOLLOW == 0 || is_followed(task)
+pub fn is_wished(wish: &wish::Wish) -> bool {
+    WISHES.get_ptr(wish).is_some()
 }
 
 /// Whether `task` is one of the followed.

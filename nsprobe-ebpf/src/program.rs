@@ -41,22 +41,34 @@ fn command_line(pending: &mut Pending, from: u64, to: u64) {
     pending.event.texts[text::COMMAND_LINE] = since(pending, start, flags);
 }
 
+/// The node (`struct kernfs_node`) of the control group of `task`.
+#[inline(always)]
+pub fn cgroup_node(task: u64) -> u64 {
+    let cgroup: u64 = read(read(task, Field::TaskCgroups), Field::CssSetCgroup);
+    read(cgroup, Field::CgroupNode)
+}
+
+/// The node above; 0 above the root.
+#[inline(always)]
+pub fn cgroup_parent(node: u64) -> u64 {
+    if offset(Field::KernfsParentRcu) == ABSENT {
+        read(node, Field::KernfsParent)
+    } else {
+        read(node, Field::KernfsParentRcu)
+    }
+}
+
 /// How deep a control group lies at most, to be told in full.
 const DEPTH: usize = 16;
 
 #[inline(always)]
 fn cgroup(pending: &mut Pending, task: u64) {
-    let cgroup: u64 = read(read(task, Field::TaskCgroups), Field::CssSetCgroup);
-    let mut node: u64 = read(cgroup, Field::CgroupNode);
+    let mut node = cgroup_node(task);
     pending.event.cgroup_id = read(node, Field::KernfsId);
     let start = used(pending);
     let mut flags = text_flags::WALK | text_flags::CUT;
     for _ in 0..DEPTH {
-        let parent: u64 = if offset(Field::KernfsParentRcu) == ABSENT {
-            read(node, Field::KernfsParent)
-        } else {
-            read(node, Field::KernfsParentRcu)
-        };
+        let parent = cgroup_parent(node);
         if parent == 0 {
             flags = text_flags::WALK;
             break;

@@ -283,25 +283,58 @@ pub mod config {
     pub const UNCHANGED: u32 = 1 << 2;
     /// Report the ends of namespaces that were made or joined.
     pub const LIVES: u32 = 1 << 3;
+    /// Report no clone, though new tasks are looked at.
+    pub const NO_CLONE: u32 = 1 << 16;
+    /// Report only calls that fail.
+    pub const FAILED: u32 = 1 << 17;
+    /// Report only calls that succeed.
+    pub const SUCCEEDED: u32 = 1 << 18;
+    /// Report only calls about namespaces of [`super::Config::kinds`].
+    pub const KIND: u32 = 1 << 19;
+    /// Report only callers of whose process there is a [`crate::wish`].
+    pub const PID: u32 = 1 << 20;
+    /// Likewise of the user.
+    pub const UID: u32 = 1 << 21;
+    /// Likewise of the command name.
+    pub const COMM: u32 = 1 << 22;
+    /// Likewise of the control group, or one above it.
+    pub const CGROUP: u32 = 1 << 23;
+    /// Report only events in which a namespace is that there is a wish of.
+    pub const NAMESPACE: u32 = 1 << 24;
 }
 
 /// What the probe is asked to do: a read-only global, set before loading.
 #[repr(C)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     /// [`config`] bits.
     pub flags: u32,
-    /// With [`config::FOLLOW`]: the process whose descendants count, as its own pid namespace numbers it.
+    /// With [`config::FOLLOW`]: the process whose descendants count, as its own pid namespace numbers it. 0: of the
+    /// processes that there are wishes of, which count themselves.
     pub follow_pid: u32,
     /// Inode of that pid namespace.
     pub follow_pid_ns: u32,
+    /// With [`config::KIND`]: the kinds, as `CLONE_NEW*` flags.
+    pub kinds: u32,
+    /// With [`config::NAMESPACE`]: the kinds of those asked for, likewise.
+    pub namespace_kinds: u32,
 }
+
+impl Config {
+    /// Its words, in their order.
+    #[must_use]
+    pub const fn words(self) -> [u32; 5] {
+        [self.flags, self.follow_pid, self.follow_pid_ns, self.kinds, self.namespace_kinds]
+    }
+}
+
+const _: () = assert!(size_of::<Config>() == 5 * size_of::<u32>());
 
 /// The names of the read-only globals, for userspace to fill in before it loads the object.
 pub mod global {
     /// `[u32; FIELDS.len()]`: the offset of every [`crate::Field`], or [`crate::ABSENT`].
     pub const OFFSETS: &str = "OFFSETS";
-    /// [`super::Config`], as its three `u32`s.
+    /// [`super::Config`], as its `u32`s.
     pub const CONFIG: &str = "CONFIG";
 }
 
@@ -315,6 +348,8 @@ pub mod map {
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`super::Watched`] by inode.
     pub const NAMESPACES: &str = "NAMESPACES";
+    /// The [`crate::wish`]es: keys, whose value is 1.
+    pub const WISHES: &str = "WISHES";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// One [`crate::Walk`].

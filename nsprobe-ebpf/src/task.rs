@@ -84,8 +84,7 @@ pub fn fill_actor(event: &mut Event, task: u64) {
     // 64 bits on every kernel, of two halves before 6.3: x86-64 has the lower one first.
     event.cap_effective = read(cred, Field::CredCapEffective);
     event.start_ns = read(read(task, Field::TaskGroupLeader), Field::TaskStartBoottime);
-    // SAFETY: the destination is as long as told.
-    unsafe { generated::bpf_get_current_comm(event.comm.as_mut_ptr().cast(), event.comm.len() as u32) };
+    event.comm = current_comm();
     fill_pids(&mut event.pids, read(task, Field::TaskGroupLeader));
 }
 
@@ -185,7 +184,16 @@ pub fn number_for(task: u64, reader: &Reader) -> u32 {
     if has_one { read(upid, Field::UpidNr) } else { 0 }
 }
 
-/// The command name of `task`.
+/// The command name of the running task, with nothing but zeroes after it.
+#[inline(always)]
+pub fn current_comm() -> [u8; COMM_LEN] {
+    let mut comm = [0; COMM_LEN];
+    // SAFETY: the destination is as long as told.
+    unsafe { generated::bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) };
+    comm
+}
+
+/// The command name of `task`, ended by a zero: older kernels (5.10) leave there what an earlier name was longer by.
 #[inline(always)]
 pub fn comm(task: u64) -> [u8; COMM_LEN] {
     let words = embedded(task, Field::TaskComm);
@@ -323,8 +331,7 @@ pub fn fill_namespaces(to: &mut NamespaceInodes, mut ids: Option<&mut NamespaceI
 /// Whether `task` belongs to the process that the configuration names.
 #[inline(always)]
 pub fn is_named(task: u64) -> bool {
-    let config = crate::maps::config();
-    config.flags & config::FOLLOW != 0 && innermost(task) == (config.follow_pid, config.follow_pid_ns)
+    crate::maps::flags() & config::FOLLOW != 0 && innermost(task) == crate::maps::named()
 }
 
 /// The open file behind descriptor `fd` of `task`; 0 when there is none.

@@ -1,5 +1,6 @@
 //! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
+pub mod cgroup;
 pub mod kernel;
 pub mod look;
 pub mod proc;

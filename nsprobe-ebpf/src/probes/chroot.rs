@@ -9,7 +9,7 @@ use nsprobe_ebpf::cause;
 
 #[inline(never)]
 pub fn enter(address: u64) {
-    if let Some(pending) = call::begin(cause::CHROOT) {
+    if let Some(pending) = call::begin(cause::CHROOT, place::NEW_MNT) {
         pending.event.args[0] = address;
         path::read_user::<0>(pending);
         place::before(pending);

@@ -7,7 +7,7 @@
 //!
 //! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
 
-use crate::{call, hook, maps, task};
+use crate::{call, hook, maps, task, wanted};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, fexit, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, FExitContext, TracePointContext};
@@ -23,16 +23,24 @@ const NEW_NAMESPACE: u64 = 0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x08
 
 /// Whether a clone with these flags was asked for.
 #[inline(always)]
-fn wanted(flags: u64) -> bool {
-    flags & NEW_NAMESPACE != 0 || maps::config().flags & config::EVERY_CLONE != 0
+fn is_asked_for(flags: u64) -> bool {
+    let asked = maps::flags();
+    asked & config::NO_CLONE == 0 && (flags & NEW_NAMESPACE != 0 || asked & config::EVERY_CLONE != 0)
+}
+
+/// The same of one that fails, or may.
+#[inline(always)]
+fn is_asked_for_failed(flags: u64) -> bool {
+    is_asked_for(flags) && wanted::kinds(flags)
 }
 
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(context: BtfTracePointContext) -> i32 {
     let flags: u64 = context.arg(1);
     // First of all, because every new task of the machine comes by here.
-    let following = maps::config().flags & config::FOLLOW != 0;
-    if !wanted(flags) && !following {
+    let following = maps::flags() & config::FOLLOW != 0;
+    let asked = is_asked_for(flags) && wanted::result(0);
+    if !asked && !following {
         return 0;
     }
     let child: u64 = context.arg(0);
@@ -47,9 +55,12 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
             }
             return 0;
         }
-        if !wanted(flags) {
+        if !asked {
             return 0;
         }
+    }
+    if !wanted::traits(parent) {
+        return 0;
     }
     call::tell(cause::CLONE, parent, |event| {
         task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), child);
@@ -58,6 +69,7 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
         event.child.tid = task::read(child, Field::TaskPid);
         event.result = i64::from(event.child.tid);
         task::fill_pids(&mut event.child.pids, child);
+        wanted::kinds_of_clone(flags, event)
     });
     0
 }
@@ -65,17 +77,18 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
 #[fexit(function = "kernel_clone")]
 pub fn fexit_clone(context: FExitContext) -> i32 {
     let result = hook::returned_int(&context);
-    if result >= 0 {
+    if result >= 0 || !wanted::result(result) {
         return 0;
     }
     let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
     let task = task::current();
-    if wanted(flags) && maps::wanted(task) {
+    if is_asked_for_failed(flags) && wanted::caller(task) {
         call::tell(cause::CLONE, task, |event| {
             event.args[0] = flags;
             event.result = result;
             event.after = event.before;
             event.after_ids = event.before_ids;
+            true
         });
     }
     0
@@ -90,7 +103,7 @@ pub fn exit(result: i64) {
         if result < 0 && event.args[1] != 0 {
             event.args = [clone3_flags(event.args[1]).unwrap_or(0), 0];
         }
-        result < 0 && wanted(event.args[0])
+        result < 0 && is_asked_for_failed(event.args[0])
     });
 }
 
@@ -98,8 +111,8 @@ pub fn exit(result: i64) {
 pub fn enter(flags: u64) {
     // The kernel takes the lower half of the register only.
     let flags = flags & 0xffff_ffff & !CSIGNAL;
-    if wanted(flags)
-        && let Some(pending) = call::begin(cause::CLONE)
+    if is_asked_for_failed(flags)
+        && let Some(pending) = call::begin(cause::CLONE, flags)
     {
         pending.event.args[0] = flags;
     }
@@ -129,8 +142,8 @@ fn clone3_flags(address: u64) -> Option<u64> {
 #[inline(never)]
 pub fn enter3(address: u64) {
     let flags = clone3_flags(address);
-    if flags.is_none_or(wanted)
-        && let Some(pending) = call::begin(cause::CLONE)
+    if flags.is_none_or(is_asked_for_failed)
+        && let Some(pending) = call::begin(cause::CLONE, flags.unwrap_or(u64::MAX))
     {
         pending.event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
     }

@@ -8,6 +8,7 @@ mod files;
 mod freed;
 mod namespaces;
 mod pivot_root;
+mod present;
 mod setns;
 mod tasks;
 mod unshare;

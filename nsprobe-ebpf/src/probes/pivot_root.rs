@@ -12,7 +12,7 @@ use nsprobe_ebpf::{cause, text};
 
 #[inline(never)]
 pub fn enter(new_root: u64, put_old: u64) {
-    if let Some(pending) = call::begin(cause::PIVOT_ROOT) {
+    if let Some(pending) = call::begin(cause::PIVOT_ROOT, place::NEW_MNT) {
         pending.event.args = [new_root, put_old];
         path::read_user::<0>(pending);
         path::read_user::<1>(pending);

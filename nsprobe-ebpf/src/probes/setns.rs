@@ -2,7 +2,7 @@
 //!
 //! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_setns`.
 
-use crate::{call, hook, path, place, target, task};
+use crate::{call, hook, path, place, target, task, wanted};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{Target, cause};
@@ -10,12 +10,16 @@ use nsprobe_ebpf::{Target, cause};
 /// Both arguments are `int`s: the upper halves of their registers are no part of them.
 #[inline(never)]
 pub fn enter(fd: u64, nstype: u64) {
-    let Some(pending) = call::begin(cause::SETNS) else { return };
+    // Which kinds are named is known when the target is.
+    let Some(pending) = call::begin_unless_target(cause::SETNS, u64::MAX) else { return };
     let nstype = nstype & 0xffff_ffff;
     pending.event.args = [fd & 0xffff_ffff, nstype];
     let file = task::file(task::current(), fd as u32);
     target::fill(&mut pending.event.target, file);
     let Target { ino, clone_flag, .. } = pending.event.target;
+    if !wanted::kinds(nstype | u64::from(clone_flag)) || !wanted::namespaces(&pending.event) {
+        return call::forget();
+    }
     if ino != 0 {
         path::walk_mount(pending, file);
     }

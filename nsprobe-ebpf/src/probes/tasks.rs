@@ -16,8 +16,8 @@ use nsprobe_ebpf::{Field, Header, Pids, RECORD_VERSION, Task, cause, task_flags}
 /// `struct bpf_iter__task` of the kernel.
 #[repr(C)]
 pub struct Context {
-    meta: *const Meta,
-    task: u64,
+    pub meta: *const Meta,
+    pub task: u64,
 }
 
 /// The beginning of `struct bpf_iter_meta`.

@@ -9,7 +9,7 @@ use nsprobe_ebpf::cause;
 
 #[inline(never)]
 pub fn enter(flags: u64) {
-    if let Some(pending) = call::begin(cause::UNSHARE) {
+    if let Some(pending) = call::begin(cause::UNSHARE, flags) {
         pending.event.args[0] = flags;
         if flags & place::NEW_MNT != 0 {
             place::before(pending);

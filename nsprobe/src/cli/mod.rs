@@ -1,6 +1,7 @@
 //! One file a subcommand: arguments → plain options → a library call → stdout.
 
 mod completions;
+mod conditions;
 mod diff;
 mod doctor;
 mod filters;

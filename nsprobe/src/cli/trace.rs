@@ -1,5 +1,6 @@
 //! `nsprobe trace`
 
+use super::conditions::ConditionArgs;
 use super::output::{self, Output};
 use super::{Exit, filters, quantity};
 use crate::discover::{self, CommandLines};
@@ -32,6 +33,9 @@ pub(super) struct Args {
     /// Only these calls
     #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL", default_values_t = Event::ALL)]
     event: Vec<Event>,
+
+    #[command(flatten)]
+    conditions: ConditionArgs,
 
     /// Only events for which EXPR is true: fields, comparisons, text.matches('regex'), &&, ||, !
     #[arg(short, long, value_name = "EXPR")]
@@ -90,6 +94,11 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace                               the whole machine, until Ctrl-C
   sudo nsprobe trace -- unshare --net true         one command with its descendants
   sudo nsprobe trace --event setns --count 10      the next ten calls of setns
+  sudo nsprobe trace --kind user,net --failed -- unshare --user true
+  sudo nsprobe trace --pid 1 --follow --duration 5s   a process with all that descends from it
+  sudo nsprobe trace --uid nobody --ok --duration 5s  what a user's programs do
+  sudo nsprobe trace --ns /proc/self/ns/net --event setns,unshare --duration 5s
+  sudo nsprobe trace --cgroup /machine.slice --comm runc
   sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
   sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
   sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
@@ -98,6 +107,8 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe trace --interval 200ms --duration 2s     without privileges: what lasts longer than that
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
+All conditions must hold, and of a list one entry. All but --filter are decided in the kernel: what does not hold
+needs no room in the buffer, unless --lives is asked for, which takes all calls into account.
 Process ids are those of the initial pid namespace; in brackets, those inside others.
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF. Without BPF it takes the records of
 perf (CAP_PERFMON), which tell successful calls and no arguments; without that it looks at /proc every --interval.
@@ -165,6 +176,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             Hooks::Poll => Choice::Only(Plan::Poll),
         },
         calls: args.event.iter().map(|event| event.call()).collect(),
+        conditions: args.conditions.resolve()?,
         every_clone,
         unchanged: args.all,
         compat: args.compat,

@@ -7,6 +7,13 @@
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource};
 use std::collections::HashMap;
 
+mod format;
+mod prototype;
+
+use format::{MEMBER_LEN, TYPE_LEN, Type, half, kind, string, tail_len, word};
+use prototype::Unknown;
+pub use prototype::{Prototype, Shape};
+
 /// Where Linux (5.4, with `CONFIG_DEBUG_INFO_BTF`) shows its BTF.
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 
@@ -35,8 +42,6 @@ pub enum BtfError {
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
 const HEADER_LEN: usize = 24;
-const TYPE_LEN: usize = 12;
-const MEMBER_LEN: usize = 12;
 /// Anonymous structs and unions nested deeper than this are not looked into: real ones stop at three, and
 /// a type that contains itself must not recurse for ever.
 const MAX_NESTING: u32 = 8;
@@ -60,6 +65,8 @@ pub struct Found {
     pub offsets: Vec<u32>,
     /// The functions and type names that exist.
     pub ids: Ids,
+    /// What those take and give that are functions or raw tracepoints, by name.
+    pub prototypes: HashMap<String, Prototype>,
 }
 
 /// The type ids of some functions and type names.
@@ -90,7 +97,10 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
         let definition = chosen.get(field.type_name).copied().flatten();
         definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
     };
-    Ok(Found { offsets: wanted.fields.iter().map(offset).collect(), ids: Ids(types.ids) })
+    let offsets = wanted.fields.iter().map(offset).collect();
+    let prototype = |id: &Id| Some((id.name.clone(), types.prototype(id.number).ok()?));
+    let prototypes = types.ids.iter().rev().filter_map(prototype).collect();
+    Ok(Found { offsets, ids: Ids(types.ids), prototypes })
 }
 
 /// The first of the fields `needed` that this kernel does not have, by these `offsets` of all of [`FIELDS`].
@@ -190,6 +200,8 @@ impl<'a> Types<'a> {
         let structs = Beginnings::of(self.structs.keys().copied());
         let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
         let (mut at, mut last) = (0, false);
+        // The types that prototypes are made of may come later than the functions.
+        let mut until = 0;
         while at < self.bytes.len() {
             let ty = Type::read(self.bytes, at).ok_or(BtfError::Truncated(at))?;
             let id = u32::try_from(self.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
@@ -220,8 +232,11 @@ impl<'a> Types<'a> {
                 }
                 _ => {}
             }
-            if last {
-                break;
+            if last && id >= until {
+                match self.later() {
+                    Some(later) => until = later,
+                    None => break,
+                }
             }
             at = next;
         }
@@ -239,6 +254,14 @@ impl<'a> Types<'a> {
                 let members = || wanted.fields.iter().filter(|field| field.type_name == *name);
                 definitions.iter().any(|&at| members().all(|field| self.field(at, field.member).is_some()))
             })
+    }
+
+    /// A type that some prototype refers to and that has not been read.
+    fn later(&self) -> Option<u32> {
+        self.ids.iter().find_map(|id| match self.prototype(id.number) {
+            Err(Unknown::Later(later)) => Some(later),
+            _ => None,
+        })
     }
 
     /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
@@ -287,28 +310,6 @@ impl<'a> Types<'a> {
     }
 }
 
-/// The part that every type begins with, `struct btf_type`.
-struct Type {
-    name: u32,
-    kind: u32,
-    kind_flag: bool,
-    vlen: u32,
-    size_or_target: u32,
-}
-
-impl Type {
-    fn read(types: &[u8], at: usize) -> Option<Self> {
-        let info = word(types, at + 4)?;
-        Some(Self {
-            name: word(types, at)?,
-            kind: (info >> 24) & 0x1f,
-            kind_flag: info >> 31 == 1,
-            vlen: info & 0xffff,
-            size_or_target: word(types, at + 8)?,
-        })
-    }
-}
-
 /// The first two bytes of some names: what is enough to pass over nearly all of a kernel's hundred thousand.
 struct Beginnings([u64; 1024]);
 
@@ -330,64 +331,6 @@ impl Beginnings {
         half(strings, at as usize)
             .is_some_and(|begin| self.0[usize::from(begin) / 64] & (1 << (begin % 64)) != 0)
     }
-}
-
-/// `BTF_KIND_*` of `<linux/btf.h>`.
-mod kind {
-    pub const INT: u32 = 1;
-    pub const PTR: u32 = 2;
-    pub const ARRAY: u32 = 3;
-    pub const STRUCT: u32 = 4;
-    pub const UNION: u32 = 5;
-    pub const ENUM: u32 = 6;
-    pub const FWD: u32 = 7;
-    pub const TYPEDEF: u32 = 8;
-    pub const VOLATILE: u32 = 9;
-    pub const CONST: u32 = 10;
-    pub const RESTRICT: u32 = 11;
-    pub const FUNC: u32 = 12;
-    pub const FUNC_PROTO: u32 = 13;
-    pub const VAR: u32 = 14;
-    pub const DATASEC: u32 = 15;
-    pub const FLOAT: u32 = 16;
-    pub const DECL_TAG: u32 = 17;
-    pub const TYPE_TAG: u32 = 18;
-    pub const ENUM64: u32 = 19;
-}
-
-/// Bytes that follow the common part of a type.
-const fn tail_len(kind: u32, vlen: u32) -> Option<usize> {
-    let vlen = vlen as usize;
-    Some(match kind {
-        kind::PTR
-        | kind::FWD
-        | kind::TYPEDEF
-        | kind::VOLATILE
-        | kind::CONST
-        | kind::RESTRICT
-        | kind::FUNC
-        | kind::FLOAT
-        | kind::TYPE_TAG => 0,
-        kind::INT | kind::VAR | kind::DECL_TAG => 4,
-        kind::ARRAY => 12,
-        kind::STRUCT | kind::UNION | kind::DATASEC | kind::ENUM64 => MEMBER_LEN * vlen,
-        kind::ENUM | kind::FUNC_PROTO => 8 * vlen,
-        _ => return None,
-    })
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
-}
-
-fn string(strings: &[u8], at: u32) -> Option<&str> {
-    let rest = strings.get(at as usize..)?;
-    let end = rest.iter().position(|&byte| byte == 0)?;
-    std::str::from_utf8(&rest[..end]).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod bpf;
 pub mod btf;
 pub mod capabilities;
+pub mod cgroups;
 pub mod clock;
 mod entries;
 pub mod kcmp;

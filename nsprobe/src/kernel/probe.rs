@@ -14,11 +14,16 @@ use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, Program
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
 use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
 use std::error::Error;
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+
+mod point;
+mod wishes;
+
+pub use point::{Hook, Point};
 
 /// The object, with every program.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
@@ -26,42 +31,6 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe
 /// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
 /// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
 const SAFE_TRAMPOLINES: FieldSource = FieldSource { type_name: "bpf_tramp_image", member: "" };
-
-/// A place in the kernel where a program can be attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Point {
-    /// A tracepoint, with typed access to its arguments (Linux 5.5).
-    TpBtf(&'static str),
-    /// The entry of a kernel function (Linux 5.5; x86-64 and, from 6.0, arm64).
-    Fentry(&'static str),
-    /// The return of a kernel function.
-    Fexit(&'static str),
-    /// A tracepoint of the category `syscalls`, by perf_event_open(2).
-    Syscall(&'static str),
-    /// One of the category `raw_syscalls`: of every system call.
-    EverySyscall(&'static str),
-}
-
-impl fmt::Display for Point {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TpBtf(name) => write!(f, "tp_btf/{name}"),
-            Self::Fentry(name) => write!(f, "fentry/{name}"),
-            Self::Fexit(name) => write!(f, "fexit/{name}"),
-            Self::Syscall(name) => write!(f, "tracepoint/syscalls/{name}"),
-            Self::EverySyscall(name) => write!(f, "tracepoint/raw_syscalls/{name}"),
-        }
-    }
-}
-
-/// A program of the object, and where it belongs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Hook {
-    /// The program's name in the object.
-    pub program: &'static str,
-    /// Where.
-    pub point: Point,
-}
 
 /// The fields that the probe reads and this kernel does not have. Of some, one of several is enough.
 pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
@@ -147,6 +116,8 @@ pub struct Probe {
     /// What type ids are looked up in, as long as there may be something to attach: 9 MB.
     ids: Option<Btf>,
     offsets: Vec<u32>,
+    /// What the functions and tracepoints take and give that may be hooked, by their names in the kernel's types.
+    prototypes: std::collections::HashMap<String, btf::Prototype>,
     safe_trampolines: bool,
     /// Opened when the first tracepoint is asked for.
     tracefs: Option<PseudoFs>,
@@ -156,15 +127,13 @@ pub struct Probe {
 
 impl Probe {
     /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later.
-    pub fn open(config: Config, ring_bytes: u32, hooks: &[Hook]) -> Result<Self, OpenError> {
+    pub fn open(config: Config, wishes: &[Wish], ring_bytes: u32, hooks: &[Hook]) -> Result<Self, OpenError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let functions: Vec<&str> = hooks
-            .iter()
-            .filter_map(|hook| match hook.point {
-                Point::Fentry(name) | Point::Fexit(name) => Some(name),
-                _ => None,
-            })
-            .collect();
+        let hooked = hooks.iter().filter_map(|hook| match hook.point {
+            Point::Fentry(name) | Point::Fexit(name) => Some(name),
+            _ => None,
+        });
+        let functions: Vec<&str> = hooked.chain([wishes::TASKS]).collect();
         let typedefs: Vec<String> = hooks
             .iter()
             .filter_map(|hook| match hook.point {
@@ -180,19 +149,22 @@ impl Probe {
         // Before the loader, which reads the same once more, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
-        let config = [config.flags, config.follow_pid, config.follow_pid_ns];
-        let ebpf = EbpfLoader::new()
+        let config = config.words();
+        let mut ebpf = EbpfLoader::new()
             .btf(None)
             .override_global(global::OFFSETS, found.offsets.as_slice(), true)
             .override_global(global::CONFIG, &config, true)
             .map_max_entries(map::EVENTS, ring_bytes)
+            .map_max_entries(map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1))
             .load(OBJECT)?;
+        wishes::fill(&mut ebpf, wishes)?;
         // After it, so that the two are not there at a time.
         let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
         Ok(Self {
             ebpf,
             ids: Some(ids),
             offsets: found.offsets,
+            prototypes: found.prototypes,
             safe_trampolines,
             tracefs: None,
             _memory: memory,

@@ -1,12 +1,14 @@
 //! From a choice of hooks to attached ones: tries, asks [`plan`] for a verdict, does what it says.
 
 use super::TraceError;
+use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Group, Plan, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
 use crate::kernel::pseudo::PseudoFs;
 use crate::model::Hooks;
+use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{Config, FIELDS};
 
 /// A probe that is at work until it is dropped.
@@ -19,10 +21,11 @@ pub struct Attached {
     _links: Vec<Link>,
 }
 
-/// Loads the probe and attaches it as `choice` has it, to see `calls`; 32-bit ones only where that costs other system
+/// Loads the probe and attaches it as `choice` has it, to see `calls` that `config` and `wishes` ask for; 32-bit ones only where that costs other system
 /// calls nothing, unless `compat`.
 pub fn attach(
     config: Config,
+    wishes: &[Wish],
     choice: Choice,
     calls: &[Call],
     compat: bool,
@@ -47,7 +50,7 @@ pub fn attach(
     };
     let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
     let hooks: Vec<Hook> = plans.iter().flatten().flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, ring_bytes, &hooks).map_err(forbidden)?;
+    let mut probe = Probe::open(config, wishes, ring_bytes, &hooks).map_err(forbidden)?;
     let lockdown = lockdown();
     let mut trials = Vec::new();
     let mut links = Vec::new();
@@ -67,6 +70,12 @@ pub fn attach(
         }
     };
     let trial = trials.last().ok_or_else(|| TraceError::Refused("no plan was tried".to_owned()))?;
+    if follow && config.follow_pid == 0 {
+        let refused = |refusal: Refusal| {
+            TraceError::Refused(format!("descendants cannot be followed: iter/task: {}", refusal.reason))
+        };
+        probe.follow_present().map_err(refused)?;
+    }
     let mut missing = trial.missing();
     missing.extend(unreadable(|field| probe.has(field)));
     let hooks = Hooks {
@@ -93,6 +102,10 @@ fn attach_group(
             let source = FIELDS[*absent as usize];
             let reason = format!("this kernel has no {}.{}", source.type_name, source.member);
             return Err(named(hook, Refusal::new(reason)));
+        }
+        if let Some(mismatch) = probe.prototype(hook.point).and_then(|found| mismatch(hook.point, found)) {
+            links.truncate(before);
+            return Err(named(hook, Refusal::new(mismatch)));
         }
         match probe.attach(hook) {
             Ok(link) => links.push((*hook, link)),

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod attach;
+pub mod conditions;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
@@ -14,6 +15,7 @@ pub mod running;
 pub mod session;
 pub mod source;
 mod stream;
+mod wishes;
 
 use crate::kernel::probe::OpenError;
 use crate::model::Snapshot;

@@ -1,5 +1,6 @@
 //! One trace from its first line to its last.
 
+use super::conditions::Conditions;
 use super::hooks::Call;
 use super::plan::Choice;
 use super::running::{CommandEnd, Running};
@@ -24,6 +25,8 @@ pub struct Options {
     pub hooks: Choice,
     /// The calls.
     pub calls: Vec<Call>,
+    /// What else must hold of an event.
+    pub conditions: Conditions,
     /// Every new task, not only those in a new namespace.
     pub every_clone: bool,
     /// Calls of setns and unshare too that succeed and change nothing.
@@ -50,6 +53,7 @@ impl Default for Options {
         Self {
             hooks: Choice::Auto,
             calls: Call::ALL.into(),
+            conditions: Conditions::default(),
             every_clone: false,
             unchanged: false,
             lives: false,

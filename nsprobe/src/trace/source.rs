@@ -77,6 +77,10 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
         let opened: Result<Box<dyn Source>, TraceError> = match rung {
             Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
+            Rung::Perf | Rung::Poll if let Some(option) = undecided(options) => {
+                let why = refused.first().map_or("", |refused: &Refused| refused.why.as_str());
+                Err(TraceError::Refused(format!("{option} is decided by the probe only. {why}")))
+            }
             Rung::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
             Rung::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
         };
@@ -89,6 +93,12 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
         }
     }
     Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
+}
+
+/// A condition that events of other sources than the probe do not tell enough for.
+fn undecided(options: &Options) -> Option<&'static str> {
+    let conditions = &options.conditions;
+    if conditions.follow { Some("--follow") } else { (!conditions.cgroups.is_empty()).then_some("--cgroup") }
 }
 
 /// What a `/proc` does not show that is not the machine's.

@@ -49,14 +49,14 @@ impl<'a> Stream<'a> {
         sink: &'a mut dyn Sink,
     ) -> io::Result<Self> {
         let clock = BootClock::read()?;
-        // Of one command only what its descendants come across is told.
-        let whole_machine = options.command.is_empty();
+        // Of one command or process only what its descendants come across is told.
+        let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
         let account = options.lives.then(|| Account::new(look, watches, clock, nsfs_dev, whole_machine));
         Ok(Self {
             sink,
             clock,
-            filter: Filter::new(&options.calls),
+            filter: Filter::new(&options.calls, &options.conditions),
             order: Order::default(),
             account,
             limit: options.count.unwrap_or(u64::MAX),

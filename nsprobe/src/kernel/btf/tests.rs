@@ -195,3 +195,50 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
         }
     }
 }
+
+/// `long f(const struct regs *, u32)`, whose types come before and after it, and a tracepoint with a context.
+#[test]
+fn prototypes_are_told_through_names_and_qualifiers() {
+    let mut writer = Writer::new();
+    let long = writer.ty("long", kind::INT, false, 0, 8, &[64]);
+    let (proto, regs) = (long + 2, long + 3);
+    let function = writer.ty("f", kind::FUNC, false, 0, proto, &[]);
+    assert_eq!(function + 1, proto);
+    writer.ty("", kind::FUNC_PROTO, false, 2, long, &[0, regs + 2, 0, regs + 4]);
+    writer.composite("regs", kind::STRUCT, 8, &[]);
+    writer.ty("", kind::CONST, false, 0, regs, &[]);
+    writer.ty("", kind::PTR, false, 0, regs + 1, &[]);
+    let word = writer.ty("int", kind::INT, false, 0, 4, &[32]);
+    writer.ty("u32", kind::TYPEDEF, false, 0, word, &[]);
+    let anything = writer.ty("", kind::PTR, false, 0, 0, &[]);
+    let trace = writer.ty("", kind::FUNC_PROTO, false, 1, 0, &[0, anything]);
+    let pointer = writer.ty("", kind::PTR, false, 0, trace, &[]);
+    writer.ty("btf_trace_t", kind::TYPEDEF, false, 0, pointer, &[]);
+    writer.ty("no_function", kind::TYPEDEF, false, 0, word, &[]);
+    let typedefs = ["btf_trace_t", "no_function"];
+    let find = |functions: &[&str], typedefs: &[&str]| {
+        find(&writer.bytes(), &Wanted { fields: &[], functions, typedefs }).unwrap().prototypes
+    };
+    let pointer_to = |name: &str| Shape::Pointer(name.to_owned());
+    let f = Prototype { parameters: vec![pointer_to("regs"), Shape::Integer(4)], result: Shape::Integer(8) };
+    // Also when nothing else makes the scan go on to what comes after the function.
+    assert_eq!(find(&["f"], &[]), HashMap::from([("f".to_owned(), f.clone())]));
+    let t = Prototype { parameters: vec![Shape::OtherPointer], result: Shape::Void };
+    let both = HashMap::from([("f".to_owned(), f), ("btf_trace_t".to_owned(), t)]);
+    assert_eq!(find(&["f", "absent"], &typedefs), both);
+}
+
+#[test]
+fn a_prototype_that_leads_nowhere_is_none() {
+    let mut writer = Writer::new();
+    // To a type that does not exist, to itself, and with a parameter that turns in a circle.
+    writer.ty("beyond", kind::FUNC, false, 0, 99, &[]);
+    writer.ty("itself", kind::FUNC, false, 0, 2, &[]);
+    writer.ty("", kind::TYPEDEF, false, 0, 3, &[]);
+    writer.ty("", kind::FUNC_PROTO, false, 1, 0, &[0, 3]);
+    writer.ty("circle", kind::FUNC, false, 0, 4, &[]);
+    let wanted = Wanted { fields: &[], functions: &["beyond", "itself", "circle"], typedefs: &[] };
+    let found = find(&writer.bytes(), &wanted).unwrap();
+    assert_eq!(found.prototypes, HashMap::new());
+    assert_eq!(found.ids.number("circle"), Some(5));
+}

@@ -6,6 +6,7 @@ use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
+use crate::trace::conditions::Conditions;
 use crate::trace::decode;
 use crate::trace::hooks::Call;
 use crate::trace::session::Options;
@@ -50,19 +51,23 @@ impl ProbeSource {
     /// Attaches what the `options` ask for.
     pub fn open(options: &Options) -> Result<Self, TraceError> {
         let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
+        let calls = with_lives(options);
         let flags = [
             (options.every_clone, config::EVERY_CLONE),
             (options.lives, config::LIVES),
             (options.unchanged, config::UNCHANGED),
             (!options.command.is_empty(), config::FOLLOW),
+            (!calls.contains(&Call::Clone), config::NO_CLONE),
         ];
-        let settings = Config {
+        let mut settings = Config {
             flags: flags.into_iter().filter_map(|(wanted, flag)| wanted.then_some(flag)).sum(),
-            follow_pid: std::process::id(),
+            follow_pid: if options.command.is_empty() { 0 } else { std::process::id() },
             follow_pid_ns: u32::try_from(own_pid_ns.ino()).map_err(io::Error::other)?,
+            ..Config::default()
         };
-        let calls = with_lives(options);
-        let mut attached = attach(settings, options.hooks, &calls, options.compat, options.ring_bytes)?;
+        let wishes = in_probe(options).ask(&mut settings);
+        let compat = options.compat;
+        let mut attached = attach(settings, &wishes, options.hooks, &calls, compat, options.ring_bytes)?;
         let watches =
             (options.lives && sees_ends(&attached.hooks)).then(|| attached.probe.take_watches()).transpose();
         let has_cgroups = has_cgroups()?;
@@ -151,6 +156,16 @@ fn with_lives(options: &Options) -> Vec<Call> {
         }
     }
     calls
+}
+
+/// What the probe is to decide by. The account of lives needs events whether they are asked for or not.
+fn in_probe(options: &Options) -> Conditions {
+    let all = &options.conditions;
+    if options.lives {
+        let pids = if all.follow { all.pids.clone() } else { Vec::new() };
+        return Conditions { pids, follow: all.follow, ..Conditions::default() };
+    }
+    all.clone()
 }
 
 /// Whether it sees when namespaces end.

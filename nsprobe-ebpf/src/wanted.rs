@@ -1,0 +1,138 @@
+//! Which events are asked for: decided at entry wherever that can be known, before any work is spent on a call.
+//!
+//! Each condition has its bit in the configuration, which the verifier knows: of one that is not set no instruction is
+//! left. `nsprobe/src/trace/filter.rs` has the same conditions for events.
+
+use crate::{maps, program, task};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use nsprobe_ebpf::{Event, Field, NamespaceInodes, SLOTS, cause, config, slot, wish};
+
+/// `CLONE_NEW*` of the kind in each slot: the flag of clone and unshare that makes one.
+pub const KINDS: [u32; SLOTS] = {
+    let mut kinds = [0; SLOTS];
+    kinds[slot::CGROUP] = 0x0200_0000;
+    kinds[slot::IPC] = 0x0800_0000;
+    kinds[slot::MNT] = 0x0002_0000;
+    kinds[slot::NET] = 0x4000_0000;
+    kinds[slot::PID] = 0x2000_0000;
+    kinds[slot::TIME] = 0x0000_0080;
+    kinds[slot::USER] = 0x1000_0000;
+    kinds[slot::UTS] = 0x0400_0000;
+    kinds[slot::PID_FOR_CHILDREN] = kinds[slot::PID];
+    kinds[slot::TIME_FOR_CHILDREN] = kinds[slot::TIME];
+    kinds
+};
+
+#[inline(always)]
+fn asked(condition: u32) -> bool {
+    maps::flags() & condition != 0
+}
+
+/// Whether the calls of `task`, which is the running one, are asked for.
+#[inline(always)]
+pub fn caller(task: u64) -> bool {
+    (!asked(config::FOLLOW) || maps::is_followed(task)) && traits(task)
+}
+
+/// The same, but for whether it is one of the followed.
+#[inline(always)]
+pub fn traits(task: u64) -> bool {
+    if asked(config::PID)
+        && !maps::is_wished(&wish::number(wish::about::PID, bpf_get_current_pid_tgid() >> 32))
+    {
+        return false;
+    }
+    if asked(config::UID) {
+        let uid: u32 = task::read(task::read(task, Field::TaskCred), Field::CredUid);
+        if !maps::is_wished(&wish::number(wish::about::UID, uid.into())) {
+            return false;
+        }
+    }
+    if asked(config::COMM) && !maps::is_wished(&wish::comm(&task::current_comm())) {
+        return false;
+    }
+    !asked(config::CGROUP) || is_in_cgroup(task)
+}
+
+/// How deep a control group lies at most, to be told from others.
+const DEPTH: usize = 32;
+
+/// Whether `task` is in one of the control groups asked for, or below one.
+#[inline(never)]
+fn is_in_cgroup(task: u64) -> bool {
+    let mut node = program::cgroup_node(task);
+    for _ in 0..DEPTH {
+        if node == 0 {
+            return false;
+        }
+        if maps::is_wished(&wish::number(wish::about::CGROUP, task::read(node, Field::KernfsId))) {
+            return true;
+        }
+        node = program::cgroup_parent(node);
+    }
+    false
+}
+
+/// Whether a call that names namespaces of these kinds (`CLONE_NEW*`) is asked for.
+#[inline(always)]
+pub fn kinds(named: u64) -> bool {
+    !asked(config::KIND) || named as u32 & maps::kinds() != 0
+}
+
+/// Whether a clone is asked for that named these kinds: a child may be in a pid or time namespace that its parent only
+/// had ready for it.
+#[inline(always)]
+pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
+    if !asked(config::KIND) {
+        return true;
+    }
+    let mut kinds = named as u32;
+    for (slot, &kind) in KINDS.iter().enumerate() {
+        if event.before.ino[slot] != event.after.ino[slot] {
+            kinds |= kind;
+        }
+    }
+    kinds & maps::kinds() != 0
+}
+
+/// Whether a call with this result is asked for.
+#[inline(always)]
+pub fn result(result: i64) -> bool {
+    !(asked(config::FAILED) && result >= 0 || asked(config::SUCCEEDED) && result < 0)
+}
+
+/// Whether an event is asked for by the namespaces in it. For all but clones nothing comes to them between entry and
+/// return: a new namespace is none that could have been named before, and one that is joined is the target.
+#[inline(always)]
+pub fn namespaces(event: &Event) -> bool {
+    if !asked(config::NAMESPACE) {
+        return true;
+    }
+    let mut found = is_among(&event.before, u32::MAX);
+    if event.header.cause == cause::CLONE {
+        found |= is_among(&event.after, u32::MAX);
+    }
+    if event.header.cause == cause::SETNS {
+        found |= is_asked_for(event.target.ino);
+        found |= is_among(&event.target.namespaces, event.args[1] as u32);
+    }
+    found
+}
+
+/// Whether one of those asked for is among `namespaces`, by slots of these `kinds`.
+#[inline(always)]
+fn is_among(namespaces: &NamespaceInodes, kinds: u32) -> bool {
+    let asked = maps::namespace_kinds();
+    let mut found = false;
+    for (slot, &kind) in KINDS.iter().enumerate() {
+        if asked & kind != 0 && kinds & kind != 0 {
+            found |= is_asked_for(namespaces.ino[slot]);
+        }
+    }
+    found
+}
+
+#[inline(always)]
+fn is_asked_for(ino: u32) -> bool {
+    maps::is_wished(&wish::number(wish::about::NAMESPACE, ino.into()))
+}

@@ -1,0 +1,118 @@
+//! What `trace` may be asked for, by what people have at hand to name it.
+
+use super::list::kinds;
+use super::which::Which;
+use crate::discover::{self, CommandLines};
+use crate::kernel::cgroups;
+use crate::model::{NsKind, NsSlot, Pid, Snapshot};
+use crate::trace::conditions::{Conditions, Wanted};
+use anyhow::{Context as _, anyhow};
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ConditionArgs {
+    /// Only calls about namespaces of these kinds: named by clone's or unshare's flags, setns's target or kind, or
+    /// changed; of chroot and pivot_root, mnt
+    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    kind: Vec<NsKind>,
+
+    /// Only calls of these processes, by their ids in the initial pid namespace
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command")]
+    pid: Vec<Pid>,
+
+    /// With --pid: also of what descends from them
+    #[arg(long, requires = "pid")]
+    follow: bool,
+
+    /// Only calls of these users, by name or number: the real user of the caller
+    #[arg(short, long, value_name = "USER", value_delimiter = ',', value_parser = user)]
+    uid: Vec<u32>,
+
+    /// Only calls of programs of these names, as comm has them: 15 bytes
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    comm: Vec<String>,
+
+    /// Only events in which this namespace is: the caller's (or its child's) before or after, or setns's target;
+    /// net:[4026531833], net:4026531833, 4026531833, or the path of its file
+    #[arg(long, value_name = "NAMESPACE")]
+    ns: Vec<Which>,
+
+    /// Only calls from this control group and those below it, of version 2: its directory, or its path as events have it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Vec<PathBuf>,
+
+    /// Only calls that fail
+    #[arg(long, conflicts_with = "ok")]
+    failed: bool,
+
+    /// Only calls that succeed
+    #[arg(long)]
+    ok: bool,
+}
+
+impl ConditionArgs {
+    /// What is meant; the error says what of it is not there.
+    pub(super) fn resolve(&self) -> anyhow::Result<Conditions> {
+        let snapshot = if self.ns.is_empty() && self.pid.is_empty() {
+            Snapshot::default()
+        } else {
+            let options = discover::Options { command_lines: CommandLines::Leaders, ..Default::default() };
+            discover::snapshot(&options)?
+        };
+        let namespaces =
+            self.ns.iter().map(|which| Ok(which.find(&snapshot).map_err(|why| anyhow!(why))?.id));
+        let cgroups = self.cgroup.iter().map(|path| cgroups::find(path).context("--cgroup"));
+        self.pid.iter().try_for_each(|&pid| is_there(&snapshot, pid))?;
+        let outcome = match (self.failed, self.ok) {
+            (true, _) => Some(Wanted::Failed),
+            (_, true) => Some(Wanted::Succeeded),
+            _ => None,
+        };
+        Ok(Conditions {
+            kinds: self.kind.clone(),
+            pids: self.pid.clone(),
+            follow: self.follow,
+            uids: self.uid.clone(),
+            comms: self.comm.clone(),
+            namespaces: namespaces.collect::<anyhow::Result<_>>().context("--ns")?,
+            cgroups: cgroups.collect::<anyhow::Result<_>>()?,
+            outcome,
+        })
+    }
+}
+
+/// Whether there is such a process. Only who sees the initial pid namespace can tell.
+fn is_there(snapshot: &Snapshot, pid: Pid) -> anyhow::Result<()> {
+    let own = snapshot.process(std::process::id()).and_then(|own| own.namespace(NsSlot::In(NsKind::Pid)));
+    let sees_all = own.is_some() && own == snapshot.initial(NsKind::Pid).map(|namespace| namespace.id);
+    if sees_all && snapshot.process(pid).is_none() {
+        return Err(anyhow!("--pid: there is no process {pid}"));
+    }
+    Ok(())
+}
+
+/// A user by number or name.
+fn user(text: &str) -> Result<u32, String> {
+    if let Ok(uid) = text.parse() {
+        return Ok(uid);
+    }
+    match nix::unistd::User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("there is no such user".to_owned()),
+        Err(error) => Err(format!("the user database: {}", error.desc())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_have_names_and_numbers() {
+        assert_eq!(user("root"), Ok(0));
+        assert_eq!(user("4294967294"), Ok(u32::MAX - 1));
+        for bad in ["", "no such user", "-1", "4294967296"] {
+            assert!(user(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Control groups of the hierarchy of version 2, by the paths that people have at hand: cgroups(7).
+
+use nix::sys::statfs::{FsType, statfs};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+/// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
+const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
+
+/// A control group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its id: the inode of its directory.
+    pub id: u64,
+    /// Its path from the root of the hierarchy; `None` where that is not visible, in a cgroup namespace.
+    pub path: Option<String>,
+}
+
+/// Why there is no such control group.
+#[derive(Debug, thiserror::Error)]
+pub enum GroupError {
+    /// No hierarchy of version 2 is mounted where this process could see it.
+    #[error("{path}: no such directory of control groups, and no hierarchy of version 2 is mounted here", path = .0.display())]
+    NoHierarchy(PathBuf),
+    /// It is not there.
+    #[error("{path}: no such control group: {error}", path = .path.display())]
+    Absent {
+        /// As it was given.
+        path: PathBuf,
+        /// What looking gave.
+        error: io::Error,
+    },
+    /// What mounts there are is not readable.
+    #[error("/proc/self/mountinfo: {0}")]
+    Mounts(io::Error),
+}
+
+/// A mount of the hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Mount {
+    /// The control group that is mounted, as the reader's cgroup namespace has it.
+    root: PathBuf,
+    /// Where.
+    point: PathBuf,
+}
+
+/// The control group at `path`: a directory in a mounted hierarchy, or a path from the root of the hierarchy, as
+/// events have it.
+pub fn find(path: &Path) -> Result<Group, GroupError> {
+    let text = std::fs::read("/proc/self/mountinfo").map_err(GroupError::Mounts)?;
+    let mounts = parse(&text);
+    let is_group = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_MAGIC);
+    let directory = if is_group(path) {
+        path.to_owned()
+    } else {
+        let Some(top) = mounts.iter().find(|mount| mount.root == Path::new("/")) else {
+            return Err(GroupError::NoHierarchy(path.to_owned()));
+        };
+        top.point.join(path.strip_prefix("/").unwrap_or(path))
+    };
+    let absent = |error| GroupError::Absent { path: path.to_owned(), error };
+    let directory = directory.canonicalize().map_err(absent)?;
+    let found = std::fs::metadata(&directory).map_err(absent)?;
+    if !found.is_dir() || !is_group(&directory) {
+        return Err(absent(io::ErrorKind::NotADirectory.into()));
+    }
+    let path = sees_whole_hierarchy().then(|| in_hierarchy(&directory, &mounts)).flatten();
+    Ok(Group { id: found.ino(), path })
+}
+
+/// Whether this process is in the initial cgroup namespace: kthreadd never leaves it.
+fn sees_whole_hierarchy() -> bool {
+    let inode = |path: &str| std::fs::metadata(path).map(|file| file.ino()).ok();
+    let own = inode("/proc/self/ns/cgroup");
+    own.is_some() && own == inode("/proc/2/ns/cgroup")
+}
+
+/// The path of a directory from the root of the hierarchy.
+fn in_hierarchy(directory: &Path, mounts: &[Mount]) -> Option<String> {
+    let holds = |mount: &&Mount| directory.starts_with(&mount.point);
+    let mount = mounts.iter().filter(holds).max_by_key(|mount| mount.point.as_os_str().len())?;
+    let below = directory.strip_prefix(&mount.point).ok()?;
+    let path = mount.root.join(below);
+    // An empty path joined leaves a slash at the end.
+    Some(path.components().collect::<PathBuf>().to_string_lossy().into_owned())
+}
+
+/// The mounts of the hierarchy in the text of `/proc/PID/mountinfo`: proc_pid_mountinfo(5).
+fn parse(text: &[u8]) -> Vec<Mount> {
+    let mount = |line: &[u8]| {
+        let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
+        let separator = words.iter().position(|word| *word == b"-")?;
+        let is_it = words.get(separator + 1) == Some(&&b"cgroup2"[..]);
+        let path = |index: usize| words.get(index).map(|word| PathBuf::from(unescaped(word)));
+        is_it.then_some(Mount { root: path(3)?, point: path(4)? })
+    };
+    text.split(|&byte| byte == b'\n').filter_map(mount).collect()
+}
+
+/// A path with its octal escapes, as in `a\040b`, undone.
+fn unescaped(word: &[u8]) -> OsString {
+    let mut bytes = Vec::with_capacity(word.len());
+    let mut rest = word;
+    while let Some((&first, after)) = rest.split_first() {
+        let escape = after.get(..3).filter(|_| first == b'\\');
+        let value = escape
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        rest = if value.is_some() { &after[3..] } else { after };
+        bytes.push(value.unwrap_or(first));
+    }
+    OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_of_the_hierarchy_and_paths_in_them() {
+        let text = b"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+            32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:5 - cgroup cgroup rw,cpu\n\
+            41 31 0:38 / /sys/fs/cgroup/unified rw shared:9 master:1 - cgroup2 cgroup2 rw\n\
+            42 31 0:38 /a/b\\040c /mnt/x\\134y rw - cgroup2 none rw\nnonsense\n";
+        let mounts = parse(text);
+        let mount = |root: &str, point: &str| Mount { root: root.into(), point: point.into() };
+        assert_eq!(mounts, [mount("/", "/sys/fs/cgroup/unified"), mount("/a/b c", "/mnt/x\\y")]);
+        let path = |directory: &str| in_hierarchy(Path::new(directory), &mounts);
+        assert_eq!(path("/sys/fs/cgroup/unified/s/t").as_deref(), Some("/s/t"));
+        assert_eq!(path("/sys/fs/cgroup/unified").as_deref(), Some("/"));
+        assert_eq!(path("/mnt/x\\y").as_deref(), Some("/a/b c"));
+        assert_eq!(path("/mnt/x\\y/z").as_deref(), Some("/a/b c/z"));
+        assert_eq!(path("/mnt"), None);
+    }
+
+    #[test]
+    fn what_is_no_control_group_is_refused() {
+        for path in ["/no/such/group", "/proc/1/cgroup"] {
+            assert!(find(Path::new(path)).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Where programs belong.
+
+use super::Probe;
+use crate::kernel::btf::Prototype;
+use std::fmt;
+
+/// A place in the kernel where a program can be attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Point {
+    /// A tracepoint, with typed access to its arguments (Linux 5.5).
+    TpBtf(&'static str),
+    /// The entry of a kernel function (Linux 5.5; x86-64 and, from 6.0, arm64).
+    Fentry(&'static str),
+    /// The return of a kernel function.
+    Fexit(&'static str),
+    /// A tracepoint of the category `syscalls`, by perf_event_open(2).
+    Syscall(&'static str),
+    /// One of the category `raw_syscalls`: of every system call.
+    EverySyscall(&'static str),
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TpBtf(name) => write!(f, "tp_btf/{name}"),
+            Self::Fentry(name) => write!(f, "fentry/{name}"),
+            Self::Fexit(name) => write!(f, "fexit/{name}"),
+            Self::Syscall(name) => write!(f, "tracepoint/syscalls/{name}"),
+            Self::EverySyscall(name) => write!(f, "tracepoint/raw_syscalls/{name}"),
+        }
+    }
+}
+
+/// A program of the object, and where it belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Hook {
+    /// The program's name in the object.
+    pub program: &'static str,
+    /// Where.
+    pub point: Point,
+}
+
+impl Probe {
+    /// What is taken and given at `point`, where the kernel tells.
+    #[must_use]
+    pub fn prototype(&self, point: Point) -> Option<&Prototype> {
+        match point {
+            Point::TpBtf(name) => self.prototypes.get(&format!("btf_trace_{name}")),
+            Point::Fentry(name) | Point::Fexit(name) => self.prototypes.get(name),
+            Point::Syscall(_) | Point::EverySyscall(_) => None,
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the probe is asked for beyond its configuration: callers and namespaces, in a map.
+
+use super::{OpenError, Probe, Refusal, refusal};
+use aya::Ebpf;
+use aya::maps::HashMap;
+use aya::programs::Iter;
+use nsprobe_ebpf::map;
+use nsprobe_ebpf::wish::Wish;
+use std::io::{self, Read as _};
+
+/// The kernel's name for what iterates over tasks, where its functions are.
+pub(super) const TASKS: &str = "bpf_iter_task";
+
+/// The program that it runs.
+const FOLLOW: &str = "follow_present";
+
+/// Puts the wishes where the programs look for them.
+pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
+    let map = ebpf.map_mut(map::WISHES).and_then(|map| HashMap::<_, Wish, u8>::try_from(map).ok());
+    let mut map = map.ok_or(OpenError::NoMap(map::WISHES))?;
+    wishes.iter().try_for_each(|wish| map.insert(wish, 1, 0)).map_err(|error| OpenError::Object(error.into()))
+}
+
+impl Probe {
+    /// Follows the processes that there are wishes of, with all that descends from them by now. New tasks must be
+    /// looked at already.
+    pub fn follow_present(&mut self) -> Result<(), Refusal> {
+        let program = self.ebpf.program_mut(FOLLOW);
+        let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
+        let program: &mut Iter = program.try_into().map_err(refusal)?;
+        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"))?;
+        program.load("task", ids).map_err(refusal)?;
+        // Each run finds what descends from what the one before has found.
+        loop {
+            let id = program.attach().map_err(refusal)?;
+            let link = program.take_link(id).map_err(refusal)?;
+            let mut file = link.into_file().map_err(|error| Refusal::error(&error))?;
+            if read_to_end(&mut file).map_err(|error| Refusal::io(&error))? == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Reads an iterator to its end; gives how many bytes there were.
+fn read_to_end(file: &mut std::fs::File) -> io::Result<usize> {
+    let (mut buffer, mut total) = (vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => total += count,
+            // A million tasks went by without a record: it goes on where it was.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

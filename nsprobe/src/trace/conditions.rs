@@ -1,0 +1,113 @@
+//! What must hold of an event: the same that the probe decides by, wherever events come from.
+
+use crate::kernel::cgroups::Group;
+use crate::model::{Cgroup, Crossing, Event, NsId, NsKind, Outcome, Pid, SetnsTarget};
+use nsprobe_ebpf::COMM_LEN;
+
+/// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
+/// entry must fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    /// Kinds of namespaces that the call names or changes: by the flags of clone and unshare, the target of setns or
+    /// what it is said to be. chroot and pivot_root are about `mnt`.
+    pub kinds: Vec<NsKind>,
+    /// The caller's process, as the initial pid namespace numbers it.
+    pub pids: Vec<Pid>,
+    /// Also what descends from these processes. Events do not tell: where they come from, it is known.
+    pub follow: bool,
+    /// The caller's real user id.
+    pub uids: Vec<u32>,
+    /// Its command name; of a longer one the first 15 bytes, as the kernel keeps them.
+    pub comms: Vec<String>,
+    /// Namespaces that the caller is in before or after (or its children will be), a clone's child is in, or setns is
+    /// pointed at.
+    pub namespaces: Vec<NsId>,
+    /// Control groups that the caller is in, or below.
+    pub cgroups: Vec<Group>,
+    /// What came of the call.
+    pub outcome: Option<Wanted>,
+}
+
+/// Calls by what they returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that failed.
+    Failed,
+    /// Those that succeeded.
+    Succeeded,
+}
+
+impl Conditions {
+    /// Whether they hold of this event, as far as it tells.
+    #[must_use]
+    pub fn admit(&self, event: &Event) -> bool {
+        let caller = &event.process;
+        let any = |list: &[String], admits: &dyn Fn(&str) -> bool| {
+            list.is_empty() || list.iter().any(|entry| admits(entry))
+        };
+        (self.kinds.is_empty() || self.kinds.iter().any(|&kind| is_about(event, kind)))
+            && (self.pids.is_empty() || self.follow || self.pids.contains(&caller.pid))
+            && (self.uids.is_empty() || caller.uid.is_some_and(|uid| self.uids.contains(&uid)))
+            && any(&self.comms, &|name| caller.comm == String::from_utf8_lossy(&comm(name)[..comm_len(name)]))
+            && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| is_in(event, id)))
+            && (self.cgroups.is_empty()
+                || self.cgroups.iter().any(|group| is_below(caller.cgroup.as_ref(), group)))
+            && match self.outcome {
+                None => true,
+                Some(Wanted::Failed) => matches!(event.outcome, Outcome::Failure(_)),
+                Some(Wanted::Succeeded) => !matches!(event.outcome, Outcome::Failure(_)),
+            }
+    }
+}
+
+/// A command name as the kernel keeps it: at most 15 bytes, filled up with zeroes.
+pub(super) fn comm(name: &str) -> [u8; COMM_LEN] {
+    let mut comm = [0; COMM_LEN];
+    let length = comm_len(name);
+    comm[..length].copy_from_slice(&name.as_bytes()[..length]);
+    comm
+}
+
+fn comm_len(name: &str) -> usize {
+    name.len().min(COMM_LEN - 1)
+}
+
+/// Whether the call names or changes a namespace of this kind.
+fn is_about(event: &Event, kind: NsKind) -> bool {
+    let named = match &event.crossing {
+        Crossing::Clone { flags, .. } => flags.unwrap_or(0),
+        Crossing::Unshare { flags } => *flags,
+        Crossing::Setns { nstype, target, .. } => match target {
+            Some(SetnsTarget::Namespace { id, .. }) => *nstype | id.kind.clone_flag(),
+            _ => *nstype,
+        },
+        Crossing::Chroot { .. } | Crossing::PivotRoot { .. } => NsKind::Mnt.clone_flag(),
+        Crossing::Change { .. } if event.root.is_some() => NsKind::Mnt.clone_flag(),
+        Crossing::Change { .. } => 0,
+    };
+    named & kind.clone_flag() != 0 || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
+}
+
+/// Whether the namespace is one of the event's.
+fn is_in(event: &Event, id: NsId) -> bool {
+    let is_target = match &event.crossing {
+        Crossing::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,
+        Crossing::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
+            namespaces.contains(&id)
+        }
+        _ => false,
+    };
+    is_target || event.before.iter().chain(event.after.iter()).any(|(_, other)| *other == Some(id))
+}
+
+/// Whether a control group is the one asked for, or below it. Where a path is not known in full, the probe has decided.
+fn is_below(group: Option<&Cgroup>, asked: &Group) -> bool {
+    let Some(group) = group else { return false };
+    let Some(top) = &asked.path else { return true };
+    let below =
+        || group.path.strip_prefix(top.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
+    group.id == asked.id || group.cut || below()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+use super::*;
+use crate::model::{Actor, NsSlot, Slots};
+use std::time::Duration;
+
+const DEV: u64 = 4;
+
+fn id(kind: NsKind, ino: u64) -> NsId {
+    NsId::new(kind, DEV, ino)
+}
+
+/// Process 7 of user 1000 calls; every namespace has the number of its slot, 100 and up.
+fn event(crossing: Crossing) -> Event {
+    let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
+    let cgroup = Cgroup { id: 9, path: "/a/b".to_owned(), cut: false };
+    let process = Actor {
+        comm: "fifteen-bytes-l".to_owned(),
+        uid: Some(1000),
+        cgroup: Some(cgroup),
+        ..Actor::new(7, 8)
+    };
+    Event {
+        since_boot: Duration::ZERO,
+        duration: None,
+        process,
+        crossing,
+        compat: Some(false),
+        outcome: Outcome::Success(0),
+        before: slots,
+        after: slots,
+        root: None,
+        cwd: None,
+        marks: None,
+    }
+}
+
+fn unshare(flags: u64) -> Event {
+    event(Crossing::Unshare { flags })
+}
+
+#[test]
+fn kinds_are_those_that_are_named_or_change() {
+    let of = |kind| Conditions { kinds: vec![kind], ..Conditions::default() };
+    let both = unshare(NsKind::Uts.clone_flag() | NsKind::Net.clone_flag());
+    let told = |event: &Event| -> Vec<NsKind> {
+        NsKind::ALL.into_iter().filter(|&kind| of(kind).admit(event)).collect()
+    };
+    assert_eq!(told(&both), [NsKind::Net, NsKind::Uts]);
+    assert_eq!(told(&unshare(0)), []);
+    let chroot = Crossing::Chroot { path: crate::model::PathText::Unreadable };
+    assert_eq!(told(&event(chroot)), [NsKind::Mnt]);
+    let target = SetnsTarget::Namespace { id: id(NsKind::User, 1), kernel_id: None, path: None };
+    assert_eq!(told(&event(Crossing::Setns { fd: 3, nstype: 0, target: Some(target) })), [NsKind::User]);
+    let nstype = NsKind::Ipc.clone_flag();
+    assert_eq!(told(&event(Crossing::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
+    let mut fork = event(Crossing::Clone { flags: Some(0), child: None });
+    assert_eq!(told(&fork), []);
+    *fork.after.get_mut(NsSlot::In(NsKind::Time)) = Some(id(NsKind::Time, 1));
+    assert_eq!(told(&fork), [NsKind::Time]);
+    let one_of = Conditions { kinds: vec![NsKind::Pid, NsKind::Net], ..Conditions::default() };
+    assert!(one_of.admit(&both));
+}
+
+#[test]
+fn callers_are_one_of_those_listed() {
+    let admits = |change: &dyn Fn(&mut Conditions)| {
+        let mut conditions = Conditions::default();
+        change(&mut conditions);
+        conditions.admit(&unshare(0))
+    };
+    assert!(admits(&|_| ()));
+    assert!(admits(&|all| all.pids = vec![6, 7]) && !admits(&|all| all.pids = vec![8]));
+    assert!(admits(&|all| (all.pids, all.follow) = (vec![8], true)));
+    assert!(admits(&|all| all.uids = vec![0, 1000]) && !admits(&|all| all.uids = vec![0]));
+    let comm = |name: &str| admits(&|all: &mut Conditions| all.comms = vec![name.to_owned()]);
+    assert!(comm("fifteen-bytes-l") && comm("fifteen-bytes-long") && !comm("fifteen-bytes") && !comm("x"));
+    let group = |id, path: Option<&str>| {
+        let group = Group { id, path: path.map(str::to_owned) };
+        admits(&|all: &mut Conditions| all.cgroups = vec![group.clone()])
+    };
+    assert!(group(9, Some("/a/b")) && group(1, Some("/")) && group(5, Some("/a")) && group(5, None));
+    assert!(!group(5, Some("/a/b/c")) && !group(5, Some("/a/bc")) && !group(5, Some("/b")));
+}
+
+#[test]
+fn namespaces_are_those_before_and_after_and_the_target() {
+    let of = |kind, ino| Conditions { namespaces: vec![id(kind, ino)], ..Conditions::default() };
+    let mut left = unshare(0);
+    *left.after.get_mut(NsSlot::In(NsKind::Net)) = Some(id(NsKind::Net, 1));
+    assert!(of(NsKind::Net, 103).admit(&left) && of(NsKind::Net, 1).admit(&left));
+    assert!(of(NsKind::Pid, 108).admit(&left), "for its children");
+    assert!(!of(NsKind::Net, 2).admit(&left) && !of(NsKind::Uts, 1).admit(&left));
+    let setns = |target| event(Crossing::Setns { fd: 3, nstype: 0, target: Some(target) });
+    let file = SetnsTarget::Namespace { id: id(NsKind::Net, 2), kernel_id: None, path: None };
+    assert!(of(NsKind::Net, 2).admit(&setns(file)));
+    let namespaces = vec![id(NsKind::Ipc, 3)];
+    let process = SetnsTarget::Process { pid: 1, tid: 1, comm: None, namespaces };
+    assert!(of(NsKind::Ipc, 3).admit(&setns(process)));
+}
+
+#[test]
+fn results_are_failures_or_the_rest() {
+    let of = |outcome| Conditions { outcome: Some(outcome), ..Conditions::default() };
+    let mut event = unshare(0);
+    let told = |event: &Event| (of(Wanted::Failed).admit(event), of(Wanted::Succeeded).admit(event));
+    assert_eq!(told(&event), (false, true));
+    event.outcome = Outcome::Failure(1);
+    assert_eq!(told(&event), (true, false));
+    event.outcome = Outcome::Unseen;
+    assert_eq!(told(&event), (false, true));
+}

@@ -1,0 +1,104 @@
+//! What an event tells, and the kernel fields that it takes that from.
+
+use nsprobe_ebpf::{FIELDS, Field};
+
+/// What it takes to tell where a directory is.
+pub(super) const PLACE_FIELDS: &[Field] = &[
+    Field::PathMnt,
+    Field::PathDentry,
+    Field::VfsmountRoot,
+    Field::MountVfsmount,
+    Field::MountMountpoint,
+    Field::MountParent,
+    Field::DentryParent,
+    Field::DentryName,
+    Field::QstrName,
+];
+
+/// What events lack on a kernel without some fields, in words. `has` tells which fields there are.
+#[must_use]
+pub fn unreadable(has: impl Fn(Field) -> bool) -> Vec<String> {
+    let name =
+        |field: Field| format!("{}.{}", FIELDS[field as usize].type_name, FIELDS[field as usize].member);
+    let mut lacks: Vec<String> = DETAILS
+        .iter()
+        .filter_map(|(what, fields)| {
+            let absent = fields.iter().copied().find(|&field| !has(field))?;
+            Some(format!("{what}: this kernel has no {}", name(absent)))
+        })
+        .collect();
+    let by_operations = has(Field::NsCommonOps) && has(Field::ProcNsOperationsType);
+    if !has(Field::NsCommonType) && !by_operations {
+        lacks.push("the kind of a setns target: this kernel has no ns_common.ns_type".to_owned());
+    }
+    if !has(Field::KernfsParent) && !has(Field::KernfsParentRcu) {
+        lacks.push("paths of control groups: this kernel has no kernfs_node.parent".to_owned());
+    }
+    lacks
+}
+
+/// What an event tells, and the fields it takes that from.
+const DETAILS: &[(&str, &[Field])] = &[
+    (
+        "process and thread ids of parents and children",
+        &[Field::TaskTgid, Field::TaskPid, Field::TaskRealParent],
+    ),
+    (
+        "process ids inside pid namespaces",
+        &[
+            Field::TaskGroupLeader,
+            Field::TaskThreadPid,
+            Field::PidLevel,
+            Field::PidNumbers,
+            Field::UpidSize,
+            Field::UpidNr,
+        ],
+    ),
+    ("users and groups", &[Field::TaskCred, Field::CredUid, Field::CredGid, Field::CredEuid]),
+    ("capabilities", &[Field::CredCapEffective]),
+    ("when processes started", &[Field::TaskStartBoottime]),
+    ("programs", &[Field::TaskMm, Field::MmExeFile]),
+    ("command lines", &[Field::MmArgStart, Field::MmArgEnd]),
+    (
+        "control groups",
+        &[Field::TaskCgroups, Field::CssSetCgroup, Field::CgroupNode, Field::KernfsId, Field::KernfsName],
+    ),
+    ("namespaces", &[Field::TaskNsproxy, Field::NsCommonInum]),
+    ("cgroup namespaces", &[Field::NsproxyCgroup, Field::CgroupNsCommon]),
+    ("ipc namespaces", &[Field::NsproxyIpc, Field::IpcNsCommon]),
+    ("mnt namespaces", &[Field::NsproxyMnt, Field::MntNsCommon]),
+    ("net namespaces", &[Field::NsproxyNet, Field::NetNsCommon]),
+    ("pid namespaces", &[Field::UpidNs, Field::PidNsCommon]),
+    ("pid namespaces for children", &[Field::NsproxyPidForChildren]),
+    ("time namespaces", &[Field::NsproxyTime, Field::TimeNsCommon]),
+    ("time namespaces for children", &[Field::NsproxyTimeForChildren]),
+    ("user namespaces", &[Field::CredUserNs, Field::UserNsCommon]),
+    ("uts namespaces", &[Field::NsproxyUts, Field::UtsNsCommon]),
+    (
+        "targets of setns",
+        &[
+            Field::TaskFiles,
+            Field::FilesFdt,
+            Field::FdtableMaxFds,
+            Field::FdtableFd,
+            Field::FileInode,
+            Field::InodeSb,
+            Field::SuperBlockMagic,
+            Field::InodePrivate,
+        ],
+    ),
+    ("paths of setns targets", &[Field::FilePath]),
+    (
+        "the process that a pidfd stands for",
+        &[
+            Field::PidTasks,
+            Field::TaskPidLinks,
+            Field::FilePrivate,
+            Field::ProcInodePid,
+            Field::ProcInodeInode,
+        ],
+    ),
+    ("root and working directories", &[Field::TaskFs, Field::FsRoot, Field::FsPwd]),
+    ("where directories are", PLACE_FIELDS),
+    ("whether directories are detached", &[Field::MountNamespace]),
+];

@@ -1,0 +1,32 @@
+//! Control groups of the hierarchy of version 2.
+
+use super::stage;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A control group with one inside; removed when this is dropped.
+pub struct Cgroup(pub PathBuf);
+
+impl Cgroup {
+    /// `name` in a group of this process's tests; `None` where no hierarchy of version 2 is mounted.
+    pub fn make(name: &str) -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
+        let mut words = mounts.lines().map(|line| line.split(' '));
+        let mount = words.find_map(|mut words| {
+            let path = words.nth(1)?;
+            (words.next()? == "cgroup2").then(|| path.to_owned())
+        })?;
+        let group = Path::new(&mount).join(format!("nsprobe-{}", std::process::id())).join(name);
+        fs::create_dir_all(&group).expect("a control group");
+        Some(Self(group))
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // It is busy until the last process has been reaped.
+        let removed = stage::wait(|| fs::remove_dir(&self.0).ok());
+        assert!(removed.is_some(), "{} is left", self.0.display());
+        let _ = self.0.parent().map(fs::remove_dir);
+    }
+}

@@ -1,0 +1,326 @@
+//! The conditions of `nsprobe trace`. What does not hold is dropped by the probe: while nsprobe is stopped, many calls
+//! that are not wanted and one or two that are find room in a buffer for three, so that none is lost.
+
+use crate::support::cgroup::Cgroup;
+use crate::support::stage::{self, NamedNetns};
+use crate::support::trace::{Stream, each_plan};
+use crate::support::{Ran, nsprobe, root, run, skipped};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::unix::fs::symlink;
+use std::process::{Child, Command, Stdio};
+
+/// A script that has not begun yet; killed when dropped.
+struct Script {
+    child: Child,
+    dir: tempfile::TempDir,
+}
+
+impl Script {
+    fn new(script: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let script = format!("until [ -e go ]; do sleep 0.02; done; {script}");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).current_dir(dir.path()).stdin(Stdio::null()).stderr(Stdio::null());
+        Self { child: command.spawn().expect("sh starts"), dir }
+    }
+
+    fn pid(&self) -> String {
+        self.child.id().to_string()
+    }
+
+    /// Lets it go on, and waits for its end.
+    fn finish(&mut self) {
+        std::fs::write(self.dir.path().join("go"), "").expect("a file");
+        self.child.wait().expect("it ends");
+    }
+}
+
+impl Drop for Script {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What is told with `args` while `scripts` run one after the other and nsprobe does not read.
+fn told(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Stream {
+    let mut command = nsprobe();
+    command.args(["trace", "--json", "--hooks", plan, "--buffer", "4K"]).args(args);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut text = String::new();
+    stdout.read_line(&mut text).expect("a line");
+    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+    if text.is_empty() {
+        let ran: Ran = child.wait_with_output().expect("it ends").into();
+        panic!("{args:?}: {}", ran.stderr);
+    }
+    kill(pid, Signal::SIGSTOP).expect("nsprobe is there");
+    for script in scripts {
+        script.finish();
+    }
+    kill(pid, Signal::SIGCONT).expect("nsprobe is there");
+    kill(pid, Signal::SIGINT).expect("nsprobe is there");
+    let mut stderr = String::new();
+    stdout.read_to_string(&mut text).expect("text");
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    let code = child.wait().expect("it ends").code();
+    // That nothing was lost is checked here.
+    Stream::check(Ran { code, stdout: text, stderr })
+}
+
+/// What is told with `args` of one script and what descends from it.
+fn of_family(plan: &str, args: &[&str], script: &str) -> Stream {
+    let mut script = Script::new(script);
+    let pid = script.pid();
+    told(plan, &[&["--pid", &pid, "--follow"], args].concat(), &mut [&mut script])
+}
+
+/// The events in short: the call and its flags or path.
+fn short(stream: &Stream) -> Vec<String> {
+    let argument = |args: &Value| match (&args["flags"], &args["nstype"]) {
+        (Value::Array(flags), _) | (_, Value::Array(flags)) => {
+            flags.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|")
+        }
+        _ => args["path"]["path"].as_str().unwrap_or_default().to_owned(),
+    };
+    let name = |event: &Value| event["event"].as_str().expect("a name").to_owned();
+    stream.events().map(|event| format!("{} {}", name(event), argument(&event["args"]))).collect()
+}
+
+/// Ten times what the test does not want.
+fn ten(command: &str) -> String {
+    format!("for i in 1 2 3 4 5 6 7 8 9 10; do {command}; done;")
+}
+
+#[test]
+fn kinds_that_calls_name() {
+    each_plan(|plan| {
+        let script = ten("unshare --uts true") + "unshare --net true; unshare --uts --ipc true";
+        let stream = of_family(plan, &["--kind", "net,ipc"], &script);
+        assert_eq!(short(&stream), ["unshare CLONE_NEWNET", "unshare CLONE_NEWUTS|CLONE_NEWIPC"]);
+        // By the target, whatever setns itself is told; and by its second argument, whatever the descriptor is.
+        let netns = NamedNetns::add();
+        let join =
+            format!("perl -e 'open my $file, \"<\", \"{}\"; syscall(308, fileno $file, 0)'", netns.path());
+        let fail = "perl -e 'syscall(308, -1, 0x40000000)'";
+        let script = ten("unshare --uts true; chroot / true; nsenter --uts=/proc/2/ns/uts true");
+        let stream = of_family(plan, &["--kind", "net", "--all"], &format!("{script} {join}; {fail}"));
+        assert_eq!(short(&stream), ["setns ", "setns CLONE_NEWNET"]);
+        // The root directory is of the mount tree.
+        let stream = of_family(plan, &["--kind", "mnt"], &(ten("unshare --uts true") + "chroot / true"));
+        assert_eq!(short(&stream), ["chroot /"]);
+    });
+}
+
+#[test]
+fn a_child_that_is_in_another_namespace_is_of_its_kind() {
+    each_plan(|plan| {
+        let script = ten("unshare --uts true") + "unshare --pid --fork true";
+        let stream = of_family(plan, &["--kind", "pid", "--clone", "all"], &script);
+        let events = short(&stream);
+        assert!(events[0] == "unshare CLONE_NEWPID" && events[1].starts_with("clone "), "{events:?}");
+        assert_eq!(events.len(), 2);
+    });
+}
+
+#[test]
+fn processes_by_their_ids() {
+    each_plan(|plan| {
+        let mut others = Script::new(&ten("unshare --uts true"));
+        // Its children's calls are not its own.
+        let mut meant = Script::new(&(ten("unshare --net true") + "exec unshare --ipc true"));
+        let mut second = Script::new("exec unshare --user true");
+        let pids = format!("{},{}", meant.pid(), second.pid());
+        let stream = told(plan, &["--pid", &pids], &mut [&mut others, &mut meant, &mut second]);
+        assert_eq!(short(&stream), ["unshare CLONE_NEWIPC", "unshare CLONE_NEWUSER"]);
+    });
+}
+
+#[test]
+fn descendants_that_were_there_and_that_come() {
+    each_plan(|plan| {
+        let mut others = Script::new(&ten("unshare --uts true"));
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().display();
+        // Two generations that are there before the trace begins, of which the younger makes a third and a fourth.
+        let script = format!(
+            "(until [ -e {path}/go ]; do sleep 0.02; done
+              unshare --net true; sh -c 'unshare --ipc true; true'; touch {path}/done; true) & wait"
+        );
+        let mut family = stage::Staged::sh(&script);
+        family.wait_for("sleep");
+        let mut go = Script::new(&format!("touch {path}/go; until [ -e {path}/done ]; do sleep 0.02; done"));
+        let pid = family.pid().to_string();
+        let stream = told(plan, &["--pid", &pid, "--follow"], &mut [&mut others, &mut go]);
+        assert_eq!(short(&stream), ["unshare CLONE_NEWNET", "unshare CLONE_NEWIPC"]);
+    });
+}
+
+#[test]
+fn users_by_name_and_number() {
+    each_plan(|plan| {
+        let as_user = |uid: u32| format!("setpriv --reuid={uid} --clear-groups unshare --user true;");
+        let script = ten("unshare --uts true") + &as_user(65534) + &as_user(1000);
+        for (user, uid) in [("nobody", 65534), ("1000", 1000)] {
+            let stream = of_family(plan, &["--uid", user], &script);
+            assert_eq!(short(&stream), ["unshare CLONE_NEWUSER"]);
+            assert!(stream.events().all(|event| event["process"]["uid"] == uid));
+        }
+        assert_eq!(short(&of_family(plan, &["--uid", "1000,nobody"], &script)).len(), 2);
+    });
+}
+
+#[test]
+fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = Command::new("sh").args(["-c", "command -v unshare"]).output().expect("sh");
+        let program = String::from_utf8(program.stdout).expect("a path");
+        for name in ["nsprobe-has-a-name", "ns"] {
+            symlink(program.trim(), dir.path().join(name)).expect("a link");
+        }
+        let path = dir.path().display();
+        let script =
+            ten("unshare --uts true") + &format!("{path}/nsprobe-has-a-name -i true; {path}/ns -n true");
+        let stream = of_family(plan, &["--comm", "nsprobe-has-a-name,ns"], &script);
+        assert_eq!(short(&stream), ["unshare CLONE_NEWIPC", "unshare CLONE_NEWNET"]);
+        assert_eq!(short(&of_family(plan, &["--comm", "nsp"], &script)), [""; 0]);
+    });
+}
+
+#[test]
+fn namespaces_that_one_is_in_or_goes_to() {
+    each_plan(|plan| {
+        let netns = NamedNetns::add();
+        let script =
+            ten("unshare --uts true") + &format!("nsenter --net={} unshare --ipc true", netns.path());
+        let number = netns.ino().to_string();
+        for name in [netns.path(), format!("net:[{number}]"), number] {
+            let stream = of_family(plan, &["--ns", &name], &script);
+            assert_eq!(short(&stream), ["setns CLONE_NEWNET", "unshare CLONE_NEWIPC"]);
+        }
+        // One that is pointed at and not entered, and a process in it.
+        let join = format!("open my $file, \"<\", \"{}\"; syscall(308, fileno $file, 0)", netns.path());
+        let enter = format!("setpriv --reuid=65534 --clear-groups perl -e '{join}'");
+        let stream = of_family(plan, &["--ns", &netns.path()], &(ten("unshare --uts true") + &enter));
+        assert_eq!(short(&stream), ["setns "]);
+        assert_eq!(stream.of("setns")[0]["errno"], "EPERM");
+        let mut inside = Command::new("nsenter");
+        let inside = inside.args([&format!("--net={}", netns.path()), "sleep", "60"]);
+        let mut inside = stage::Staged::spawn(inside);
+        let pid = inside.wait_for("sleep");
+        let by_pidfd = |flags: u64| format!("perl -e 'syscall(308, syscall(434, {pid}, 0), {flags})';");
+        // In its network and its (nobody else's) ipc namespace, of which only one is asked for.
+        let calls = by_pidfd(0x0800_0000) + &by_pidfd(0x4000_0000);
+        let stream =
+            of_family(plan, &["--all", "--ns", &netns.path()], &(ten("unshare --uts true") + &calls));
+        assert_eq!(short(&stream), ["setns CLONE_NEWNET"]);
+    });
+}
+
+#[test]
+fn control_groups_with_those_below() {
+    each_plan(|plan| {
+        let Some(group) = Cgroup::make("filters") else {
+            return skipped("no hierarchy of control groups of version 2 is mounted");
+        };
+        let inner = group.0.join("inner");
+        std::fs::create_dir(&inner).expect("a control group");
+        let enter =
+            |flag: &str| format!("(echo 0 > {}/cgroup.procs; exec unshare {flag} true);", inner.display());
+        let script = ten("unshare --uts true") + &enter("--ipc") + &enter("--net");
+        let outer = group.0.to_str().expect("UTF-8");
+        let both = ["unshare CLONE_NEWIPC", "unshare CLONE_NEWNET"];
+        let stream = of_family(plan, &["--cgroup", outer], &script);
+        assert_eq!(short(&stream), both);
+        // As events have it.
+        let event = stream.events().next().expect("an event");
+        let path = event["process"]["cgroup"]["path"].as_str().expect("a path").to_owned();
+        assert_eq!(short(&of_family(plan, &["--cgroup", &path], &script)), both);
+        let aside = inner.join("aside");
+        std::fs::create_dir(&aside).expect("a control group");
+        let none = of_family(plan, &["--cgroup", aside.to_str().expect("UTF-8")], &script);
+        assert_eq!(short(&none), [""; 0]);
+        for group in [aside, inner] {
+            assert!(stage::wait(|| std::fs::remove_dir(&group).ok()).is_some());
+        }
+    });
+}
+
+#[test]
+fn failures_and_successes() {
+    each_plan(|plan| {
+        let fail = "chroot /nonexistent true";
+        let stream = of_family(plan, &["--failed"], &(ten("unshare --uts true") + fail));
+        assert_eq!(short(&stream), ["chroot /nonexistent"]);
+        let stream = of_family(plan, &["--ok"], &(ten(fail) + "unshare --uts true"));
+        assert_eq!(short(&stream), ["unshare CLONE_NEWUTS"]);
+        // clone fails in one place and succeeds in another.
+        let fails = "perl -e 'syscall(56, 0x10000200, 0, 0, 0, 0)'";
+        let clones = "bwrap --unshare-uts --bind / / true";
+        let stream = of_family(plan, &["--failed", "--event", "clone"], &(ten(clones) + fails));
+        assert_eq!(stream.events().map(|event| &event["errno"]).collect::<Vec<_>>(), ["EINVAL"]);
+        let stream = of_family(plan, &["--ok", "--event", "clone"], &(ten(fails) + clones));
+        assert!(!stream.of("clone").is_empty() && stream.events().all(|event| event["errno"].is_null()));
+    });
+}
+
+#[test]
+fn calls_that_are_looked_at_for_another_reason() {
+    each_plan(|plan| {
+        // Descendants are known by their clones.
+        let script = ten("bwrap --unshare-uts --bind / / true") + "chroot / true";
+        assert_eq!(short(&of_family(plan, &["--event", "chroot"], &script)), ["chroot /"]);
+    });
+}
+
+#[test]
+fn conditions_hold_together() {
+    each_plan(|plan| {
+        let as_user = "setpriv --reuid=65534 --clear-groups";
+        let script = ten(&format!("unshare --uts true; {as_user} unshare --user true"))
+            + &format!("{as_user} unshare --uts true; unshare --net true");
+        let args = ["--uid", "nobody", "--kind", "uts,net", "--failed"];
+        assert_eq!(short(&of_family(plan, &args, &script)), ["unshare CLONE_NEWUTS"]);
+    });
+}
+
+#[test]
+fn what_is_not_there_is_an_error() {
+    for (args, says) in [
+        (&["--uid", "no-such-user"][..], "no such user"),
+        (&["--kind", "mount"], "mnt"),
+        (&["--pid", "4194304"], "there is no process 4194304"),
+        (&["--pid", "x"], "invalid"),
+        (&["--follow"], "--pid"),
+        (&["--pid", "1", "--", "true"], "cannot be used"),
+        (&["--ns", "net:[1]"], "net:[1] was not found"),
+        (&["--ns", "/etc/passwd"], "not the file of a namespace"),
+        (&["--ns", "/nonexistent/ns"], "No such file"),
+        (&["--cgroup", "/no/such/group"], "/no/such/group"),
+        (&["--comm", ""], "--comm"),
+        (&["--ok", "--failed"], "cannot be used"),
+    ] {
+        let ran = run(&[&["trace"], args].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(ran.stderr.contains(says), "{args:?}: {}", ran.stderr);
+    }
+}
+
+/// What only the probe can tell is no filter of other plans, rather than one that lets everything pass.
+#[test]
+fn other_plans_refuse_what_they_cannot_decide() {
+    if !root() {
+        return;
+    }
+    let own = std::process::id().to_string();
+    for args in [&["--pid", &own, "--follow"][..], &["--cgroup", "/"]] {
+        let ran = run(&[&["trace", "--hooks", "poll", "--duration", "1ms"], args].concat());
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
+        assert!(ran.stderr.contains("decided by the probe only"), "{args:?}: {}", ran.stderr);
+    }
+}
