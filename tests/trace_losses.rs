@@ -4,6 +4,7 @@ use crate::support::Ran;
 use crate::support::stage;
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
+use aya::maps::{HashMap, Map, MapData};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -17,8 +18,15 @@ fn made(dir: &Path, name: &str) {
 }
 
 /// Traces `before`, then `burst` while nsprobe is stopped and has room for three events, then `after`, each shell
-/// script; gives the lines. `before` makes an ipc namespace.
-fn overwhelmed(plan: &str, args: &[&str], before: &str, burst: &str, after: &str) -> Vec<Value> {
+/// script, and while it is stopped `meanwhile` with its pid; gives the lines. `before` makes an ipc namespace.
+fn overwhelmed(
+    plan: &str,
+    args: &[&str],
+    before: &str,
+    burst: &str,
+    after: &str,
+    meanwhile: impl Fn(u32),
+) -> Vec<Value> {
     let dir = tempfile::tempdir().expect("a directory");
     let dir = dir.path();
     let wait = |name: &str| format!("until [ -e {name} ]; do sleep 0.05; done");
@@ -36,10 +44,9 @@ fn overwhelmed(plan: &str, args: &[&str], before: &str, burst: &str, after: &str
     kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
     File::create(dir.join("go")).expect("a file");
     made(dir, "done");
+    meanwhile(tracing.child.id());
     kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-    if args.contains(&"--lives") {
-        while !tracing.line().contains(r#""type":"rebuilt""#) {}
-    }
+    while !tracing.line().contains(r#""type":"rebuilt""#) {}
     File::create(dir.join("end")).expect("a file");
     let ran = tracing.end();
     ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -53,7 +60,7 @@ fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
 fn what_is_lost_is_counted_and_said_between_which_lines() {
     each_plan(|plan| {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
-        let lines = overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true");
+        let lines = overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true", |_| ());
         let losses = of(&lines, "lost");
         let count: u64 = losses.iter().map(|lost| lost["count"].as_u64().expect("a number")).sum();
         assert!(losses.iter().all(|lost| lost["stage"] == "ring_full"), "{losses:?}");
@@ -71,8 +78,9 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
         }
         let totals = &lines.last().expect("an end")["totals"];
         assert_eq!(totals["lost"], serde_json::json!([{"stage": "ring_full", "count": count}]));
-        // Nothing is kept that would have to be put right.
-        assert!(of(&lines, "rebuilt").is_empty());
+        // Nothing was wrong: no account is kept, and all were followed.
+        let [rebuilt] = of(&lines, "rebuilt")[..] else { panic!("once: {lines:#?}") };
+        assert_eq!((&rebuilt["namespaces"], &rebuilt["followed"]), (&Value::Null, &0.into()));
     });
 }
 
@@ -84,7 +92,7 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done
              unshare --net sleep 60 & new=$!; sleep 0.3; kill $old; wait $old; sleep 0.3";
         let after = "readlink /proc/$new/ns/net >&2; kill $new; wait $new; sleep 0.5; unshare --ipc true";
-        let lines = overwhelmed(plan, &["--lives"], before, burst, after);
+        let lines = overwhelmed(plan, &["--lives"], before, burst, after, |_| ());
         let lost: u64 = of(&lines, "lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
         assert!(lost > 0, "{lines:#?}");
         let place = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");
@@ -116,6 +124,39 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
         let (created, destroyed) = (created.expect("it is found"), destroyed.expect("its end is seen"));
         assert_eq!((&created["by"], &destroyed["seen"]), (&"first seen".into(), &true.into()));
         assert_eq!(created["namespace"], destroyed["namespace"]);
+    });
+}
+
+/// Has the nsprobe with this pid forget whom it follows, as if their beginnings had been lost.
+fn forget_the_followed(pid: u32) {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("descriptors");
+    let ids = files.filter_map(|file| {
+        let text = std::fs::read_to_string(file.ok()?.path()).ok()?;
+        text.lines().find_map(|line| line.strip_prefix("map_id:")?.trim().parse().ok())
+    });
+    let ids: Vec<u32> = ids.collect();
+    let mut followed = aya::maps::loaded_maps().map(|map| map.expect("a map"));
+    let followed = followed.find(|map| ids.contains(&map.id()) && map.name() == b"FOLLOWED");
+    let data = MapData::from_id(followed.expect("it has the map").id()).expect("the map");
+    let mut map: HashMap<_, u64, u8> = Map::HashMap(data).try_into().expect("it is of tasks");
+    let keys: Vec<u64> = map.keys().map(|key| key.expect("a key")).collect();
+    assert!(!keys.is_empty(), "nobody is followed");
+    for key in &keys {
+        // It may have ended meanwhile.
+        let _ = map.remove(key);
+    }
+}
+
+#[test]
+fn after_a_loss_descendants_are_followed_again() {
+    each_plan(|plan| {
+        let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
+        let lines =
+            overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true", forget_the_followed);
+        let [rebuilt] = of(&lines, "rebuilt")[..] else { panic!("once: {lines:#?}") };
+        assert!(rebuilt["followed"].as_u64() > Some(0), "{rebuilt}");
+        let Some(last) = of(&lines, "event").last().copied() else { panic!("no event: {lines:#?}") };
+        assert_eq!(last["changed"], serde_json::json!(["net"]), "{lines:#?}");
     });
 }
 

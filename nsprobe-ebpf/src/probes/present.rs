@@ -23,11 +23,21 @@ extern "C" fn follow_present(context: *const Context) -> i32 {
     let tgid: u32 = task::read(task, Field::TaskTgid);
     // The parent of a process is a thread of its parent's.
     let parent: u64 = task::read(task, Field::TaskRealParent);
-    if maps::is_wished(&wish::number(wish::about::PID, tgid.into())) || maps::is_followed(parent) {
+    let is_asked_for = || {
+        maps::is_wished(&wish::number(wish::about::PID, tgid.into()))
+            || maps::is_followed(parent)
+            || task::is_named(parent)
+    };
+    // Of the process that is named the children count, not its own threads, which have its parent.
+    if is_asked_for() {
         maps::follow(task);
         // It may have ended meanwhile, and been forgotten before it was followed.
         if is_exiting(task) {
             maps::unfollow(task);
+            return 0;
+        }
+        // There was no room, so that it would be found for ever.
+        if !maps::is_followed(task) {
             return 0;
         }
         let found = 1_u8;

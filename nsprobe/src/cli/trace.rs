@@ -5,7 +5,7 @@ use super::output::{self, Output};
 use super::{Exit, filters, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::{self, EventRow, Filter};
-use crate::model::{Body, Line, Loss, Rebuilt, Snapshot, StreamEnd, StreamStart};
+use crate::model::{Body, Line, Loss, Snapshot, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::{event, event_json};
 use crate::trace::TraceError;
@@ -282,10 +282,7 @@ fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
         Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
         Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
         Body::Rebuilt(rebuilt) => {
-            let Rebuilt { ended, found } = rebuilt;
-            let text =
-                format!("-- the account of namespaces is right again: {ended} had ended, {found} are new");
-            writeln!(out, "{}", look.paint(style::WARNING, text))
+            writeln!(out, "{}", look.paint(style::WARNING, event::rebuilt(rebuilt)))
         }
         Body::Lost(Loss { lost, .. }) => {
             let text = format!("-- events lost: {} ({})", lost.count, lost.stage);

@@ -363,6 +363,15 @@ pub struct Loss {
 /// What was put right after a loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
+    /// In the account of namespaces; `None` where none is kept.
+    pub namespaces: Option<Changes>,
+    /// Tasks that descend from those that are followed, and were not followed; `None` where none are followed.
+    pub followed: Option<u64>,
+}
+
+/// What had become wrong in the account of namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
     /// Namespaces told of that have ended meanwhile: a line before this tells each.
     pub ended: u64,
     /// Namespaces that were not known: a line before this tells each.

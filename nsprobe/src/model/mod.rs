@@ -22,8 +22,8 @@ pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
-    Actor, Body, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Hooks, Line, Looks, Loss, Lost,
-    Outcome, PathText, Place, Rebuilt, SetnsTarget, StreamEnd, StreamStart, Totals,
+    Actor, Body, Cgroup, Changes, CloneChild, CommandLine, Crossing, Directory, Event, Hooks, Line, Looks,
+    Loss, Lost, Outcome, PathText, Place, Rebuilt, SetnsTarget, StreamEnd, StreamStart, Totals,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};

@@ -1,8 +1,8 @@
 //! Events for people: one line each, aligned, with the call as strace(1) would write it.
 
 use crate::model::{
-    Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid, Place,
-    SetnsTarget, clone_flag_names,
+    Changes, Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid,
+    Place, Rebuilt, SetnsTarget, clone_flag_names,
 };
 use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
@@ -90,6 +90,19 @@ pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String 
     let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
     let seen = if destroyed.seen { "" } else { " (unseen, earlier)" };
     life(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), look)
+}
+
+/// What was put right after a loss.
+#[must_use]
+pub fn rebuilt(rebuilt: &Rebuilt) -> String {
+    let mut text = "-- right again after a loss".to_owned();
+    if let Some(Changes { ended, found }) = rebuilt.namespaces {
+        let _ = write!(text, "; namespaces that had ended: {ended}, that were not known: {found}");
+    }
+    if let Some(followed) = rebuilt.followed {
+        let _ = write!(text, "; tasks that were not followed: {followed}");
+    }
+    text
 }
 
 fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: Look) -> String {

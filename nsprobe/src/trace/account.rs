@@ -6,7 +6,7 @@ use super::source::End;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
-use crate::model::{Body, Event, Life, Mark, Namespace, NsId, NsSlot, Origination, Rebuilt, Snapshot};
+use crate::model::{Body, Changes, Event, Life, Mark, Namespace, NsId, NsSlot, Origination, Snapshot};
 use nsprobe_ebpf::Watched;
 use std::collections::HashMap;
 use std::io;
@@ -92,9 +92,9 @@ impl<'a> Account<'a> {
     ///
     /// What the probe has taken out of its table has ended, whether it could send the record or not; what is in there
     /// is alive. What never came in there the snapshot shows.
-    pub fn rebuild(&mut self, sight: &Sight, room: bool) -> Result<(Rebuilt, Vec<Body>), TraceError> {
+    pub fn rebuild(&mut self, sight: &Sight, room: bool) -> Result<(Changes, Vec<Body>), TraceError> {
         let mut news = Vec::new();
-        let mut changes = Rebuilt::default();
+        let mut changes = Changes::default();
         if let Some(watches) = &self.watches {
             let gone = |entry: &&Entry| {
                 let unseen = || sight.snapshot.namespace(entry.life.id).is_none();

@@ -17,6 +17,8 @@ pub struct Attached {
     pub probe: Probe,
     /// What is attached, and why.
     pub hooks: Hooks,
+    /// Whether descendants are followed that can be looked for again.
+    pub follows: bool,
     /// What keeps it attached.
     _links: Vec<Link>,
 }
@@ -74,8 +76,10 @@ pub fn attach(
         let refused = |refusal: Refusal| {
             TraceError::Refused(format!("descendants cannot be followed: iter/task: {}", refusal.reason))
         };
-        probe.follow_present().map_err(refused)?;
+        probe.load_follow().and_then(|()| probe.follow_present()).map_err(refused)?;
     }
+    // What a command does is followed from its first task on, and looked for only after a loss.
+    let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
     let mut missing = trial.missing();
     missing.extend(unreadable(|field| probe.has(field)));
     let hooks = Hooks {
@@ -86,7 +90,7 @@ pub fn attach(
         unseen: unseen(trial.plan, calls, compat, lives),
     };
     probe.settle();
-    Ok(Attached { probe, hooks, _links: links.into_iter().map(|(_, link)| link).collect() })
+    Ok(Attached { probe, hooks, follows, _links: links.into_iter().map(|(_, link)| link).collect() })
 }
 
 /// Attaches all of a group, or nothing of it.

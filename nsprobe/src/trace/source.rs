@@ -39,6 +39,16 @@ pub trait Source {
         None
     }
 
+    /// Whether it tells only of tasks that descend from others, and so has to know them all.
+    fn follows(&self) -> bool {
+        false
+    }
+
+    /// Looks for descendants that it does not follow, follows them, and gives how many there were.
+    fn follow_present(&mut self) -> io::Result<u64> {
+        Ok(0)
+    }
+
     /// Takes the next thing; `None` when there is none now.
     fn next(&mut self) -> io::Result<Option<Told>>;
 

@@ -8,7 +8,7 @@ use super::session::{Options, Sink};
 use super::source::{Source, Told};
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
-use crate::model::{Body, Event, Line, Lost, Rebuilt, StreamEnd, Totals};
+use crate::model::{Body, Changes, Event, Line, Lost, Rebuilt, StreamEnd, Totals};
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -35,6 +35,10 @@ pub(super) struct Stream<'a> {
     losses: Losses,
     /// When the last loss was told, and the first since the last rebuilding.
     lost: Option<(Instant, Instant)>,
+    /// When that was.
+    healed: Option<Instant>,
+    /// Whether the source has tasks to know that it follows.
+    follows: bool,
     /// Why there is no output any more.
     failure: Option<io::Error>,
 }
@@ -65,6 +69,8 @@ impl<'a> Stream<'a> {
             unflushed: 0,
             losses: Losses::new(clock.now()?),
             lost: None,
+            healed: None,
+            follows: source.follows(),
             failure: None,
         })
     }
@@ -177,19 +183,24 @@ impl<'a> Stream<'a> {
 
     /// When what was lost is to be made good.
     fn heals_at(&self) -> Option<Instant> {
-        let (last, first) = self.lost.filter(|_| self.account.is_some() && self.losses.unhealed())?;
-        Some((last + QUIET).min(first + PATIENCE))
+        let is_wanted = self.losses.unhealed() && (self.account.is_some() || self.follows);
+        let (last, first) = self.lost.filter(|_| is_wanted)?;
+        let at = (last + QUIET).min(first + PATIENCE);
+        // Putting it right may itself find that there is no room.
+        Some(self.healed.map_or(at, |healed| at.max(healed + PATIENCE)))
     }
 
     /// Makes good what was lost, if it is time to, or `now`.
     pub(super) fn heal(&mut self, source: &mut dyn Source, most: usize, now: bool) -> Result<(), TraceError> {
-        if self.heals_at().is_some_and(|at| now || at <= Instant::now()) {
+        // At the end nobody is followed any more.
+        let is_due = |at| if now { self.account.is_some() } else { at <= Instant::now() };
+        if self.heals_at().is_some_and(is_due) {
             self.losses.heal();
             self.lost = None;
-            let rebuilt = self.settle(source, most)?;
-            if let Some(rebuilt) = rebuilt {
-                self.put_now(Body::Rebuilt(rebuilt));
-            }
+            let followed = if self.follows { Some(source.follow_present()?) } else { None };
+            let namespaces = self.settle(source, most)?;
+            self.put_now(Body::Rebuilt(Rebuilt { namespaces, followed }));
+            self.healed = Some(Instant::now());
         }
         Ok(())
     }
@@ -199,7 +210,7 @@ impl<'a> Stream<'a> {
         &mut self,
         source: &mut dyn Source,
         most: usize,
-    ) -> Result<Option<Rebuilt>, TraceError> {
+    ) -> Result<Option<Changes>, TraceError> {
         let Some(account) = &mut self.account else { return Ok(None) };
         let sight: Sight = account.look()?;
         self.drain_all(source, most)?;

@@ -22,21 +22,30 @@ pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
 }
 
 impl Probe {
-    /// Follows the processes that there are wishes of, with all that descends from them by now. New tasks must be
-    /// looked at already.
-    pub fn follow_present(&mut self) -> Result<(), Refusal> {
+    /// Loads the program that looks for tasks to follow.
+    pub fn load_follow(&mut self) -> Result<(), Refusal> {
         let program = self.ebpf.program_mut(FOLLOW);
         let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
         let program: &mut Iter = program.try_into().map_err(refusal)?;
         let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"))?;
-        program.load("task", ids).map_err(refusal)?;
+        program.load("task", ids).map_err(refusal)
+    }
+
+    /// Follows the processes that there are wishes of, with all that descends from them by now, as far as each parent is
+    /// there. New tasks must be looked at already. Gives how many were not followed before.
+    pub fn follow_present(&mut self) -> Result<u64, Refusal> {
+        let program = self.ebpf.program_mut(FOLLOW);
+        let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
+        let program: &mut Iter = program.try_into().map_err(refusal)?;
+        let mut total = 0;
         // Each run finds what descends from what the one before has found.
         loop {
             let id = program.attach().map_err(refusal)?;
             let link = program.take_link(id).map_err(refusal)?;
             let mut file = link.into_file().map_err(|error| Refusal::error(&error))?;
-            if read_to_end(&mut file).map_err(|error| Refusal::io(&error))? == 0 {
-                return Ok(());
+            match read_to_end(&mut file).map_err(|error| Refusal::io(&error))? {
+                0 => return Ok(total),
+                found => total += found as u64,
             }
         }
     }

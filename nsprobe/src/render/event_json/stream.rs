@@ -63,7 +63,8 @@ impl From<&Loss> for LossObject {
 
 #[derive(Serialize)]
 pub(super) struct RebuiltObject {
-    namespaces: ChangesObject,
+    namespaces: Option<ChangesObject>,
+    followed: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -74,7 +75,8 @@ struct ChangesObject {
 
 impl From<&Rebuilt> for RebuiltObject {
     fn from(rebuilt: &Rebuilt) -> Self {
-        Self { namespaces: ChangesObject { ended: rebuilt.ended, found: rebuilt.found } }
+        let namespaces = rebuilt.namespaces.map(|it| ChangesObject { ended: it.ended, found: it.found });
+        Self { namespaces, followed: rebuilt.followed }
     }
 }
 

@@ -104,6 +104,14 @@ impl Source for ProbeSource {
         self.ring_bytes / RECORD
     }
 
+    fn follows(&self) -> bool {
+        self.attached.follows
+    }
+
+    fn follow_present(&mut self) -> io::Result<u64> {
+        self.attached.probe.follow_present().map_err(|refusal| io::Error::other(refusal.reason))
+    }
+
     fn take_watches(&mut self) -> Option<Watches> {
         self.watches.take()
     }
