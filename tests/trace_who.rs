@@ -80,6 +80,7 @@ fn capabilities_are_those_before_the_call() {
                 (&event["errno"], &event["process"]["cap_effective"]),
                 (&errno, &"0000000000000000".into())
             );
+            assert_eq!(event["process"]["cap_user_namespace"], event["before"]["user"]);
             assert_told(event, &report);
         }
         // And in a user namespace, all of them, which the filter sees.
@@ -98,6 +99,10 @@ fn capabilities_are_those_before_the_call() {
         let stream = Stream::record(&args);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
         assert_told(event, &stream.stderr);
+        // They count there, and not where the trace is.
+        let own = std::fs::metadata("/proc/self/ns/user").expect("a user namespace").ino();
+        let theirs = &event["process"]["cap_user_namespace"];
+        assert!(*theirs == event["before"]["user"] && theirs.is_u64() && *theirs != own, "{event}");
     });
 }
 
