@@ -50,7 +50,7 @@ impl Sideband {
     /// Opens a buffer of `bytes` (a power of two, and at least a page) on the CPU `cpu`. Times are of `CLOCK_BOOTTIME`.
     ///
     /// Needs `CAP_PERFMON` (before Linux 5.8 `CAP_SYS_ADMIN`), whatever `kernel.perf_event_paranoid` says: namespaces
-    /// are told to nobody else. At level 3, which only patched kernels know, Debian's 5.10 wants `CAP_SYS_ADMIN`. `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: so much memory may not be locked
+    /// are told to nobody else. At level 3, which only patched kernels know, Debian's want `CAP_SYS_ADMIN`. `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: so much memory may not be locked
     /// (`kernel.perf_event_mlock_kb`, without `CAP_IPC_LOCK`).
     pub fn open(cpu: u32, bytes: usize) -> io::Result<Self> {
         let attributes = Attributes {

@@ -1,0 +1,50 @@
+use super::*;
+use crate::kernel::{lists, tasks};
+
+#[test]
+fn clone_alone_needs_no_other_call() {
+    let programs = |plan, calls: &[Call], follow| -> Vec<&str> {
+        groups(plan, calls, follow).iter().flat_map(|group| &group.hooks).map(|hook| hook.program).collect()
+    };
+    assert_eq!(programs(Plan::Functions, &[Call::Clone], false), ["task_newtask", "fexit_clone"]);
+    assert_eq!(
+        programs(Plan::Tracepoints, &[Call::Setns], true),
+        ["task_exit", "task_newtask", "exit_setns", "enter_setns"]
+    );
+    // Every return hook before its entry hook.
+    for plan in [Plan::Functions, Plan::Tracepoints] {
+        for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat() {
+            if let [first, second] = group.hooks.as_slice() {
+                assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_field_is_missed_when_it_is_absent() {
+    assert_eq!(unreadable(|_| true), Vec::<String>::new());
+    // Linux before 6.18 has the kind in one place, from 6.18 in the other.
+    assert_eq!(unreadable(|field| field != Field::NsCommonType), Vec::<String>::new());
+    assert_eq!(unreadable(|field| field != Field::ProcNsOperationsType), Vec::<String>::new());
+    let both = [Field::NsCommonType, Field::ProcNsOperationsType];
+    assert_eq!(unreadable(|field| !both.contains(&field)).len(), 1);
+    let parents = [Field::KernfsParent, Field::KernfsParentRcu];
+    assert_eq!(unreadable(|field| !parents.contains(&field)).len(), 1);
+    let time = ["time namespaces: this kernel has no nsproxy.time_ns"];
+    assert_eq!(unreadable(|field| field != Field::NsproxyTime), time);
+    let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
+        .into_iter()
+        .flat_map(|plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat())
+        .flat_map(|group| group.fields)
+        .copied()
+        .collect();
+    for &field in Field::ALL {
+        let told = !unreadable(|other| other != field).is_empty();
+        let of_kind = both.contains(&field) || field == Field::NsCommonOps;
+        let of_parents = parents.contains(&field);
+        // The snapshot's programs, no part of tracing, refuse to start without their own.
+        let of_snapshots = [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618].concat().contains(&field);
+        assert!(told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots, "{field:?}");
+    }
+}
