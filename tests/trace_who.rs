@@ -100,7 +100,7 @@ fn capabilities_are_those_before_the_call() {
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
         assert_told(event, &stream.stderr);
         // They count there, and not where the trace is.
-        let own = std::fs::metadata("/proc/self/ns/user").expect("a user namespace").ino();
+        let own = fs::metadata("/proc/self/ns/user").expect("a user namespace").ino();
         let theirs = &event["process"]["cap_user_namespace"];
         assert!(*theirs == event["before"]["user"] && theirs.is_u64() && *theirs != own, "{event}");
     });
