@@ -76,8 +76,9 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
         // The second has no process for as long as the file is mounted, the third for as long as it is open.
         let script = format!(
             "cd {}; unshare --uts true; touch held; unshare --uts=held true; sleep 0.5; umount held; sleep 1
-             unshare --uts sh -c 'readlink /proc/self/ns/uts >&3; sleep 0.1' 3>name & sleep 0.05
-             exec 9</proc/$!/ns/uts; wait; sleep 0.5; exec 9<&-; sleep 2",
+             unshare --uts sh -c 'touch in; until [ -e out ]; do sleep 0.05; done' &
+             until [ -e in ]; do sleep 0.05; done
+             exec 9</proc/$!/ns/uts; touch out; wait; sleep 0.5; exec 9<&-; sleep 2",
             dir.path().display()
         );
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", &script]);

@@ -31,10 +31,11 @@ impl Tracing {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
-    /// The next line.
+    /// The next line, of a stream that goes on.
     pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line of text");
+        assert!(!line.is_empty(), "it has ended: {}", self.text);
         self.text += &line;
         line
     }

@@ -153,8 +153,8 @@ enum Clone {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Hooks {
-    Auto,
     /// The first of these that this machine allows
+    Auto,
     Functions,
     Tracepoints,
     Perf,

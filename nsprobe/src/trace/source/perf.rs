@@ -117,9 +117,13 @@ impl PerfSource {
                 match record {
                     Ok(Record { what: What::Lost(count), .. }) => {
                         self.lost += count;
+                        self.stale = true;
                     }
                     Ok(record) => self.held.push(record),
-                    Err(record::Broken) => self.undecoded += 1,
+                    Err(record::Broken) => {
+                        self.undecoded += 1;
+                        self.stale = true;
+                    }
                 }
             }
         }

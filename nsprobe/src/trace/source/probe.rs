@@ -51,6 +51,8 @@ impl ProbeSource {
     /// Attaches what the `options` ask for.
     pub fn open(options: &Options) -> Result<Self, TraceError> {
         let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
+        // Without a command none is named: not even the idle task, which has the number 0.
+        let named = (!options.command.is_empty()).then(|| own_pid_ns.ino());
         let calls = with_lives(options);
         let flags = [
             (options.every_clone, config::EVERY_CLONE),
@@ -61,8 +63,8 @@ impl ProbeSource {
         ];
         let mut settings = Config {
             flags: flags.into_iter().filter_map(|(wanted, flag)| wanted.then_some(flag)).sum(),
-            follow_pid: if options.command.is_empty() { 0 } else { std::process::id() },
-            follow_pid_ns: u32::try_from(own_pid_ns.ino()).map_err(io::Error::other)?,
+            follow_pid: named.map_or(0, |_| std::process::id()),
+            follow_pid_ns: u32::try_from(named.unwrap_or(0)).map_err(io::Error::other)?,
             ..Config::default()
         };
         let wishes = in_probe(options).ask(&mut settings);
