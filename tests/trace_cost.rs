@@ -3,14 +3,16 @@
 //! A tracepoint of a system call makes the kernel set a flag on every task, `SYSCALL_WORK_SYSCALL_TRACEPOINT`
 //! (`TIF_SYSCALL_TRACEPOINT` before Linux 5.11), with which every system call of the machine takes the slow way. The
 //! flag is read here by a BPF program of seven lines, from the running task, as the kernel sets it on all alike.
+//! Where an emulated machine's clock counts instructions, they are compared (`cargo xtask vm --counted`).
 
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
-use crate::support::{bpf, stage};
+use crate::support::{bpf, skipped, stage};
 use aya::programs::{RawTracePoint, RawTracePointRunOptions, TestRun as _};
 use aya::{Ebpf, EbpfLoader};
 use nsprobe::kernel::btf::{self, Wanted};
 use nsprobe_ebpf::{ABSENT, FieldSource};
+use std::os::unix::process::parent_id;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -153,5 +155,41 @@ fn functions_leave_other_system_calls_alone() {
             }
         }
         drop(tracing);
+    });
+}
+
+/// What getppid(2) takes, by the clock: the least of some rounds, as timers and other tasks take their turns.
+fn getppid() -> f64 {
+    const CALLS: u32 = 5_000;
+    let round = |_| {
+        let start = Instant::now();
+        for _ in 0..CALLS {
+            std::hint::black_box(parent_id());
+        }
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(CALLS)
+    };
+    (0..30).map(round).fold(f64::INFINITY, f64::min)
+}
+
+#[test]
+fn functions_add_no_instruction_to_other_system_calls() {
+    if std::env::var_os("NSPROBE_TEST_COUNTED").is_none() {
+        return skipped(
+            "instructions are not counted here; in the machines of `cargo xtask vm --counted` they are",
+        );
+    }
+    each_plan(|plan| {
+        let tracing = Tracing::start(&["--hooks", plan]);
+        let traced = getppid();
+        drop(tracing);
+        let alone = getppid();
+        eprintln!("COUNTED getppid takes {alone:.2} instructions, {traced:.2} with {plan}");
+        let more = traced - alone;
+        if plan == "functions" {
+            // A tenth, in 5,000 calls: none of them took one more.
+            assert!(more.abs() < 0.1, "{more:.2} more");
+        } else {
+            assert!(more > 50.0, "this test would not see it: {more:.2} more");
+        }
     });
 }

@@ -29,6 +29,7 @@ the tests of the documentation are left out: what it says does not depend on the
 Examples:
   cargo xtask vm                         the tests on all kernels
   cargo xtask vm --kernel 5.10 -- trace  the tests with `trace` in their names, on the oldest kernel
+  cargo xtask vm --counted               what a trace costs others, in instructions
   cargo xtask vm --download --update     only fetch the kernels that are newest now"
 )]
 pub struct Args {
@@ -47,10 +48,16 @@ pub struct Args {
     /// Seconds after which a machine is ended
     #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     limit: u64,
+    /// Let the clock count instructions, and run the test that compares costs by them
+    #[arg(long, conflicts_with = "filter")]
+    counted: bool,
     /// Arguments of the test harness, such as a part of the names of the tests to run
     #[arg(last = true)]
     filter: Vec<String>,
 }
+
+/// The test that compares costs by the instructions they take.
+const COUNTING: &str = "trace_cost::functions_add_no_instruction_to_other_system_calls";
 
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
@@ -82,9 +89,11 @@ pub fn run(args: &Args) -> Result<()> {
     let dir = checkout::root().join("target/vm");
     fs::create_dir_all(&dir)?;
     let image = dir.join("image.cpio");
-    let every = ["--skip", "docs::"].map(str::to_owned);
-    let filter = if args.filter.is_empty() { &every[..] } else { &args.filter };
-    image::build(&image, &tests, filter).context("the image")?;
+    let [every, counting] = [vec!["--skip", "docs::"], vec!["--exact", COUNTING, "--nocapture"]];
+    let filter = if args.counted { counting } else { every };
+    let filter = filter.into_iter().map(str::to_owned).collect();
+    let filter = if args.filter.is_empty() { &filter } else { &args.filter };
+    image::build(&image, &tests, filter, args.counted).context("the image")?;
     let reports = machines(kernels, &image, &dir, args)?;
 
     for report in reports.iter().filter(|report| !report.success()) {
@@ -108,7 +117,7 @@ fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -
         let worker = || {
             let mut reports = Vec::new();
             while let Some((at, kernel)) = next() {
-                reports.push((at, machine::run(&kernel, image, logs, limit)));
+                reports.push((at, machine::run(&kernel, image, logs, limit, args.counted)));
             }
             reports
         };

@@ -67,8 +67,9 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "nsprobe-vm\n"),
 ];
 
-/// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through.
-pub fn build(image: &Path, tests: &Tests, filter: &[String]) -> Result<()> {
+/// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through. They are
+/// told whether clocks are `counted`.
+pub fn build(image: &Path, tests: &Tests, filter: &[String], counted: bool) -> Result<()> {
     let stage = image.with_extension("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -92,7 +93,7 @@ pub fn build(image: &Path, tests: &Tests, filter: &[String]) -> Result<()> {
         place(&root, file)?;
     }
     script(&stage.join("init"), include_str!("init.sh"))?;
-    script(&root.join("run-tests"), &run_tests(tests, filter))?;
+    script(&root.join("run-tests"), &run_tests(tests, filter, counted))?;
     pack(&stage, image)?;
     fs::remove_dir_all(&stage)?;
     Ok(())
@@ -159,13 +160,14 @@ fn sources() -> Result<Vec<PathBuf>> {
 }
 
 /// The script that runs the tests, and fails when one does.
-fn run_tests(tests: &Tests, filter: &[String]) -> String {
+fn run_tests(tests: &Tests, filter: &[String], counted: bool) -> String {
     let package = checkout::root().join("nsprobe");
     let mut script = format!(
         "#!/bin/sh\ncd {package}\nexport CI=true RUST_BACKTRACE=1 LC_ALL=C.UTF-8 INSTA_UPDATE=no\n\
          export INSTA_WORKSPACE_ROOT={root} CARGO_MANIFEST_DIR={package} CARGO_BIN_EXE_nsprobe={nsprobe}\n\
          # These kernels allow both plans: a test that skips one fails.\n\
-         export NSPROBE_TEST_HOOKS=functions,tracepoints\nstatus=0\n",
+         export NSPROBE_TEST_HOOKS=functions,tracepoints\n{counted}status=0\n",
+        counted = if counted { "export NSPROBE_TEST_COUNTED=yes\n" } else { "" },
         root = quoted(&checkout::root().to_string_lossy()),
         package = quoted(&package.to_string_lossy()),
         nsprobe = quoted(&tests.nsprobe.to_string_lossy()),

@@ -30,7 +30,8 @@ impl Outcome {
             self.skipped.push(skipped.to_owned());
             return Some(if name.is_empty() { line } else { &line[at..] });
         }
-        (line.starts_with("test ") || line.contains("panicked at")).then_some(line)
+        let shown = ["test ", "COUNTED "].iter().any(|start| line.starts_with(start));
+        (shown || line.contains("panicked at")).then_some(line)
     }
 
     /// Whether tests ran to their end and none failed.
