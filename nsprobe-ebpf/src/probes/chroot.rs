@@ -45,9 +45,3 @@ pub fn enter_chroot(context: TracePointContext) -> u32 {
     enter(hook::argument(&context, 0));
     0
 }
-
-#[tracepoint(category = "syscalls", name = "sys_exit_chroot")]
-pub fn exit_chroot(context: TracePointContext) -> u32 {
-    call::complete(hook::result(&context));
-    0
-}

@@ -124,7 +124,8 @@ pub fn enter_clone(context: TracePointContext) -> u32 {
     0
 }
 
-#[tracepoint(category = "syscalls", name = "sys_exit_clone")]
+/// Of clone(2) and clone3(2).
+#[tracepoint]
 pub fn exit_clone(context: TracePointContext) -> u32 {
     exit(hook::result(&context));
     0
@@ -152,11 +153,5 @@ pub fn enter3(address: u64) {
 #[tracepoint(category = "syscalls", name = "sys_enter_clone3")]
 pub fn enter_clone3(context: TracePointContext) -> u32 {
     enter3(hook::argument(&context, 0));
-    0
-}
-
-#[tracepoint(category = "syscalls", name = "sys_exit_clone3")]
-pub fn exit_clone3(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
     0
 }

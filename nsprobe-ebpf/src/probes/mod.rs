@@ -9,6 +9,7 @@ mod freed;
 mod namespaces;
 mod pivot_root;
 mod present;
+mod returned;
 mod setns;
 mod tasks;
 mod unshare;

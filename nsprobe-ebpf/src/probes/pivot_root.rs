@@ -60,9 +60,3 @@ pub fn enter_pivot_root(context: TracePointContext) -> u32 {
     enter(hook::argument(&context, 0), hook::argument(&context, 1));
     0
 }
-
-#[tracepoint(category = "syscalls", name = "sys_exit_pivot_root")]
-pub fn exit_pivot_root(context: TracePointContext) -> u32 {
-    call::complete(hook::result(&context));
-    0
-}

@@ -61,9 +61,3 @@ pub fn enter_setns(context: TracePointContext) -> u32 {
     enter(hook::argument(&context, 0), hook::argument(&context, 1));
     0
 }
-
-#[tracepoint(category = "syscalls", name = "sys_exit_setns")]
-pub fn exit_setns(context: TracePointContext) -> u32 {
-    call::complete(hook::result(&context));
-    0
-}

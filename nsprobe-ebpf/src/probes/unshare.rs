@@ -34,9 +34,3 @@ pub fn enter_unshare(context: TracePointContext) -> u32 {
     enter(hook::argument(&context, 0));
     0
 }
-
-#[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
-pub fn exit_unshare(context: TracePointContext) -> u32 {
-    call::complete(hook::result(&context));
-    0
-}

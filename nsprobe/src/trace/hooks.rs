@@ -155,13 +155,13 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
         Plan::Tracepoints => {
             for (call, programs, points) in [
                 (Call::Clone, ["exit_clone", "enter_clone"], ["sys_exit_clone", "sys_enter_clone"]),
-                (Call::Clone, ["exit_clone3", "enter_clone3"], ["sys_exit_clone3", "sys_enter_clone3"]),
-                (Call::Unshare, ["exit_unshare", "enter_unshare"], ["sys_exit_unshare", "sys_enter_unshare"]),
-                (Call::Setns, ["exit_setns", "enter_setns"], ["sys_exit_setns", "sys_enter_setns"]),
-                (Call::Chroot, ["exit_chroot", "enter_chroot"], ["sys_exit_chroot", "sys_enter_chroot"]),
+                (Call::Clone, ["exit_clone", "enter_clone3"], ["sys_exit_clone3", "sys_enter_clone3"]),
+                (Call::Unshare, ["exit_call", "enter_unshare"], ["sys_exit_unshare", "sys_enter_unshare"]),
+                (Call::Setns, ["exit_call", "enter_setns"], ["sys_exit_setns", "sys_enter_setns"]),
+                (Call::Chroot, ["exit_call", "enter_chroot"], ["sys_exit_chroot", "sys_enter_chroot"]),
                 (
                     Call::PivotRoot,
-                    ["exit_pivot_root", "enter_pivot_root"],
+                    ["exit_call", "enter_pivot_root"],
                     ["sys_exit_pivot_root", "sys_enter_pivot_root"],
                 ),
             ] {

@@ -31,7 +31,7 @@ impl fmt::Display for Point {
     }
 }
 
-/// A program of the object, and where it belongs.
+/// A program of the object, and where it belongs. Several tracepoints may have one program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hook {
     /// The program's name in the object.

@@ -9,7 +9,7 @@ fn clone_alone_needs_no_other_call() {
     assert_eq!(programs(Plan::Functions, &[Call::Clone], false), ["task_newtask", "fexit_clone"]);
     assert_eq!(
         programs(Plan::Tracepoints, &[Call::Setns], true),
-        ["task_exit", "task_newtask", "exit_setns", "enter_setns"]
+        ["task_exit", "task_newtask", "exit_call", "enter_setns"]
     );
     // Every return hook before its entry hook.
     for plan in [Plan::Functions, Plan::Tracepoints] {
