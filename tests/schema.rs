@@ -367,7 +367,7 @@ fn every_line_of_a_trace_is_as_its_schema_says() {
     admitted(&trace, &lost, "lost");
     refused_when_broken(&trace, &lost);
     let rebuilt = value!({"type": "rebuilt", "time": lines[0]["time"], "seq": 7,
-        "namespaces": {"ended": 1, "found": 2}, "followed": 3});
+        "namespaces": {"ended": 1, "found": 2}, "followed": 3, "failed": null});
     admitted(&trace, &rebuilt, "rebuilt");
     refused_when_broken(&trace, &rebuilt);
     // The arguments of one call are not those of another.

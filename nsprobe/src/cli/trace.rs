@@ -188,11 +188,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         command: args.command.clone(),
     };
     let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
-    let ended = match session::run(&options, &look, &mut Writer { out, format, filter, quiet: args.quiet }) {
-        Ok(ended) => ended,
-        Err(error @ TraceError::Command { .. }) => return Ok(not_started(&error)),
-        Err(error) => return Err(error.into()),
-    };
+    let ended = session::run(&options, &look, &mut Writer { out, format, filter, quiet: args.quiet })?;
     finish(ended, args.quiet)
 }
 
@@ -210,12 +206,21 @@ fn not_started(error: &TraceError) -> Exit {
 }
 
 fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
+    if let Some(error @ TraceError::Command { .. }) = &ended.error {
+        return Ok(not_started(error));
+    }
     let closed = ended.output.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
     if !quiet && !closed {
         output::complain(&totals(&ended.end));
     }
     if let (CommandEnd::GoesOn(pid), false) = (ended.command, quiet) {
         output::complain(&format_args!("the command goes on as process {pid}"));
+    }
+    if let Some(error) = ended.error {
+        if let Some(output) = ended.output.filter(|_| !closed) {
+            output::complain(&format_args!("stdout: {output}"));
+        }
+        return Err(error.into());
     }
     if let Some(error) = ended.output {
         let of_filter =
@@ -309,7 +314,8 @@ fn beginning(start: &StreamStart) -> String {
 
 fn totals(end: &StreamEnd) -> String {
     let events = end.totals.events;
-    let mut text = format!("{}: {events} event{}", end.reason, if events == 1 { "" } else { "s" });
+    let reason = if end.reason.starts_with("error: ") { "ended" } else { &end.reason };
+    let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
     for lost in &end.totals.lost {
         text = format!("{text}, {} lost ({})", lost.count, lost.stage);
     }

@@ -1,6 +1,7 @@
 //! What `trace` reports: crossings, and what the stream says of itself.
 
 use crate::model::{Created, Destroyed, NsId, NsSlot, Pid, SlotMarks, Slots};
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -317,7 +318,7 @@ pub enum Body {
     Destroyed(Destroyed),
     /// Something happened that nobody will hear of.
     Lost(Loss),
-    /// What a loss had made wrong is right again.
+    /// What a loss had made wrong is right again, or could not be put right yet.
     Rebuilt(Rebuilt),
     /// The stream ends.
     End(StreamEnd),
@@ -367,6 +368,8 @@ pub struct Rebuilt {
     pub namespaces: Option<Changes>,
     /// Tasks that descend from those that are followed, and were not followed; `None` where none are followed.
     pub followed: Option<u64>,
+    /// What could not be put right, and why; it is tried again as long as the stream goes on.
+    pub failed: Option<String>,
 }
 
 /// What had become wrong in the account of namespaces.
@@ -391,7 +394,7 @@ pub struct Lost {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEnd {
     /// Why it ended, in words.
-    pub reason: &'static str,
+    pub reason: Cow<'static, str>,
     /// What was counted.
     pub totals: Totals,
 }

@@ -95,7 +95,10 @@ pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String 
 /// What was put right after a loss.
 #[must_use]
 pub fn rebuilt(rebuilt: &Rebuilt) -> String {
-    let mut text = "-- right again after a loss".to_owned();
+    let mut text = match &rebuilt.failed {
+        None => "-- right again after a loss".to_owned(),
+        Some(why) => format!("-- not put right after a loss: {why}"),
+    };
     if let Some(Changes { ended, found }) = rebuilt.namespaces {
         let _ = write!(text, "; namespaces that had ended: {ended}, that were not known: {found}");
     }

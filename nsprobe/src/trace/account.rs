@@ -91,9 +91,14 @@ impl<'a> Account<'a> {
     /// probe has had room for all that it was to watch.
     ///
     /// What the probe has taken out of its table has ended, whether it could send the record or not; what is in there
-    /// is alive. What never came in there the snapshot shows.
-    pub fn rebuild(&mut self, sight: &Sight, room: bool) -> Result<(Changes, Vec<Body>), TraceError> {
-        let mut news = Vec::new();
+    /// is alive. What never came in there the snapshot shows. What is to be told of that comes to the `news`, before an
+    /// error as well.
+    pub fn rebuild(
+        &mut self,
+        sight: &Sight,
+        room: bool,
+        news: &mut Vec<Body>,
+    ) -> Result<Changes, TraceError> {
         let mut changes = Changes::default();
         if let Some(watches) = &self.watches {
             let gone = |entry: &&Entry| {
@@ -118,11 +123,11 @@ impl<'a> Account<'a> {
             if !known && is_there {
                 changes.ended += u64::from(self.lives.get(*ino).is_some_and(|entry| entry.told));
                 changes.found += 1;
-                self.found(*ino, seen, sight, &mut news);
+                self.found(*ino, seen, sight, news);
             }
         }
-        changes.found += self.add(sight, &mut news)?;
-        Ok((changes, news))
+        changes.found += self.add(sight, news)?;
+        Ok(changes)
     }
 
     /// Takes in what the probe watches, and the stream has not heard of.

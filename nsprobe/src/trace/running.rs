@@ -28,6 +28,11 @@ pub(super) struct Running {
 }
 
 impl Running {
+    /// No command.
+    pub(super) const fn none() -> Self {
+        Self { child: None, status: None, interrupted: false }
+    }
+
     /// Starts it; nothing, when `command` is empty.
     pub(super) fn start(command: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
         let child =
@@ -41,7 +46,7 @@ impl Running {
                     })?)
                 }
             };
-        Ok(Self { child, status: None, interrupted: false })
+        Ok(Self { child, ..Self::none() })
     }
 
     /// Looks at the signals that came. Gives the reason to end, if there is one.

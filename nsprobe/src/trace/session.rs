@@ -88,6 +88,8 @@ pub struct Ended {
     pub command: CommandEnd,
     /// Why the last lines did not reach the output, if they did not.
     pub output: Option<io::Error>,
+    /// What went wrong and ended it, if something did.
+    pub error: Option<TraceError>,
 }
 
 /// Records taken at once before signals and limits are looked at again.
@@ -95,59 +97,81 @@ const BATCH: usize = 512;
 
 /// Traces until one of the `options` or a signal says to end.
 ///
-/// `look` takes a snapshot, which is needed for the lives of namespaces.
+/// `look` takes a snapshot, which is needed for the lives of namespaces. The error says why there is no stream; what ends
+/// one that has begun is in [`Ended::error`].
 pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     let signals = Signals::hold()?;
     let mut source = source::open(options)?;
+    trace(options, source.as_mut(), &signals, look, sink)
+}
+
+/// The same, by a source that is at work.
+fn trace(
+    options: &Options,
+    source: &mut dyn Source,
+    signals: &Signals,
+    look: &Look<'_>,
+    sink: &mut dyn Sink,
+) -> Result<Ended, TraceError> {
     let nsfs_dev = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?.dev();
-    let mut stream = Stream::new(options, source.as_mut(), look, nsfs_dev, sink)?;
+    let kernel = kernel_release()?;
+    let mut stream = Stream::new(options, source, look, nsfs_dev, sink)?;
     stream.put_now(Body::Start(StreamStart {
         version: env!("CARGO_PKG_VERSION"),
-        kernel: kernel_release()?,
+        kernel,
         hooks: source.hooks().clone(),
     }));
+    let mut command = Running::none();
+    let lived = live(options, source, signals, &mut stream, &mut command);
+    // Whatever went wrong: what is there is told, and then that it is the end.
+    let closed = stream.close(source);
+    let (reason, error) = match lived.and_then(|reason| closed.map(|()| reason)) {
+        Ok(reason) => (reason.into(), None),
+        Err(error @ TraceError::Command { .. }) => ("command not started".into(), Some(error)),
+        Err(error) => (format!("error: {error}").into(), Some(error)),
+    };
+    let end = stream.end(reason);
+    Ok(Ended { end, command: command.ended(), output: stream.into_failure(), error })
+}
+
+/// Starts the `command`, tells what happens, and gives the reason to end.
+fn live(
+    options: &Options,
+    source: &mut dyn Source,
+    signals: &Signals,
+    stream: &mut Stream<'_>,
+    command: &mut Running,
+) -> Result<&'static str, TraceError> {
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
     // As much as is there now; more may come while it is taken.
     let most = 2 * source.room().max(BATCH);
-    stream.settle(source.as_mut(), most)?;
+    stream.settle(source, most)?;
     // With nobody to tell, nothing is run.
     stream.flush();
     let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
-    let mut command = match Running::start(program, &signals) {
-        Ok(command) => command,
-        Err(error) => {
-            stream.end("command not started");
-            return Err(error);
-        }
-    };
-    let reason = loop {
-        let taken = stream.drain(source.as_mut(), BATCH)?;
+    *command = Running::start(program, signals)?;
+    loop {
+        let taken = stream.drain(source, BATCH)?;
         stream.tell_losses(source.losses()?);
-        stream.heal(source.as_mut(), most, false)?;
+        stream.heal(source, most, false);
         stream.flush();
         if let Some(reason) = stream.is_over() {
-            break reason;
+            return Ok(reason);
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
-            break "duration";
+            return Ok("duration");
         }
-        if let Some(reason) = command.heed(&signals)? {
-            break reason;
+        if let Some(reason) = command.heed(signals)? {
+            return Ok(reason);
         }
         // Where something is kept back, what comes meanwhile is taken with it: one wake-up for many records, as long as
         // there is room for many more.
         let heard = !stream.is_holding() || taken * 8 > source.room();
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(source.as_ref(), heard, &signals, stream.sink().descriptor(), until)? {
+        if wait(source, heard, signals, stream.sink().descriptor(), until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
-    };
-    let most = source.finish()?;
-    stream.drain_all(source.as_mut(), most)?;
-    stream.tell_losses(source.losses()?);
-    stream.heal(source.as_mut(), most, true)?;
-    let end = stream.end(reason);
-    Ok(Ended { end, command: command.ended(), output: stream.into_failure() })
+    }
 }
 
 /// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, or until nobody reads
@@ -182,3 +206,6 @@ fn kernel_release() -> Result<String, TraceError> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(TraceError::Proc)?;
     Ok(release.trim_end().to_owned())
 }
+
+#[cfg(test)]
+mod tests;

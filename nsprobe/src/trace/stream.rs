@@ -9,6 +9,7 @@ use super::source::{Source, Told};
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::model::{Body, Changes, Event, Line, Lost, Rebuilt, StreamEnd, Totals};
+use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -94,13 +95,13 @@ impl<'a> Stream<'a> {
 
     /// The same, and passes on all.
     pub(super) fn drain_all(&mut self, source: &mut dyn Source, most: usize) -> io::Result<()> {
-        self.take(source, most)?;
+        let taken = self.take(source, most);
         while !self.has_enough()
             && let Some(told) = self.order.pop_any()
         {
             self.pass_on(told);
         }
-        Ok(())
+        taken.map(|_| ())
     }
 
     fn take(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {
@@ -190,19 +191,36 @@ impl<'a> Stream<'a> {
         Some(self.healed.map_or(at, |healed| at.max(healed + PATIENCE)))
     }
 
-    /// Makes good what was lost, if it is time to, or `now`.
-    pub(super) fn heal(&mut self, source: &mut dyn Source, most: usize, now: bool) -> Result<(), TraceError> {
+    /// Makes good what was lost, if it is time to, or `now`. Where that fails a line says so, and it is tried again.
+    pub(super) fn heal(&mut self, source: &mut dyn Source, most: usize, now: bool) {
         // At the end nobody is followed any more.
         let is_due = |at| if now { self.account.is_some() } else { at <= Instant::now() };
         if self.heals_at().is_some_and(is_due) {
-            self.losses.heal();
-            self.lost = None;
-            let followed = if self.follows { Some(source.follow_present()?) } else { None };
-            let namespaces = self.settle(source, most)?;
-            self.put_now(Body::Rebuilt(Rebuilt { namespaces, followed }));
+            let followed = self.follows.then(|| source.follow_present()).transpose();
+            let followed = followed.map_err(|error| format!("descendants: {error}"));
+            let namespaces = self.settle(source, most).map_err(|error| format!("namespaces: {error}"));
+            let failed = [followed.as_ref().err(), namespaces.as_ref().err()];
+            let failed: Vec<&str> = failed.into_iter().flatten().map(String::as_str).collect();
+            let failed = (!failed.is_empty()).then(|| failed.join("; "));
+            if failed.is_none() {
+                self.losses.heal();
+                self.lost = None;
+            }
+            let (namespaces, followed) = (namespaces.ok().flatten(), followed.ok().flatten());
+            self.put_now(Body::Rebuilt(Rebuilt { namespaces, followed, failed }));
             self.healed = Some(Instant::now());
         }
-        Ok(())
+    }
+
+    /// Takes and passes on what there is until now, and tells what was lost. As much of that as can be done; the error is
+    /// the first.
+    pub(super) fn close(&mut self, source: &mut dyn Source) -> Result<(), TraceError> {
+        let finished = source.finish();
+        let most = *finished.as_ref().unwrap_or(&0);
+        let drained = self.drain_all(source, most);
+        let counted = source.losses().map(|counted| self.tell_losses(counted));
+        self.heal(source, most, true);
+        finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System)
     }
 
     /// Opens the account of namespaces, or puts it right.
@@ -216,15 +234,16 @@ impl<'a> Stream<'a> {
         self.drain_all(source, most)?;
         let room = self.losses.none_at("namespaces_full");
         let Some(account) = &mut self.account else { return Ok(None) };
-        let (rebuilt, news) = account.rebuild(&sight, room)?;
+        let mut news = Vec::new();
+        let rebuilt = account.rebuild(&sight, room, &mut news);
         for life in news {
             self.put_now(life);
         }
-        Ok(Some(rebuilt))
+        Ok(Some(rebuilt?))
     }
 
     /// Writes the last line.
-    pub(super) fn end(&mut self, reason: &'static str) -> StreamEnd {
+    pub(super) fn end(&mut self, reason: Cow<'static, str>) -> StreamEnd {
         let totals = Totals { events: self.events, lost: self.losses.totals(), late: self.order.late() };
         let end = StreamEnd { reason, totals };
         self.put_now(Body::End(end.clone()));

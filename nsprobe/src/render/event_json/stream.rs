@@ -62,9 +62,10 @@ impl From<&Loss> for LossObject {
 }
 
 #[derive(Serialize)]
-pub(super) struct RebuiltObject {
+pub(super) struct RebuiltObject<'a> {
     namespaces: Option<ChangesObject>,
     followed: Option<u64>,
+    failed: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -73,16 +74,16 @@ struct ChangesObject {
     found: u64,
 }
 
-impl From<&Rebuilt> for RebuiltObject {
-    fn from(rebuilt: &Rebuilt) -> Self {
+impl<'a> From<&'a Rebuilt> for RebuiltObject<'a> {
+    fn from(rebuilt: &'a Rebuilt) -> Self {
         let namespaces = rebuilt.namespaces.map(|it| ChangesObject { ended: it.ended, found: it.found });
-        Self { namespaces, followed: rebuilt.followed }
+        Self { namespaces, followed: rebuilt.followed, failed: rebuilt.failed.as_deref() }
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct EndObject {
-    reason: &'static str,
+pub(super) struct EndObject<'a> {
+    reason: &'a str,
     totals: TotalsObject,
 }
 
@@ -93,10 +94,10 @@ struct TotalsObject {
     late: u64,
 }
 
-impl From<&StreamEnd> for EndObject {
-    fn from(end: &StreamEnd) -> Self {
+impl<'a> From<&'a StreamEnd> for EndObject<'a> {
+    fn from(end: &'a StreamEnd) -> Self {
         let totals = &end.totals;
         let lost = totals.lost.iter().map(Into::into).collect();
-        Self { reason: end.reason, totals: TotalsObject { events: totals.events, lost, late: totals.late } }
+        Self { reason: &end.reason, totals: TotalsObject { events: totals.events, lost, late: totals.late } }
     }
 }

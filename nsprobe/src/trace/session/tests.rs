@@ -1,0 +1,178 @@
+use super::*;
+use crate::model::{Actor, Crossing, Hooks, Lost, Outcome, Rebuilt, Slots, Snapshot};
+use crate::trace::source::Told;
+use std::collections::VecDeque;
+use std::fs::File;
+
+/// What a source is to answer, one after the other.
+#[derive(Debug)]
+enum Answer {
+    Event(u32),
+    Nothing,
+    Error,
+}
+
+/// A source that says what it is told to, and has lost a record.
+#[derive(Debug)]
+struct Scripted {
+    hooks: Hooks,
+    answers: VecDeque<Answer>,
+    follows: bool,
+    /// What looking for descendants gives; after that it has an event.
+    present: Result<u64, &'static str>,
+    lost: u64,
+}
+
+impl Scripted {
+    fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
+        let hooks =
+            Hooks { plan: "none", reason: String::new(), attached: vec![], missing: vec![], unseen: vec![] };
+        Self { hooks, answers: answers.into_iter().collect(), follows: false, present: Ok(0), lost: 0 }
+    }
+}
+
+impl Source for Scripted {
+    fn hooks(&self) -> &Hooks {
+        &self.hooks
+    }
+
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
+    }
+
+    fn due(&self) -> Option<Instant> {
+        (!self.answers.is_empty()).then(Instant::now)
+    }
+
+    fn follows(&self) -> bool {
+        self.follows
+    }
+
+    fn follow_present(&mut self) -> io::Result<u64> {
+        self.answers.push_back(Answer::Event(99));
+        self.present.map_err(io::Error::other)
+    }
+
+    fn next(&mut self) -> io::Result<Option<Told>> {
+        match self.answers.pop_front() {
+            Some(Answer::Event(pid)) => Ok(Some(Told::Event(Box::new(event(pid))))),
+            Some(Answer::Error) => Err(io::Error::other("it broke")),
+            Some(Answer::Nothing) | None => Ok(None),
+        }
+    }
+
+    fn losses(&mut self) -> io::Result<Vec<Lost>> {
+        Ok(vec![Lost { stage: "ring_full", count: self.lost }])
+    }
+
+    fn finish(&mut self) -> io::Result<usize> {
+        Ok(self.answers.len())
+    }
+}
+
+/// What comes out of a stream.
+struct Lines(Vec<Body>, File);
+
+impl Sink for Lines {
+    fn wants(&mut self, _: &Event) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn line(&mut self, line: &Line) -> io::Result<()> {
+        self.0.push(line.body.clone());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.1.as_fd()
+    }
+}
+
+fn event(pid: u32) -> Event {
+    Event {
+        since_boot: Duration::ZERO,
+        duration: None,
+        process: Actor::new(pid, pid),
+        crossing: Crossing::Unshare { flags: 0 },
+        compat: None,
+        outcome: Outcome::Success(0),
+        before: Slots::default(),
+        after: Slots::default(),
+        marks: None,
+        root: None,
+        cwd: None,
+    }
+}
+
+/// Traces by this source, and gives how it ended and what the lines are: of an event the pid, and the reason of the end.
+fn traced(options: &Options, source: &mut Scripted, look: &Look<'_>) -> (Ended, Vec<String>) {
+    let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
+    let ended = trace(options, source, &Signals::hold().unwrap(), look, &mut lines).unwrap();
+    let texts = lines.0.iter().map(|body| match body {
+        Body::Start(_) => "start".to_owned(),
+        Body::Event(event) => event.process.pid.to_string(),
+        Body::Lost(loss) => format!("lost {}", loss.lost.count),
+        Body::Rebuilt(Rebuilt { namespaces, followed, failed }) => {
+            format!("rebuilt {:?} {followed:?} {}", namespaces.is_some(), failed.as_deref().unwrap_or("-"))
+        }
+        Body::End(end) => format!("end: {}", end.reason),
+        other => format!("{other:?}"),
+    });
+    let texts = texts.collect();
+    (ended, texts)
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "others fail")]
+fn nothing() -> Result<Snapshot, String> {
+    Ok(Snapshot::default())
+}
+
+#[test]
+fn a_source_that_breaks_ends_the_stream_with_what_it_had_told() {
+    let answers = [Answer::Event(1), Answer::Nothing, Answer::Event(2), Answer::Error, Answer::Event(3)];
+    let (ended, lines) = traced(&Options::default(), &mut Scripted::new(answers), &nothing);
+    assert_eq!(lines, ["start", "1", "2", "3", "end: error: it broke"]);
+    assert_eq!(ended.end.totals.events, 3);
+    assert_eq!(ended.error.unwrap().to_string(), "it broke");
+}
+
+#[test]
+fn what_cannot_begin_ends_all_the_same() {
+    let look = || Err("no /proc".to_owned());
+    let options = Options { lives: true, ..Options::default() };
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &look);
+    assert_eq!(lines, ["start", "end: error: no snapshot: no /proc"]);
+    assert!(matches!(ended.error, Some(TraceError::Look(_))));
+    let options = Options { command: vec!["/no/such/command".into()], ..Options::default() };
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &nothing);
+    assert_eq!(lines, ["start", "end: command not started"]);
+    assert!(matches!(ended.error, Some(TraceError::Command { .. })));
+}
+
+#[test]
+fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
+    let options = Options { count: Some(1), ..Options::default() };
+    let source = || Scripted { follows: true, lost: 4, ..Scripted::new([]) };
+    let mut broken = Scripted { present: Err("no room"), ..source() };
+    let (ended, lines) = traced(&options, &mut broken, &nothing);
+    assert_eq!(lines, ["start", "lost 4", "rebuilt false None descendants: no room", "99", "end: count"]);
+    assert!(ended.error.is_none());
+    let (_, lines) = traced(&options, &mut source(), &nothing);
+    assert_eq!(lines, ["start", "lost 4", "rebuilt false Some(0) -", "99", "end: count"]);
+    // The account of namespaces was opened, and cannot be put right.
+    let looks = std::cell::Cell::new(0);
+    let look = || {
+        looks.set(looks.get() + 1);
+        if looks.get() == 1 { nothing() } else { Err("no /proc".to_owned()) }
+    };
+    let options = Options { lives: true, ..options };
+    let (ended, lines) = traced(&options, &mut source(), &look);
+    let failed = "rebuilt false Some(0) namespaces: no snapshot: no /proc";
+    // Tried once more at the end.
+    assert_eq!(lines, ["start", "lost 4", failed, "99", failed, "end: count"]);
+    assert!(ended.error.is_none());
+}
