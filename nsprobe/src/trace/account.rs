@@ -6,11 +6,14 @@ use super::source::End;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
-use crate::model::{Body, Changes, Event, Life, Mark, Namespace, NsId, NsSlot, Origination, Snapshot};
+use crate::model::{Body, Changes, Event, Life, Lost, Mark, Namespace, NsId, NsSlot, Origination, Snapshot};
 use nsprobe_ebpf::Watched;
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
+
+/// Where namespaces are lost whose end will not be told.
+pub(super) const UNWATCHED: &str = "namespaces_full";
 
 /// The account.
 pub struct Account<'a> {
@@ -23,6 +26,8 @@ pub struct Account<'a> {
     nsfs_dev: u64,
     /// Whether what is found is told at once, not only when it is met.
     tell_all: bool,
+    /// Namespaces that the probe had no room to watch for us.
+    unwatched: u64,
 }
 
 /// What [`Account::look`] saw.
@@ -48,7 +53,7 @@ impl<'a> Account<'a> {
         nsfs_dev: u64,
         tell_all: bool,
     ) -> Self {
-        Self { lives: Lives::default(), look, watches, clock, nsfs_dev, tell_all }
+        Self { lives: Lives::default(), look, watches, clock, nsfs_dev, tell_all, unwatched: 0 }
     }
 
     /// Takes an event: see [`Lives::take`].
@@ -59,6 +64,14 @@ impl<'a> Account<'a> {
     /// Takes an end: see [`Lives::end`].
     pub fn end(&mut self, end: &End) -> Option<Body> {
         self.lives.end(end)
+    }
+
+    /// Adds what it could not have watched to what the source has `counted`, at the same stage.
+    pub fn count(&self, counted: &mut Vec<Lost>) {
+        match counted.iter_mut().find(|lost| lost.stage == UNWATCHED) {
+            Some(lost) => lost.count += self.unwatched,
+            None => counted.push(Lost { stage: UNWATCHED, count: self.unwatched }),
+        }
     }
 
     /// Looks at the probe's table and at the machine.
@@ -76,8 +89,11 @@ impl<'a> Account<'a> {
                 let id = snapshot.life(namespace).mark.kernel_id().unwrap_or(0);
                 let slot = u32::try_from(NsSlot::In(namespace.id.kind).index()).unwrap_or(u32::MAX);
                 let watched = Watched { id, made_ns: 0, slot, reserved: 0 };
-                watches.add(namespace.id.ino, watched);
-                added.insert(namespace.id.ino, watched);
+                if watches.add(namespace.id.ino, watched) {
+                    added.insert(namespace.id.ino, watched);
+                } else {
+                    self.unwatched += 1;
+                }
             }
             if !added.is_empty() {
                 alive = self.clock.since_boot()?;
@@ -189,5 +205,25 @@ fn is_same_life(entry: &Entry, watched: &Watched) -> bool {
     match entry.made {
         Some(made) if watched.made_ns != 0 => made == Duration::from_nanos(watched.made_ns),
         _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_be_watched_is_lost_where_the_probe_loses_it_too() {
+        let look = || Err(String::new());
+        let clock = BootClock::read().unwrap();
+        let account = Account { unwatched: 2, ..Account::new(&look, None, clock, 4, true) };
+        let lost = |stage, count| Lost { stage, count };
+        let counted = |mut counted| {
+            account.count(&mut counted);
+            counted
+        };
+        let both = counted(vec![lost("ring_full", 1), lost("namespaces_full", 3)]);
+        assert_eq!(both, [lost("ring_full", 1), lost("namespaces_full", 5)]);
+        assert_eq!(counted(vec![]), [lost("namespaces_full", 2)]);
     }
 }

@@ -1,6 +1,6 @@
 //! From what a source tells to numbered lines.
 
-use super::account::{Account, Sight};
+use super::account::{Account, Sight, UNWATCHED};
 use super::filter::Filter;
 use super::losses::Losses;
 use super::order::{Order, WINDOW};
@@ -170,7 +170,10 @@ impl<'a> Stream<'a> {
     }
 
     /// Says what was lost since the last time, as `counted` by the source.
-    pub(super) fn tell_losses(&mut self, counted: Vec<Lost>) {
+    pub(super) fn tell_losses(&mut self, mut counted: Vec<Lost>) {
+        if let Some(account) = &self.account {
+            account.count(&mut counted);
+        }
         let now = match self.clock.now() {
             Ok(now) => now,
             Err(error) => return self.fail(error),
@@ -220,6 +223,12 @@ impl<'a> Stream<'a> {
         let drained = self.drain_all(source, most);
         let counted = source.losses().map(|counted| self.tell_losses(counted));
         self.heal(source, most, true);
+        // Putting it right may have found no room.
+        if self.account.is_some()
+            && let Ok(counted) = source.losses()
+        {
+            self.tell_losses(counted);
+        }
         finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System)
     }
 
@@ -232,7 +241,7 @@ impl<'a> Stream<'a> {
         let Some(account) = &mut self.account else { return Ok(None) };
         let sight: Sight = account.look()?;
         self.drain_all(source, most)?;
-        let room = self.losses.none_at("namespaces_full");
+        let room = self.losses.none_at(UNWATCHED);
         let Some(account) = &mut self.account else { return Ok(None) };
         let mut news = Vec::new();
         let rebuilt = account.rebuild(&sight, room, &mut news);

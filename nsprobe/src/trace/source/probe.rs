@@ -5,6 +5,7 @@ use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use crate::trace::TraceError;
+use crate::trace::account;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
 use crate::trace::decode;
@@ -189,7 +190,7 @@ const fn stage(counter: Counter) -> &'static str {
         Counter::RingFull => "ring_full",
         Counter::PendingFull => "pending_full",
         Counter::FollowFull => "follow_full",
-        Counter::NamespacesFull => "namespaces_full",
+        Counter::NamespacesFull => account::UNWATCHED,
     }
 }
 
