@@ -93,7 +93,7 @@ pub struct Ended {
 }
 
 /// Records taken at once before signals and limits are looked at again.
-const BATCH: usize = 512;
+pub(super) const BATCH: usize = 512;
 
 /// Traces until one of the `options` or a signal says to end.
 ///

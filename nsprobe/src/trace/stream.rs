@@ -4,7 +4,7 @@ use super::account::{Account, Sight, UNWATCHED};
 use super::filter::Filter;
 use super::losses::Losses;
 use super::order::{Order, WINDOW};
-use super::session::{Options, Sink};
+use super::session::{BATCH, Options, Sink};
 use super::source::{Source, Told};
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
@@ -93,15 +93,23 @@ impl<'a> Stream<'a> {
         Ok(taken)
     }
 
-    /// The same, and passes on all.
+    /// The same, and passes on all. At no time is more kept in memory than when it goes on.
     pub(super) fn drain_all(&mut self, source: &mut dyn Source, most: usize) -> io::Result<()> {
-        let taken = self.take(source, most);
+        let mut left = most;
+        let drained = loop {
+            let batch = left.min(BATCH);
+            match self.drain(source, batch) {
+                Ok(taken) if taken < batch || taken == left || self.has_enough() => break Ok(()),
+                Ok(taken) => left -= taken,
+                Err(error) => break Err(error),
+            }
+        };
         while !self.has_enough()
             && let Some(told) = self.order.pop_any()
         {
             self.pass_on(told);
         }
-        taken.map(|_| ())
+        drained
     }
 
     fn take(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {

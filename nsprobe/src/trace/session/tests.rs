@@ -1,8 +1,10 @@
 use super::*;
 use crate::model::{Actor, Crossing, Hooks, Lost, Outcome, Rebuilt, Slots, Snapshot};
 use crate::trace::source::Told;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::rc::Rc;
 
 /// What a source is to answer, one after the other.
 #[derive(Debug)]
@@ -21,13 +23,22 @@ struct Scripted {
     /// What looking for descendants gives; after that it has an event.
     present: Result<u64, &'static str>,
     lost: u64,
+    /// How many events it has given.
+    given: Rc<Cell<usize>>,
 }
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
         let hooks =
             Hooks { plan: "none", reason: String::new(), attached: vec![], missing: vec![], unseen: vec![] };
-        Self { hooks, answers: answers.into_iter().collect(), follows: false, present: Ok(0), lost: 0 }
+        Self {
+            hooks,
+            answers: answers.into_iter().collect(),
+            follows: false,
+            present: Ok(0),
+            lost: 0,
+            given: Rc::default(),
+        }
     }
 }
 
@@ -55,7 +66,10 @@ impl Source for Scripted {
 
     fn next(&mut self) -> io::Result<Option<Told>> {
         match self.answers.pop_front() {
-            Some(Answer::Event(pid)) => Ok(Some(Told::Event(Box::new(event(pid))))),
+            Some(Answer::Event(pid)) => {
+                self.given.set(self.given.get() + 1);
+                Ok(Some(Told::Event(Box::new(event(pid)))))
+            }
             Some(Answer::Error) => Err(io::Error::other("it broke")),
             Some(Answer::Nothing) | None => Ok(None),
         }
@@ -164,7 +178,7 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     let (_, lines) = traced(&options, &mut source(), &nothing);
     assert_eq!(lines, ["start", "lost 4", "rebuilt false Some(0) -", "99", "end: count"]);
     // The account of namespaces was opened, and cannot be put right.
-    let looks = std::cell::Cell::new(0);
+    let looks = Cell::new(0);
     let look = || {
         looks.set(looks.get() + 1);
         if looks.get() == 1 { nothing() } else { Err("no /proc".to_owned()) }
@@ -175,4 +189,44 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     // Tried once more at the end.
     assert_eq!(lines, ["start", "lost 4", failed, "99", failed, "end: count"]);
     assert!(ended.error.is_none());
+}
+
+/// A sink that takes notice of how many events were taken from the source and not handed on.
+struct Watchful {
+    given: Rc<Cell<usize>>,
+    seen: usize,
+    most: usize,
+    output: File,
+}
+
+impl Sink for Watchful {
+    fn wants(&mut self, _: &Event) -> io::Result<bool> {
+        self.seen += 1;
+        self.most = self.most.max(self.given.get() - self.seen);
+        Ok(true)
+    }
+
+    fn line(&mut self, _: &Line) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.output.as_fd()
+    }
+}
+
+#[test]
+fn what_is_left_at_the_end_is_never_all_in_memory() {
+    const MANY: usize = 30_000;
+    let mut source = Scripted::new((0..MANY).map(|_| Answer::Event(1)));
+    let given = Rc::clone(&source.given);
+    let mut sink = Watchful { given, seen: 0, most: 0, output: File::open("/dev/null").unwrap() };
+    let options = Options { duration: Some(Duration::ZERO), ..Options::default() };
+    let ended = trace(&options, &mut source, &Signals::hold().unwrap(), &nothing, &mut sink).unwrap();
+    assert_eq!((ended.end.totals.events, sink.seen), (MANY as u64, MANY));
+    assert!(sink.most <= 5000, "{} were in memory at once", sink.most);
 }
