@@ -214,7 +214,8 @@ pub enum Crossing {
 pub struct Looks {
     /// How long they are apart: the change came at most so long before it was seen.
     pub within: Duration,
-    /// The process was not there then: its namespaces before are those that its parent is in now.
+    /// The process was not there then: its namespaces before are those that its parent is in now, and `None` where the
+    /// parent came to be in them between the looks as well.
     pub is_new: bool,
 }
 

@@ -57,6 +57,13 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     for (slot, before, after) in event.changed_slots() {
         tell(format!("{slot} {}{arrow}{}", before.ino, after.ino));
     }
+    if let Crossing::Change { looks: Some(Looks { is_new: true, .. }) } = event.crossing {
+        for (slot, after) in event.after.iter().filter(|(slot, _)| event.before.get(*slot).is_none()) {
+            if let Some(after) = after {
+                tell(format!("{slot} ?{arrow}{}", after.ino));
+            }
+        }
+    }
     for (name, directory) in [("root", &event.root), ("cwd", &event.cwd)] {
         if let Some(Directory { moved: true, before, after }) = directory {
             tell(format!("{name} {}{arrow}{}", place(before), place(after)));

@@ -37,6 +37,13 @@ impl Lives {
         let mut news = Vec::new();
         let mut changed: Vec<(NsSlot, NsId)> =
             event.changed_slots().map(|(slot, _, id)| (slot, id)).collect();
+        if matches!(event.crossing, Crossing::Change { looks: Some(_) }) {
+            // Where it was is not known, but where it is.
+            let unknown = |slot: NsSlot| event.before.get(slot).is_none();
+            changed.extend(
+                event.after.iter().filter_map(|(slot, id)| id.filter(|_| unknown(slot)).map(|id| (slot, id))),
+            );
+        }
         // First the one that owns the others.
         changed.sort_by_key(|(slot, _)| slot.kind() != NsKind::User);
         for &(slot, id) in &changed {

@@ -10,6 +10,7 @@ pub struct Known(HashMap<Pid, State>);
 #[derive(Clone, Debug)]
 struct State {
     start_ticks: u64,
+    ppid: Pid,
     namespaces: Slots<Option<NsId>>,
     root: Root,
     followed: bool,
@@ -24,11 +25,12 @@ pub struct Change {
     pub is_new: bool,
     /// Whether it descends from the process that is followed.
     pub followed: bool,
-    /// The namespaces then.
+    /// The namespaces then. `None` also where a new process may have begun in either of two, because its parent moved
+    /// between the looks.
     pub before: Slots<Option<NsId>>,
     /// The namespaces now.
     pub after: Slots<Option<NsId>>,
-    /// The root directory, if it is another.
+    /// The root directory, if it is another, and it is known than which.
     pub root: Option<Directory>,
 }
 
@@ -53,26 +55,58 @@ impl Known {
         }
         let changes = processes.iter().enumerate().filter_map(|(index, process)| {
             let state = now.get(&process.pid)?;
-            let former = was.get(&process.pid).and_then(Option::as_ref);
-            // Where the first look finds it, it was before.
-            let before = former.or_else(|| now.get(&process.ppid))?;
-            let root = moved(&before.root, &state.root);
-            let is_elsewhere = before.namespaces.iter().any(|(slot, id)| {
-                id.is_some() && state.namespaces.get(slot).is_some_and(|now| Some(now) != *id)
+            let is_new = was.get(&process.pid).is_none_or(Option::is_none);
+            let origins = origins(process.pid, &was, &now);
+            let first = *origins.first()?;
+            let has_moved = origins.iter().all(|origin| moved(&origin.root, &state.root).is_some());
+            let has_one_root = origins.iter().all(|origin| origin.root == first.root);
+            let is_elsewhere = state.namespaces.iter().any(|(slot, id)| {
+                let is_other = |was: Option<NsId>| was.is_some() && was != *id;
+                id.is_some() && origins.iter().all(|origin| is_other(*origin.namespaces.get(slot)))
             });
-            (is_elsewhere || root.is_some()).then(|| Change {
+            (is_elsewhere || has_moved).then(|| Change {
                 index,
-                is_new: former.is_none(),
+                is_new,
                 followed: state.followed,
-                before: before.namespaces,
+                before: Slots::from_fn(|slot| {
+                    let id = *first.namespaces.get(slot);
+                    id.filter(|_| origins.iter().all(|origin| *origin.namespaces.get(slot) == id))
+                }),
                 after: state.namespaces,
-                root,
+                root: if has_one_root { moved(&first.root, &state.root) } else { None },
             })
         });
         let changes = changes.collect();
         self.0 = now;
         changes
     }
+}
+
+/// Ancestors that are new, of which one is looked at.
+const GENERATIONS: usize = 64;
+
+/// Where a process was in the earlier look. Where it is new, all that it may have begun in: where its parent is, where that
+/// was, and if the parent is new as well, what that may have begun in.
+fn origins<'a>(
+    pid: Pid,
+    was: &'a HashMap<Pid, Option<State>>,
+    now: &'a HashMap<Pid, State>,
+) -> Vec<&'a State> {
+    let former = |pid: Pid| was.get(&pid).and_then(Option::as_ref);
+    if let Some(former) = former(pid) {
+        return vec![former];
+    }
+    let mut origins = Vec::new();
+    let mut parent = now.get(&pid).map(|state| state.ppid);
+    // Each was read at a moment of its own, so they might lead in a circle.
+    while let Some((pid, state)) = parent.and_then(|pid| Some((pid, now.get(&pid)?)))
+        && origins.len() < GENERATIONS
+    {
+        origins.push(state);
+        origins.extend(former(pid));
+        parent = former(pid).is_none().then_some(state.ppid);
+    }
+    origins
 }
 
 /// What is known of a process now. What cannot be seen any more is as it was.
@@ -86,7 +120,7 @@ fn state(process: &Process, former: Option<&State>) -> State {
         (root, _) => root.clone(),
     };
     let followed = former.is_some_and(|former| former.followed);
-    State { start_ticks: process.start_ticks, namespaces, root, followed }
+    State { start_ticks: process.start_ticks, ppid: process.ppid, namespaces, root, followed }
 }
 
 /// Whether a process that is new is a child of one that is followed, and not yet known as such.
@@ -149,6 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn where_a_child_began_is_not_claimed_when_its_parent_moved() {
+        let mut known = Known::default();
+        known.take(&[process(5, 1, 1)], None);
+        // It moves from 1 to 3, and has children before, after, and one that moves itself.
+        let later = [process(5, 1, 3), process(9, 5, 1), process(10, 5, 3), process(11, 5, 4)];
+        assert_eq!(told(&known.take(&later, None)), [(0, false, false, 1, 3), (3, true, false, 0, 4)]);
+        // A new parent, that was where its own parent is when it had a child.
+        let later = [process(5, 1, 3), process(20, 5, 6), process(21, 20, 3), process(22, 21, 7)];
+        let changes = known.take(&later, None);
+        assert_eq!(told(&changes), [(1, true, false, 3, 6), (3, true, false, 0, 7)]);
+        assert_eq!(changes[1].before.of(NsKind::Uts).map(|id| id.ino), Some(1), "what nobody left");
+        let mut circle = [process(30, 31, 1), process(31, 30, 2)];
+        circle[0].root = Root::Chrooted("/srv".into());
+        assert_eq!(told(&known.take(&circle, None)).len(), 0);
+    }
+
+    #[test]
     fn a_root_is_told_and_what_cannot_be_read_is_no_change() {
         let mut known = Known::default();
         known.take(&[process(5, 1, 1)], None);
@@ -187,7 +238,8 @@ mod tests {
         let later =
             [process(1, 0, 1), process(20, 50, 3), process(40, 1, 1), process(50, 40, 2), process(60, 1, 2)];
         let changes = known.take(&later, Some(40));
-        let seen = [(1, true, true, 2, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
+        // The parent was in 1 and is in 2: where the grandchild began is not known.
+        let seen = [(1, true, true, 0, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
         assert_eq!(told(&changes), seen);
         // Its parent has ended; it is still the command's.
         let orphan = [process(1, 0, 1), process(20, 1, 4), process(40, 1, 1)];
