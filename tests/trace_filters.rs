@@ -1,14 +1,14 @@
 //! The conditions of `nsprobe trace`. What does not hold is dropped by the probe: while nsprobe is stopped, many calls
-//! that are not wanted and one or two that are find room in a buffer for three, so that none is lost.
+//! that are not wanted and one or two that are find room in a buffer for three, so that none is lost. What is decided
+//! at the entry of a call is decided by the same code in each plan, so one will do.
 
 use crate::support::cgroup::Cgroup;
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::{Stream, each_plan};
-use crate::support::{Ran, nsprobe, root, run, skipped};
+use crate::support::trace::{Stream, each_plan, one_plan};
+use crate::support::tracing::Tracing;
+use crate::support::{Ran, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::symlink;
 use std::process::{Child, Command, Stdio};
 
@@ -46,37 +46,24 @@ impl Drop for Script {
 }
 
 /// What is told with `args` while `scripts` run one after the other and nsprobe does not read.
-fn told(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Stream {
-    let mut command = nsprobe();
-    command.args(["trace", "--json", "--hooks", plan, "--buffer", "4K"]).args(args);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
-    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut text = String::new();
-    stdout.read_line(&mut text).expect("a line");
-    let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-    if text.is_empty() {
-        let ran: Ran = child.wait_with_output().expect("it ends").into();
-        panic!("{args:?}: {}", ran.stderr);
-    }
-    kill(pid, Signal::SIGSTOP).expect("nsprobe is there");
+fn told(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Ran {
+    let tracing = Tracing::start(&[&["--hooks", plan, "--buffer", "4K"], args].concat());
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
     for script in scripts {
         script.finish();
     }
-    kill(pid, Signal::SIGCONT).expect("nsprobe is there");
-    kill(pid, Signal::SIGINT).expect("nsprobe is there");
-    let mut stderr = String::new();
-    stdout.read_to_string(&mut text).expect("text");
-    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
-    let code = child.wait().expect("it ends").code();
-    // That nothing was lost is checked here.
-    Stream::check(Ran { code, stdout: text, stderr })
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    tracing.end()
 }
 
-/// What is told with `args` of one script and what descends from it.
+/// What is told with `args` of one script and what descends from it. That nothing was lost is checked.
 fn of_family(plan: &str, args: &[&str], script: &str) -> Stream {
-    let mut script = Script::new(script);
-    let pid = script.pid();
-    told(plan, &[&["--pid", &pid, "--follow"], args].concat(), &mut [&mut script])
+    Stream::again(|| {
+        let mut script = Script::new(script);
+        let pid = script.pid();
+        told(plan, &[&["--pid", &pid, "--follow"], args].concat(), &mut [&mut script])
+    })
 }
 
 /// The events in short: the call and its flags or path.
@@ -118,7 +105,7 @@ fn kinds_that_calls_name() {
 
 #[test]
 fn a_child_that_is_in_another_namespace_is_of_its_kind() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let script = ten("unshare --uts true") + "unshare --pid --fork true";
         let stream = of_family(plan, &["--kind", "pid", "--clone", "all"], &script);
         let events = short(&stream);
@@ -129,40 +116,45 @@ fn a_child_that_is_in_another_namespace_is_of_its_kind() {
 
 #[test]
 fn processes_by_their_ids() {
-    each_plan(|plan| {
-        let mut others = Script::new(&ten("unshare --uts true"));
-        // Its children's calls are not its own.
-        let mut meant = Script::new(&(ten("unshare --net true") + "exec unshare --ipc true"));
-        let mut second = Script::new("exec unshare --user true");
-        let pids = format!("{},{}", meant.pid(), second.pid());
-        let stream = told(plan, &["--pid", &pids], &mut [&mut others, &mut meant, &mut second]);
+    one_plan(|plan| {
+        let stream = Stream::again(|| {
+            let mut others = Script::new(&ten("unshare --uts true"));
+            // Its children's calls are not its own.
+            let mut meant = Script::new(&(ten("unshare --net true") + "exec unshare --ipc true"));
+            let mut second = Script::new("exec unshare --user true");
+            let pids = format!("{},{}", meant.pid(), second.pid());
+            told(plan, &["--pid", &pids], &mut [&mut others, &mut meant, &mut second])
+        });
         assert_eq!(short(&stream), ["unshare CLONE_NEWIPC", "unshare CLONE_NEWUSER"]);
     });
 }
 
 #[test]
 fn descendants_that_were_there_and_that_come() {
-    each_plan(|plan| {
-        let mut others = Script::new(&ten("unshare --uts true"));
-        let dir = tempfile::tempdir().expect("a directory");
-        let path = dir.path().display();
-        // Two generations that are there before the trace begins, of which the younger makes a third and a fourth.
-        let script = format!(
-            "(until [ -e {path}/go ]; do sleep 0.02; done
-              unshare --net true; sh -c 'unshare --ipc true; true'; touch {path}/done; true) & wait"
-        );
-        let mut family = stage::Staged::sh(&script);
-        family.wait_for("sleep");
-        let mut go = Script::new(&format!("touch {path}/go; until [ -e {path}/done ]; do sleep 0.02; done"));
-        let pid = family.pid().to_string();
-        let stream = told(plan, &["--pid", &pid, "--follow"], &mut [&mut others, &mut go]);
+    one_plan(|plan| {
+        let stream = Stream::again(|| {
+            let mut others = Script::new(&ten("unshare --uts true"));
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().display();
+            // Two generations that are there before the trace begins, of which the younger makes a third and a fourth.
+            let script = format!(
+                "(until [ -e {path}/go ]; do sleep 0.02; done
+                  unshare --net true; sh -c 'unshare --ipc true; true'; touch {path}/done; true) & wait"
+            );
+            let mut family = stage::Staged::sh(&script);
+            family.wait_for("sleep");
+            let mut go =
+                Script::new(&format!("touch {path}/go; until [ -e {path}/done ]; do sleep 0.02; done"));
+            let pid = family.pid().to_string();
+            told(plan, &["--pid", &pid, "--follow"], &mut [&mut others, &mut go])
+        });
         assert_eq!(short(&stream), ["unshare CLONE_NEWNET", "unshare CLONE_NEWIPC"]);
     });
 }
 
 #[test]
 fn users_by_name_and_number() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let as_user = |uid: u32| format!("setpriv --reuid={uid} --clear-groups unshare --user true;");
         let script = ten("unshare --uts true") + &as_user(65534) + &as_user(1000);
         for (user, uid) in [("nobody", 65534), ("1000", 1000)] {
@@ -176,7 +168,7 @@ fn users_by_name_and_number() {
 
 #[test]
 fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let program = Command::new("sh").args(["-c", "command -v unshare"]).output().expect("sh");
         let program = String::from_utf8(program.stdout).expect("a path");
@@ -194,7 +186,7 @@ fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
 
 #[test]
 fn namespaces_that_one_is_in_or_goes_to() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let netns = NamedNetns::add();
         let script =
             ten("unshare --uts true") + &format!("nsenter --net={} unshare --ipc true", netns.path());
@@ -224,7 +216,7 @@ fn namespaces_that_one_is_in_or_goes_to() {
 
 #[test]
 fn control_groups_with_those_below() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let Some(group) = Cgroup::make("filters") else {
             return skipped("no hierarchy of control groups of version 2 is mounted");
         };
@@ -291,6 +283,9 @@ fn conditions_hold_together() {
 
 #[test]
 fn what_is_not_there_is_an_error() {
+    if !root() {
+        return;
+    }
     for (args, says) in [
         (&["--uid", "no-such-user"][..], "no such user"),
         (&["--kind", "mount"], "mnt"),

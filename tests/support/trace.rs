@@ -10,15 +10,8 @@ use std::sync::OnceLock;
 /// Runs `test` with every plan that loads on this kernel, and says which does not, and why. A plan named in
 /// `NSPROBE_TEST_HOOKS` must load.
 pub fn each_plan(test: impl Fn(&str)) {
-    static REFUSED: OnceLock<BTreeMap<&str, Option<String>>> = OnceLock::new();
-    if !super::root() {
-        return;
-    }
-    let refused =
-        REFUSED.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, refusal(plan))).into());
     let demanded = std::env::var("NSPROBE_TEST_HOOKS").unwrap_or_default();
-    assert!(refused.values().any(Option::is_none), "no plan loads: {refused:?}");
-    for (plan, refusal) in refused {
+    for (plan, refusal) in plans() {
         match refusal {
             None => test(plan),
             Some(why) => {
@@ -27,6 +20,25 @@ pub fn each_plan(test: impl Fn(&str)) {
             }
         }
     }
+}
+
+/// Runs `test` with one plan that loads: for what the same code does in each, whichever hook calls it. That is
+/// functions where they load, and tracepoints elsewhere.
+pub fn one_plan(test: impl Fn(&str)) {
+    if let Some((plan, _)) = plans().iter().find(|(_, refusal)| refusal.is_none()) {
+        test(plan);
+    }
+}
+
+/// The plans, the better first, and why each does not load if it does not; none without the privileges.
+fn plans() -> &'static [(&'static str, Option<String>)] {
+    static PLANS: OnceLock<[(&str, Option<String>); 2]> = OnceLock::new();
+    if !super::root() {
+        return &[];
+    }
+    let plans = PLANS.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, refusal(plan))));
+    assert!(plans.iter().any(|(_, refusal)| refusal.is_none()), "no plan loads: {plans:?}");
+    plans
 }
 
 /// Runs `test` with every plan that loads on this kernel, and with those that need no BPF.
@@ -52,17 +64,23 @@ pub struct Stream {
 
 impl Stream {
     /// Traces with `args`, to the end, and checks what holds for every stream.
+    pub fn record<S: AsRef<OsStr> + std::fmt::Debug>(args: &[S]) -> Self {
+        Self::again(|| {
+            nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into()
+        })
+    }
+
+    /// Checks what holds for every stream of what `trace` writes, which is called again if need be.
     ///
     /// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
     /// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
-    pub fn record<S: AsRef<OsStr> + std::fmt::Debug>(args: &[S]) -> Self {
+    pub fn again(trace: impl Fn() -> Ran) -> Self {
         for _ in 0..3 {
-            let ran: Ran =
-                nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into();
+            let ran = trace();
             let end: Option<Value> =
                 ran.stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
             match end.as_ref().and_then(|end| end["totals"]["lost"].as_array()).map(Vec::as_slice) {
-                Some([lost]) if lost["stage"] == "recursion" => eprintln!("AGAIN: {args:?}: {lost}"),
+                Some([lost]) if lost["stage"] == "recursion" => eprintln!("AGAIN: {lost}"),
                 _ => return Self::check(ran),
             }
         }
