@@ -102,7 +102,9 @@ impl Stream {
         let last = &lines[lines.len() - 1];
         assert_eq!((last["type"].as_str(), kinds("end")), (Some("end"), 1), "{last}");
         assert_eq!(last["totals"]["events"], kinds("event"), "{last}");
-        assert_eq!(last["totals"]["lost"], serde_json::json!([]), "{last}");
+        // See `again`: what these tests wait for is held against what they made, so a hole in it is seen.
+        let lost = last["totals"]["lost"].as_array().expect("a list");
+        assert!(lost.iter().all(|lost| lost["stage"] == "recursion"), "{last}");
         Self { code: ran.code, stderr: ran.stderr, lines }
     }
 
