@@ -313,9 +313,9 @@ fn other_plans_refuse_what_they_cannot_decide() {
         return;
     }
     let own = std::process::id().to_string();
-    for args in [&["--pid", &own, "--follow"][..], &["--cgroup", "/"]] {
+    for args in [&["--pid", &own, "--follow"][..], &["--cgroup", "/"], &["--failed"]] {
         let ran = run(&[&["trace", "--hooks", "poll", "--duration", "1ms"], args].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
-        assert!(ran.stderr.contains("decided by the probe only"), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains("by the probe only: leave out --hooks"), "{args:?}: {}", ran.stderr);
     }
 }

@@ -1,7 +1,7 @@
 //! What must hold of an event: the same that the probe decides by, wherever events come from.
 
 use crate::kernel::cgroups::Group;
-use crate::model::{Cgroup, Crossing, Event, NsId, NsKind, Outcome, Pid, SetnsTarget};
+use crate::model::{Cgroup, Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget};
 use nsprobe_ebpf::COMM_LEN;
 
 /// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
@@ -38,7 +38,7 @@ pub enum Wanted {
 }
 
 impl Conditions {
-    /// Whether they hold of this event, as far as it tells.
+    /// Whether they hold of this event, or may: what other sources than the probe do not know of it does not keep it back.
     #[must_use]
     pub fn admit(&self, event: &Event) -> bool {
         let caller = &event.process;
@@ -47,8 +47,11 @@ impl Conditions {
         };
         (self.kinds.is_empty() || self.kinds.iter().any(|&kind| is_about(event, kind)))
             && (self.pids.is_empty() || self.follow || self.pids.contains(&caller.pid))
-            && (self.uids.is_empty() || caller.uid.is_some_and(|uid| self.uids.contains(&uid)))
-            && any(&self.comms, &|name| caller.comm == String::from_utf8_lossy(&comm(name)[..comm_len(name)]))
+            && (self.uids.is_empty() || caller.uid.is_none_or(|uid| self.uids.contains(&uid)))
+            && (!is_whole(event) && caller.comm.is_empty()
+                || any(&self.comms, &|name| {
+                    caller.comm == String::from_utf8_lossy(&comm(name)[..comm_len(name)])
+                }))
             && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| is_in(event, id)))
             && (self.cgroups.is_empty()
                 || self.cgroups.iter().any(|group| is_below(caller.cgroup.as_ref(), group)))
@@ -85,7 +88,22 @@ fn is_about(event: &Event, kind: NsKind) -> bool {
         Crossing::Change { .. } if event.root.is_some() => NsKind::Mnt.clone_flag(),
         Crossing::Change { .. } => 0,
     };
-    named & kind.clone_flag() != 0 || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
+    named & kind.clone_flag() != 0
+        || is_open(event, kind)
+        || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
+}
+
+/// Whether the event is one of the probe's, which knows all of it.
+const fn is_whole(event: &Event) -> bool {
+    event.compat.is_some()
+}
+
+/// Whether it is not known what there was before in a slot of this kind.
+fn is_open(event: &Event, kind: NsKind) -> bool {
+    let is_open = |(slot, after): (NsSlot, &Option<NsId>)| {
+        slot.kind() == kind && after.is_some() && event.before.get(slot).is_none()
+    };
+    !is_whole(event) && event.after.iter().any(is_open)
 }
 
 /// Whether the namespace is one of the event's.
@@ -97,7 +115,9 @@ fn is_in(event: &Event, id: NsId) -> bool {
         }
         _ => false,
     };
-    is_target || event.before.iter().chain(event.after.iter()).any(|(_, other)| *other == Some(id))
+    is_target
+        || is_open(event, id.kind)
+        || event.before.iter().chain(event.after.iter()).any(|(_, other)| *other == Some(id))
 }
 
 /// Whether a control group is the one asked for, or below it. Where a path is not known in full, the probe has decided.

@@ -5,6 +5,7 @@ pub mod poll;
 pub mod probe;
 
 use super::TraceError;
+use super::conditions::{Conditions, Wanted};
 use super::ladder::{self, Refused, Rung};
 use super::session::Options;
 use crate::kernel::watches::Watches;
@@ -87,9 +88,10 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
         let opened: Result<Box<dyn Source>, TraceError> = match rung {
             Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
-            Rung::Perf | Rung::Poll if let Some(option) = undecided(options) => {
-                let why = refused.first().map_or("", |refused: &Refused| refused.why.as_str());
-                Err(TraceError::Refused(format!("{option} is decided by the probe only. {why}")))
+            Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(&options.conditions) => {
+                let forced = "leave out --hooks, and run with sudo";
+                let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
+                Err(TraceError::Refused(format!("{needs} by the probe only: {why}")))
             }
             Rung::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
             Rung::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
@@ -105,10 +107,29 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
 }
 
-/// A condition that events of other sources than the probe do not tell enough for.
-fn undecided(options: &Options) -> Option<&'static str> {
-    let conditions = &options.conditions;
-    if conditions.follow { Some("--follow") } else { (!conditions.cgroups.is_empty()).then_some("--cgroup") }
+/// A condition of which other sources than the probe know nothing at all.
+fn needs_probe(conditions: &Conditions) -> Option<&'static str> {
+    if conditions.follow {
+        Some("--follow is decided")
+    } else if !conditions.cgroups.is_empty() {
+        Some("--cgroup is decided")
+    } else {
+        (conditions.outcome == Some(Wanted::Failed)).then_some("--failed: calls that fail are seen")
+    }
+}
+
+/// The conditions that other sources than the probe cannot decide of some events, in words.
+fn undecided(conditions: &Conditions) -> Vec<String> {
+    let mut undecided = Vec::new();
+    if !conditions.uids.is_empty() || !conditions.comms.is_empty() {
+        let what = "--uid and --comm, of callers that had gone before /proc was read: these events are told";
+        undecided.push(what.to_owned());
+    }
+    if !conditions.kinds.is_empty() || !conditions.namespaces.is_empty() {
+        let what = "--kind and --ns, where it is not known what was before: these events are told";
+        undecided.push(what.to_owned());
+    }
+    undecided
 }
 
 /// What a `/proc` does not show that is not the machine's.

@@ -108,3 +108,23 @@ fn results_are_failures_or_the_rest() {
     event.outcome = Outcome::Unseen;
     assert_eq!(told(&event), (false, true));
 }
+
+#[test]
+fn what_is_not_known_keeps_nothing_back() {
+    let whole = unshare(0);
+    let mut partial = event(Crossing::Change { looks: None });
+    (partial.compat, partial.process.uid, partial.process.comm) = (None, None, String::new());
+    *partial.before.get_mut(NsSlot::In(NsKind::Net)) = None;
+    let admits = |change: &dyn Fn(&mut Conditions)| {
+        let mut conditions = Conditions::default();
+        change(&mut conditions);
+        (conditions.admit(&partial), conditions.admit(&whole))
+    };
+    assert_eq!(admits(&|all| all.uids = vec![1]), (true, false));
+    assert_eq!(admits(&|all| all.comms = vec!["x".to_owned()]), (true, false));
+    assert_eq!(admits(&|all| all.kinds = vec![NsKind::Net]), (true, false));
+    assert_eq!(admits(&|all| all.kinds = vec![NsKind::Uts]), (false, false));
+    assert_eq!(admits(&|all| all.namespaces = vec![id(NsKind::Net, 1)]), (true, false));
+    assert_eq!(admits(&|all| all.namespaces = vec![id(NsKind::Uts, 1)]), (false, false));
+    assert_eq!(admits(&|all| all.pids = vec![1]), (false, false));
+}

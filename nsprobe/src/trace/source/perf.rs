@@ -176,7 +176,9 @@ impl PerfSource {
             return None;
         }
         event.process = self.actor(task.pid, task.tid, time).unwrap_or(event.process);
-        event.process.comm = comm;
+        if !comm.is_empty() {
+            event.process.comm = comm;
+        }
         Some(event)
     }
 
@@ -289,5 +291,6 @@ fn unseen(options: &Options) -> Vec<String> {
     if options.lives {
         unseen.push("which calls make namespaces, and when they end".to_owned());
     }
+    unseen.extend(super::undecided(&options.conditions));
     unseen
 }

@@ -167,5 +167,6 @@ fn unseen(options: &Options) -> Vec<String> {
     if options.lives {
         unseen.push("which calls make namespaces, and when they end".to_owned());
     }
+    unseen.extend(super::undecided(&options.conditions));
     unseen
 }
