@@ -267,13 +267,13 @@ fn orphans_and_holders_and_the_tree_of_one_namespace() {
     let shown = tree["namespaces"].as_array().unwrap().iter();
     assert_eq!(shown.filter(|shown| shown["kind"] == "net" && shown["initial"] == false).count(), 1);
 
-    for (args, why) in [
-        (["list", "--ns", "/dev/null"], "/dev/null is not the file of a namespace"),
-        (["tree", "--ns", "uts:[1]"], "namespace uts:[1] was not found"),
-        (["list", "--ns", "/nowhere/at/all"], "/nowhere/at/all: No such file or directory (os error 2)"),
+    for (args, code, why) in [
+        (["list", "--ns", "/dev/null"], 2, "/dev/null is not the file of a namespace"),
+        (["tree", "--ns", "uts:[1]"], 1, "namespace uts:[1] was not found"),
+        (["list", "--ns", "/nowhere/at/all"], 2, "/nowhere/at/all: No such file or directory (os error 2)"),
     ] {
         let ran = run(&args);
-        assert_eq!((ran.code, ran.stderr), (Some(1), format!("nsprobe: {why}\n")));
+        assert_eq!((ran.code, ran.stderr), (Some(code), format!("nsprobe: {why}\n")));
     }
     assert_eq!(run(&["list", "--ns", "mount:[1]"]).code, Some(2));
 }

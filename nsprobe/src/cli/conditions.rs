@@ -59,8 +59,7 @@ impl ConditionArgs {
             let options = discover::Options { command_lines: CommandLines::Leaders, ..Default::default() };
             discover::snapshot(&options)?
         };
-        let namespaces =
-            self.ns.iter().map(|which| Ok(which.find(&snapshot).map_err(|why| anyhow!(why))?.id));
+        let namespaces = self.ns.iter().map(|which| Ok(which.find(&snapshot)?.id));
         let cgroups = self.cgroup.iter().map(|path| cgroups::find(path).context("--cgroup"));
         self.pid.iter().try_for_each(|&pid| is_there(&snapshot, pid))?;
         let outcome = match (self.failed, self.ok) {

@@ -3,8 +3,8 @@
 use super::output::Output;
 use super::source::SourceArgs;
 use super::users::Users;
-use super::which::Which;
-use super::{Exit, filters, gaps, output};
+use super::which::{Missing, Which};
+use super::{Exit, filters, gaps};
 use crate::discover::{self, CommandLines};
 use crate::filter::{self, Filter, NamespaceRow};
 use crate::kernel::capabilities::is_root;
@@ -115,10 +115,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let snapshot = discover::snapshot(&options)?;
     let mut wanted = match wanted(args, &snapshot) {
         Ok(wanted) => wanted,
-        Err(missing) => {
-            output::complain(&missing);
-            return Ok(Exit::Findings);
-        }
+        Err(missing) => return missing.exit(),
     };
     if let Some(filter) = &filter {
         wanted = matching(filter, &wanted, &snapshot).context("--filter")?;
@@ -146,14 +143,16 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
 }
 
 /// The namespaces asked for; `Err` says that the process or namespace asked for is not there.
-fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>, String> {
+fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>, Missing> {
     let of_process = match args.pid {
         None => None,
         Some(pid) => {
-            let process = snapshot.process(pid).ok_or_else(|| format!("there is no process {pid}"))?;
+            let none = || Missing::NotFound(format!("there is no process {pid}"));
+            let process = snapshot.process(pid).ok_or_else(none)?;
             if process.namespaces.is_none() {
                 let remedy = if is_root() { "even to root" } else { "run as root" };
-                return Err(format!("the namespaces of process {pid} are not readable: {remedy}"));
+                let why = format!("the namespaces of process {pid} are not readable: {remedy}");
+                return Err(Missing::NotFound(why));
             }
             Some(NsSlot::ALL.map(|slot| process.namespace(slot)))
         }

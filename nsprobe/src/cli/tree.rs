@@ -129,10 +129,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     }
     let ns = match args.ns.as_ref().map(|which| which.find(&snapshot)).transpose() {
         Ok(namespace) => namespace.map(|namespace| namespace.id),
-        Err(missing) => {
-            output::complain(&missing);
-            return Ok(Exit::Findings);
-        }
+        Err(missing) => return missing.exit(),
     };
     let users = Users::default();
     let user_name = |uid| users.name(uid);

@@ -1,5 +1,6 @@
 //! `--ns`: one namespace, by what people have at hand to name it.
 
+use super::{Exit, output};
 use crate::model::{Namespace, NsId, NsKind, Snapshot};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
@@ -18,6 +19,30 @@ pub(super) enum Which {
 
 /// What `--ns` takes, for its error message.
 const FORMS: &str = "use net:[4026531833], net:4026531833, 4026531833 or the path of a namespace's file";
+
+/// Why there is nothing to show.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Missing {
+    /// What was asked for is not there: nothing found.
+    #[error("{0}")]
+    NotFound(String),
+    /// What was asked for is nothing that could be found: an error.
+    #[error("{0}")]
+    Mistaken(String),
+}
+
+impl Missing {
+    /// Says so, and with what code to end.
+    pub(super) fn exit(self) -> anyhow::Result<Exit> {
+        match self {
+            Self::NotFound(_) => {
+                output::complain(&self);
+                Ok(Exit::Findings)
+            }
+            Self::Mistaken(_) => Err(self.into()),
+        }
+    }
+}
 
 impl FromStr for Which {
     type Err = String;
@@ -39,19 +64,20 @@ impl FromStr for Which {
 }
 
 impl Which {
-    /// The namespace meant; the error says why there is none.
-    pub(super) fn find<'a>(&self, snapshot: &'a Snapshot) -> Result<&'a Namespace, String> {
+    /// The namespace meant.
+    pub(super) fn find<'a>(&self, snapshot: &'a Snapshot) -> Result<&'a Namespace, Missing> {
         let find = |is_it: &dyn Fn(NsId) -> bool| snapshot.namespaces.iter().find(|ns| is_it(ns.id));
-        let missing = |name: String| format!("namespace {name} was not found");
+        let missing = |name: String| Missing::NotFound(format!("namespace {name} was not found"));
         match self {
             Self::Named(kind, ino) => find(&|id| (id.kind, id.ino) == (*kind, *ino))
                 .ok_or_else(|| missing(format!("{kind}:[{ino}]"))),
             Self::Inode(ino) => find(&|id| id.ino == *ino).ok_or_else(|| missing(ino.to_string())),
             Self::Path(path) => {
                 let shown = path.display();
-                let file = std::fs::metadata(path).map_err(|error| format!("{shown}: {error}"))?;
+                let no_file = |error| Missing::Mistaken(format!("{shown}: {error}"));
+                let file = std::fs::metadata(path).map_err(no_file)?;
                 if !snapshot.namespaces.iter().any(|ns| ns.id.dev == file.dev()) {
-                    return Err(format!("{shown} is not the file of a namespace"));
+                    return Err(Missing::Mistaken(format!("{shown} is not the file of a namespace")));
                 }
                 find(&|id| (id.dev, id.ino) == (file.dev(), file.ino()))
                     .ok_or_else(|| missing(format!("{} of {shown}", file.ino())))
