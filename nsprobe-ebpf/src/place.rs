@@ -1,11 +1,11 @@
 //! Where the caller's root and working directory are, before and after its call.
 
 use crate::maps::Pending;
-use crate::{path, task};
-use nsprobe_ebpf::{cause, event_flags, text};
+use crate::{path, task, wanted};
+use nsprobe_ebpf::{cause, event_flags, slot, text};
 
-/// `CLONE_NEWNS` of linux/sched.h: what unshare makes and setns joins with this may move them.
-pub const NEW_MNT: u64 = 0x0002_0000;
+/// `CLONE_NEWNS`: what unshare makes and setns joins with this may move them.
+pub const NEW_MNT: u64 = wanted::KINDS[slot::MNT] as u64;
 
 /// That the call moved one of them.
 pub const MOVED: u32 = event_flags::ROOT_MOVED | event_flags::CWD_MOVED;

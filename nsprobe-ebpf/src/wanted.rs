@@ -1,13 +1,13 @@
 //! Which events are asked for: decided at entry wherever that can be known, before any work is spent on a call.
 //!
 //! Each condition has its bit in the configuration, which the verifier knows: of one that is not set no instruction is
-//! left. `nsprobe/src/trace/filter.rs` has the same conditions for events.
+//! left. `nsprobe/src/trace/conditions.rs` has the same conditions for events.
 
 use crate::{maps, program, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use nsprobe_ebpf::{Event, Field, NamespaceInodes, SLOTS, cause, config, slot, wish};
 
-/// `CLONE_NEW*` of the kind in each slot: the flag of clone and unshare that makes one.
+/// `CLONE_NEW*` of linux/sched.h, of the kind in each slot: the flag of clone and unshare that makes one.
 pub const KINDS: [u32; SLOTS] = {
     let mut kinds = [0; SLOTS];
     kinds[slot::CGROUP] = 0x0200_0000;
@@ -21,6 +21,17 @@ pub const KINDS: [u32; SLOTS] = {
     kinds[slot::PID_FOR_CHILDREN] = kinds[slot::PID];
     kinds[slot::TIME_FOR_CHILDREN] = kinds[slot::TIME];
     kinds
+};
+
+/// Every flag that makes a namespace.
+pub const ANY_KIND: u64 = {
+    let mut any = 0;
+    let mut slot = 0;
+    while slot < SLOTS {
+        any |= KINDS[slot];
+        slot += 1;
+    }
+    any as u64
 };
 
 #[inline(always)]

@@ -5,7 +5,9 @@
 //! task has its ids and namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy:
 //! clone(2) has lost its exit signal there, in whose bits `CLONE_NEWTIME` lies, so that clone3(2) alone can set that.
 //!
-//! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
+//! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before). clone3
+//! comes there when its arguments have been read and are valid by themselves (`clone3_args_valid`): a size, an unknown
+//! flag, a stack, an exit signal or a `set_tid` that is not is refused before, by functions that the compiler inlines.
 
 use crate::{call, hook, maps, task, wanted};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
@@ -18,14 +20,11 @@ const CSIGNAL: u64 = 0xff;
 
 const CLONE_THREAD: u64 = 0x0001_0000;
 
-/// `CLONE_NEWTIME`, `NEWNS`, `NEWCGROUP`, `NEWUTS`, `NEWIPC`, `NEWUSER`, `NEWPID`, `NEWNET` of linux/sched.h.
-const NEW_NAMESPACE: u64 = 0x80 | 0x0002_0000 | 0x0200_0000 | 0x0400_0000 | 0x0800_0000 | 0x7000_0000;
-
 /// Whether a clone with these flags was asked for.
 #[inline(always)]
 fn is_asked_for(flags: u64) -> bool {
     let asked = maps::flags();
-    asked & config::NO_CLONE == 0 && (flags & NEW_NAMESPACE != 0 || asked & config::EVERY_CLONE != 0)
+    asked & config::NO_CLONE == 0 && (flags & wanted::ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
 }
 
 /// The same of one that fails, or may.

@@ -222,6 +222,10 @@ pub fn lives(plan: Plan) -> Vec<Group> {
 #[must_use]
 pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool) -> Vec<String> {
     let mut unseen = Vec::new();
+    if plan == Plan::Functions && calls.contains(&Call::Clone) {
+        unseen
+            .push("clone3 with arguments that are refused before any function that can be hooked".to_owned());
+    }
     if plan == Plan::Tracepoints && lives {
         unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));
     }

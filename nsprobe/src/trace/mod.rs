@@ -1,4 +1,5 @@
-//! Records of the probe → [`crate::model::Event`]: what to attach, what the records mean, when to stop.
+//! What a source tells (the probe, perf, looks at `/proc`) → the numbered lines of a stream: which source, what its
+//! records mean, which events are wanted, what was lost, when to stop.
 
 pub mod account;
 pub mod attach;
@@ -21,8 +22,8 @@ use crate::kernel::probe::OpenError;
 use crate::model::Snapshot;
 use std::io;
 
-/// Takes a snapshot of the machine, or says why there is none. A trace reads no `/proc` itself: whoever starts it hands
-/// it what does.
+/// Takes a snapshot of the machine, or says why there is none. The account of namespaces reads no `/proc` itself: whoever
+/// starts a trace hands it what does. (Sources without BPF do: they learn from `/proc` where tasks are.)
 pub type Look<'a> = dyn Fn() -> Result<Snapshot, String> + 'a;
 
 /// Why a trace could not be begun or went wrong.

@@ -48,3 +48,20 @@ fn every_field_is_missed_when_it_is_absent() {
         assert!(told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots, "{field:?}");
     }
 }
+
+#[test]
+fn what_a_plan_shows_on_no_kernel_is_named() {
+    let named = |plan, calls: &[Call], word: &str| {
+        unseen(plan, calls, false, true).iter().any(|unseen| unseen.starts_with(word))
+    };
+    for (plan, calls, word, is_named) in [
+        (Plan::Functions, &[Call::Clone][..], "clone3", true),
+        (Plan::Functions, &[Call::Setns], "clone3", false),
+        (Plan::Tracepoints, &Call::ALL, "clone3", false),
+        (Plan::Tracepoints, &Call::ALL, "the ends of namespaces", true),
+        (Plan::Functions, &Call::ALL, "the ends of namespaces", false),
+        (Plan::Tracepoints, &[Call::Clone], "what pivot_root", false),
+    ] {
+        assert_eq!(named(plan, calls, word), is_named, "{plan:?} {calls:?} {word}");
+    }
+}
