@@ -71,7 +71,7 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list --filter "uid == 1000 && type in ['net', 'mnt'] && nprocs > 1"
   nsprobe list --filter "nsfs.exists(path, path.matches('^/run/netns/'))"
   nsprobe list --filter "command.contains('nginx') || 'socket' in holders"
-  nsprobe list --ns /run/netns/a           the namespace that is mounted there
+  nsprobe list --ns /proc/self/ns/net      the namespace of a file, here or in /run/netns
   nsprobe list --orphans --holders         what keeps namespaces alive that no process is in
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, processes too, for other programs
