@@ -20,6 +20,7 @@ mod trace;
 mod trace_calls;
 mod trace_compat;
 mod trace_cost;
+mod trace_denied;
 mod trace_ends;
 mod trace_engines;
 mod trace_errnos;

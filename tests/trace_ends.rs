@@ -122,7 +122,7 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
     each_plan(|plan| {
         let config = Config::default();
         let own = if plan == "functions" { Plan::Functions } else { Plan::Tracepoints };
-        let attached = attach(config, &[], Choice::Only(own), &[Call::Unshare], false, 1 << 20);
+        let attached = attach(config, &[], Choice::Only(own), &[Call::Unshare], false, false, 1 << 20);
         let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
         let mut ring = attached.probe.take_ring().expect("a ring");
         let before = since_boot();

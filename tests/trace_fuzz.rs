@@ -97,7 +97,7 @@ fn spoilt(record: &[u8], spoils: &[(Index, u8)]) -> Vec<u8> {
 /// Records of what some commands do, as the kernel wrote them.
 fn records(plan: Plan) -> Vec<Vec<u8>> {
     let config = Config { flags: nsprobe_ebpf::config::LIVES, ..Config::default() };
-    let mut attached = attach(config, &[], Choice::Only(plan), &Call::ALL, false, 1 << 20)
+    let mut attached = attach(config, &[], Choice::Only(plan), &Call::ALL, false, false, 1 << 20)
         .unwrap_or_else(|error| panic!("{error}"));
     let mut ring: Ring = attached.probe.take_ring().expect("a ring");
     for words in [

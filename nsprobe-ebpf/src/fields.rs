@@ -54,6 +54,10 @@ fields! {
     TaskFs = "task_struct" "fs",
     TaskMm = "task_struct" "mm",
     TaskCgroups = "task_struct" "cgroups",
+    TaskStack = "task_struct" "stack",
+    // Both gone from a kernel without CONFIG_SECCOMP.
+    TaskSeccomp = "task_struct" "seccomp",
+    SeccompMode = "seccomp" "mode",
     MmArgStart = "mm_struct" "arg_start",
     MmArgEnd = "mm_struct" "arg_end",
     MmExeFile = "mm_struct" "exe_file",
@@ -144,6 +148,10 @@ fields! {
     // The registers that carry the arguments of a system call (x86-64).
     PtRegsFirst = "pt_regs" "di",
     PtRegsSecond = "pt_regs" "si",
+    // What it returns, and its number.
+    PtRegsResult = "pt_regs" "ax",
+    PtRegsNumber = "pt_regs" "orig_ax",
+    PtRegsSize = "pt_regs" "",
     // And those of a 32-bit one.
     PtRegsFirst32 = "pt_regs" "bx",
     PtRegsSecond32 = "pt_regs" "cx",

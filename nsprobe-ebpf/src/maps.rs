@@ -44,6 +44,14 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 
+/// Threads in a call that got past seccomp, where those that do not are asked for. Userspace sets the size.
+#[map]
+static NOTES: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
+/// What the absence of a note means: [`Notes`].
+#[map]
+static NOTES_STATE: Array<u32> = Array::with_max_entries(1, 0);
+
 /// With [`nsprobe_ebpf::config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
 /// exec takes over its process's ids, but stays the same task.
 #[map]
@@ -178,6 +186,52 @@ pub fn unwatch(ino: u32) -> Option<u64> {
     // SAFETY: as long as the entry is there nobody else removes it: a number is given back once.
     let id = NAMESPACES.get_ptr(ino).map(|watched| unsafe { (*watched).id })?;
     NAMESPACES.remove(ino).is_ok().then_some(id)
+}
+
+/// What the absence of a note means.
+pub mod notes {
+    /// Nothing yet: the call may have begun before there were notes.
+    pub const BEGINNING: u32 = 0;
+    /// That the call did not get past seccomp.
+    pub const WHOLE: u32 = 1;
+    /// Nothing any more: there may have been no room for it.
+    pub const FULL: u32 = 2;
+}
+
+/// What the absence of a note means now.
+#[inline(always)]
+pub fn notes() -> u32 {
+    // SAFETY: the entry lives as long as the map.
+    NOTES_STATE.get_ptr(0).map_or(notes::BEGINNING, |state| unsafe { state.read_volatile() })
+}
+
+fn set_notes(value: u32) {
+    if let Some(state) = NOTES_STATE.get_ptr_mut(0) {
+        // SAFETY: as above.
+        unsafe { state.write_volatile(value) };
+    }
+}
+
+/// Says that there is a note of every call under way, unless there was no room for one.
+#[inline(always)]
+pub fn trust_notes() {
+    if notes() == notes::BEGINNING {
+        set_notes(notes::WHOLE);
+    }
+}
+
+/// Notes that the thread `id` is in a call.
+#[inline(always)]
+pub fn note(id: u64) {
+    if NOTES.insert(id, 1, 0).is_err() {
+        set_notes(notes::FULL);
+    }
+}
+
+/// Removes the note; whether there was one.
+#[inline(always)]
+pub fn unnote(id: u64) -> bool {
+    NOTES.remove(id).is_ok()
 }
 
 /// The walk along a list of namespaces, as the last run left it.

@@ -56,6 +56,8 @@ pub mod event_flags {
     pub const ROOT_MOVED: u32 = 1 << 1;
     /// The call gave the caller another working directory.
     pub const CWD_MOVED: u32 = 1 << 2;
+    /// The kernel never saw the call: seccomp had answered it.
+    pub const DENIED: u32 = 1 << 3;
 }
 
 /// The index of each text in [`Event::texts`].
@@ -344,6 +346,8 @@ pub mod map {
     pub const EVENTS: &str = "EVENTS";
     /// Calls under way.
     pub const PENDING: &str = "PENDING";
+    /// Calls that got past seccomp, by thread.
+    pub const NOTES: &str = "NOTES";
     /// Tasks to report, with [`super::config::FOLLOW`].
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`super::Watched`] by inode.
@@ -368,11 +372,22 @@ pub enum Counter {
     FollowFull = 2,
     /// No room in the table of namespaces: the end of one will not be told.
     NamespacesFull = 3,
+    /// No room in the table of calls that got past seccomp: of one that failed it is not known whether it did.
+    DeniedFull = 4,
+    /// The arguments of a call that seccomp stopped were not found: it is lost.
+    DeniedUnread = 5,
 }
 
 impl Counter {
     /// All of them, in index order.
-    pub const ALL: [Self; 4] = [Self::RingFull, Self::PendingFull, Self::FollowFull, Self::NamespacesFull];
+    pub const ALL: [Self; 6] = [
+        Self::RingFull,
+        Self::PendingFull,
+        Self::FollowFull,
+        Self::NamespacesFull,
+        Self::DeniedFull,
+        Self::DeniedUnread,
+    ];
 }
 
 // No hidden padding: the fields add up to the whole.

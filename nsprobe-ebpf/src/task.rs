@@ -70,6 +70,38 @@ pub fn is_compat(task: u64) -> bool {
     read::<u32>(embedded(task, Field::TaskThreadInfo), Field::ThreadInfoStatus) & COMPAT != 0
 }
 
+/// Whether seccomp judges the system calls of `task`.
+#[inline(always)]
+pub fn is_judged(task: u64) -> bool {
+    read::<u32>(embedded(task, Field::TaskSeccomp), Field::SeccompMode) != 0
+}
+
+/// Where the stack of a task may end: `THREAD_SIZE` of x86-64 without and with KASAN.
+const STACKS: [u64; 2] = [16 << 10, 32 << 10];
+
+/// `TOP_OF_KERNEL_STACK_PADDING`: without and with `CONFIG_X86_FRED` (6.9).
+const PADDINGS: [u64; 2] = [0, 16];
+
+/// The registers (`struct pt_regs`) that `task` came into the kernel with, for the system call of this `number` with this
+/// `result`, which they have as well. They lie at the top of its stack, and no type tells where that is: what is found must
+/// be of that call. (`bpf_task_pt_regs` knows, since 5.15.)
+#[inline(always)]
+pub fn registers(task: u64, number: u64, result: i64) -> Option<u64> {
+    let stack: u64 = read(task, Field::TaskStack);
+    let size = u64::from(offset(Field::PtRegsSize));
+    for end in STACKS {
+        for padding in PADDINGS {
+            let registers = stack + end - padding - size;
+            if read::<u64>(registers, Field::PtRegsNumber) == number
+                && read::<u64>(registers, Field::PtRegsResult) == result as u64
+            {
+                return Some(registers);
+            }
+        }
+    }
+    None
+}
+
 /// Fills in who calls.
 #[inline(always)]
 pub fn fill_actor(event: &mut Event, task: u64) {

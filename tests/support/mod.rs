@@ -5,6 +5,7 @@ pub mod kernel;
 pub mod look;
 pub mod proc;
 pub mod programs;
+pub mod seccomp;
 pub mod stage;
 pub mod trace;
 pub mod tracing;

@@ -38,6 +38,8 @@ pub enum Arg {
     Number(u64),
     /// The address of these bytes.
     Data(Vec<u8>),
+    /// The address of bytes that are followed by the address of others.
+    Pointing { before: Vec<u8>, to: Vec<u8> },
     /// What the call of this index returned.
     Result(usize),
 }
@@ -60,6 +62,8 @@ pub struct Program {
     code: Vec<u8>,
     /// Where in the code an address in the data belongs: the place of the address, and what it is to point to.
     data: Vec<(usize, Vec<u8>)>,
+    /// The same of data that ends in an address, and what that is to point to.
+    pointing: Vec<(usize, Vec<u8>, Vec<u8>)>,
     calls: usize,
 }
 
@@ -87,6 +91,11 @@ impl Program {
                     self.data.push((self.code.len(), bytes));
                     self.code.extend([0; 8]);
                 }
+                Arg::Pointing { before, to } => {
+                    self.code.extend(IMMEDIATE[index]);
+                    self.pointing.push((self.code.len(), before, to));
+                    self.code.extend([0; 8]);
+                }
                 Arg::Result(call) => {
                     self.code.extend(LOAD[index]);
                     self.code.extend(place(call).to_le_bytes());
@@ -112,6 +121,12 @@ impl Program {
     /// The file.
     pub fn build(mut self) -> Vec<u8> {
         self.code.extend(EXIT);
+        for (at, before, to) in self.pointing {
+            let address = u64::from(CODE) + self.code.len() as u64;
+            let behind = address + before.len() as u64 + 8;
+            self.code[at..at + 8].copy_from_slice(&address.to_le_bytes());
+            self.code.extend([before, behind.to_le_bytes().into(), to].concat());
+        }
         for (at, bytes) in self.data {
             let address = u64::from(CODE) + self.code.len() as u64;
             self.code[at..at + 8].copy_from_slice(&address.to_le_bytes());

@@ -77,6 +77,10 @@ pub(super) struct Args {
     #[arg(long)]
     compat: bool,
 
+    /// Also calls that a seccomp filter answers with an error: every system call of the machine pays for it
+    #[arg(long)]
+    denied: bool,
+
     /// Room for events not yet written, in kernel memory; rounded up to a power of two
     #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE")]
     buffer: u32,
@@ -102,6 +106,7 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
   sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
   sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
+  sudo nsprobe trace --denied --failed --duration 5s  what fails, also what seccomp stops
   sudo nsprobe trace --lives --event chroot        namespaces come and go, and calls of chroot
   sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
   nsprobe trace --interval 200ms --duration 2s     without privileges: what lasts longer than that
@@ -181,6 +186,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         every_clone,
         unchanged: args.all,
         compat: args.compat,
+        denied: args.denied,
         lives: args.lives,
         ring_bytes: args.buffer,
         interval: args.interval,
@@ -309,6 +315,9 @@ fn beginning(start: &StreamStart) -> String {
     }
     if !hooks.unseen.is_empty() {
         text = format!("{text}; not shown by this plan: {}", hooks.unseen.join("; "));
+    }
+    if let Some(cost) = hooks.cost {
+        text = format!("{text}; cost: {cost}");
     }
     text
 }

@@ -136,13 +136,20 @@ struct BpfFacts {
 
 impl BpfFacts {
     fn gather() -> Self {
-        let attempt =
-            |plan| match attach(Config::default(), &[], Choice::Only(plan), &Call::ALL, false, RING_BYTES) {
-                Ok(attached) if attached.hooks.missing.is_empty() => Bpf::Works,
-                Ok(attached) => Bpf::Refused(attached.hooks.missing.join("; ")),
-                Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
-                Err(error) => Bpf::Refused(error.to_string()),
-            };
+        let attempt = |plan| match attach(
+            Config::default(),
+            &[],
+            Choice::Only(plan),
+            &Call::ALL,
+            false,
+            false,
+            RING_BYTES,
+        ) {
+            Ok(attached) if attached.hooks.missing.is_empty() => Bpf::Works,
+            Ok(attached) => Bpf::Refused(attached.hooks.missing.join("; ")),
+            Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
+            Err(error) => Bpf::Refused(error.to_string()),
+        };
         let functions = attempt(Plan::Functions);
         // Without the capabilities every answer of bpf(2) would be about them.
         let ask = |answer: fn() -> Result<bool, String>| match &functions {

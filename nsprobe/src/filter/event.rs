@@ -33,6 +33,7 @@ impl EventRow<'_> {
         Field::new("child", Type::Number),
         Field::new("result", Type::Number),
         Field::new("failed", Type::Bool),
+        Field::new("denied", Type::Text),
         Field::new("duration_ns", Type::Number),
         Field::new("changed", Type::Texts),
         Field::new("abi", Type::Text),
@@ -104,6 +105,7 @@ impl Fields for EventRow<'_> {
                 Outcome::Unseen => Value::Unknown,
             },
             "failed" => Value::Bool(matches!(outcome, Outcome::Failure(_))),
+            "denied" => Value::text(self.0.denied_by()),
             "duration_ns" => Value::number(
                 self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
             ),

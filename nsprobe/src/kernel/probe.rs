@@ -50,6 +50,9 @@ pub fn has_ring_buffers() -> Result<bool, String> {
     aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
 }
 
+/// Calls under way that can be told from those that seccomp stops: a vfork lasts until its child executes a program.
+const NOTES: u32 = 16384;
+
 /// Why there is no probe at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -156,6 +159,7 @@ impl Probe {
             .override_global(global::CONFIG, &config, true)
             .map_max_entries(map::EVENTS, ring_bytes)
             .map_max_entries(map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1))
+            .map_max_entries(map::NOTES, if hooks.iter().any(Hook::is_of_denied) { NOTES } else { 1 })
             .load(OBJECT)?;
         wishes::fill(&mut ebpf, wishes)?;
         // After it, so that the two are not there at a time.

@@ -11,7 +11,8 @@ use std::time::{Duration, SystemTime};
 pub struct Event {
     /// When the call returned, or the change was seen: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
-    /// How long the call took; `None` for a clone, which is reported when the child is made, and where no call is seen.
+    /// How long the call took; `None` for a clone, which is reported when the child is made, for one that was
+    /// `denied`, and where no call is seen.
     pub duration: Option<Duration>,
     /// Who called.
     pub process: Actor,
@@ -21,6 +22,8 @@ pub struct Event {
     pub compat: Option<bool>,
     /// What came of it.
     pub outcome: Outcome,
+    /// It failed before the kernel saw it: a seccomp filter of the process answered. See seccomp(2).
+    pub denied: bool,
     /// The namespaces at entry; for a clone, the parent's.
     pub before: Slots<Option<NsId>>,
     /// The namespaces at return; for a clone, the child's.
@@ -51,6 +54,12 @@ impl Event {
             Some(false) => Some("x86_64"),
             None => None,
         }
+    }
+
+    /// Who denied it, in every output, where that was not the kernel.
+    #[must_use]
+    pub const fn denied_by(&self) -> Option<&'static str> {
+        if self.denied { Some("seccomp") } else { None }
     }
 
     /// What is another after than before, by its name in every output.
@@ -349,6 +358,8 @@ pub struct Hooks {
     pub missing: Vec<String>,
     /// What this plan reports on no kernel.
     pub unseen: Vec<String>,
+    /// What every system call of the machine pays, whoever makes it; `None`: nothing.
+    pub cost: Option<&'static str>,
 }
 
 /// Events that were lost a while ago.

@@ -38,6 +38,7 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
         }
         Outcome::Failure(errno) => {
             let failure = match Errno::from_raw(errno) {
+                _ if event.denied => format!("-1 {} (stopped by seccomp)", errno_name(errno)),
                 Errno::UnknownErrno => format!("-1 {}", errno_name(errno)),
                 known => format!("-1 {} ({})", errno_name(errno), known.desc()),
             };
@@ -229,6 +230,7 @@ mod tests {
             before,
             after,
             marks: None,
+            denied: false,
             root: None,
             cwd: None,
         }
@@ -310,6 +312,9 @@ mod tests {
         lines[6].root = moved(place("/", false), place("/srv/jail", false));
         lines[6].compat = Some(true);
         lines[6].cwd = moved(place("b/c", true), gone);
+        let mut stopped = lines[1].clone();
+        stopped.denied = true;
+        let lines = [&lines[..], &[stopped]].concat();
         let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
         TIME                     PID    UID  COMM             CALL
@@ -321,6 +326,7 @@ mod tests {
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
         11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
+        11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (stopped by seccomp)
         "#);
     }
 

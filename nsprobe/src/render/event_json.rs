@@ -59,6 +59,8 @@ struct EventObject<'a> {
     child: Option<ChildObject<'a>>,
     result: Option<i64>,
     errno: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    denied: Option<&'static str>,
     duration_ns: Option<u64>,
     changed: Vec<&'static str>,
     before: SlotsObject<'a>,
@@ -220,6 +222,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             child: child.map(Into::into),
             result,
             errno,
+            denied: event.denied_by(),
             duration_ns,
             changed: event.changed().collect(),
             before: SlotsObject(&event.before),

@@ -2,7 +2,7 @@
 
 use super::TraceError;
 use super::hooks::prototype::mismatch;
-use super::hooks::{self, Call, Group, Plan, unreadable, unseen};
+use super::hooks::{self, Call, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
@@ -23,14 +23,15 @@ pub struct Attached {
     _links: Vec<Link>,
 }
 
-/// Loads the probe and attaches it as `choice` has it, to see `calls` that `config` and `wishes` ask for; 32-bit ones only where that costs other system
-/// calls nothing, unless `compat`.
+/// Loads the probe and attaches it as `choice` has it, to see `calls` that `config` and `wishes` ask for; 32-bit ones
+/// only where that costs other system calls nothing, unless `compat`; those that seccomp stops where they are `denied`.
 pub fn attach(
     config: Config,
     wishes: &[Wish],
     choice: Choice,
     calls: &[Call],
     compat: bool,
+    denied: bool,
     ring_bytes: u32,
 ) -> Result<Attached, TraceError> {
     let capabilities = Effective::read().map_err(TraceError::Proc)?;
@@ -51,7 +52,10 @@ pub fn attach(
         groups
     };
     let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
-    let hooks: Vec<Hook> = plans.iter().flatten().flat_map(|group| group.hooks.clone()).collect();
+    let every_clone = config.flags & nsprobe_ebpf::config::EVERY_CLONE != 0;
+    let of_denied = if denied { hooks::denied(calls, every_clone) } else { Vec::new() };
+    let all = plans.iter().flatten().chain(&of_denied);
+    let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
     let mut probe = Probe::open(config, wishes, ring_bytes, &hooks).map_err(forbidden)?;
     let lockdown = lockdown();
     let mut trials = Vec::new();
@@ -81,16 +85,35 @@ pub fn attach(
     // What a command does is followed from its first task on, and looked for only after a loss.
     let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
     let mut missing = trial.missing();
+    missing.extend(attach_denied(&mut probe, &of_denied, &mut links));
     missing.extend(unreadable(|field| probe.has(field)));
     let hooks = Hooks {
         plan: trial.plan.name(),
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen: unseen(trial.plan, calls, compat, lives),
+        unseen: unseen(trial.plan, calls, compat, lives, denied),
+        cost: hooks::cost(trial.plan, denied),
     };
     probe.settle();
     Ok(Attached { probe, hooks, follows, _links: links.into_iter().map(|(_, link)| link).collect() })
+}
+
+/// Attaches what shows the calls that seccomp stops, whatever the plan, and gives what is missing of it, in words.
+fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Link)>) -> Vec<String> {
+    let before = links.len();
+    let mut refused: Vec<(String, Refusal)> =
+        groups.iter().filter_map(|group| attach_group(probe, group, links).err()).collect();
+    if links.len() > before
+        && let Err(refusal) = probe.note_present()
+    {
+        // Without it calls that were under way would be taken for others.
+        links.truncate(before);
+        refused.push(("iter/task".to_owned(), refusal));
+    }
+    let tell =
+        |(hook, refusal): (String, Refusal)| format!("{}: {hook}: {}", Purpose::Denied, refusal.reason);
+    refused.into_iter().map(tell).collect()
 }
 
 /// Attaches all of a group, or nothing of it.

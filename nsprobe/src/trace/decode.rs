@@ -73,14 +73,16 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let flags = record.u32(offset_of!(Record, flags));
     let time_ns = record.u64(offset_of!(Record, time_ns));
     let duration_ns = record.u64(offset_of!(Record, duration_ns));
+    let denied = flags & event_flags::DENIED != 0;
     let outcome = outcome(record.i64(offset_of!(Record, result)));
     Ok(Event {
         since_boot: Duration::from_nanos(time_ns),
-        duration: (duration_ns != 0).then(|| Duration::from_nanos(duration_ns)),
+        duration: (duration_ns != 0 && !denied).then(|| Duration::from_nanos(duration_ns)),
         process: actor(record)?,
         crossing: crossing(record, nsfs_dev)?,
         compat: Some(flags & event_flags::COMPAT != 0),
         outcome,
+        denied,
         before: namespaces(record, offset_of!(Record, before), nsfs_dev),
         after: namespaces(record, offset_of!(Record, after), nsfs_dev),
         marks: marks(record),

@@ -4,9 +4,11 @@ use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
 use std::fmt;
 
+mod denied;
 mod details;
 pub mod prototype;
 
+pub use denied::{cost, denied};
 use details::PLACE_FIELDS;
 pub use details::unreadable;
 
@@ -84,6 +86,8 @@ pub enum Purpose {
     Resolved,
     /// The ends of namespaces.
     Lives,
+    /// Calls that never get to the kernel, because a filter of the process answers them.
+    Denied,
     /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
     Compat,
 }
@@ -97,6 +101,7 @@ impl fmt::Display for Purpose {
             Self::Call(call) => call.name(),
             Self::Compat => "32-bit system calls",
             Self::Lives => "the ends of namespaces",
+            Self::Denied => "calls that a seccomp filter stops",
             Self::Resolved => "what pivot_root's arguments are resolved to",
         })
     }
@@ -217,11 +222,11 @@ pub fn lives(plan: Plan) -> Vec<Group> {
     }
 }
 
-/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls, and the lives of
-/// namespaces, asked for.
+/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls, the lives of
+/// namespaces, and what seccomp stops, asked for.
 #[must_use]
-pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool) -> Vec<String> {
-    let mut unseen = Vec::new();
+pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: bool) -> Vec<String> {
+    let mut unseen = denied::unseen(denied);
     if plan == Plan::Functions && calls.contains(&Call::Clone) {
         unseen
             .push("clone3 with arguments that are refused before any function that can be hooked".to_owned());

@@ -40,7 +40,12 @@ impl Trial {
     fn is_own(purpose: Purpose) -> bool {
         !matches!(
             purpose,
-            Purpose::Descendants | Purpose::NewTasks | Purpose::Resolved | Purpose::Compat | Purpose::Lives
+            Purpose::Descendants
+                | Purpose::NewTasks
+                | Purpose::Resolved
+                | Purpose::Compat
+                | Purpose::Lives
+                | Purpose::Denied
         )
     }
 

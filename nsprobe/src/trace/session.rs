@@ -35,6 +35,8 @@ pub struct Options {
     pub lives: bool,
     /// 32-bit system calls, even where that means to watch every system call of the machine.
     pub compat: bool,
+    /// Calls that a seccomp filter stops, though to watch for them costs every system call of the machine.
+    pub denied: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
     pub ring_bytes: u32,
     /// Between two looks at `/proc`, where nothing else is allowed.
@@ -58,6 +60,7 @@ impl Default for Options {
             unchanged: false,
             lives: false,
             compat: false,
+            denied: false,
             ring_bytes: 4 << 20,
             interval: Duration::from_secs(1),
             duration: None,

@@ -88,7 +88,7 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
         let opened: Result<Box<dyn Source>, TraceError> = match rung {
             Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
-            Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(&options.conditions) => {
+            Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(options) => {
                 let forced = "leave out --hooks, and run with sudo";
                 let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
                 Err(TraceError::Refused(format!("{needs} by the probe only: {why}")))
@@ -107,9 +107,12 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
 }
 
-/// A condition of which other sources than the probe know nothing at all.
-fn needs_probe(conditions: &Conditions) -> Option<&'static str> {
-    if conditions.follow {
+/// A wish of which other sources than the probe know nothing at all.
+fn needs_probe(options: &Options) -> Option<&'static str> {
+    let conditions = &options.conditions;
+    if options.denied {
+        Some("--denied: calls that seccomp stops are seen")
+    } else if conditions.follow {
         Some("--follow is decided")
     } else if !conditions.cgroups.is_empty() {
         Some("--cgroup is decided")

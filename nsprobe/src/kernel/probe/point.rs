@@ -40,6 +40,13 @@ pub struct Hook {
     pub point: Point,
 }
 
+impl Hook {
+    /// Whether it is one of those that note which calls get past seccomp.
+    pub(super) fn is_of_denied(&self) -> bool {
+        self.program == "enter_denied"
+    }
+}
+
 impl Probe {
     /// What is taken and given at `point`, where the kernel tells.
     #[must_use]

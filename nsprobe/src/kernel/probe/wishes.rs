@@ -14,6 +14,9 @@ pub(super) const TASKS: &str = "bpf_iter_task";
 /// The program that it runs.
 const FOLLOW: &str = "follow_present";
 
+/// The one that notes calls under way.
+const NOTE: &str = "note_present";
+
 /// Puts the wishes where the programs look for them.
 pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
     let map = ebpf.map_mut(map::WISHES).and_then(|map| HashMap::<_, Wish, u8>::try_from(map).ok());
@@ -24,7 +27,18 @@ pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
 impl Probe {
     /// Loads the program that looks for tasks to follow.
     pub fn load_follow(&mut self) -> Result<(), Refusal> {
-        let program = self.ebpf.program_mut(FOLLOW);
+        self.load_iterator(FOLLOW)
+    }
+
+    /// Notes the calls that are under way, of which seccomp has stopped none. What notes the others at their entry, and
+    /// removes the notes at their return, must be attached already; only now it tells of calls without a note.
+    pub fn note_present(&mut self) -> Result<(), Refusal> {
+        self.load_iterator(NOTE)?;
+        self.run_iterator(NOTE).map(|_| ())
+    }
+
+    fn load_iterator(&mut self, name: &str) -> Result<(), Refusal> {
+        let program = self.ebpf.program_mut(name);
         let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
         let program: &mut Iter = program.try_into().map_err(refusal)?;
         let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"))?;
@@ -34,20 +48,25 @@ impl Probe {
     /// Follows the processes that there are wishes of, with all that descends from them by now, as far as each parent is
     /// there. New tasks must be looked at already. Gives how many were not followed before.
     pub fn follow_present(&mut self) -> Result<u64, Refusal> {
-        let program = self.ebpf.program_mut(FOLLOW);
-        let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
-        let program: &mut Iter = program.try_into().map_err(refusal)?;
         let mut total = 0;
         // Each run finds what descends from what the one before has found.
         loop {
-            let id = program.attach().map_err(refusal)?;
-            let link = program.take_link(id).map_err(refusal)?;
-            let mut file = link.into_file().map_err(|error| Refusal::error(&error))?;
-            match read_to_end(&mut file).map_err(|error| Refusal::io(&error))? {
+            match self.run_iterator(FOLLOW)? {
                 0 => return Ok(total),
                 found => total += found as u64,
             }
         }
+    }
+
+    /// Has it come by all tasks; gives how many bytes it wrote.
+    fn run_iterator(&mut self, name: &str) -> Result<usize, Refusal> {
+        let program = self.ebpf.program_mut(name);
+        let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
+        let program: &mut Iter = program.try_into().map_err(refusal)?;
+        let id = program.attach().map_err(refusal)?;
+        let link = program.take_link(id).map_err(refusal)?;
+        let mut file = link.into_file().map_err(|error| Refusal::error(&error))?;
+        read_to_end(&mut file).map_err(|error| Refusal::io(&error))
     }
 }
 

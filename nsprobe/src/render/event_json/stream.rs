@@ -20,6 +20,7 @@ struct HooksObject<'a> {
     attached: &'a [String],
     missing: &'a [String],
     unseen: &'a [String],
+    cost: Option<&'a str>,
 }
 
 impl<'a> From<&'a StreamStart> for StartObject<'a> {
@@ -30,6 +31,7 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             attached: &start.hooks.attached,
             missing: &start.hooks.missing,
             unseen: &start.hooks.unseen,
+            cost: start.hooks.cost,
         };
         Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
     }

@@ -53,6 +53,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         before,
         after,
         marks: Some(Box::new(marks)),
+        denied: false,
         root: Some(Directory {
             moved: false,
             before: Place { path: "/".to_owned(), cut: false, detached: false },
@@ -64,6 +65,9 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             after: Place { path: "/".to_owned(), cut: false, detached: false },
         }),
     };
+    let denied = Event { outcome: Outcome::Failure(libc::EPERM), denied: true, ..event.clone() };
+    let denied = json(Body::Event(Box::new(denied)));
+    assert!(denied.contains(r#""result":-1,"errno":"EPERM","denied":"seccomp","duration_ns""#), "{denied}");
     insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","cap_user_namespace":4026531841,"start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"before":{"cgroup":"cgroup:4026531835","ipc":"ipc#2","mnt":"mnt:4026531837","net":"net:4026531838","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843","time_for_children":"time:4026531844"},"after":{"net":"net#9223372036854775808"}},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
 }
 
@@ -78,6 +82,7 @@ fn the_stream_speaks_of_itself() {
             attached: vec!["tp_btf/task_newtask".to_owned()],
             missing: vec![],
             unseen: vec!["this".to_owned()],
+            cost: Some("a little"),
         },
     };
     let life = |kind, ino, mark| Life { id: NsId::new(kind, 4, ino), mark };
@@ -108,7 +113,7 @@ fn the_stream_speaks_of_itself() {
     let lines =
         [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"]}}
+    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
     {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3,"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
     {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
     {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}],"late":2}}
@@ -137,6 +142,7 @@ fn what_is_not_known_is_null() {
         before: slots(77),
         after: slots(78),
         marks: None,
+        denied: false,
         root: None,
         cwd: None,
     };

@@ -30,6 +30,7 @@ fn event(crossing: Crossing) -> Event {
         root: None,
         cwd: None,
         marks: None,
+        denied: false,
     }
 }
 

@@ -71,6 +71,18 @@ fn every_field_of_an_unshare() {
 }
 
 #[test]
+fn a_call_that_seccomp_stopped_took_no_time_in_the_kernel() {
+    let mut bytes = blank(cause::UNSHARE);
+    put(&mut bytes, 16, &1500_u64.to_ne_bytes());
+    put(&mut bytes, 24, &(-1_i64).to_ne_bytes());
+    assert!(!event(&bytes, DEV).unwrap().denied);
+    put(&mut bytes, offset_of!(Record, flags), &event_flags::DENIED.to_ne_bytes());
+    let event = event(&bytes, DEV).unwrap();
+    assert_eq!((event.denied, event.duration), (true, None));
+    assert_eq!(event.outcome, Outcome::Failure(libc::EPERM));
+}
+
+#[test]
 fn a_clone_with_its_child_and_one_that_failed() {
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &200_i64.to_ne_bytes());

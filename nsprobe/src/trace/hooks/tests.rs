@@ -13,7 +13,9 @@ fn clone_alone_needs_no_other_call() {
     );
     // Every return hook before its entry hook.
     for plan in [Plan::Functions, Plan::Tracepoints] {
-        for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat() {
+        for group in
+            [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), denied(&Call::ALL, true)].concat()
+        {
             if let [first, second] = group.hooks.as_slice() {
                 assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
             }
@@ -36,6 +38,7 @@ fn every_field_is_missed_when_it_is_absent() {
     let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
         .into_iter()
         .flat_map(|plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat())
+        .chain(denied(&Call::ALL, true))
         .flat_map(|group| group.fields)
         .copied()
         .collect();
@@ -52,7 +55,7 @@ fn every_field_is_missed_when_it_is_absent() {
 #[test]
 fn what_a_plan_shows_on_no_kernel_is_named() {
     let named = |plan, calls: &[Call], word: &str| {
-        unseen(plan, calls, false, true).iter().any(|unseen| unseen.starts_with(word))
+        unseen(plan, calls, false, true, false).iter().any(|unseen| unseen.starts_with(word))
     };
     for (plan, calls, word, is_named) in [
         (Plan::Functions, &[Call::Clone][..], "clone3", true),

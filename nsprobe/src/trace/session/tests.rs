@@ -29,8 +29,14 @@ struct Scripted {
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let hooks =
-            Hooks { plan: "none", reason: String::new(), attached: vec![], missing: vec![], unseen: vec![] };
+        let hooks = Hooks {
+            plan: "none",
+            reason: String::new(),
+            attached: vec![],
+            missing: vec![],
+            unseen: vec![],
+            cost: None,
+        };
         Self {
             hooks,
             answers: answers.into_iter().collect(),
@@ -117,6 +123,7 @@ fn event(pid: u32) -> Event {
         before: Slots::default(),
         after: Slots::default(),
         marks: None,
+        denied: false,
         root: None,
         cwd: None,
     }

@@ -77,6 +77,7 @@ impl PerfSource {
                 attached: ["perf/namespaces", "perf/task", "perf/comm"].map(str::to_owned).into(),
                 missing,
                 unseen: unseen(options),
+                cost: None,
             },
             begun: Duration::ZERO,
             options: options.clone(),
@@ -166,6 +167,7 @@ impl PerfSource {
             before,
             after,
             marks: None,
+            denied: false,
             root: None,
             cwd: None,
         };

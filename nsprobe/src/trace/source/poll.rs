@@ -63,6 +63,7 @@ impl PollSource {
                 attached: ["/proc/PID/ns", "/proc/PID/root"].map(str::to_owned).into(),
                 missing,
                 unseen: unseen(options),
+                cost: None,
             },
             interval: options.interval,
             next: Instant::now() + options.interval,
@@ -111,6 +112,7 @@ impl PollSource {
             before: change.before,
             after: change.after,
             marks: None,
+            denied: false,
             root: change.root.clone(),
             cwd: None,
         }

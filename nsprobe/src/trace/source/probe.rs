@@ -70,7 +70,8 @@ impl ProbeSource {
         };
         let wishes = in_probe(options).ask(&mut settings);
         let compat = options.compat;
-        let mut attached = attach(settings, &wishes, options.hooks, &calls, compat, options.ring_bytes)?;
+        let mut attached =
+            attach(settings, &wishes, options.hooks, &calls, compat, options.denied, options.ring_bytes)?;
         let watches =
             (options.lives && sees_ends(&attached.hooks)).then(|| attached.probe.take_watches()).transpose();
         let has_cgroups = has_cgroups()?;
@@ -191,6 +192,8 @@ const fn stage(counter: Counter) -> &'static str {
         Counter::PendingFull => "pending_full",
         Counter::FollowFull => "follow_full",
         Counter::NamespacesFull => account::UNWATCHED,
+        Counter::DeniedFull => "denied_full",
+        Counter::DeniedUnread => "denied_unread",
     }
 }
 

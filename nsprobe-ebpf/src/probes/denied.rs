@@ -1,0 +1,117 @@
+//! Calls that a seccomp filter stops, where they are asked for.
+//!
+//! On x86 the kernel asks ptrace, then seccomp, and then comes `sys_enter`: a call that a filter answers (with an errno, by
+//! a supervisor, for want of a tracer) never gets there, nor to any function, but returns by `sys_exit`. So every call
+//! that gets past seccomp is noted at its entry, and one that fails and has no note has been stopped. One that ends the
+//! process (`SECCOMP_RET_KILL_*`) does not return; one that sends a signal (`SECCOMP_RET_TRAP`) returns its own number,
+//! which is no failure.
+//!
+//! By perf, as in `compat`: these programs cannot be preempted, so that no entry is left out for the sake of another's.
+//! `PTRACE_SYSEMU`, which skips calls before seccomp is asked, looks the same where a filter is at work as well.
+
+use super::tasks::Context;
+use super::{chroot, clone, pivot_root, setns, unshare};
+use crate::{call, hook, maps, task};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::macros::tracepoint;
+use aya_ebpf::programs::TracePointContext;
+use nsprobe_ebpf::{Counter, Field, cause, event_flags};
+
+/// Their numbers: asm/unistd_64.h.
+mod number {
+    pub const CLONE: u64 = 56;
+    pub const FORK: u64 = 57;
+    pub const VFORK: u64 = 58;
+    pub const PIVOT_ROOT: u64 = 155;
+    pub const CHROOT: u64 = 161;
+    pub const UNSHARE: u64 = 272;
+    pub const SETNS: u64 = 308;
+    pub const CLONE3: u64 = 435;
+}
+
+/// `CLONE_VFORK | CLONE_VM`: what vfork(2) is short for.
+const VFORK_FLAGS: u64 = 0x4100;
+
+/// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
+const UNDER_WAY: i64 = -38;
+
+/// At the entry of each of these calls.
+#[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
+pub fn enter_denied(_: TracePointContext) -> u32 {
+    maps::note(bpf_get_current_pid_tgid());
+    0
+}
+
+/// At the return of each.
+#[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
+pub fn exit_denied(context: TracePointContext) -> u32 {
+    use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
+    let id = bpf_get_current_pid_tgid();
+    let result = hook::result(&context);
+    if maps::unnote(id) || result >= 0 {
+        return 0;
+    }
+    let task = task::current();
+    if !task::is_judged(task) {
+        return 0;
+    }
+    match maps::notes() {
+        maps::notes::WHOLE => {}
+        maps::notes::FULL => {
+            maps::count(Counter::DeniedFull);
+            return 0;
+        }
+        _ => return 0,
+    }
+    // An int here, with whatever behind it.
+    let number = hook::number(&context) & 0xffff_ffff;
+    let Some(registers) = task::registers(task, number, result) else {
+        maps::count(Counter::DeniedUnread);
+        return 0;
+    };
+    let first = task::read(registers, Field::PtRegsFirst);
+    let second = task::read(registers, Field::PtRegsSecond);
+    // Nothing that was left behind is to be taken for this call.
+    maps::forget(id);
+    match number {
+        UNSHARE => unshare::enter(first),
+        SETNS => setns::enter(first, second),
+        CHROOT => chroot::enter(first),
+        PIVOT_ROOT => pivot_root::enter(first, second),
+        CLONE => clone::enter(first),
+        FORK => clone::enter(0),
+        VFORK => clone::enter(VFORK_FLAGS),
+        CLONE3 => clone::enter3(first),
+        _ => {}
+    }
+    let Some(pending) = maps::pending(id) else { return 0 };
+    pending.event.flags |= event_flags::DENIED;
+    if pending.event.header.cause == cause::CLONE {
+        clone::exit(result);
+    } else {
+        call::complete(result);
+    }
+    0
+}
+
+/// Notes the calls that are under way when the hooks above are attached: nobody saw their entry. From the end of its run
+/// on it is known of every call whether it got past seccomp.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task")]
+extern "C" fn note_present(context: *const Context) -> i32 {
+    use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
+    // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
+    let task = unsafe { (*context).task };
+    if task == 0 {
+        maps::trust_notes();
+        return 0;
+    }
+    for number in [CLONE, FORK, VFORK, PIVOT_ROOT, CHROOT, UNSHARE, SETNS, CLONE3] {
+        if task::registers(task, number, UNDER_WAY).is_some() {
+            let tgid: u32 = task::read(task, Field::TaskTgid);
+            let pid: u32 = task::read(task, Field::TaskPid);
+            maps::note(u64::from(tgid) << 32 | u64::from(pid));
+        }
+    }
+    0
+}

@@ -1,0 +1,124 @@
+//! `nsprobe trace --denied`: calls that a seccomp filter of the process stops before the kernel sees them.
+
+use crate::schema::{admitted, closed};
+use crate::support::programs::{Arg, Program};
+use crate::support::seccomp::{Rule, confine};
+use crate::support::trace::{Stream, each_plan};
+use libc::{
+    CLONE_FS, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS, O_RDONLY, SIGCHLD, SYS_chroot, SYS_clone,
+    SYS_clone3, SYS_open, SYS_pivot_root, SYS_setns, SYS_unshare,
+};
+use nsprobe::render::schemas;
+use serde_json::{Value, json};
+use std::path::Path;
+
+fn flags(flags: i32) -> Arg {
+    i64::from(flags).into()
+}
+
+/// `struct clone_args` with these flags.
+fn clone_args(flags: i32) -> Arg {
+    let words = [flags.cast_unsigned().into(), 0, 0, 0, SIGCHLD.unsigned_abs().into(), 0, 0, 0, 0, 0, 0_u64];
+    Arg::Data(words.iter().flat_map(|word| word.to_le_bytes()).collect())
+}
+
+/// A program that a filter keeps from most of what it tries.
+fn confined() -> Program {
+    let mut program = Program::default();
+    // What the kernel itself refuses, before there is a filter.
+    program.call(SYS_setns, [(-1).into(), 0.into()]);
+    let uts = program.call(SYS_open, ["/proc/self/ns/uts".into(), flags(O_RDONLY)]);
+    let rule = |number, second, errno| Rule { number, second, errno };
+    let rules = [
+        rule(SYS_unshare, None, libc::EPERM),
+        rule(SYS_setns, Some(CLONE_NEWUTS.unsigned_abs()), libc::EACCES),
+        rule(SYS_chroot, None, libc::ENOSYS),
+        rule(SYS_pivot_root, None, libc::EPERM),
+        rule(SYS_clone3, None, libc::ENOSYS),
+    ];
+    confine(&mut program, &rules);
+    program.call(SYS_unshare, [flags(CLONE_NEWUTS | CLONE_NEWNET)]);
+    program.call(SYS_setns, [uts, flags(CLONE_NEWUTS)]);
+    program.call(SYS_chroot, ["/srv".into()]);
+    program.call(SYS_pivot_root, ["/new".into(), "/new/old".into()]);
+    let new_uts = clone_args(CLONE_NEWUTS);
+    program.call(SYS_clone3, [new_uts, 88.into()]);
+    // What passes the filter, and the kernel refuses.
+    program.call(SYS_setns, [(-2).into(), flags(CLONE_NEWNET)]);
+    program.call(SYS_clone, [flags(CLONE_NEWUSER | CLONE_FS), 0.into(), 0.into(), 0.into(), 0.into()]);
+    program
+}
+
+/// What it is told to have done.
+fn record(plan: &str, args: &[&str], program: &Path) -> (Stream, Vec<Value>) {
+    let program = program.to_str().expect("UTF-8");
+    let stream = Stream::record(&[&["--hooks", plan], args, &["--", program]].concat());
+    assert_eq!(stream.code, Some(0), "{}", stream.stderr);
+    assert_eq!(stream.lines[0]["hooks"]["missing"], json!([]), "{}", stream.stderr);
+    let told =
+        stream.events().map(|event| json!([event["event"], event["errno"], event["denied"]])).collect();
+    (stream, told)
+}
+
+#[test]
+fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = confined().install(dir.path(), "confined");
+        let (stream, told) = record(plan, &["--denied"], &program);
+        let expected = [
+            json!(["setns", "EBADF", null]),
+            json!(["unshare", "EPERM", "seccomp"]),
+            json!(["setns", "EACCES", "seccomp"]),
+            json!(["chroot", "ENOSYS", "seccomp"]),
+            json!(["pivot_root", "EPERM", "seccomp"]),
+            json!(["clone", "ENOSYS", "seccomp"]),
+            json!(["setns", "EBADF", null]),
+            json!(["clone", "EINVAL", null]),
+        ];
+        assert_eq!(told, expected, "{}", stream.stderr);
+        let start = &stream.lines[0]["hooks"];
+        assert!(start["cost"].as_str().is_some_and(|cost| stream.stderr.contains(cost)), "{start}");
+
+        let events: Vec<&Value> = stream.events().collect();
+        assert_eq!(events[1]["args"]["flags"], json!(["CLONE_NEWUTS", "CLONE_NEWNET"]));
+        assert_eq!(events[2]["args"]["nstype"], json!(["CLONE_NEWUTS"]));
+        assert_eq!(events[2]["target"]["ino"], events[2]["before"]["uts"], "{}", events[2]);
+        assert_eq!(events[3]["args"]["path"]["path"], "/srv");
+        let roots = ["new_root", "put_old"].map(|root| &events[4]["args"][root]["path"]);
+        assert_eq!(roots, ["/new", "/new/old"]);
+        assert_eq!(events[5]["args"]["flags"], json!(["CLONE_NEWUTS"]));
+        let schema = closed(schemas::TRACE);
+        for line in &stream.lines {
+            admitted(&schema, line, &line.to_string());
+        }
+        for event in &events[1..6] {
+            assert_eq!(event["process"]["comm"], "confined");
+            assert_eq!((&event["result"], &event["duration_ns"]), (&json!(-1), &Value::Null));
+            assert_eq!((&event["before"], &event["changed"]), (&event["after"], &json!([])));
+            assert!(event["before"]["mnt"].is_u64(), "{event}");
+        }
+
+        // By kind: setns(-1), of which no kind is known, and the user namespace are of no concern.
+        let (_, told) = record(plan, &["--denied", "--event", "setns,clone", "--kind", "uts"], &program);
+        assert_eq!(told, [expected[2].clone(), expected[5].clone()]);
+
+        let (stream, told) = record(plan, &[], &program);
+        assert_eq!(told, [expected[0].clone(), expected[6].clone(), expected[7].clone()]);
+        let start = &stream.lines[0]["hooks"];
+        assert!(start["unseen"].to_string().contains("--denied"), "{start}");
+        assert_eq!(start["cost"].is_null(), plan == "functions", "{start}");
+    });
+}
+
+#[test]
+fn where_it_cannot_be_told_it_is_refused() {
+    if !crate::support::root() {
+        return;
+    }
+    for plan in ["perf", "poll"] {
+        let ran = crate::support::run(&["trace", "--denied", "--hooks", plan, "--duration", "1ms"]);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains("--denied"), "{}", ran.stderr);
+    }
+}
