@@ -150,32 +150,38 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
         return;
     }
     let named = NamedNetns::add();
-    let script =
-        format!("unshare --uts true; nsenter --net={} true; chroot /nowhere true; true", named.path());
-    let trace = |filter: &str| -> Vec<Value> {
-        let args = ["trace", "--json", "--filter", filter, "--", "sh", "-c", &script];
-        let ran = run(&args);
-        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
+    // Of each call one that is wanted and one that is not.
+    let script = format!(
+        "unshare --ipc true; unshare --uts true; nsenter --uts=/proc/2/ns/uts true
+         unshare --uts nsenter --uts=/proc/2/ns/uts true; nsenter --net={} true
+         chroot /nothing true; chroot /nowhere true; chroot / true",
+        named.path()
+    );
     let initial = proc::namespace(2, "net").unwrap();
-    for (filter, event) in [
-        ("event == 'unshare' && 'CLONE_NEWUTS' in flags".to_owned(), "unshare"),
-        ("'uts' in changed && before.uts != after.uts".to_owned(), "unshare"),
-        (format!("target == {0} && after.net == {0} && before.net == {initial}", named.ino()), "setns"),
-        (format!("path == '{}'", named.path()), "setns"),
-        ("failed && path.matches('^/now') && result < 0".to_owned(), "chroot"),
-        ("comm == 'chroot' && uid == 0 && duration_ns > 0".to_owned(), "chroot"),
-    ] {
-        let lines = trace(&filter);
-        let events: Vec<_> = lines.iter().filter(|line| line["type"] == "event").collect();
-        assert_eq!(events.len(), 1, "{filter}: {lines:#?}");
-        assert_eq!(events[0]["event"], event, "{filter}");
-        let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-        assert_eq!(numbers, [0, 1, 2], "what is not wanted leaves no hole in the numbers");
-        assert_eq!(lines[2]["totals"]["events"], 1);
-    }
-    let ran = run(&["trace", "--filter", "10 / (pid - pid) == 1", "--", "unshare", "--uts", "true"]);
+    // All in one trace, and in each pair two that are true of the same event alone.
+    let unshare = "event == 'unshare' && 'CLONE_NEWUTS' in flags && comm == 'unshare' \
+                   && 'uts' in changed && before.uts != after.uts && before.ipc == after.ipc";
+    let setns = format!(
+        "target == {0} && after.net == {0} && before.net == {initial} && path == '{1}'",
+        named.ino(),
+        named.path()
+    );
+    let chroot =
+        "failed && path.matches('^/now') && result < 0 && comm == 'chroot' && uid == 0 && duration_ns > 0";
+    let filter = format!("({unshare}) || ({setns}) || ({chroot})");
+    let calls = "unshare,setns,chroot";
+    let ran = run(&["trace", "--json", "--event", calls, "--filter", &filter, "--", "sh", "-c", &script]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
+    assert_eq!(events, ["unshare", "unshare", "setns", "chroot"], "{lines:#?}");
+    assert_eq!(lines[3]["after"]["net"], named.ino());
+    let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "what is not wanted leaves no hole in the numbers");
+    assert_eq!(lines[5]["totals"]["events"], 4);
+    let failing = "10 / (pid - pid) == 1";
+    let args = ["trace", "--event", "unshare", "--filter", failing, "--", "unshare", "--uts", "true"];
+    let ran = run(&args);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("nsprobe: --filter: "), "{}", ran.stderr);
     let ran = run(&["trace", "--filter", "kind == 'net'", "--", "true"]);

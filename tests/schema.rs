@@ -1,8 +1,9 @@
 //! The published JSON Schemas, held against what nsprobe writes on this machine: they admit it, and they
 //! refuse it when anything in it is missing, of another type, or unknown.
 
+use crate::doctor::diagnosis;
 use crate::support::stage::{NamedNetns, Staged};
-use crate::support::{self, json, nsprobe, run};
+use crate::support::{self, json, nsprobe};
 use jsonschema::Validator;
 use nsprobe::model::{GapKind, NsKind, NsSlot, Source};
 use nsprobe::render::schemas::{self, Schema};
@@ -261,12 +262,11 @@ fn what_an_unprivileged_user_sees_is_as_the_schema_says() {
 
 #[test]
 fn a_diagnosis_is_as_its_schema_says() {
-    let ran = run(&["doctor", "--json"]);
-    let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let document = diagnosis();
     let doctor = closed(schemas::DOCTOR);
-    admitted(&doctor, &document, "doctor");
-    assert!(refused_when_broken(&doctor, &document) > 15);
-    let mut broken = document;
+    admitted(&doctor, document, "doctor");
+    assert!(refused_when_broken(&doctor, document) > 15);
+    let mut broken = document.clone();
     broken["checks"][0]["verdict"] = "splendid".into();
     assert!(!doctor.is_valid(&broken));
 }

@@ -114,24 +114,26 @@ fn calls_that_fail_are_told_with_their_errno() {
 #[test]
 fn chroot_into_a_directory_without_and_with_a_shell() {
     each_plan(|plan| {
-        let root = tempfile::tempdir().expect("a directory");
-        let path = root.path().display();
-        // An empty directory: the chroot succeeds, what is run in it is not there.
-        let (stream, _) = beside_strace(plan, &format!("chroot {path} /bin/sh -c true"));
-        assert_eq!(stream.code, Some(127));
-        let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
-        assert_eq!(event["args"]["path"], serde_json::json!({"path": root.path(), "cut": false}));
-        assert_eq!((&event["result"], &event["errno"]), (&0.into(), &Value::Null));
-        stage::furnish(root.path(), "/bin/sh");
-        let (stream, _) = beside_strace(plan, &format!("chroot {path} /bin/sh -c 'exit 5'"));
-        assert_eq!((stream.code, stream.of("chroot").len()), (Some(5), 1));
-        // Longer than the probe keeps.
+        let [empty, furnished] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+        stage::furnish(furnished.path(), "/bin/sh");
         let long = format!("/tmp/{}", "x/".repeat(200));
-        let stream = Stream::record(&["--hooks", plan, "--quiet", "--", "chroot", &long, "true"]);
-        let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
-        let told = event["args"]["path"]["path"].as_str().expect("a path");
+        let script = format!(
+            "chroot {} /bin/sh -c true; echo $? >&3; chroot {long} true; chroot {} /bin/sh -c 'exit 5'",
+            empty.path().display(),
+            furnished.path().display()
+        );
+        let (stream, report) = beside_strace(plan, &script);
+        // In an empty directory the chroot succeeds, what is run in it is not there.
+        assert_eq!((report.trim(), stream.code), ("127", Some(5)));
+        let [without, cut, with] = stream.of("chroot")[..] else { panic!("three chroots") };
+        for (event, root) in [(without, &empty), (with, &furnished)] {
+            assert_eq!(event["args"]["path"], serde_json::json!({"path": root.path(), "cut": false}));
+            assert_eq!((&event["result"], &event["errno"]), (&0.into(), &Value::Null));
+        }
+        // Longer than the probe keeps.
+        let told = cut["args"]["path"]["path"].as_str().expect("a path");
         assert!(told.len() >= 200 && long.starts_with(told), "{told}");
-        assert_eq!((&event["args"]["path"]["cut"], &event["errno"]), (&true.into(), &"ENOENT".into()));
+        assert_eq!((&cut["args"]["path"]["cut"], &cut["errno"]), (&true.into(), &"ENOENT".into()));
     });
 }
 
@@ -188,23 +190,20 @@ fn a_clone_that_fails_is_told_too() {
 fn clone_all_tells_every_task() {
     each_plan(|plan| {
         let script = "sh -c 'true & wait; (exit 3); : $(true)'";
-        let count = |clones: &str| {
-            let stream =
-                Stream::record(&["--quiet", "--hooks", plan, "--clone", clones, "--", "sh", "-c", script]);
-            let clones = stream.of("clone");
-            for clone in &clones {
-                assert_eq!(changed(clone), Vec::<&str>::new());
-                assert_eq!((&clone["child"]["tid"], &clone["errno"]), (&clone["result"], &Value::Null));
-            }
-            // Each has a parent in the family, and the first is the command's own child.
-            let mut family: Vec<&Value> = clones.iter().map(|clone| &clone["child"]["pid"]).collect();
-            family.extend(clones.first().map(|clone| &clone["process"]["pid"]));
-            assert!(clones.iter().all(|clone| family.contains(&&clone["process"]["pid"])), "{clones:?}");
-            clones.len()
-        };
-        assert_eq!(count("namespaces"), 0);
+        // That without `--clone all` those with a new namespace alone are told, `beside_strace` finds.
+        let args = ["--hooks", plan, "--event", "clone", "--clone", "all", "--", "sh", "-c", script];
+        let stream = Stream::record(&args);
+        let clones = stream.of("clone");
+        for clone in &clones {
+            assert_eq!(changed(clone), Vec::<&str>::new());
+            assert_eq!((&clone["child"]["tid"], &clone["errno"]), (&clone["result"], &Value::Null));
+        }
+        // Each has a parent in the family, and the first is the command's own child.
+        let mut family: Vec<&Value> = clones.iter().map(|clone| &clone["child"]["pid"]).collect();
+        family.extend(clones.first().map(|clone| &clone["process"]["pid"]));
+        assert!(clones.iter().all(|clone| family.contains(&&clone["process"]["pid"])), "{clones:?}");
         // `true &`, `(exit 3)`, `$(true)`; the outer shell may exec the inner one.
-        assert!((3..=4).contains(&count("all")), "{}", count("all"));
+        assert!((3..=4).contains(&clones.len()), "{clones:?}");
     });
 }
 

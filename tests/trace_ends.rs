@@ -1,6 +1,6 @@
 //! Several traces at once, outputs that end or are full in the middle of a stream, and the clock of events.
 
-use crate::support::trace::{Stream, each_plan};
+use crate::support::trace::{Stream, each_plan, one_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe};
 use nix::sys::signal::{Signal, kill};
@@ -58,13 +58,13 @@ fn two_at_once_both_see_everything_and_end_on_their_own() {
 
 #[test]
 fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let (mount, kept) = (dir.path().join("mount"), dir.path().join("kept"));
         std::fs::create_dir(&mount).expect("a directory");
         // A file system of its own, in a mount namespace of its own, with room for some events.
         let script = r#"mount -t tmpfs -o size=64k tmpfs "$1" || exit 9
-            "$2" trace --json --hooks "$3" -- sh -c 'i=0; while [ $i -lt 200 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
+            "$2" trace --json --hooks "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 200 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
             code=$?; cp "$1/events" "$4"; exit $code"#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(&mount);
@@ -92,11 +92,11 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
 
 #[test]
 fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
-    each_plan(|plan| {
+    one_plan(|plan| {
         // It goes on, and is not to hold what the test reads.
         let script =
             "exec 2>/dev/null; i=0; while [ $i -lt 5000 ]; do unshare --uts true || exit; i=$((i+1)); done";
-        let mut tracing = Tracing::start(&["--hooks", plan, "--", "sh", "-c", script]);
+        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
         for _ in 0..3 {
             assert!(tracing.line().contains(r#""event":"unshare""#), "{}", tracing.text);
         }
@@ -141,6 +141,8 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
         let stream = Stream::record(&[
             "--hooks",
             plan,
+            "--event",
+            "unshare",
             "--",
             "sh",
             "-c",

@@ -36,21 +36,25 @@ fn plans() -> &'static [(&'static str, Option<String>)] {
     if !super::root() {
         return &[];
     }
-    let plans = PLANS.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, refusal(plan))));
+    let plans = PLANS.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, try_out(plan))));
     assert!(plans.iter().any(|(_, refusal)| refusal.is_none()), "no plan loads: {plans:?}");
     plans
 }
 
-/// Runs `test` with every plan that loads on this kernel, and with those that need no BPF.
+/// Runs `test` with each source of events: the probe, with one plan that loads, and those that need no BPF.
 pub fn each_rung(test: impl Fn(&str)) {
-    each_plan(&test);
+    one_plan(&test);
     if super::root() {
         ["perf", "poll"].into_iter().for_each(test);
     }
 }
 
-/// Why a plan does not load; `None` when it does.
-fn refusal(plan: &str) -> Option<String> {
+/// Why a plan does not load; `None` when it does. Needs root.
+pub fn refusal(plan: &str) -> Option<&'static str> {
+    plans().iter().find(|(name, _)| *name == plan)?.1.as_deref()
+}
+
+fn try_out(plan: &str) -> Option<String> {
     let ran = super::run(&["trace", "--quiet", "--hooks", plan, "--duration", "1ms"]);
     (ran.code != Some(0)).then(|| ran.stderr.trim().to_owned())
 }
