@@ -28,6 +28,7 @@ mod trace_filters;
 mod trace_fuzz;
 mod trace_lives;
 mod trace_losses;
+mod trace_poll;
 mod trace_roots;
 mod trace_rungs;
 mod trace_targets;

@@ -141,12 +141,16 @@ fn functions_leave_other_system_calls_alone() {
     }
     let slow = SlowWay::open();
     each_plan(|plan| {
-        // Others on this machine may look at system calls, such as the tests beside this one: not for ever.
-        assert!(stage::wait(|| (!slow.is_taken()).then_some(())).is_some(), "somebody looks at system calls");
+        // Others on this machine may look at system calls, such as the tests beside this one: not all the time.
+        let is_spared = || stage::wait(|| (!slow.is_taken()).then_some(())).is_some();
         let tracing = Tracing::start(&["--hooks", plan]);
         if plan == "functions" {
-            // If it were nsprobe's, the flag would be there for as long as it runs.
-            assert!(stage::wait(|| (!slow.is_taken()).then_some(())).is_some(), "nsprobe looks at them all");
+            // If it were nsprobe's, the flag would be there for as long as it runs, and no longer.
+            if !is_spared() {
+                drop(tracing);
+                assert!(!is_spared(), "nsprobe looks at them all");
+                skipped("others look at system calls all the time: whether nsprobe does cannot be told");
+            }
         } else {
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(300) {
@@ -154,7 +158,6 @@ fn functions_leave_other_system_calls_alone() {
                 sleep(Duration::from_millis(5));
             }
         }
-        drop(tracing);
     });
 }
 

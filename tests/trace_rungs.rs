@@ -2,10 +2,10 @@
 //! at `/proc`.
 
 use crate::schema::{admitted, closed, refused_when_broken};
-use crate::support::stage::{self, NamedNetns, Staged};
+use crate::support::stage::{self, NamedNetns};
 use crate::support::trace::Stream;
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, proc, root, run, skipped, unprivileged_copy};
+use crate::support::{Ran, proc, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
 use nsprobe::render::schemas;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ fn ino(link: &str) -> u64 {
 }
 
 /// An event in a few words: its name, what changed, from where to where.
-fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
+pub fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
     let changed = event["changed"].as_array().expect("changed").iter().map(|slot| {
         let slot = slot.as_str().expect("a slot");
         let number = |when: &str| event[when][slot].as_u64().expect("an inode");
@@ -100,7 +100,7 @@ fn perf_tells_every_call_that_strace_sees_succeed() {
     }
     let dir = tempfile::tempdir().expect("a directory");
     let script = "unshare --net --uts true; unshare --time true; unshare --user --pid --fork sh -c 'unshare -n true';
-        ip netns add nsprobe-rungs; ip netns exec nsprobe-rungs true; ip netns del nsprobe-rungs;
+        name=nsprobe-rungs-$$; ip netns add $name; ip netns exec $name true; ip netns del $name;
         for i in 1 2 3 4 5 6 7 8 9 10; do unshare -i unshare -u nsenter --net=/proc/self/ns/net true & done; wait;
         unshare --fork --pid --mount-proc perl -e 'syscall(56, 0x40000011, 0, 0, 0, 0) || exit; wait'";
     let mut args = vec!["--all", "--hooks", "perf", "--", "strace", "-ff", "-qq", "-e"];
@@ -196,74 +196,6 @@ fn perf_says_what_it_lost_and_is_right_about_the_rest() {
     assert!(ran.stderr.contains("lost (perf_ring_full); a larger --buffer"), "{}", ran.stderr);
 }
 
-#[test]
-fn poll_tells_what_lasts() {
-    if !root() {
-        return;
-    }
-    let dir = tempfile::tempdir().expect("a directory");
-    let jail = dir.path().join("jail");
-    fs::create_dir(&jail).expect("a directory");
-    let sleep = fs::canonicalize(stage::succeed(Command::new("sh").args(["-c", "command -v sleep"])).trim());
-    let sleep = sleep.expect("sleep").display().to_string();
-    stage::furnish(&jail, &sleep);
-    let go = dir.path().join("go");
-    let changing = Staged::sh(&format!(
-        "until [ -e {go} ]; do sleep 0.02; done; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
-        go = go.display(),
-        jail = jail.display()
-    ));
-    let before = proc::namespaces(changing.pid()).expect("namespaces");
-    let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
-    // All between two looks.
-    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
-    let is_stopped = || Some(proc::status(tracing.child.id(), "State")?.starts_with('T'));
-    assert!(stage::wait(|| is_stopped().filter(|&is| is)).is_some());
-    fs::write(&go, "").expect("a file");
-    // Itself, and not the sleep that it made while it waited.
-    assert!(stage::wait(|| (proc::comm(changing.pid())? == "sleep").then_some(())).is_some());
-    let mut new = Staged::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
-    new.wait_for("sleep");
-    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-    let mut found: BTreeMap<u64, Value> = BTreeMap::new();
-    while ![changing.pid(), new.pid()].iter().all(|&pid| found.contains_key(&pid.into())) {
-        let line = tracing.line();
-        assert!(!line.is_empty(), "it has ended: {}", tracing.text);
-        let event: Value = serde_json::from_str(&line).expect("JSON");
-        found.insert(event["process"]["pid"].as_u64().unwrap_or(0), event);
-    }
-    let [changed, came] = [changing.pid(), new.pid()].map(|pid| found[&pid.into()].clone());
-    assert_eq!(changed["process"]["comm"], "sleep");
-    let after = proc::namespaces(changing.pid()).expect("namespaces");
-    assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
-    assert_eq!(changed["root"]["after"]["path"], jail.to_str().expect("UTF-8"));
-    for (slot, ino) in &after {
-        assert_eq!(changed["after"][slot], *ino, "{changed}");
-    }
-    assert!(changed["looks"]["within_ns"].as_u64() >= Some(50_000_000) && before["uts"] != after["uts"]);
-    let own = proc::namespace(std::process::id(), "net").expect("a namespace");
-    let net = proc::namespace(new.pid(), "net").expect("a namespace");
-    assert_eq!(change(&came), ("change".to_owned(), vec![("net".to_owned(), own, net)]));
-    assert_eq!(came["looks"]["new_process"], true);
-    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
-    Stream::check(tracing.end());
-}
-
-#[test]
-fn poll_follows_a_command() {
-    if !root() {
-        return;
-    }
-    let mut others = Staged::sh("unshare --uts sleep 1000");
-    let script = "unshare --ipc sh -c 'sleep 1; unshare --uts sleep 1'";
-    let args = ["--hooks", "poll", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
-    let stream = Stream::record(&[&args[..], &["--", "sh", "-c", script]].concat());
-    others.wait_for("sleep");
-    let slots: Vec<Vec<String>> =
-        stream.events().map(|event| change(event).1.into_iter().map(|(slot, ..)| slot).collect()).collect();
-    assert_eq!(slots, [["ipc"], ["uts"]], "{:#?}", stream.lines);
-}
-
 /// What `nsprobe trace` says with the capabilities of `bounding`, which setpriv(1) leaves to root.
 fn with_capabilities(bounding: &str, args: &[&str]) -> Ran {
     let mut command = Command::new("setpriv");
@@ -311,54 +243,16 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
 }
 
 #[test]
-fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
-    if !root() {
-        return;
-    }
-    let (_dir, nsprobe) = unprivileged_copy();
-    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
-    let script = "sleep 0.3; exec unshare --user --net sleep 1";
-    let mut command = Command::new("setpriv");
-    command.args(nobody).arg(&nsprobe).args([
-        "trace",
-        "--json",
-        "--interval",
-        "100ms",
-        "--",
-        "sh",
-        "-c",
-        script,
-    ]);
-    let stream = Stream::check(command.output().expect("setpriv starts").into());
-    let hooks = &stream.lines[0]["hooks"];
-    assert_eq!(hooks["plan"], "poll");
-    let missing = hooks["missing"].to_string();
-    assert!(missing.contains("the namespaces of ") && missing.contains("Permission denied"), "{missing}");
-    assert!(stream.stderr.contains("warning: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
-    let slots: Vec<_> = stream.events().map(|event| event["changed"].clone()).collect();
-    assert_eq!(slots, [json!(["net", "user"])], "{:#?}", stream.lines);
-    // What is asked for is not replaced.
-    for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
-        let ran: Ran = Command::new("setpriv")
-            .args(nobody)
-            .arg(&nsprobe)
-            .args(["trace", "--hooks", plan, "--", "true"])
-            .output()
-            .expect("setpriv starts")
-            .into();
-        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
-        assert!(ran.stderr.contains(capability) && ran.stderr.contains("sudo"), "{}", ran.stderr);
-    }
-}
-
-#[test]
 fn what_they_write_is_as_the_schema_says() {
     if !root() {
         return;
     }
     let schema = closed(schemas::TRACE);
-    let script = "unshare --net sleep 0.5; unshare --pid --fork sleep 0.5; exec chroot / sleep 0.5";
-    for plan in ["perf", "poll"] {
+    // Who looks needs the time for it.
+    for (plan, time) in [("perf", "0"), ("poll", "1.5")] {
+        let script = format!(
+            "unshare --net sleep {time}; unshare --pid --fork sleep {time}; exec chroot / sleep {time}"
+        );
         let stream = Stream::record(&[
             "--hooks",
             plan,
@@ -370,7 +264,7 @@ fn what_they_write_is_as_the_schema_says() {
             "--",
             "sh",
             "-c",
-            script,
+            &script,
         ]);
         let mut seen = BTreeSet::new();
         let mut ways = 0;

@@ -4,7 +4,7 @@ use super::{Ran, nsprobe};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A `nsprobe trace` that has written its `start`; killed when dropped.
 pub struct Tracing {
@@ -19,6 +19,11 @@ impl Tracing {
     pub fn start(args: &[&str]) -> Self {
         let mut command = nsprobe();
         command.args(["trace", "--json"]).args(args).process_group(0);
+        Self::by(&mut command)
+    }
+
+    /// Starts with `command`, which runs `nsprobe trace --json` in its own way.
+    pub fn by(command: &mut Command) -> Self {
         let mut child =
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));

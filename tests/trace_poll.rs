@@ -1,0 +1,150 @@
+//! The lowest rung of `nsprobe trace`: looks at `/proc`, forced and by an ordinary user.
+
+use crate::support::stage::{self, Staged};
+use crate::support::trace::Stream;
+use crate::support::tracing::Tracing;
+use crate::support::{Ran, proc, root, unprivileged_copy};
+use crate::trace_rungs::change;
+use nix::sys::signal::{Signal, kill};
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+#[test]
+fn poll_tells_what_lasts() {
+    if !root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let jail = dir.path().join("jail");
+    fs::create_dir(&jail).expect("a directory");
+    let sleep = fs::canonicalize(stage::succeed(Command::new("sh").args(["-c", "command -v sleep"])).trim());
+    let sleep = sleep.expect("sleep").display().to_string();
+    stage::furnish(&jail, &sleep);
+    let go = dir.path().join("go");
+    let changing = Staged::sh(&format!(
+        "until [ -e {go} ]; do sleep 0.02; done; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
+        go = go.display(),
+        jail = jail.display()
+    ));
+    let before = proc::namespaces(changing.pid()).expect("namespaces");
+    let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
+    // All between two looks.
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    let is_stopped = || Some(proc::status(tracing.child.id(), "State")?.starts_with('T'));
+    assert!(stage::wait(|| is_stopped().filter(|&is| is)).is_some());
+    fs::write(&go, "").expect("a file");
+    // Itself, and not the sleep that it made while it waited.
+    assert!(stage::wait(|| (proc::comm(changing.pid())? == "sleep").then_some(())).is_some());
+    let mut new = Staged::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
+    new.wait_for("sleep");
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    let after = proc::namespaces(changing.pid()).expect("namespaces");
+    let jail = jail.to_str().expect("UTF-8");
+    let is_all = |event: &Value| {
+        event["root"]["after"]["path"] == jail && after.iter().all(|(slot, ino)| event["after"][slot] == *ino)
+    };
+    let (mut changes, mut came): (Vec<Value>, Option<Value>) = (Vec::new(), None);
+    while came.is_none() || !changes.last().is_some_and(is_all) {
+        let event: Value = serde_json::from_str(&tracing.line()).expect("JSON");
+        match event["process"]["pid"].as_u64() {
+            Some(pid) if pid == u64::from(changing.pid()) => changes.push(event),
+            Some(pid) if pid == u64::from(new.pid()) => came = Some(event),
+            _ => {}
+        }
+    }
+    // It may have been stopped in the middle of a look at this very process, which then is told in two parts.
+    assert!(changes.len() <= 2, "{changes:#?}");
+    for changed in &changes {
+        assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
+        assert!(changed["looks"]["within_ns"].as_u64() >= Some(50_000_000), "{changed}");
+    }
+    let (changed, came) = (&changes[changes.len() - 1], came.expect("it came"));
+    assert_eq!(changed["process"]["comm"], "sleep");
+    for kind in ["uts", "ipc"] {
+        assert!(before[kind] != after[kind] && changes[0]["before"][kind] == before[kind], "{changes:#?}");
+    }
+    let own = proc::namespace(std::process::id(), "net").expect("a namespace");
+    let net = proc::namespace(new.pid(), "net").expect("a namespace");
+    assert_eq!(change(&came), ("change".to_owned(), vec![("net".to_owned(), own, net)]));
+    assert_eq!(came["looks"]["new_process"], true);
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    Stream::check(tracing.end());
+}
+
+#[test]
+fn poll_follows_a_command() {
+    if !root() {
+        return;
+    }
+    let mut others = Staged::sh("unshare --uts sleep 1000");
+    others.wait_for("sleep");
+    let dir = tempfile::tempdir().expect("a directory");
+    let wait = |name: &str| format!("until [ -e {}/{name} ]; do sleep 0.02; done", dir.path().display());
+    // Each lasts until it is told.
+    let second = format!("unshare --uts sh -c \"{}\"", wait("uts"));
+    let script = format!("unshare --ipc sh -c '{}; {second}'", wait("ipc"));
+    let args = ["--hooks", "poll", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
+    let mut tracing = Tracing::start(&[&args[..], &["--", "sh", "-c", &script]].concat());
+    for name in ["ipc", "uts"] {
+        assert!(tracing.line().contains(&format!(r#""changed":["{name}"]"#)), "{}", tracing.text);
+        fs::write(dir.path().join(name), "").expect("a file");
+    }
+    let stream = Stream::check(tracing.end());
+    let slots: Vec<Vec<String>> =
+        stream.events().map(|event| change(event).1.into_iter().map(|(slot, ..)| slot).collect()).collect();
+    assert_eq!(slots, [["ipc"], ["uts"]], "{:#?}", stream.lines);
+}
+
+#[test]
+fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
+    if !root() {
+        return;
+    }
+    let (_dir, nsprobe) = unprivileged_copy();
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    // There from the first look on, and until its change is told.
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
+    let wait = |name: &str| format!("until [ -e {}/{name} ]; do sleep 0.02; done", dir.path().display());
+    let script = format!("{}; exec unshare --user --net sh -c '{}'", wait("go"), wait("told"));
+    let mut command = Command::new("setpriv");
+    command.args(nobody).arg(&nsprobe).args(["trace", "--json", "--interval", "100ms", "--"]);
+    let mut tracing = Tracing::by(command.args(["sh", "-c", &script]));
+    fs::write(dir.path().join("go"), "").expect("a file");
+    // A look may come between its two halves.
+    let has_both = |text: &str| {
+        ["user", "net"].iter().all(|kind| {
+            let changed =
+                text.lines().filter_map(|line| line.split_once(r#""changed":["#)?.1.split(']').next());
+            changed.flat_map(|list| list.split(',')).any(|name| name.trim_matches('"') == *kind)
+        })
+    };
+    while !has_both(&tracing.text) {
+        tracing.line();
+    }
+    fs::write(dir.path().join("told"), "").expect("a file");
+    let stream = Stream::check(tracing.end());
+    let hooks = &stream.lines[0]["hooks"];
+    assert_eq!(hooks["plan"], "poll");
+    let missing = hooks["missing"].to_string();
+    assert!(missing.contains("the namespaces of ") && missing.contains("Permission denied"), "{missing}");
+    assert!(stream.stderr.contains("warning: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
+    let changed = stream.events().flat_map(|event| event["changed"].as_array().expect("a list"));
+    let mut changed: Vec<&str> = changed.filter_map(Value::as_str).collect();
+    changed.sort_unstable();
+    assert_eq!(changed, ["net", "user"], "{:#?}", stream.lines);
+    // What is asked for is not replaced.
+    for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
+        let ran: Ran = Command::new("setpriv")
+            .args(nobody)
+            .arg(&nsprobe)
+            .args(["trace", "--hooks", plan, "--", "true"])
+            .output()
+            .expect("setpriv starts")
+            .into();
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
+        assert!(ran.stderr.contains(capability) && ran.stderr.contains("sudo"), "{}", ran.stderr);
+    }
+}
