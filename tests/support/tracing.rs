@@ -1,8 +1,10 @@
 //! A `nsprobe trace` that runs beside the test.
 
 use super::{Ran, nsprobe};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::os::fd::AsFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
@@ -36,8 +38,13 @@ impl Tracing {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
-    /// The next line, of a stream that goes on.
+    /// The next line, of a stream that goes on. Should none come, the test fails, and does not stand still.
     pub fn line(&mut self) -> String {
+        let patience = PollTimeout::try_from(300_000).expect("milliseconds");
+        if self.stdout.buffer().is_empty() {
+            let mut ready = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+            assert_ne!(poll(&mut ready, patience), Ok(0), "nothing more after {}", self.text);
+        }
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line of text");
         assert!(!line.is_empty(), "it has ended: {}", self.text);
