@@ -3,14 +3,18 @@
 use crate::schema::{admitted, closed};
 use crate::support::programs::{Arg, Program};
 use crate::support::seccomp::{Rule, confine};
+use crate::support::stage::wait;
 use crate::support::trace::{Stream, each_plan};
+use crate::support::tracing::Tracing;
 use libc::{
     CLONE_FS, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS, O_RDONLY, SIGCHLD, SYS_chroot, SYS_clone,
     SYS_clone3, SYS_open, SYS_pivot_root, SYS_setns, SYS_unshare,
 };
 use nsprobe::render::schemas;
 use serde_json::{Value, json};
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 fn flags(flags: i32) -> Arg {
     i64::from(flags).into()
@@ -108,6 +112,54 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
         let start = &stream.lines[0]["hooks"];
         assert!(start["unseen"].to_string().contains("--denied"), "{start}");
         assert_eq!(start["cost"].is_null(), plan == "functions", "{start}");
+    });
+}
+
+/// A program that calls chroot with a path whose page is not there until its child, which waits for a byte of input, has
+/// put it there: `userfaultfd(2)`. Then it makes a call that its filter stops.
+fn blocked() -> Program {
+    const PAGE: u64 = 0x1000_0000;
+    const API: i64 = 0xc018_aa3f;
+    const REGISTER: i64 = 0xc020_aa00;
+    const ZEROPAGE: i64 = 0xc020_aa04;
+    let words = |words: [u64; 4]| Arg::Data(words.iter().flat_map(|word| word.to_le_bytes()).collect());
+    let mut program = Program::default();
+    // MAP_PRIVATE, MAP_ANONYMOUS and MAP_FIXED; the sixth argument is 0, as it was at first.
+    program.call(libc::SYS_mmap, [Arg::Number(PAGE), 4096.into(), 3.into(), 0x32.into(), (-1).into()]);
+    let faults = program.call(libc::SYS_userfaultfd, [0.into()]);
+    program.call(libc::SYS_ioctl, [faults.clone(), API.into(), words([0xaa, 0, 0, 0])]);
+    program.call(libc::SYS_ioctl, [faults.clone(), REGISTER.into(), words([PAGE, 4096, 1, 0])]);
+    confine(&mut program, &[Rule { number: SYS_unshare, second: None, errno: libc::EPERM }]);
+    program.call(SYS_clone, [flags(SIGCHLD), 0.into(), 0.into(), 0.into(), 0.into()]);
+    program.child(|child| {
+        child.call(libc::SYS_read, [0.into(), " ".into(), 1.into()]);
+        child.call(libc::SYS_ioctl, [faults, ZEROPAGE.into(), words([PAGE, 4096, 0, 0])]);
+    });
+    program.call(SYS_chroot, [Arg::Number(PAGE)]);
+    program.call(SYS_unshare, [flags(CLONE_NEWUTS)]);
+    program
+}
+
+#[test]
+fn a_call_that_was_under_way_at_the_start_is_not_taken_for_one_that_was_stopped() {
+    each_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let program = blocked().install(dir.path(), "blocked");
+        let mut running = Command::new(program).stdin(Stdio::piped()).spawn().expect("it starts");
+        let call = format!("/proc/{}/syscall", running.id());
+        let is_blocked = || std::fs::read_to_string(&call).is_ok_and(|text| text.starts_with("161 "));
+        assert!(wait(|| is_blocked().then_some(())).is_some(), "it is not in chroot");
+        let limits = ["--count", "1", "--duration", "60s"];
+        let tracing =
+            Tracing::start(&[&["--denied", "--comm", "blocked", "--hooks", plan][..], &limits].concat());
+        assert!(is_blocked(), "it was under way at the start");
+        running.stdin.take().expect("a pipe").write_all(b"x").expect("it reads");
+        assert!(running.wait().expect("it ends").success());
+        let stream = Stream::check(tracing.end());
+        let told: Vec<Value> =
+            stream.events().map(|event| json!([event["event"], event["denied"]])).collect();
+        // chroot has failed with ENOENT, after its entry was not seen.
+        assert_eq!(told, [json!(["unshare", "seccomp"])], "{}", stream.stderr);
     });
 }
 

@@ -113,9 +113,18 @@ impl Program {
 
     /// After a clone: the child ends at once.
     pub fn end_child(&mut self) {
-        // test rax, rax; jnz over `mov eax, 60; xor edi, edi; syscall`
-        self.code.extend([0x48, 0x85, 0xc0, 0x75, 9]);
+        self.child(|_| ());
+    }
+
+    /// After a clone without `CLONE_VM`: the child does this, and ends.
+    pub fn child(&mut self, steps: impl FnOnce(&mut Self)) {
+        // test rax, rax; jnz over what the child does
+        self.code.extend([0x48, 0x85, 0xc0, 0x0f, 0x85, 0, 0, 0, 0]);
+        let from = self.code.len();
+        steps(self);
         self.code.extend(EXIT);
+        let over = u32::try_from(self.code.len() - from).expect("short");
+        self.code[from - 4..from].copy_from_slice(&over.to_le_bytes());
     }
 
     /// The file.

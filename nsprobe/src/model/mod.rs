@@ -17,13 +17,14 @@ mod namespace;
 mod origin;
 mod process;
 mod snapshot;
+mod stream;
 
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use event::{
-    Actor, Body, Cgroup, Changes, CloneChild, CommandLine, Crossing, Directory, Event, Hooks, Line, Looks,
-    Loss, Lost, Outcome, PathText, Place, Rebuilt, SetnsTarget, StreamEnd, StreamStart, Totals,
+    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Looks, Outcome, PathText, Place,
+    SetnsTarget,
 };
 pub use flags::clone_flag_names;
 pub use gap::{Gap, GapKind};
@@ -34,3 +35,4 @@ pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
+pub use stream::{Body, Changes, Hooks, Line, Loss, Lost, Rebuilt, StreamEnd, StreamStart, Totals};
