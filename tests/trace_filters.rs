@@ -10,6 +10,7 @@ use crate::support::{Ran, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A script that has not begun yet; killed when dropped.
@@ -237,6 +238,30 @@ fn control_groups_with_those_below() {
         std::fs::create_dir(&aside).expect("a control group");
         let none = of_family(plan, &["--cgroup", aside.to_str().expect("UTF-8")], &script);
         assert_eq!(short(&none), [""; 0]);
+        // So deep that the path is cut, and seen from a cgroup namespace, where none is known: nsprobe decides.
+        let deep = (0..20).fold(inner.clone(), |above, depth| above.join(depth.to_string()));
+        std::fs::create_dir_all(&deep).expect("control groups");
+        let enter = |group: &Path| format!("echo 0 > {}/cgroup.procs; unshare --uts true;", group.display());
+        let script = format!("{} {} echo 0 > {outer}/../cgroup.procs", enter(&group.0), enter(&deep));
+        for (asked, told) in [(&aside, 0), (&inner, 1), (&group.0, 2)] {
+            let asked = asked.to_str().expect("UTF-8");
+            let mut nsprobe = Command::new("unshare");
+            nsprobe.args([
+                "--cgroup",
+                env!("CARGO_BIN_EXE_nsprobe"),
+                "trace",
+                "--json",
+                "--quiet",
+                "--lives",
+            ]);
+            nsprobe.args(["--hooks", plan, "--cgroup", asked, "--", "sh", "-c", &script]);
+            let ran = nsprobe.output().expect("unshare starts");
+            let text = String::from_utf8(ran.stdout).expect("UTF-8");
+            assert_eq!(text.matches(r#""event":"unshare""#).count(), told, "{asked}: {text}");
+        }
+        for depth in deep.ancestors().take(20) {
+            assert!(stage::wait(|| std::fs::remove_dir(depth).ok()).is_some());
+        }
         for group in [aside, inner] {
             assert!(stage::wait(|| std::fs::remove_dir(&group).ok()).is_some());
         }

@@ -43,6 +43,7 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
     if task::is_compat(task) {
         event.flags |= event_flags::COMPAT;
     }
+    event.flags |= wanted::marks(task);
     task::fill_namespaces(&mut event.before, Some(&mut event.before_ids), task);
     task::fill_actor(event, task);
 }

@@ -58,6 +58,9 @@ pub mod event_flags {
     pub const CWD_MOVED: u32 = 1 << 2;
     /// The kernel never saw the call: seccomp had answered it.
     pub const DENIED: u32 = 1 << 3;
+    /// With [`super::config::CGROUP`]: the caller's control group is one of those asked for, below one, or so deep that this
+    /// could not be told.
+    pub const IN_CGROUP: u32 = 1 << 4;
 }
 
 /// The index of each text in [`Event::texts`].
@@ -299,7 +302,8 @@ pub mod config {
     pub const UID: u32 = 1 << 21;
     /// Likewise of the command name.
     pub const COMM: u32 = 1 << 22;
-    /// Likewise of the control group, or one above it.
+    /// Likewise of the control group, or one above it. With [`LIVES`] the others are reported as well, without
+    /// [`super::event_flags::IN_CGROUP`].
     pub const CGROUP: u32 = 1 << 23;
     /// Report only events in which a namespace is that there is a wish of.
     pub const NAMESPACE: u32 = 1 << 24;

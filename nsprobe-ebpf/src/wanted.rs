@@ -5,7 +5,7 @@
 
 use crate::{maps, program, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use nsprobe_ebpf::{Event, Field, NamespaceInodes, SLOTS, cause, config, slot, wish};
+use nsprobe_ebpf::{Event, Field, NamespaceInodes, SLOTS, cause, config, event_flags, slot, wish};
 
 /// `CLONE_NEW*` of linux/sched.h, of the kind in each slot: the flag of clone and unshare that makes one.
 pub const KINDS: [u32; SLOTS] = {
@@ -62,10 +62,18 @@ pub fn traits(task: u64) -> bool {
     if asked(config::COMM) && !maps::is_wished(&wish::comm(&task::current_comm())) {
         return false;
     }
-    !asked(config::CGROUP) || is_in_cgroup(task)
+    !asked(config::CGROUP) || asked(config::LIVES) || is_in_cgroup(task)
 }
 
-/// How deep a control group lies at most, to be told from others.
+/// What an event of `task` says of that ([`event_flags`]).
+#[inline(always)]
+pub fn marks(task: u64) -> u32 {
+    // Where nothing is reported but what is in one, it was looked for before.
+    let is_in = asked(config::CGROUP) && (!asked(config::LIVES) || is_in_cgroup(task));
+    if is_in { event_flags::IN_CGROUP } else { 0 }
+}
+
+/// How many groups are looked at, from the caller's upwards: one that may be below is taken for one that is.
 const DEPTH: usize = 32;
 
 /// Whether `task` is in one of the control groups asked for, or below one.
@@ -81,7 +89,7 @@ fn is_in_cgroup(task: u64) -> bool {
         }
         node = program::cgroup_parent(node);
     }
-    false
+    true
 }
 
 /// Whether a call that names namespaces of these kinds (`CLONE_NEW*`) is asked for.

@@ -10,15 +10,6 @@ use std::path::{Path, PathBuf};
 /// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
 const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
 
-/// A control group.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Its id: the inode of its directory.
-    pub id: u64,
-    /// Its path from the root of the hierarchy; `None` where that is not visible, in a cgroup namespace.
-    pub path: Option<String>,
-}
-
 /// Why there is no such control group.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
@@ -47,9 +38,9 @@ struct Mount {
     point: PathBuf,
 }
 
-/// The control group at `path`: a directory in a mounted hierarchy, or a path from the root of the hierarchy, as
+/// The id of the control group at `path`, which is the inode of its directory: a directory in a mounted hierarchy, or a path from the root of the hierarchy, as
 /// events have it.
-pub fn find(path: &Path) -> Result<Group, GroupError> {
+pub fn find(path: &Path) -> Result<u64, GroupError> {
     let text = std::fs::read("/proc/self/mountinfo").map_err(GroupError::Mounts)?;
     let mounts = parse(&text);
     let is_group = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_MAGIC);
@@ -67,25 +58,7 @@ pub fn find(path: &Path) -> Result<Group, GroupError> {
     if !found.is_dir() || !is_group(&directory) {
         return Err(absent(io::ErrorKind::NotADirectory.into()));
     }
-    let path = sees_whole_hierarchy().then(|| in_hierarchy(&directory, &mounts)).flatten();
-    Ok(Group { id: found.ino(), path })
-}
-
-/// Whether this process is in the initial cgroup namespace: kthreadd never leaves it.
-fn sees_whole_hierarchy() -> bool {
-    let inode = |path: &str| std::fs::metadata(path).map(|file| file.ino()).ok();
-    let own = inode("/proc/self/ns/cgroup");
-    own.is_some() && own == inode("/proc/2/ns/cgroup")
-}
-
-/// The path of a directory from the root of the hierarchy.
-fn in_hierarchy(directory: &Path, mounts: &[Mount]) -> Option<String> {
-    let holds = |mount: &&Mount| directory.starts_with(&mount.point);
-    let mount = mounts.iter().filter(holds).max_by_key(|mount| mount.point.as_os_str().len())?;
-    let below = directory.strip_prefix(&mount.point).ok()?;
-    let path = mount.root.join(below);
-    // An empty path joined leaves a slash at the end.
-    Some(path.components().collect::<PathBuf>().to_string_lossy().into_owned())
+    Ok(found.ino())
 }
 
 /// The mounts of the hierarchy in the text of `/proc/PID/mountinfo`: proc_pid_mountinfo(5).
@@ -120,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_of_the_hierarchy_and_paths_in_them() {
+    fn mounts_of_the_hierarchy() {
         let text = b"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
             32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:5 - cgroup cgroup rw,cpu\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw shared:9 master:1 - cgroup2 cgroup2 rw\n\
@@ -128,12 +101,6 @@ mod tests {
         let mounts = parse(text);
         let mount = |root: &str, point: &str| Mount { root: root.into(), point: point.into() };
         assert_eq!(mounts, [mount("/", "/sys/fs/cgroup/unified"), mount("/a/b c", "/mnt/x\\y")]);
-        let path = |directory: &str| in_hierarchy(Path::new(directory), &mounts);
-        assert_eq!(path("/sys/fs/cgroup/unified/s/t").as_deref(), Some("/s/t"));
-        assert_eq!(path("/sys/fs/cgroup/unified").as_deref(), Some("/"));
-        assert_eq!(path("/mnt/x\\y").as_deref(), Some("/a/b c"));
-        assert_eq!(path("/mnt/x\\y/z").as_deref(), Some("/a/b c/z"));
-        assert_eq!(path("/mnt"), None);
     }
 
     #[test]

@@ -168,6 +168,9 @@ pub struct Cgroup {
     pub path: String,
     /// The path was too long or too deep.
     pub cut: bool,
+    /// Whether it is one of those asked for, or below one, as the kernel has them. Also where it lies deeper than is looked
+    /// for that: 32 groups are, from this one upwards.
+    pub is_asked_for: bool,
 }
 
 /// A call and its arguments.

@@ -1,7 +1,6 @@
 //! What must hold of an event: the same that the probe decides by, wherever events come from.
 
-use crate::kernel::cgroups::Group;
-use crate::model::{Cgroup, Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget};
+use crate::model::{Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget};
 use nsprobe_ebpf::COMM_LEN;
 
 /// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
@@ -22,8 +21,9 @@ pub struct Conditions {
     /// Namespaces that the caller is in before or after (or its children will be), a clone's child is in, or setns is
     /// pointed at.
     pub namespaces: Vec<NsId>,
-    /// Control groups that the caller is in, or below.
-    pub cgroups: Vec<Group>,
+    /// Control groups, by their ids, that the caller is in, or below. The probe alone can tell: paths may be cut, and
+    /// in a cgroup namespace nobody knows the way from the root.
+    pub cgroups: Vec<u64>,
     /// What came of the call.
     pub outcome: Option<Wanted>,
 }
@@ -53,8 +53,7 @@ impl Conditions {
                     caller.comm == String::from_utf8_lossy(&comm(name)[..comm_len(name)])
                 }))
             && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| is_in(event, id)))
-            && (self.cgroups.is_empty()
-                || self.cgroups.iter().any(|group| is_below(caller.cgroup.as_ref(), group)))
+            && (self.cgroups.is_empty() || caller.cgroup.as_ref().is_some_and(|group| group.is_asked_for))
             && match self.outcome {
                 None => true,
                 Some(Wanted::Failed) => matches!(event.outcome, Outcome::Failure(_)),
@@ -118,15 +117,6 @@ fn is_in(event: &Event, id: NsId) -> bool {
     is_target
         || is_open(event, id.kind)
         || event.before.iter().chain(event.after.iter()).any(|(_, other)| *other == Some(id))
-}
-
-/// Whether a control group is the one asked for, or below it. Where a path is not known in full, the probe has decided.
-fn is_below(group: Option<&Cgroup>, asked: &Group) -> bool {
-    let Some(group) = group else { return false };
-    let Some(top) = &asked.path else { return true };
-    let below =
-        || group.path.strip_prefix(top.trim_end_matches('/')).is_some_and(|rest| rest.starts_with('/'));
-    group.id == asked.id || group.cut || below()
 }
 
 #[cfg(test)]

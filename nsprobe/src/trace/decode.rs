@@ -122,7 +122,8 @@ fn command_line(record: View) -> Option<CommandLine> {
 fn cgroup(record: View) -> Option<Cgroup> {
     let id = record.u64(offset_of!(Record, cgroup_id));
     let Place { path, cut, .. } = place(record, text::CGROUP)?;
-    (id != 0).then_some(Cgroup { id, path, cut })
+    let is_asked_for = record.u32(offset_of!(Record, flags)) & event_flags::IN_CGROUP != 0;
+    (id != 0).then_some(Cgroup { id, path, cut, is_asked_for })
 }
 
 fn comm(record: View, at: usize) -> String {

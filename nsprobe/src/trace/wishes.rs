@@ -25,7 +25,7 @@ impl Conditions {
         let uids = self.uids.iter().copied().map(u64::from).map(number(about::UID));
         let comms = self.comms.iter().map(|name| wish::comm(&comm(name)));
         let namespaces = self.namespaces.iter().map(|id| wish::number(about::NAMESPACE, id.ino));
-        let cgroups = self.cgroups.iter().map(|group| wish::number(about::CGROUP, group.id));
+        let cgroups = self.cgroups.iter().map(|&group| wish::number(about::CGROUP, group));
         pids.chain(uids).chain(comms).chain(namespaces).chain(cgroups).collect()
     }
 }

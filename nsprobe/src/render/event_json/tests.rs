@@ -37,7 +37,12 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             start_ticks: Some(1234),
             exe: Some(Place { path: "/sbin/ip".to_owned(), cut: false, detached: false }),
             command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
-            cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".to_owned(), cut: false }),
+            cgroup: Some(Cgroup {
+                id: 1 << 63,
+                path: "/a.slice".to_owned(),
+                cut: false,
+                is_asked_for: false,
+            }),
         },
         crossing: Crossing::Setns {
             fd: 3,

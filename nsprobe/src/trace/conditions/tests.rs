@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, NsSlot, Slots};
+use crate::model::{Actor, Cgroup, NsSlot, Slots};
 use std::time::Duration;
 
 const DEV: u64 = 4;
@@ -11,7 +11,7 @@ fn id(kind: NsKind, ino: u64) -> NsId {
 /// Process 7 of user 1000 calls; every namespace has the number of its slot, 100 and up.
 fn event(crossing: Crossing) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
-    let cgroup = Cgroup { id: 9, path: "/a/b".to_owned(), cut: false };
+    let cgroup = Cgroup { id: 9, path: "/a/b".to_owned(), cut: false, is_asked_for: true };
     let process = Actor {
         comm: "fifteen-bytes-l".to_owned(),
         uid: Some(1000),
@@ -74,12 +74,15 @@ fn callers_are_one_of_those_listed() {
     assert!(admits(&|all| all.uids = vec![0, 1000]) && !admits(&|all| all.uids = vec![0]));
     let comm = |name: &str| admits(&|all: &mut Conditions| all.comms = vec![name.to_owned()]);
     assert!(comm("fifteen-bytes-l") && comm("fifteen-bytes-long") && !comm("fifteen-bytes") && !comm("x"));
-    let group = |id, path: Option<&str>| {
-        let group = Group { id, path: path.map(str::to_owned) };
-        admits(&|all: &mut Conditions| all.cgroups = vec![group.clone()])
-    };
-    assert!(group(9, Some("/a/b")) && group(1, Some("/")) && group(5, Some("/a")) && group(5, None));
-    assert!(!group(5, Some("/a/b/c")) && !group(5, Some("/a/bc")) && !group(5, Some("/b")));
+    let grouped = Conditions { cgroups: vec![5], ..Conditions::default() };
+    let mut elsewhere = unshare(0);
+    assert!(grouped.admit(&elsewhere));
+    // However like those asked for it may look.
+    let group = Cgroup { id: 5, path: "a/b".to_owned(), cut: true, is_asked_for: false };
+    elsewhere.process.cgroup = Some(group);
+    assert!(!grouped.admit(&elsewhere));
+    elsewhere.process.cgroup = None;
+    assert!(!grouped.admit(&elsewhere) && Conditions::default().admit(&elsewhere));
 }
 
 #[test]

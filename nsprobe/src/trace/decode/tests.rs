@@ -60,7 +60,12 @@ fn every_field_of_an_unshare() {
         start_ticks: Some(1234),
         exe: Some(at("/bin/unshare")),
         command_line: Some(CommandLine { text: "unshare --net tr\u{fffd}e".to_owned(), cut: true }),
-        cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".to_owned(), cut: false }),
+        cgroup: Some(Cgroup {
+            id: 77,
+            path: "/a.slice/x.service".to_owned(),
+            cut: false,
+            is_asked_for: false,
+        }),
     };
     assert_eq!(event.process, actor);
     assert_eq!(*event.before.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 14)));

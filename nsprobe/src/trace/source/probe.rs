@@ -170,12 +170,14 @@ fn with_lives(options: &Options) -> Vec<Call> {
     calls
 }
 
-/// What the probe is to decide by. The account of lives needs events whether they are asked for or not.
+/// What the probe is to decide by. The account of lives needs events whether they are asked for or not; of control groups
+/// the probe says then which callers are in those asked for.
 fn in_probe(options: &Options) -> Conditions {
     let all = &options.conditions;
     if options.lives {
         let pids = if all.follow { all.pids.clone() } else { Vec::new() };
-        return Conditions { pids, follow: all.follow, ..Conditions::default() };
+        let cgroups = all.cgroups.clone();
+        return Conditions { pids, follow: all.follow, cgroups, ..Conditions::default() };
     }
     all.clone()
 }
