@@ -340,12 +340,16 @@ mod tests {
             event(Crossing::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
             event(Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
         ];
+        let mut unknown = lines[1].clone();
+        *unknown.before.get_mut(NsSlot::In(NsKind::Net)) = None;
         (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, String::new());
-        let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
+        let lines = lines.iter().chain([&unknown]);
+        let text: Vec<_> = lines.map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(text.join("\n"), @"
         11:06:40.123456         4242      ?                   change  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          change (new process)  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          clone(?) = 4243  net 4026531838→4026532208
+        11:06:40.123456         4242      0  unshare          change (new process)  net ?→4026532208
         ");
     }
 

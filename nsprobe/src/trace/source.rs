@@ -125,11 +125,12 @@ fn needs_probe(options: &Options) -> Option<&'static str> {
 fn undecided(conditions: &Conditions) -> Vec<String> {
     let mut undecided = Vec::new();
     if !conditions.uids.is_empty() || !conditions.comms.is_empty() {
-        let what = "--uid and --comm, of callers that had gone before /proc was read: these events are told";
+        let what = "whether --uid and --comm hold of callers that had gone before /proc was read: these events are told";
         undecided.push(what.to_owned());
     }
     if !conditions.kinds.is_empty() || !conditions.namespaces.is_empty() {
-        let what = "--kind and --ns, where it is not known what was before: these events are told";
+        let what =
+            "whether --kind and --ns hold where it is not known what was before: these events are told";
         undecided.push(what.to_owned());
     }
     undecided
