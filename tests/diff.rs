@@ -173,7 +173,7 @@ fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
         }
         None
     });
-    let (before, second, ino) = staged.expect("a number that is given again, within 30 s");
+    let (before, second, ino) = staged.expect("a number that is given again");
     let namespaces = before.document["namespaces"].as_array().unwrap();
     let old = namespaces.iter().find(|ns| ns["kind"] == "net" && ns["ino"] == ino).unwrap();
     let now = before.diff();

@@ -7,10 +7,29 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What doctor says to those who run the tests. Once: it loads and attaches every plan.
+/// What doctor says to those who run the tests.
 pub fn diagnosis() -> &'static Value {
-    static DIAGNOSIS: OnceLock<Value> = OnceLock::new();
-    DIAGNOSIS.get_or_init(|| serde_json::from_str(&run(&["doctor", "--json"]).stdout).unwrap())
+    &examination().0
+}
+
+/// The same, and the mounts before and after. Once: it loads and attaches every plan.
+fn examination() -> &'static (Value, [String; 2]) {
+    static EXAMINATION: OnceLock<(Value, [String; 2])> = OnceLock::new();
+    EXAMINATION.get_or_init(|| {
+        if !support::root() {
+            let ran = run(&["doctor", "--json"]);
+            return (serde_json::from_str(&ran.stdout).unwrap(), Default::default());
+        }
+        // Where nobody else mounts anything.
+        let dir = tempfile::tempdir().unwrap();
+        let script = "cat /proc/self/mountinfo >\"$1/before\"; \"$0\" doctor --json >\"$1/said\"
+                      cat /proc/self/mountinfo >\"$1/after\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+        support::stage::succeed(command.arg(env!("CARGO_BIN_EXE_nsprobe")).arg(dir.path()));
+        let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
+        (serde_json::from_str(&read("said")).unwrap(), ["before", "after"].map(read))
+    })
 }
 
 fn verdict<'a>(document: &'a Value, subject: &str) -> &'a Value {
@@ -137,14 +156,7 @@ fn looking_leaves_no_mount_behind() {
     if !support::root() {
         return;
     }
-    // Where nobody else mounts anything.
-    let script = "cat /proc/self/mountinfo; \"$0\" doctor; cat /proc/self/mountinfo";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script, env!("CARGO_BIN_EXE_nsprobe")]);
-    let output = support::stage::succeed(&mut command);
-    let is_mount = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit());
-    let mounts: Vec<&str> = output.lines().filter(is_mount).collect();
-    assert!(output.lines().count() >= mounts.len() + 13, "{output}");
-    let (before, after) = mounts.split_at(mounts.len() / 2);
-    assert!(!before.is_empty() && before == after, "{output}");
+    let (document, [before, after]) = examination();
+    assert!(document["checks"].as_array().unwrap().len() >= 13, "{document}");
+    assert!(!before.is_empty() && before == after, "{before}\n{after}");
 }

@@ -63,8 +63,8 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
         let (mount, kept) = (dir.path().join("mount"), dir.path().join("kept"));
         std::fs::create_dir(&mount).expect("a directory");
         // A file system of its own, in a mount namespace of its own, with room for some events.
-        let script = r#"mount -t tmpfs -o size=64k tmpfs "$1" || exit 9
-            "$2" trace --json --hooks "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 200 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
+        let script = r#"mount -t tmpfs -o size=32k tmpfs "$1" || exit 9
+            "$2" trace --json --hooks "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 80 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
             code=$?; cp "$1/events" "$4"; exit $code"#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(&mount);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// How long staging may take before the test fails. Generous: CI machines are slow, and nobody waits
 /// longer than it takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A command and its descendants; they are killed and reaped when this is dropped.
 pub struct Staged {
