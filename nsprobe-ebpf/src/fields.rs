@@ -55,7 +55,7 @@ fields! {
     TaskMm = "task_struct" "mm",
     TaskCgroups = "task_struct" "cgroups",
     TaskStack = "task_struct" "stack",
-    // Both gone from a kernel without CONFIG_SECCOMP.
+    // Empty on a kernel without CONFIG_SECCOMP.
     TaskSeccomp = "task_struct" "seccomp",
     SeccompMode = "seccomp" "mode",
     MmArgStart = "mm_struct" "arg_start",

@@ -44,11 +44,11 @@ static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 
-/// Threads in a call that got past seccomp, where those that do not are asked for. Userspace sets the size.
+/// Threads in a call that got past seccomp, and its number, where those that do not are asked for. Userspace sets the size.
 #[map]
-static NOTES: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+static NOTES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// What the absence of a note means: [`Notes`].
+/// What the absence of a note means: [`notes`](mod@notes).
 #[map]
 static NOTES_STATE: Array<u32> = Array::with_max_entries(1, 0);
 
@@ -220,18 +220,20 @@ pub fn trust_notes() {
     }
 }
 
-/// Notes that the thread `id` is in a call.
+/// Notes that the thread `id` is in the call of this `number`.
 #[inline(always)]
-pub fn note(id: u64) {
-    if NOTES.insert(id, 1, 0).is_err() {
+pub fn note(id: u64, number: u32) {
+    if NOTES.insert(id, number, 0).is_err() {
         set_notes(notes::FULL);
     }
 }
 
-/// Removes the note; whether there was one.
+/// Removes the note; whether it was of this call.
 #[inline(always)]
-pub fn unnote(id: u64) -> bool {
-    NOTES.remove(id).is_ok()
+pub fn unnote(id: u64, number: u32) -> bool {
+    // SAFETY: the thread that removes the entry is the one that runs here, or is not running.
+    let noted = unsafe { NOTES.get(id) }.is_some_and(|&noted| noted == number);
+    NOTES.remove(id).is_ok() && noted
 }
 
 /// The walk along a list of namespaces, as the last run left it.

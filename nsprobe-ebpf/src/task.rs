@@ -84,15 +84,15 @@ const PADDINGS: [u64; 2] = [0, 16];
 
 /// The registers (`struct pt_regs`) that `task` came into the kernel with, for the system call of this `number` with this
 /// `result`, which they have as well. They lie at the top of its stack, and no type tells where that is: what is found must
-/// be of that call. (`bpf_task_pt_regs` knows, since 5.15.)
+/// be of that call. The number is an `int`: callers may leave anything in the upper half. (`bpf_task_pt_regs` knows, since 5.15.)
 #[inline(always)]
-pub fn registers(task: u64, number: u64, result: i64) -> Option<u64> {
+pub fn registers(task: u64, number: u32, result: i64) -> Option<u64> {
     let stack: u64 = read(task, Field::TaskStack);
     let size = u64::from(offset(Field::PtRegsSize));
     for end in STACKS {
         for padding in PADDINGS {
             let registers = stack + end - padding - size;
-            if read::<u64>(registers, Field::PtRegsNumber) == number
+            if read::<u32>(registers, Field::PtRegsNumber) == number
                 && read::<u64>(registers, Field::PtRegsResult) == result as u64
             {
                 return Some(registers);

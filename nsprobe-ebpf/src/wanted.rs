@@ -89,7 +89,7 @@ fn is_in_cgroup(task: u64) -> bool {
         }
         node = program::cgroup_parent(node);
     }
-    true
+    node != 0
 }
 
 /// Whether a call that names namespaces of these kinds (`CLONE_NEW*`) is asked for.

@@ -19,14 +19,14 @@ use nsprobe_ebpf::{Counter, Field, cause, event_flags};
 
 /// Their numbers: asm/unistd_64.h.
 mod number {
-    pub const CLONE: u64 = 56;
-    pub const FORK: u64 = 57;
-    pub const VFORK: u64 = 58;
-    pub const PIVOT_ROOT: u64 = 155;
-    pub const CHROOT: u64 = 161;
-    pub const UNSHARE: u64 = 272;
-    pub const SETNS: u64 = 308;
-    pub const CLONE3: u64 = 435;
+    pub const CLONE: u32 = 56;
+    pub const FORK: u32 = 57;
+    pub const VFORK: u32 = 58;
+    pub const PIVOT_ROOT: u32 = 155;
+    pub const CHROOT: u32 = 161;
+    pub const UNSHARE: u32 = 272;
+    pub const SETNS: u32 = 308;
+    pub const CLONE3: u32 = 435;
 }
 
 /// `CLONE_VFORK | CLONE_VM`: what vfork(2) is short for.
@@ -35,10 +35,14 @@ const VFORK_FLAGS: u64 = 0x4100;
 /// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
 const UNDER_WAY: i64 = -38;
 
+/// What it returns to be made again: a signal came while a supervisor was asked. `-ERESTARTSYS` to
+/// `-ERESTART_RESTARTBLOCK`, which no program sees.
+const AGAIN: core::ops::RangeInclusive<i64> = -516..=-512;
+
 /// At the entry of each of these calls.
 #[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
-pub fn enter_denied(_: TracePointContext) -> u32 {
-    maps::note(bpf_get_current_pid_tgid());
+pub fn enter_denied(context: TracePointContext) -> u32 {
+    maps::note(bpf_get_current_pid_tgid(), number(&context));
     0
 }
 
@@ -47,8 +51,8 @@ pub fn enter_denied(_: TracePointContext) -> u32 {
 pub fn exit_denied(context: TracePointContext) -> u32 {
     use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
     let id = bpf_get_current_pid_tgid();
-    let result = hook::result(&context);
-    if maps::unnote(id) || result >= 0 {
+    let (number, result) = (number(&context), hook::result(&context));
+    if maps::unnote(id, number) || result >= 0 || AGAIN.contains(&result) {
         return 0;
     }
     let task = task::current();
@@ -63,8 +67,6 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
         }
         _ => return 0,
     }
-    // An int here, with whatever behind it.
-    let number = hook::number(&context) & 0xffff_ffff;
     let Some(registers) = task::registers(task, number, result) else {
         maps::count(Counter::DeniedUnread);
         return 0;
@@ -94,6 +96,12 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
     0
 }
 
+/// The number of the call, an `int` with whatever behind it.
+#[inline(always)]
+fn number(context: &TracePointContext) -> u32 {
+    hook::number(context) as u32
+}
+
 /// Notes the calls that are under way when the hooks above are attached: nobody saw their entry. From the end of its run
 /// on it is known of every call whether it got past seccomp.
 #[unsafe(no_mangle)]
@@ -110,7 +118,12 @@ extern "C" fn note_present(context: *const Context) -> i32 {
         if task::registers(task, number, UNDER_WAY).is_some() {
             let tgid: u32 = task::read(task, Field::TaskTgid);
             let pid: u32 = task::read(task, Field::TaskPid);
-            maps::note(u64::from(tgid) << 32 | u64::from(pid));
+            let id = u64::from(tgid) << 32 | u64::from(pid);
+            maps::note(id, number);
+            // It may have returned meanwhile, with nothing to remove.
+            if task::registers(task, number, UNDER_WAY).is_none() {
+                maps::unnote(id, number);
+            }
         }
     }
     0

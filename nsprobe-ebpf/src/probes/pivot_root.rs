@@ -1,8 +1,8 @@
 //! pivot_root(2).
 //!
-//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_pivot_root`. What its arguments were resolved to,
-//! `int security_sb_pivotroot(const struct path *old_path, const struct path *new_path)` is told before anything is
-//! moved, in every kernel with CONFIG_SECURITY: `put_old` first.
+//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; so for 32 bits,
+//! `__ia32_sys_pivot_root`. What its arguments were resolved to, `int security_sb_pivotroot(const struct path *old_path,
+//! const struct path *new_path)` is told before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
 use crate::{call, hook, maps, path, place, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;

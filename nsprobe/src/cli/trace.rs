@@ -113,8 +113,8 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
 
 All conditions must hold, and of a list one entry. By BPF all but --filter are decided in the kernel: what does not hold
-needs no room in the buffer, unless --lives is asked for, which takes all calls into account. Without BPF --follow, --cgroup
-and --failed are refused.
+needs no room in the buffer, unless --lives is asked for, which takes all calls into account. Without BPF --follow,
+--cgroup, --failed and --denied are refused.
 Process ids are those of the initial pid namespace; in brackets, those inside others.
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF. Without BPF it takes the records of
 perf (CAP_PERFMON), which tell successful calls and no arguments; without that it looks at /proc every --interval.

@@ -38,8 +38,8 @@ struct Mount {
     point: PathBuf,
 }
 
-/// The id of the control group at `path`, which is the inode of its directory: a directory in a mounted hierarchy, or a path from the root of the hierarchy, as
-/// events have it.
+/// The id of the control group at `path`, which is the inode of its directory: a directory in a mounted hierarchy, or
+/// a path from the root of the hierarchy, as events have it.
 pub fn find(path: &Path) -> Result<u64, GroupError> {
     let text = std::fs::read("/proc/self/mountinfo").map_err(GroupError::Mounts)?;
     let mounts = parse(&text);

@@ -85,6 +85,7 @@ pub fn attach(
     // What a command does is followed from its first task on, and looked for only after a loss.
     let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
     let mut missing = trial.missing();
+    let planned = links.len();
     missing.extend(attach_denied(&mut probe, &of_denied, &mut links));
     missing.extend(unreadable(|field| probe.has(field)));
     let hooks = Hooks {
@@ -93,7 +94,7 @@ pub fn attach(
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
         unseen: unseen(trial.plan, calls, compat, lives, denied),
-        cost: hooks::cost(trial.plan, denied),
+        cost: hooks::cost(trial.plan, compat, links.len() > planned),
     };
     probe.settle();
     Ok(Attached { probe, hooks, follows, _links: links.into_iter().map(|(_, link)| link).collect() })

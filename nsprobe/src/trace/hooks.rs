@@ -228,8 +228,7 @@ pub fn lives(plan: Plan) -> Vec<Group> {
 pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: bool) -> Vec<String> {
     let mut unseen = denied::unseen(denied);
     if plan == Plan::Functions && calls.contains(&Call::Clone) {
-        unseen
-            .push("clone3 with arguments that are refused before any function that can be hooked".to_owned());
+        unseen.push("clone3 with arguments that are refused before kernel_clone, which is hooked".to_owned());
     }
     if plan == Plan::Tracepoints && lives {
         unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));

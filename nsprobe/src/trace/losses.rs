@@ -50,7 +50,8 @@ impl Losses {
             }
             known.counted = (now, seq);
         }
-        self.unhealed |= !news.is_empty();
+        // Of a call that seccomp stopped nothing follows for those after it.
+        self.unhealed |= news.iter().any(|loss| !loss.lost.stage.starts_with("denied_"));
         news
     }
 
@@ -100,12 +101,20 @@ mod tests {
         losses.heal();
         assert_eq!(losses.news(vec![lost("follow_full", 0), lost("decode", 2)], at(6), 7), []);
         assert!(!losses.unhealed());
+        assert_eq!(losses.news(vec![lost("denied_full", 1)], at(6), 7).len(), 1);
+        assert!(!losses.unhealed());
         // One that was never counted before.
         let three = [loss("follow_full", 5, 6, 7), loss("decode", 1, 6, 7), loss("recursion", 1, 1, 0)];
         let counted = vec![lost("follow_full", 5), lost("decode", 3), lost("recursion", 1)];
         assert_eq!(losses.news(counted, at(8), 9), three);
         losses.unwritten(4);
-        let totals = [lost("follow_full", 5), lost("decode", 3), lost("recursion", 1), lost("sink", 4)];
+        let totals = [
+            lost("follow_full", 5),
+            lost("decode", 3),
+            lost("denied_full", 1),
+            lost("recursion", 1),
+            lost("sink", 4),
+        ];
         assert_eq!(losses.totals(), totals);
     }
 }

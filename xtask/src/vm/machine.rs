@@ -48,8 +48,9 @@ impl Report {
 /// `logs`. The machine is ended after `limit`; its clocks count instructions if it is `counted`.
 pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted: bool) -> Result<Report> {
     let start = Instant::now();
-    let log = logs.join(format!("{}.log", kernel.version));
-    let console = logs.join(format!("{}.console", kernel.version));
+    let name = if counted { format!("{}.counted", kernel.version) } else { kernel.version.clone() };
+    let log = logs.join(format!("{name}.log"));
+    let console = logs.join(format!("{name}.console"));
     let mut lines = File::create(&log)?;
     let mut machine = Command::new("qemu-system-x86_64")
         .args(["-accel", ACCELERATOR, "-cpu", PROCESSOR, "-m", "2048"])

@@ -47,15 +47,22 @@ pub(super) fn unseen(asked: bool) -> Vec<String> {
     if !asked {
         return vec![format!("{}: --denied watches for them", Purpose::Denied)];
     }
-    ["of those that end the process or send it a signal", "of 32-bit ones"]
+    ["of those that end the process or send it a signal", "of those answered with success", "of 32-bit ones"]
         .map(|which| format!("{}, {which}", Purpose::Denied))
         .into()
 }
 
-/// What other system calls pay, in words; `None`: nothing.
+/// What other system calls pay, in words; `None`: nothing. With or without 32-bit ones, and those that are stopped.
 #[must_use]
-pub fn cost(plan: Plan, denied: bool) -> Option<&'static str> {
-    (denied || plan == Plan::Tracepoints).then_some(COST)
+pub fn cost(plan: Plan, compat: bool, denied: bool) -> Option<&'static str> {
+    match plan {
+        Plan::Tracepoints if compat => Some(COST_OF_ALL),
+        Plan::Functions if !denied => None,
+        _ => Some(COST),
+    }
 }
 
-const COST: &str = "every system call of the machine takes about 30 ns longer (getppid 1.28 times as long)";
+const COST: &str = "every system call of the machine takes some tens of nanoseconds longer";
+
+const COST_OF_ALL: &str =
+    "every system call of the machine passes two programs, for some hundred nanoseconds";
