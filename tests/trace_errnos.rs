@@ -276,6 +276,10 @@ fn clone_fails_in_every_way_and_is_told() {
         three(0, clone_args(i64::from(CLONE_NEWUTS), 0), 88);
         three(libc::EINVAL, clone_args(i64::from(CLONE_NEWNS | CLONE_FS), 0), 88);
         three(libc::EBADF, clone_args(i64::from(CLONE_NEWUTS) | INTO_CGROUP, 999), 88);
+        // What the kernel refuses before it looks at namespaces: a size, a flag that is none, a signal among the flags.
+        three(libc::E2BIG, clone_args(i64::from(CLONE_NEWUTS), 0), 8192);
+        three(libc::EINVAL, clone_args(i64::from(CLONE_NEWUTS) | 1 << 60, 0), 88);
+        three(libc::EINVAL, clone_args(i64::from(CLONE_NEWUTS | SIGCHLD), 0), 88);
         let mut nobody = Script::default();
         nobody.call(SYS_setuid, [NOBODY.into()]);
         nobody.clone(libc::EPERM, CLONE_NEWUTS);

@@ -7,12 +7,15 @@
 //!
 //! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before). clone3
 //! comes there when its arguments have been read and are valid by themselves (`clone3_args_valid`): a size, an unknown
-//! flag, a stack, an exit signal or a `set_tid` that is not is refused before, by functions that the compiler inlines.
+//! flag, a stack, an exit signal or a `set_tid` that is not is refused before. So its failures are told where it returns:
+//! `long __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags that
+//! `kernel_clone` had, if it got there.
 
 use crate::{call, hook, maps, task, wanted};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use aya_ebpf::macros::{btf_tracepoint, fexit, tracepoint};
-use aya_ebpf::programs::{BtfTracePointContext, FExitContext, TracePointContext};
+use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, tracepoint};
+use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{Field, cause, config};
 
 /// The signal to the parent, in the flags of clone(2).
@@ -80,6 +83,13 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
         return 0;
     }
     let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
+    if let Some(pending) = maps::pending(bpf_get_current_pid_tgid())
+        && pending.event.header.cause == cause::CLONE
+    {
+        // Of clone3, which tells it when it returns; the caller may have changed its own flags meanwhile.
+        pending.event.args = [flags, 0];
+        return 0;
+    }
     let task = task::current();
     if is_asked_for_failed(flags) && wanted::caller(task) {
         call::tell(cause::CLONE, task, |event| {
@@ -147,6 +157,30 @@ pub fn enter3(address: u64) {
     {
         pending.event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
     }
+}
+
+#[fentry(function = "__x64_sys_clone3")]
+pub fn fentry_clone3(context: FEntryContext) -> i32 {
+    enter3(hook::registers(&context)[0]);
+    0
+}
+
+#[fexit(function = "__x64_sys_clone3")]
+pub fn fexit_clone3(context: FExitContext) -> i32 {
+    exit(hook::returned(&context));
+    0
+}
+
+#[fentry(function = "__ia32_sys_clone3")]
+pub fn fentry_clone3_32(context: FEntryContext) -> i32 {
+    enter3(hook::registers32(context.arg(0))[0]);
+    0
+}
+
+#[fexit(function = "__ia32_sys_clone3")]
+pub fn fexit_clone3_32(context: FExitContext) -> i32 {
+    exit(hook::returned(&context));
+    0
 }
 
 #[tracepoint(category = "syscalls", name = "sys_enter_clone3")]

@@ -142,14 +142,16 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
             }
             let registers: &[Field] = &[Field::PtRegsFirst, Field::PtRegsSecond];
             for (call, exit, entry, function, fields) in [
+                (Call::Clone, "fexit_clone3", "fentry_clone3", "__x64_sys_clone3", registers),
                 (Call::Unshare, "fexit_unshare", "fentry_unshare", "ksys_unshare", &[][..]),
                 (Call::Setns, "fexit_setns", "fentry_setns", "__x64_sys_setns", registers),
                 (Call::Chroot, "fexit_chroot", "fentry_chroot", "__x64_sys_chroot", registers),
                 (Call::PivotRoot, "fexit_pivot_root", "fentry_pivot_root", "__x64_sys_pivot_root", registers),
             ] {
+                let purpose = if call == Call::Clone { Purpose::FailedClones } else { Purpose::Call(call) };
                 let hooks = [hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))];
                 if calls.contains(&call) {
-                    groups.push(group(Purpose::Call(call), &hooks, fields));
+                    groups.push(group(purpose, &hooks, fields));
                 }
             }
             if calls.contains(&Call::PivotRoot) {
@@ -194,6 +196,7 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
         |hooks: [Hook; 2]| Group { purpose: Purpose::Compat, hooks: hooks.to_vec(), fields: COMPAT_FIELDS };
     match plan {
         Plan::Functions => [
+            (Call::Clone, "fexit_clone3_32", "fentry_clone3_32", "__ia32_sys_clone3"),
             (Call::Setns, "fexit_setns32", "fentry_setns32", "__ia32_sys_setns"),
             (Call::Chroot, "fexit_chroot32", "fentry_chroot32", "__ia32_sys_chroot"),
             (Call::PivotRoot, "fexit_pivot_root32", "fentry_pivot_root32", "__ia32_sys_pivot_root"),
@@ -227,9 +230,6 @@ pub fn lives(plan: Plan) -> Vec<Group> {
 #[must_use]
 pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: bool) -> Vec<String> {
     let mut unseen = denied::unseen(denied);
-    if plan == Plan::Functions && calls.contains(&Call::Clone) {
-        unseen.push("clone3 with arguments that are refused before kernel_clone, which is hooked".to_owned());
-    }
     if plan == Plan::Tracepoints && lives {
         unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));
     }

@@ -42,6 +42,8 @@ impl Expected {
 /// result, where it is read.
 const FUNCTIONS: &[(&str, &[Expected], Option<Expected>)] = &[
     ("kernel_clone", &[Pointer("kernel_clone_args")], Some(Integer(4))),
+    ("__x64_sys_clone3", &[Pointer("pt_regs")], Some(Integer(8))),
+    ("__ia32_sys_clone3", &[Pointer("pt_regs")], Some(Integer(8))),
     ("ksys_unshare", &[Integer(8)], Some(Integer(4))),
     ("__x64_sys_setns", &[Pointer("pt_regs")], Some(Integer(8))),
     ("__x64_sys_chroot", &[Pointer("pt_regs")], Some(Integer(8))),
