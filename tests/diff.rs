@@ -1,6 +1,6 @@
 //! `nsprobe diff`: what was staged between two looks, and nothing else of what was staged.
 
-use crate::support::stage::{NamedNetns, Staged, wait};
+use crate::support::stage::{NamedNetns, Staged, until, wait};
 use crate::support::{self, Ran, nsprobe, proc, run};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -126,10 +126,7 @@ fn a_process_that_enters_a_namespace_has_changed() {
     let dir = tempfile::tempdir().unwrap();
     let go = dir.path().join("go");
     let path = named.path();
-    let staged = Staged::sh(&format!(
-        "while ! test -e '{}'; do sleep 0.05; done; exec nsenter --net={path} sleep 1000",
-        go.display()
-    ));
+    let staged = Staged::sh(&format!("{}; exec nsenter --net={path} sleep 1000", until(&go)));
     let pid = staged.pid();
     wait(|| (proc::comm(pid)? == "sh").then_some(())).expect("the shell");
     let before = Before::take();

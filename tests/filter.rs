@@ -1,6 +1,7 @@
 //! `--filter`, on namespaces and processes staged for real.
 
 use crate::support::stage::{NamedNetns, Staged};
+use crate::support::trace::Stream;
 use crate::support::{self, json, proc, run};
 use serde_json::Value;
 
@@ -170,9 +171,9 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
         "failed && path.matches('^/now') && result < 0 && comm == 'chroot' && uid == 0 && duration_ns > 0";
     let filter = format!("({unshare}) || ({setns}) || ({chroot})");
     let calls = "unshare,setns,chroot";
-    let ran = run(&["trace", "--json", "--event", calls, "--filter", &filter, "--", "sh", "-c", &script]);
-    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let lines: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let stream = Stream::record(&["--event", calls, "--filter", &filter, "--", "sh", "-c", &script]);
+    assert_eq!(stream.code, Some(0), "{}", stream.stderr);
+    let lines = stream.lines;
     let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
     assert_eq!(events, ["unshare", "unshare", "setns", "chroot"], "{lines:#?}");
     assert_eq!(lines[3]["after"]["net"], named.ino());

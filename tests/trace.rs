@@ -1,7 +1,7 @@
 //! `nsprobe trace` as a program: how it starts, ends, and fails.
 
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::{Stream, each_plan, each_rung, one_plan, refusal};
+use crate::support::trace::{Stream, again, each_plan, each_rung, one_plan, refusal};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe, root, run, skipped, unprivileged_copy};
 use nix::sys::signal::{Signal, kill};
@@ -50,14 +50,18 @@ fn only_the_command_and_its_descendants_are_told() {
         let dir = tempfile::tempdir().expect("a directory");
         let seen = dir.path().join("seen");
         let _others = stage::Staged::sh(&others(&seen));
-        // Until others have done the same twice: the first may have begun before the trace.
+        // Until others have done the same twice: the first may have begun before the trace. Or are no more.
         let script = format!(
-            "unshare --ipc true
-             for i in 1 2; do rm -f {seen}; until [ -e {seen} ]; do sleep 0.02; done; done
+            "unshare --ipc true; waits=0
+             for i in 1 2; do
+                 rm -f {seen}
+                 until [ -e {seen} ]; do waits=$((waits+1)); [ $waits -lt 2000 ] || exit; sleep 0.05; done
+             done
              sh -c '(unshare --ipc true)'",
             seen = seen.display()
         );
         let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", &script]);
+        assert_eq!(stream.code, Some(0), "the others are there: {}", stream.stderr);
         let flags: Vec<String> = stream.events().map(|event| event["args"]["flags"].to_string()).collect();
         assert_eq!(flags, [r#"["CLONE_NEWIPC"]"#; 2]);
     });
@@ -68,7 +72,9 @@ fn of_the_whole_machine_until_so_many_events() {
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let _others = stage::Staged::sh(&others(&dir.path().join("seen")));
-        let stream = Stream::record(&["--hooks", plan, "--count", "3", "--event", "unshare,setns"]);
+        // The time is for when the others are no more.
+        let limits = ["--count", "3", "--duration", "2m"];
+        let stream = Stream::record(&[&["--hooks", plan, "--event", "unshare,setns"], &limits[..]].concat());
         assert_eq!((stream.code, stream.end_reason(), stream.events().count()), (Some(0), "count", 3));
         assert!(stream.events().all(|event| event["event"] == "unshare" || event["event"] == "setns"));
         let times: Vec<&str> = stream.events().filter_map(|event| event["time"].as_str()).collect();
@@ -130,7 +136,7 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
             // A kill(2) of the group comes to the command twice, as nsprobe passes on what no terminal sent: once
             // is enough.
             let script = "trap 'trap \"\" INT; unshare --uts true; exit 3' INT; unshare --ipc true; \
-                          while :; do sleep 0.05; done";
+                          while kill -0 $PPID; do sleep 0.05; done";
             let mut tracing =
                 Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
             assert!(tracing.line().contains("CLONE_NEWIPC"), "{}", tracing.text);
@@ -285,25 +291,29 @@ fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
 #[test]
 fn a_full_buffer_loses_events_and_says_how_many() {
     one_plan(|plan| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let file = |name: &str| dir.path().join(name);
-        let script = format!(
-            "cd {}; touch ready; until [ -e go ]; do sleep 0.05; done
-             for i in 1 2 3 4 5 6 7 8 9 10; do unshare --uts true; done
-             touch done; until [ -e end ]; do sleep 0.05; done",
-            dir.path().display()
-        );
-        // Room for four events of 976 bytes, and a reader that is stopped meanwhile.
-        let args = ["--hooks", plan, "--event", "unshare", "--buffer", "4K", "--", "sh", "-c", &script];
-        let tracing = Tracing::start(&args);
-        let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
-        assert!(made("ready"));
-        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
-        std::fs::write(file("go"), "").expect("a file");
-        assert!(made("done"));
-        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-        std::fs::write(file("end"), "").expect("a file");
-        let ran = tracing.end();
+        let ran = again(|| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let file = |name: &str| dir.path().join(name);
+            let script = format!(
+                "cd {}; touch ready; {}
+                 for i in 1 2 3 4 5 6 7 8 9 10; do unshare --uts true; done
+                 touch done; {}",
+                dir.path().display(),
+                stage::until(&file("go")),
+                stage::until(&file("end")),
+            );
+            // Room for four events of 976 bytes, and a reader that is stopped meanwhile.
+            let args = ["--hooks", plan, "--event", "unshare", "--buffer", "4K", "--", "sh", "-c", &script];
+            let tracing = Tracing::start(&args);
+            let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
+            assert!(made("ready"));
+            kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+            std::fs::write(file("go"), "").expect("a file");
+            assert!(made("done"));
+            kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+            std::fs::write(file("end"), "").expect("a file");
+            tracing.end()
+        });
         let lines: Vec<serde_json::Value> =
             ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
         let of = |kind: &str| -> Vec<_> { lines.iter().filter(|line| line["type"] == kind).collect() };

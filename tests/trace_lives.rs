@@ -1,6 +1,6 @@
 //! `nsprobe trace --lives`: when namespaces are made and end, and what tells them from others of their number.
 
-use crate::support::stage::{NamedNetns, Staged};
+use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{json, skipped};
@@ -76,10 +76,12 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
         // The second has no process for as long as the file is mounted, the third for as long as it is open.
         let script = format!(
             "cd {}; unshare --uts true; touch held; unshare --uts=held true; sleep 0.5; umount held; sleep 1
-             unshare --uts sh -c 'touch in; until [ -e out ]; do sleep 0.05; done' &
-             until [ -e in ]; do sleep 0.05; done
+             unshare --uts sh -c 'touch in; {}' &
+             {}
              exec 9</proc/$!/ns/uts; touch out; wait; sleep 0.5; exec 9<&-; sleep 2",
-            dir.path().display()
+            dir.path().display(),
+            stage::until(&dir.path().join("out")),
+            stage::until(&dir.path().join("in")),
         );
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", &script]);
         let [short, mounted, open] = stream.of("unshare")[..] else { panic!("three: {}", stream.stderr) };

@@ -2,7 +2,7 @@
 
 use crate::support::Ran;
 use crate::support::stage;
-use crate::support::trace::each_plan;
+use crate::support::trace::{LEFT_OUT, again, each_plan};
 use crate::support::tracing::Tracing;
 use aya::maps::{HashMap, Map, MapData};
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +17,16 @@ fn made(dir: &Path, name: &str) {
     assert!(stage::wait(|| dir.join(name).exists().then_some(())).is_some(), "{name} does not come");
 }
 
+/// Reads lines until one has this, or says that the kernel left out calls: then all is done once more.
+fn told(tracing: &mut Tracing, word: &str) {
+    loop {
+        let line = tracing.line();
+        if line.contains(word) || line.contains(LEFT_OUT) {
+            return;
+        }
+    }
+}
+
 /// Traces `before`, then `burst` while nsprobe is stopped and has room for three events, then `after`, each shell
 /// script, and while it is stopped `meanwhile` with its pid; gives the lines. `before` makes an ipc namespace.
 fn overwhelmed(
@@ -27,28 +37,29 @@ fn overwhelmed(
     after: &str,
     meanwhile: impl Fn(u32),
 ) -> Vec<Value> {
-    let dir = tempfile::tempdir().expect("a directory");
-    let dir = dir.path();
-    let wait = |name: &str| format!("until [ -e {name} ]; do sleep 0.05; done");
-    let script = format!(
-        "cd {}\n{before}\ntouch ready; {}\n{burst}\ntouch done; {}\n{after}\nsleep 0.5",
-        dir.display(),
-        wait("go"),
-        wait("end"),
-    );
-    let start = [args, &["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
-    let mut tracing = Tracing::start(&start);
-    // It has come to rest, with all that was before the burst told.
-    while !tracing.line().contains("CLONE_NEWIPC") {}
-    made(dir, "ready");
-    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
-    File::create(dir.join("go")).expect("a file");
-    made(dir, "done");
-    meanwhile(tracing.child.id());
-    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-    while !tracing.line().contains(r#""type":"rebuilt""#) {}
-    File::create(dir.join("end")).expect("a file");
-    let ran = tracing.end();
+    let ran = again(|| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dir = dir.path();
+        let script = format!(
+            "cd {}\n{before}\ntouch ready; {}\n{burst}\ntouch done; {}\n{after}\nsleep 0.5",
+            dir.display(),
+            stage::until(&dir.join("go")),
+            stage::until(&dir.join("end")),
+        );
+        let start = [args, &["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
+        let mut tracing = Tracing::start(&start);
+        // It has come to rest, with all that was before the burst told.
+        told(&mut tracing, "CLONE_NEWIPC");
+        made(dir, "ready");
+        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+        File::create(dir.join("go")).expect("a file");
+        made(dir, "done");
+        meanwhile(tracing.child.id());
+        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+        told(&mut tracing, r#""type":"rebuilt""#);
+        File::create(dir.join("end")).expect("a file");
+        tracing.end()
+    });
     ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 

@@ -24,8 +24,8 @@ fn poll_tells_what_lasts() {
     stage::furnish(&jail, &sleep);
     let go = dir.path().join("go");
     let changing = Staged::sh(&format!(
-        "until [ -e {go} ]; do sleep 0.02; done; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
-        go = go.display(),
+        "{go}; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
+        go = stage::until(&go),
         jail = jail.display()
     ));
     let before = proc::namespaces(changing.pid()).expect("namespaces");
@@ -81,7 +81,7 @@ fn poll_follows_a_command() {
     let mut others = Staged::sh("unshare --uts sleep 1000");
     others.wait_for("sleep");
     let dir = tempfile::tempdir().expect("a directory");
-    let wait = |name: &str| format!("until [ -e {}/{name} ]; do sleep 0.02; done", dir.path().display());
+    let wait = |name: &str| stage::until(&dir.path().join(name));
     // Each lasts until it is told.
     let second = format!("unshare --uts sh -c \"{}\"", wait("uts"));
     let script = format!("unshare --ipc sh -c '{}; {second}'", wait("ipc"));
@@ -107,7 +107,7 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
     // There from the first look on, and until its change is told.
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
-    let wait = |name: &str| format!("until [ -e {}/{name} ]; do sleep 0.02; done", dir.path().display());
+    let wait = |name: &str| stage::until(&dir.path().join(name));
     let script = format!("{}; exec unshare --user --net sh -c '{}'", wait("go"), wait("told"));
     let mut command = Command::new("setpriv");
     command.args(nobody).arg(&nsprobe).args(["trace", "--json", "--interval", "100ms", "--"]);

@@ -161,13 +161,14 @@ fn perf_says_what_it_lost_and_is_right_about_the_rest() {
     let file = |name: &str| dir.path().join(name);
     // It writes down where it is before and after each change; many come while nobody reads.
     let script = format!(
-        "chdir '{}'; open my $log, '>', 'log'; select((select($log), $| = 1)[0]);
+        "chdir '{dir}'; open my $log, '>', 'log'; select((select($log), $| = 1)[0]);
          sub change {{ syscall(272, 0x04000000); print $log readlink('/proc/self/ns/uts'), chr(10) }}
          sub made {{ open my $f, '>', $_[0] }}
+         sub wanted {{ -d '{dir}' && !-e $_[0] }}
          print $log readlink('/proc/self/ns/uts'), chr(10); made('ready');
-         select(undef, undef, undef, 0.02) until -e 'go'; change() for 1..400; made('done');
-         until (-e 'end') {{ change(); select(undef, undef, undef, 0.05) }}",
-        dir.path().display()
+         select(undef, undef, undef, 0.02) while wanted('go'); change() for 1..400; made('done');
+         while (wanted('end')) {{ change(); select(undef, undef, undef, 0.05) }}",
+        dir = dir.path().display()
     );
     let mut tracing = Tracing::start(&["--hooks", "perf", "--buffer", "4K", "--", "perl", "-e", &script]);
     let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();

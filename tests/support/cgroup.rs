@@ -1,10 +1,10 @@
 //! Control groups of the hierarchy of version 2.
 
 use super::stage;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-/// A control group with one inside; removed when this is dropped.
+/// A control group, within one of this process's tests; removed with all below it when this is dropped.
 pub struct Cgroup(pub PathBuf);
 
 impl Cgroup {
@@ -25,8 +25,20 @@ impl Cgroup {
 impl Drop for Cgroup {
     fn drop(&mut self) {
         // It is busy until the last process has been reaped.
-        let removed = stage::wait(|| fs::remove_dir(&self.0).ok());
-        assert!(removed.is_some(), "{} is left", self.0.display());
+        let removed = stage::wait(|| remove(&self.0).ok());
         let _ = self.0.parent().map(fs::remove_dir);
+        // A second panic would take the results of all other tests with it.
+        assert!(removed.is_some() || std::thread::panicking(), "{} is left", self.0.display());
     }
+}
+
+/// Removes a control group after those below it. The files in it are the kernel's.
+fn remove(group: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(group)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove(&entry.path())?;
+        }
+    }
+    fs::remove_dir(group)
 }

@@ -1,7 +1,9 @@
 //! Programs of a few system calls, as ELF files for x86-64: they make those calls and no other, with the very
 //! arguments that are wanted, which no shell and no library would pass on.
 
+use super::stage;
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,10 @@ pub fn elf(code: &[u8], entry: u32) -> Vec<u8> {
 
 /// Writes a program to `path`, to be executed by anybody.
 pub fn install(path: &Path, program: &[u8]) {
-    fs::write(path, program).expect("a program");
+    // Never open here under the name that is executed.
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(program).expect("a program");
+    stage::copy_program(file.path(), path);
     fs::set_permissions(path, Permissions::from_mode(0o755)).expect("to be executed");
 }
 

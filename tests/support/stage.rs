@@ -88,6 +88,13 @@ pub fn wait<T>(mut what: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
+/// Shell text that waits for a file, and ends the shell should the file's directory be gone. Nobody would end it
+/// otherwise: the command of a killed nsprobe goes on, and the test that has failed will not make the file any more.
+pub fn until(file: &Path) -> String {
+    let dir = file.parent().expect("a file in a directory");
+    format!("until [ -e {} ]; do [ -d {} ] || exit; sleep 0.05; done", file.display(), dir.display())
+}
+
 /// A named network namespace as `ip netns add` makes one; removed when this is dropped.
 pub struct NamedNetns {
     /// Its name, different in every test.

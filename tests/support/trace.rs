@@ -59,6 +59,24 @@ fn try_out(plan: &str) -> Option<String> {
     (ran.code != Some(0)).then(|| ran.stderr.trim().to_owned())
 }
 
+/// What a line has that says that the kernel left out calls.
+pub const LEFT_OUT: &str = r#""stage":"recursion""#;
+
+/// What `trace` writes, which is called again if need be.
+///
+/// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
+/// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
+pub fn again(trace: impl Fn() -> Ran) -> Ran {
+    for _ in 0..3 {
+        let ran = trace();
+        match ran.stdout.lines().find(|line| line.contains(LEFT_OUT)) {
+            Some(lost) => eprintln!("AGAIN: {lost}"),
+            None => return ran,
+        }
+    }
+    panic!("three times the kernel left out calls of others while a program was preempted");
+}
+
 /// A whole stream of `nsprobe trace --json`.
 pub struct Stream {
     pub code: Option<i32>,
@@ -74,21 +92,9 @@ impl Stream {
         })
     }
 
-    /// Checks what holds for every stream of what `trace` writes, which is called again if need be.
-    ///
-    /// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
-    /// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
+    /// Checks what holds for every stream of what `trace` writes, which is called [`again`] if need be.
     pub fn again(trace: impl Fn() -> Ran) -> Self {
-        for _ in 0..3 {
-            let ran = trace();
-            let end: Option<Value> =
-                ran.stdout.lines().last().and_then(|line| serde_json::from_str(line).ok());
-            match end.as_ref().and_then(|end| end["totals"]["lost"].as_array()).map(Vec::as_slice) {
-                Some([lost]) if lost["stage"] == "recursion" => eprintln!("AGAIN: {lost}"),
-                _ => return Self::check(ran),
-            }
-        }
-        panic!("three times the kernel left out calls of others while a program was preempted");
+        Self::check(again(trace))
     }
 
     /// Reads what a `nsprobe trace --json` wrote.
