@@ -26,6 +26,7 @@ fn bits(types: &HashMap<u64, &Value>, composite: &Value, member: &str) -> Option
 
 #[test]
 fn offsets_are_those_that_bpftool_reads() {
+    let _limit = crate::support::time_limit();
     let dump =
         Command::new("bpftool").args(["--json", "btf", "dump", "file", btf::PATH, "format", "raw"]).output();
     let dump: Value = match dump {

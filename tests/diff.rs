@@ -57,6 +57,7 @@ fn among(document: &Value, list: &str, family: &[u32]) -> Vec<u32> {
 
 #[test]
 fn a_namespace_and_its_processes_come_and_go() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -101,6 +102,7 @@ fn a_namespace_and_its_processes_come_and_go() {
 
 #[test]
 fn nothing_staged_is_nothing_found() {
+    let _limit = support::time_limit();
     let before = Before::take();
     // The same document twice: whatever else the machine does, these are equal.
     let path = before.path();
@@ -119,6 +121,7 @@ fn nothing_staged_is_nothing_found() {
 
 #[test]
 fn a_process_that_enters_a_namespace_has_changed() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -149,6 +152,7 @@ fn a_process_that_enters_a_namespace_has_changed() {
 
 #[test]
 fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -188,6 +192,7 @@ fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
 
 #[test]
 fn a_named_namespace_that_stays_is_no_difference() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -202,6 +207,7 @@ fn a_named_namespace_that_stays_is_no_difference() {
 
 #[test]
 fn a_snapshot_is_read_from_stdin() {
+    let _limit = support::time_limit();
     let before = Before::take();
     let stdin = std::fs::File::open(before.path()).unwrap();
     let output = nsprobe()
@@ -221,6 +227,7 @@ fn a_snapshot_is_read_from_stdin() {
 
 #[test]
 fn what_is_no_snapshot_is_an_error_that_names_the_file() {
+    let _limit = support::time_limit();
     let before = Before::take();
     let whole = std::fs::read_to_string(before.path()).unwrap();
     let dir = tempfile::tempdir().unwrap();

@@ -53,6 +53,7 @@ fn runs_by_itself(command: &str) -> bool {
 
 #[test]
 fn the_examples_of_every_help_run() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -90,6 +91,7 @@ fn readme_commands() -> Vec<String> {
 
 #[test]
 fn the_commands_of_the_readme_run() {
+    let _limit = support::time_limit();
     let commands = readme_commands();
     let of_nsprobe: Vec<_> = commands.iter().filter(|command| command.contains("nsprobe ")).collect();
     assert!(of_nsprobe.len() >= 5, "{commands:#?}");
@@ -109,6 +111,7 @@ fn the_commands_of_the_readme_run() {
 
 #[test]
 fn the_tests_that_the_architecture_names_are_there() {
+    let _limit = support::time_limit();
     let architecture = include_str!("../ARCHITECTURE.md");
     let names = architecture.split('`').filter_map(|word| word.split_once("::"));
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
@@ -126,7 +129,23 @@ fn the_tests_that_the_architecture_names_are_there() {
 }
 
 #[test]
+fn every_test_has_a_time_limit() {
+    let _limit = support::time_limit();
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+    let Ok(files) = std::fs::read_dir(tests) else { return support::skipped("the sources are not here") };
+    for file in files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some()) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for test in text.split("\n#[test]\n").skip(1) {
+            let body = test.split_once(" {\n").map_or("", |(_, body)| body);
+            let first = body.lines().find(|line| !line.starts_with("    const ")).unwrap_or_default();
+            assert!(first.ends_with("support::time_limit();"), "{}: {test:.80}", file.display());
+        }
+    }
+}
+
+#[test]
 fn completions_are_written_for_every_shell() {
+    let _limit = support::time_limit();
     for name in ["bash", "zsh", "fish"] {
         let script = run(&["completions", name]);
         assert_eq!(script.code, Some(0), "{}", script.stderr);

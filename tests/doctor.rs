@@ -55,6 +55,7 @@ fn within(wrapper: &[&str]) -> (Option<i32>, Value) {
 
 #[test]
 fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -79,6 +80,7 @@ fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
 
 #[test]
 fn the_sources_that_are_missing_are_those_of_the_gaps() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -98,6 +100,7 @@ fn the_sources_that_are_missing_are_those_of_the_gaps() {
 
 #[test]
 fn the_kernel_and_the_count_of_processes_are_this_machines() {
+    let _limit = support::time_limit();
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let document = diagnosis();
     assert_eq!(verdict(document, "kernel")["finding"], format!("Linux {}", release.trim()));
@@ -106,6 +109,7 @@ fn the_kernel_and_the_count_of_processes_are_this_machines() {
 
 #[test]
 fn without_privilege_it_names_the_capabilities_and_what_to_do() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -124,6 +128,7 @@ fn without_privilege_it_names_the_capabilities_and_what_to_do() {
 
 #[test]
 fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -140,6 +145,7 @@ fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
 
 #[test]
 fn hidepid_is_found_on_the_proc_that_is_read() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -153,6 +159,7 @@ fn hidepid_is_found_on_the_proc_that_is_read() {
 
 #[test]
 fn looking_leaves_no_mount_behind() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }

@@ -17,6 +17,7 @@ fn listed(filter: &str) -> Vec<u64> {
 
 #[test]
 fn a_filter_finds_what_was_staged_and_nothing_else() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -49,6 +50,7 @@ fn a_filter_finds_what_was_staged_and_nothing_else() {
 
 #[test]
 fn a_filter_goes_with_the_other_options_and_the_document_says_what_it_is() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -82,6 +84,7 @@ fn pids(tree: &Value) -> Vec<u64> {
 
 #[test]
 fn a_tree_keeps_what_matches_and_the_way_to_it() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -117,6 +120,7 @@ fn a_tree_keeps_what_matches_and_the_way_to_it() {
 
 #[test]
 fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -147,6 +151,7 @@ fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
 
 #[test]
 fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -192,6 +197,7 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
 
 #[test]
 fn a_wrong_filter_is_refused_before_anything_is_read() {
+    let _limit = support::time_limit();
     for (filter, message) in [
         ("kid == 'net'", "there is no field `kid`: the fields are ns, ino, type, kind"),
         ("nprocs > 'many'", "a number cannot be compared with a text"),

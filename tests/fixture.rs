@@ -49,6 +49,7 @@ const KTHREAD: u32 = 0x0020_0000;
 
 #[test]
 fn a_kernel_without_time_namespaces_has_no_time_namespace() {
+    let _limit = crate::support::time_limit();
     // Linux 5.5 and older: seven kinds, and pid_for_children.
     let fixture = Fixture::new();
     let links =
@@ -66,6 +67,7 @@ fn a_kernel_without_time_namespaces_has_no_time_namespace() {
 
 #[test]
 fn in_a_container_nothing_is_called_initial_and_the_view_is_said_to_be_partial() {
+    let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     fixture.process(1, &stat(1, "sh", 0, 0, 1), &[("net", "net:[10]")]);
     // A process that merely has the id and the name.
@@ -78,6 +80,7 @@ fn in_a_container_nothing_is_called_initial_and_the_view_is_said_to_be_partial()
 
 #[test]
 fn an_unknown_kind_of_namespace_and_a_garbled_link_harm_nothing_else() {
+    let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     let links = [("net", "net:[10]"), ("uts", "garbled"), ("ipc", "ipc:[]"), ("newkind", "newkind:[7]")];
     fixture.process(2, &stat(2, "kthreadd", 0, KTHREAD, 1), &links);
@@ -88,6 +91,7 @@ fn an_unknown_kind_of_namespace_and_a_garbled_link_harm_nothing_else() {
 
 #[test]
 fn a_stat_that_cannot_be_parsed_is_a_gap_and_the_others_are_read() {
+    let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     fixture.process(2, &stat(2, "kthreadd", 0, KTHREAD, 1), &[("net", "net:[10]")]);
     fixture.process(7, "7 no parentheses", &[("net", "net:[10]")]);
@@ -100,6 +104,7 @@ fn a_stat_that_cannot_be_parsed_is_a_gap_and_the_others_are_read() {
 
 #[test]
 fn a_process_that_ends_while_it_is_read_is_left_out_without_a_gap() {
+    let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     fixture.process(2, &stat(2, "kthreadd", 0, KTHREAD, 1), &[("net", "net:[10]")]);
     // As the kernel leaves it between the listing and the reading: an empty directory.
@@ -111,6 +116,7 @@ fn a_process_that_ends_while_it_is_read_is_left_out_without_a_gap() {
 
 #[test]
 fn the_leader_is_the_earliest_of_the_topmost_whatever_the_pids() {
+    let _limit = crate::support::time_limit();
     // Pids have wrapped: 50 started before 40, and 30 is a child of 50.
     let fixture = Fixture::new();
     fixture.process(30, &stat(30, "child", 50, 0, 300), &[("net", "net:[10]")]);
@@ -122,6 +128,7 @@ fn the_leader_is_the_earliest_of_the_topmost_whatever_the_pids() {
 
 #[test]
 fn a_zombie_has_a_place_and_no_namespaces() {
+    let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     fixture.process(5, &stat(5, "gone", 1, 0, 9), &[]);
     fs::remove_file(fixture.0.path().join("5/root")).unwrap();
@@ -134,6 +141,7 @@ fn a_zombie_has_a_place_and_no_namespaces() {
 
 #[test]
 fn a_proc_that_is_not_there_is_an_error_that_says_so() {
+    let _limit = crate::support::time_limit();
     let error =
         snapshot(&Options { proc_root: Path::new("/nonexistent/proc").to_owned(), ..Options::default() })
             .unwrap_err();
@@ -144,6 +152,7 @@ fn a_proc_that_is_not_there_is_an_error_that_says_so() {
 
 #[test]
 fn an_empty_directory_is_no_proc() {
+    let _limit = crate::support::time_limit();
     let error = Fixture::new().try_snapshot().unwrap_err();
     assert!(matches!(error, Error::NotProc(_)), "{error}");
     assert!(error.to_string().contains("mount -t proc proc "), "{error}");

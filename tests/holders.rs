@@ -13,6 +13,7 @@ use std::sync::mpsc;
 
 #[test]
 fn all_that_holds_a_namespace_is_told() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }

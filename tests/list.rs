@@ -37,6 +37,7 @@ fn find<'a>(document: &'a Value, kind: &str, ino: u64) -> &'a Value {
 
 #[test]
 fn every_namespace_and_count_of_lsns_is_there() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -67,6 +68,7 @@ fn every_namespace_and_count_of_lsns_is_there() {
 
 #[test]
 fn all_eight_kinds_are_as_proc_has_them() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -105,6 +107,7 @@ fn all_eight_kinds_are_as_proc_has_them() {
 
 #[test]
 fn a_named_network_namespace_has_no_process_and_is_held_by_its_mount() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -130,6 +133,7 @@ fn a_named_network_namespace_has_no_process_and_is_held_by_its_mount() {
 
 #[test]
 fn a_process_in_anothers_network_namespace_counts_there() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -145,6 +149,7 @@ fn a_process_in_anothers_network_namespace_counts_there() {
 
 #[test]
 fn a_process_that_may_not_be_read_is_counted() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -179,6 +184,7 @@ fn a_process_that_may_not_be_read_is_counted() {
 
 #[test]
 fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
+    let _limit = support::time_limit();
     let ran = run(&["list"]);
     let gaps = json(&["list", "--json"])["gaps"].as_array().unwrap().len();
     assert_eq!(ran.stderr.lines().count(), usize::from(gaps > 0), "{}", ran.stderr);
@@ -187,6 +193,7 @@ fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
 
 #[test]
 fn nothing_found_and_bad_arguments_have_their_exit_codes() {
+    let _limit = support::time_limit();
     let none = run(&["list", "--pid", "4194304"]);
     assert_eq!(
         (none.code, none.stdout.as_str(), none.stderr.as_str()),
@@ -202,6 +209,7 @@ fn nothing_found_and_bad_arguments_have_their_exit_codes() {
 
 #[test]
 fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
+    let _limit = support::time_limit();
     let mut child =
         nsprobe().args(["list", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     drop(child.stdout.take());
@@ -217,6 +225,7 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
 
 #[test]
 fn rows_fit_the_terminal_and_the_command_is_what_is_cut() {
+    let _limit = support::time_limit();
     let ran: support::Ran = nsprobe().arg("list").env("COLUMNS", "80").output().unwrap().into();
     for line in ran.stdout.lines() {
         assert!(line.chars().count() <= 80, "{line}");

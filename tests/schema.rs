@@ -115,6 +115,7 @@ pub fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
 
 #[test]
 fn files_and_constants_agree() {
+    let _limit = support::time_limit();
     let mut files = BTreeSet::new();
     for schema in schemas::ALL {
         let document = published(schema);
@@ -153,6 +154,7 @@ fn enumerations<'a>(schema: &'a Value, word: &str, found: &mut Vec<&'a Value>) {
 
 #[test]
 fn the_words_of_the_schemas_are_those_of_the_code() {
+    let _limit = support::time_limit();
     let slots: Vec<_> = NsSlot::ALL.iter().map(|slot| slot.name()).collect();
     let slots_and_root: Vec<_> = slots.iter().copied().chain(["root"]).collect();
     let slots_and_directories: Vec<_> = slots.iter().copied().chain(["root", "cwd"]).collect();
@@ -195,6 +197,7 @@ fn stage() -> (NamedNetns, Staged) {
 
 #[test]
 fn lists_and_trees_are_as_their_schemas_say() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -238,6 +241,7 @@ fn pruned(mut document: Value) -> Value {
 
 #[test]
 fn what_an_unprivileged_user_sees_is_as_the_schema_says() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -262,6 +266,7 @@ fn what_an_unprivileged_user_sees_is_as_the_schema_says() {
 
 #[test]
 fn a_diagnosis_is_as_its_schema_says() {
+    let _limit = support::time_limit();
     let document = diagnosis();
     let doctor = closed(schemas::DOCTOR);
     admitted(&doctor, document, "doctor");
@@ -273,6 +278,7 @@ fn a_diagnosis_is_as_its_schema_says() {
 
 #[test]
 fn differences_are_as_their_schema_says() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -323,6 +329,7 @@ fn differences_are_as_their_schema_says() {
 
 #[test]
 fn every_line_of_a_trace_is_as_its_schema_says() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }

@@ -51,6 +51,7 @@ impl Drop for Stray {
 
 #[test]
 fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -72,6 +73,7 @@ fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
 
 #[test]
 fn a_time_namespace_for_the_children_of_a_thread_is_found() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -86,6 +88,7 @@ fn a_time_namespace_for_the_children_of_a_thread_is_found() {
 
 #[test]
 fn a_descriptor_alone_holds_a_namespace() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -100,6 +103,7 @@ fn a_descriptor_alone_holds_a_namespace() {
 
 #[test]
 fn a_descriptor_is_known_also_when_its_link_names_no_namespace() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -120,6 +124,7 @@ fn a_descriptor_is_known_also_when_its_link_names_no_namespace() {
 
 #[test]
 fn a_socket_alone_holds_a_network_namespace() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -139,6 +144,7 @@ fn a_socket_alone_holds_a_network_namespace() {
 
 #[test]
 fn a_pid_namespace_outlives_its_processes_as_long_as_a_parent_keeps_it_for_children() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -155,6 +161,7 @@ fn a_pid_namespace_outlives_its_processes_as_long_as_a_parent_keeps_it_for_child
 
 #[test]
 fn a_pid_namespace_that_waits_for_its_first_child_is_found_or_is_a_gap() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -174,6 +181,7 @@ fn a_pid_namespace_that_waits_for_its_first_child_is_found_or_is_a_gap() {
 
 #[test]
 fn an_ancestor_without_processes_is_found_by_its_child() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -189,6 +197,7 @@ fn an_ancestor_without_processes_is_found_by_its_child() {
 
 #[test]
 fn numbers_of_network_namespaces_are_those_of_lsns() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -214,6 +223,7 @@ fn numbers_of_network_namespaces_are_those_of_lsns() {
 
 #[test]
 fn the_kernels_ids_are_strings_where_the_kernel_has_them() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -238,6 +248,7 @@ fn the_kernels_ids_are_strings_where_the_kernel_has_them() {
 
 #[test]
 fn orphans_and_holders_and_the_tree_of_one_namespace() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -280,6 +291,7 @@ fn orphans_and_holders_and_the_tree_of_one_namespace() {
 
 #[test]
 fn strict_is_about_gaps() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -303,6 +315,7 @@ fn strict_is_about_gaps() {
 #[test]
 fn no_descriptor_is_left_open() {
     const ALONE: &str = "NSPROBE_TEST_ALONE";
+    let _limit = support::time_limit();
     let name = "sources::no_descriptor_is_left_open";
     if std::env::var_os(ALONE).is_none() {
         // Beside other tests nothing could be counted: a process of its own.

@@ -57,6 +57,7 @@ fn lasting(list: &Value) -> Value {
 
 #[test]
 fn both_sources_say_the_same() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -154,6 +155,7 @@ fn both_sources_say_the_same() {
 
 #[test]
 fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -230,6 +232,7 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
 
 #[test]
 fn no_socket_is_touched_where_namespaces_have_numbers() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -266,6 +269,7 @@ fn no_socket_is_touched_where_namespaces_have_numbers() {
 
 #[test]
 fn no_namespace_is_woken_where_bpf_can_tell() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -291,6 +295,7 @@ fn no_namespace_is_woken_where_bpf_can_tell() {
 
 #[test]
 fn in_a_pid_namespace_processes_are_numbered_as_there() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -313,6 +318,7 @@ fn in_a_pid_namespace_processes_are_numbered_as_there() {
 
 #[test]
 fn another_proc_is_not_taken_for_the_kernels() {
+    let _limit = support::time_limit();
     if !bpf() {
         return;
     }
@@ -328,6 +334,7 @@ fn another_proc_is_not_taken_for_the_kernels() {
 
 #[test]
 fn without_the_right_to_load_programs_proc_does() {
+    let _limit = support::time_limit();
     if !root() {
         return;
     }

@@ -14,6 +14,7 @@ use std::process::Command;
 
 #[test]
 fn mount_namespaces_are_listed_by_the_kernel_or_that_is_a_gap() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -42,6 +43,7 @@ fn in_flight_is_a_gap(args: &[&str]) -> bool {
 
 #[test]
 fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -65,6 +67,7 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
 
 #[test]
 fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -107,6 +110,7 @@ fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
 
 #[test]
 fn the_kernels_list_is_whole_also_when_it_is_long() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -124,6 +128,7 @@ fn the_kernels_list_is_whole_also_when_it_is_long() {
 
 #[test]
 fn what_only_credentials_hold_is_found_where_the_kernel_has_lists() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }

@@ -28,6 +28,7 @@ fn mounted(pid: u32) -> u64 {
 
 #[test]
 fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -46,6 +47,7 @@ fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
 
 #[test]
 fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -82,6 +84,7 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
 
 #[test]
 fn a_mount_that_another_hides_is_asked_by_its_number_or_is_a_gap() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -105,6 +108,7 @@ const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "-
 
 #[test]
 fn mounts_are_read_of_ones_own_process_in_a_mount_namespace_of_root() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }

@@ -58,6 +58,7 @@ fn namespace() -> File {
 
 #[test]
 fn a_descriptor_of_a_thread_with_a_table_of_its_own_holds_a_namespace() {
+    let _limit = support::time_limit();
     alone("a_descriptor_of_a_thread_with_a_table_of_its_own_holds_a_namespace", || {
         let (go_on, end) = mpsc::channel::<()>();
         let (tell, hear) = mpsc::channel();
@@ -140,6 +141,7 @@ impl Drop for Leaderless {
 
 #[test]
 fn a_process_whose_first_thread_has_ended_is_where_its_others_are() {
+    let _limit = support::time_limit();
     alone("a_process_whose_first_thread_has_ended_is_where_its_others_are", || {
         let process = Leaderless::start();
         let (pid, tid) = (process.pid, process.tid());

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 #[test]
 fn the_end_of_the_command_ends_the_trace_with_its_code() {
+    let _limit = crate::support::time_limit();
     each_rung(|plan| {
         let of =
             |script: &str| Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
@@ -33,6 +34,7 @@ fn the_end_of_the_command_ends_the_trace_with_its_code() {
 
 #[test]
 fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
+    let _limit = crate::support::time_limit();
     each_rung(|plan| {
         for (command, code, why) in
             [("/nonexistent", 127, "No such file"), ("/etc/passwd", 126, "Permission denied")]
@@ -46,6 +48,7 @@ fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
 
 #[test]
 fn only_the_command_and_its_descendants_are_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let seen = dir.path().join("seen");
@@ -69,6 +72,7 @@ fn only_the_command_and_its_descendants_are_told() {
 
 #[test]
 fn of_the_whole_machine_until_so_many_events() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let _others = stage::Staged::sh(&others(&dir.path().join("seen")));
@@ -89,6 +93,7 @@ fn others(seen: &Path) -> String {
 
 #[test]
 fn the_command_goes_on_when_the_count_is_reached() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         // It is not the trace's to end.
         let script = "unshare -u true; exec sleep 60 >&- 2>&-";
@@ -102,6 +107,7 @@ fn the_command_goes_on_when_the_count_is_reached() {
 
 #[test]
 fn until_a_time_is_over() {
+    let _limit = crate::support::time_limit();
     each_rung(|plan| {
         let began = Instant::now();
         let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--duration", "300ms"]);
@@ -112,6 +118,7 @@ fn until_a_time_is_over() {
 
 #[test]
 fn each_event_is_there_when_it_has_happened_and_ctrl_c_ends_with_totals() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare"]);
         let mut child = Command::new("unshare").args(["--uts", "true"]).spawn().expect("unshare starts");
@@ -130,6 +137,7 @@ fn each_event_is_there_when_it_has_happened_and_ctrl_c_ends_with_totals() {
 
 #[test]
 fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         // As from a terminal, to the whole process group; and to nsprobe alone, which passes it on.
         for to_group in [true, false] {
@@ -151,6 +159,7 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
 
 #[test]
 fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
+    let _limit = crate::support::time_limit();
     // Whatever the events come from, the first line fails before there is any: the cheapest will do.
     let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
     let witness = tempfile::tempdir().expect("a directory");
@@ -176,6 +185,7 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
 
 #[test]
 fn a_reader_that_has_seen_enough_ends_the_trace_while_nothing_happens() {
+    let _limit = crate::support::time_limit();
     each_rung(|plan| {
         let mut tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root"]);
         drop(std::mem::replace(&mut tracing.stdout, BufReader::new(another_pipe())));
@@ -186,6 +196,7 @@ fn a_reader_that_has_seen_enough_ends_the_trace_while_nothing_happens() {
 
 #[test]
 fn events_have_the_time_on_the_wall_in_a_time_namespace_too() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let shifted = ["--time", "--boottime", "100000", "--fork"];
         let mut command = Command::new("unshare");
@@ -213,6 +224,7 @@ fn another_pipe() -> std::process::ChildStdout {
 
 #[test]
 fn people_get_a_line_an_event_and_notes_on_stderr() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let netns = NamedNetns::add();
         let join = format!("--net={}", netns.path());
@@ -230,6 +242,7 @@ fn people_get_a_line_an_event_and_notes_on_stderr() {
 
 #[test]
 fn a_plan_that_the_kernel_refuses_is_no_trace() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -250,6 +263,7 @@ fn a_plan_that_the_kernel_refuses_is_no_trace() {
 
 #[test]
 fn without_privileges_the_missing_capabilities_are_named() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -274,6 +288,7 @@ fn without_privileges_the_missing_capabilities_are_named() {
 
 #[test]
 fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
+    let _limit = crate::support::time_limit();
     for (args, word) in [
         (&["--duration", "soon"][..], "time span"),
         (&["--count", "0"], "0"),
@@ -290,6 +305,7 @@ fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
 
 #[test]
 fn a_full_buffer_loses_events_and_says_how_many() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let ran = again(|| {
             let dir = tempfile::tempdir().expect("a directory");
@@ -332,6 +348,7 @@ fn a_full_buffer_loses_events_and_says_how_many() {
 
 #[test]
 fn nothing_stays_in_the_kernel_when_nsprobe_is_killed() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let tracing = Tracing::start(&["--hooks", plan]);
         let programs = programs_of(tracing.child.id());
@@ -355,6 +372,7 @@ fn loaded() -> BTreeSet<u32> {
 
 #[test]
 fn an_idle_trace_costs_no_processor_time() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         // Nobody's events but this process's, which makes none: others would wake it.
         let own = std::process::id().to_string();

@@ -32,6 +32,7 @@ fn assert_moved(event: &Value, kind: &str, before: u64, after: u64) {
 
 #[test]
 fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let name = format!("nsprobe-trace-{}", std::process::id());
         let script = format!(
@@ -70,6 +71,7 @@ fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
 
 #[test]
 fn every_namespace_of_the_caller_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let links = "cgroup ipc mnt net pid time user uts pid_for_children time_for_children";
         let script = format!("{}\nexec unshare -u true", tell("self", links));
@@ -90,6 +92,7 @@ fn every_namespace_of_the_caller_is_told() {
 
 #[test]
 fn calls_that_fail_are_told_with_their_errno() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "chroot /nonexistent true
              nsenter --net=/etc/passwd true
@@ -113,6 +116,7 @@ fn calls_that_fail_are_told_with_their_errno() {
 
 #[test]
 fn chroot_into_a_directory_without_and_with_a_shell() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let [empty, furnished] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
         stage::furnish(furnished.path(), "/bin/sh");
@@ -139,6 +143,7 @@ fn chroot_into_a_directory_without_and_with_a_shell() {
 
 #[test]
 fn a_clone_into_new_namespaces_tells_its_child_inside_and_outside() {
+    let _limit = crate::support::time_limit();
     if Command::new("bwrap").arg("--version").output().is_err() {
         return skipped("no bwrap(1), which clones into namespaces");
     }
@@ -173,6 +178,7 @@ fn a_clone_into_new_namespaces_tells_its_child_inside_and_outside() {
 
 #[test]
 fn a_clone_that_fails_is_told_too() {
+    let _limit = crate::support::time_limit();
     if Command::new("bwrap").arg("--version").output().is_err() {
         return skipped("no bwrap(1), which clones into namespaces");
     }
@@ -188,6 +194,7 @@ fn a_clone_that_fails_is_told_too() {
 
 #[test]
 fn clone_all_tells_every_task() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "sh -c 'true & wait; (exit 3); : $(true)'";
         // That without `--clone all` those with a new namespace alone are told, `beside_strace` finds.
@@ -209,6 +216,7 @@ fn clone_all_tells_every_task() {
 
 #[test]
 fn a_joined_namespace_is_named_by_its_kind_and_path() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let netns = NamedNetns::add();
         let mut staged =

@@ -51,6 +51,7 @@ fn record(args: &[&str], program: &Path, namespace: &str) -> Option<Stream> {
 
 #[test]
 fn calls_by_int_0x80_are_told_as_others_are() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("program");
@@ -95,6 +96,7 @@ fn calls_by_int_0x80_are_told_as_others_are() {
 
 #[test]
 fn others_are_told_once_beside_them() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let stream = Stream::record(&["--compat", "--hooks", plan, "--", "unshare", "--uts", "true"]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };

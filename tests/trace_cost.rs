@@ -136,6 +136,7 @@ fn object(name: &str, code: &[u8]) -> Vec<u8> {
 
 #[test]
 fn functions_leave_other_system_calls_alone() {
+    let _limit = crate::support::time_limit();
     if !bpf() {
         return;
     }
@@ -185,6 +186,7 @@ fn getppid() -> f64 {
 
 #[test]
 fn functions_add_no_instruction_to_other_system_calls() {
+    let _limit = crate::support::time_limit();
     if std::env::var_os("NSPROBE_TEST_COUNTED").is_none() {
         return skipped(
             "instructions are not counted here; in the machines of `cargo xtask vm --counted` they are",

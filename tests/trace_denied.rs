@@ -66,6 +66,7 @@ fn record(plan: &str, args: &[&str], program: &Path) -> (Stream, Vec<Value>) {
 
 #[test]
 fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let program = confined().install(dir.path(), "confined");
@@ -142,6 +143,7 @@ fn blocked() -> Program {
 
 #[test]
 fn a_call_that_was_under_way_at_the_start_is_not_taken_for_one_that_was_stopped() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let program = blocked().install(dir.path(), "blocked");
@@ -165,6 +167,7 @@ fn a_call_that_was_under_way_at_the_start_is_not_taken_for_one_that_was_stopped(
 
 #[test]
 fn where_it_cannot_be_told_it_is_refused() {
+    let _limit = crate::support::time_limit();
     if !crate::support::root() {
         return;
     }

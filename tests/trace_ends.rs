@@ -41,6 +41,7 @@ fn interrupt(tracing: Tracing, pids: &[u32]) -> Vec<usize> {
 
 #[test]
 fn two_at_once_both_see_everything_and_end_on_their_own() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let args = ["--hooks", plan, "--event", "unshare"];
         let mut first = Tracing::start(&args);
@@ -58,6 +59,7 @@ fn two_at_once_both_see_everything_and_end_on_their_own() {
 
 #[test]
 fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let (mount, kept) = (dir.path().join("mount"), dir.path().join("kept"));
@@ -92,6 +94,7 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
 
 #[test]
 fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         // It goes on, and is not to hold what the test reads.
         let script =
@@ -119,6 +122,7 @@ fn since_boot() -> Duration {
 
 #[test]
 fn events_have_the_time_of_a_clock_that_nobody_sets() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let config = Config::default();
         let own = if plan == "functions" { Plan::Functions } else { Plan::Tracepoints };

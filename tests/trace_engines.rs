@@ -26,6 +26,7 @@ fn bundle(dir: &Path) -> Option<()> {
 
 #[test]
 fn runc_starts_a_container_and_enters_it() {
+    let _limit = crate::support::time_limit();
     if Command::new("runc").arg("--version").output().is_err() {
         return skipped("no runc(8)");
     }

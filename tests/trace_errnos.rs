@@ -119,6 +119,7 @@ fn word(errno: i32) -> String {
 
 #[test]
 fn unshare_fails_in_every_way_and_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let mut root = Script::default();
         root.unshare(libc::EINVAL, CLONE_NEWUTS | 1);
@@ -159,6 +160,7 @@ fn unshare_fails_in_every_way_and_is_told() {
 
 #[test]
 fn setns_fails_in_every_way_and_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let mut root = Script::default();
         root.setns(libc::EBADF, (-1).into(), 0);
@@ -201,6 +203,7 @@ fn maze(dir: &Path) -> (String, String) {
 
 #[test]
 fn chroot_fails_in_every_way_and_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let (turn, closed) = maze(dir.path());
@@ -228,6 +231,7 @@ fn chroot_fails_in_every_way_and_is_told() {
 
 #[test]
 fn pivot_root_fails_in_every_way_and_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let (turn, closed) = maze(dir.path());
@@ -255,6 +259,7 @@ fn pivot_root_fails_in_every_way_and_is_told() {
 
 #[test]
 fn clone_fails_in_every_way_and_is_told() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let mut root = Script::default();
         root.clone(libc::EINVAL, CLONE_NEWNS | CLONE_FS);

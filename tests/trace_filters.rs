@@ -86,6 +86,7 @@ fn ten(command: &str) -> String {
 
 #[test]
 fn kinds_that_calls_name() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = ten("unshare --uts true") + "unshare --net true; unshare --uts --ipc true";
         let stream = of_family(plan, &["--kind", "net,ipc"], &script);
@@ -106,6 +107,7 @@ fn kinds_that_calls_name() {
 
 #[test]
 fn a_child_that_is_in_another_namespace_is_of_its_kind() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let script = ten("unshare --uts true") + "unshare --pid --fork true";
         let stream = of_family(plan, &["--kind", "pid", "--clone", "all"], &script);
@@ -117,6 +119,7 @@ fn a_child_that_is_in_another_namespace_is_of_its_kind() {
 
 #[test]
 fn processes_by_their_ids() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let stream = Stream::again(|| {
             let mut others = Script::new(&ten("unshare --uts true"));
@@ -132,6 +135,7 @@ fn processes_by_their_ids() {
 
 #[test]
 fn descendants_that_were_there_and_that_come() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let stream = Stream::again(|| {
             let mut others = Script::new(&ten("unshare --uts true"));
@@ -155,6 +159,7 @@ fn descendants_that_were_there_and_that_come() {
 
 #[test]
 fn users_by_name_and_number() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let as_user = |uid: u32| format!("setpriv --reuid={uid} --clear-groups unshare --user true;");
         let script = ten("unshare --uts true") + &as_user(65534) + &as_user(1000);
@@ -169,6 +174,7 @@ fn users_by_name_and_number() {
 
 #[test]
 fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let program = Command::new("sh").args(["-c", "command -v unshare"]).output().expect("sh");
@@ -187,6 +193,7 @@ fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
 
 #[test]
 fn namespaces_that_one_is_in_or_goes_to() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let netns = NamedNetns::add();
         let script =
@@ -217,6 +224,7 @@ fn namespaces_that_one_is_in_or_goes_to() {
 
 #[test]
 fn control_groups_with_those_below() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let Some(group) = Cgroup::make("filters") else {
             return skipped("no hierarchy of control groups of version 2 is mounted");
@@ -267,6 +275,7 @@ fn control_groups_with_those_below() {
 
 #[test]
 fn failures_and_successes() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let fail = "chroot /nonexistent true";
         let stream = of_family(plan, &["--failed"], &(ten("unshare --uts true") + fail));
@@ -285,6 +294,7 @@ fn failures_and_successes() {
 
 #[test]
 fn calls_that_are_looked_at_for_another_reason() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         // Descendants are known by their clones.
         let script = ten("bwrap --unshare-uts --bind / / true") + "chroot / true";
@@ -294,6 +304,7 @@ fn calls_that_are_looked_at_for_another_reason() {
 
 #[test]
 fn conditions_hold_together() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let as_user = "setpriv --reuid=65534 --clear-groups";
         let script = ten(&format!("unshare --uts true; {as_user} unshare --user true"))
@@ -305,6 +316,7 @@ fn conditions_hold_together() {
 
 #[test]
 fn what_is_not_there_is_an_error() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -331,6 +343,7 @@ fn what_is_not_there_is_an_error() {
 /// What only the probe can tell is no filter of other plans, rather than one that lets everything pass.
 #[test]
 fn other_plans_refuse_what_they_cannot_decide() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }

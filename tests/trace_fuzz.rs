@@ -121,6 +121,7 @@ fn records(plan: Plan) -> Vec<Vec<u8>> {
 
 #[test]
 fn records_that_were_spoilt_are_counted_and_not_misread() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let records = records(if plan == "functions" { Plan::Functions } else { Plan::Tracepoints });
         let events: Vec<Told> = records.iter().filter_map(|record| decode::event(record, DEV).ok()).collect();
@@ -147,6 +148,7 @@ fn records_that_were_spoilt_are_counted_and_not_misread() {
 
 #[test]
 fn any_bytes_at_all_make_no_panic() {
+    let _limit = crate::support::time_limit();
     run(300, &prop::collection::vec(any::<u8>(), 0..1200), |bytes| check(&bytes));
     // Of the right version and size, which bytes at random never are.
     let body = prop::collection::vec(prop_oneof![4 => Just(0), 1 => any::<u8>()], size_of::<Event>()..1024);

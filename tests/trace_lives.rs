@@ -29,6 +29,7 @@ fn has_ids(list: &Value) -> bool {
 
 #[test]
 fn what_a_call_makes_is_told_with_its_owner() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "unshare --uts --ipc true; unshare --user --map-root-user --pid --fork true";
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", script]);
@@ -71,6 +72,7 @@ fn what_a_call_makes_is_told_with_its_owner() {
 
 #[test]
 fn a_namespace_ends_when_nothing_holds_it_any_more() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         // The second has no process for as long as the file is mounted, the third for as long as it is open.
@@ -104,6 +106,7 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
 
 #[test]
 fn a_number_that_is_used_again_has_another_key() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "i=0; while [ $i -lt 150 ]; do unshare --ipc --uts true; i=$((i+1)); done";
         let stream = Stream::record(&["--lives", "--hooks", plan, "--", "sh", "-c", script]);
@@ -131,6 +134,7 @@ fn a_number_that_is_used_again_has_another_key() {
 
 #[test]
 fn a_key_is_the_one_of_list_and_tree() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("list");
@@ -176,6 +180,7 @@ fn a_key_is_the_one_of_list_and_tree() {
 
 #[test]
 fn without_ids_and_account_there_are_no_keys() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
@@ -185,6 +190,7 @@ fn without_ids_and_account_there_are_no_keys() {
 
 #[test]
 fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let net = NamedNetns::add();
         let list = json(&["list", "--json"]);
@@ -219,6 +225,7 @@ fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
 
 #[test]
 fn what_is_joined_is_told_if_its_making_was_not() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let net = NamedNetns::add();
         let key = keys(&json(&["list", "--json"]))[&("net".to_owned(), net.ino())].clone();
@@ -233,6 +240,7 @@ fn what_is_joined_is_told_if_its_making_was_not() {
 
 #[test]
 fn lives_are_told_whatever_events_are_asked_for() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         for filter in [&["--event", "chroot"][..], &["--filter", "uid == 12345"]] {
             let args = [&["--lives", "--hooks", plan], filter, &["--", "unshare", "--uts", "--fork", "true"]];

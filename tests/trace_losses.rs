@@ -69,6 +69,7 @@ fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
 
 #[test]
 fn what_is_lost_is_counted_and_said_between_which_lines() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
         let lines = overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true", |_| ());
@@ -97,6 +98,7 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
 
 #[test]
 fn after_a_loss_the_account_of_namespaces_is_put_right() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         // One namespace is there from before the burst and ends in it, unseen; one is made in it, unseen, and ends later.
         // The kernel ends them by work that it puts off, for which there is time.
@@ -161,6 +163,7 @@ fn forget_the_followed(pid: u32) {
 
 #[test]
 fn after_a_loss_descendants_are_followed_again() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
         let lines =
@@ -174,6 +177,7 @@ fn after_a_loss_descendants_are_followed_again() {
 
 #[test]
 fn what_the_output_did_not_take_is_counted() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         // Room for the first lines, in a file system that is gone with its mount namespace.
         let dir = tempfile::tempdir().expect("a directory");

@@ -13,6 +13,7 @@ use std::process::Command;
 
 #[test]
 fn poll_tells_what_lasts() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -75,6 +76,7 @@ fn poll_tells_what_lasts() {
 
 #[test]
 fn poll_follows_a_command() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -99,6 +101,7 @@ fn poll_follows_a_command() {
 
 #[test]
 fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }

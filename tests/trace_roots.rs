@@ -45,6 +45,7 @@ fn in_mount_namespace(directory: &Path, script: &str) -> String {
 
 #[test]
 fn chroot_tells_where_its_argument_leads() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let jailed = jail(&links_of("chroot a/link/jail /bin/sh -c 'while :; do :; done'"));
@@ -69,6 +70,7 @@ fn chroot_tells_where_its_argument_leads() {
 
 #[test]
 fn a_chroot_that_fails_moves_nothing() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let stream =
             Stream::record(&["--hooks", plan, "--quiet", "--", "sh", "-c", "cd /; chroot /nowhere true"]);
@@ -81,6 +83,7 @@ fn a_chroot_that_fails_moves_nothing() {
 
 #[test]
 fn setns_to_the_own_mount_namespace_leaves_a_chroot() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let jail = dir.path().join("jail");
@@ -103,6 +106,7 @@ fn setns_to_the_own_mount_namespace_leaves_a_chroot() {
 
 #[test]
 fn calls_that_change_nothing_are_told_with_all() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "cd /; unshare true; unshare --uts sh -c 'nsenter --uts=/proc/$$/ns/uts \
                       nsenter --mount=/proc/$$/ns/mnt true'; cd /tmp; nsenter --mount=/proc/$$/ns/mnt true";
@@ -123,6 +127,7 @@ fn calls_that_change_nothing_are_told_with_all() {
 
 #[test]
 fn pivot_root_tells_what_its_arguments_are() {
+    let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let script = "mkdir m; mount -t tmpfs nsprobe m; mkdir -p m/old/er; cd m; ln -s er old/link
@@ -146,6 +151,7 @@ fn pivot_root_tells_what_its_arguments_are() {
 
 #[test]
 fn a_place_that_is_too_deep_or_nowhere_is_told_as_far_as_it_goes() {
+    let _limit = crate::support::time_limit();
     if Command::new("umount").arg("--version").output().is_err() {
         return skipped("no umount(8)");
     }

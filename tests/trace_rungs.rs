@@ -31,6 +31,7 @@ pub fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
 
 #[test]
 fn perf_tells_each_kind_from_where_to_where() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -95,6 +96,7 @@ fn straced(log: &std::path::Path) -> BTreeMap<u64, (usize, usize)> {
 
 #[test]
 fn perf_tells_every_call_that_strace_sees_succeed() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -138,6 +140,7 @@ fn perf_tells_every_call_that_strace_sees_succeed() {
 
 #[test]
 fn perf_tells_every_new_task_when_asked() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -154,6 +157,7 @@ fn perf_tells_every_new_task_when_asked() {
 
 #[test]
 fn perf_says_what_it_lost_and_is_right_about_the_rest() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -206,6 +210,7 @@ fn with_capabilities(bounding: &str, args: &[&str]) -> Ran {
 
 #[test]
 fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -245,6 +250,7 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
 
 #[test]
 fn what_they_write_is_as_the_schema_says() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
@@ -284,6 +290,7 @@ fn what_they_write_is_as_the_schema_says() {
 
 #[test]
 fn people_are_told_what_is_not_known() {
+    let _limit = crate::support::time_limit();
     if !root() {
         return;
     }

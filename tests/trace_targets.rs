@@ -33,6 +33,7 @@ fn perl(plan: &str, script: &str) -> (Vec<Value>, String) {
 
 #[test]
 fn a_namespace_file_tells_its_kind_and_its_id() {
+    let _limit = crate::support::time_limit();
     if !has_perl() {
         return;
     }
@@ -57,6 +58,7 @@ fn a_namespace_file_tells_its_kind_and_its_id() {
 
 #[test]
 fn a_pidfd_tells_its_process_and_the_namespaces_asked_for() {
+    let _limit = crate::support::time_limit();
     if !has_perl() {
         return;
     }
@@ -92,6 +94,7 @@ fn a_pidfd_tells_its_process_and_the_namespaces_asked_for() {
 
 #[test]
 fn a_pidfd_of_a_process_that_has_gone_tells_its_number() {
+    let _limit = crate::support::time_limit();
     if !has_perl() {
         return;
     }

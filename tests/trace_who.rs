@@ -56,6 +56,7 @@ fn assert_told(event: &Value, report: &str) {
 
 #[test]
 fn the_caller_is_told_as_its_own_proc_has_it() {
+    let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {
         let (stream, report) =
@@ -68,6 +69,7 @@ fn the_caller_is_told_as_its_own_proc_has_it() {
 
 #[test]
 fn capabilities_are_those_before_the_call() {
+    let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {
         // A user namespace gives all of them, in itself; without one there is no other namespace.
@@ -108,6 +110,7 @@ fn capabilities_are_those_before_the_call() {
 
 #[test]
 fn a_command_line_that_is_too_long_is_cut() {
+    let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let long = "x".repeat(300);
         let args = ["--hooks", plan, "--event", "unshare", "--", "unshare", "--uts", "true", &long];
@@ -121,6 +124,7 @@ fn a_command_line_that_is_too_long_is_cut() {
 
 #[test]
 fn the_control_group_is_told_by_id_and_path() {
+    let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {
         let Some(group) = Cgroup::make("in ner.slice") else {

@@ -141,6 +141,7 @@ impl Stages {
 
 #[test]
 fn every_process_is_in_its_place_with_its_namespaces() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -201,6 +202,7 @@ fn every_process_is_in_its_place_with_its_namespaces() {
 
 #[test]
 fn the_text_shows_each_boundary_below_its_process() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -242,6 +244,7 @@ fn the_text_shows_each_boundary_below_its_process() {
 
 #[test]
 fn a_process_that_went_back_is_marked_as_in_the_initial_namespace() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -259,6 +262,7 @@ fn a_process_that_went_back_is_marked_as_in_the_initial_namespace() {
 
 #[test]
 fn a_branch_has_ancestors_and_descendants_and_nobody_else() {
+    let _limit = support::time_limit();
     let mut staged = Staged::sh("sleep 1000 & sh -c 'sleep 1000 & wait' & wait");
     staged.wait_for("sleep");
     let shell = staged.pid();
@@ -289,6 +293,7 @@ fn lsns() -> BTreeMap<u64, (Option<u64>, Option<u64>)> {
 
 #[test]
 fn pid_namespaces_nest_as_lsns_has_them() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -317,6 +322,7 @@ fn pid_namespaces_nest_as_lsns_has_them() {
 
 #[test]
 fn user_namespaces_own_what_lsns_says() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -344,6 +350,7 @@ fn user_namespaces_own_what_lsns_says() {
 
 #[test]
 fn a_namespace_without_processes_is_shown_with_its_bind_mount() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -371,6 +378,7 @@ fn a_namespace_without_processes_is_shown_with_its_bind_mount() {
 
 #[test]
 fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
+    let _limit = support::time_limit();
     if !support::root() {
         return;
     }
@@ -398,6 +406,7 @@ fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
 
 #[test]
 fn lines_are_ascii_when_asked_for_and_without_a_utf8_locale() {
+    let _limit = support::time_limit();
     let own = std::process::id().to_string();
     let drawn = |text: &str| text.contains(['├', '└', '│', '┊', '…']);
     let utf8 = support::run(&["tree", "--pid", &own]).stdout;
@@ -413,6 +422,7 @@ fn lines_are_ascii_when_asked_for_and_without_a_utf8_locale() {
 
 #[test]
 fn lines_fit_the_terminal_and_json_is_never_cut() {
+    let _limit = support::time_limit();
     let long = "x".repeat(300);
     let mut staged = Staged::spawn(Command::new("sh").args(["-c", "sleep 1000; :", &long]));
     staged.wait_for("sleep");
@@ -429,6 +439,7 @@ fn lines_fit_the_terminal_and_json_is_never_cut() {
 
 #[test]
 fn colour_is_for_terminals() {
+    let _limit = support::time_limit();
     let own = std::process::id().to_string();
     assert!(!support::run(&["tree", "--pid", &own]).stdout.contains('\u{1b}'));
     let always = support::run(&["tree", "--color", "always", "--pid", &own]).stdout;
@@ -437,6 +448,7 @@ fn colour_is_for_terminals() {
 
 #[test]
 fn a_process_that_is_not_there_is_nothing_found() {
+    let _limit = support::time_limit();
     // Above every pid there can be: PID_MAX_LIMIT is 2^22.
     for args in [&["tree", "--pid", "4194305"][..], &["tree", "--json", "--pid", "4194305"]] {
         let ran = support::run(args);
@@ -448,6 +460,7 @@ fn a_process_that_is_not_there_is_nothing_found() {
 
 #[test]
 fn arguments_that_make_no_sense_are_errors() {
+    let _limit = support::time_limit();
     for args in
         [&["tree", "--pid", "x"][..], &["tree", "--by", "mnt"], &["tree", "--by", "pid", "--pid", "1"]]
     {
@@ -460,6 +473,7 @@ fn arguments_that_make_no_sense_are_errors() {
 
 #[test]
 fn a_closed_pipe_ends_it_quietly() {
+    let _limit = support::time_limit();
     let mut child = support::nsprobe()
         .args(["tree", "--all"])
         .stdout(Stdio::piped())

@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod kernel;
+mod limit;
 pub mod look;
 pub mod proc;
 pub mod programs;
@@ -9,6 +10,8 @@ pub mod seccomp;
 pub mod stage;
 pub mod trace;
 pub mod tracing;
+
+pub use limit::time_limit;
 
 use std::io::Write as _;
 use std::process::{Command, Output, Stdio};

@@ -165,6 +165,13 @@ fn family(pid: u32) -> Vec<u32> {
     family
 }
 
+/// Ends everything that this process has started.
+pub fn end_descendants() {
+    for pid in family(std::process::id()).into_iter().skip(1) {
+        let _ = kill(raw(pid), Signal::SIGKILL);
+    }
+}
+
 fn raw(pid: u32) -> Pid {
     Pid::from_raw(i32::try_from(pid).expect("pids are below 2^22"))
 }

@@ -1,0 +1,59 @@
+//! A time limit for each test, so that one that stands still fails by name instead of holding up all others.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::thread::{self, sleep};
+use std::time::{Duration, Instant};
+
+/// How long a test may take. The slowest takes some 20 s, and up to ten times as long on an emulated processor. What
+/// waits inside a test waits for less, and says more when it gives up.
+const LIMIT: Duration = Duration::from_mins(8);
+
+/// The tests that are running: a number for each, its name, and when its time is over.
+static RUNNING: LazyLock<Mutex<HashMap<u64, (String, Instant)>>> = LazyLock::new(|| {
+    thread::spawn(watch);
+    Mutex::default()
+});
+
+/// A test that is running; its time no longer counts once this is dropped.
+pub struct Limit {
+    number: u64,
+}
+
+/// Starts the time of the calling test. A test begins with `let _limit = support::time_limit();`, which
+/// `tests/docs.rs` checks. When the time is over, everything ends: a thread that stands still cannot be stopped
+/// by itself.
+pub fn time_limit() -> Limit {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let name = thread::current().name().unwrap_or("a test").to_owned();
+    let running = (name, Instant::now() + LIMIT);
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner).insert(number, running);
+    Limit { number }
+}
+
+impl Drop for Limit {
+    fn drop(&mut self) {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+    }
+}
+
+/// Ends the process, and what it has started, when a test has taken too long.
+fn watch() {
+    loop {
+        sleep(Duration::from_secs(1));
+        let late = {
+            let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            running.values().find(|(_, end)| *end < now).map(|(name, _)| name.clone())
+        };
+        if let Some(name) = late {
+            // Not eprintln!: the harness captures that. `FAILED` is what a log is searched for.
+            let _ = writeln!(std::io::stderr(), "test {name} ... FAILED: not done after {LIMIT:?}");
+            super::stage::end_descendants();
+            std::process::exit(101);
+        }
+    }
+}
