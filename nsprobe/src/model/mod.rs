@@ -18,6 +18,7 @@ mod origin;
 mod process;
 mod snapshot;
 mod stream;
+pub mod text;
 
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
@@ -36,3 +37,4 @@ pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
 pub use stream::{Body, Changes, Hooks, Line, Loss, Lost, Rebuilt, StreamEnd, StreamStart, Totals};
+pub use text::Text;

@@ -1,6 +1,7 @@
 //! The lines of `nsprobe doctor`.
 
 use crate::model::{Check, Verdict};
+use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, Look};
 use serde::Serialize;
@@ -53,7 +54,7 @@ impl<'a> From<&'a Check> for CheckObject<'a> {
 
 /// Writes the checks as one document.
 pub fn json(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(
+    bytes::to_writer_pretty(
         &mut *out,
         &Document { schema: schemas::DOCTOR, checks: checks.iter().map(Into::into).collect() },
     )?;

@@ -3,6 +3,7 @@
 use crate::model::{
     Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot,
 };
+use crate::render::bytes;
 use crate::render::json::{
     NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
 };
@@ -190,7 +191,7 @@ pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) ->
         },
         sight: difference.sight.iter().map(sight).collect(),
     };
-    serde_json::to_writer_pretty(&mut *out, &document)?;
+    bytes::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
 }
 

@@ -10,6 +10,7 @@ use crate::model::{
     Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget,
     clone_flag_names,
 };
+use crate::render::bytes;
 use crate::render::json::{SlotsObject, time};
 use lives::{CreatedObject, DestroyedObject, KeysObject};
 use nix::errno::Errno;
@@ -40,7 +41,7 @@ fn object(kind: &str, line: &Line, body: &impl Serialize) -> io::Result<Vec<u8>>
     let mut text = Vec::with_capacity(2048);
     write!(text, r#"{{"type":"{kind}","time":"{}","seq":{}"#, time(line.time), line.seq)?;
     let brace = text.len();
-    serde_json::to_writer(&mut text, body)?;
+    bytes::to_writer(&mut text, body)?;
     text[brace] = b',';
     Ok(text)
 }

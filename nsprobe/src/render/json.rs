@@ -3,6 +3,7 @@
 use crate::model::{
     Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Root, Slots, Snapshot,
 };
+use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -261,7 +262,7 @@ pub fn list(
         filtered: matches!(selection, Selection::Some(_)),
         processes_from: snapshot.processes_from.name(),
     };
-    let mut head = serde_json::to_vec(&head)?;
+    let mut head = bytes::to_vec(&head)?;
     let brace = head.pop();
     debug_assert_eq!(brace, Some(b'}'), "not an object");
     out.write_all(&head)?;
@@ -289,7 +290,7 @@ fn lines<T: Serialize>(out: &mut impl Write, name: &str, items: impl Iterator<It
     write!(out, ",\n\"{name}\":[")?;
     for (i, item) in items.enumerate() {
         out.write_all(if i == 0 { b"\n" } else { b",\n" })?;
-        serde_json::to_writer(&mut *out, &item)?;
+        bytes::to_writer(&mut *out, &item)?;
     }
     out.write_all(b"]")
 }

@@ -1,5 +1,6 @@
 //! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
 
+mod bytes;
 pub mod checks;
 pub mod diff;
 pub mod event;

@@ -5,6 +5,7 @@ use super::forest::Forest;
 use super::hierarchy::{Hierarchy, Place};
 use super::{By, Options, process};
 use crate::model::{NsId, NsSlot, Process, Snapshot};
+use crate::render::bytes;
 use crate::render::json::{NamespaceObject, ProcessObject, gap_object, namespace_object, process_object};
 use crate::render::schemas;
 use serde::Serialize;
@@ -35,7 +36,7 @@ pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> 
     write!(
         out,
         "{{\"schema\":{},\"by\":\"{}\",\"processes_from\":\"{}\",\"roots\":",
-        serde_json::to_string(&schemas::TREE)?,
+        String::from_utf8_lossy(&bytes::to_vec(&schemas::TREE)?),
         options.by.name(),
         snapshot.processes_from.name()
     )?;
@@ -65,7 +66,7 @@ fn processes(
     let narrowed = process::narrow(&mut forest, snapshot, options);
     nest(out, &forest, |i| {
         let process = process_object(&snapshot.processes[i]);
-        serde_json::to_vec(&ProcessNode { process, boundary: names(&boundaries[i]) })
+        bytes::to_vec(&ProcessNode { process, boundary: names(&boundaries[i]) })
     })?;
     let referred =
         |&i: &usize| NsSlot::ALL.into_iter().filter_map(move |slot| snapshot.processes[i].namespace(slot));
@@ -87,7 +88,7 @@ fn hierarchy(
     nest(out, &hierarchy.forest, |i| {
         let Place { namespace, members, owned } = &hierarchy.places[i];
         let owned = owned.iter().map(|ns| namespace_object(ns, snapshot));
-        serde_json::to_vec(&PlaceNode {
+        bytes::to_vec(&PlaceNode {
             namespace: namespace.map(|ns| namespace_object(ns, snapshot)),
             processes: members.iter().map(|&process: &&Process| process_object(process)).collect(),
             owned: (options.by == By::User).then(|| owned.collect()),
@@ -102,7 +103,7 @@ fn hierarchy(
 fn nest(
     out: &mut dyn Write,
     forest: &Forest,
-    mut object: impl FnMut(usize) -> serde_json::Result<Vec<u8>>,
+    mut object: impl FnMut(usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<()> {
     out.write_all(b"[")?;
     // Siblings, and how many of them are written.
@@ -133,7 +134,7 @@ fn list<T: Serialize>(out: &mut dyn Write, items: impl Iterator<Item = T>) -> io
         if i > 0 {
             out.write_all(b",")?;
         }
-        serde_json::to_writer(&mut *out, &item)?;
+        bytes::to_writer(&mut *out, &item)?;
     }
     out.write_all(b"]")
 }

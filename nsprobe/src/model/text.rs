@@ -1,0 +1,421 @@
+//! Texts that other people decide: names, arguments and paths of processes, which need not be UTF-8 and may be made to
+//! deceive a reader or to control a terminal.
+//!
+//! [`Text`] keeps every byte. Its `Display` is the one form in which such a text is printed: nothing in it controls a
+//! terminal, is invisible, or can be taken for the rest of a line, and [`parse`] gives the bytes back.
+
+use std::borrow::Cow;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::{Path, PathBuf};
+use unicode_general_category::{GeneralCategory, get_general_category};
+
+/// A text of any bytes.
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Vec<u8>);
+
+impl Text {
+    /// An empty text.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
+    /// Its bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// As a path.
+    #[must_use]
+    pub fn as_path(&self) -> &Path {
+        Path::new(OsStr::from_bytes(&self.0))
+    }
+
+    /// Whether there is nothing in it.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The text with U+FFFD for what is not UTF-8.
+    #[must_use]
+    pub fn lossy(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    /// Whether it is UTF-8, so that [`Text::lossy`] loses nothing.
+    #[must_use]
+    pub fn is_utf8(&self) -> bool {
+        std::str::from_utf8(&self.0).is_ok()
+    }
+}
+
+/// The printed form: see [`shown`].
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&shown(&self.0))
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", quoted(&self.0))
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(text.into_bytes())
+    }
+}
+
+impl From<OsString> for Text {
+    fn from(text: OsString) -> Self {
+        Self(text.into_vec())
+    }
+}
+
+impl From<&OsStr> for Text {
+    fn from(text: &OsStr) -> Self {
+        Self(text.as_bytes().to_vec())
+    }
+}
+
+impl From<PathBuf> for Text {
+    fn from(path: PathBuf) -> Self {
+        Self(path.into_os_string().into_vec())
+    }
+}
+
+impl From<&Path> for Text {
+    fn from(path: &Path) -> Self {
+        path.as_os_str().into()
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == other.as_bytes()
+    }
+}
+
+/// The one form in which a text that is not nsprobe's own is printed.
+///
+/// A text of letters, digits and some punctuation stands as it is. Any other is put in double quotes, with `\"` and
+/// `\\` for these two characters, `\n`, `\r`, `\t`, `\u{9b}` for what is not visible or controls a terminal, and
+/// `\xff` for a byte that is not UTF-8. No two texts have the same form, and [`parse`] reads it.
+#[must_use]
+pub fn shown(bytes: &(impl AsRef<[u8]> + ?Sized)) -> String {
+    let bytes = bytes.as_ref();
+    let plain = !bytes.is_empty()
+        && std::str::from_utf8(bytes).is_ok_and(|text| !text.contains("...") && is_plain(text));
+    if plain { String::from_utf8_lossy(bytes).into_owned() } else { quoted(bytes) }
+}
+
+/// The printed form of a path.
+#[must_use]
+pub fn shown_path(path: &(impl AsRef<OsStr> + ?Sized)) -> String {
+    shown(path.as_ref().as_bytes())
+}
+
+/// The printed form in quotes, whatever the text.
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for chunk in bytes.utf8_chunks() {
+        let mut marks = Marks::default();
+        for c in chunk.valid().chars() {
+            if marks.may_stand(c) && !is_hidden(c) && !matches!(c, '"' | '\\') {
+                out.push(c);
+            } else {
+                escape(c, &mut out);
+                marks = Marks::default();
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = fmt::Write::write_fmt(&mut out, format_args!("\\x{byte:02x}"));
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// Whether the text needs no quotes and no escapes.
+fn is_plain(text: &str) -> bool {
+    let mut marks = Marks::default();
+    text.chars().all(|c| {
+        let is_plain = if c.is_ascii() {
+            c.is_ascii_alphanumeric() || "/._-:@%+=~#^{}".contains(c)
+        } else {
+            (c.is_alphanumeric() || is_mark(c)) && !is_hidden(c)
+        };
+        marks.may_stand(c) && is_plain
+    })
+}
+
+/// `message` with what controls a terminal or is not visible escaped: a net below texts that are made of shown parts
+/// already. Backslashes stay as they are, so applying it twice changes nothing.
+#[must_use]
+pub fn guarded(message: &str) -> Cow<'_, str> {
+    if message.chars().all(|c| !is_hidden(c)) {
+        return message.into();
+    }
+    let mut out = String::with_capacity(message.len() + 16);
+    for c in message.chars() {
+        if is_hidden(c) {
+            escape(c, &mut out);
+        } else {
+            out.push(c);
+        }
+    }
+    out.into()
+}
+
+fn escape(c: char, out: &mut String) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        '"' | '\\' => out.extend(['\\', c]),
+        c => {
+            let _ = fmt::Write::write_fmt(out, format_args!("\\u{{{:x}}}", u32::from(c)));
+        }
+    }
+}
+
+/// Whether a character controls a terminal, reorders the text around it, or is not visible; also one that Unicode
+/// has not assigned or leaves to private use, of which no terminal's width is known.
+#[must_use]
+pub fn is_hidden(c: char) -> bool {
+    if c.is_ascii() {
+        return c.is_ascii_control();
+    }
+    let is_ignorable = matches!(c,
+        '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}');
+    is_ignorable
+        || matches!(
+            get_general_category(c),
+            GeneralCategory::Control
+                | GeneralCategory::Format
+                | GeneralCategory::LineSeparator
+                | GeneralCategory::ParagraphSeparator
+                | GeneralCategory::PrivateUse
+                | GeneralCategory::Surrogate
+                | GeneralCategory::Unassigned
+        )
+}
+
+/// Whether a character is drawn over the one before it, or into one with it (the vowels of Hangul).
+fn is_mark(c: char) -> bool {
+    let is_jamo = matches!(c, '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}');
+    is_jamo
+        || !c.is_ascii()
+            && matches!(
+                get_general_category(c),
+                GeneralCategory::NonspacingMark
+                    | GeneralCategory::EnclosingMark
+                    | GeneralCategory::SpacingMark
+            )
+}
+
+/// Keeps count of the marks on a character: one that has no letter to stand on would be drawn over something that is
+/// not part of the text, and a high pile of them over other lines.
+#[derive(Default)]
+struct Marks {
+    on_letter: bool,
+    count: usize,
+}
+
+impl Marks {
+    /// More than any language puts on one letter.
+    const MOST: usize = 4;
+
+    /// Whether `c` may stand as it is after what has been seen.
+    fn may_stand(&mut self, c: char) -> bool {
+        if !is_mark(c) {
+            self.on_letter = c.is_alphanumeric();
+            self.count = 0;
+            return true;
+        }
+        self.count += 1;
+        self.on_letter && self.count <= Self::MOST
+    }
+}
+
+/// The bytes whose printed form this is, with or without its quotes; `None` where it is no such form: a quote or an
+/// escape is not whole, or not one of those that [`shown`] makes.
+#[must_use]
+pub fn parse(form: &[u8]) -> Option<Vec<u8>> {
+    let (mut rest, in_quotes) = match form {
+        [b'"', inside @ .., b'"'] => (inside, true),
+        form => (form, false),
+    };
+    let mut out = Vec::with_capacity(rest.len());
+    while let Some((&first, after)) = rest.split_first() {
+        rest = after;
+        match first {
+            b'"' if in_quotes => return None,
+            b'\\' => {
+                let (&kind, after) = rest.split_first()?;
+                rest = after;
+                match kind {
+                    b'\\' | b'"' => out.push(kind),
+                    b'n' => out.push(b'\n'),
+                    b'r' => out.push(b'\r'),
+                    b't' => out.push(b'\t'),
+                    b'x' => {
+                        let (digits, after) = rest.split_at_checked(2)?;
+                        out.push(u8::try_from(hexadecimal(digits)?).ok()?);
+                        rest = after;
+                    }
+                    b'u' => {
+                        let inside = rest.strip_prefix(b"{")?;
+                        let end = inside.iter().take(7).position(|&byte| byte == b'}')?;
+                        let c = char::from_u32(hexadecimal(&inside[..end])?)?;
+                        out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+                        rest = &inside[end + 1..];
+                    }
+                    _ => return None,
+                }
+            }
+            byte => out.push(byte),
+        }
+    }
+    Some(out)
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u32> {
+    let is_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_hexdigit);
+    is_digits.then(|| std::str::from_utf8(digits).ok().and_then(|text| u32::from_str_radix(text, 16).ok()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_could_deceive_is_quoted_and_escaped() {
+        let cases: [(&[u8], &str); 20] = [
+            (b"/run/netns/a", "/run/netns/a"),
+            ("größe/名前".as_bytes(), "größe/名前"),
+            (b"", r#""""#),
+            (b" a", r#"" a""#),
+            ("/j = 0  net 1→2".as_bytes(), r#""/j = 0  net 1→2""#),
+            (b"a,b", r#""a,b""#),
+            (b"[1]", r#""[1]""#),
+            (b".../x", r#"".../x""#),
+            (b"\x1b]0;hi\x07", r#""\u{1b}]0;hi\u{7}""#),
+            (b"a\nb\t\r", r#""a\nb\t\r""#),
+            (br"\u{8}", r#""\\u{8}""#),
+            (b"q\"", r#""q\"""#),
+            (b"n\xff", r#""n\xff""#),
+            (b"n\xe2\x82", r#""n\xe2\x82""#),
+            ("\u{9b}2J\u{7f}".as_bytes(), r#""\u{9b}2J\u{7f}""#),
+            (
+                "\u{61c}\u{200b}\u{2028}\u{e0041}\u{202e}\u{ad}\u{180e}\u{fe0f}".as_bytes(),
+                r#""\u{61c}\u{200b}\u{2028}\u{e0041}\u{202e}\u{ad}\u{180e}\u{fe0f}""#,
+            ),
+            ("e\u{301}".as_bytes(), "e\u{301}"),
+            ("\u{301}".as_bytes(), r#""\u{301}""#),
+            ("/\u{301}".as_bytes(), r#""/\u{301}""#),
+            ("a\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(), "\"a\u{301}\u{301}\u{301}\u{301}\\u{301}\""),
+        ];
+        for (bytes, form) in cases {
+            assert_eq!(shown(bytes), form);
+            assert_eq!(parse(form.as_bytes()).as_deref(), Some(bytes));
+        }
+    }
+
+    #[test]
+    fn what_is_no_printed_form_is_none() {
+        for form in [
+            r"\",
+            r"\x",
+            r"\xf",
+            r"\xgg",
+            r"\u",
+            r"\u{",
+            r"\u{}",
+            r"\u{110000}",
+            r"\u{d800}",
+            r"\q",
+            r#""a"b""#,
+            r#""a\""#,
+            r"\x+f",
+        ] {
+            assert_eq!(parse(form.as_bytes()), None, "{form}");
+        }
+        assert_eq!(parse(br"a\xff"), Some(b"a\xff".to_vec()), "without quotes, as a shell leaves it");
+        assert_eq!(parse(br#"""#), Some(b"\"".to_vec()));
+    }
+
+    #[test]
+    fn a_guarded_message_is_harmless_and_stays_as_it_is() {
+        assert_eq!(guarded("plain: \\ größe"), "plain: \\ größe");
+        let once = guarded("a\u{1b}[2J\nb\u{202e}").into_owned();
+        assert_eq!(once, r"a\u{1b}[2J\nb\u{202e}");
+        assert_eq!(guarded(&once), once);
+    }
+
+    /// Bytes, and characters that matter.
+    fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            any::<u8>().prop_map(|byte| vec![byte]),
+            any::<char>().prop_map(|c| c.to_string().into_bytes()),
+            prop::sample::select(vec![
+                "\u{1b}", "\u{9b}", "\u{202e}", "\u{2028}", "\u{301}", "\\", "\"", " ", "→", "\\u{8}", "..."
+            ])
+            .prop_map(|text| text.as_bytes().to_vec()),
+        ];
+        prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_come_back_from_a_form_without_a_hidden_character(bytes in any_bytes()) {
+            let form = shown(&bytes);
+            prop_assert!(form.chars().all(|c| !is_hidden(c)), "{:?}", form);
+            prop_assert_eq!(parse(form.as_bytes()), Some(bytes.clone()));
+            let in_quotes = quoted(&bytes);
+            prop_assert_eq!(parse(in_quotes.as_bytes()), Some(bytes.clone()));
+            let without = &in_quotes.as_bytes()[1..in_quotes.len() - 1];
+            let is_quoted_itself = without.len() > 1 && without.starts_with(b"\"");
+            prop_assert!(is_quoted_itself || parse(without) == Some(bytes), "{:?}", form);
+        }
+
+        #[test]
+        fn any_bytes_can_be_parsed(bytes in any_bytes()) {
+            let _ = parse(&bytes);
+        }
+    }
+}

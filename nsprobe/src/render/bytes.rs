@@ -1,0 +1,133 @@
+//! How texts of any bytes stand in JSON.
+//!
+//! A text stands with U+FFFD for what is not UTF-8. Where there is such a thing, a field beside it, with `_base64`
+//! added to its name, has all the bytes; so has an array of texts, with an array as long.
+//!
+//! What controls a terminal or is not visible is escaped (`\u009b`), so that the document can be looked at as it is; its
+//! value stays the same.
+
+use crate::model::text::{self, Text};
+use data_encoding::BASE64;
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
+use std::io::{self, Write};
+
+/// The bytes of a text that is not UTF-8, for the field with `_base64` in its name.
+pub(super) fn base64(text: &Text) -> Option<String> {
+    (!text.is_utf8()).then(|| BASE64.encode(text.as_bytes()))
+}
+
+/// The bytes of all these texts, where one is not UTF-8.
+#[expect(dead_code, reason = "arguments will be an array")]
+pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a Text> + Clone) -> Option<Vec<String>> {
+    let is_whole = texts.clone().all(Text::is_utf8);
+    (!is_whole).then(|| texts.map(|text| BASE64.encode(text.as_bytes())).collect())
+}
+
+/// Writes a value on one line.
+pub(super) fn to_writer(out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Visible(CompactFormatter)))?;
+    Ok(())
+}
+
+/// Writes a value on many lines.
+pub(super) fn to_writer_pretty(out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Visible(PrettyFormatter::new())))?;
+    Ok(())
+}
+
+/// A value on one line.
+pub(super) fn to_vec(value: &impl Serialize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(256);
+    to_writer(&mut bytes, value)?;
+    Ok(bytes)
+}
+
+/// Writes as another formatter does, with hidden characters escaped.
+struct Visible<F>(F);
+
+impl<F: Formatter> Formatter for Visible<F> {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut from = 0;
+        for (at, c) in fragment.char_indices().filter(|(_, c)| text::is_hidden(*c)) {
+            writer.write_all(&fragment.as_bytes()[from..at])?;
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
+            }
+            from = at + c.len_utf8();
+        }
+        writer.write_all(&fragment.as_bytes()[from..])
+    }
+
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_array(writer)
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array(writer)
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_array_value(writer, first)
+    }
+
+    fn end_array_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_array_value(writer)
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object(writer)
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object(writer)
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        self.0.begin_object_key(writer, first)
+    }
+
+    fn end_object_key<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_key(writer)
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.begin_object_value(writer)
+    }
+
+    fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.0.end_object_value(writer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_is_hidden_is_escaped_and_the_value_is_the_same() {
+        let text = "a\u{9b}\u{7f}\u{202e}\u{2028}\u{e0041}\u{1b}\n\"é名";
+        let json = String::from_utf8(to_vec(&text).unwrap()).unwrap();
+        assert_eq!(json, r#""a\u009b\u007f\u202e\u2028\udb40\udc41\u001b\n\"é名""#);
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        let mut pretty = Vec::new();
+        to_writer_pretty(&mut pretty, &[text]).unwrap();
+        assert_eq!(String::from_utf8(pretty).unwrap(), format!("[\n  {json}\n]"));
+    }
+
+    #[test]
+    fn bytes_stand_beside_a_text_that_is_not_whole() {
+        assert_eq!(base64(&"whole".into()), None);
+        assert_eq!(base64(&b"n\xff".to_vec().into()).as_deref(), Some("bv8="));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_visible_and_comes_back(text in any::<String>()) {
+            let json = String::from_utf8(to_vec(&text).unwrap()).unwrap();
+            prop_assert!(json.chars().all(|c| !text::is_hidden(c)), "{}", json);
+            prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+        }
+    }
+}
