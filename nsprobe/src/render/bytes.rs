@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
+#[cfg_attr(not(test), expect(dead_code, reason = "for paths and names"))]
 /// The bytes of a text that is not UTF-8, for the field with `_base64` in its name.
 pub(super) fn base64(text: &Text) -> Option<String> {
     (!text.is_utf8()).then(|| BASE64.encode(text.as_bytes()))
 }
 
 /// The bytes of all these texts, where one is not UTF-8.
-#[expect(dead_code, reason = "arguments will be an array")]
+#[allow(dead_code, reason = "arguments will be an array")]
 pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a Text> + Clone) -> Option<Vec<String>> {
     let is_whole = texts.clone().all(Text::is_utf8);
     (!is_whole).then(|| texts.map(|text| BASE64.encode(text.as_bytes())).collect())
