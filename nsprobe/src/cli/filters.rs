@@ -1,7 +1,55 @@
 //! The option `--filter`, shared by the commands that have it.
 
-use crate::filter::{Field, Filter};
+use super::output;
+use crate::filter::{Error, Field, Fields, Filter};
 use anyhow::Context as _;
+
+/// A filter, and on how many rows it could not be evaluated.
+pub(super) struct Counting {
+    filter: Filter,
+    unevaluated: u64,
+    first: Option<Error>,
+}
+
+impl Counting {
+    pub(super) const fn new(filter: Filter) -> Self {
+        Self { filter, unevaluated: 0, first: None }
+    }
+
+    /// Whether the expression is true of a row. One on which it cannot be evaluated is counted, and not shown.
+    pub(super) fn admits(&mut self, row: &dyn Fields) -> bool {
+        self.filter.matches(row).unwrap_or_else(|error| {
+            self.unevaluated += 1;
+            self.first.get_or_insert(error);
+            false
+        })
+    }
+
+    /// How many rows there were on which it could not be evaluated.
+    pub(super) const fn unevaluated(&self) -> u64 {
+        self.unevaluated
+    }
+
+    /// Says on stderr that it could not be evaluated on some `rows`, and why on the first; whether there were any.
+    pub(super) fn report(&self, rows: &str) -> bool {
+        if let Some(first) = &self.first {
+            let count = self.unevaluated;
+            output::complain(&format_args!(
+                "--filter: {count} {rows} not shown: cannot be evaluated ({first})"
+            ));
+        }
+        self.first.is_some()
+    }
+
+    /// Says the same while it goes on, once.
+    pub(super) fn report_first(&self) {
+        if let (Some(first), 1) = (&self.first, self.unevaluated) {
+            output::complain(&format_args!(
+                "--filter: cannot be evaluated on an event, which is not shown ({first}); the stream's end counts all such"
+            ));
+        }
+    }
+}
 
 /// The filter asked for, before anything is read.
 pub(super) fn compile(text: Option<&str>, fields: &'static [Field]) -> anyhow::Result<Option<Filter>> {
@@ -13,8 +61,10 @@ pub(super) fn fields(fields: &[Field]) -> String {
     format!(
         "A filter is an expression in CEL, the Common Expression Language: ==, !=, <, <=, >, >=, &&, ||, !, `in`; \
          text.matches('regex'), .contains('…'), .startsWith('…'), .endsWith('…'); list.exists(x, …), .all(x, …); \
-         size(…). What is not known equals null.\nIts fields: {}",
-        names(fields)
+         size(…). What is not known equals null; any other test of it is false, and the negation of that is true.\n\
+         Its fields: {}. Where JSON has another name for one, that is taken too: {}",
+        names(fields),
+        fields.iter().flat_map(|field| field.json).copied().collect::<Vec<_>>().join(", ")
     )
 }
 

@@ -12,6 +12,11 @@ pub(super) struct Strict {
 }
 
 impl Strict {
+    /// Whether it was asked for.
+    pub(super) const fn is_set(self) -> bool {
+        self.strict
+    }
+
     /// How a command that would end as `exit` says ends with these gaps.
     pub(super) fn exit(self, gaps: &[Gap], exit: Exit) -> Exit {
         if self.strict && !gaps.is_empty() { Exit::Findings } else { exit }

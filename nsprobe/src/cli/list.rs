@@ -6,7 +6,7 @@ use super::users::Users;
 use super::which::{Missing, Which};
 use super::{Exit, filters, gaps};
 use crate::discover::{self, CommandLines};
-use crate::filter::{self, Filter, NamespaceRow};
+use crate::filter::NamespaceRow;
 use crate::kernel::capabilities::is_root;
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
@@ -117,8 +117,11 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         Ok(wanted) => wanted,
         Err(missing) => return missing.exit(),
     };
-    if let Some(filter) = &filter {
-        wanted = matching(filter, &wanted, &snapshot).context("--filter")?;
+    let mut filter = filter.map(filters::Counting::new);
+    if let Some(filter) = &mut filter {
+        let users = Users::default();
+        let user_name = |uid| users.name(uid);
+        wanted.retain(|namespace| filter.admits(&NamespaceRow::new(namespace, &snapshot, &user_name)));
     }
     if args.json {
         let all = wanted.len() == snapshot.namespaces.len();
@@ -138,7 +141,9 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         table::write(&snapshot, &wanted, &options, out).context("stdout")?;
         gaps::report(&snapshot.gaps);
     }
-    let exit = if wanted.is_empty() { Exit::Findings } else { Exit::Done };
+    let unevaluated = filter.is_some_and(|filter| filter.report("namespaces"));
+    let exit =
+        if wanted.is_empty() || unevaluated && args.strict.is_set() { Exit::Findings } else { Exit::Done };
     Ok(args.strict.exit(&snapshot.gaps, exit))
 }
 
@@ -165,23 +170,6 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
             && of_process.is_none_or(|ids| ids.contains(&Some(namespace.id)))
     };
     Ok(snapshot.namespaces.iter().filter(is_wanted).collect())
-}
-
-/// Those of `wanted` that the filter admits.
-fn matching<'a>(
-    filter: &Filter,
-    wanted: &[&'a Namespace],
-    snapshot: &Snapshot,
-) -> Result<Vec<&'a Namespace>, filter::Error> {
-    let users = Users::default();
-    let user_name = |uid| users.name(uid);
-    let mut matching = Vec::new();
-    for &namespace in wanted {
-        if filter.matches(&NamespaceRow::new(namespace, snapshot, &user_name))? {
-            matching.push(namespace);
-        }
-    }
-    Ok(matching)
 }
 
 /// The names of the users that lead the namespaces, each looked up once.

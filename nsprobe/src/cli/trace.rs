@@ -4,7 +4,7 @@ use super::conditions::ConditionArgs;
 use super::output::{self, Output};
 use super::{Exit, filters, quantity};
 use crate::discover::{self, CommandLines};
-use crate::filter::{self, EventRow, Filter};
+use crate::filter::EventRow;
 use crate::model::{Body, Line, Loss, Snapshot, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::{event, event_json};
@@ -195,6 +195,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         command: args.command.clone(),
     };
     let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
+    let filter = filter.map(filters::Counting::new);
     let ended = session::run(&options, &look, &mut Writer { out, format, filter, quiet: args.quiet })?;
     finish(ended, args.quiet)
 }
@@ -230,9 +231,7 @@ fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
         return Err(error.into());
     }
     if let Some(error) = ended.output {
-        let of_filter =
-            error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<filter::Error>);
-        return Err(error).context(if of_filter { "--filter" } else { "stdout" });
+        return Err(error).context("stdout");
     }
     Ok(match ended.command {
         CommandEnd::Ended(status) => Exit::Command(code(status)),
@@ -255,14 +254,20 @@ enum Format {
 struct Writer<'a> {
     out: &'a mut Output,
     format: Format,
-    filter: Option<Filter>,
+    filter: Option<filters::Counting>,
     quiet: bool,
 }
 
 impl Sink for Writer<'_> {
-    fn wants(&mut self, event: &crate::model::Event) -> io::Result<bool> {
-        let Some(filter) = &self.filter else { return Ok(true) };
-        filter.matches(&EventRow(event)).map_err(io::Error::other)
+    fn wants(&mut self, event: &crate::model::Event) -> Option<bool> {
+        let Some(filter) = &mut self.filter else { return Some(true) };
+        let before = filter.unevaluated();
+        let wanted = filter.admits(&EventRow(event));
+        if filter.unevaluated() == before {
+            return Some(wanted);
+        }
+        filter.report_first();
+        None
     }
 
     fn line(&mut self, line: &Line) -> io::Result<()> {
@@ -328,6 +333,9 @@ fn totals(end: &StreamEnd) -> String {
     let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
     for lost in &end.totals.lost {
         text = format!("{text}, {} lost ({})", lost.count, lost.stage);
+    }
+    if end.totals.unevaluated > 0 {
+        text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);
     }
     if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "perf_ring_full")) {
         text.push_str("; a larger --buffer loses fewer");

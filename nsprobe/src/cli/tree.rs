@@ -6,7 +6,7 @@ use super::users::Users;
 use super::which::Which;
 use super::{Exit, filters, gaps, output};
 use crate::discover::{self, CommandLines};
-use crate::filter::{self, Filter, NamespaceRow, ProcessRow};
+use crate::filter::{NamespaceRow, ProcessRow};
 use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot};
 use crate::render::tree;
 use anyhow::Context as _;
@@ -92,15 +92,15 @@ fn after_help() -> String {
 
 /// The processes, or by namespaces the namespaces, that the filter admits.
 fn matching(
-    filter: &Filter,
+    filter: &mut filters::Counting,
     by: By,
     snapshot: &Snapshot,
     user_name: &dyn Fn(u32) -> Option<String>,
-) -> Result<(HashSet<Pid>, HashSet<NsId>), filter::Error> {
+) -> (HashSet<Pid>, HashSet<NsId>) {
     let (mut processes, mut namespaces) = (HashSet::new(), HashSet::new());
     if by == By::Process {
         for process in &snapshot.processes {
-            if filter.matches(&ProcessRow::new(process, user_name))? {
+            if filter.admits(&ProcessRow::new(process, user_name)) {
                 processes.insert(process.pid);
             }
         }
@@ -108,17 +108,18 @@ fn matching(
         // The tree of pid namespaces has no others in it.
         let in_tree = |namespace: &&Namespace| by == By::User || namespace.id.kind == NsKind::Pid;
         for namespace in snapshot.namespaces.iter().filter(in_tree) {
-            if filter.matches(&NamespaceRow::new(namespace, snapshot, user_name))? {
+            if filter.admits(&NamespaceRow::new(namespace, snapshot, user_name)) {
                 namespaces.insert(namespace.id);
             }
         }
     }
-    Ok((processes, namespaces))
+    (processes, namespaces)
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let fields = if args.by == By::Process { ProcessRow::FIELDS } else { NamespaceRow::FIELDS };
     let filter = filters::compile(args.filter.as_deref(), fields)?;
+    let mut filter = filter.map(filters::Counting::new);
     // Of many processes few are named; JSON has all, and an expression may ask for any.
     let few = args.by == By::Process && !args.json && filter.is_none();
     let source = args.source.options(if few { CommandLines::Leaders } else { CommandLines::All });
@@ -133,8 +134,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     };
     let users = Users::default();
     let user_name = |uid| users.name(uid);
-    let (processes, namespaces) = match &filter {
-        Some(filter) => matching(filter, args.by, &snapshot, &user_name).context("--filter")?,
+    let (processes, namespaces) = match &mut filter {
+        Some(filter) => matching(filter, args.by, &snapshot, &user_name),
         None => Default::default(),
     };
     let wanted = filter.as_ref().map(|_| match args.by {
@@ -165,5 +166,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         gaps::report(&snapshot.gaps);
     }
     let nothing = filter.is_some() && processes.is_empty() && namespaces.is_empty();
+    let rows = if args.by == By::Process { "processes" } else { "namespaces" };
+    let unevaluated = filter.is_some_and(|filter| filter.report(rows));
+    let nothing = nothing || unevaluated && args.strict.is_set();
     Ok(args.strict.exit(&snapshot.gaps, if nothing { Exit::Findings } else { Exit::Done }))
 }

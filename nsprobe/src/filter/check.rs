@@ -10,8 +10,8 @@ use std::fmt;
 
 /// What an expression needs.
 pub(super) struct Checked {
-    /// The fields it names, each once.
-    pub(super) fields: Vec<&'static Field>,
+    /// The fields it names, each name once.
+    pub(super) fields: Vec<(String, &'static Field)>,
     /// The patterns of its calls of `matches`.
     pub(super) patterns: Patterns,
 }
@@ -131,12 +131,12 @@ impl Checker {
         if self.bound.contains(first) {
             return Ok(Kind::Any);
         }
-        let Some(field) = self.fields.iter().find(|field| field.name == name) else {
+        let Some(field) = self.fields.iter().find(|field| field.is_called(name)) else {
             let fields: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
             return Err(Error::UnknownField { name: name.to_owned(), fields: fields.join(", ") });
         };
-        if !self.checked.fields.contains(&field) {
-            self.checked.fields.push(field);
+        if !self.checked.fields.iter().any(|(used, _)| used == name) {
+            self.checked.fields.push((name.to_owned(), field));
         }
         Ok(Kind::Of(field.kind))
     }

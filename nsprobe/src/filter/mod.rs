@@ -6,11 +6,11 @@
 //! CEL's own answer to a misspelt field or to `uid == "root"` is an error, or `false`, for every row.
 //!
 //! A field that is not known of a row (the pid of a namespace without processes) equals `null` and nothing
-//! else; any other question about it has no answer, and the row is not shown, as in SQL. `||` and `&&` do
-//! with one side when it decides: `pid > 100 || nprocs == 0` shows the namespaces without processes.
+//! else; any other test of it is false, and so the negation of that test is true (`logic.rs`).
 
 mod check;
 mod event;
+mod logic;
 mod namespace;
 mod process;
 mod value;
@@ -32,8 +32,8 @@ use std::sync::Arc;
 pub struct Filter {
     expression: IdedExpr,
     context: Context<'static, 'static>,
-    /// The fields that the expression names.
-    used: Vec<&'static Field>,
+    /// The fields that the expression names, as it names them.
+    used: Vec<(String, &'static Field)>,
 }
 
 /// Why there is no filter, or no answer from it.
@@ -83,7 +83,7 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
-    /// The evaluation failed for a row of which everything was known.
+    /// The evaluation failed for this row: a division by zero, an index beyond the end of a list.
     #[error("{0}")]
     Evaluation(String),
 }
@@ -101,7 +101,7 @@ fn read(text: &str, env: &Env, fields: &'static [Field]) -> Result<(IdedExpr, Ch
     let work = || {
         let expression = env.parser().parse(text).map_err(syntax)?;
         let checked = check::check(&expression, fields)?;
-        Ok((expression, checked))
+        Ok((logic::two_valued(&expression)?, checked))
     };
     let failed =
         |error: &dyn std::fmt::Display| Error::Evaluation(format!("cannot read the filter: {error}"));
@@ -135,21 +135,17 @@ impl Filter {
     /// Whether the expression names the field, so that one that costs something need not be found out.
     #[must_use]
     pub fn uses(&self, field: &str) -> bool {
-        self.used.iter().any(|used| used.name == field)
+        self.used.iter().any(|(_, used)| used.name == field)
     }
 
-    /// Whether the expression is true of a row.
+    /// Whether the expression is true of a row; an error where it cannot be evaluated on this one.
     pub fn matches(&self, row: &dyn Fields) -> Result<bool, Error> {
         let mut scope = self.context.new_inner_scope();
-        let mut unknown = false;
-        for field in &self.used {
-            let value = row.value(field.name);
-            unknown |= value == Value::Unknown;
-            scope.add_variable_from_value(field.name, value);
+        for (name, field) in &self.used {
+            scope.add_variable_from_value(name.as_str(), row.value(field.name));
         }
         match scope.resolve(&self.expression) {
             Ok(cel::Value::Bool(answer)) => Ok(answer),
-            Ok(cel::Value::Null) | Err(_) if unknown => Ok(false),
             Ok(other) => {
                 let kind = other.type_of();
                 Err(Error::Type(format!("the filter gives a value of type {kind}, not true or false")))

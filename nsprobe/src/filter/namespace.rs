@@ -11,7 +11,7 @@ pub struct NamespaceRow<'a> {
 }
 
 impl<'a> NamespaceRow<'a> {
-    /// The fields.
+    /// The fields; `pid`, `pids`, `ppid`, `uid`, `user`, `comm` and `command` are those of its topmost process.
     pub const FIELDS: &'static [Field] = &[
         Field::new("ns", Type::Number),
         Field::new("ino", Type::Number),
@@ -21,17 +21,17 @@ impl<'a> NamespaceRow<'a> {
         Field::new("initial", Type::Bool),
         Field::new("path", Type::Text),
         Field::new("nprocs", Type::Number),
-        Field::new("pid", Type::Number),
-        Field::new("pids", Type::Numbers),
-        Field::new("ppid", Type::Number),
-        Field::new("uid", Type::Number),
+        Field::new("pid", Type::Number).or(&["leader.pid"]),
+        Field::new("pids", Type::Numbers).or(&["leader.pids"]),
+        Field::new("ppid", Type::Number).or(&["leader.ppid"]),
+        Field::new("uid", Type::Number).or(&["leader.uid"]),
         Field::new("user", Type::Text),
-        Field::new("comm", Type::Text),
-        Field::new("command", Type::Text),
+        Field::new("comm", Type::Text).or(&["leader.comm"]),
+        Field::new("command", Type::Text).or(&["leader.command_line"]),
         Field::new("netnsid", Type::Number),
         Field::new("nsfs", Type::Texts),
-        Field::new("pns", Type::Number),
-        Field::new("ons", Type::Number),
+        Field::new("pns", Type::Number).or(&["parent.ino"]),
+        Field::new("ons", Type::Number).or(&["owner.ino"]),
         Field::new("owner_uid", Type::Number),
         Field::new("held", Type::Bool),
         Field::new("holders", Type::Texts),

@@ -22,7 +22,7 @@ impl<'a> ProcessRow<'a> {
         Field::new("uid", Type::Number),
         Field::new("user", Type::Text),
         Field::new("comm", Type::Text),
-        Field::new("command", Type::Text),
+        Field::new("command", Type::Text).or(&["command_line"]),
         Field::new("root", Type::Text),
         Field::new("chrooted", Type::Bool),
         Field::new("namespaces.cgroup", Type::Number),

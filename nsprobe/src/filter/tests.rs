@@ -75,16 +75,108 @@ fn comparisons_patterns_and_their_combinations() {
 }
 
 #[test]
-fn what_is_not_known_is_null_and_answers_nothing_else() {
+fn a_test_of_what_is_not_known_is_false_and_its_negation_is_true() {
     let row = Row::default();
-    assert!(is_true("pid == null", &row));
-    assert!(is_true("pid != 5", &row));
-    assert!(!is_true("pid > 5", &row));
-    assert!(!is_true("!(pid > 5)", &row), "neither a statement nor its contrary");
-    assert!(!is_true("command.matches('.')", &row));
-    assert!(!is_true("!command.matches('.')", &row));
-    assert!(is_true("pid > 5 || nprocs == 0", &row), "the other side decides");
-    assert!(!is_true("pid > 5 && nprocs == 0", &row));
+    for text in [
+        "pid == null",
+        "pid != 5",
+        "!(pid == 5)",
+        "!(pid > 5) && !(pid <= 5)",
+        "command != 'x' && !command.contains('x') && !command.matches('.')",
+        "!(pid in [1, 2])",
+        "!(pid == pid)",
+        "pid + 1 == null",
+        "(pid == null ? 7 : pid) == 7",
+        "!((initial ? 7 : pid) == 7)",
+        "!holders.exists(h, size(h) > pid)",
+        "holders.all(h, !(size(h) > pid))",
+        "!(pid in [1].map(n, n + pid))",
+        "size([1, 2].filter(n, !(n > pid))) == 2",
+        "pid > 5 || nprocs == 0",
+    ] {
+        assert!(is_true(text, &row), "{text}");
+        assert!(!is_true(&format!("!({text})"), &row), "!({text})");
+    }
+}
+
+/// Each makes one statement, of fields that may be unknown.
+const TESTS: [&str; 20] = [
+    "pid == 5",
+    "pid != 5",
+    "pid < 5",
+    "pid >= 5",
+    "pid in [1, 5]",
+    "5 in pids",
+    "pid == null",
+    "pid != null",
+    "null == command",
+    "pid + 1 > 5",
+    "string(pid) == '5'",
+    "command.contains('x')",
+    "command.matches('^x')",
+    "command > 'w'",
+    "size(command) == 1",
+    "(initial ? pid : 5) == 5",
+    "(pid > 4) == true",
+    "holders.exists(h, h == command)",
+    "holders.all(h, h == command)",
+    "holders.exists_one(h, size(h) == pid)",
+];
+
+#[test]
+fn of_each_test_and_its_negation_exactly_one_holds() {
+    let commands = [None, Some("x"), Some("wxy")];
+    let lists = [vec![], vec!["x"], vec!["x", "abcde"]];
+    let mut rows = Vec::new();
+    for pid in [None, Some(4), Some(5)] {
+        for command in commands {
+            rows.extend(lists.iter().map(|holders| Row { pid, command, holders: holders.clone() }));
+        }
+    }
+    let mut outcomes = [0_u32; 2];
+    for row in &rows {
+        let answers: Vec<bool> = TESTS.iter().map(|text| is_true(text, row)).collect();
+        for (text, &answer) in TESTS.iter().zip(&answers) {
+            outcomes[usize::from(answer)] += 1;
+            for not in [format!("!({text})"), format!("({text}) == false"), format!("{text} ? false : true")]
+            {
+                assert_ne!(is_true(&not, row), answer, "{not}");
+            }
+        }
+        for (i, (text, &answer)) in TESTS.iter().zip(&answers).enumerate() {
+            let (other, second) = (TESTS[(i + 7) % TESTS.len()], answers[(i + 7) % TESTS.len()]);
+            assert_eq!(
+                is_true(&format!("({text}) && !({other})"), row),
+                answer && !second,
+                "{text}, {other}"
+            );
+            assert_eq!(
+                is_true(&format!("!({text}) || ({other})"), row),
+                !answer || second,
+                "{text}, {other}"
+            );
+        }
+    }
+    assert!(outcomes.iter().all(|&count| count > 100), "{outcomes:?}");
+}
+
+#[test]
+fn what_cannot_be_evaluated_on_a_row_is_an_error_of_that_row() {
+    let (some, none) = (Row { pid: Some(5), ..Row::default() }, Row::default());
+    let filter = Filter::compile("10 / (nprocs - 1) > 1 || pids[1] == 7", FIELDS).unwrap();
+    assert!(matches!(filter.matches(&some), Err(Error::Evaluation(_))));
+    assert!(matches!(filter.matches(&none), Err(Error::Evaluation(_))));
+    let filter = Filter::compile("nprocs == 0 || 10 / (nprocs - 1) > 1", FIELDS).unwrap();
+    assert_eq!(filter.matches(&none), Ok(true), "the other side decides");
+}
+
+#[test]
+fn fields_have_their_names_of_json_too() {
+    const NAMED: &[Field] = &[Field::new("pid", Type::Number).or(&["leader.pid"])];
+    let filter = Filter::compile("leader.pid == 5 && pid == 5 && !(leader.pid == 6)", NAMED).unwrap();
+    assert_eq!(filter.matches(&Row { pid: Some(5), ..Row::default() }), Ok(true));
+    assert!(filter.uses("pid"));
+    assert_eq!(filter.matches(&Row::default()), Ok(false));
 }
 
 #[test]

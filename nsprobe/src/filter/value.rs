@@ -11,11 +11,23 @@ pub struct Field {
     pub name: &'static str,
     /// What it holds.
     pub kind: Type,
+    /// Its names in JSON, where those differ.
+    pub json: &'static [&'static str],
 }
 
 impl Field {
+    /// The same, which JSON has under other names.
+    pub(super) const fn or(self, json: &'static [&'static str]) -> Self {
+        Self { json, ..self }
+    }
+
+    /// Whether an expression may call it so.
+    pub(super) fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.json.contains(&name)
+    }
+
     pub(super) const fn new(name: &'static str, kind: Type) -> Self {
-        Self { name, kind }
+        Self { name, kind, json: &[] }
     }
 }
 

@@ -121,4 +121,6 @@ pub struct Totals {
     pub lost: Vec<Lost>,
     /// Events that came too late to be put in order: their time is before that of an earlier line.
     pub late: u64,
+    /// Events on which the filter expression could not be evaluated: they have no line.
+    pub unevaluated: u64,
 }

@@ -72,8 +72,9 @@ impl Default for Options {
 
 /// Where the lines go.
 pub trait Sink {
-    /// Whether it wants an event. One that it does not want gets no line, and does not count.
-    fn wants(&mut self, event: &Event) -> io::Result<bool>;
+    /// Whether it wants an event; `None` where that cannot be decided. One that it does not want gets no line, and does
+    /// not count.
+    fn wants(&mut self, event: &Event) -> Option<bool>;
     /// Takes one.
     fn line(&mut self, line: &Line) -> io::Result<()>;
     /// Brings what it has taken to the reader: no more is coming for now.

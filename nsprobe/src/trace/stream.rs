@@ -31,6 +31,8 @@ pub(super) struct Stream<'a> {
     limit: u64,
     seq: u64,
     events: u64,
+    /// Events of which nobody can say whether they are wanted.
+    unevaluated: u64,
     /// Events of which the output has not said that it has them.
     unflushed: u64,
     losses: Losses,
@@ -67,6 +69,7 @@ impl<'a> Stream<'a> {
             limit: options.count.unwrap_or(u64::MAX),
             seq: 0,
             events: 0,
+            unevaluated: 0,
             unflushed: 0,
             losses: Losses::new(clock.now()?),
             lost: None,
@@ -140,16 +143,16 @@ impl<'a> Stream<'a> {
         // Whatever becomes of the event.
         let lives = self.account.as_mut().map(|account| account.take(&mut event)).unwrap_or_default();
         let time = self.clock.wall(event.since_boot);
-        let wanted = if self.filter.admits(&event) { self.sink.wants(&event) } else { Ok(false) };
+        let wanted = if self.filter.admits(&event) { self.sink.wants(&event) } else { Some(false) };
         match wanted {
-            Ok(true) if self.failure.is_some() => self.losses.unwritten(1),
-            Ok(true) => {
+            Some(true) if self.failure.is_some() => self.losses.unwritten(1),
+            Some(true) => {
                 self.events += 1;
                 self.unflushed += 1;
                 self.put(time, Body::Event(event));
             }
-            Ok(false) => {}
-            Err(error) => self.fail(error),
+            Some(false) => {}
+            None => self.unevaluated += 1,
         }
         for life in lives {
             self.put(time, life);
@@ -261,13 +264,21 @@ impl<'a> Stream<'a> {
 
     /// Writes the last line.
     pub(super) fn end(&mut self, reason: Cow<'static, str>) -> StreamEnd {
-        let totals = Totals { events: self.events, lost: self.losses.totals(), late: self.order.late() };
+        let totals = self.totals();
         let end = StreamEnd { reason, totals };
         self.put_now(Body::End(end.clone()));
         // The line itself may not have reached anybody, nor what was before it.
         self.flush();
-        let totals = Totals { events: self.events, lost: self.losses.totals(), late: self.order.late() };
-        StreamEnd { reason: end.reason, totals }
+        StreamEnd { reason: end.reason, totals: self.totals() }
+    }
+
+    fn totals(&self) -> Totals {
+        Totals {
+            events: self.events,
+            lost: self.losses.totals(),
+            late: self.order.late(),
+            unevaluated: self.unevaluated,
+        }
     }
 
     /// Writes a line of this moment.

@@ -94,12 +94,15 @@ struct TotalsObject {
     events: u64,
     lost: Vec<LostObject>,
     late: u64,
+    unevaluated: u64,
 }
 
 impl<'a> From<&'a StreamEnd> for EndObject<'a> {
     fn from(end: &'a StreamEnd) -> Self {
         let totals = &end.totals;
         let lost = totals.lost.iter().map(Into::into).collect();
-        Self { reason: &end.reason, totals: TotalsObject { events: totals.events, lost, late: totals.late } }
+        let totals =
+            TotalsObject { events: totals.events, lost, late: totals.late, unevaluated: totals.unevaluated };
+        Self { reason: &end.reason, totals }
     }
 }

@@ -111,8 +111,10 @@ fn the_stream_speaks_of_itself() {
     "#);
     let lost = Lost { stage: "ring_full", count: 3 };
     let loss = Loss { lost: lost.clone(), since: SystemTime::UNIX_EPOCH, after_seq: 5 };
-    let end =
-        StreamEnd { reason: "interrupted".into(), totals: Totals { events: 12, lost: vec![lost], late: 2 } };
+    let end = StreamEnd {
+        reason: "interrupted".into(),
+        totals: Totals { events: 12, lost: vec![lost], late: 2, unevaluated: 3 },
+    };
     let namespaces = Some(Changes { ended: 1, found: 2 });
     let rebuilt = Body::Rebuilt(Rebuilt { namespaces, followed: None, failed: None });
     let lines =
@@ -121,7 +123,7 @@ fn the_stream_speaks_of_itself() {
     {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
     {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3,"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
     {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
-    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}],"late":2}}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}],"late":2,"unevaluated":3}}
     "#);
 }
 

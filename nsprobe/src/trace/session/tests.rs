@@ -94,8 +94,8 @@ impl Source for Scripted {
 struct Lines(Vec<Body>, File);
 
 impl Sink for Lines {
-    fn wants(&mut self, _: &Event) -> io::Result<bool> {
-        Ok(true)
+    fn wants(&mut self, _: &Event) -> Option<bool> {
+        Some(true)
     }
 
     fn line(&mut self, line: &Line) -> io::Result<()> {
@@ -207,10 +207,10 @@ struct Watchful {
 }
 
 impl Sink for Watchful {
-    fn wants(&mut self, _: &Event) -> io::Result<bool> {
+    fn wants(&mut self, _: &Event) -> Option<bool> {
         self.seen += 1;
         self.most = self.most.max(self.given.get() - self.seen);
-        Ok(true)
+        Some(true)
     }
 
     fn line(&mut self, _: &Line) -> io::Result<()> {
