@@ -7,6 +7,7 @@ mod docs;
 mod doctor;
 mod filter;
 mod fixture;
+mod given;
 mod holders;
 mod list;
 mod schema;

@@ -291,6 +291,8 @@ fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
     let _limit = crate::support::time_limit();
     for (args, word) in [
         (&["--duration", "soon"][..], "time span"),
+        (&["--interval", "9223372036854775807s"], "ten years"),
+        (&["--duration", "4294967295"], "ten years"),
         (&["--count", "0"], "0"),
         (&["--buffer", "1"], "4K to 1G"),
         (&["--event", "exec"], "pivot_root"),

@@ -13,14 +13,28 @@ pub mod tracing;
 
 pub use limit::time_limit;
 
+use nix::sys::signal::{SigHandler, Signal};
 use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 /// The nsprobe under test, with an environment that does not depend on who runs the tests.
 pub fn nsprobe() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nsprobe"));
     command.env_remove("COLUMNS").env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
+    // What these tests were started with ignored (nohup(1), `&` in a script) nsprobe would ignore too.
+    // SAFETY: between fork and exec only sigaction(2) is called, which is async-signal-safe, and no handler is set.
+    unsafe { command.pre_exec(|| SIGNALS.into_iter().try_for_each(default_action)) };
     command
+}
+
+/// The signals that end nsprobe.
+const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+fn default_action(signal: Signal) -> std::io::Result<()> {
+    // SAFETY: the default action is no function of this program.
+    unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
+    Ok(())
 }
 
 /// What an nsprobe left behind.

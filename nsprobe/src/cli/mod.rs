@@ -15,6 +15,7 @@ mod tree;
 mod users;
 mod which;
 
+use crate::kernel::given;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand, ValueEnum};
 use output::Output;
@@ -80,18 +81,12 @@ enum Exit {
 /// Runs the command line of this process and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    if let Err(error) = begin() {
+        output::complain(&error);
+        return ExitCode::from(2);
+    }
     let cli = Cli::parse();
-    let mut out = Output::new(cli.color);
-    let result = match &cli.command {
-        Command::List(args) => list::run(args, &mut out),
-        Command::Tree(args) => tree::run(args, &mut out),
-        Command::Diff(args) => diff::run(args, &mut out),
-        Command::Trace(args) => trace::run(args, &mut out),
-        Command::Doctor(args) => doctor::run(args, &mut out),
-        Command::Completions(args) => completions::run(args, &mut out),
-    };
-    let result = result.and_then(|exit| out.flush().context("stdout").map(|()| exit));
-    match result {
+    match run(&cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),
         Ok(Exit::Command(code)) => ExitCode::from(code),
@@ -102,6 +97,37 @@ pub fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<Exit> {
+    let mut out = Output::new(cli.color).context("stdout")?;
+    let exit = match &cli.command {
+        Command::List(args) => list::run(args, &mut out),
+        Command::Tree(args) => tree::run(args, &mut out),
+        Command::Diff(args) => diff::run(args, &mut out),
+        Command::Trace(args) => trace::run(args, &mut out),
+        Command::Doctor(args) => doctor::run(args, &mut out),
+        Command::Completions(args) => completions::run(args, &mut out),
+    }?;
+    out.flush().context("stdout")?;
+    Ok(exit)
+}
+
+/// Checks under which circumstances nsprobe was started, before anything of the command line is believed.
+fn begin() -> anyhow::Result<()> {
+    if given::is_set_id() {
+        anyhow::bail!(
+            "installed set-user-id or set-group-id: anybody who runs it would have its privileges; remove the bit, \
+             and use sudo"
+        );
+    }
+    if given::stdout_is_closed() {
+        anyhow::bail!(
+            "stdout is closed: nothing that is written there would arrive; use >/dev/null to drop it"
+        );
+    }
+    given::raise_file_limit();
+    Ok(())
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -4,24 +4,27 @@ use super::Color;
 use crate::render::style::Look;
 use anstream::{AutoStream, ColorChoice};
 use std::fmt::Display;
-use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Buffered stdout, with what is known of the terminal behind it.
 pub(super) struct Output {
-    stdout: BufWriter<StdoutLock<'static>>,
+    stdout: BufWriter<File>,
     color: bool,
 }
 
 impl Output {
-    pub(super) fn new(color: Color) -> Self {
+    /// What is written goes to a descriptor of its own: Rust's stdout takes EBADF for success.
+    pub(super) fn new(color: Color) -> io::Result<Self> {
         let stdout = io::stdout();
         let color = match color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
         };
-        Self { stdout: BufWriter::with_capacity(64 * 1024, stdout.lock()), color }
+        let file = File::from(stdout.as_fd().try_clone_to_owned()?);
+        Ok(Self { stdout: BufWriter::with_capacity(64 * 1024, file), color })
     }
 
     /// What the terminal takes; `ascii` is the caller's wish for plain lines.

@@ -3,6 +3,9 @@
 use jiff::SignedDuration;
 use std::time::Duration;
 
+/// The longest time span: ten years. Clocks can be added to it.
+const LONGEST: Duration = Duration::from_hours(10 * 365 * 24);
+
 /// A time span: `5s`, `1m30s`, `200ms`, and `5` for five seconds.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || "not a time span such as 5s, 1m30s or 200ms".to_owned();
@@ -11,7 +14,11 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Err(_) => text.parse().map_err(|_| wrong())?,
     };
     let span = Duration::try_from(span).map_err(|_| wrong())?;
-    if span.is_zero() { Err("must be more than nothing".to_owned()) } else { Ok(span) }
+    match span {
+        Duration::ZERO => Err("must be more than nothing".to_owned()),
+        span if span > LONGEST => Err("must be at most ten years: 87600h".to_owned()),
+        span => Ok(span),
+    }
 }
 
 /// Bytes of a ring buffer: `65536`, `64K`, `4M`, `1G`.
@@ -42,8 +49,12 @@ mod tests {
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration("2h"), Ok(Duration::from_hours(2)));
+        assert_eq!(duration("87600h"), Ok(LONGEST));
         for wrong in ["", "s", "5 parsecs", "-5s", "-5", "0", "0s", "1e9", "99999999999999999999s"] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        for long in ["87601h", "4294967295", "9223372036854775807s"] {
+            assert!(duration(long).is_err_and(|why| why.contains("ten years")), "{long}");
         }
     }
 

@@ -6,6 +6,7 @@ pub mod capabilities;
 pub mod cgroups;
 pub mod clock;
 mod entries;
+pub mod given;
 pub mod kcmp;
 pub mod listns;
 pub mod lists;

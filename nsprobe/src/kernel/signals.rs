@@ -1,6 +1,7 @@
 //! Signals as something to read, and commands that do not notice.
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use super::given;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -26,12 +27,19 @@ pub struct Arrived {
 }
 
 impl Signals {
-    /// Holds back `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGCHLD`, for good.
+    /// Holds back `SIGCHLD`, and of `SIGINT`, `SIGTERM` and `SIGHUP` those that were not ignored at the start, for good.
+    /// The others stay ignored: nohup(1), and `&` in a script.
     pub fn hold() -> io::Result<Self> {
         let mut mask = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
-            mask.add(signal);
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            if !given::is_ignored(signal) {
+                mask.add(signal);
+            }
         }
+        mask.add(Signal::SIGCHLD);
+        // SAFETY: the default action is no function of this program. Where it is ignored instead, the kernel reaps children
+        // by itself, and how COMMAND ended is not known.
+        unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mut former = SigSet::empty();
         sigprocmask(SigmaskHow::SIG_BLOCK, Some(&mask), Some(&mut former))?;
@@ -46,12 +54,13 @@ impl Signals {
         }))
     }
 
-    /// Starts `command` with the signals as they were before they were held back.
+    /// Starts `command` with the signals, descriptors and limits that nsprobe was given.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let former = self.former;
-        // SAFETY: between fork and exec only sigprocmask(2) is called, which is async-signal-safe.
+        // SAFETY: between fork and exec only system calls are made, all of which are async-signal-safe.
         unsafe {
             command.pre_exec(move || {
+                given::restore()?;
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&former), None).map_err(io::Error::from)
             });
         }

@@ -1,0 +1,103 @@
+//! What nsprobe was given by whoever started it: open descriptors, ignored signals, the limit of descriptors. COMMAND gets
+//! the same, whatever nsprobe and Rust's runtime have changed for themselves.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::Signal;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Which of the descriptors 0, 1 and 2 were closed, a bit each.
+static CLOSED: AtomicU64 = AtomicU64::new(0);
+
+/// Which signals were ignored, a bit each.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// The soft and the hard limit of open descriptors, if the soft one was raised.
+static FILES: OnceLock<(libc::rlim_t, libc::rlim_t)> = OnceLock::new();
+
+/// Signals of which it matters whether they were ignored: those that end nsprobe or report its child, and the one that
+/// Rust's runtime ignores before `main`.
+const SIGNALS: [Signal; 5] =
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGPIPE];
+
+/// Called by the C library before Rust's runtime opens `/dev/null` in place of closed descriptors and ignores `SIGPIPE`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REMEMBER: extern "C" fn() = remember;
+
+extern "C" fn remember() {
+    for fd in 0..=2 {
+        // SAFETY: F_GETFD takes a number and touches no memory; any number may be asked about.
+        if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
+            CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
+        }
+    }
+    for signal in SIGNALS {
+        if is_ignored_now(signal) {
+            IGNORED.fetch_or(1 << signal as i32, Ordering::Relaxed);
+        }
+    }
+}
+
+fn is_ignored_now(signal: Signal) -> bool {
+    // SAFETY: all zero is a value of the C struct: no handler, no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: with no new action this only writes the present one to `action`, which lives for the call.
+    let read = unsafe { libc::sigaction(signal as i32, std::ptr::null(), &raw mut action) };
+    read == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
+/// Whether stdout was closed: what is written there now is lost without an error.
+#[must_use]
+pub fn stdout_is_closed() -> bool {
+    CLOSED.load(Ordering::Relaxed) & 1 << libc::STDOUT_FILENO != 0
+}
+
+/// Whether this signal was ignored, and is to stay so.
+pub(super) fn is_ignored(signal: Signal) -> bool {
+    IGNORED.load(Ordering::Relaxed) & 1 << signal as i32 != 0
+}
+
+/// Whether nsprobe is installed set-user-id or set-group-id and is run by somebody else.
+///
+/// `AT_SECURE` is not asked: it is also set where a security module has another domain for nsprobe, and where a file
+/// capability gives nsprobe, and not COMMAND, what the administrator meant to give.
+#[must_use]
+pub fn is_set_id() -> bool {
+    use nix::unistd::{getegid, geteuid, getgid, getuid};
+    getuid() != geteuid() || getgid() != getegid()
+}
+
+/// Raises the soft limit of open descriptors to the hard one. Where that fails it stays, and what then cannot be opened is
+/// reported there.
+pub fn raise_file_limit() {
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+        && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
+    {
+        let _ = FILES.set((soft, hard));
+    }
+}
+
+/// Gives the calling process back what this one was given. For a child between fork and exec: async-signal-safe.
+pub(super) fn restore() -> io::Result<()> {
+    for fd in 0..=2 {
+        if CLOSED.load(Ordering::Relaxed) & 1 << fd != 0 {
+            // SAFETY: in the child nothing owns these descriptors but Rust's standard streams, which are not used again
+            // before exec.
+            unsafe { libc::close(fd) };
+        }
+    }
+    for signal in [Signal::SIGPIPE, Signal::SIGCHLD] {
+        let handler = if is_ignored(signal) { libc::SIG_IGN } else { libc::SIG_DFL };
+        // SAFETY: neither is a function of this program, so nothing of it is run at a signal.
+        if unsafe { libc::signal(signal as i32, handler) } == libc::SIG_ERR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    if let Some(&(soft, hard)) = FILES.get() {
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What nsprobe is given when it is started, and hands on to COMMAND: descriptors, signals, limits, user ids.
+
+use crate::support::tracing::Tracing;
+use crate::support::{Ran, nsprobe, root, skipped, stage, unprivileged_copy};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::{FsFlags, statvfs};
+use std::fs::{Permissions, read_to_string, set_permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+/// Runs `sh -c script`, in which `$0` is nsprobe.
+fn sh(script: &str) -> Ran {
+    let mut command = Command::new("sh");
+    command.args(["-c", script, env!("CARGO_BIN_EXE_nsprobe")]);
+    command.output().expect("sh starts").into()
+}
+
+#[test]
+fn a_closed_stdout_is_an_error_of_every_command() {
+    let _limit = crate::support::time_limit();
+    let commands = ["list", "list --json", "tree", "doctor", "diff -", "completions bash", "--help"];
+    for command in commands.into_iter().chain(["trace --hooks poll -d 1ms", "trace --json -- false"]) {
+        let ran = sh(&format!("exec \"$0\" {command} >&- </dev/null"));
+        assert_eq!(ran.code, Some(2), "{command}: {}", ran.stderr);
+        assert_eq!(ran.stderr.lines().count(), 1, "{command}: {}", ran.stderr);
+        assert!(ran.stderr.contains("stdout is closed"), "{command}: {}", ran.stderr);
+    }
+    // Open, but not for writing.
+    for command in ["list", "list --json", "trace --hooks poll -d 1ms"] {
+        let ran = sh(&format!("exec \"$0\" {command} 1</dev/null"));
+        assert_eq!(ran.code, Some(2), "{command}: {}", ran.stderr);
+        assert!(ran.stderr.contains("stdout: Bad file descriptor"), "{command}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_command_gets_what_nsprobe_was_given() {
+    let _limit = crate::support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report");
+    // Signals, limits, and descriptors: without stdin, with one that is open for no reason.
+    let command = format!(
+        "sh -c 'exec 9>{}; grep -E \"^Sig(Blk|Ign|Cgt)\" /proc/self/status >&9; ulimit -Sn >&9; ulimit -Hn >&9; \
+         ls /proc/$$/fd >&9; exit 7'",
+        report.display()
+    );
+    let given = "ulimit -Sn 77; exec 5</dev/null; exec env --block-signal=USR1 --ignore-signal=CHLD,PIPE,HUP";
+    let traced = |prefix: &str| {
+        let ran = sh(&format!("{given} {prefix} {command} <&- 2>&1 >/dev/null"));
+        assert_eq!(ran.code, Some(7), "{prefix}: {}", ran.stdout);
+        read_to_string(&report).expect("a report")
+    };
+    let (with, without) = (traced("\"$0\" trace --quiet --hooks poll --"), traced(""));
+    assert_eq!(with, without);
+    assert!(without.contains("\n77\n"), "{without}");
+    // What is usual: nothing is ignored or blocked, not even what Rust's runtime ignores.
+    let usual = |prefix: &str| {
+        sh(&format!("exec env --default-signal {prefix} {command} 2>&1 >/dev/null"));
+        read_to_string(&report).expect("a report")
+    };
+    assert_eq!(usual("\"$0\" trace --quiet --hooks poll --"), usual(""));
+}
+
+#[test]
+fn what_was_ignored_at_the_start_stays_ignored() {
+    let _limit = crate::support::time_limit();
+    // As nohup(1) has it, and a script for what it starts with `&`.
+    let mut command = Command::new("env");
+    command.args(["--ignore-signal=HUP,INT", "--default-signal=TERM"]);
+    command.arg(nsprobe().get_program()).args(["trace", "--json", "--hooks", "poll"]);
+    let tracing = Tracing::by(&mut command);
+    for signal in [Signal::SIGHUP, Signal::SIGINT] {
+        kill(tracing.pid(), signal).expect("nsprobe is there");
+    }
+    let status = read_to_string(format!("/proc/{}/status", tracing.pid())).expect("a status");
+    let mask = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a mask");
+        u64::from_str_radix(line.trim(), 16).expect("a number")
+    };
+    // HUP is 1, INT 2, TERM 15; the lowest bit is that of signal 1.
+    assert_eq!(mask("SigIgn:") & 0b11, 0b11, "{status}");
+    assert_eq!(mask("SigBlk:") & 0b11, 0, "{status}");
+    assert_eq!((mask("SigPnd:") | mask("ShdPnd:")) & 0b11, 0, "{status}");
+    assert_eq!(mask("SigBlk:") & 1 << 14, 1 << 14, "it does not wait for its end");
+    kill(tracing.pid(), Signal::SIGTERM).expect("nsprobe is still there");
+    let ran = tracing.end();
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.contains(r#""reason":"interrupted""#), "{}", ran.stdout);
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised() {
+    let _limit = crate::support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report");
+    let script = format!(
+        "ulimit -Sn 64; exec \"$0\" trace --quiet --hooks poll -- sh -c 'cat /proc/$PPID/limits >{}'",
+        report.display()
+    );
+    assert_eq!(sh(&script).code, Some(0));
+    let limits = read_to_string(&report).expect("a report");
+    let files: Vec<&str> = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .expect("a limit")
+        .split_whitespace()
+        .collect();
+    let [.., soft, hard, _] = files[..] else { panic!("{limits}") };
+    assert!(soft == hard && soft != "64", "{limits}");
+}
+
+#[test]
+fn set_user_id_is_refused() {
+    let _limit = crate::support::time_limit();
+    if !root() {
+        return;
+    }
+    let (dir, copy) = unprivileged_copy();
+    if statvfs(dir.path()).expect("a file system").flags().contains(FsFlags::ST_NOSUID) {
+        return skipped("temporary files are on a file system without set-user-id");
+    }
+    let witness = dir.path().join("witness");
+    set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("an open directory");
+    let as_nobody = |args: &[&str]| -> Ran {
+        Command::new(&copy).args(args).uid(65534).gid(65534).output().expect("nsprobe starts").into()
+    };
+    for mode in [0o4755, 0o2755] {
+        set_permissions(&copy, Permissions::from_mode(mode)).expect("a bit");
+        for args in [&["list"][..], &["trace", "--", "touch", witness.to_str().expect("UTF-8")]] {
+            let ran = as_nobody(args);
+            assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{mode:o} {args:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("set-user-id"), "{}", ran.stderr);
+        }
+    }
+    assert!(!witness.exists());
+    // Root has nothing to gain by it.
+    stage::succeed(Command::new(&copy).args(["list", "--kind", "uts"]));
+    set_permissions(&copy, Permissions::from_mode(0o755)).expect("no bit");
+    assert_eq!(as_nobody(&["list", "--kind", "uts"]).code, Some(0));
+}
