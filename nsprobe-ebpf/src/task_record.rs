@@ -58,6 +58,9 @@ pub struct Descriptor {
     pub id: u64,
     /// That of the namespace's owner; of a socket's only.
     pub owner_id: u64,
+    /// Where the kernel keeps the table that the descriptor is in: equal in tasks that share one. 0: the task has just
+    /// lost it.
+    pub table: u64,
     /// The process that has it.
     pub tgid: u32,
     /// The thread; the process's first, unless the thread has a table of its own.
@@ -72,4 +75,4 @@ pub struct Descriptor {
     pub owner_ino: u32,
 }
 
-const _: () = assert!(size_of::<Descriptor>() == 48);
+const _: () = assert!(size_of::<Descriptor>() == 56);

@@ -40,6 +40,7 @@ extern "C" fn iterate_files(context: *const Context) -> i32 {
     let reader = task::reader();
     record.header =
         Header { size: size_of::<Descriptor>() as u32, version: RECORD_VERSION, cause: cause::DESCRIPTOR };
+    record.table = task::read(task, Field::TaskFiles);
     record.fd = fd;
     record.tid = task::number_for(task, reader);
     record.tgid = if task == leader { record.tid } else { task::number_for(leader, reader) };
@@ -85,6 +86,7 @@ const BLANK: Descriptor = Descriptor {
     header: Header { size: 0, version: 0, cause: 0 },
     id: 0,
     owner_id: 0,
+    table: 0,
     tgid: 0,
     tid: 0,
     fd: 0,

@@ -5,6 +5,9 @@ use super::{blocks, parse};
 use crate::kernel::proc::Proc;
 use crate::model::{Pid, Process};
 
+/// How much of the arguments of a process is read: a process may have 6 MB of them, and any number of processes may.
+pub(super) const MOST_ARGUMENTS: usize = 4096;
+
 /// Fills in the command lines of the processes `wanted`, as far as they are there. `processes` are in the order
 /// of their pids.
 pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid]) {
@@ -35,6 +38,6 @@ fn read(proc: &Proc, process: &Process, buffer: &mut Vec<u8>) -> Option<String> 
     // By now the number may have been given to another.
     dir.read("stat", buffer).ok()?;
     parse::stat(buffer).filter(|facts| facts.start_ticks == process.start_ticks)?;
-    dir.read("cmdline", buffer).ok()?;
+    dir.read_start("cmdline", buffer, MOST_ARGUMENTS).ok()?;
     Some(parse::command_line(buffer))
 }

@@ -91,8 +91,8 @@ pub enum CommandLines {
     Leaders,
 }
 
-/// With fewer processes than this, a walk through `/proc` takes less time than loading two BPF programs does:
-/// measured, 9 ms of processor time for that, and 0.06 ms less for every process.
+/// With fewer tasks than this, a walk through `/proc` takes less time than loading two BPF programs does: measured, 9 ms
+/// of processor time for that, 0.06 ms less for every process, and 0.04 ms less for every further thread.
 const BREAK_EVEN: usize = 160;
 
 /// Why there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] of it.
@@ -201,10 +201,16 @@ fn from_kernel(
     match from {
         Some(ProcessSource::Proc) => Ok(None),
         Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),
-        None if proc.about_how_many() < BREAK_EVEN => Ok(None),
+        None if about_how_many_tasks(proc) < BREAK_EVEN => Ok(None),
         // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
         None => Ok(tasks::read(proc, nsfs_dev, gaps).ok()),
     }
+}
+
+/// About how many tasks there are: a process may have tens of thousands of threads.
+fn about_how_many_tasks(proc: &Proc) -> usize {
+    let counted = proc.load_average().ok().and_then(|text| parse::tasks(&text));
+    counted.unwrap_or_else(|| proc.about_how_many())
 }
 
 /// The device of nsfs: one for the whole machine, so asked once. 0 where the proc root is no live one.

@@ -42,6 +42,12 @@ pub(super) fn pids(status: &[u8]) -> Option<Vec<u32>> {
     ids.into_iter().map(|id| u32::try_from(id).ok()).collect()
 }
 
+/// How many tasks there are, in all pid namespaces: the fourth field of `/proc/loadavg`, proc_loadavg(5).
+pub(super) fn tasks(loadavg: &[u8]) -> Option<usize> {
+    let field = std::str::from_utf8(loadavg).ok()?.split(' ').nth(3)?;
+    field.split_once('/')?.1.parse().ok()
+}
+
 /// Kind and inode from the text of a namespace link: `net:[4026531833]`.
 pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
     let (kind, rest) = std::str::from_utf8(text).ok()?.split_once(":[")?;
@@ -147,6 +153,13 @@ mod tests {
         {
             assert_eq!(namespace_link(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn tasks_are_counted_by_the_load_average() {
+        assert_eq!(tasks(b"0.07 0.11 0.09 2/30147 4711\n"), Some(30147));
+        assert_eq!(tasks(b"0.07 0.11 0.09 2\n"), None);
+        assert_eq!(tasks(b""), None);
     }
 
     #[test]

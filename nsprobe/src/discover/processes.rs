@@ -1,5 +1,6 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
+use super::command_lines::MOST_ARGUMENTS;
 use super::{Found, Gaps, blocks, denied, parse, threads, vanished};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
@@ -148,7 +149,7 @@ impl Reader<'_> {
         let namespaces = self.namespaces(dir)?;
         // Its end may come between two reads: what was read before is true all the same.
         let wanted = self.command_lines && !facts.kernel_thread;
-        let command_line = if wanted && dir.read("cmdline", &mut self.buffer).is_ok() {
+        let command_line = if wanted && dir.read_start("cmdline", &mut self.buffer, MOST_ARGUMENTS).is_ok() {
             parse::command_line(&self.buffer)
         } else {
             String::new()

@@ -43,6 +43,8 @@ pub(super) struct DescriptorFacts {
     pub(super) pid: Pid,
     /// The thread whose descriptor it is, where that has a table of its own.
     pub(super) tid: Option<Pid>,
+    /// What tells its table from others; `None` when that is gone.
+    pub(super) table: Option<u64>,
     pub(super) fd: u32,
     pub(super) leads_to: LeadsTo,
 }
@@ -140,7 +142,8 @@ fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
         }
     };
     let fd = word(record, offset_of!(Descriptor, fd))?;
-    Some(DescriptorFacts { pid, tid: (tid != pid).then_some(tid), fd, leads_to })
+    let table = number(offset_of!(Descriptor, table))?;
+    Some(DescriptorFacts { pid, tid: (tid != pid).then_some(tid), table, fd, leads_to })
 }
 
 /// The task in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
@@ -281,7 +284,7 @@ mod tests {
     fn descriptor(tid: u32, clone_flag: u32) -> Vec<u8> {
         let head = (u64::from(RECORD_VERSION) | u64::from(cause::DESCRIPTOR) << 16) << 32
             | size_of::<Descriptor>() as u64;
-        let mut bytes: Vec<u8> = [head, 77, 0].iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let mut bytes: Vec<u8> = [head, 77, 0, 99].iter().flat_map(|word| word.to_ne_bytes()).collect();
         bytes.extend(
             [4711, tid, 5, clone_flag, 4_026_532_001, 4_026_531_837]
                 .iter()
@@ -308,8 +311,14 @@ mod tests {
         assert_eq!(
             found,
             [
-                DescriptorFacts { pid: 4711, tid: None, fd: 5, leads_to: of_uts },
-                DescriptorFacts { pid: 4711, tid: Some(4712), fd: 5, leads_to: LeadsTo::Socket(socket) },
+                DescriptorFacts { pid: 4711, tid: None, table: Some(99), fd: 5, leads_to: of_uts },
+                DescriptorFacts {
+                    pid: 4711,
+                    tid: Some(4712),
+                    table: Some(99),
+                    fd: 5,
+                    leads_to: LeadsTo::Socket(socket)
+                },
             ]
         );
         for end in 1..size_of::<Descriptor>() {

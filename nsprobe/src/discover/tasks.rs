@@ -8,7 +8,8 @@ use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
 use super::{Found, Gaps, joined, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
-use crate::model::{GapKind, Process, Root};
+use crate::model::{GapKind, Pid, Process, Root};
+use std::collections::HashMap;
 use std::io;
 
 /// Why the kernel's tasks are not what `proc` shows.
@@ -54,9 +55,15 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     processes.sort_by_key(|process| process.pid);
     let strays = strays(&mut processes, threads);
     let mut descriptors = Descriptors::default();
+    let mut first: HashMap<(Pid, u64), Option<Pid>> = HashMap::new();
     let unknown = unknown
         + records::descriptors(&files, nsfs_dev, |facts| {
-            let records::DescriptorFacts { pid, tid, fd, leads_to } = facts;
+            let records::DescriptorFacts { pid, tid, table, fd, leads_to } = facts;
+            // Of threads that share a table the first is told: the iterator passes over only those that share their
+            // process's, which has none any more when its first thread has ended.
+            if table.is_some_and(|table| *first.entry((pid, table)).or_insert(tid) != tid) {
+                return;
+            }
             match leads_to {
                 LeadsTo::Namespace(id) => {
                     descriptors.namespaces.push(NamespaceDescriptor { pid, tid, fd, id });
@@ -66,7 +73,6 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
                 }
             }
         });
-    descriptors.once_a_table();
     for _ in 0..unknown {
         gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
     }

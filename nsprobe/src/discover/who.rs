@@ -1,5 +1,6 @@
 //! Who a task is: what `/proc` says of it beside its namespaces.
 
+use super::command_lines::MOST_ARGUMENTS;
 use super::parse;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Actor, CommandLine, Pid, Place};
@@ -49,7 +50,7 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
     actor.start_ticks = parse::stat(&buffer).map(|facts| facts.start_ticks);
     actor.exe = exe(&process);
     actor.command_line = process
-        .read("cmdline", &mut buffer)
+        .read_start("cmdline", &mut buffer, MOST_ARGUMENTS)
         .is_ok()
         .then(|| parse::command_line(&buffer))
         .filter(|text| !text.is_empty())

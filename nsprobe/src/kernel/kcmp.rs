@@ -1,20 +1,27 @@
 //! Whether two tasks share a table: kcmp(2), Linux 3.5 with `CONFIG_KCMP`.
 
 use nix::errno::Errno;
+use std::cmp::Ordering;
 use std::io;
 
 /// `KCMP_FILES` of `<linux/kcmp.h>`.
 const FILES: libc::c_int = 2;
 
-/// Whether two threads, by their ids in the caller's pid namespace, have one table of descriptors. A task that is
-/// ending has none, and shares that with others of its kind.
+/// How the descriptor tables of two threads, by their ids in the caller's pid namespace, compare: equal is one table, and
+/// the order of others is one that the kernel keeps to until it is restarted. A task that is ending has none, and shares
+/// that with others of its kind.
 ///
 /// `Err(ESRCH)`: one of them is gone. `Err(EPERM)`: the caller may not look at one of them
 /// (`PTRACE_MODE_READ_REALCREDS`, ptrace(2)). `Err(ENOSYS)`: the kernel has no kcmp(2).
-pub fn share_descriptors(one: u32, other: u32) -> io::Result<bool> {
+pub fn compare_descriptors(one: u32, other: u32) -> io::Result<Ordering> {
     // SAFETY: the call takes five numbers, of which the last two mean nothing here, and gives a number.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
-    Ok(Errno::result(order)? == 0)
+    match Errno::result(order)? {
+        0 => Ok(Ordering::Equal),
+        1 => Ok(Ordering::Less),
+        2 => Ok(Ordering::Greater),
+        _ => Err(io::Error::other("kcmp(2) gives no order")),
+    }
 }
 
 #[cfg(test)]
@@ -28,11 +35,14 @@ mod tests {
         let own = std::process::id();
         let thread = std::thread::spawn(move || {
             let tid = gettid().as_raw().cast_unsigned();
-            let before = share_descriptors(own, tid).unwrap();
+            let before = compare_descriptors(own, tid).unwrap();
             unshare(CloneFlags::CLONE_FILES).unwrap();
-            (before, share_descriptors(own, tid).unwrap())
+            (before, compare_descriptors(own, tid).unwrap(), compare_descriptors(tid, own).unwrap())
         });
-        assert_eq!(thread.join().unwrap(), (true, false));
-        assert_eq!(share_descriptors(own, u32::MAX >> 1).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+        let (before, after, reversed) = thread.join().unwrap();
+        assert_eq!(before, Ordering::Equal);
+        assert_ne!(after, Ordering::Equal);
+        assert_eq!(after, reversed.reverse());
+        assert_eq!(compare_descriptors(own, u32::MAX >> 1).unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }

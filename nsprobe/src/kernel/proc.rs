@@ -48,6 +48,16 @@ impl Proc {
         fstat(&self.dir).map_or(0, |stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
     }
 
+    /// The text of `loadavg`, by the proc file system itself: container managers mount a file of their own over it.
+    pub fn load_average(&self) -> io::Result<Vec<u8>> {
+        let how = OpenHow::new()
+            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS);
+        let mut bytes = Vec::new();
+        read_some(&openat2(&self.dir, "loadavg", how)?, &mut bytes, CHUNK)?;
+        Ok(bytes)
+    }
+
     /// The ids of all processes that it shows, in ascending order.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
         let dir = openat(&self.dir, ".", directory(), Mode::empty())?;
@@ -111,6 +121,26 @@ fn read_file(dir: &OwnedFd, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> 
     Ok(())
 }
 
+/// The first `most` bytes of a file, or all of it where it is shorter, in `buffer`: in one read, of which the kernel cuts
+/// short only what it cannot read on.
+fn read_some(fd: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+    buffer.clear();
+    buffer.resize(most, 0);
+    loop {
+        match read(fd, &mut *buffer) {
+            Ok(count) => {
+                buffer.truncate(count);
+                return Ok(());
+            }
+            Err(Errno::EINTR) => {}
+            Err(error) => {
+                buffer.clear();
+                return Err(error.into());
+            }
+        }
+    }
+}
+
 /// The directory of one process, or of one thread.
 #[derive(Debug)]
 pub struct ProcessDir {
@@ -121,6 +151,13 @@ impl ProcessDir {
     /// The whole of one of its files, in `buffer`; what was in it is gone, also after an error.
     pub fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
         read_file(&self.dir, name, buffer)
+    }
+
+    /// At most the first `most` bytes of one of its files, in `buffer`; what was in it is gone, also after an error.
+    pub fn read_start(&self, name: &str, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> {
+        buffer.clear();
+        let fd = openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        read_some(&fd, buffer, most)
     }
 
     /// The text of one of its links.

@@ -1,6 +1,6 @@
 //! Rows and columns of text: every row on one line, cut at the terminal's width.
 
-use crate::render::style::Look;
+use crate::render::style::{self, Look};
 use anstyle::Style;
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
 use std::io::{self, Write};
@@ -12,6 +12,9 @@ pub(super) struct Heading {
     pub(super) is_number: bool,
 }
 
+/// How wide a cell is at most, where no terminal is narrower: as long as a path may be.
+const WIDEST: usize = 4096;
+
 /// Writes `rows`, each in its style; the line of names only where `header` says so.
 pub(super) fn write(
     headings: &[Heading],
@@ -20,6 +23,7 @@ pub(super) fn write(
     look: Look,
     out: &mut impl Write,
 ) -> io::Result<()> {
+    let widest = look.width.map_or(WIDEST, |width| width.min(WIDEST));
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     let mut styles = Vec::new();
@@ -30,7 +34,12 @@ pub(super) fn write(
         styles.push(Style::new().bold());
     }
     for (style, cells) in rows {
-        let cells = headings.iter().zip(cells).map(|(heading, text)| aligned(*heading, text));
+        // Before they are laid out: the time that it takes to split a text grows with the square of its length, and a
+        // column is as wide in each row as in its widest.
+        let cells = headings
+            .iter()
+            .zip(cells)
+            .map(|(heading, text)| aligned(*heading, style::cut(&text, widest, look)));
         table.add_row(one_line(Row::from(cells)));
         styles.push(style);
     }

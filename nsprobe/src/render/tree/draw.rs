@@ -74,6 +74,9 @@ impl Drawing {
     }
 }
 
+/// How many levels are drawn where no terminal is too narrow for them.
+const MOST_LEVELS: usize = 128;
+
 /// The lines that lead from a node's ancestors to it.
 struct Indent {
     look: Look,
@@ -84,11 +87,12 @@ struct Indent {
 }
 
 impl Indent {
-    const fn new(look: Look) -> Self {
+    fn new(look: Look) -> Self {
         // What is left of the width should hold a pid and some of a command.
         let levels = match look.width {
-            Some(width) => width.saturating_sub(24) / 3 + 1,
-            None => usize::MAX,
+            Some(width) => (width.saturating_sub(24) / 3 + 1).min(MOST_LEVELS),
+            // Each line of a chain of processes has those above it.
+            None => MOST_LEVELS,
         };
         Self { look, last: Vec::new(), levels }
     }
