@@ -165,6 +165,8 @@ fn setns_fails_in_every_way_and_is_told() {
         let mut root = Script::default();
         root.setns(libc::EBADF, (-1).into(), 0);
         root.setns(libc::EBADF, 999.into(), CLONE_NEWNET);
+        // No flags of setns: it is no CLONE_VM.
+        root.setns(libc::EBADF, (-1).into(), 0x100);
         let directory = root.open("/");
         root.setns(libc::EINVAL, directory, 0);
         let uts = root.open("/proc/self/ns/uts");

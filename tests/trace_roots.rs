@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 
 fn place(path: impl AsRef<Path>) -> Value {
-    json!({"path": path.as_ref(), "cut": false, "detached": false})
+    json!({"path": path.as_ref(), "cut": false, "detached": false, "deleted": false, "unreachable": false})
 }
 
 /// The value of `WORD PATH` in a report.
@@ -177,6 +177,9 @@ fn a_place_that_is_too_deep_or_nowhere_is_told_as_far_as_it_goes() {
             assert!(path.matches('/').count() >= least, "{path}");
         }
         assert_eq!(whole["root"]["after"], place(dir.path().join(other)));
-        assert_eq!(gone["root"]["after"], json!({"path": "/there", "cut": false, "detached": true}));
+        assert_eq!(
+            gone["root"]["after"],
+            json!({"path": "/there", "cut": false, "detached": true, "deleted": false, "unreachable": false})
+        );
     });
 }

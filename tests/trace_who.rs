@@ -46,7 +46,7 @@ fn assert_told(event: &Value, report: &str) {
     let ticks: u64 = told(report, "start_ticks").and_then(|ticks| ticks.parse().ok()).expect("ticks");
     assert_eq!(process["cap_effective"], told(report, "cap_effective").expect("capabilities"), "{process}");
     assert_eq!(process["start_ticks"], ticks, "{process}");
-    let exe = json!({"path": told(report, "exe"), "cut": false, "detached": false});
+    let exe = json!({"path": told(report, "exe"), "cut": false, "detached": false, "deleted": false, "unreachable": false});
     assert_eq!(process["exe"], exe, "{process}");
     assert_eq!(process["command_line"], told(report, "command_line").expect("arguments"), "{process}");
     assert_eq!(process["command_line_cut"], false, "{process}");

@@ -139,6 +139,9 @@ fields! {
     MountNamespace = "mount" "mnt_ns",
     DentryParent = "dentry" "d_parent",
     DentryName = "dentry" "d_name",
+    DentryHash = "dentry" "d_hash",
+    // Null of a dentry that is in no hash table: nobody finds it by its name.
+    HashBack = "hlist_bl_node" "pprev",
     QstrName = "qstr" "name",
     SocketSock = "socket" "sk",
     SockCommon = "sock" "__sk_common",

@@ -22,6 +22,13 @@ pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 /// The version of every record here. A record that carries another one is counted and not read.
 pub const RECORD_VERSION: u16 = 7;
 
+/// Whether a call that gives this `result` in the kernel is to be made again, because a signal interrupted it:
+/// `-ERESTARTSYS`, `-ERESTARTNOINTR`, `-ERESTARTNOHAND`, `-ERESTART_RESTARTBLOCK`.
+#[must_use]
+pub const fn is_restart(result: i64) -> bool {
+    matches!(result, -514..=-512 | -516)
+}
+
 /// Bytes of a command name, `TASK_COMM_LEN` of the kernel, with its terminating NUL.
 pub const COMM_LEN: usize = 16;
 

@@ -92,29 +92,60 @@ pub fn walk<const INDEX: usize>(pending: &mut Pending, (vfsmount, dentry): (u64,
     walk_up::<INDEX>(pending, dentry, Mount::of(vfsmount));
 }
 
-/// Puts down as text `INDEX` the names from `dentry` in `mount` up to the root of the mount namespace.
+/// Puts down as text `INDEX` the names from `dentry` in `mount` up to the root of the mount namespace, or to where no
+/// way leads on.
 #[inline(always)]
 fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount: Mount) {
     let start = used(pending);
     let mut flags = text_flags::WALK | text_flags::CUT;
     let mut root = mount.root();
+    let deleted = if is_deleted(dentry, root) { text_flags::DELETED } else { 0 };
     for _ in 0..STEPS {
+        let parent: u64 = read(dentry, Field::DentryParent);
         if dentry == root {
-            let Some((mountpoint, parent)) = mount.up() else {
+            let Some((mountpoint, up)) = mount.up() else {
                 flags = text_flags::WALK | mount.detached();
+                // What is mounted nowhere has no name but its own; the top of a file system has none.
+                if flags & text_flags::DETACHED != 0
+                    && parent != dentry
+                    && !put_dentry(pending, start, dentry)
+                {
+                    flags |= text_flags::CUT;
+                }
                 break;
             };
             dentry = mountpoint;
-            mount = parent;
+            mount = up;
             root = mount.root();
             continue;
         }
-        if !put_name(pending, start, read(embedded(dentry, Field::DentryName), Field::QstrName)) {
+        if !put_dentry(pending, start, dentry) {
             break;
         }
-        dentry = read(dentry, Field::DentryParent);
+        if parent == dentry {
+            flags = text_flags::WALK | text_flags::UNREACHABLE | mount.detached();
+            break;
+        }
+        dentry = parent;
     }
-    pending.event.texts[INDEX] = since(pending, start, flags);
+    pending.event.texts[INDEX] = since(pending, start, flags | deleted);
+}
+
+/// Whether `dentry` has been deleted, or never was in a directory, as a memfd; `root` is the top of its mount. The top of
+/// a file system is in none either, and is none of these.
+#[inline(always)]
+fn is_deleted(dentry: u64, root: u64) -> bool {
+    if offset(Field::DentryHash) == ABSENT || offset(Field::HashBack) == ABSENT {
+        return false;
+    }
+    let is_hashed = read::<u64>(embedded(dentry, Field::DentryHash), Field::HashBack) != 0;
+    !is_hashed && (dentry != root || read::<u64>(dentry, Field::DentryParent) != dentry)
+}
+
+/// Puts down the name of `dentry`, as [`put_name`] does.
+#[inline(always)]
+fn put_dentry(pending: &mut Pending, start: usize, dentry: u64) -> bool {
+    put_name(pending, start, read(embedded(dentry, Field::DentryName), Field::QstrName))
 }
 
 /// Puts down the `name` at this address in kernel memory in a text that began at `start`; `false` when there is no
@@ -150,6 +181,9 @@ pub fn is_top(vfsmount: u64, mut dentry: u64) -> bool {
     false
 }
 
+/// `MNT_NS_ANON_INO`, the number of every anonymous mount namespace since 6.18 (0 before), which no other has.
+const ANONYMOUS: u32 = 0xefff_fff7;
+
 /// A `struct mount`, by its address.
 #[derive(Clone, Copy)]
 struct Mount(u64);
@@ -168,11 +202,14 @@ impl Mount {
         (parent != self.0).then(|| (read(self.0, Field::MountMountpoint), Self(parent)))
     }
 
-    /// [`text_flags::DETACHED`] when it is in no mount namespace any more.
+    /// [`text_flags::DETACHED`] when it is in no mount namespace: in none at all, in the kernel's mark for its own mounts,
+    /// which is no address, or in an anonymous one, which has no number of its own.
     #[inline(always)]
     fn detached(self) -> u16 {
-        let known = offset(Field::MountNamespace) != ABSENT;
-        if known && read::<u64>(self.0, Field::MountNamespace) == 0 { text_flags::DETACHED } else { 0 }
+        let known = offset(Field::MountNamespace) != ABSENT && offset(Field::MntNsCommon) != ABSENT;
+        let namespace: u64 = read(self.0, Field::MountNamespace);
+        let number: u32 = read(embedded(namespace, Field::MntNsCommon), Field::NsCommonInum);
+        if known && matches!(number, 0 | ANONYMOUS) { text_flags::DETACHED } else { 0 }
     }
 
     /// What lies at its mount point: the top of what is mounted.

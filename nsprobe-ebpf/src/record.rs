@@ -101,8 +101,13 @@ pub mod text_flags {
     /// It is no string but the names on a walk through directories and mounts up to the root of the mount namespace,
     /// leaf first, each ended by a NUL. None: that root itself.
     pub const WALK: u16 = 1 << 2;
-    /// The walk ended in a mount that is in no mount namespace, one that was unmounted while in use.
+    /// The walk ended in a mount that is in no mount namespace: it was unmounted while in use, has never been mounted
+    /// anywhere, or is the kernel's own, as that of memfds. The last name may be that of what lies at its top.
     pub const DETACHED: u16 = 1 << 3;
+    /// It has been deleted: no directory has it any more, or none ever had.
+    pub const DELETED: u16 = 1 << 4;
+    /// The walk ended at a dentry that is its own parent and not what its mount shows at its top: no path leads there.
+    pub const UNREACHABLE: u16 = 1 << 5;
 }
 
 /// A piece of the text that follows an event.

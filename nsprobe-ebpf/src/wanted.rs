@@ -5,7 +5,9 @@
 
 use crate::{maps, program, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use nsprobe_ebpf::{Event, Field, NamespaceInodes, SLOTS, cause, config, event_flags, slot, wish};
+use nsprobe_ebpf::{
+    Event, Field, NamespaceInodes, SLOTS, cause, config, event_flags, is_restart, slot, wish,
+};
 
 /// `CLONE_NEW*` of linux/sched.h, of the kind in each slot: the flag of clone and unshare that makes one.
 pub const KINDS: [u32; SLOTS] = {
@@ -114,10 +116,10 @@ pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
     kinds & maps::kinds() != 0
 }
 
-/// Whether a call with this result is asked for.
+/// Whether a call with this result is asked for. One that is to be made again has neither failed nor succeeded.
 #[inline(always)]
 pub fn result(result: i64) -> bool {
-    !(asked(config::FAILED) && result >= 0 || asked(config::SUCCEEDED) && result < 0)
+    !(asked(config::FAILED) && (result >= 0 || is_restart(result)) || asked(config::SUCCEEDED) && result < 0)
 }
 
 /// Whether an event is asked for by the namespaces in it. For all but clones nothing comes to them between entry and

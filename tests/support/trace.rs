@@ -182,7 +182,7 @@ fn normal(line: &str) -> Option<String> {
     let mut words = result.split(' ');
     let result = match (words.next()?, words.next()) {
         // `?`: a signal came, and the kernel makes the call again.
-        ("-1" | "?", Some(errno)) => format!("-1 {errno}"),
+        (value @ ("-1" | "?"), Some(errno)) => format!("{value} {errno}"),
         (value, _) => value.to_owned(),
     };
     match name {
@@ -237,12 +237,10 @@ fn as_strace(event: &Value) -> String {
     };
     let result = match event["errno"].as_str() {
         Some(errno) => format!("{} {errno}", event["result"]),
-        // The caller sees its child's id in its own pid namespace.
-        None if name == "clone" => {
-            let depth = event["process"]["pids"].as_array().expect("pids").len();
-            event["child"]["pids"][depth - 1].to_string()
-        }
-        None => event["result"].to_string(),
+        None => match event["restarted"].as_str() {
+            Some(errno) => format!("? {errno}"),
+            None => event["result"].to_string(),
+        },
     };
     format!("{name}({arguments}) = {result}")
 }

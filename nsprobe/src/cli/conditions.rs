@@ -16,7 +16,8 @@ pub(super) struct ConditionArgs {
     #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
     kind: Vec<NsKind>,
 
-    /// Only calls of these processes, by their ids in the initial pid namespace
+    /// Only calls of these processes, by their ids where nsprobe runs; the probe takes those of the initial pid namespace
+    /// only, and is not used elsewhere
     #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command")]
     pid: Vec<Pid>,
 

@@ -60,8 +60,10 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
 
 /// The program, where its link may be read; a kernel thread has none.
 fn exe(process: &ProcessDir) -> Option<Place> {
-    let path = process.read_link("exe").ok()?;
-    Some(Place { path: path.to_string_lossy().into_owned(), cut: false, detached: false })
+    let path = process.read_link("exe").ok()?.to_string_lossy().into_owned();
+    // A name may end like this, so the file itself is asked.
+    let name = path.strip_suffix(" (deleted)").filter(|_| process.is_deleted(c"exe").unwrap_or(true));
+    Some(Place { path: name.unwrap_or(&path).to_owned(), deleted: name.is_some(), ..Place::default() })
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Fields for EventRow<'_> {
             "result" => match outcome {
                 Outcome::Success(result) => Value::Signed(*result),
                 Outcome::Failure(_) => Value::Signed(-1),
-                Outcome::Unseen => Value::Unknown,
+                Outcome::Restarted(_) | Outcome::Unseen => Value::Unknown,
             },
             "failed" => Value::Bool(matches!(outcome, Outcome::Failure(_))),
             "denied" => Value::text(self.0.denied_by()),

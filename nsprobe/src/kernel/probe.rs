@@ -9,10 +9,10 @@ use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
+use crate::model::errno_name;
 use aya::maps::{HashMap, MapType, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
-use nix::errno::Errno;
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
@@ -80,19 +80,27 @@ pub struct Refusal {
     pub errno: Option<i32>,
     /// In words, such as `EPERM`.
     pub reason: String,
+    /// The kernel has no such function, by its own types.
+    pub absent: bool,
 }
 
 impl Refusal {
     /// A refusal without an errno.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
-        Self { errno: None, reason: reason.into() }
+        Self { errno: None, reason: reason.into(), absent: false }
+    }
+
+    /// The refusal of a function that this kernel does not have.
+    #[must_use]
+    pub fn absent(function: &str) -> Self {
+        Self { absent: true, ..Self::new(format!("this kernel has no function {function}")) }
     }
 
     /// A refusal for this error.
     pub(super) fn error(error: &(dyn Error + 'static)) -> Self {
         match errno_of(error) {
-            Some(errno) => Self { errno: Some(errno), reason: errno_name(errno) },
+            Some(errno) => Self { errno: Some(errno), ..Self::new(errno_name(errno)) },
             None => Self::new(chain(error)),
         }
     }
@@ -109,7 +117,7 @@ impl Refusal {
 
     fn io(error: &io::Error) -> Self {
         let errno = error.raw_os_error();
-        Self { errno, reason: errno.map_or_else(|| error.to_string(), errno_name) }
+        Self { errno, ..Self::new(errno.map_or_else(|| error.to_string(), errno_name)) }
     }
 }
 
@@ -331,14 +339,6 @@ pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
-/// `EPERM`, or the number of an errno without a name.
-fn errno_name(errno: i32) -> String {
-    match Errno::from_raw(errno) {
-        Errno::UnknownErrno => format!("errno {errno}"),
-        known => format!("{known:?}"),
-    }
-}
-
 /// An error with its causes, on one line.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
@@ -391,6 +391,5 @@ mod tests {
         let error = EbpfError::from(MapError::CreateError { name: "EVENTS".to_owned(), io_error });
         assert_eq!(errno_of(&error), Some(libc::EPERM));
         assert_eq!(errno_name(libc::EPERM), "EPERM");
-        assert_eq!(errno_name(9999), "errno 9999");
     }
 }

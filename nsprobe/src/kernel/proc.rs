@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::read;
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -174,6 +174,11 @@ impl ProcessDir {
     /// Device and inode of what one of its links points at.
     pub fn stat(&self, name: &str) -> io::Result<FileStat> {
         Ok(fstatat(&self.dir, name, AtFlags::empty())?)
+    }
+
+    /// Whether what one of its links points at is in no directory any more. Asks no file server.
+    pub fn is_deleted(&self, name: &CStr) -> io::Result<bool> {
+        super::statx::is_deleted(self.dir.as_fd(), name)
     }
 
     /// The ids of its threads.

@@ -155,8 +155,13 @@ pub fn page_size() -> usize {
 
 /// The CPUs that are online.
 pub fn online() -> io::Result<Vec<u32>> {
-    let text = std::fs::read_to_string("/sys/devices/system/cpu/online")?;
-    ranges(text.trim()).ok_or_else(|| io::Error::other(format!("/sys/devices/system/cpu/online: {text:?}")))
+    let path = "/sys/devices/system/cpu/online";
+    let named = |what: &dyn std::fmt::Display| io::Error::other(format!("{path}: {what}"));
+    let text = std::fs::read_to_string(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => named(&format_args!("{error}: /sys is not mounted")),
+        _ => named(&error),
+    })?;
+    ranges(text.trim()).ok_or_else(|| named(&format_args!("{text:?}")))
 }
 
 /// The numbers in a list of the kernel's: `0-3,7`.

@@ -1,5 +1,6 @@
 //! What kind of file a descriptor of another process stands for: statx(2), Linux 4.11.
 
+use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -23,22 +24,32 @@ pub struct FileFacts {
 pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
     let mut name = ArrayName::default();
     let _ = write!(name, "{number}");
-    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
-    // SAFETY: `dir` is open for the whole call; `name` is NUL-terminated, because its last byte is never
-    // written; and the kernel writes one `struct statx` to `found`, which outlives the call.
-    let result =
-        unsafe { libc::statx(dir.as_raw_fd(), name.bytes.as_ptr().cast(), flags, 0, found.as_mut_ptr()) };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: all bytes were zero before, which is a valid `statx`, and the call has succeeded.
-    let found = unsafe { found.assume_init() };
+    // Its last byte is never written.
+    let name = CStr::from_bytes_until_nul(&name.bytes).map_err(io::Error::other)?;
+    let found = look(dir, name)?;
     Ok(FileFacts {
         dev: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
         ino: found.stx_ino,
         is_socket: libc::mode_t::from(found.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
     })
+}
+
+/// Whether what the link `name` in `dir` leads to is in no directory any more. Asks no file server, as above.
+pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
+    Ok(look(dir, name)?.stx_nlink == 0)
+}
+
+fn look(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: `dir` is open and `name` NUL-terminated for the whole call; and the kernel writes one `struct statx` to
+    // `found`, which outlives the call.
+    let result = unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, 0, found.as_mut_ptr()) };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: all bytes were zero before, which is a valid `statx`, and the call has succeeded.
+    Ok(unsafe { found.assume_init() })
 }
 
 /// The decimal text of a number, NUL-terminated, without an allocation for every descriptor.

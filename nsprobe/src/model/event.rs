@@ -49,8 +49,9 @@ impl Event {
     #[must_use]
     pub const fn abi(&self) -> Option<&'static str> {
         match self.compat {
+            // The probe tells 32-bit calls of x86 only.
             Some(true) => Some("i386"),
-            Some(false) => Some("x86_64"),
+            Some(false) => Some(std::env::consts::ARCH),
             None => None,
         }
     }
@@ -82,16 +83,22 @@ pub struct Directory {
     pub after: Place,
 }
 
-/// Where a directory is, as seen from the top of its mount namespace, whatever the root of who uses it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Where a directory or program is, as seen from the top of its mount namespace, whatever the root of who uses it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
 pub struct Place {
     /// Its path, from `/` on; replaced where it is no UTF-8. If it was cut, its last names only, without a `/` in
     /// front.
     pub path: String,
     /// The path was too long or too deep.
     pub cut: bool,
-    /// It is in no mount namespace: its file system was unmounted while in use. The path is from that one's root on.
+    /// It is in no mount namespace: its file system was unmounted while in use, has never been mounted anywhere, or is the
+    /// kernel's own. The path is from that one's top on, whose name it has where that is not the root of the file system.
     pub detached: bool,
+    /// It has been deleted, or never was in a directory, as a memfd: the path is the one it had.
+    pub deleted: bool,
+    /// No path leads to it from its mount; the path is what names there are.
+    pub unreachable: bool,
 }
 
 /// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in; without BPF they
@@ -294,13 +301,17 @@ pub enum PathText {
     Unreadable,
 }
 
-/// What a call returned.
+/// What a call returned to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 0 or more.
+    /// 0 or more. Of a clone the child's thread id as the caller's pid namespace numbers it.
     Success(i64),
     /// The errno.
     Failure(i32),
-    /// No call was seen; whatever it was has succeeded.
+    /// A signal interrupted it, and the kernel makes it again: this number (`ERESTARTSYS` and the like) is the kernel's
+    /// own. After `ERESTARTNOINTR` it always does; after the others the caller gets EINTR instead where the signal has
+    /// a handler that does not restart calls, which is decided after the call.
+    Restarted(i32),
+    /// It succeeded; what it returned is not known, or no call was seen.
     Unseen,
 }

@@ -1,5 +1,7 @@
 //! The flags of clone(2), unshare(2) and setns(2), by name.
 
+use super::NsKind;
+
 /// `<linux/sched.h>`, in ascending order. The low byte is the exit signal to clone(2), and not flags; only
 /// `CLONE_NEWTIME` is there, for the calls that have no exit signal.
 const CLONE_FLAGS: [(u64, &str); 27] = [
@@ -32,12 +34,23 @@ const CLONE_FLAGS: [(u64, &str); 27] = [
     (0x2_0000_0000, "CLONE_INTO_CGROUP"),
 ];
 
-/// The names of the flags set, in ascending order; bits without a name come last, as one hexadecimal number.
+/// The names of the flags of clone and unshare that are set, in ascending order; bits without a name come last, as one
+/// hexadecimal number.
 #[must_use]
 pub fn clone_flag_names(flags: u64) -> Vec<String> {
+    names(flags, |_| true)
+}
+
+/// The same of setns, whose second argument has flags of namespaces only: 0x100 there is no `CLONE_VM`.
+#[must_use]
+pub fn namespace_flag_names(flags: u64) -> Vec<String> {
+    names(flags, |flag| NsKind::from_clone_flag(flag).is_some())
+}
+
+fn names(flags: u64, is_flag: impl Fn(u64) -> bool) -> Vec<String> {
     let mut rest = flags;
     let mut names = Vec::new();
-    for (flag, name) in CLONE_FLAGS {
+    for (flag, name) in CLONE_FLAGS.into_iter().filter(|&(flag, _)| is_flag(flag)) {
         if flags & flag != 0 {
             names.push(name.to_owned());
             rest &= !flag;
@@ -52,7 +65,6 @@ pub fn clone_flag_names(flags: u64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NsKind;
 
     #[test]
     fn every_kind_of_namespace_has_its_flag() {
@@ -68,5 +80,7 @@ mod tests {
     fn nothing_is_nothing_and_unknown_bits_stay_visible() {
         assert_eq!(clone_flag_names(0), Vec::<String>::new());
         assert_eq!(clone_flag_names(0x4000_0000 | 1 << 40 | 0x11), ["CLONE_NEWNET", "0x10000000011"]);
+        assert_eq!(namespace_flag_names(0x4000_0000 | 0x1_0100), ["CLONE_NEWNET", "0x10100"]);
+        assert_eq!(namespace_flag_names(0x80), ["CLONE_NEWTIME"]);
     }
 }

@@ -6,6 +6,7 @@
 mod capability;
 mod check;
 mod difference;
+mod errno;
 mod event;
 mod flags;
 mod gap;
@@ -23,11 +24,12 @@ pub mod text;
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
+pub use errno::{errno_name, errno_text};
 pub use event::{
     Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Looks, Outcome, PathText, Place,
     SetnsTarget,
 };
-pub use flags::clone_flag_names;
+pub use flags::{clone_flag_names, namespace_flag_names};
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};

@@ -2,12 +2,10 @@
 
 use crate::model::{
     Changes, Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid,
-    Place, Rebuilt, SetnsTarget, clone_flag_names,
+    Place, Rebuilt, SetnsTarget, clone_flag_names, errno_name, errno_text, namespace_flag_names,
 };
-use crate::render::event_json::errno_name;
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
-use nix::errno::Errno;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
@@ -37,15 +35,23 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
             let _ = write!(line, " = {}", made(event).unwrap_or_else(|| result.to_string()));
         }
         Outcome::Failure(errno) => {
-            let failure = match Errno::from_raw(errno) {
-                _ if event.denied => format!("-1 {} (stopped by seccomp)", errno_name(errno)),
-                Errno::UnknownErrno => format!("-1 {}", errno_name(errno)),
-                known => format!("-1 {} ({})", errno_name(errno), known.desc()),
+            let name = errno_name(errno);
+            let failure = match errno_text(errno) {
+                _ if event.denied => format!("-1 {name} (stopped by seccomp)"),
+                None => format!("-1 {name}"),
+                Some(text) => format!("-1 {name} ({text})"),
             };
             line.push_str(" = ");
             line.push_str(&look.paint(style::BAD, failure));
         }
-        Outcome::Unseen => {}
+        Outcome::Restarted(errno) => {
+            let _ = write!(line, " = ? {} (to be restarted)", errno_name(errno));
+        }
+        Outcome::Unseen => {
+            if let Some(made) = made(event) {
+                let _ = write!(line, " = ?  child {made}");
+            }
+        }
     }
     if event.compat == Some(true) {
         line.push_str("  (32-bit)");
@@ -67,7 +73,10 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     }
     for (name, directory) in [("root", &event.root), ("cwd", &event.cwd)] {
         if let Some(Directory { moved: true, before, after }) = directory {
-            tell(format!("{name} {}{arrow}{}", place(before), place(after)));
+            let (before, after) = (place(before), place(after));
+            // The path does not show what has changed.
+            let other = if before == after { " (another mount)" } else { "" };
+            tell(format!("{name} {before}{arrow}{after}{other}"));
         }
     }
     line
@@ -77,8 +86,15 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
 fn place(place: &Place) -> String {
     let path = style::printable(&place.path);
     let cut = if place.cut { ".../" } else { "" };
-    let detached = if place.detached { " (detached)" } else { "" };
-    format!("{cut}{path}{detached}")
+    let mut text = format!("{cut}{path}");
+    // What is in no directory is nowhere else either.
+    let nowhere = [(place.deleted, "deleted"), (place.unreachable && !place.deleted, "unreachable")];
+    for (_, mark) in
+        nowhere.into_iter().chain([(place.detached && !place.deleted, "detached")]).filter(|it| it.0)
+    {
+        let _ = write!(text, " ({mark})");
+    }
+    text
 }
 
 /// A namespace that was made, on the line below the call that made it, or that is told of for the first time.
@@ -150,14 +166,14 @@ fn call(event: &Event) -> String {
     let name = event.crossing.name();
     match &event.crossing {
         Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
-            format!("{name}({})", flags_text(*flags))
+            format!("{name}({})", flags_text(&clone_flag_names(*flags)))
         }
         Crossing::Clone { flags: None, .. } => format!("{name}(?)"),
         Crossing::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
         Crossing::Change { .. } => name.to_owned(),
         Crossing::Setns { fd, nstype, target } => {
             let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
-            format!("{name}({fd}{target}, {})", flags_text(*nstype))
+            format!("{name}({fd}{target}, {})", flags_text(&namespace_flag_names(*nstype)))
         }
         Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
         Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
@@ -180,8 +196,8 @@ fn target_text(target: &SetnsTarget) -> String {
     }
 }
 
-fn flags_text(flags: u64) -> String {
-    if flags == 0 { "0".to_owned() } else { clone_flag_names(flags).join("|") }
+fn flags_text(names: &[String]) -> String {
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
 }
 
 fn path_text(path: &PathText) -> String {
@@ -237,7 +253,7 @@ mod tests {
     }
 
     fn place(path: &str, cut: bool) -> Place {
-        Place { path: path.to_owned(), cut, detached: false }
+        Place { path: path.to_owned(), cut, ..Place::default() }
     }
 
     fn text(event: &Event, look: Look) -> String {
@@ -322,7 +338,7 @@ mod tests {
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
         11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 sle\nep>, CLONE_NEWUTS|CLONE_NEWNET) = 0
-        11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file number)
+        11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file descriptor)
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
         11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)

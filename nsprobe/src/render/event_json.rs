@@ -8,12 +8,11 @@ mod stream;
 
 use crate::model::{
     Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget,
-    clone_flag_names,
+    clone_flag_names, errno_name, namespace_flag_names,
 };
 use crate::render::bytes;
 use crate::render::json::{SlotsObject, time};
 use lives::{CreatedObject, DestroyedObject, KeysObject};
-use nix::errno::Errno;
 use process::{ChildObject, PlaceObject, ProcessObject};
 use serde::Serialize;
 use std::io::{self, Write};
@@ -60,6 +59,8 @@ struct EventObject<'a> {
     child: Option<ChildObject<'a>>,
     result: Option<i64>,
     errno: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarted: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     denied: Option<&'static str>,
     duration_ns: Option<u64>,
@@ -185,7 +186,9 @@ impl<'a> ArgsObject<'a> {
             Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
                 Self::Flags { flags: clone_flag_names(*flags) }
             }
-            Crossing::Setns { fd, nstype, .. } => Self::Setns { fd: *fd, nstype: clone_flag_names(*nstype) },
+            Crossing::Setns { fd, nstype, .. } => {
+                Self::Setns { fd: *fd, nstype: namespace_flag_names(*nstype) }
+            }
             Crossing::Chroot { path } => Self::Chroot { path: path.into() },
             Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
                 new_root: ResolvedObject::new(new_root, new_root_at.as_ref()),
@@ -197,10 +200,11 @@ impl<'a> ArgsObject<'a> {
 
 impl<'a> From<&'a Event> for EventObject<'a> {
     fn from(event: &'a Event) -> Self {
-        let (result, errno) = match event.outcome {
-            Outcome::Success(result) => (Some(result), None),
-            Outcome::Failure(errno) => (Some(-1), Some(errno_name(errno))),
-            Outcome::Unseen => (None, None),
+        let (result, errno, restarted) = match event.outcome {
+            Outcome::Success(result) => (Some(result), None, None),
+            Outcome::Failure(errno) => (Some(-1), Some(errno_name(errno)), None),
+            Outcome::Restarted(errno) => (None, None, Some(errno_name(errno))),
+            Outcome::Unseen => (None, None, None),
         };
         let looks = match &event.crossing {
             Crossing::Change { looks } => looks.as_ref().map(Into::into),
@@ -223,6 +227,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             child: child.map(Into::into),
             result,
             errno,
+            restarted,
             denied: event.denied_by(),
             duration_ns,
             changed: event.changed().collect(),
@@ -232,18 +237,6 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             root: event.root.as_ref().map(Into::into),
             cwd: event.cwd.as_ref().map(Into::into),
         }
-    }
-}
-
-/// `EPERM`; a number that has no name is given as such. Calls that a signal interrupts and that are to be made again
-/// have errnos that no caller sees, with the names that strace(1) gives them too.
-pub(super) fn errno_name(errno: i32) -> String {
-    match (errno, Errno::from_raw(errno)) {
-        (512, _) => "ERESTARTSYS".to_owned(),
-        (513, _) => "ERESTARTNOINTR".to_owned(),
-        (514, _) => "ERESTARTNOHAND".to_owned(),
-        (_, Errno::UnknownErrno) => format!("errno {errno}"),
-        (_, known) => format!("{known:?}"),
     }
 }
 

@@ -5,7 +5,7 @@ use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
-use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, errno_of};
+use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, errno_of};
 use crate::kernel::pseudo::PseudoFs;
 use crate::model::Hooks;
 use nsprobe_ebpf::wish::Wish;
@@ -126,6 +126,12 @@ fn attach_group(
     let named = |hook: &Hook, refusal| (hook.point.to_string(), refusal);
     let before = links.len();
     for hook in &group.hooks {
+        if let Point::Fentry(name) | Point::Fexit(name) = hook.point
+            && probe.prototype(hook.point).is_none()
+        {
+            links.truncate(before);
+            return Err(named(hook, Refusal::absent(name)));
+        }
         if let Some(absent) = group.fields.iter().find(|&&field| !probe.has(field)) {
             let source = FIELDS[*absent as usize];
             let reason = format!("this kernel has no {}.{}", source.type_name, source.member);

@@ -57,7 +57,9 @@ impl Conditions {
             && match self.outcome {
                 None => true,
                 Some(Wanted::Failed) => matches!(event.outcome, Outcome::Failure(_)),
-                Some(Wanted::Succeeded) => !matches!(event.outcome, Outcome::Failure(_)),
+                Some(Wanted::Succeeded) => {
+                    !matches!(event.outcome, Outcome::Failure(_) | Outcome::Restarted(_))
+                }
             }
     }
 }

@@ -7,7 +7,7 @@ use crate::model::{
 use crate::trace::source::{End, Told};
 use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Freed, Header, NamespaceIds, NamespaceInodes, PID_LEVELS, Pids,
-    RECORD_VERSION, Target, Text, cause, event_flags, text, text_flags,
+    RECORD_VERSION, Target, Text, cause, event_flags, is_restart, text, text_flags,
 };
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -74,12 +74,17 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let time_ns = record.u64(offset_of!(Record, time_ns));
     let duration_ns = record.u64(offset_of!(Record, duration_ns));
     let denied = flags & event_flags::DENIED != 0;
-    let outcome = outcome(record.i64(offset_of!(Record, result)));
+    let process = actor(record)?;
+    let crossing = crossing(record, nsfs_dev)?;
+    let outcome = match &crossing {
+        Crossing::Clone { child: Some(child), .. } => returned(child, &process.pids),
+        _ => outcome(record.i64(offset_of!(Record, result))),
+    };
     Ok(Event {
         since_boot: Duration::from_nanos(time_ns),
         duration: (duration_ns != 0 && !denied).then(|| Duration::from_nanos(duration_ns)),
-        process: actor(record)?,
-        crossing: crossing(record, nsfs_dev)?,
+        process,
+        crossing,
         compat: Some(flags & event_flags::COMPAT != 0),
         outcome,
         denied,
@@ -207,7 +212,9 @@ fn process(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
 
 /// The path that ends in the first of `names`, each ended by a NUL, and begins with the last.
 fn upwards(names: &[u8], absolute: bool) -> Vec<u8> {
-    let names: Vec<&[u8]> = names.split(|&byte| byte == 0).filter(|name| !name.is_empty()).collect();
+    // A dentry that is its own parent may be called `/`.
+    let is_name = |name: &&[u8]| !name.is_empty() && *name != b"/";
+    let names: Vec<&[u8]> = names.split(|&byte| byte == 0).filter(is_name).collect();
     let mut path = Vec::new();
     for name in names.iter().rev() {
         if absolute || !path.is_empty() {
@@ -230,6 +237,8 @@ fn place(record: View, index: usize) -> Option<Place> {
         path: String::from_utf8_lossy(&upwards(names, !cut)).into_owned(),
         cut,
         detached: flags & text_flags::DETACHED != 0,
+        deleted: flags & text_flags::DELETED != 0,
+        unreachable: flags & text_flags::UNREACHABLE != 0,
     })
 }
 
@@ -242,9 +251,17 @@ fn path(record: View, index: usize) -> PathText {
     if flags & text_flags::CUT != 0 { PathText::Cut(text) } else { PathText::Whole(text) }
 }
 
+/// What clone returned to a caller that is in as many pid namespaces as it has `ids`: the child's number in the innermost
+/// of those.
+pub(super) fn returned(child: &CloneChild, ids: &[Pid]) -> Outcome {
+    let number = ids.len().checked_sub(1).and_then(|depth| child.pids.get(depth));
+    number.map_or(Outcome::Unseen, |&number| Outcome::Success(number.into()))
+}
+
 /// Negative results are minus errno.
 fn outcome(result: i64) -> Outcome {
     match i32::try_from(result.unsigned_abs()) {
+        Ok(errno) if is_restart(result) => Outcome::Restarted(errno),
         Ok(errno) if result < 0 => Outcome::Failure(errno),
         _ => Outcome::Success(result),
     }

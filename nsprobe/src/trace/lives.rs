@@ -164,7 +164,9 @@ fn unseen_end(entry: Entry) -> Option<Body> {
 /// Whether the call made what is in this slot afterwards: its flags say the kinds.
 fn is_made(event: &Event, slot: NsSlot) -> bool {
     let (flags, of_children) = match (&event.crossing, event.outcome) {
-        (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_)) => (*flags, false),
+        (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {
+            (*flags, false)
+        }
         (Crossing::Unshare { flags }, Outcome::Success(_)) => (*flags, true),
         _ => return false,
     };

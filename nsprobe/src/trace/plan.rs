@@ -70,8 +70,8 @@ impl Trial {
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let lacks = |(purpose, (_, refusal)): &(&Purpose, &(String, Refusal))| {
-            // The kernel was not asked: it has no such function.
-            **purpose != Purpose::Compat || refusal.errno.is_some()
+            // A kernel without a 32-bit entry lacks nothing.
+            **purpose != Purpose::Compat || !refusal.absent
         };
         self.refused()
             .filter(lacks)
@@ -180,7 +180,7 @@ mod tests {
         let refused = group.hooks.iter().find_map(|hook| Some((hook, answer(hook)?)));
         let result = refused.map_or(Ok(()), |(hook, errno)| {
             let reason = format!("{:?}", nix::errno::Errno::from_raw(errno));
-            Err((hook.point.to_string(), Refusal { errno: Some(errno), reason }))
+            Err((hook.point.to_string(), Refusal { errno: Some(errno), ..Refusal::new(reason) }))
         });
         Tried { purpose: group.purpose, result }
     }
@@ -272,6 +272,20 @@ mod tests {
         // What was kept before is refused this time.
         let again = [&two[..], &two[..1]].concat();
         assert!(matches!(judge(Choice::Auto, &again, None), Verdict::GiveUp(_)));
+    }
+
+    #[test]
+    fn a_kernel_without_32_bit_entries_lacks_nothing_and_one_without_a_field_lacks_it() {
+        let refused = |purpose, refusal| Trial {
+            plan: Plan::Tracepoints,
+            groups: vec![Tried { purpose, result: Err(("hook".to_owned(), refusal)) }],
+        };
+        let entry = refused(Purpose::Compat, Refusal::absent("__ia32_sys_setns"));
+        assert_eq!(entry.missing(), Vec::<String>::new());
+        let field = refused(Purpose::Compat, Refusal::new("this kernel has no pt_regs.bx"));
+        assert_eq!(field.missing(), ["32-bit system calls: hook: this kernel has no pt_regs.bx"]);
+        let unshare = refused(Purpose::Call(Call::Unshare), Refusal::absent("ksys_unshare"));
+        assert_eq!(unshare.missing(), ["unshare: hook: this kernel has no function ksys_unshare"]);
     }
 
     #[test]

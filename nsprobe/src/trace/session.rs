@@ -207,8 +207,9 @@ fn wait(
 }
 
 fn kernel_release() -> Result<String, TraceError> {
-    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(TraceError::Proc)?;
-    Ok(release.trim_end().to_owned())
+    // Not from /proc, which may be mounted without its `sys` (subset=pid).
+    let name = nix::sys::utsname::uname().map_err(io::Error::from)?;
+    Ok(name.release().to_string_lossy().into_owned())
 }
 
 #[cfg(test)]

@@ -4,15 +4,19 @@ use crate::model::{Cgroup, CloneChild, Event, NsKind, Place};
 use serde::Serialize;
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "as in the model")]
 pub(super) struct PlaceObject<'a> {
     path: &'a str,
     cut: bool,
     detached: bool,
+    deleted: bool,
+    unreachable: bool,
 }
 
 impl<'a> From<&'a Place> for PlaceObject<'a> {
     fn from(place: &'a Place) -> Self {
-        Self { path: &place.path, cut: place.cut, detached: place.detached }
+        let Place { path, cut, detached, deleted, unreachable } = place;
+        Self { path, cut: *cut, detached: *detached, deleted: *deleted, unreachable: *unreachable }
     }
 }
 

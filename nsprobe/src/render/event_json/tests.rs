@@ -35,7 +35,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             euid: Some(0),
             cap_effective: Some(0x1ff_ffff_ffff),
             start_ticks: Some(1234),
-            exe: Some(Place { path: "/sbin/ip".to_owned(), cut: false, detached: false }),
+            exe: Some(Place { path: "/sbin/ip".to_owned(), ..Place::default() }),
             command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
             cgroup: Some(Cgroup {
                 id: 1 << 63,
@@ -61,19 +61,19 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         denied: false,
         root: Some(Directory {
             moved: false,
-            before: Place { path: "/".to_owned(), cut: false, detached: false },
-            after: Place { path: "/".to_owned(), cut: false, detached: false },
+            before: Place { path: "/".to_owned(), ..Place::default() },
+            after: Place { path: "/".to_owned(), ..Place::default() },
         }),
         cwd: Some(Directory {
             moved: true,
-            before: Place { path: "a/b".to_owned(), cut: true, detached: true },
-            after: Place { path: "/".to_owned(), cut: false, detached: false },
+            before: Place { path: "a/b".to_owned(), cut: true, detached: true, ..Place::default() },
+            after: Place { path: "/".to_owned(), ..Place::default() },
         }),
     };
     let denied = Event { outcome: Outcome::Failure(libc::EPERM), denied: true, ..event.clone() };
     let denied = json(Body::Event(Box::new(denied)));
     assert!(denied.contains(r#""result":-1,"errno":"EPERM","denied":"seccomp","duration_ns""#), "{denied}");
-    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","cap_user_namespace":4026531841,"start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"before":{"cgroup":"cgroup:4026531835","ipc":"ipc#2","mnt":"mnt:4026531837","net":"net:4026531838","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843","time_for_children":"time:4026531844"},"after":{"net":"net#9223372036854775808"}},"root":{"before":{"path":"/","cut":false,"detached":false},"after":{"path":"/","cut":false,"detached":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true},"after":{"path":"/","cut":false,"detached":false}}}"#);
+    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","cap_user_namespace":4026531841,"start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false,"deleted":false,"unreachable":false},"command_line":"ip netns exec t","command_line_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"before":{"cgroup":"cgroup:4026531835","ipc":"ipc#2","mnt":"mnt:4026531837","net":"net:4026531838","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843","time_for_children":"time:4026531844"},"after":{"net":"net#9223372036854775808"}},"root":{"before":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false},"after":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true,"deleted":false,"unreachable":false},"after":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false}}}"#);
 }
 
 #[test]

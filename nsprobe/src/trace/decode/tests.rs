@@ -93,16 +93,23 @@ fn a_clone_with_its_child_and_one_that_failed() {
     put(&mut bytes, 24, &200_i64.to_ne_bytes());
     put(&mut bytes, 32, &0x1_2000_0000_u64.to_ne_bytes());
     words(&mut bytes, offset_of!(Record, child), &[200, 200, 3, 200, 5, 1]);
+    // The caller is in one pid namespace below the initial one, and so was told 5.
+    words(&mut bytes, offset_of!(Record, pids), &[2, 100, 2]);
     let made = event(&bytes, DEV).unwrap();
     let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1] };
     assert_eq!(made.crossing, Crossing::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
-    assert_eq!((made.outcome, made.duration), (Outcome::Success(200), None));
+    assert_eq!((made.outcome, made.duration), (Outcome::Success(5), None));
+    words(&mut bytes, offset_of!(Record, pids), &[0]);
+    assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Unseen, "nobody knows which number it was told");
 
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
     let failed = event(&bytes, DEV).unwrap();
     assert_eq!(failed.crossing, Crossing::Clone { flags: Some(0), child: None });
     assert_eq!(failed.outcome, Outcome::Failure(28));
+
+    put(&mut bytes, 24, &(-513_i64).to_ne_bytes());
+    assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Restarted(513));
 }
 
 /// Appends `bytes` to the record's text and names them as text `index`.
@@ -193,7 +200,7 @@ fn paths_that_are_whole_cut_unreadable_or_no_text() {
 }
 
 fn at(path: &str) -> Place {
-    Place { path: path.to_owned(), cut: false, detached: false }
+    Place { path: path.to_owned(), ..Place::default() }
 }
 
 #[test]

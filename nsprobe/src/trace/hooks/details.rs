@@ -100,5 +100,9 @@ const DETAILS: &[(&str, &[Field])] = &[
     ),
     ("root and working directories", &[Field::TaskFs, Field::FsRoot, Field::FsPwd]),
     ("where directories are", PLACE_FIELDS),
-    ("whether directories are detached", &[Field::MountNamespace]),
+    (
+        "whether directories and programs are detached",
+        &[Field::MountNamespace, Field::MntNsCommon, Field::NsCommonInum],
+    ),
+    ("whether directories and programs are deleted", &[Field::DentryHash, Field::HashBack]),
 ];

@@ -10,6 +10,7 @@ use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::{Sideband, online, page_size};
 use crate::model::{Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome};
 use crate::trace::TraceError;
+use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::session::Options;
 use nix::errno::Errno;
@@ -153,7 +154,13 @@ impl PerfSource {
                 let (pid, tid) = (child.pid, child.tid);
                 let pids = self.actor(pid, tid, time).map(|actor| actor.pids).unwrap_or_default();
                 let child = CloneChild { pid, tid, pids };
-                (Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(tid.into()))
+                // Both are numbered from nsprobe's own pid namespace inwards.
+                let caller = self.actor(task.pid, task.tid, time).map(|actor| actor.pids).unwrap_or_default();
+                let outcome = match caller[..] {
+                    [_] => Outcome::Success(tid.into()),
+                    _ => decode::returned(&child, &caller),
+                };
+                (Crossing::Clone { flags: None, child: Some(child) }, outcome)
             }
             None => (Crossing::Change { looks: None }, Outcome::Unseen),
         };
@@ -245,7 +252,9 @@ impl Source for PerfSource {
 
 /// Opens all CPUs, with `bytes` for all of them together; less where so much may not be locked in memory.
 fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
-    let online = online().map_err(TraceError::System)?;
+    let refused =
+        |error: io::Error| TraceError::Refused(format!("this kernel refuses the plan `perf`: {error}"));
+    let online = online().map_err(refused)?;
     let mut each = (bytes as usize / online.len().max(1)).next_power_of_two().max(page_size());
     loop {
         let mut cpus = Vec::with_capacity(online.len());

@@ -40,6 +40,11 @@ impl PollSource {
                 "a command's descendants cannot be followed: /proc is mounted for another pid namespace";
             return Err(TraceError::Refused(why.to_owned()));
         }
+        if !options.conditions.pids.is_empty() && !look.has_own_numbers() {
+            let why =
+                "--pid: /proc is mounted for another pid namespace, and has other numbers than nsprobe's own";
+            return Err(TraceError::Refused(why.to_owned()));
+        }
         let clock = BootClock::read()?;
         let last = clock.since_boot()?;
         let (processes, gaps) = look.processes().map_err(TraceError::Proc)?;

@@ -1,6 +1,7 @@
 //! The BPF probe.
 
 use super::{Source, Told};
+use crate::discover::look::Look;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
@@ -51,6 +52,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 impl ProbeSource {
     /// Attaches what the `options` ask for.
     pub fn open(options: &Options) -> Result<Self, TraceError> {
+        if !options.conditions.pids.is_empty() && !is_in_initial_pid_namespace() {
+            return Err(TraceError::Refused(OTHER_NUMBERS.to_owned()));
+        }
         let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
         // Without a command none is named: not even the idle task, which has the number 0.
         let named = (!options.command.is_empty()).then(|| own_pid_ns.ino());
@@ -157,6 +161,15 @@ impl Source for ProbeSource {
         // It is in the ring by now; what comes later is not waited for.
         Ok(self.capacity)
     }
+}
+
+/// Why processes cannot be named where nsprobe does not run in the initial pid namespace: the numbers there are those of
+/// others here.
+const OTHER_NUMBERS: &str = "--pid: the probe knows processes by their numbers in the initial pid namespace, and nsprobe \
+    is not in it, as far as its /proc shows: run on the host, or with --hooks perf, which takes the numbers of its own";
+
+fn is_in_initial_pid_namespace() -> bool {
+    Look::open().is_ok_and(|look| look.has_own_numbers() && look.is_of_whole_machine())
 }
 
 /// The calls that are asked for, and those that make or join namespaces where their lives are.

@@ -145,7 +145,10 @@ fn moved(before: &Root, after: &Root) -> Option<Directory> {
         Root::Chrooted(path) => Some(path.to_string_lossy().into_owned()),
     };
     let (before, after) = (place(before)?, place(after)?);
-    let at = |path| Place { path, cut: false, detached: false };
+    let at = |path: String| {
+        let name = path.strip_suffix(" (deleted)").map(str::to_owned);
+        Place { deleted: name.is_some(), path: name.unwrap_or(path), ..Place::default() }
+    };
     (before != after).then(|| Directory { moved: true, before: at(before), after: at(after) })
 }
 
