@@ -19,6 +19,8 @@ fn subcommands() -> Vec<String> {
 fn examples(help: &str) -> Vec<String> {
     let section = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
     let lines = section.take_while(|line| line.starts_with("  "));
+    // What is indented further explains the line above.
+    let lines = lines.filter(|line| !line.starts_with("   "));
     // Two blanks part the command from what it does.
     lines.filter_map(|line| Some(line.trim_start().split("  ").next()?.trim_end().to_owned())).collect()
 }
@@ -150,5 +152,25 @@ fn completions_are_written_for_every_shell() {
         let script = run(&["completions", name]);
         assert_eq!(script.code, Some(0), "{}", script.stderr);
         assert!(subcommands().iter().all(|command| script.stdout.contains(command.as_str())), "{name}");
+    }
+}
+
+#[test]
+fn help_texts_fit_eighty_columns_and_a_screen() {
+    let _limit = support::time_limit();
+    let help = |arguments: &[&str]| {
+        let output = nsprobe().args(arguments).env("COLUMNS", "80").output().expect("nsprobe starts");
+        support::Ran::from(output).stdout
+    };
+    for name in subcommands() {
+        let short = help(&[&name, "-h"]);
+        assert!(short.lines().count() <= 50, "{name} -h has {} lines", short.lines().count());
+        let long = help(&[&name, "--help"]);
+        for line in short.lines().chain(long.lines()) {
+            assert!(line.chars().count() <= 80, "{name}: {line}");
+        }
+        for example in examples(&long) {
+            assert!(example.chars().count() <= 76, "{name}: {example}");
+        }
     }
 }

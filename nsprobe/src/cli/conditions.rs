@@ -1,5 +1,6 @@
 //! What `trace` may be asked for, by what people have at hand to name it.
 
+use super::SELECT;
 use super::list::kinds;
 use super::which::Which;
 use crate::discover::{self, CommandLines};
@@ -11,43 +12,54 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ConditionArgs {
-    /// Only calls about namespaces of these kinds: named by clone's or unshare's flags, setns's target or kind, or
-    /// changed; of chroot and pivot_root, mnt
-    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    /// Only calls about namespaces of these kinds
+    ///
+    /// Those named by clone's or unshare's flags or by setns's target, and those that changed: cgroup, ipc, mnt, net, pid, time,
+    /// user, uts. chroot and pivot_root are about mnt.
+    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
     kind: Vec<NsKind>,
 
-    /// Only calls of these processes, by their ids where nsprobe runs; the probe takes those of the initial pid namespace
-    /// only, and is not used elsewhere
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command")]
+    /// Only calls of these processes
+    ///
+    /// By their ids where nsprobe runs. The probe needs ids of the initial pid namespace, and is not used elsewhere.
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
     pid: Vec<Pid>,
 
-    /// With --pid: also of what descends from them
-    #[arg(long, requires = "pid")]
+    /// With --pid, also of their descendants
+    #[arg(long, requires = "pid", help_heading = SELECT)]
     follow: bool,
 
-    /// Only calls of these users, by name or number: the real user of the caller
-    #[arg(short, long, value_name = "USER", value_delimiter = ',', value_parser = user)]
+    /// Only calls of these users, by name or number
+    ///
+    /// The real user id of the caller counts.
+    #[arg(short, long, value_name = "USER", value_delimiter = ',', value_parser = user, help_heading = SELECT)]
     uid: Vec<u32>,
 
-    /// Only calls of programs of these names, as comm has them: 15 bytes
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    /// Only calls of programs with these names
+    ///
+    /// The kernel keeps 15 bytes of a name (comm).
+    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = SELECT)]
     comm: Vec<String>,
 
-    /// Only events in which this namespace is: the caller's (or its child's) before or after, or setns's target;
-    /// net:[4026531833], net:4026531833, 4026531833, or the path of its file
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Only events that involve this namespace
+    ///
+    /// The caller's (or its child's) before or after the call, or the target of setns. By number (net:[4026531833],
+    /// net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
+    #[arg(long, value_name = "NAMESPACE", help_heading = SELECT)]
     ns: Vec<Which>,
 
-    /// Only calls from this control group and those below it, of version 2: its directory, or its path as events have it
-    #[arg(long, value_name = "PATH")]
+    /// Only calls from this control group, or one below it
+    ///
+    /// Of version 2: its directory, or its path as events have it.
+    #[arg(long, value_name = "PATH", help_heading = SELECT)]
     cgroup: Vec<PathBuf>,
 
     /// Only calls that fail
-    #[arg(long, conflicts_with = "ok")]
+    #[arg(long, conflicts_with = "ok", help_heading = SELECT)]
     failed: bool,
 
     /// Only calls that succeed
-    #[arg(long)]
+    #[arg(long, help_heading = SELECT)]
     ok: bool,
 }
 

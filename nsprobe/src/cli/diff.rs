@@ -42,10 +42,7 @@ enum Only {
 }
 
 const EXAMPLES: &str = "\
-A line begins with + for what came, - for what went, ~ for what changed, ? for a namespace that may be
-another one: the number of a namespace that is gone is given to the next. Where the kernel has ids for
-namespaces (6.18), or something in one stayed all the time, that is told apart.
-Kernel threads are left out, and the nsprobes that took the snapshots.
+A line begins with + for what came, - for what went, ~ for what changed, and ? for a namespace that may or may not be the same: the kernel reuses the number of a namespace that is gone. Where namespaces have ids (Linux 6.18), or something in one stayed all the time, nsprobe knows. Kernel threads and the nsprobe processes that took the snapshots are left out.
 
 Examples:
   nsprobe list --json | nsprobe diff -

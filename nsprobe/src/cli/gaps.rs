@@ -1,13 +1,13 @@
 //! Says on stderr what a snapshot does not hold: one line, whatever the command.
 
-use super::{Exit, output};
+use super::{Exit, METHOD, output};
 use crate::model::{Gap, GapKind};
 
 /// Whether gaps are taken for a finding.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Strict {
-    /// Exit with 1 when anything could not be read or looked for
-    #[arg(long)]
+    /// Exit with 1 if anything could not be read
+    #[arg(long, help_heading = METHOD)]
     strict: bool,
 }
 

@@ -4,7 +4,7 @@ use super::output::Output;
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::{Missing, Which};
-use super::{Exit, filters, gaps};
+use super::{Exit, OUTPUT, SELECT, filters, gaps, help};
 use crate::discover::{self, CommandLines};
 use crate::filter::NamespaceRow;
 use crate::kernel::capabilities::is_root;
@@ -18,43 +18,57 @@ use std::collections::HashMap;
 use table::Column;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = after_help())]
+#[command(after_help = help::MORE, after_long_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag, and they combine")]
 pub(super) struct Args {
+    /// Only this namespace, as for --ns
+    #[arg(value_name = "NAMESPACE", conflicts_with = "ns")]
+    namespace: Option<Which>,
+
     /// Only namespaces of these kinds
-    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds())]
+    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
+    #[arg(long_help = "Only namespaces of these kinds: cgroup, ipc, mnt, net, pid, time, user, uts")]
     kind: Vec<NsKind>,
 
-    /// Only the namespaces that process PID is in, and those its next child will be in
-    #[arg(short, long, value_name = "PID")]
+    /// Only the namespaces of a process
+    ///
+    /// Those that process PID is in, and those its next child will be in.
+    #[arg(short, long, value_name = "PID", help_heading = SELECT)]
     pid: Option<Pid>,
 
-    /// Only namespaces for which EXPR is true: fields, comparisons, text.matches('regex'), &&, ||, !
-    #[arg(short, long, value_name = "EXPR")]
+    /// Only namespaces for which EXPR is true
+    ///
+    /// An expression of fields, comparisons, text.matches('regex'), &&, || and !; see below.
+    #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// Only this namespace: net:[4026531833], net:4026531833, 4026531833, or the path of its file
-    #[arg(long, value_name = "NAMESPACE")]
+    /// Only this namespace
+    ///
+    /// By number (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
+    #[arg(long, value_name = "NAMESPACE", help_heading = SELECT)]
     ns: Option<Which>,
 
     /// Only namespaces that no process is in
-    #[arg(long)]
+    #[arg(long, help_heading = SELECT)]
     orphans: bool,
 
-    /// All that holds each namespace, one holder a row
-    #[arg(long, conflicts_with_all = ["columns", "json"])]
+    /// Everything that holds each namespace, one holder a row
+    #[arg(long, conflicts_with_all = ["columns", "json"], help_heading = OUTPUT)]
     holders: bool,
 
-    /// The columns, in order; `--help` lists them
-    #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new(), default_values_t = Column::DEFAULT)]
+    /// The columns, in order; --help lists them
+    #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new())]
+    #[arg(hide_possible_values = true, hide_default_value = true, default_values_t = Column::DEFAULT, help_heading = OUTPUT, long_help = columns())]
     columns: Vec<Column>,
 
-    /// JSON, with everything that is known of each namespace and of the processes in them
-    #[arg(short, long, conflicts_with_all = ["columns", "no_header"])]
+    /// JSON, with everything that is known
+    ///
+    /// One document with each namespace and the processes in it, as schema/nsprobe.list-1.0.json describes.
+    #[arg(short, long, conflicts_with_all = ["columns", "no_header"], help_heading = OUTPUT)]
     json: bool,
 
-    /// No line of column names
-    #[arg(short, long)]
+    /// Omit the line of column names
+    #[arg(short, long, help_heading = OUTPUT)]
     no_header: bool,
 
     #[command(flatten)]
@@ -68,19 +82,26 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list                             every namespace, one a row
   nsprobe list --kind net,pid              network and pid namespaces only
   nsprobe list --pid 1                     the namespaces of process 1
+  nsprobe list /proc/self/ns/net           the namespace of a file
   nsprobe list --filter "uid == 1000 && type in ['net', 'mnt'] && nprocs > 1"
   nsprobe list --filter "nsfs.exists(path, path.matches('^/run/netns/'))"
   nsprobe list --filter "command.contains('nginx') || 'socket' in holders"
-  nsprobe list --ns /proc/self/ns/net      the namespace of a file, here or in /run/netns
-  nsprobe list --orphans --holders         what keeps namespaces alive that no process is in
+  nsprobe list --orphans --holders         what keeps empty namespaces alive
   nsprobe list -c ns,type,nsfs,command     other columns
-  nsprobe list --json                      everything, processes too, for other programs
+  nsprobe list --json                      everything, for other programs
 
-Exit codes: 0 done, 1 nothing found (or, with --strict, not everything could be looked at), 2 error.
-What could not be read is said on stderr."#;
+Exit codes: 0 done, 1 nothing found (or, with --strict, something could not be read), 2 error. What could not be read is reported on stderr."#;
 
 fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{}", filters::fields(NamespaceRow::FIELDS))
+    help::long(EXAMPLES, NamespaceRow::FIELDS)
+}
+
+/// The columns with their meaning, for the help.
+fn columns() -> String {
+    let column = |column: &Column| format!("  {:<9} {}", column.name().to_lowercase(), column.help());
+    let lines: Vec<String> = Column::ALL.iter().map(column).collect();
+    let default: Vec<String> = Column::DEFAULT.iter().map(|column| column.name().to_lowercase()).collect();
+    format!("The columns, in order; by default {}\n\n{}", default.join(","), lines.join("\n"))
 }
 
 /// The parser of the eight kinds' names, shared with the other commands.
@@ -162,7 +183,13 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
             Some(NsSlot::ALL.map(|slot| process.namespace(slot)))
         }
     };
-    let only = args.ns.as_ref().map(|which| which.find(snapshot)).transpose()?.map(|namespace| namespace.id);
+    let only = args
+        .ns
+        .as_ref()
+        .or(args.namespace.as_ref())
+        .map(|which| which.find(snapshot))
+        .transpose()?
+        .map(|namespace| namespace.id);
     let is_wanted = |namespace: &&Namespace| {
         only.is_none_or(|id| id == namespace.id)
             && (!args.orphans || namespace.processes == 0)

@@ -6,6 +6,7 @@ mod diff;
 mod doctor;
 mod filters;
 mod gaps;
+mod help;
 mod list;
 mod output;
 mod quantity;
@@ -25,15 +26,22 @@ use std::process::ExitCode;
 /// The Linux namespaces of this machine: which exist, who is in them, what keeps them alive, who crosses them.
 #[derive(Debug, Parser)]
 #[command(name = "nsprobe", version, arg_required_else_help = true, subcommand_required = true)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// When to use colour; `auto`: on a terminal, and NO_COLOR is not set
-    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    /// Use colour
+    ///
+    /// `auto` uses it on a terminal, unless NO_COLOR is set.
+    #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = OUTPUT)]
     color: Color,
 
     #[command(subcommand)]
     command: Command,
 }
+
+/// Headings of the options in every help text.
+const SELECT: &str = "Select";
+const OUTPUT: &str = "Output";
+const METHOD: &str = "Method";
 
 const EXAMPLES: &str = "\
 Examples:

@@ -1,5 +1,6 @@
 //! `--source`: where processes come from, for every command that takes a snapshot.
 
+use super::METHOD;
 use crate::discover::{CommandLines, Options};
 use crate::model::ProcessSource;
 use clap::ValueEnum;
@@ -7,7 +8,7 @@ use clap::ValueEnum;
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct SourceArgs {
     /// Where processes and threads are read
-    #[arg(long, value_enum, default_value_t = Source::Auto, value_name = "SOURCE")]
+    #[arg(long, value_enum, default_value_t = Source::Auto, value_name = "SOURCE", help_heading = METHOD)]
     source: Source,
 }
 

@@ -2,7 +2,7 @@
 
 use super::conditions::ConditionArgs;
 use super::output::{self, Output};
-use super::{Exit, filters, quantity};
+use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
 use crate::model::{Body, Line, Loss, Snapshot, StreamEnd, StreamStart};
@@ -23,7 +23,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = after_help())]
+#[command(after_help = help::MORE, after_long_help = after_help())]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag, and they combine")]
 pub(super) struct Args {
     /// Only what COMMAND and its descendants do, until it ends
@@ -32,99 +32,116 @@ pub(super) struct Args {
 
     /// Only these calls
     #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL", default_values_t = Event::ALL)]
+    #[arg(hide_possible_values = true, hide_default_value = true, help_heading = SELECT)]
+    #[arg(
+        long_help = "Only these calls: clone (fork, vfork and clone3 too), unshare, setns, chroot, pivot_root; by default all"
+    )]
     event: Vec<Event>,
 
     #[command(flatten)]
     conditions: ConditionArgs,
 
-    /// Only events for which EXPR is true: fields, comparisons, text.matches('regex'), &&, ||, !
-    #[arg(short, long, value_name = "EXPR")]
+    /// Only events for which EXPR is true
+    ///
+    /// An expression of fields, comparisons, text.matches('regex'), &&, || and !; see below.
+    #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// Which new tasks: those in a namespace that is new with them, or all
-    #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH")]
+    /// Which new tasks: only those in new namespaces, or all
+    #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
     clone: Clone,
 
-    /// Also calls of unshare and setns that succeed and change nothing
-    #[arg(short, long)]
+    /// Also unshare and setns that succeed and change nothing
+    #[arg(short, long, help_heading = SELECT)]
     all: bool,
 
-    /// Also which namespaces there are, when they are made and, where kernel functions can be hooked, when they end
-    #[arg(long)]
+    /// Also which namespaces there are, begin and end
+    ///
+    /// The end of a namespace is seen where kernel functions can be hooked.
+    #[arg(long, help_heading = SELECT)]
     lives: bool,
 
-    /// End after this time: 5s, 1m30s, 200ms; a bare number counts seconds
-    #[arg(short, long, value_parser = quantity::duration, value_name = "TIME")]
+    /// End after this time: 5s, 1m30s, 200ms
+    ///
+    /// A bare number counts seconds.
+    #[arg(short, long, value_parser = quantity::duration, value_name = "TIME", help_heading = OUTPUT)]
     duration: Option<Duration>,
 
-    /// End after so many events
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..), value_name = "NUMBER")]
+    /// End after this many events
+    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..), value_name = "NUMBER", help_heading = OUTPUT)]
     count: Option<u64>,
 
     /// JSON, one object a line
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
-    /// How to see the calls: kernel functions cost other system calls nothing, but not every kernel lets us
-    #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN")]
+    /// How to see the calls
+    ///
+    /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them.
+    #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN", help_heading = METHOD)]
     hooks: Hooks,
 
-    /// Without any privileges: the time between two looks at /proc
-    #[arg(long, value_parser = quantity::duration, default_value = "1s", value_name = "TIME")]
+    /// Time between two scans of /proc, without privileges
+    #[arg(long, value_parser = quantity::duration, default_value = "1s", value_name = "TIME", help_heading = METHOD)]
     interval: Duration,
 
-    /// Also 32-bit system calls where kernel functions cannot be hooked: every system call of the machine is looked at
-    #[arg(long)]
+    /// Also 32-bit system calls, by tracepoints
+    ///
+    /// Needed only where kernel functions cannot be hooked. Every system call of the machine then runs a program.
+    #[arg(long, help_heading = METHOD)]
     compat: bool,
 
-    /// Also calls that a seccomp filter answers with an error: every system call of the machine pays for it
-    #[arg(long)]
+    /// Also calls that a seccomp filter refuses
+    ///
+    /// Those that a filter answers with an error. Every system call of the machine pays for it.
+    #[arg(long, help_heading = METHOD)]
     denied: bool,
 
-    /// Room for events not yet written, in kernel memory; rounded up to a power of two
-    #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE")]
+    /// Kernel memory for events not yet written
+    ///
+    /// Rounded up to a power of two.
+    #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE", help_heading = METHOD)]
     buffer: u32,
 
     /// ASCII only
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     ascii: bool,
 
-    /// Nothing on stderr but errors
-    #[arg(short, long)]
+    /// Only errors on stderr
+    #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
 }
 
 const EXAMPLES: &str = r#"Examples:
-  sudo nsprobe trace                               the whole machine, until Ctrl-C
-  sudo nsprobe trace -- unshare --net true         one command with its descendants
-  sudo nsprobe trace --event setns --count 10      the next ten calls of setns
+  sudo nsprobe trace                              the whole machine, until Ctrl-C
+  sudo nsprobe trace -- unshare --net true        one command with its descendants
+  sudo nsprobe trace --event setns --count 10     the next ten calls of setns
   sudo nsprobe trace --kind user,net --failed -- unshare --user true
-  sudo nsprobe trace --pid 1 --follow --duration 5s   a process with all that descends from it
-  sudo nsprobe trace --uid nobody --ok --duration 5s  what a user's programs do
-  sudo nsprobe trace --ns /proc/self/ns/net --event setns,unshare --duration 5s
+  sudo nsprobe trace --pid 1 --follow --duration 5s
+                                                  a process and its descendants
+  sudo nsprobe trace --uid nobody --ok --duration 5s
+                                                  what a user's programs do
+  sudo nsprobe trace --ns /proc/self/ns/net --event setns --duration 5s
   sudo nsprobe trace --cgroup /machine.slice --comm runc
-  sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare --user true
-  sudo nsprobe trace --filter "event == 'setns' && path.startsWith('/run/netns/')"
-  sudo nsprobe trace --filter "'root' in changed && root.after.startsWith('/srv/')"
-  sudo nsprobe trace --denied --failed --duration 5s  what fails, also what seccomp stops
-  sudo nsprobe trace --lives --event chroot        namespaces come and go, and calls of chroot
-  sudo nsprobe trace --clone all --duration 5s     every new task in the next five seconds
-  nsprobe trace --interval 200ms --duration 2s     without privileges: what lasts longer than that
-  sudo nsprobe trace --json | jq -c 'select(.errno) | [.process.comm, .event, .errno]'
+  sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare -U true
+  sudo nsprobe trace --filter "path.startsWith('/run/netns/')" --duration 5s
+  sudo nsprobe trace --denied --failed --duration 5s
+                                                  failures, by seccomp too
+  sudo nsprobe trace --lives --event chroot       namespaces come and go
+  sudo nsprobe trace --clone all --duration 5s    every new task
+  nsprobe trace --interval 200ms --duration 2s    without privileges
+  sudo nsprobe trace --json | jq -c 'select(.errno) | [.event, .errno]'
 
-All conditions must hold, and of a list one entry. By BPF all but --filter are decided in the kernel: what does not hold
-needs no room in the buffer, unless --lives is asked for, which takes all calls into account. Without BPF --follow,
---cgroup, --failed and --denied are refused.
+All conditions must hold; of a list, one entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lives is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
+
 Process ids are those of the initial pid namespace; in brackets, those inside others.
-Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and a kernel from 5.10 on with BTF. Without BPF it takes the records of
-perf (CAP_PERFMON), which tell successful calls and no arguments; without that it looks at /proc every --interval.
 
-Exit codes: 0 done, 2 error. With a COMMAND its own code, or 128 + N when signal N ended it;
-127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on.
-Ctrl-C is the COMMAND's as well: the trace ends when it does, or at the second Ctrl-C."#;
+Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
+
+Exit codes: 0 done, 2 error. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
 
 fn after_help() -> String {
-    format!("{EXAMPLES}\n\n{}", filters::fields(EventRow::FIELDS))
+    help::long(EXAMPLES, EventRow::FIELDS)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

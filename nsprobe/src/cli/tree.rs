@@ -4,7 +4,7 @@ use super::output::Output;
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::Which;
-use super::{Exit, filters, gaps, output};
+use super::{Exit, OUTPUT, SELECT, filters, gaps, help, output};
 use crate::discover::{self, CommandLines};
 use crate::filter::{NamespaceRow, ProcessRow};
 use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot};
@@ -14,36 +14,46 @@ use clap::ValueEnum;
 use std::collections::HashSet;
 
 #[derive(Debug, clap::Args)]
-#[command(after_help = after_help())]
+#[command(after_help = help::MORE, after_long_help = after_help())]
 pub(super) struct Args {
-    /// Show every process; without it, processes that are in the namespaces of their parents, as all
-    /// below them are, are counted
-    #[arg(short, long)]
+    /// Only process PID, its ancestors and its descendants, as for --pid
+    #[arg(value_name = "PID", conflicts_with_all = ["by", "pid", "ns"])]
+    process: Option<Pid>,
+
+    /// Show every process
+    ///
+    /// Without it, a process is counted, not shown, if it and all its descendants are in the same namespaces as its parent.
+    #[arg(short, long, help_heading = OUTPUT)]
     all: bool,
 
-    /// What the tree is a tree of
-    #[arg(long, value_enum, default_value_t = By::Process, value_name = "WHAT")]
+    /// What the tree shows
+    #[arg(long, value_enum, default_value_t = By::Process, value_name = "WHAT", help_heading = OUTPUT)]
     by: By,
 
     /// Only process PID, its ancestors and its descendants
-    #[arg(short, long, value_name = "PID", conflicts_with = "by")]
+    #[arg(short, long, value_name = "PID", conflicts_with = "by", help_heading = SELECT)]
     pid: Option<Pid>,
 
-    /// Only the processes in this namespace, and their ancestors: net:[4026531833], net:4026531833,
-    /// 4026531833, or the path of its file
-    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["by", "pid"])]
+    /// Only the processes in this namespace, and their ancestors
+    ///
+    /// By number (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
+    #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["by", "pid"], help_heading = SELECT)]
     ns: Option<Which>,
 
-    /// Only processes for which EXPR is true, and their ancestors; with --by, only such namespaces
-    #[arg(short, long, value_name = "EXPR")]
+    /// Only processes for which EXPR is true, and their ancestors
+    ///
+    /// With --by, only such namespaces, and what they are below.
+    #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// JSON, nested in the same way; with every process, and nothing cut
-    #[arg(short, long)]
+    /// JSON, nested like the tree, with every process
+    #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
-    /// Draw lines with ASCII characters only, as without a UTF-8 locale
-    #[arg(long)]
+    /// Draw lines with ASCII characters only
+    ///
+    /// This is the default without a UTF-8 locale.
+    #[arg(long, help_heading = OUTPUT)]
     ascii: bool,
 
     #[command(flatten)]
@@ -63,29 +73,27 @@ enum By {
     User,
 }
 
-const EXAMPLES: &str = r#"A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command.
-Below it stand the namespaces that its parent is not in, and its root directory where that is another.
+const EXAMPLES: &str = r#"A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command. Below it stand the namespaces that differ from its parent's, and its root directory if that differs.
 
 Examples:
-  nsprobe tree                  where namespaces change, and how many processes are elsewhere
+  nsprobe tree                  where namespaces change, with counts of the rest
   nsprobe tree --all            every process
-  nsprobe tree --pid 1          process 1 and its descendants
+  nsprobe tree 1                process 1 and its descendants
   nsprobe tree --ns net:[4026531833]
                                 who is in that namespace
   nsprobe tree --filter "chrooted || uid == 65534"
   nsprobe tree --filter "command.matches('^nginx') && size(pids) > 1"
   nsprobe tree --by user --filter "type == 'net' && initial == false"
-  nsprobe tree --by pid         pid namespaces, nested as they are, and who is in them
+  nsprobe tree --by pid         nested pid namespaces, and who is in them
   nsprobe tree --by user        user namespaces and what they own
   nsprobe tree --json           everything, for other programs
 
-Exit codes: 0 done, 1 no such process or namespace (or, with --strict, not everything could be
-looked at), 2 error. What could not be read is said on stderr."#;
+Exit codes: 0 done, 1 no such process or namespace (or, with --strict, something could not be read), 2 error. What could not be read is reported on stderr."#;
 
 fn after_help() -> String {
     format!(
-        "{EXAMPLES}\n\n{}\nWith --by: {}",
-        filters::fields(ProcessRow::FIELDS),
+        "{}\n\nWith --by, the fields are: {}",
+        help::long(EXAMPLES, ProcessRow::FIELDS),
         filters::names(NamespaceRow::FIELDS)
     )
 }
@@ -124,7 +132,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let few = args.by == By::Process && !args.json && filter.is_none();
     let source = args.source.options(if few { CommandLines::Leaders } else { CommandLines::All });
     let mut snapshot = discover::snapshot(&source)?;
-    if let Some(pid) = args.pid.filter(|&pid| snapshot.process(pid).is_none()) {
+    let pid = args.pid.or(args.process);
+    if let Some(pid) = pid.filter(|&pid| snapshot.process(pid).is_none()) {
         output::complain(&format_args!("there is no process {pid}"));
         return Ok(Exit::Findings);
     }
@@ -149,7 +158,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             By::User => tree::By::User,
         },
         all: args.all,
-        pid: args.pid,
+        pid,
         ns,
         wanted,
         user_name: &user_name,
