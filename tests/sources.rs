@@ -215,7 +215,7 @@ fn numbers_of_network_namespaces_are_those_of_lsns() {
     assert_eq!(number(named.ino()), id.to_string());
     assert_eq!(number(other.ino()), "unassigned");
     assert_eq!(find("net", named.ino())["netnsid"], id);
-    assert_eq!(find("net", other.ino())["netnsid"], "unassigned");
+    assert_eq!(find("net", other.ino())["netnsid"], -1, "unassigned");
     assert_eq!(find("user", proc::namespace(2, "user").unwrap())["netnsid"], Value::Null);
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let theirs = support::lsns("NS,NETNSID");

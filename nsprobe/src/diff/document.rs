@@ -2,8 +2,9 @@
 
 use crate::model::{
     Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process, ProcessSource, Root,
-    Slots, Snapshot, Source, Taken,
+    Slots, Snapshot, Source, Taken, Text,
 };
+use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -120,7 +121,7 @@ struct NamespaceObject {
     parent: Option<NamespaceRef>,
     owner: Option<NamespaceRef>,
     owner_uid: Option<u32>,
-    netnsid: Option<serde_json::Value>,
+    netnsid: Option<i64>,
     nprocs: u64,
     leader: Option<LeaderObject>,
     holders: Vec<HolderObject>,
@@ -163,6 +164,8 @@ enum HolderObject {
     BindMount {
         mount_namespace: NamespaceRef,
         path: String,
+        #[serde(default, deserialize_with = "bytes")]
+        path_base64: Option<Text>,
     },
     Ancestor {
         of: NamespaceRef,
@@ -182,9 +185,13 @@ struct ProcessObject {
     kernel_thread: bool,
     uid: u32,
     comm: String,
+    #[serde(default, deserialize_with = "bytes")]
+    comm_base64: Option<Text>,
     command_line: String,
     namespaces: Option<HashMap<String, Option<u64>>>,
     root: Option<String>,
+    #[serde(default, deserialize_with = "bytes")]
+    root_base64: Option<Text>,
     chrooted: Option<bool>,
 }
 
@@ -228,9 +235,10 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             HolderObject::ForChildren { pid, tid } => Holder::ForChildren { pid, tid },
             HolderObject::Descriptor { pid, tid, fd } => Holder::Descriptor { pid, tid, fd },
             HolderObject::Socket { pid, tid, fd } => Holder::Socket { pid, tid, fd },
-            HolderObject::BindMount { mount_namespace, path } => {
-                Holder::BindMount { mount_namespace: id(mount_namespace), path: path.into() }
-            }
+            HolderObject::BindMount { mount_namespace, path, path_base64 } => Holder::BindMount {
+                mount_namespace: id(mount_namespace),
+                path: path_base64.unwrap_or_else(|| path.into()),
+            },
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,
         })
@@ -247,9 +255,9 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
         parent: object.parent.map(id),
         owner: object.owner.map(id),
         owner_uid: object.owner_uid,
-        netnsid: object.netnsid.and_then(|netnsid| match netnsid.as_u64() {
-            Some(number) => u32::try_from(number).ok().map(NetnsId::Assigned),
-            None => netnsid.is_string().then_some(NetnsId::Unassigned),
+        netnsid: object.netnsid.and_then(|netnsid| match netnsid {
+            -1 => Some(NetnsId::Unassigned),
+            number => u32::try_from(number).ok().map(NetnsId::Assigned),
         }),
         processes: object.nprocs,
         leader: object.leader.map(|leader| leader.pid),
@@ -274,11 +282,11 @@ fn process(object: ProcessObject, dev: u64) -> Process {
         threads: object.threads,
         kernel_thread: object.kernel_thread,
         uid: object.uid,
-        comm: object.comm,
+        comm: object.comm_base64.unwrap_or_else(|| object.comm.into()),
         command_line: object.command_line,
         namespaces: object.namespaces.map(slots),
         root: match (object.root, object.chrooted) {
-            (Some(path), Some(true)) => Root::Chrooted(path.into()),
+            (Some(path), Some(true)) => Root::Chrooted(object.root_base64.unwrap_or_else(|| path.into())),
             (Some(_), Some(false)) => Root::Whole,
             _ => Root::Unknown,
         },
@@ -300,6 +308,13 @@ fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Err
 
 fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
     Option::<String>::deserialize(deserializer)?.as_deref().map(moment).transpose()
+}
+
+/// The bytes of a text that is not UTF-8: they count, and not the text beside them, in which they are replaced.
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text>, D::Error> {
+    let encoded = Option::<String>::deserialize(deserializer)?;
+    let decoded = encoded.map(|encoded| BASE64.decode(encoded.as_bytes()).map(Text::from));
+    decoded.transpose().map_err(serde::de::Error::custom)
 }
 
 /// A time in RFC 3339.

@@ -43,7 +43,7 @@ fn process(pid: Pid, kind: NsKind, ino: u64) -> Process {
         threads: 1,
         kernel_thread: false,
         uid: 0,
-        comm: "sleep".to_owned(),
+        comm: "sleep".into(),
         command_line: format!("sleep {pid}"),
         namespaces: Some(slots),
         root: Root::Whole,
@@ -222,7 +222,7 @@ fn rich() -> Taken {
     inside.pids = vec![10, 3, 1];
     inside.root = Root::Chrooted("/jail".into());
     let mut closed = process(11, NsKind::Net, 7);
-    (closed.namespaces, closed.root, closed.comm) = (None, Root::Unknown, "a\"b\n".to_owned());
+    (closed.namespaces, closed.root, closed.comm) = (None, Root::Unknown, "a\"b\n".into());
     let net = namespace(NsKind::Net, 7, |ns| {
         ns.kernel_id = Some(u64::MAX);
         ns.file_since = Some(at(900) + Duration::from_nanos(123));

@@ -2,9 +2,8 @@
 
 use super::descriptors::NamespaceDescriptor;
 use super::threads::Stray;
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source, Text};
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 
 /// The namespaces known so far.
 #[derive(Debug, Default)]
@@ -34,7 +33,7 @@ pub(super) enum Witness {
     /// A descriptor of a process, or of one thread of it.
     Descriptor(Pid, Option<Pid>, u32),
     /// A path in the view of a process.
-    Mount(Pid, PathBuf),
+    Mount(Pid, Text),
 }
 
 /// More than this many ways to one namespace add cost and no certainty.

@@ -3,7 +3,7 @@
 
 use super::{Error, Gaps, Options, denied, nsfs_dev, open, parse, processes, who};
 use crate::kernel::proc::Proc;
-use crate::model::{Actor, Gap, NsId, NsSlot, Pid, Process, Slots};
+use crate::model::{Actor, Gap, NsId, NsSlot, Pid, Process, Slots, Text};
 use std::io;
 
 /// A proc file system that is looked at again and again.
@@ -23,7 +23,7 @@ pub struct Thread {
     /// The parent of its process.
     pub ppid: Pid,
     /// Its name.
-    pub comm: String,
+    pub comm: Text,
     /// Its namespaces; `None` when they may not be read.
     pub namespaces: Option<Slots<Option<NsId>>>,
 }

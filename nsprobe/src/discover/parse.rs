@@ -1,11 +1,9 @@
 //! The texts of `/proc`, from bytes; nothing here opens anything.
 
-use crate::model::NsKind;
+use crate::model::{NsKind, Text};
 use procfs_core::FromRead as _;
 use procfs_core::process::{Stat, StatFlags, Status};
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
+use std::borrow::Cow;
 
 /// What is taken from `/proc/PID/stat`: proc_pid_stat(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +12,7 @@ pub(super) struct StatFacts {
     pub(super) start_ticks: u64,
     pub(super) threads: u32,
     pub(super) kernel_thread: bool,
-    pub(super) comm: String,
+    pub(super) comm: Text,
 }
 
 /// Reads `/proc/PID/stat`; `None` when it is not of that form.
@@ -31,14 +29,21 @@ pub(super) fn stat(bytes: &[u8]) -> Option<StatFacts> {
         start_ticks: stat.starttime,
         threads: u32::try_from(stat.num_threads).ok()?,
         kernel_thread: stat.flags & StatFlags::PF_KTHREAD.bits() != 0,
-        comm: stat.comm,
+        comm: bytes[open + 1..close].into(),
     })
+}
+
+/// Reads `/proc/PID/status`, in which the name alone need not be UTF-8; `None` when it is not of that form.
+pub(super) fn status(bytes: &[u8]) -> Option<Status> {
+    // The library takes a text of which one byte is not UTF-8 for none of that form.
+    let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
+    Status::from_read(text.as_bytes()).ok()
 }
 
 /// The ids of a process in all its pid namespaces, outermost first: the line `NSpid` of `/proc/PID/status`
 /// (Linux 4.1). The outermost is the pid namespace of the proc mount.
 pub(super) fn pids(status: &[u8]) -> Option<Vec<u32>> {
-    let ids = Status::from_read(status).ok()?.nspid?;
+    let ids = self::status(status)?.nspid?;
     ids.into_iter().map(|id| u32::try_from(id).ok()).collect()
 }
 
@@ -65,7 +70,7 @@ pub(super) fn command_line(bytes: &[u8]) -> String {
 pub(super) struct NamespaceMount {
     pub(super) kind: NsKind,
     pub(super) ino: u64,
-    pub(super) path: PathBuf,
+    pub(super) path: Text,
 }
 
 /// The nsfs mounts in `/proc/PID/mountinfo`: proc_pid_mountinfo(5). Other lines are passed over.
@@ -83,7 +88,7 @@ fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
         return None;
     }
     let (kind, ino) = namespace_link(root)?;
-    Some(NamespaceMount { kind, ino, path: PathBuf::from(OsString::from_vec(unescape(mount_point))) })
+    Some(NamespaceMount { kind, ino, path: unescape(mount_point).into() })
 }
 
 /// Undoes the octal escapes (`\040`) of the mount tables.
@@ -123,7 +128,7 @@ mod tests {
                 start_ticks: 5217,
                 threads: 3,
                 kernel_thread: false,
-                comm: "a) b (c".to_owned()
+                comm: "a) b (c".into()
             }
         );
     }

@@ -1,6 +1,6 @@
 //! The records of the iterators over tasks and files, from bytes; nothing here asks the kernel.
 
-use crate::model::{NsId, NsKind, NsSlot, Pid, Slots};
+use crate::model::{NsId, NsKind, NsSlot, Pid, Slots, Text};
 use nsprobe_ebpf::{
     COMM_LEN, Descriptor, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Task, cause, task_flags,
 };
@@ -16,7 +16,7 @@ pub(super) struct TaskFacts {
     pub(super) start_ticks: u64,
     pub(super) threads: u32,
     pub(super) uid: u32,
-    pub(super) comm: String,
+    pub(super) comm: Text,
     pub(super) leader: bool,
     pub(super) kernel_thread: bool,
     pub(super) root: RootFacts,
@@ -176,7 +176,7 @@ fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
         start_ticks: start / TICK_NS,
         threads: word(record, offset_of!(Task, threads))?,
         uid: word(record, offset_of!(Task, euid))?,
-        comm: String::from_utf8_lossy(comm).into_owned(),
+        comm: comm.into(),
         leader: has(task_flags::LEADER),
         kernel_thread: has(task_flags::KERNEL_THREAD),
         root: match (has(task_flags::NO_ROOT), has(task_flags::WHOLE_ROOT)) {
@@ -233,7 +233,7 @@ mod tests {
         let facts = &found[1];
         assert_eq!((facts.pid, facts.tid, facts.ppid, facts.uid, facts.threads), (4711, 4711, 4242, 1000, 3));
         assert_eq!(
-            (facts.start_ticks, facts.comm.as_str(), &facts.pids[..]),
+            (facts.start_ticks, &*facts.comm.lossy(), &facts.pids[..]),
             (1234, "a name", &[4711, 7][..])
         );
         assert_eq!((facts.leader, facts.kernel_thread, facts.root), (true, false, RootFacts::Whole));

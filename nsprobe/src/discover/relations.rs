@@ -137,7 +137,7 @@ impl<'a> Inquiry<'a> {
                 }
             }
             Witness::Mount(pid, ref path) => {
-                self.proc.process(pid)?.open_mounted_namespace(path, self.nsfs_dev)
+                self.proc.process(pid)?.open_mounted_namespace(path.as_path(), self.nsfs_dev)
             }
         }
     }

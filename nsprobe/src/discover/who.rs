@@ -4,9 +4,8 @@ use super::command_lines::MOST_ARGUMENTS;
 use super::parse;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Actor, CommandLine, Pid, Place};
-use procfs_core::FromRead as _;
-use procfs_core::process::Status;
 use std::io;
+use std::os::unix::ffi::OsStringExt as _;
 
 /// What is taken from `/proc/PID/status`: proc_pid_status(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +20,7 @@ struct StatusFacts {
 }
 
 fn status(bytes: &[u8]) -> Option<StatusFacts> {
-    let status = Status::from_read(bytes).ok()?;
+    let status = parse::status(bytes)?;
     let ids = status.nstgid.unwrap_or_default();
     Some(StatusFacts {
         ppid: u32::try_from(status.ppid).ok(),
@@ -60,10 +59,10 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
 
 /// The program, where its link may be read; a kernel thread has none.
 fn exe(process: &ProcessDir) -> Option<Place> {
-    let path = process.read_link("exe").ok()?.to_string_lossy().into_owned();
+    let path = process.read_link("exe").ok()?.into_vec();
     // A name may end like this, so the file itself is asked.
-    let name = path.strip_suffix(" (deleted)").filter(|_| process.is_deleted(c"exe").unwrap_or(true));
-    Some(Place { path: name.unwrap_or(&path).to_owned(), deleted: name.is_some(), ..Place::default() })
+    let name = path.strip_suffix(b" (deleted)").filter(|_| process.is_deleted(c"exe").unwrap_or(true));
+    Some(Place { path: name.unwrap_or(&path).into(), deleted: name.is_some(), ..Place::default() })
 }
 
 #[cfg(test)]
@@ -80,7 +79,7 @@ mod tests {
         assert_eq!(actor.pids.first(), Some(&own));
         assert_eq!(actor.euid, Some(nix::unistd::geteuid().as_raw()));
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
-        assert_eq!(actor.exe.unwrap().path, exe.to_str().unwrap());
+        assert_eq!(actor.exe.unwrap().path, crate::model::Text::from(exe));
         assert!(actor.start_ticks.is_some() && actor.command_line.is_some());
         assert!(read(&proc, own, 1).is_err(), "another process's thread");
     }

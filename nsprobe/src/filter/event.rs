@@ -2,8 +2,8 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, capability_names,
-    clone_flag_names,
+    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
+    capability_names, clone_flag_names,
 };
 
 /// An event.
@@ -71,7 +71,7 @@ impl Fields for EventRow<'_> {
             "ppid" => Value::number(process.ppid),
             "pids" if process.pids.is_empty() => Value::Unknown,
             "pids" => Value::Numbers(process.pids.iter().copied().map(u64::from).collect()),
-            "comm" => Value::text((!process.comm.is_empty()).then_some(process.comm.as_str())),
+            "comm" => Value::text((!process.comm.is_empty()).then(|| process.comm.lossy())),
             "uid" => Value::number(process.uid),
             "gid" => Value::number(process.gid),
             "euid" => Value::number(process.euid),
@@ -79,9 +79,9 @@ impl Fields for EventRow<'_> {
                 Value::Texts(capability_names(mask).map(Into::into).collect())
             }),
             "start_ticks" => Value::number(process.start_ticks),
-            "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.as_str())),
+            "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.lossy())),
             "command" => Value::text(process.command_line.as_ref().map(|line| line.text.as_str())),
-            "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.as_str())),
+            "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.lossy())),
             "flags" => flags(crossing),
             "path" => path(crossing),
             "target" => match crossing {
@@ -135,7 +135,7 @@ impl EventRow<'_> {
 }
 
 fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) -> Value<'_> {
-    Value::text(directory.map(|directory| which(directory).path.as_str()))
+    Value::text(directory.map(|directory| which(directory).path.lossy()))
 }
 
 fn flags(crossing: &Crossing) -> Value<'_> {
@@ -153,10 +153,10 @@ fn path(crossing: &Crossing) -> Value<'_> {
     match crossing {
         Crossing::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
         | Crossing::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
-            Value::text(Some(path.as_str()))
+            Value::text(Some(path.lossy()))
         }
         Crossing::Setns { target: Some(SetnsTarget::Namespace { path, .. }), .. } => {
-            Value::text(path.as_ref().map(|path| path.to_string_lossy()))
+            Value::text(path.as_ref().map(Text::lossy))
         }
         _ => Value::Unknown,
     }

@@ -61,20 +61,23 @@ impl Fields for NamespaceRow<'_> {
                 Initial::No => Value::Bool(false),
                 Initial::Unknown => Value::Unknown,
             },
-            "path" => Value::text(namespace.path()),
+            "path" => Value::text(namespace.path().map(|path| path.lossy().into_owned())),
             "nprocs" => Value::Number(namespace.processes),
             "pid" => Value::number(leader.map(|process| process.pid)),
             "pids" => leader.map_or(Value::Unknown, pids),
             "ppid" => Value::number(leader.map(|process| process.ppid)),
             "uid" => Value::number(leader.map(|process| process.uid)),
             "user" => Value::text(leader.and_then(|process| (self.user_name)(process.uid))),
-            "comm" => Value::text(leader.map(|process| process.comm.as_str())),
+            "comm" => Value::text(leader.map(|process| process.comm.lossy())),
             "command" => Value::text(leader.map(Process::command)),
-            "netnsid" => Value::number(namespace.netnsid.and_then(|id| match id {
-                NetnsId::Assigned(id) => Some(id),
-                NetnsId::Unassigned => None,
-            })),
-            "nsfs" => Value::Texts(namespace.mounts().into_iter().map(Into::into).collect()),
+            "netnsid" => match namespace.netnsid {
+                Some(NetnsId::Assigned(id)) => Value::number(Some(id)),
+                Some(NetnsId::Unassigned) => Value::Signed(-1),
+                None => Value::Unknown,
+            },
+            "nsfs" => {
+                Value::Texts(namespace.mounts().iter().map(|path| path.lossy().into_owned().into()).collect())
+            }
             "pns" => Value::number(namespace.parent.map(|id| id.ino)),
             "ons" => Value::number(namespace.owner.map(|id| id.ino)),
             "owner_uid" => Value::number(namespace.owner_uid),

@@ -2,7 +2,7 @@
 
 use super::namespace::pids;
 use super::value::{Field, Fields, Type, Value};
-use crate::model::{NsSlot, Process, Root};
+use crate::model::{NsSlot, Process, Text};
 
 /// A process.
 pub struct ProcessRow<'a> {
@@ -55,18 +55,10 @@ impl Fields for ProcessRow<'_> {
             "kernel_thread" => Value::Bool(process.kernel_thread),
             "uid" => Value::number(Some(process.uid)),
             "user" => Value::text((self.user_name)(process.uid)),
-            "comm" => Value::text(Some(process.comm.as_str())),
+            "comm" => Value::text(Some(process.comm.lossy())),
             "command" => Value::text(Some(process.command())),
-            "root" => match &process.root {
-                Root::Whole => Value::text(Some("/")),
-                Root::Chrooted(path) => Value::text(Some(path.to_string_lossy())),
-                Root::Unknown => Value::Unknown,
-            },
-            "chrooted" => match &process.root {
-                Root::Whole => Value::Bool(false),
-                Root::Chrooted(_) => Value::Bool(true),
-                Root::Unknown => Value::Unknown,
-            },
+            "root" => Value::text(process.root.path().map(Text::lossy)),
+            "chrooted" => process.root.is_chrooted().map_or(Value::Unknown, Value::Bool),
             _ => {
                 let slot = name
                     .strip_prefix("namespaces.")

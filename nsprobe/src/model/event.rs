@@ -1,7 +1,6 @@
 //! What `trace` reports of a crossing.
 
-use crate::model::{NsId, NsSlot, Pid, SlotMarks, Slots};
-use std::path::PathBuf;
+use crate::model::{NsId, NsSlot, Pid, SlotMarks, Slots, Text};
 use std::time::Duration;
 
 /// One call that made, joined or left a namespace or changed a root directory, or that tried to; or a change of which
@@ -87,9 +86,9 @@ pub struct Directory {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
 pub struct Place {
-    /// Its path, from `/` on; replaced where it is no UTF-8. If it was cut, its last names only, without a `/` in
+    /// Its path, from `/` on. If it was cut, its last names only, without a `/` in
     /// front.
-    pub path: String,
+    pub path: Text,
     /// The path was too long or too deep.
     pub cut: bool,
     /// It is in no mount namespace: its file system was unmounted while in use, has never been mounted anywhere, or is the
@@ -113,8 +112,8 @@ pub struct Actor {
     pub ppid: Option<Pid>,
     /// The process's id in every pid namespace it is in, outermost first; empty when they are not known.
     pub pids: Vec<Pid>,
-    /// Command name; replaced where it is no UTF-8; empty when it is not known.
-    pub comm: String,
+    /// Command name; empty when it is not known.
+    pub comm: Text,
     /// Real user id.
     pub uid: Option<u32>,
     /// Real group id.
@@ -143,7 +142,7 @@ impl Actor {
             tid,
             ppid: None,
             pids: Vec::new(),
-            comm: String::new(),
+            comm: Text::new(),
             uid: None,
             gid: None,
             euid: None,
@@ -172,7 +171,7 @@ pub struct Cgroup {
     pub id: u64,
     /// Its path from the root of the hierarchy, whatever the cgroup namespace. If it was cut, its last names only,
     /// without a `/` in front.
-    pub path: String,
+    pub path: Text,
     /// The path was too long or too deep.
     pub cut: bool,
     /// Whether it is one of those asked for, or below one, as the kernel has them. Also where it lies deeper than is looked
@@ -274,7 +273,7 @@ pub enum SetnsTarget {
         kernel_id: Option<u64>,
         /// The bind mount it was opened through, as the caller's mount namespace has it; `None` when the
         /// descriptor came from `/proc/PID/ns/` or the path is not known.
-        path: Option<PathBuf>,
+        path: Option<Text>,
     },
     /// A process or thread, by a pidfd, whose namespaces of the wanted kinds are to be joined. Or by a file of
     /// `/proc/PID`, which no kernel takes for one.
@@ -284,7 +283,7 @@ pub enum SetnsTarget {
         /// Thread id.
         tid: Pid,
         /// Command name; `None`: it was gone.
-        comm: Option<String>,
+        comm: Option<Text>,
         /// Those namespaces, by kind.
         namespaces: Vec<NsId>,
     },
@@ -293,10 +292,10 @@ pub enum SetnsTarget {
 /// A path that a process handed to the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathText {
-    /// The whole path; replaced where it is no UTF-8.
-    Whole(String),
+    /// The whole path.
+    Whole(Text),
     /// Its beginning: it was longer than the probe keeps.
-    Cut(String),
+    Cut(Text),
     /// It could not be read from the caller's memory.
     Unreadable,
 }

@@ -1,6 +1,6 @@
 //! What a namespace's holders tell: by what it is held, and how to get at it.
 
-use crate::model::{Holder, Namespace, Pid};
+use crate::model::{Holder, Namespace, Pid, Text};
 
 impl Holder {
     /// The holder's `type` in JSON.
@@ -32,9 +32,9 @@ impl Holder {
 impl Namespace {
     /// Where its file is mounted; once, also when many mount namespaces have it at the same place.
     #[must_use]
-    pub fn mounts(&self) -> Vec<String> {
+    pub fn mounts(&self) -> Vec<Text> {
         let paths = self.holders.iter().filter_map(|holder| match holder {
-            Holder::BindMount { path, .. } => Some(path.to_string_lossy().into_owned()),
+            Holder::BindMount { path, .. } => Some(path.clone()),
             _ => None,
         });
         let mut paths: Vec<_> = paths.collect();
@@ -45,7 +45,7 @@ impl Namespace {
 
     /// A path by which it can be opened: by its leader, or through what holds it.
     #[must_use]
-    pub fn path(&self) -> Option<String> {
+    pub fn path(&self) -> Option<Text> {
         let kind = self.id.kind;
         let through = |holder: &Holder| match holder {
             Holder::Thread { pid, tid } => Some(format!("/proc/{pid}/task/{tid}/ns/{kind}")),
@@ -61,6 +61,7 @@ impl Namespace {
         self.leader
             .map(|pid| format!("/proc/{pid}/ns/{kind}"))
             .or_else(|| self.holders.iter().find_map(through))
+            .map(Text::from)
             .or_else(|| self.mounts().into_iter().next())
     }
 }

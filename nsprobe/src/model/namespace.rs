@@ -1,8 +1,7 @@
 //! A namespace and what is known of it.
 
-use crate::model::{NsId, Pid};
+use crate::model::{NsId, Pid, Text};
 use std::fmt;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 /// One namespace.
@@ -183,7 +182,7 @@ pub enum Holder {
         /// The mount namespace the mount is in.
         mount_namespace: NsId,
         /// Where, as seen by a process in that mount namespace.
-        path: PathBuf,
+        path: Text,
     },
     /// It is the parent or the owner of another namespace.
     Ancestor {

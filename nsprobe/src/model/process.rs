@@ -1,7 +1,6 @@
 //! A process and what is known of it.
 
-use crate::model::{NsId, NsSlot, Slots};
-use std::path::PathBuf;
+use crate::model::{NsId, NsSlot, Slots, Text};
 
 /// A process id, as the pid namespace of the `/proc` that was read numbers it.
 pub type Pid = u32;
@@ -23,8 +22,8 @@ pub struct Process {
     pub kernel_thread: bool,
     /// Effective user id, as the reader's user namespace numbers it; the owner of `/proc/PID`.
     pub uid: u32,
-    /// Command name, at most 15 bytes; not text in general, so replaced where it is no UTF-8.
-    pub comm: String,
+    /// Command name, at most 15 bytes.
+    pub comm: Text,
     /// The command line, its arguments joined by blanks; empty for kernel threads and zombies.
     pub command_line: String,
     /// Its namespaces, as `/proc/PID/ns/` has them; `None` when the reader may not see them
@@ -39,7 +38,11 @@ impl Process {
     /// What to call the process in one line: its command line, or its name in brackets as ps(1) has it.
     #[must_use]
     pub fn command(&self) -> String {
-        if self.command_line.is_empty() { format!("[{}]", self.comm) } else { self.command_line.clone() }
+        if self.command_line.is_empty() {
+            format!("[{}]", self.comm.lossy())
+        } else {
+            self.command_line.clone()
+        }
     }
 
     /// A process for tests, of which nothing can be read; it started as many clock ticks after boot as its number says.
@@ -53,7 +56,7 @@ impl Process {
             threads: 1,
             kernel_thread: false,
             uid: 0,
-            comm: "sh".to_owned(),
+            comm: "sh".into(),
             command_line: String::new(),
             namespaces: None,
             root: Root::Unknown,
@@ -73,7 +76,37 @@ pub enum Root {
     /// The root of its mount namespace.
     Whole,
     /// A directory below it: the process is chrooted.
-    Chrooted(PathBuf),
+    Chrooted(Text),
     /// Not readable, or the process has none (kernel threads that are ending, zombies).
     Unknown,
+}
+
+static TOP: std::sync::LazyLock<Text> = std::sync::LazyLock::new(|| "/".into());
+
+impl Root {
+    /// The path of the root of a mount namespace.
+    #[must_use]
+    pub fn top() -> &'static Text {
+        &TOP
+    }
+
+    /// Its path; `None` where it is not known.
+    #[must_use]
+    pub fn path(&self) -> Option<&Text> {
+        match self {
+            Self::Whole => Some(&TOP),
+            Self::Chrooted(path) => Some(path),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is another than that of the mount namespace, where that is known.
+    #[must_use]
+    pub const fn is_chrooted(&self) -> Option<bool> {
+        match self {
+            Self::Whole => Some(false),
+            Self::Chrooted(_) => Some(true),
+            Self::Unknown => None,
+        }
+    }
 }

@@ -46,6 +46,11 @@ impl Text {
         String::from_utf8_lossy(&self.0)
     }
 
+    /// Begins it anew.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
     /// Whether it is UTF-8, so that [`Text::lossy`] loses nothing.
     #[must_use]
     pub fn is_utf8(&self) -> bool {

@@ -12,7 +12,6 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
 
-#[cfg_attr(not(test), expect(dead_code, reason = "for paths and names"))]
 /// The bytes of a text that is not UTF-8, for the field with `_base64` in its name.
 pub(super) fn base64(text: &Text) -> Option<String> {
     (!text.is_utf8()).then(|| BASE64.encode(text.as_bytes()))

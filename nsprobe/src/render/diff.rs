@@ -1,7 +1,7 @@
 //! Differences between two snapshots: a line each, or as JSON.
 
 use crate::model::{
-    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot,
+    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot, Text,
 };
 use crate::render::bytes;
 use crate::render::json::{
@@ -68,7 +68,7 @@ fn content(namespace: &Namespace, snapshot: &Snapshot) -> String {
             format!("{count} processes: {} {}, …", leader.pid, printable(&leader.command()))
         }
         Some(leader) => format!("{} {}", leader.pid, printable(&leader.command())),
-        None => printable(&table::held(namespace)),
+        None => table::held(namespace),
     }
 }
 
@@ -88,17 +88,12 @@ fn changes(moved: &Moved<'_>, look: Look) -> Vec<String> {
         let new = if before == after { " (a new one of that number)" } else { "" };
         format!("{slot}:[{}] {arrow} {slot}:[{}]{new}", before.ino, after.ino)
     });
-    let root = moved.root.map(|(before, after)| {
-        format!("root {} {arrow} {}", printable(&path(before)), printable(&path(after)))
-    });
+    let root = moved.root.map(|(before, after)| format!("root {} {arrow} {}", path(before), path(after)));
     namespaces.chain(root).collect()
 }
 
-fn path(root: &Root) -> Cow<'_, str> {
-    match root {
-        Root::Chrooted(path) => path.to_string_lossy(),
-        Root::Whole | Root::Unknown => "/".into(),
-    }
+fn path(root: &Root) -> &Text {
+    root.path().unwrap_or(Root::top())
 }
 
 #[derive(Serialize)]
@@ -151,7 +146,11 @@ struct MovedObject<'a> {
     before: Option<SlotsObject<'a>>,
     after: Option<SlotsObject<'a>>,
     root_before: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_before_base64: Option<String>,
     root_after: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_after_base64: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -208,13 +207,16 @@ fn origin(origin: &Origin) -> OriginObject<'_> {
 
 fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
     let slots = moved.namespaces.iter().map(|(slot, ..)| slot.name());
+    let (before, after) = moved.root.map(|(before, after)| (path(before), path(after))).unzip();
     MovedObject {
         process: process_object(moved.new),
         changed: slots.chain(moved.root.map(|_| "root")).collect(),
         before: moved.old.namespaces.as_ref().map(SlotsObject),
         after: moved.new.namespaces.as_ref().map(SlotsObject),
-        root_before: moved.root.map(|(before, _)| path(before)),
-        root_after: moved.root.map(|(_, after)| path(after)),
+        root_before: before.map(Text::lossy),
+        root_before_base64: before.and_then(bytes::base64),
+        root_after: after.map(Text::lossy),
+        root_after_base64: after.and_then(bytes::base64),
     }
 }
 
@@ -249,7 +251,7 @@ mod tests {
             threads: 1,
             kernel_thread: false,
             uid: 0,
-            comm: "x".to_owned(),
+            comm: "x".into(),
             command_line: command_line.to_owned(),
             namespaces: Some(Slots::default()),
             root: Root::Whole,

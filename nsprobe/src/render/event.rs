@@ -2,7 +2,7 @@
 
 use crate::model::{
     Changes, Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid,
-    Place, Rebuilt, SetnsTarget, clone_flag_names, errno_name, errno_text, namespace_flag_names,
+    Place, Rebuilt, SetnsTarget, Text, clone_flag_names, errno_name, errno_text, namespace_flag_names, text,
 };
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
@@ -27,8 +27,8 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
         look.paint(style::DIM, clock(time)),
         look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
         actor.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
-        style::printable(&actor.comm),
-        style::printable(&call(event)),
+        name(&actor.comm),
+        call(event),
     );
     match event.outcome {
         Outcome::Success(result) => {
@@ -82,11 +82,15 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     line
 }
 
+/// The name of a program; nothing where it is not known.
+fn name(comm: &Text) -> String {
+    if comm.is_empty() { String::new() } else { comm.to_string() }
+}
+
 /// A directory: with `...` in front when names are missing there.
 fn place(place: &Place) -> String {
-    let path = style::printable(&place.path);
     let cut = if place.cut { ".../" } else { "" };
-    let mut text = format!("{cut}{path}");
+    let mut text = format!("{cut}{}", place.path);
     // What is in no directory is nowhere else either.
     let nowhere = [(place.deleted, "deleted"), (place.unreachable && !place.deleted, "unreachable")];
     for (_, mark) in
@@ -188,9 +192,9 @@ fn call(event: &Event) -> String {
 fn target_text(target: &SetnsTarget) -> String {
     match target {
         SetnsTarget::Namespace { id, path: None, .. } => id.to_string(),
-        SetnsTarget::Namespace { id, path: Some(path), .. } => format!("{id} {}", path.display()),
+        SetnsTarget::Namespace { id, path: Some(path), .. } => format!("{id} {path}"),
         SetnsTarget::Process { pid, tid, comm, .. } => {
-            let comm = comm.as_deref().unwrap_or("(gone)");
+            let comm = comm.as_ref().map_or_else(|| "(gone)".to_owned(), Text::to_string);
             if tid == pid { format!("pid {pid} {comm}") } else { format!("pid {pid}/{tid} {comm}") }
         }
     }
@@ -202,8 +206,8 @@ fn flags_text(names: &[String]) -> String {
 
 fn path_text(path: &PathText) -> String {
     match path {
-        PathText::Whole(path) => format!("{path:?}"),
-        PathText::Cut(path) => format!("{path:?}..."),
+        PathText::Whole(path) => text::quoted(path.as_bytes()),
+        PathText::Cut(path) => format!("{}...", text::quoted(path.as_bytes())),
         PathText::Unreadable => "<unreadable>".to_owned(),
     }
 }
@@ -226,7 +230,7 @@ mod tests {
             tid: 4242,
             ppid: Some(4000),
             pids: vec![4242],
-            comm: "unshare".to_owned(),
+            comm: "unshare".into(),
             uid: Some(0),
             gid: Some(0),
             euid: Some(0),
@@ -253,7 +257,7 @@ mod tests {
     }
 
     fn place(path: &str, cut: bool) -> Place {
-        Place { path: path.to_owned(), cut, ..Place::default() }
+        Place { path: path.into(), cut, ..Place::default() }
     }
 
     fn text(event: &Event, look: Look) -> String {
@@ -290,7 +294,7 @@ mod tests {
                     target: Some(SetnsTarget::Process {
                         pid: 77,
                         tid: 78,
-                        comm: Some("sle\nep".to_owned()),
+                        comm: Some("sle\nep".into()),
                         namespaces: vec![],
                     }),
                 },
@@ -307,13 +311,13 @@ mod tests {
                 &[(NsSlot::In(NsKind::Pid), 4_026_532_301)],
             ),
             event(
-                Crossing::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".to_owned()) },
+                Crossing::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".into()) },
                 Outcome::Success(0),
                 &[],
             ),
             event(
                 Crossing::PivotRoot {
-                    new_root: PathText::Cut("/very/long".to_owned()),
+                    new_root: PathText::Cut("/very/long".into()),
                     put_old: PathText::Unreadable,
                     new_root_at: Some(place("very/long", true)),
                     put_old_at: None,
@@ -337,10 +341,10 @@ mod tests {
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWNS|CLONE_NEWNET) = 0  mnt 4026531837→4026532300  net 4026531838→4026532208
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
         11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
-        11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 sle\nep>, CLONE_NEWUTS|CLONE_NEWNET) = 0
+        11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 "sle\nep">, CLONE_NEWUTS|CLONE_NEWNET) = 0
         11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file descriptor)
         11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
-        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→/a\n (detached)
+        11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→"/a\n" (detached)
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (stopped by seccomp)
         "#);
@@ -358,7 +362,7 @@ mod tests {
         ];
         let mut unknown = lines[1].clone();
         *unknown.before.get_mut(NsSlot::In(NsKind::Net)) = None;
-        (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, String::new());
+        (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, Text::new());
         let lines = lines.iter().chain([&unknown]);
         let text: Vec<_> = lines.map(|event| text(event, Look::PLAIN)).collect();
         insta::assert_snapshot!(text.join("\n"), @"

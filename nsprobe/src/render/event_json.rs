@@ -7,7 +7,7 @@ mod process;
 mod stream;
 
 use crate::model::{
-    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget,
+    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget, Text,
     clone_flag_names, errno_name, namespace_flag_names,
 };
 use crate::render::bytes;
@@ -15,6 +15,7 @@ use crate::render::json::{SlotsObject, time};
 use lives::{CreatedObject, DestroyedObject, KeysObject};
 use process::{ChildObject, PlaceObject, ProcessObject};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::{self, Write};
 use stream::{EndObject, LossObject, RebuiltObject, StartObject};
 
@@ -126,25 +127,42 @@ impl<'a> ResolvedObject<'a> {
 /// A path with what is known of its completeness; `null` when it could not be read.
 #[derive(Serialize)]
 struct PathObject<'a> {
-    path: Option<&'a str>,
+    path: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
     cut: bool,
 }
 
 impl<'a> From<&'a PathText> for PathObject<'a> {
     fn from(path: &'a PathText) -> Self {
-        match path {
-            PathText::Whole(path) => Self { path: Some(path), cut: false },
-            PathText::Cut(path) => Self { path: Some(path), cut: true },
-            PathText::Unreadable => Self { path: None, cut: false },
-        }
+        let (path, cut) = match path {
+            PathText::Whole(path) => (Some(path), false),
+            PathText::Cut(path) => (Some(path), true),
+            PathText::Unreadable => (None, false),
+        };
+        Self { path: path.map(Text::lossy), path_base64: path.and_then(bytes::base64), cut }
     }
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TargetObject<'a> {
-    Namespace { kind: &'static str, ino: u64, kernel_id: Option<String>, path: Option<String> },
-    Process { pid: u32, tid: u32, comm: Option<&'a str>, namespaces: Vec<NamespaceObject> },
+    Namespace {
+        kind: &'static str,
+        ino: u64,
+        kernel_id: Option<String>,
+        path: Option<Cow<'a, str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_base64: Option<String>,
+    },
+    Process {
+        pid: u32,
+        tid: u32,
+        comm: Option<Cow<'a, str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        comm_base64: Option<String>,
+        namespaces: Vec<NamespaceObject>,
+    },
 }
 
 #[derive(Serialize)]
@@ -166,12 +184,14 @@ impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
                 kind: id.kind.name(),
                 ino: id.ino,
                 kernel_id: kernel_id.map(|id| id.to_string()),
-                path: path.as_ref().map(|path| path.to_string_lossy().into_owned()),
+                path: path.as_ref().map(Text::lossy),
+                path_base64: path.as_ref().and_then(bytes::base64),
             },
             SetnsTarget::Process { pid, tid, comm, namespaces } => Self::Process {
                 pid: *pid,
                 tid: *tid,
-                comm: comm.as_deref(),
+                comm: comm.as_ref().map(Text::lossy),
+                comm_base64: comm.as_ref().and_then(bytes::base64),
                 namespaces: namespaces.iter().map(Into::into).collect(),
             },
         }

@@ -61,7 +61,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
                 format!("{fd} of thread {tid} {of}")
             }
             Holder::BindMount { mount_namespace, path } => {
-                format!("{} in {mount_namespace}", style::printable(&path.to_string_lossy()))
+                format!("{path} in {mount_namespace}")
             }
             Holder::Ancestor { of } => {
                 format!("{} of {of}", if is_parent(namespace, *of, snapshot) { "parent" } else { "owner" })
@@ -104,7 +104,7 @@ mod tests {
             threads: 2,
             kernel_thread: false,
             uid: 0,
-            comm: String::new(),
+            comm: crate::model::Text::new(),
             command_line: command_line.to_owned(),
             namespaces: Some(Slots::default()),
             root: Root::Whole,
@@ -147,19 +147,19 @@ mod tests {
         let wanted: Vec<_> = snapshot.namespaces.iter().collect();
         let mut out = Vec::new();
         write(&snapshot, &wanted, true, Look::PLAIN, &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
                 NS TYPE HOLDER       PID WHAT
         4026532177 net  thread         7 thread 9 of server -v
         4026532177 net  for_children   7 server -v
         4026532177 net  for_children   7 thread 9 of server -v
         4026532177 net  descriptor     8 3 of client\u{1b}[2J
         4026532177 net  socket         8 4 of thread 9 of client\u{1b}[2J
-        4026532177 net  bind_mount       /run/netns/a\nb in mnt:[4026531832]
+        4026532177 net  bind_mount       "/run/netns/a\nb" in mnt:[4026531832]
         4026531837 user processes      7 2: server -v
         4026531837 user ancestor         owner of net:[4026532177]
         4026531837 user ancestor         parent of user:[4026532300]
         4026532300 user ?                something that was not found
         4026532301 uts  ?                nothing found in /proc: a descriptor in flight, or the kernel
-        ");
+        "#);
     }
 }

@@ -1,13 +1,14 @@
 //! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
 
 use crate::model::{
-    Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Root, Slots, Snapshot,
+    Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot, Text,
 };
 use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use std::time::SystemTime;
@@ -53,19 +54,12 @@ pub(super) struct NamespaceObject<'a> {
     parent: Option<NamespaceRef>,
     owner: Option<NamespaceRef>,
     owner_uid: Option<u32>,
-    netnsid: Option<NetnsIdObject>,
+    /// -1: it has none, as the kernel has it (`NETNSA_NSID_NOT_ASSIGNED`).
+    netnsid: Option<i64>,
     nprocs: u64,
     leader: Option<LeaderObject<'a>>,
     holders: Vec<HolderObject<'a>>,
     sources: Vec<&'static str>,
-}
-
-/// A number, or the word `unassigned`, as lsns(8) has it.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum NetnsIdObject {
-    Assigned(u32),
-    Unassigned(&'static str),
 }
 
 #[derive(Debug, Serialize)]
@@ -74,7 +68,9 @@ struct LeaderObject<'a> {
     pids: &'a [Pid],
     ppid: Pid,
     uid: u32,
-    comm: &'a str,
+    comm: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_base64: Option<String>,
     command_line: &'a str,
 }
 
@@ -104,7 +100,9 @@ enum HolderObject<'a> {
     },
     BindMount {
         mount_namespace: NamespaceRef,
-        path: std::borrow::Cow<'a, str>,
+        path: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_base64: Option<String>,
     },
     Ancestor {
         of: NamespaceRef,
@@ -130,10 +128,14 @@ pub(super) struct ProcessObject<'a> {
     threads: u32,
     kernel_thread: bool,
     uid: u32,
-    comm: &'a str,
+    comm: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_base64: Option<String>,
     command_line: &'a str,
     namespaces: Option<SlotsObject<'a>>,
-    root: Option<std::borrow::Cow<'a, str>>,
+    root: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    root_base64: Option<String>,
     chrooted: Option<bool>,
 }
 
@@ -155,8 +157,8 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
         owner: namespace.owner.map(Into::into),
         owner_uid: namespace.owner_uid,
         netnsid: namespace.netnsid.map(|id| match id {
-            NetnsId::Assigned(id) => NetnsIdObject::Assigned(id),
-            NetnsId::Unassigned => NetnsIdObject::Unassigned("unassigned"),
+            NetnsId::Assigned(id) => id.into(),
+            NetnsId::Unassigned => -1,
         }),
         nprocs: namespace.processes,
         leader: namespace.leader.and_then(|pid| snapshot.process(pid)).map(|process| LeaderObject {
@@ -164,7 +166,8 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
             pids: &process.pids,
             ppid: process.ppid,
             uid: process.uid,
-            comm: &process.comm,
+            comm: process.comm.lossy(),
+            comm_base64: bytes::base64(&process.comm),
             command_line: &process.command_line,
         }),
         holders: namespace.holders.iter().map(holder_object).collect(),
@@ -180,7 +183,8 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
         Holder::Socket { pid, tid, fd } => HolderObject::Socket { pid: *pid, tid: *tid, fd: *fd },
         Holder::BindMount { mount_namespace, path } => HolderObject::BindMount {
             mount_namespace: (*mount_namespace).into(),
-            path: path.to_string_lossy(),
+            path: path.lossy(),
+            path_base64: bytes::base64(path),
         },
         Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
     }
@@ -193,11 +197,6 @@ pub(super) fn gap_object(gap: &Gap) -> GapObject<'_> {
 
 /// A process as an object.
 pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
-    let (root, chrooted) = match &process.root {
-        Root::Whole => (Some("/".into()), Some(false)),
-        Root::Chrooted(path) => (Some(path.to_string_lossy()), Some(true)),
-        Root::Unknown => (None, None),
-    };
     ProcessObject {
         pid: process.pid,
         pids: &process.pids,
@@ -206,11 +205,13 @@ pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
         threads: process.threads,
         kernel_thread: process.kernel_thread,
         uid: process.uid,
-        comm: &process.comm,
+        comm: process.comm.lossy(),
+        comm_base64: bytes::base64(&process.comm),
         command_line: &process.command_line,
         namespaces: process.namespaces.as_ref().map(SlotsObject),
-        root,
-        chrooted,
+        root: process.root.path().map(Text::lossy),
+        root_base64: process.root.path().and_then(bytes::base64),
+        chrooted: process.root.is_chrooted(),
     }
 }
 

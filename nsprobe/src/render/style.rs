@@ -1,7 +1,8 @@
 //! How text looks: colour, line drawing, width.
 
+use crate::model::text;
 use anstyle::{AnsiColor, Style};
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What the output can take: decided once by the caller, obeyed by every format.
@@ -42,20 +43,7 @@ pub const BAD: Style = AnsiColor::Red.on_default();
 /// break a line nor send the terminal a command.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() || is_bidi_control(c) {
-            let _ = write!(out, "{}", c.escape_default());
-        } else {
-            out.push(c);
-        }
-    }
-    out
-}
-
-/// Characters that reorder the text around them on a terminal (Unicode TR9, explicit formatting).
-const fn is_bidi_control(c: char) -> bool {
-    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    text::guarded(&text.replace('\\', "\\\\")).into_owned()
 }
 
 /// `text`, cut with an ellipsis to `width` terminal columns.

@@ -1,7 +1,7 @@
 //! Namespaces as a table, one a row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
+use crate::model::{Holder, Initial, Namespace, Process, Snapshot, Text};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::collections::HashMap;
@@ -160,7 +160,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
     match column {
         Column::Ns => namespace.id.ino.to_string(),
         Column::Type => namespace.id.kind.to_string(),
-        Column::Path => namespace.path().unwrap_or_default(),
+        Column::Path => namespace.path().map(|path| path.to_string()).unwrap_or_default(),
         Column::Nprocs => namespace.processes.to_string(),
         Column::Pid => of_leader(&|process| process.pid.to_string()),
         Column::Ppid => of_leader(&|process| process.ppid.to_string()),
@@ -174,12 +174,12 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
             Initial::Unknown => "?".to_owned(),
         },
         Column::Netnsid => namespace.netnsid.map(|id| id.to_string()).unwrap_or_default(),
-        Column::Nsfs => style::printable(&namespace.mounts().join(",")),
+        Column::Nsfs => namespace.mounts().iter().map(Text::to_string).collect::<Vec<_>>().join(","),
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
             Some(process) => style::printable(&process.command()),
-            None => style::printable(&held(namespace)),
+            None => held(namespace),
         },
     }
 }
@@ -202,7 +202,7 @@ pub fn held(namespace: &Namespace) -> String {
         Holder::Descriptor { pid, tid: Some(tid), fd } => format!("descriptor {fd} of thread {tid} of {pid}"),
         Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
         Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
-        Holder::BindMount { path, .. } => path.to_string_lossy().into_owned(),
+        Holder::BindMount { path, .. } => path.to_string(),
         Holder::Ancestor { of } => of.to_string(),
     });
     let holders = unique(holders);
@@ -223,7 +223,7 @@ mod tests {
             threads: 1,
             kernel_thread: false,
             uid,
-            comm: "x".to_owned(),
+            comm: "x".into(),
             command_line: command_line.to_owned(),
             namespaces: Some(Slots::default()),
             root: Root::Whole,

@@ -49,9 +49,7 @@ impl Conditions {
             && (self.pids.is_empty() || self.follow || self.pids.contains(&caller.pid))
             && (self.uids.is_empty() || caller.uid.is_none_or(|uid| self.uids.contains(&uid)))
             && (!is_whole(event) && caller.comm.is_empty()
-                || any(&self.comms, &|name| {
-                    caller.comm == String::from_utf8_lossy(&comm(name)[..comm_len(name)])
-                }))
+                || any(&self.comms, &|name| caller.comm.as_bytes() == &comm(name)[..comm_len(name)]))
             && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| is_in(event, id)))
             && (self.cgroups.is_empty() || caller.cgroup.as_ref().is_some_and(|group| group.is_asked_for))
             && match self.outcome {

@@ -1,7 +1,7 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
+    self, Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
     PathText, Pid, Place, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::source::{End, Told};
@@ -9,10 +9,7 @@ use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Freed, Header, NamespaceIds, NamespaceInodes, PID_LEVELS, Pids,
     RECORD_VERSION, Target, Text, cause, event_flags, is_restart, text, text_flags,
 };
-use std::ffi::OsString;
 use std::mem::offset_of;
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// Why a record was not understood. It is counted, and the others are read on.
@@ -131,9 +128,9 @@ fn cgroup(record: View) -> Option<Cgroup> {
     (id != 0).then_some(Cgroup { id, path, cut, is_asked_for })
 }
 
-fn comm(record: View, at: usize) -> String {
+fn comm(record: View, at: usize) -> model::Text {
     let comm: [u8; COMM_LEN] = record.bytes(at);
-    String::from_utf8_lossy(until_nul(&comm)).into_owned()
+    until_nul(&comm).into()
 }
 
 fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
@@ -152,7 +149,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
         cause::PIVOT_ROOT => {
             let at = |index, path: &PathText| {
                 // No walk is needed to know what this one is resolved to.
-                let cwd = || (*path == PathText::Whole(".".to_owned())).then_some(text::CWD_BEFORE);
+                let cwd = || (*path == PathText::Whole(".".into())).then_some(text::CWD_BEFORE);
                 place(record, index).or_else(|| place(record, cwd()?))
             };
             let (new_root, put_old) = (path(record, text::FIRST), path(record, text::SECOND));
@@ -189,7 +186,7 @@ fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
         .or_else(|| NsKind::from_clone_flag(nstype & 0xffff_ffff))?;
     let (names, flags) = record.text(text::FIRST);
     let path = (flags & text_flags::WALK != 0 && flags & text_flags::CUT == 0 && !names.is_empty())
-        .then(|| PathBuf::from(OsString::from_vec(upwards(names, true))));
+        .then(|| upwards(names, true).into());
     let kernel_id = record.u64(at + offset_of!(Target, id));
     let kernel_id = (kernel_id != 0).then_some(kernel_id);
     Some(SetnsTarget::Namespace { id: NsId::new(kind, nsfs_dev, ino.into()), kernel_id, path })
@@ -234,7 +231,7 @@ fn place(record: View, index: usize) -> Option<Place> {
     let (names, flags) = record.text(index);
     let cut = flags & text_flags::CUT != 0;
     (flags & text_flags::WALK != 0).then(|| Place {
-        path: String::from_utf8_lossy(&upwards(names, !cut)).into_owned(),
+        path: upwards(names, !cut).into(),
         cut,
         detached: flags & text_flags::DETACHED != 0,
         deleted: flags & text_flags::DELETED != 0,
@@ -247,7 +244,7 @@ fn path(record: View, index: usize) -> PathText {
     if flags & text_flags::FAULT != 0 {
         return PathText::Unreadable;
     }
-    let text = String::from_utf8_lossy(until_nul(bytes)).into_owned();
+    let text = until_nul(bytes).into();
     if flags & text_flags::CUT != 0 { PathText::Cut(text) } else { PathText::Whole(text) }
 }
 

@@ -1,12 +1,16 @@
 //! Who called, and what a clone made.
 
 use crate::model::{Cgroup, CloneChild, Event, NsKind, Place};
+use crate::render::bytes;
 use serde::Serialize;
+use std::borrow::Cow;
 
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as in the model")]
 pub(super) struct PlaceObject<'a> {
-    path: &'a str,
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
     cut: bool,
     detached: bool,
     deleted: bool,
@@ -15,8 +19,9 @@ pub(super) struct PlaceObject<'a> {
 
 impl<'a> From<&'a Place> for PlaceObject<'a> {
     fn from(place: &'a Place) -> Self {
-        let Place { path, cut, detached, deleted, unreachable } = place;
-        Self { path, cut: *cut, detached: *detached, deleted: *deleted, unreachable: *unreachable }
+        let (path, path_base64) = (place.path.lossy(), bytes::base64(&place.path));
+        let Place { cut, detached, deleted, unreachable, .. } = *place;
+        Self { path, path_base64, cut, detached, deleted, unreachable }
     }
 }
 
@@ -27,7 +32,9 @@ pub(super) struct ProcessObject<'a> {
     ppid: Option<u32>,
     pid_inside: Option<u32>,
     pids: Option<&'a [u32]>,
-    comm: Option<&'a str>,
+    comm: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm_base64: Option<String>,
     uid: Option<u32>,
     gid: Option<u32>,
     euid: Option<u32>,
@@ -43,13 +50,16 @@ pub(super) struct ProcessObject<'a> {
 #[derive(Serialize)]
 pub(super) struct CgroupObject<'a> {
     id: String,
-    path: &'a str,
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
     cut: bool,
 }
 
 impl<'a> From<&'a Cgroup> for CgroupObject<'a> {
     fn from(cgroup: &'a Cgroup) -> Self {
-        Self { id: cgroup.id.to_string(), path: &cgroup.path, cut: cgroup.cut }
+        let (path, path_base64) = (cgroup.path.lossy(), bytes::base64(&cgroup.path));
+        Self { id: cgroup.id.to_string(), path, path_base64, cut: cgroup.cut }
     }
 }
 
@@ -72,7 +82,8 @@ impl<'a> ProcessObject<'a> {
             ppid: actor.ppid,
             pid_inside: actor.pids.last().copied(),
             pids: (!actor.pids.is_empty()).then_some(&actor.pids),
-            comm: (!actor.comm.is_empty()).then_some(&actor.comm),
+            comm: (!actor.comm.is_empty()).then(|| actor.comm.lossy()),
+            comm_base64: bytes::base64(&actor.comm),
             uid: actor.uid,
             gid: actor.gid,
             euid: actor.euid,

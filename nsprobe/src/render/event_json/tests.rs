@@ -29,20 +29,15 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             tid: 4243,
             ppid: Some(4000),
             pids: vec![4242, 1],
-            comm: "ip".to_owned(),
+            comm: "ip".into(),
             uid: Some(1000),
             gid: Some(100),
             euid: Some(0),
             cap_effective: Some(0x1ff_ffff_ffff),
             start_ticks: Some(1234),
-            exe: Some(Place { path: "/sbin/ip".to_owned(), ..Place::default() }),
+            exe: Some(Place { path: "/sbin/ip".into(), ..Place::default() }),
             command_line: Some(CommandLine { text: "ip netns exec t".to_owned(), cut: true }),
-            cgroup: Some(Cgroup {
-                id: 1 << 63,
-                path: "/a.slice".to_owned(),
-                cut: false,
-                is_asked_for: false,
-            }),
+            cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".into(), cut: false, is_asked_for: false }),
         },
         crossing: Crossing::Setns {
             fd: 3,
@@ -61,13 +56,13 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         denied: false,
         root: Some(Directory {
             moved: false,
-            before: Place { path: "/".to_owned(), ..Place::default() },
-            after: Place { path: "/".to_owned(), ..Place::default() },
+            before: Place { path: "/".into(), ..Place::default() },
+            after: Place { path: "/".into(), ..Place::default() },
         }),
         cwd: Some(Directory {
             moved: true,
-            before: Place { path: "a/b".to_owned(), cut: true, detached: true, ..Place::default() },
-            after: Place { path: "/".to_owned(), ..Place::default() },
+            before: Place { path: "a/b".into(), cut: true, detached: true, ..Place::default() },
+            after: Place { path: "/".into(), ..Place::default() },
         }),
     };
     let denied = Event { outcome: Outcome::Failure(libc::EPERM), denied: true, ..event.clone() };

@@ -1,8 +1,7 @@
 //! Where a process's namespaces or root differ from what its parent would have handed it.
 
 use super::forest::Forest;
-use crate::model::{NsId, NsKind, NsSlot, Process, Root, Snapshot};
-use std::path::Path;
+use crate::model::{NsId, NsKind, NsSlot, Process, Root, Snapshot, Text};
 
 /// What sets a process apart from its parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,7 +11,7 @@ pub(super) struct Boundary<'a> {
     /// Those its children will be in and it is not, with their slots.
     pub for_children: Vec<(NsSlot, NsId)>,
     /// Its root directory, where that is not its parent's.
-    pub root: Option<&'a Path>,
+    pub root: Option<&'a Text>,
 }
 
 impl Boundary<'_> {
@@ -59,14 +58,14 @@ pub(super) fn boundaries<'a>(snapshot: &'a Snapshot, forest: &Forest) -> Vec<Bou
     found
 }
 
-fn changed_root<'a>(from: Inherited<'a>, own: Inherited<'a>) -> Option<&'a Path> {
+fn changed_root<'a>(from: Inherited<'a>, own: Inherited<'a>) -> Option<&'a Text> {
     let mnt = NsKind::Mnt as usize;
     let same_mounts = from.namespaces[mnt] == own.namespaces[mnt];
     match own.root {
         Root::Chrooted(_) if same_mounts && from.root == own.root => None,
         Root::Chrooted(path) => Some(path),
         // Out of its parent's chroot with the same mounts: that is an escape, or a gift.
-        Root::Whole if same_mounts && matches!(from.root, Root::Chrooted(_)) => Some(Path::new("/")),
+        Root::Whole if same_mounts && matches!(from.root, Root::Chrooted(_)) => Some(Root::top()),
         Root::Whole | Root::Unknown => None,
     }
 }

@@ -5,7 +5,7 @@ use super::fold::Folded;
 use super::hierarchy::{Hierarchy, Place};
 use super::process::process_node;
 use super::{By, Options};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
+use crate::model::{self, Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
 use crate::render::style::{self, Look, printable};
 use anstyle::Style;
 use std::collections::BTreeSet;
@@ -146,7 +146,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
         }
     }
     let more = paths.len().saturating_sub(MOST_PATHS);
-    let shown = paths.into_iter().take(MOST_PATHS).map(|path| printable(&path.to_string_lossy()));
+    let shown = paths.into_iter().take(MOST_PATHS).map(model::Text::to_string);
     let shown = shown.collect::<Vec<_>>().join(", ");
     match (shown.is_empty(), more) {
         (true, _) => {}

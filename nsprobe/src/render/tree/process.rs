@@ -122,9 +122,7 @@ fn notes(snapshot: &Snapshot, boundary: &Boundary<'_>) -> Vec<Vec<Span>> {
         boundary.for_children.iter().map(|&(slot, id)| format!("{slot}:[{}]{}", id.ino, initial(id)));
     let namespaces: Vec<Span> =
         changed.chain(for_children).map(|text| Span::new(style::NAMESPACE, text)).collect();
-    let root = boundary
-        .root
-        .map(|root| vec![Span::new(style::WARNING, format!("root {}", printable(&root.to_string_lossy())))]);
+    let root = boundary.root.map(|root| vec![Span::new(style::WARNING, format!("root {root}"))]);
     [Some(namespaces), root].into_iter().flatten().filter(|note| !note.is_empty()).collect()
 }
 
@@ -346,17 +344,17 @@ mod tests {
         host.process(4, 3, "escaped");
         host.process(5, 3, "elsewhere").root = jail;
         host.enter(5, Mnt, 9);
-        assert_snapshot!(show(&host), @r"
+        assert_snapshot!(show(&host), @r#"
         1 init
         └─ 2 jailed
-           ┊ root /srv/ja\u{1b}il
+           ┊ root "/srv/ja\u{1b}il"
            └─ 3 inherits
               ├─ 4 escaped
               │  ┊ root /
               └─ 5 elsewhere
                  ┊ mnt:[9]
-                 ┊ root /srv/ja\u{1b}il
-        ");
+                 ┊ root "/srv/ja\u{1b}il"
+        "#);
     }
 
     #[test]

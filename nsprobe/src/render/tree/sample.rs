@@ -3,7 +3,6 @@
 use super::{By, Options, text};
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Snapshot};
 use crate::render::style::Look;
-use std::path::PathBuf;
 
 const DEV: u64 = 4;
 
@@ -42,7 +41,7 @@ impl Sample {
             threads: 1,
             kernel_thread: false,
             uid: 0,
-            comm: format!("task{pid}"),
+            comm: format!("task{pid}").into(),
             command_line: command.to_owned(),
             namespaces: Some(slots),
             root: Root::Whole,
@@ -102,7 +101,7 @@ impl Sample {
     /// A namespace held by a bind mount.
     pub fn bind_mount(&mut self, kind: NsKind, ino: u64, path: &str) {
         let mount_namespace = Self::initial(NsKind::Mnt);
-        let holder = Holder::BindMount { mount_namespace, path: PathBuf::from(path) };
+        let holder = Holder::BindMount { mount_namespace, path: path.into() };
         self.namespace(NsId::new(kind, DEV, ino)).holders.push(holder);
     }
 

@@ -11,13 +11,9 @@ fn id(kind: NsKind, ino: u64) -> NsId {
 /// Process 7 of user 1000 calls; every namespace has the number of its slot, 100 and up.
 fn event(crossing: Crossing) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
-    let cgroup = Cgroup { id: 9, path: "/a/b".to_owned(), cut: false, is_asked_for: true };
-    let process = Actor {
-        comm: "fifteen-bytes-l".to_owned(),
-        uid: Some(1000),
-        cgroup: Some(cgroup),
-        ..Actor::new(7, 8)
-    };
+    let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_asked_for: true };
+    let process =
+        Actor { comm: "fifteen-bytes-l".into(), uid: Some(1000), cgroup: Some(cgroup), ..Actor::new(7, 8) };
     Event {
         since_boot: Duration::ZERO,
         duration: None,
@@ -78,7 +74,7 @@ fn callers_are_one_of_those_listed() {
     let mut elsewhere = unshare(0);
     assert!(grouped.admit(&elsewhere));
     // However like those asked for it may look.
-    let group = Cgroup { id: 5, path: "a/b".to_owned(), cut: true, is_asked_for: false };
+    let group = Cgroup { id: 5, path: "a/b".into(), cut: true, is_asked_for: false };
     elsewhere.process.cgroup = Some(group);
     assert!(!grouped.admit(&elsewhere));
     elsewhere.process.cgroup = None;
@@ -117,7 +113,7 @@ fn results_are_failures_or_the_rest() {
 fn what_is_not_known_keeps_nothing_back() {
     let whole = unshare(0);
     let mut partial = event(Crossing::Change { looks: None });
-    (partial.compat, partial.process.uid, partial.process.comm) = (None, None, String::new());
+    (partial.compat, partial.process.uid, partial.process.comm) = (None, None, crate::model::Text::new());
     *partial.before.get_mut(NsSlot::In(NsKind::Net)) = None;
     let admits = |change: &dyn Fn(&mut Conditions)| {
         let mut conditions = Conditions::default();

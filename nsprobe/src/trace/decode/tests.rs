@@ -52,7 +52,7 @@ fn every_field_of_an_unshare() {
         tid: 101,
         ppid: Some(99),
         pids: vec![100, 1],
-        comm: "unshare".to_owned(),
+        comm: "unshare".into(),
         uid: Some(1000),
         gid: Some(1001),
         euid: Some(0),
@@ -60,12 +60,7 @@ fn every_field_of_an_unshare() {
         start_ticks: Some(1234),
         exe: Some(at("/bin/unshare")),
         command_line: Some(CommandLine { text: "unshare --net tr\u{fffd}e".to_owned(), cut: true }),
-        cgroup: Some(Cgroup {
-            id: 77,
-            path: "/a.slice/x.service".to_owned(),
-            cut: false,
-            is_asked_for: false,
-        }),
+        cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".into(), cut: false, is_asked_for: false }),
     };
     assert_eq!(event.process, actor);
     assert_eq!(*event.before.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 14)));
@@ -142,7 +137,7 @@ fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Crossing {
 fn setns_with_what_its_descriptor_stands_for() {
     let net = NsId::new(NsKind::Net, DEV, 77);
     let target = |path: Option<&str>| {
-        let path = path.map(PathBuf::from);
+        let path = path.map(model::Text::from);
         Some(SetnsTarget::Namespace { id: net, kernel_id: Some(9), path })
     };
     let expect = |nstype, target| Crossing::Setns { fd: -1, nstype, target };
@@ -175,7 +170,7 @@ fn setns_with_a_process_and_with_one_that_is_gone() {
     put(&mut bytes, at + offset_of!(Target, comm), b"sleep\0");
     words(&mut bytes, at + offset_of!(Target, namespaces), &[11, 12, 13, 14, 15, 16, 17, 18, 19, 20]);
     let namespaces = vec![NsId::new(NsKind::Pid, DEV, 15), NsId::new(NsKind::Uts, DEV, 18)];
-    let comm = Some("sleep".to_owned());
+    let comm = Some("sleep".into());
     assert_eq!(target(&bytes), Some(SetnsTarget::Process { pid: 70, tid: 71, comm, namespaces }));
 }
 
@@ -189,18 +184,18 @@ fn paths_that_are_whole_cut_unreadable_or_no_text() {
     };
     let expect =
         |new_root, put_old| Crossing::PivotRoot { new_root, put_old, new_root_at: None, put_old_at: None };
-    let new = "/new\u{fffd}".to_owned();
-    let old = "x".repeat(PATH_LEN);
+    let new = b"/new\xff"[..].into();
+    let old: model::Text = "x".repeat(PATH_LEN).into();
     assert_eq!(pivot(0, text_flags::CUT), expect(PathText::Whole(new), PathText::Cut(old.clone())));
     assert_eq!(pivot(text_flags::FAULT, 0), expect(PathText::Unreadable, PathText::Whole(old)));
     let Crossing::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().crossing else {
         panic!("a chroot")
     };
-    assert_eq!(path, PathText::Whole(String::new()));
+    assert_eq!(path, PathText::Whole(model::Text::new()));
 }
 
 fn at(path: &str) -> Place {
-    Place { path: path.to_owned(), ..Place::default() }
+    Place { path: path.into(), ..Place::default() }
 }
 
 #[test]

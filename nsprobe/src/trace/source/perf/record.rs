@@ -1,6 +1,6 @@
 //! A record of the kernel's, from its bytes: `enum perf_event_type` in `<linux/perf_event.h>`.
 
-use crate::model::{NsId, NsKind, NsSlot, Pid, Slots};
+use crate::model::{self, NsId, NsKind, NsSlot, Pid, Slots};
 use std::time::Duration;
 
 /// What one record says, who wrote it, and when.
@@ -40,7 +40,7 @@ pub enum What {
         /// It.
         task: Task,
         /// The name; replaced where it is no UTF-8.
-        comm: String,
+        comm: model::Text,
         /// By executing a program.
         exec: bool,
     },
@@ -117,9 +117,9 @@ fn parse(bytes: &[u8]) -> Result<Option<Record>, Broken> {
 const COMM_EXEC: u32 = 1 << 13;
 
 /// Up to the NUL that ends it.
-fn text(bytes: &[u8]) -> String {
+fn text(bytes: &[u8]) -> model::Text {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    String::from_utf8_lossy(&bytes[..end]).into_owned()
+    bytes[..end].into()
 }
 
 struct View<'a>(&'a [u8]);
@@ -204,8 +204,8 @@ mod tests {
             read(&bytes.concat()),
             [
                 Ok(What::Fork { task: TASK, parent }),
-                Ok(What::Name { task: TASK, comm: "sle\u{fffd}ep".to_owned(), exec: true }),
-                Ok(What::Name { task: TASK, comm: "exactly8".to_owned(), exec: false }),
+                Ok(What::Name { task: TASK, comm: b"sle\xffep"[..].into(), exec: true }),
+                Ok(What::Name { task: TASK, comm: "exactly8".into(), exec: false }),
                 Ok(What::Exit(TASK)),
             ]
         );

@@ -2,7 +2,7 @@
 
 use super::record::{Record, Task, What};
 use crate::discover::look::Thread;
-use crate::model::{NsId, NsSlot, Pid, Slots};
+use crate::model::{NsId, NsSlot, Pid, Slots, Text};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub struct Table {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     pid: Pid,
-    comm: String,
+    comm: Text,
     namespaces: Slots<Option<NsId>>,
     followed: bool,
     /// When `/proc` was read for it: records of before it do not tell what was there before them.
@@ -31,7 +31,7 @@ pub struct Seen {
     /// Who called.
     pub task: Task,
     /// Its name; empty when it is not known.
-    pub comm: String,
+    pub comm: Text,
     /// Whether it descends from the process that is followed.
     pub followed: bool,
     /// The child, when it called clone; `None`: unshare or setns.
@@ -114,7 +114,7 @@ impl Table {
         self.tasks.insert(task.tid, known);
     }
 
-    fn name(&mut self, task: Task, comm: String, exec: bool) {
+    fn name(&mut self, task: Task, comm: Text, exec: bool) {
         // A thread that executes a program takes the place of its process's first thread, which has ended by now.
         if exec && task.pid == task.tid && !self.tasks.contains_key(&task.tid) {
             let other = self.tasks.iter().find(|(_, known)| known.pid == task.pid).map(|(&tid, _)| tid);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     fn thread(task: Task, net: u64) -> Thread {
-        Thread { pid: task.pid, tid: task.tid, ppid: 1, comm: "sh".to_owned(), namespaces: Some(slots(net)) }
+        Thread { pid: task.pid, tid: task.tid, ppid: 1, comm: "sh".into(), namespaces: Some(slots(net)) }
     }
 
     fn at(seconds: u64, writer: Task, what: What) -> Record {
@@ -178,11 +178,11 @@ mod tests {
         table.fill(vec![thread(SHELL, 1)], Duration::from_secs(1));
         assert_eq!(table.take(at(2, SHELL, What::Fork { task: CHILD, parent: SHELL })), None);
         let born = table.take(told(2, SHELL, CHILD, 2)).unwrap();
-        assert_eq!((born.task, born.child, born.comm.as_str()), (SHELL, Some(CHILD), "sh"));
+        assert_eq!((born.task, born.child, born.comm.lossy().as_ref()), (SHELL, Some(CHILD), "sh"));
         assert_eq!((born.before, born.after), (slots(1), slots(2)));
-        table.take(at(3, CHILD, What::Name { task: CHILD, comm: "ip".to_owned(), exec: true }));
+        table.take(at(3, CHILD, What::Name { task: CHILD, comm: "ip".into(), exec: true }));
         let moved = table.take(told(4, CHILD, CHILD, 3)).unwrap();
-        assert_eq!((moved.task, moved.child, moved.comm.as_str()), (CHILD, None, "ip"));
+        assert_eq!((moved.task, moved.child, moved.comm.lossy().as_ref()), (CHILD, None, "ip"));
         assert_eq!((moved.before, moved.after), (slots(2), slots(3)));
         // Another that gets its number is not taken for it.
         table.take(at(5, CHILD, What::Exit(CHILD)));
@@ -218,9 +218,9 @@ mod tests {
         let second = Task { pid: 10, tid: 11 };
         table.fill(vec![thread(SHELL, 1), thread(second, 2)], Duration::ZERO);
         table.take(at(1, SHELL, What::Exit(SHELL)));
-        table.take(at(2, SHELL, What::Name { task: SHELL, comm: "new".to_owned(), exec: true }));
+        table.take(at(2, SHELL, What::Name { task: SHELL, comm: "new".into(), exec: true }));
         let seen = table.take(told(3, SHELL, SHELL, 3)).unwrap();
-        assert_eq!((seen.before, seen.comm.as_str()), (slots(2), "new"));
+        assert_eq!((seen.before, seen.comm.lossy().as_ref()), (slots(2), "new"));
         assert_eq!(table.tasks.len(), 1);
     }
 
@@ -243,7 +243,7 @@ mod tests {
         table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
         table.doubt();
         let first = table.take(told(1, SHELL, SHELL, 3)).unwrap();
-        assert_eq!((first.before, first.comm.as_str()), (Slots::default(), ""));
+        assert_eq!((first.before, first.comm.lossy().as_ref()), (Slots::default(), ""));
         assert_eq!(table.take(told(2, SHELL, SHELL, 4)).unwrap().before, slots(3));
     }
 

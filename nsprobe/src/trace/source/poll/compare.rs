@@ -1,6 +1,6 @@
 //! Two looks at the processes → what is another in the later one. No I/O.
 
-use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots};
+use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots, Text};
 use std::collections::HashMap;
 
 /// What is known of the processes, from all looks so far.
@@ -141,12 +141,12 @@ fn is_followed_by_descent(
 fn moved(before: &Root, after: &Root) -> Option<Directory> {
     let place = |root: &Root| match root {
         Root::Unknown => None,
-        Root::Whole => Some("/".to_owned()),
-        Root::Chrooted(path) => Some(path.to_string_lossy().into_owned()),
+        Root::Whole => Some(Text::from("/")),
+        Root::Chrooted(path) => Some(path.clone()),
     };
     let (before, after) = (place(before)?, place(after)?);
-    let at = |path: String| {
-        let name = path.strip_suffix(" (deleted)").map(str::to_owned);
+    let at = |path: Text| {
+        let name = path.as_bytes().strip_suffix(b" (deleted)").map(Text::from);
         Place { deleted: name.is_some(), path: name.unwrap_or(path), ..Place::default() }
     };
     (before != after).then(|| Directory { moved: true, before: at(before), after: at(after) })
@@ -212,7 +212,7 @@ mod tests {
         let mut jailed = process(5, 1, 1);
         jailed.root = Root::Chrooted("/srv".into());
         let [Change { root: Some(root), .. }] = &known.take(&[jailed], None)[..] else { panic!("a root") };
-        assert_eq!((root.before.path.as_str(), root.after.path.as_str()), ("/", "/srv"));
+        assert_eq!((root.before.path.clone(), root.after.path.clone()), ("/".into(), "/srv".into()));
     }
 
     #[test]
