@@ -1,38 +1,27 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
-use crate::maps::Pending;
-use crate::{maps, path, place, program, task, wanted};
-use aya_ebpf::helpers::{bpf_get_current_pid_tgid, generated::bpf_ktime_get_boot_ns};
-use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, text};
+use crate::state::Pending;
+use crate::{maps, path, place, program, state, task, wanted};
+use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, slot, text};
 
 /// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
 /// in which namespaces. `None` when nobody asked for it or there is no room, which is counted.
 #[inline(always)]
 pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
-    let pending = begin_unless_target(cause, kinds)?;
-    if wanted::namespaces(&pending.event) {
-        return Some(pending);
-    }
-    forget();
-    None
-}
-
-/// The same, where the event may still be asked for because of its target.
-#[inline(always)]
-pub fn begin_unless_target(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     let task = task::current();
     if !wanted::kinds(kinds) || !wanted::caller(task) {
         return None;
     }
-    let pending = maps::begin(bpf_get_current_pid_tgid())?;
+    // A clone may last as long as its child likes (vfork), and has no text.
+    let pending = if cause == cause::CLONE { state::begin_at_once() } else { state::begin() }?;
     fill(&mut pending.event, cause, task);
-    Some(pending)
-}
-
-/// Drops the event that the running thread has begun.
-#[inline(always)]
-pub fn forget() {
-    maps::forget(bpf_get_current_pid_tgid());
+    // What setns joins is known at its return.
+    if cause == cause::SETNS || wanted::namespaces(&pending.event) {
+        return Some(pending);
+    }
+    state::forget(pending);
+    None
 }
 
 /// Fills in what is known of a call from the start.
@@ -48,34 +37,65 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
     task::fill_actor(event, task);
 }
 
-/// Completes and sends the event that the running thread has begun, if it has. `last` may look at it once more,
+/// How the return of a call is known; the last argument of [`complete`].
+pub mod how {
+    /// By a tracepoint, which tells of system calls that never reached the kernel too: seccomp and ptrace can make a task
+    /// return from any. What has no entry is none.
+    pub const TRACEPOINT: u64 = 0;
+    /// By the function itself: it has run, whether its entry was seen or not.
+    pub const FUNCTION: u64 = 1;
+    /// By a tracepoint; seccomp had stopped the call.
+    pub const DENIED: u64 = 2;
+}
+
+/// Completes and sends the event that the running task has begun, if it has. `last` may look at it once more,
 /// and says whether it is to be sent.
 #[inline(always)]
-pub fn finish(result: i64, last: impl FnOnce(&mut Pending) -> bool) {
-    let id = bpf_get_current_pid_tgid();
-    let Some(pending) = maps::pending(id) else { return };
+pub fn finish(pending: &mut Pending, result: i64, last: impl FnOnce(&mut Pending) -> bool) {
     if wanted::result(result) && last(pending) {
         let event = &mut pending.event;
         let now = now();
         event.result = result;
-        event.duration_ns = now - event.time_ns;
+        if event.flags & event_flags::ENTRY_MISSED == 0 {
+            event.duration_ns = now - event.time_ns;
+        }
         event.time_ns = now;
         let task = task::current();
         task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), task);
-        watch(event);
-        if is_change(event) {
-            program::fill(pending, task);
-            maps::send(pending);
+        if wanted::at_return(event) {
+            watch(event);
+            if is_change(event) {
+                program::fill(pending, task);
+                maps::send(pending);
+            }
         }
     }
-    maps::forget(id);
+    state::forget(pending);
 }
 
-/// Completes and sends the event that the running thread has begun, if it has, for every call but a clone. Once in
-/// the object, though many programs call it: the verifier looks into it from each.
+/// Completes and sends the event of this `cause` that the running task has begun, if it has, for every call but a clone.
+/// `first` and `second` are the arguments as they are at return, where it is known by [`how::FUNCTION`]. Once in the
+/// object, though many programs call it: the verifier looks into it from each.
 #[inline(never)]
-pub fn complete(result: i64) {
-    finish(result, |pending| {
+pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
+    let cause = cause as u16;
+    let mut pending = state::resume(cause);
+    if how == how::FUNCTION {
+        pending = match pending {
+            // Left behind by another call, whose return the kernel did not tell.
+            Some(pending) if pending.event.args != [first, second] => {
+                state::forget(pending);
+                without_entry(cause, result, [first, second])
+            }
+            None => without_entry(cause, result, [first, second]),
+            pending => pending,
+        };
+    }
+    let Some(pending) = pending else { return };
+    if how == how::DENIED {
+        pending.event.flags |= event_flags::DENIED;
+    }
+    finish(pending, result, |pending| {
         // Of the calls without paths neither has a fault.
         path::read_user_again::<{ text::FIRST }>(pending);
         path::read_user_again::<{ text::SECOND }>(pending);
@@ -84,22 +104,54 @@ pub fn complete(result: i64) {
     });
 }
 
-/// What sets the entry of an event that is begun and sent at once, while the thread may have begun another, apart
-/// from that: no thread id is as large.
-const AT_ONCE: u64 = 1 << 63;
+/// Begins an event at the return of a call whose entry the kernel did not tell: where tasks are preempted in the kernel,
+/// it leaves out a program that runs already on the same CPU. What there was before is known only of a call that failed.
+#[inline(always)]
+fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut Pending> {
+    let kinds = match cause {
+        cause::UNSHARE => args[0],
+        // Which it names is known at its return.
+        cause::SETNS => u64::MAX,
+        _ => place::NEW_MNT,
+    };
+    let task = task::current();
+    if !wanted::kinds(kinds) || !wanted::caller(task) {
+        return None;
+    }
+    let pending = state::begin_at_once()?;
+    fill(&mut pending.event, cause, task);
+    let event = &mut pending.event;
+    event.args = args;
+    event.flags |= event_flags::ENTRY_MISSED;
+    if result >= 0 {
+        for slot in 0..SLOTS {
+            // A call never moves the caller itself to another pid namespace.
+            if slot != slot::PID {
+                event.before.ino[slot] = 0;
+                event.before_ids.id[slot] = 0;
+            }
+        }
+    }
+    if cause == cause::CHROOT || cause == cause::PIVOT_ROOT {
+        path::read_user::<{ text::FIRST }>(pending);
+    }
+    if cause == cause::PIVOT_ROOT {
+        path::read_user::<{ text::SECOND }>(pending);
+    }
+    Some(pending)
+}
 
 /// Sends an event of the running task that needs no entry to be known. `complete` says whether it is asked for.
 #[inline(always)]
 pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event) -> bool) {
-    let id = bpf_get_current_pid_tgid() | AT_ONCE;
-    let Some(pending) = maps::begin(id) else { return };
+    let Some(pending) = state::begin_at_once() else { return };
     fill(&mut pending.event, cause, task);
     if complete(&mut pending.event) && wanted::namespaces(&pending.event) {
         watch(&pending.event);
         program::fill(pending, task);
         maps::send(pending);
     }
-    maps::forget(id);
+    state::forget(pending);
 }
 
 /// Has the ends told of the namespaces that a call made or joined.

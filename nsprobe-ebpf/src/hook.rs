@@ -2,7 +2,7 @@
 
 use crate::task;
 use aya_ebpf::EbpfContext as _;
-use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
+use aya_ebpf::programs::{FExitContext, TracePointContext};
 use nsprobe_ebpf::Field;
 
 /// The number of the system call that `raw_syscalls:sys_enter` tells of, from byte 8 on.
@@ -30,8 +30,7 @@ pub fn result(context: &TracePointContext) -> i64 {
 /// The first two arguments of a system call whose function takes `const struct pt_regs *`, as
 /// `__x64_sys_*` do since 4.17.
 #[inline(always)]
-pub fn registers(context: &FEntryContext) -> [u64; 2] {
-    let registers: u64 = context.arg(0);
+pub fn registers(registers: u64) -> [u64; 2] {
     [task::read(registers, Field::PtRegsFirst), task::read(registers, Field::PtRegsSecond)]
 }
 

@@ -27,6 +27,7 @@ mod path;
 mod place;
 mod probes;
 mod program;
+mod state;
 mod target;
 mod task;
 mod wanted;

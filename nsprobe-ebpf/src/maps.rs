@@ -1,25 +1,9 @@
 //! What the programs share with userspace: read-only globals, maps, counters.
 
+use crate::state::Pending;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use core::mem::MaybeUninit;
-use nsprobe_ebpf::{
-    ABSENT, Config, Counter, Event, FIELDS, Field, Freed, PATH_LEN, TEXT_LEN, Walk, Watched, wish,
-};
-
-/// A call that was entered and has not returned.
-#[repr(C)]
-pub struct Pending {
-    /// What is known of it.
-    pub event: Event,
-    /// The text of the event, and room for one path more: from any byte of the text on there is as much.
-    pub text: [u8; TEXT_LEN + PATH_LEN],
-    /// Mount (`struct vfsmount`) and dentry of the caller's root directory at entry, by their addresses; zeroes
-    /// where they are not asked for.
-    pub root: (u64, u64),
-    /// The same of its working directory.
-    pub cwd: (u64, u64),
-}
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, TEXT_LEN, Walk, Watched, wish};
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -29,20 +13,9 @@ static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
 
-/// What a new entry of [`PENDING`] starts from: too large for the stack.
-// Its plain name keeps the object free of a mangled one, which changes with the compiler.
-// SAFETY: it is made of integers, for which zero is a value.
-#[unsafe(no_mangle)]
-static BLANK: Pending = unsafe { MaybeUninit::zeroed().assume_init() };
-
 /// Records for userspace. Userspace sets the size.
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
-
-/// Calls that were entered and have not returned, by thread. Preallocated: entries are taken with preemption and
-/// locks in states that allow no allocation. 2048 threads inside one of these calls at once are not expected.
-#[map]
-static PENDING: HashMap<u64, Pending> = HashMap::with_max_entries(2048, 0);
 
 /// Threads in a call that got past seccomp, and its number, where those that do not are asked for. Userspace sets the size.
 #[map]
@@ -119,12 +92,6 @@ pub fn kinds() -> u32 {
 pub fn namespace_kinds() -> u32 {
     // SAFETY: as in `flags`.
     unsafe { (&raw const CONFIG.namespace_kinds).read_volatile() }
-}
-
-/// Where there are zeroes, as many as a pending event has bytes.
-#[inline(always)]
-pub fn zeroes() -> *const core::ffi::c_void {
-    (&raw const BLANK).cast()
 }
 
 /// Adds one to a counter.
@@ -228,6 +195,13 @@ pub fn note(id: u64, number: u32) {
     }
 }
 
+/// Removes the note, whatever call it is of.
+#[inline(always)]
+pub fn unnote_any(id: u64) {
+    // Most tasks that end have none.
+    let _ = NOTES.remove(id);
+}
+
 /// Removes the note; whether it was of this call.
 #[inline(always)]
 pub fn unnote(id: u64, number: u32) -> bool {
@@ -242,31 +216,6 @@ pub fn walk() -> Option<&'static mut Walk> {
     // SAFETY: only nsprobe runs the program that uses it, one run at a time; the kernel keeps the map as long as
     // the program.
     WALK.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
-}
-
-/// A blank event for the thread `id`, to be filled in place.
-#[inline(always)]
-pub fn begin(id: u64) -> Option<&'static mut Pending> {
-    // By reference: by value it would be on the stack of 512 bytes.
-    if PENDING.insert(id, &BLANK, 0).is_err() {
-        count(Counter::PendingFull);
-        return None;
-    }
-    pending(id)
-}
-
-/// The event that the thread `id` has begun.
-#[inline(always)]
-pub fn pending(id: u64) -> Option<&'static mut Pending> {
-    // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
-    // its memory for the length of this program.
-    PENDING.get_ptr_mut(id).map(|pending| unsafe { &mut *pending })
-}
-
-/// Removes the event that the thread `id` has begun.
-#[inline(always)]
-pub fn forget(id: u64) {
-    let _ = PENDING.remove(id);
 }
 
 /// Sends a pending event with as much of its text as there is.

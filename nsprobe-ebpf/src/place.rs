@@ -1,6 +1,6 @@
 //! Where the caller's root and working directory are, before and after its call.
 
-use crate::maps::Pending;
+use crate::state::Pending;
 use crate::{path, task, wanted};
 use nsprobe_ebpf::{cause, event_flags, slot, text};
 

@@ -1,7 +1,8 @@
 //! What the caller runs, and in which control group. Read at return, for the events that are sent.
 
-use crate::maps::{Pending, offset};
+use crate::maps::offset;
 use crate::path::{keep, put_name, since, used, walk};
+use crate::state::Pending;
 use crate::task::{self, embedded, read};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, text, text_flags};

@@ -61,6 +61,8 @@ pub mod event_flags {
     /// With [`super::config::CGROUP`]: the caller's control group is one of those asked for, below one, or so deep that this
     /// could not be told.
     pub const IN_CGROUP: u32 = 1 << 4;
+    /// The kernel did not tell the entry of the call: of one that succeeded, what was before is not known.
+    pub const ENTRY_MISSED: u32 = 1 << 5;
 }
 
 /// The index of each text in [`Event::texts`].
@@ -312,6 +314,8 @@ pub mod config {
     pub const CGROUP: u32 = 1 << 23;
     /// Report only events in which a namespace is that there is a wish of.
     pub const NAMESPACE: u32 = 1 << 24;
+    /// [`super::map::CALLS`] is storage of tasks.
+    pub const TASK_STORAGE: u32 = 1 << 25;
 }
 
 /// What the probe is asked to do: a read-only global, set before loading.
@@ -353,8 +357,12 @@ pub mod global {
 pub mod map {
     /// Ring buffer of records.
     pub const EVENTS: &str = "EVENTS";
-    /// Calls under way.
-    pub const PENDING: &str = "PENDING";
+    /// Calls under way: storage of tasks, or a table of some of them.
+    pub const CALLS: &str = "CALLS";
+    /// Calls under way that the table of them has no room for.
+    pub const BRIEFS: &str = "BRIEFS";
+    /// Events in the making, without storage of tasks.
+    pub const SCRATCH: &str = "SCRATCH";
     /// Calls that got past seccomp, by thread.
     pub const NOTES: &str = "NOTES";
     /// Tasks to report, with [`super::config::FOLLOW`].
@@ -375,7 +383,7 @@ pub mod map {
 pub enum Counter {
     /// No room in the ring buffer: an event is lost.
     RingFull = 0,
-    /// No room in the table of calls under way: an event is lost.
+    /// No memory for a call under way: an event is lost.
     PendingFull = 1,
     /// No room in the table of followed tasks: the events of a descendant are lost.
     FollowFull = 2,

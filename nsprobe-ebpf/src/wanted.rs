@@ -3,7 +3,7 @@
 //! Each condition has its bit in the configuration, which the verifier knows: of one that is not set no instruction is
 //! left. `nsprobe/src/trace/conditions.rs` has the same conditions for events.
 
-use crate::{maps, program, task};
+use crate::{maps, place, program, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use nsprobe_ebpf::{
     Event, Field, NamespaceInodes, SLOTS, cause, config, event_flags, is_restart, slot, wish,
@@ -122,8 +122,8 @@ pub fn result(result: i64) -> bool {
     !(asked(config::FAILED) && (result >= 0 || is_restart(result)) || asked(config::SUCCEEDED) && result < 0)
 }
 
-/// Whether an event is asked for by the namespaces in it. For all but clones nothing comes to them between entry and
-/// return: a new namespace is none that could have been named before, and one that is joined is the target.
+/// Whether an event is asked for by the namespaces in it, as far as they are known: at entry of a call that makes some,
+/// those before. A new namespace is none that could have been named before.
 #[inline(always)]
 pub fn namespaces(event: &Event) -> bool {
     if !asked(config::NAMESPACE) {
@@ -133,11 +133,38 @@ pub fn namespaces(event: &Event) -> bool {
     if event.header.cause == cause::CLONE {
         found |= is_among(&event.after, u32::MAX);
     }
-    if event.header.cause == cause::SETNS {
-        found |= is_asked_for(event.target.ino);
-        found |= is_among(&event.target.namespaces, event.args[1] as u32);
-    }
     found
+}
+
+/// Whether an event is asked for that is known to its end. What setns did is what has changed, whatever its descriptor
+/// seemed to be at entry: other threads may have put another in its place.
+#[inline(always)]
+pub fn at_return(event: &Event) -> bool {
+    if event.header.cause != cause::SETNS {
+        return true;
+    }
+    let target = &event.target;
+    if asked(config::KIND) {
+        let mut kinds = event.args[1] as u32 | target.clone_flag;
+        for (slot, &kind) in KINDS.iter().enumerate() {
+            if event.before.ino[slot] != event.after.ino[slot] {
+                kinds |= kind;
+            }
+        }
+        if event.flags & place::MOVED != 0 {
+            kinds |= place::NEW_MNT as u32;
+        }
+        if kinds & maps::kinds() == 0 {
+            return false;
+        }
+    }
+    if !asked(config::NAMESPACE) {
+        return true;
+    }
+    is_among(&event.before, u32::MAX)
+        | is_among(&event.after, u32::MAX)
+        | is_asked_for(target.ino)
+        | is_among(&target.namespaces, event.args[1] as u32)
 }
 
 /// Whether one of those asked for is among `namespaces`, by slots of these `kinds`.

@@ -2,7 +2,8 @@
 //!
 //! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_chroot`.
 
-use crate::{call, hook, path, place};
+use crate::call::how;
+use crate::{call, hook, path, place, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -13,18 +14,24 @@ pub fn enter(address: u64) {
         pending.event.args[0] = address;
         path::read_user::<0>(pending);
         place::before(pending);
+        state::keep(pending);
     }
+}
+
+#[inline(always)]
+fn exit(address: u64, result: i64) {
+    call::complete(cause::CHROOT.into(), result, address, 0, how::FUNCTION);
 }
 
 #[fentry(function = "__x64_sys_chroot")]
 pub fn fentry_chroot(context: FEntryContext) -> i32 {
-    enter(hook::registers(&context)[0]);
+    enter(hook::registers(context.arg(0))[0]);
     0
 }
 
 #[fexit(function = "__x64_sys_chroot")]
 pub fn fexit_chroot(context: FExitContext) -> i32 {
-    call::complete(hook::returned(&context));
+    exit(hook::registers(context.arg(0))[0], hook::returned(&context));
     0
 }
 
@@ -36,7 +43,7 @@ pub fn fentry_chroot32(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__ia32_sys_chroot")]
 pub fn fexit_chroot32(context: FExitContext) -> i32 {
-    call::complete(hook::returned(&context));
+    exit(hook::registers32(context.arg(0))[0], hook::returned(&context));
     0
 }
 

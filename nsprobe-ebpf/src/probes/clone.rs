@@ -11,17 +11,22 @@
 //! `long __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags that
 //! `kernel_clone` had, if it got there.
 
-use crate::{call, hook, maps, task, wanted};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use super::denied::{UNDER_WAY, number};
+use crate::call::how;
+use crate::maps::offset;
+use crate::{call, hook, maps, state, task, wanted};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, tracepoint};
 use aya_ebpf::programs::{BtfTracePointContext, FEntryContext, FExitContext, TracePointContext};
-use nsprobe_ebpf::{Field, cause, config};
+use nsprobe_ebpf::{ABSENT, Field, cause, config, event_flags};
 
 /// The signal to the parent, in the flags of clone(2).
 const CSIGNAL: u64 = 0xff;
 
 const CLONE_THREAD: u64 = 0x0001_0000;
+
+/// What stands for flags that could not be read.
+const UNREAD: u64 = u64::MAX;
 
 /// Whether a clone with these flags was asked for.
 #[inline(always)]
@@ -83,14 +88,11 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
         return 0;
     }
     let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
-    if let Some(pending) = maps::pending(bpf_get_current_pid_tgid())
-        && pending.event.header.cause == cause::CLONE
-    {
-        // Of clone3, which tells it when it returns; the caller may have changed its own flags meanwhile.
-        pending.event.args = [flags, 0];
+    let task = task::current();
+    // clone3 tells it when it returns; the caller may have changed its own flags meanwhile.
+    if is_in_clone3(task) && state::amend_clone(flags) {
         return 0;
     }
-    let task = task::current();
     if is_asked_for_failed(flags) && wanted::caller(task) {
         call::tell(cause::CLONE, task, |event| {
             event.args[0] = flags;
@@ -103,15 +105,30 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
     0
 }
 
+/// Whether `task` is in clone3. Where that cannot be read, it is if it has begun one.
+#[inline(always)]
+fn is_in_clone3(task: u64) -> bool {
+    offset(Field::TaskStack) == ABSENT || task::registers(task, number::CLONE3, UNDER_WAY).is_some()
+}
+
 /// Completes a clone that failed; one that did not was reported when the child was made.
 #[inline(never)]
-pub fn exit(result: i64) {
-    call::finish(result, |pending| {
+pub fn exit(result: i64, how: u64, address: u64) {
+    let Some(pending) = state::resume(cause::CLONE) else { return };
+    // Left behind by another call, whose return the kernel did not tell.
+    if how == how::FUNCTION && pending.event.args[1] != address {
+        return state::forget(pending);
+    }
+    if how == how::DENIED {
+        pending.event.flags |= event_flags::DENIED;
+    }
+    call::finish(pending, result, |pending| {
         let event = &mut pending.event;
         // Flags that could not be read at entry: the call itself has paged them in by now.
-        if result < 0 && event.args[1] != 0 {
-            event.args = [clone3_flags(event.args[1]).unwrap_or(0), 0];
+        if result < 0 && event.args[0] == UNREAD {
+            event.args[0] = clone3_flags(event.args[1]).unwrap_or(0);
         }
+        event.args[1] = 0;
         result < 0 && is_asked_for_failed(event.args[0])
     });
 }
@@ -124,6 +141,7 @@ pub fn enter(flags: u64) {
         && let Some(pending) = call::begin(cause::CLONE, flags)
     {
         pending.event.args[0] = flags;
+        state::keep(pending);
     }
 }
 
@@ -136,7 +154,7 @@ pub fn enter_clone(context: TracePointContext) -> u32 {
 /// Of clone(2) and clone3(2).
 #[tracepoint]
 pub fn exit_clone(context: TracePointContext) -> u32 {
-    exit(hook::result(&context));
+    exit(hook::result(&context), how::TRACEPOINT, 0);
     0
 }
 
@@ -155,19 +173,20 @@ pub fn enter3(address: u64) {
     if flags.is_none_or(is_asked_for_failed)
         && let Some(pending) = call::begin(cause::CLONE, flags.unwrap_or(u64::MAX))
     {
-        pending.event.args = [flags.unwrap_or(0), if flags.is_none() { address } else { 0 }];
+        pending.event.args = [flags.unwrap_or(UNREAD), address];
+        state::keep(pending);
     }
 }
 
 #[fentry(function = "__x64_sys_clone3")]
 pub fn fentry_clone3(context: FEntryContext) -> i32 {
-    enter3(hook::registers(&context)[0]);
+    enter3(hook::registers(context.arg(0))[0]);
     0
 }
 
 #[fexit(function = "__x64_sys_clone3")]
 pub fn fexit_clone3(context: FExitContext) -> i32 {
-    exit(hook::returned(&context));
+    exit(hook::returned(&context), how::FUNCTION, hook::registers(context.arg(0))[0]);
     0
 }
 
@@ -179,7 +198,7 @@ pub fn fentry_clone3_32(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__ia32_sys_clone3")]
 pub fn fexit_clone3_32(context: FExitContext) -> i32 {
-    exit(hook::returned(&context));
+    exit(hook::returned(&context), how::FUNCTION, hook::registers32(context.arg(0))[0]);
     0
 }
 

@@ -5,8 +5,8 @@
 //! on 7.2), and one that is leaves out what other tasks do on its CPU.
 
 use super::{chroot, clone, pivot_root, setns, unshare};
-use crate::{call, hook, maps, task};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::call::how;
+use crate::{call, hook, task};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use nsprobe_ebpf::cause;
@@ -49,12 +49,17 @@ pub fn exit_compat(context: TracePointContext) -> u32 {
     if !task::is_compat(task::current()) {
         return 0;
     }
-    let Some(pending) = maps::pending(bpf_get_current_pid_tgid()) else { return 0 };
-    let result = hook::result(&context);
-    if pending.event.header.cause == cause::CLONE {
-        clone::exit(result);
-    } else {
-        call::complete(result);
-    }
+    let cause = match hook::number(&context) {
+        number::CHROOT => cause::CHROOT,
+        number::PIVOT_ROOT => cause::PIVOT_ROOT,
+        number::UNSHARE => cause::UNSHARE,
+        number::SETNS => cause::SETNS,
+        number::CLONE | number::CLONE3 => {
+            clone::exit(hook::result(&context), how::TRACEPOINT, 0);
+            return 0;
+        }
+        _ => return 0,
+    };
+    call::complete(cause.into(), hook::result(&context), 0, 0, how::TRACEPOINT);
     0
 }

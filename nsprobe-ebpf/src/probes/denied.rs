@@ -11,14 +11,15 @@
 
 use super::tasks::Context;
 use super::{chroot, clone, pivot_root, setns, unshare};
-use crate::{call, hook, maps, task};
+use crate::call::how;
+use crate::{call, hook, maps, state, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use nsprobe_ebpf::{Counter, Field, cause, event_flags};
+use nsprobe_ebpf::{Counter, Field, cause};
 
 /// Their numbers: asm/unistd_64.h.
-mod number {
+pub mod number {
     pub const CLONE: u32 = 56;
     pub const FORK: u32 = 57;
     pub const VFORK: u32 = 58;
@@ -33,7 +34,7 @@ mod number {
 const VFORK_FLAGS: u64 = 0x4100;
 
 /// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
-const UNDER_WAY: i64 = -38;
+pub const UNDER_WAY: i64 = -38;
 
 /// What it returns to be made again: a signal came while a supervisor was asked. `-ERESTARTSYS` to
 /// `-ERESTART_RESTARTBLOCK`, which no program sees.
@@ -74,7 +75,7 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
     let first = task::read(registers, Field::PtRegsFirst);
     let second = task::read(registers, Field::PtRegsSecond);
     // Nothing that was left behind is to be taken for this call.
-    maps::forget(id);
+    state::clear();
     match number {
         UNSHARE => unshare::enter(first),
         SETNS => setns::enter(first, second),
@@ -86,13 +87,17 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
         CLONE3 => clone::enter3(first),
         _ => {}
     }
-    let Some(pending) = maps::pending(id) else { return 0 };
-    pending.event.flags |= event_flags::DENIED;
-    if pending.event.header.cause == cause::CLONE {
-        clone::exit(result);
-    } else {
-        call::complete(result);
-    }
+    let cause = match number {
+        UNSHARE => cause::UNSHARE,
+        SETNS => cause::SETNS,
+        CHROOT => cause::CHROOT,
+        PIVOT_ROOT => cause::PIVOT_ROOT,
+        _ => {
+            clone::exit(result, how::DENIED, 0);
+            return 0;
+        }
+    };
+    call::complete(cause.into(), result, 0, 0, how::DENIED);
     0
 }
 

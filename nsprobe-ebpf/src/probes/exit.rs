@@ -3,13 +3,17 @@
 //! `sched_process_exit(struct task_struct *task, bool group_dead)`; older kernels (up to 6.12 at least) have the
 //! first argument only, and no other is read.
 
-use crate::maps;
+use crate::{maps, state};
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-/// Only keeps the table of followed tasks true; attached only when there is one.
+/// Keeps the tables of tasks true; attached only when there are any.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn task_exit(context: BtfTracePointContext) -> i32 {
+    // It runs in the task that ends.
     maps::unfollow(context.arg(0));
+    maps::unnote_any(bpf_get_current_pid_tgid());
+    state::ended();
     0
 }

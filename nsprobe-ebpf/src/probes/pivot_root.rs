@@ -4,8 +4,8 @@
 //! `__ia32_sys_pivot_root`. What its arguments were resolved to, `int security_sb_pivotroot(const struct path *old_path,
 //! const struct path *new_path)` is told before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
-use crate::{call, hook, maps, path, place, task};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::call::how;
+use crate::{call, hook, path, place, state, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{cause, text};
@@ -17,19 +17,26 @@ pub fn enter(new_root: u64, put_old: u64) {
         path::read_user::<0>(pending);
         path::read_user::<1>(pending);
         place::before(pending);
+        state::keep(pending);
     }
+}
+
+#[inline(always)]
+fn exit([new_root, put_old]: [u64; 2], result: i64) {
+    call::complete(cause::PIVOT_ROOT.into(), result, new_root, put_old, how::FUNCTION);
 }
 
 #[fentry(function = "__x64_sys_pivot_root")]
 pub fn fentry_pivot_root(context: FEntryContext) -> i32 {
-    let [first, second] = hook::registers(&context);
+    let [first, second] = hook::registers(context.arg(0));
     enter(first, second);
     0
 }
 
 #[fentry(function = "security_sb_pivotroot")]
 pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
-    if let Some(pending) = maps::pending(bpf_get_current_pid_tgid()) {
+    // Of what is kept without text nothing can be added.
+    if let Some(pending) = state::resume_whole(cause::PIVOT_ROOT) {
         path::walk::<{ text::FIRST_RESOLVED }>(pending, task::path(context.arg(1)));
         path::walk::<{ text::SECOND_RESOLVED }>(pending, task::path(context.arg(0)));
     }
@@ -38,7 +45,7 @@ pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__x64_sys_pivot_root")]
 pub fn fexit_pivot_root(context: FExitContext) -> i32 {
-    call::complete(hook::returned(&context));
+    exit(hook::registers(context.arg(0)), hook::returned(&context));
     0
 }
 
@@ -51,7 +58,7 @@ pub fn fentry_pivot_root32(context: FEntryContext) -> i32 {
 
 #[fexit(function = "__ia32_sys_pivot_root")]
 pub fn fexit_pivot_root32(context: FExitContext) -> i32 {
-    call::complete(hook::returned(&context));
+    exit(hook::registers32(context.arg(0)), hook::returned(&context));
     0
 }
 

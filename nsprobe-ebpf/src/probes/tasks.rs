@@ -8,7 +8,7 @@
 //! of verification out of 3.
 
 use crate::task::{self, Reader};
-use crate::{maps, path};
+use crate::{path, state};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write};
 use core::mem::{MaybeUninit, offset_of};
 use nsprobe_ebpf::{Field, Header, Pids, RECORD_VERSION, Task, cause, task_flags};
@@ -50,7 +50,7 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
     let mut record = MaybeUninit::<Task>::uninit();
     // SAFETY: as long as told, and there are as many zeroes; zero is a value for all its parts.
     let record = unsafe {
-        bpf_probe_read_kernel(record.as_mut_ptr().cast(), size_of::<Task>() as u32, maps::zeroes());
+        bpf_probe_read_kernel(record.as_mut_ptr().cast(), size_of::<Task>() as u32, state::zeroes());
         record.assume_init_mut()
     };
     let reader = task::reader();

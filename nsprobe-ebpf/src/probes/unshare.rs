@@ -2,7 +2,8 @@
 //!
 //! Functions plan: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry ends there.
 
-use crate::{call, hook, place};
+use crate::call::how;
+use crate::{call, hook, place, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -14,6 +15,7 @@ pub fn enter(flags: u64) {
         if flags & place::NEW_MNT != 0 {
             place::before(pending);
         }
+        state::keep(pending);
     }
 }
 
@@ -25,7 +27,8 @@ pub fn fentry_unshare(context: FEntryContext) -> i32 {
 
 #[fexit(function = "ksys_unshare")]
 pub fn fexit_unshare(context: FExitContext) -> i32 {
-    call::complete(hook::returned_int(&context));
+    let result = hook::returned_int(&context);
+    call::complete(cause::UNSHARE.into(), result, context.arg(0), 0, how::FUNCTION);
     0
 }
 

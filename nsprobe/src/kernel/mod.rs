@@ -23,6 +23,7 @@ pub mod sideband;
 pub mod signals;
 pub mod sockets;
 pub mod statx;
+pub mod task_storage;
 pub mod tasks;
 pub mod vmlinux;
 pub mod watches;

@@ -7,6 +7,7 @@ use crate::kernel::btf::{self, BtfError};
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
+use crate::kernel::task_storage::TaskStorage;
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
 use crate::model::errno_name;
@@ -21,6 +22,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 mod point;
+mod room;
 mod wishes;
 
 pub use point::{Hook, Point};
@@ -50,9 +52,6 @@ pub fn has_ring_buffers() -> Result<bool, String> {
     aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
 }
 
-/// Calls under way that can be told from those that seccomp stops: a vfork lasts until its child executes a program.
-const NOTES: u32 = 16384;
-
 /// Why there is no probe at all.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -68,6 +67,12 @@ pub enum OpenError {
     /// The object or one of its maps was refused.
     #[error("the probe: {}", chain(.0))]
     Object(#[from] EbpfError),
+    /// Its storage of tasks was refused.
+    #[error("storage of tasks: {error}")]
+    Storage {
+        /// What dup3(2) said.
+        error: io::Error,
+    },
     /// The object has no map of this name and type.
     #[error("the probe has no map {0}")]
     NoMap(&'static str),
@@ -137,8 +142,15 @@ pub struct Probe {
 }
 
 impl Probe {
-    /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later.
-    pub fn open(config: Config, wishes: &[Wish], ring_bytes: u32, hooks: &[Hook]) -> Result<Self, OpenError> {
+    /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later. Calls under
+    /// way are in `storage`, where there is one.
+    pub fn open(
+        mut config: Config,
+        wishes: &[Wish],
+        ring_bytes: u32,
+        hooks: &[Hook],
+        storage: Option<TaskStorage>,
+    ) -> Result<Self, OpenError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
         let hooked = hooks.iter().filter_map(|hook| match hook.point {
             Point::Fentry(name) | Point::Fexit(name) => Some(name),
@@ -160,15 +172,35 @@ impl Probe {
         // Before the loader, which reads the same once more, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
+        let is_asked_for = |flag| config.flags & flag != 0;
+        let room = |asked: bool, room| if asked { room } else { 1 };
+        let (in_tables, tasks) = (storage.is_none(), room::tasks());
+        let rooms = [
+            (map::EVENTS, ring_bytes),
+            (map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1)),
+            (map::NOTES, room(hooks.iter().any(Hook::is_of_denied), tasks)),
+            (map::FOLLOWED, room(is_asked_for(nsprobe_ebpf::config::FOLLOW), tasks)),
+            (map::NAMESPACES, room(is_asked_for(nsprobe_ebpf::config::LIVES), room::NAMESPACES)),
+            (map::CALLS, room(in_tables, room::CALLS)),
+            (map::BRIEFS, room(in_tables, tasks)),
+            (map::SCRATCH, room(in_tables, room::SCRATCH)),
+        ];
+        if !in_tables {
+            config.flags |= nsprobe_ebpf::config::TASK_STORAGE;
+        }
         let config = config.words();
-        let mut ebpf = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        for (name, entries) in rooms {
+            loader.map_max_entries(name, entries);
+        }
+        let mut ebpf = loader
             .btf(None)
             .override_global(global::OFFSETS, found.offsets.as_slice(), true)
             .override_global(global::CONFIG, &config, true)
-            .map_max_entries(map::EVENTS, ring_bytes)
-            .map_max_entries(map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1))
-            .map_max_entries(map::NOTES, if hooks.iter().any(Hook::is_of_denied) { NOTES } else { 1 })
             .load(OBJECT)?;
+        if let Some(storage) = storage {
+            room::give(&mut ebpf, storage)?;
+        }
         wishes::fill(&mut ebpf, wishes)?;
         // After it, so that the two are not there at a time.
         let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;

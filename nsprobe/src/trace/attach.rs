@@ -7,6 +7,7 @@ use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, errno_of};
 use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
 use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{Config, FIELDS};
@@ -41,6 +42,9 @@ pub fn attach(
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
     let lives = config.flags & nsprobe_ebpf::config::LIVES != 0;
+    // Where it is refused there are tables.
+    let storage = TaskStorage::create().ok();
+    let in_tables = storage.is_none();
     let groups = |plan| {
         let mut groups = hooks::groups(plan, calls, follow);
         if compat || plan == Plan::Functions {
@@ -49,6 +53,9 @@ pub fn attach(
         if lives {
             groups.extend(hooks::lives(plan));
         }
+        if !follow && (in_tables || denied) {
+            groups.push(hooks::ends());
+        }
         groups
     };
     let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
@@ -56,7 +63,7 @@ pub fn attach(
     let of_denied = if denied { hooks::denied(calls, every_clone) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, wishes, ring_bytes, &hooks).map_err(forbidden)?;
+    let mut probe = Probe::open(config, wishes, ring_bytes, &hooks, storage).map_err(forbidden)?;
     let lockdown = lockdown();
     let mut trials = Vec::new();
     let mut links = Vec::new();

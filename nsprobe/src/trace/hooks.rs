@@ -76,6 +76,8 @@ impl Plan {
 pub enum Purpose {
     /// Knowing who descends from the command.
     Descendants,
+    /// Knowing which tasks have ended, whose state is in tables.
+    Ends,
     /// New tasks.
     NewTasks,
     /// Clones that failed.
@@ -96,6 +98,7 @@ impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Descendants => "the ends of descendants",
+            Self::Ends => "the ends of tasks",
             Self::NewTasks => "clone",
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
@@ -213,6 +216,13 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
         ])],
         Plan::Perf | Plan::Poll => Vec::new(),
     }
+}
+
+/// The hook by which tables of tasks have room again when tasks end; with any plan.
+#[must_use]
+pub fn ends() -> Group {
+    let exit = Hook { program: "task_exit", point: Point::TpBtf("sched_process_exit") };
+    Group { purpose: Purpose::Ends, hooks: vec![exit], fields: &[] }
 }
 
 /// The hooks with which `plan` shows the ends of namespaces.

@@ -41,6 +41,7 @@ impl Trial {
         !matches!(
             purpose,
             Purpose::Descendants
+                | Purpose::Ends
                 | Purpose::NewTasks
                 | Purpose::Resolved
                 | Purpose::Compat

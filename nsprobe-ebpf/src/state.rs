@@ -1,0 +1,271 @@
+//! The state of calls under way: from the entry of a call to its return.
+//!
+//! Nobody can exhaust it. Where the kernel has storage of tasks for tracing programs (Linux 5.13), each task has room
+//! of its own, made at its first traced call and freed by the kernel with the task. Elsewhere a table holds some calls
+//! with all their text ([`CALLS`]), and a second one with room for every task there may be holds what the first has no
+//! room for, without text ([`BRIEFS`]). Userspace tries which, and says so by [`config::TASK_STORAGE`].
+//!
+//! State is of one call: of another one, that comes or returns, it is dropped.
+
+use crate::maps::{count, flags};
+use crate::task;
+use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_storage_get};
+use aya_ebpf::macros::map;
+use aya_ebpf::maps::HashMap;
+use core::mem::MaybeUninit;
+use nsprobe_ebpf::{Counter, Event, NamespaceInodes, PATH_LEN, PENDING_LEN, TEXT_LEN, cause, config};
+
+/// An event in the making.
+#[repr(C)]
+pub struct Pending {
+    /// What is known of it. Its cause is 0 where no call is under way.
+    pub event: Event,
+    /// The text of the event, and room for one path more: from any byte of the text on there is as much.
+    pub text: [u8; TEXT_LEN + PATH_LEN],
+    /// Mount (`struct vfsmount`) and dentry of the caller's root directory at entry, by their addresses; zeroes
+    /// where they are not recorded.
+    pub root: (u64, u64),
+    /// The same of its working directory.
+    pub cwd: (u64, u64),
+    /// Not 0: it is in [`SCRATCH`], and gone when the program ends.
+    scratch: u64,
+}
+
+// Userspace makes room of this size.
+const _: () = assert!(size_of::<Pending>() == PENDING_LEN);
+
+/// What is kept of a call for which [`CALLS`] has no room.
+#[repr(C)]
+pub struct Brief {
+    cause: u32,
+    flags: u32,
+    time_ns: u64,
+    args: [u64; 2],
+    cap_effective: u64,
+    root: (u64, u64),
+    cwd: (u64, u64),
+    before: NamespaceInodes,
+}
+
+/// What a new [`Pending`] starts from: too large for the stack.
+// Its plain name keeps the object free of a mangled one, which changes with the compiler.
+// SAFETY: it is made of integers, for which zero is a value.
+#[unsafe(no_mangle)]
+static BLANK: Pending = unsafe { MaybeUninit::zeroed().assume_init() };
+
+/// Calls under way. With [`config::TASK_STORAGE`] userspace puts storage of tasks in its place, before the programs are
+/// loaded. Else a table by thread; preallocated, because entries are taken with preemption and locks in states that
+/// allow no allocation. Userspace sets the size.
+#[map]
+static CALLS: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
+
+/// Without [`config::TASK_STORAGE`]: calls under way that [`CALLS`] has no room for, and clones, by thread. Userspace
+/// sets the size: room for every task there may be.
+#[map]
+static BRIEFS: HashMap<u64, Brief> = HashMap::with_max_entries(1, 0);
+
+/// Without [`config::TASK_STORAGE`]: events while a program makes them, by thread. Nobody holds an entry longer than a
+/// program runs.
+#[map]
+static SCRATCH: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
+
+/// `BPF_LOCAL_STORAGE_GET_F_CREATE`
+const CREATE: u64 = 1;
+
+#[inline(always)]
+fn in_tasks() -> bool {
+    flags() & config::TASK_STORAGE != 0
+}
+
+/// Where there are zeroes, as many as a pending event has bytes.
+#[inline(always)]
+pub fn zeroes() -> *const core::ffi::c_void {
+    (&raw const BLANK).cast()
+}
+
+/// The room of the running task.
+#[inline(always)]
+fn of_task(how: u64) -> Option<&'static mut Pending> {
+    // SAFETY: the map and the task are the kernel's own; where there is no room the answer is null, as checked. A task's
+    // room is used by programs that run in that task only, one at a time, and the kernel keeps it as long as the task.
+    unsafe {
+        let task = bpf_get_current_task_btf();
+        let map = (&raw const CALLS).cast_mut().cast();
+        bpf_task_storage_get(map, task, core::ptr::null_mut(), how).cast::<Pending>().as_mut()
+    }
+}
+
+/// The entry of the running thread in one of the tables.
+#[inline(always)]
+fn entry(found: Option<*mut Pending>) -> Option<&'static mut Pending> {
+    // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
+    // its memory for the length of this program.
+    found.map(|pending| unsafe { &mut *pending })
+}
+
+/// A blank event of the running task, whose call goes on: [`keep`] is to be called when it is filled in.
+#[inline(always)]
+pub fn begin() -> Option<&'static mut Pending> {
+    if !in_tasks() {
+        let id = bpf_get_current_pid_tgid();
+        // By reference: by value it would be on the stack of 512 bytes.
+        if CALLS.insert(id, &BLANK, 0).is_ok() {
+            return entry(CALLS.get_ptr_mut(id));
+        }
+    }
+    begin_at_once()
+}
+
+/// A blank event of the running task, to be completed before the program ends, or to be kept without its text.
+#[inline(always)]
+pub fn begin_at_once() -> Option<&'static mut Pending> {
+    let pending = if in_tasks() {
+        let mut room = of_task(CREATE);
+        if let Some(pending) = &mut room {
+            let to = (&raw mut pending.event).cast();
+            // SAFETY: as long as told, and there are as many zeroes. Its text is not used as long as it has no length.
+            unsafe { bpf_probe_read_kernel(to, size_of::<Event>() as u32, zeroes()) };
+        }
+        room
+    } else {
+        let id = bpf_get_current_pid_tgid();
+        match SCRATCH.insert(id, &BLANK, 0) {
+            Ok(()) => entry(SCRATCH.get_ptr_mut(id)),
+            Err(_) => None,
+        }
+    };
+    let Some(pending) = pending else {
+        count(Counter::PendingFull);
+        return None;
+    };
+    pending.root = (0, 0);
+    pending.cwd = (0, 0);
+    pending.scratch = 1;
+    Some(pending)
+}
+
+/// Keeps an event until its call returns.
+#[inline(always)]
+pub fn keep(pending: &mut Pending) {
+    if in_tasks() || pending.scratch == 0 {
+        return;
+    }
+    let id = bpf_get_current_pid_tgid();
+    let event = &pending.event;
+    let brief = Brief {
+        cause: event.header.cause.into(),
+        flags: event.flags,
+        time_ns: event.time_ns,
+        args: event.args,
+        cap_effective: event.cap_effective,
+        root: pending.root,
+        cwd: pending.cwd,
+        before: event.before,
+    };
+    if BRIEFS.insert(id, &brief, 0).is_err() {
+        count(Counter::PendingFull);
+    }
+    let _ = SCRATCH.remove(id);
+}
+
+/// The event of this cause that the running task has begun, if it has; what it has begun of another cause is dropped.
+#[inline(always)]
+pub fn resume(cause: u16) -> Option<&'static mut Pending> {
+    let id = bpf_get_current_pid_tgid();
+    let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(id)) };
+    if let Some(pending) = pending {
+        if pending.event.header.cause == cause {
+            return Some(pending);
+        }
+        forget(pending);
+        return None;
+    }
+    if in_tasks() { None } else { resume_brief(id, cause) }
+}
+
+/// The same, unless it is kept without its text; what there is of another cause stays.
+#[inline(always)]
+pub fn resume_whole(cause: u16) -> Option<&'static mut Pending> {
+    let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(bpf_get_current_pid_tgid())) };
+    pending.filter(|pending| pending.event.header.cause == cause)
+}
+
+/// Puts in place the flags of the clone that the running task has begun, if it has.
+#[inline(always)]
+pub fn amend_clone(flags: u64) -> bool {
+    if in_tasks() {
+        let pending = resume_whole(cause::CLONE);
+        return pending.map(|pending| pending.event.args[0] = flags).is_some();
+    }
+    let Some(brief) = BRIEFS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return false };
+    // SAFETY: as in `entry`.
+    let brief = unsafe { &mut *brief };
+    let is_clone = brief.cause == u32::from(cause::CLONE);
+    if is_clone {
+        brief.args[0] = flags;
+    }
+    is_clone
+}
+
+/// The same of what is kept without its text. Who the caller is, is filled in now.
+#[inline(always)]
+fn resume_brief(id: u64, cause: u16) -> Option<&'static mut Pending> {
+    let brief = BRIEFS.get_ptr(id)?;
+    // SAFETY: as in `entry`.
+    let brief = unsafe { &*brief };
+    let is_it = brief.cause == u32::from(cause);
+    let pending = if is_it { begin_at_once() } else { None };
+    if let Some(pending) = pending {
+        crate::call::fill(&mut pending.event, cause, task::current());
+        pending.event.flags = brief.flags;
+        pending.event.time_ns = brief.time_ns;
+        pending.event.args = brief.args;
+        pending.event.cap_effective = brief.cap_effective;
+        pending.event.before = brief.before;
+        pending.root = brief.root;
+        pending.cwd = brief.cwd;
+        return Some(pending);
+    }
+    let _ = BRIEFS.remove(id);
+    None
+}
+
+/// Drops an event.
+#[inline(always)]
+pub fn forget(pending: &mut Pending) {
+    if in_tasks() {
+        pending.event.header.cause = 0;
+        return;
+    }
+    let id = bpf_get_current_pid_tgid();
+    if pending.scratch == 0 {
+        let _ = CALLS.remove(id);
+    } else {
+        let _ = SCRATCH.remove(id);
+        // Where the call had been kept.
+        let _ = BRIEFS.remove(id);
+    }
+}
+
+/// Drops what a task leaves behind that ends.
+#[inline(always)]
+pub fn ended() {
+    if !in_tasks() {
+        clear();
+    }
+}
+
+/// Drops what the running task has begun, whatever it is.
+#[inline(always)]
+pub fn clear() {
+    if in_tasks() {
+        if let Some(pending) = of_task(0) {
+            pending.event.header.cause = 0;
+        }
+        return;
+    }
+    let id = bpf_get_current_pid_tgid();
+    let _ = CALLS.remove(id);
+    let _ = BRIEFS.remove(id);
+}
