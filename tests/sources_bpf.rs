@@ -145,7 +145,7 @@ fn both_sources_say_the_same() {
     assert_eq!(find(pids[0])["pids"], json!(proc::pids_inside(pids[0]).unwrap()));
     assert_eq!(find(pids[0])["pids"].as_array().unwrap().len(), 3);
     assert_eq!(find(pids[1])["root"], rootfs.path().to_str().unwrap());
-    assert_eq!(find(pids[1])["command_line"], "/bin/sleep 1000");
+    assert_eq!(find(pids[1])["arguments"], json!(["/bin/sleep", "1000"]));
     assert_eq!(find(pids[3])["uid"], 4711);
     assert_eq!(find(pids[0])["start_ticks"], proc::start_ticks(pids[0]).unwrap());
     // What only the kernel tells.

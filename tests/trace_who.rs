@@ -16,7 +16,7 @@ const CALLER: &str = r#"
     text("/proc/self/status") =~ /^CapEff:\s*(\w+)$/m and $facts{cap_effective} = $1;
     (split(" ", text("/proc/self/stat") =~ s/.*\)//sr))[19] =~ /(\d+)/ and $facts{start_ticks} = $1;
     $facts{exe} = readlink("/proc/self/exe");
-    ($facts{command_line} = text("/proc/self/cmdline")) =~ tr/\0/ /; $facts{command_line} =~ s/ $//;
+    $facts{arguments} = join("\t", split("\0", text("/proc/self/cmdline") =~ s/\0$//r, -1));
     text("/proc/self/cgroup") =~ /^0::(.*)$/m and $facts{cgroup} = $1;
     print $report "$_=$facts{$_}\n" for sort keys %facts;
     syscall(272, $ARGV[0] + 0);
@@ -48,8 +48,9 @@ fn assert_told(event: &Value, report: &str) {
     assert_eq!(process["start_ticks"], ticks, "{process}");
     let exe = json!({"path": told(report, "exe"), "cut": false, "detached": false, "deleted": false, "unreachable": false});
     assert_eq!(process["exe"], exe, "{process}");
-    assert_eq!(process["command_line"], told(report, "command_line").expect("arguments"), "{process}");
-    assert_eq!(process["command_line_cut"], false, "{process}");
+    let arguments: Vec<&str> = told(report, "arguments").expect("arguments").split('\t').collect();
+    assert_eq!(process["arguments"], json!(arguments), "{process}");
+    assert_eq!(process["arguments_cut"], false, "{process}");
     let cgroup = told(report, "cgroup");
     assert_eq!(process["cgroup"]["path"].as_str(), cgroup, "{process}");
 }
@@ -116,9 +117,11 @@ fn a_command_line_that_is_too_long_is_cut() {
         let args = ["--hooks", plan, "--event", "unshare", "--", "unshare", "--uts", "true", &long];
         let stream = Stream::record(&args);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
-        let told = event["process"]["command_line"].as_str().expect("text");
-        assert!(told.len() >= 255 && format!("unshare --uts true {long}").starts_with(told), "{told}");
-        assert_eq!(event["process"]["command_line_cut"], true);
+        let arguments = event["process"]["arguments"].as_array().expect("an array");
+        assert_eq!(arguments[..3], ["unshare", "--uts", "true"].map(Value::from));
+        let last = arguments[3].as_str().expect("text");
+        assert!((200..300).contains(&last.len()) && long.starts_with(last), "{last}");
+        assert_eq!(event["process"]["arguments_cut"], true);
     });
 }
 

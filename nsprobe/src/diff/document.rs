@@ -1,8 +1,8 @@
 //! A document of `nsprobe list --json` → the snapshot it was made of.
 
 use crate::model::{
-    Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process, ProcessSource, Root,
-    Slots, Snapshot, Source, Taken, Text,
+    Arguments, Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process,
+    ProcessSource, Root, Slots, Snapshot, Source, Taken, Text,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
@@ -187,7 +187,10 @@ struct ProcessObject {
     comm: String,
     #[serde(default, deserialize_with = "bytes")]
     comm_base64: Option<Text>,
-    command_line: String,
+    arguments: Vec<String>,
+    #[serde(default, deserialize_with = "byte_array")]
+    arguments_base64: Option<Vec<Text>>,
+    arguments_cut: bool,
     namespaces: Option<HashMap<String, Option<u64>>>,
     root: Option<String>,
     #[serde(default, deserialize_with = "bytes")]
@@ -274,6 +277,11 @@ fn process(object: ProcessObject, dev: u64) -> Process {
             ino.map(|ino| NsId::new(slot.kind(), dev, ino))
         })
     };
+    let arguments = match &object.arguments_base64 {
+        Some(arguments) => Arguments::of(arguments.iter().map(Text::as_bytes)),
+        None => Arguments::of(&object.arguments),
+    };
+    let arguments = if object.arguments_cut { arguments.and_more() } else { arguments };
     Process {
         pid: object.pid,
         ppid: object.ppid,
@@ -283,7 +291,7 @@ fn process(object: ProcessObject, dev: u64) -> Process {
         kernel_thread: object.kernel_thread,
         uid: object.uid,
         comm: object.comm_base64.unwrap_or_else(|| object.comm.into()),
-        command_line: object.command_line,
+        arguments,
         namespaces: object.namespaces.map(slots),
         root: match (object.root, object.chrooted) {
             (Some(path), Some(true)) => Root::Chrooted(object.root_base64.unwrap_or_else(|| path.into())),
@@ -314,6 +322,14 @@ fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Syste
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text>, D::Error> {
     let encoded = Option::<String>::deserialize(deserializer)?;
     let decoded = encoded.map(|encoded| BASE64.decode(encoded.as_bytes()).map(Text::from));
+    decoded.transpose().map_err(serde::de::Error::custom)
+}
+
+/// The bytes of texts of which one is not UTF-8.
+fn byte_array<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Text>>, D::Error> {
+    let encoded = Option::<Vec<String>>::deserialize(deserializer)?;
+    let decode = |text: String| BASE64.decode(text.as_bytes()).map(Text::from);
+    let decoded = encoded.map(|encoded| encoded.into_iter().map(decode).collect());
     decoded.transpose().map_err(serde::de::Error::custom)
 }
 

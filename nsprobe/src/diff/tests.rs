@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Gap, GapKind, Holder, Initial, Origin, Slots, Snapshot, Source, Taken};
+use crate::model::{Arguments, Gap, GapKind, Holder, Initial, Origin, Slots, Snapshot, Source, Taken};
 use crate::render::json::{self, Selection};
 use std::time::{Duration, SystemTime};
 
@@ -44,7 +44,7 @@ fn process(pid: Pid, kind: NsKind, ino: u64) -> Process {
         kernel_thread: false,
         uid: 0,
         comm: "sleep".into(),
-        command_line: format!("sleep {pid}"),
+        arguments: Arguments::of(["sleep", &pid.to_string()]),
         namespaces: Some(slots),
         root: Root::Whole,
     }

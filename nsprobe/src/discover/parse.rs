@@ -59,12 +59,6 @@ pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
     Some((kind.parse().ok()?, rest.strip_suffix(']')?.parse().ok()?))
 }
 
-/// A command line: arguments are ended by NUL in `/proc/PID/cmdline`, and joined by blanks here.
-pub(super) fn command_line(bytes: &[u8]) -> String {
-    let end = bytes.iter().rposition(|&b| b != 0).map_or(0, |last| last + 1);
-    String::from_utf8_lossy(&bytes[..end]).replace('\0', " ")
-}
-
 /// A mounted namespace file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct NamespaceMount {
@@ -165,14 +159,6 @@ mod tests {
         assert_eq!(tasks(b"0.07 0.11 0.09 2/30147 4711\n"), Some(30147));
         assert_eq!(tasks(b"0.07 0.11 0.09 2\n"), None);
         assert_eq!(tasks(b""), None);
-    }
-
-    #[test]
-    fn arguments_are_joined_and_may_be_no_text() {
-        assert_eq!(command_line(b"sh\0-c\0sleep 1\0"), "sh -c sleep 1");
-        assert_eq!(command_line(b"title of a daemon\0\0\0"), "title of a daemon");
-        assert_eq!(command_line(b""), "");
-        assert_eq!(command_line(b"a\xffb\0"), "a\u{fffd}b");
     }
 
     #[test]

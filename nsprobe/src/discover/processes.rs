@@ -1,7 +1,6 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
-use super::command_lines::MOST_ARGUMENTS;
-use super::{Found, Gaps, blocks, denied, parse, threads, vanished};
+use super::{Found, Gaps, blocks, command_lines, denied, parse, threads, vanished};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
 use std::io;
@@ -149,11 +148,7 @@ impl Reader<'_> {
         let namespaces = self.namespaces(dir)?;
         // Its end may come between two reads: what was read before is true all the same.
         let wanted = self.command_lines && !facts.kernel_thread;
-        let command_line = if wanted && dir.read_start("cmdline", &mut self.buffer, MOST_ARGUMENTS).is_ok() {
-            parse::command_line(&self.buffer)
-        } else {
-            String::new()
-        };
+        let arguments = if wanted { command_lines::of(dir, &mut self.buffer) } else { None };
         let pids = self.pids(pid, dir, namespaces.as_ref());
         let root = self.root(dir, namespaces.is_some());
         Some(Process {
@@ -165,7 +160,7 @@ impl Reader<'_> {
             kernel_thread: facts.kernel_thread,
             uid,
             comm: facts.comm,
-            command_line,
+            arguments: arguments.unwrap_or_default(),
             namespaces,
             root,
         })

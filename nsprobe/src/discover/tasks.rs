@@ -8,7 +8,7 @@ use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
 use super::{Found, Gaps, joined, parse, vanished};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
-use crate::model::{GapKind, Pid, Process, Root};
+use crate::model::{Arguments, GapKind, Pid, Process, Root};
 use std::collections::HashMap;
 use std::io;
 
@@ -118,7 +118,7 @@ fn process(proc: &Proc, facts: TaskFacts, gaps: &mut Gaps) -> Process {
         kernel_thread: facts.kernel_thread,
         uid: facts.uid,
         comm: facts.comm,
-        command_line: String::new(),
+        arguments: Arguments::default(),
         namespaces: Some(facts.namespaces),
         root,
     }

@@ -1,9 +1,8 @@
 //! Who a task is: what `/proc` says of it beside its namespaces.
 
-use super::command_lines::MOST_ARGUMENTS;
-use super::parse;
+use super::{command_lines, parse};
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{Actor, CommandLine, Pid, Place};
+use crate::model::{Actor, Pid, Place};
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 
@@ -48,12 +47,7 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
     process.read("stat", &mut buffer)?;
     actor.start_ticks = parse::stat(&buffer).map(|facts| facts.start_ticks);
     actor.exe = exe(&process);
-    actor.command_line = process
-        .read_start("cmdline", &mut buffer, MOST_ARGUMENTS)
-        .is_ok()
-        .then(|| parse::command_line(&buffer))
-        .filter(|text| !text.is_empty())
-        .map(|text| CommandLine { text, cut: false });
+    actor.arguments = command_lines::of(&process, &mut buffer).filter(|arguments| !arguments.is_empty());
     Ok(actor)
 }
 
@@ -80,7 +74,7 @@ mod tests {
         assert_eq!(actor.euid, Some(nix::unistd::geteuid().as_raw()));
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
         assert_eq!(actor.exe.unwrap().path, crate::model::Text::from(exe));
-        assert!(actor.start_ticks.is_some() && actor.command_line.is_some());
+        assert!(actor.start_ticks.is_some() && actor.arguments.is_some());
         assert!(read(&proc, own, 1).is_err(), "another process's thread");
     }
 

@@ -2,7 +2,7 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
+    Arguments, Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
     capability_names, clone_flag_names,
 };
 
@@ -24,7 +24,8 @@ impl EventRow<'_> {
         Field::new("capabilities", Type::Texts),
         Field::new("start_ticks", Type::Number).or(&["process.start_ticks"]),
         Field::new("exe", Type::Text).or(&["process.exe.path"]),
-        Field::new("command", Type::Text).or(&["process.command_line"]),
+        Field::new("command", Type::Text),
+        Field::new("arguments", Type::Texts).or(&["process.arguments"]),
         Field::new("cgroup", Type::Text).or(&["process.cgroup.path"]),
         Field::new("flags", Type::Texts).or(&["args.flags"]),
         Field::new("path", Type::Text),
@@ -80,7 +81,10 @@ impl Fields for EventRow<'_> {
             }),
             "start_ticks" => Value::number(process.start_ticks),
             "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.lossy())),
-            "command" => Value::text(process.command_line.as_ref().map(|line| line.text.as_str())),
+            "command" => Value::text(process.arguments.as_ref().map(Arguments::joined)),
+            "arguments" => process.arguments.as_ref().map_or(Value::Unknown, |arguments| {
+                Value::Texts(arguments.iter().map(String::from_utf8_lossy).collect())
+            }),
             "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.lossy())),
             "flags" => flags(crossing),
             "path" => path(crossing),

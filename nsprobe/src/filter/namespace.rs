@@ -27,7 +27,7 @@ impl<'a> NamespaceRow<'a> {
         Field::new("uid", Type::Number).or(&["leader.uid"]),
         Field::new("user", Type::Text),
         Field::new("comm", Type::Text).or(&["leader.comm"]),
-        Field::new("command", Type::Text).or(&["leader.command_line"]),
+        Field::new("command", Type::Text),
         Field::new("netnsid", Type::Number),
         Field::new("nsfs", Type::Texts),
         Field::new("pns", Type::Number).or(&["parent.ino"]),
@@ -69,7 +69,7 @@ impl Fields for NamespaceRow<'_> {
             "uid" => Value::number(leader.map(|process| process.uid)),
             "user" => Value::text(leader.and_then(|process| (self.user_name)(process.uid))),
             "comm" => Value::text(leader.map(|process| process.comm.lossy())),
-            "command" => Value::text(leader.map(Process::command)),
+            "command" => Value::text(leader.map(Process::command_text)),
             "netnsid" => match namespace.netnsid {
                 Some(NetnsId::Assigned(id)) => Value::number(Some(id)),
                 Some(NetnsId::Unassigned) => Value::Signed(-1),

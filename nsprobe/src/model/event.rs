@@ -1,6 +1,6 @@
 //! What `trace` reports of a crossing.
 
-use crate::model::{NsId, NsSlot, Pid, SlotMarks, Slots, Text};
+use crate::model::{Arguments, NsId, NsSlot, Pid, SlotMarks, Slots, Text};
 use std::time::Duration;
 
 /// One call that made, joined or left a namespace or changed a root directory, or that tried to; or a change of which
@@ -127,8 +127,8 @@ pub struct Actor {
     pub start_ticks: Option<u64>,
     /// The program it executes; `None` for a kernel thread.
     pub exe: Option<Place>,
-    /// Its command line, as its memory has it now; `None` for a kernel thread, and when it was not readable.
-    pub command_line: Option<CommandLine>,
+    /// Its arguments, as its memory has them now; `None` for a kernel thread, and when they were not readable.
+    pub arguments: Option<Arguments>,
     /// Its control group; `None` where there is no hierarchy of version 2.
     pub cgroup: Option<Cgroup>,
 }
@@ -149,19 +149,10 @@ impl Actor {
             cap_effective: None,
             start_ticks: None,
             exe: None,
-            command_line: None,
+            arguments: None,
             cgroup: None,
         }
     }
-}
-
-/// The arguments of a program.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandLine {
-    /// With blanks between them; replaced where it is no UTF-8.
-    pub text: String,
-    /// It is longer than that.
-    pub cut: bool,
 }
 
 /// A control group of the hierarchy of version 2.

@@ -3,6 +3,7 @@
 //! Everything that nsprobe finds out is put into these types, and everything it prints comes from them.
 //! Nothing here reads a file, makes a system call or formats a report.
 
+mod arguments;
 mod capability;
 mod check;
 mod difference;
@@ -21,13 +22,13 @@ mod snapshot;
 mod stream;
 pub mod text;
 
+pub use arguments::Arguments;
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use errno::{errno_name, errno_text};
 pub use event::{
-    Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Looks, Outcome, PathText, Place,
-    SetnsTarget,
+    Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, SetnsTarget,
 };
 pub use flags::{clone_flag_names, namespace_flag_names};
 pub use gap::{Gap, GapKind};

@@ -1,6 +1,6 @@
 //! A process and what is known of it.
 
-use crate::model::{NsId, NsSlot, Slots, Text};
+use crate::model::{Arguments, NsId, NsSlot, Slots, Text};
 
 /// A process id, as the pid namespace of the `/proc` that was read numbers it.
 pub type Pid = u32;
@@ -24,8 +24,8 @@ pub struct Process {
     pub uid: u32,
     /// Command name, at most 15 bytes.
     pub comm: Text,
-    /// The command line, its arguments joined by blanks; empty for kernel threads and zombies.
-    pub command_line: String,
+    /// Its arguments; none of kernel threads and zombies.
+    pub arguments: Arguments,
     /// Its namespaces, as `/proc/PID/ns/` has them; `None` when the reader may not see them
     /// (`PTRACE_MODE_READ_FSCREDS`, ptrace(2)). One slot is `None` when the kernel lacks the kind, for
     /// `pid_for_children` before the first child of a new pid namespace, and for a process that is ending.
@@ -35,14 +35,17 @@ pub struct Process {
 }
 
 impl Process {
-    /// What to call the process in one line: its command line, or its name in brackets as ps(1) has it.
+    /// What to call the process in one line: its arguments, or its name in brackets as ps(1) has it; in their printed
+    /// form.
     #[must_use]
     pub fn command(&self) -> String {
-        if self.command_line.is_empty() {
-            format!("[{}]", self.comm.lossy())
-        } else {
-            self.command_line.clone()
-        }
+        if self.arguments.is_empty() { format!("[{}]", self.comm) } else { self.arguments.to_string() }
+    }
+
+    /// The same, as text to be searched.
+    #[must_use]
+    pub fn command_text(&self) -> String {
+        if self.arguments.is_empty() { format!("[{}]", self.comm.lossy()) } else { self.arguments.joined() }
     }
 
     /// A process for tests, of which nothing can be read; it started as many clock ticks after boot as its number says.
@@ -57,7 +60,7 @@ impl Process {
             kernel_thread: false,
             uid: 0,
             comm: "sh".into(),
-            command_line: String::new(),
+            arguments: Arguments::default(),
             namespaces: None,
             root: Root::Unknown,
         }

@@ -18,10 +18,9 @@ pub(super) fn base64(text: &Text) -> Option<String> {
 }
 
 /// The bytes of all these texts, where one is not UTF-8.
-#[allow(dead_code, reason = "arguments will be an array")]
-pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a Text> + Clone) -> Option<Vec<String>> {
-    let is_whole = texts.clone().all(Text::is_utf8);
-    (!is_whole).then(|| texts.map(|text| BASE64.encode(text.as_bytes())).collect())
+pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Vec<String>> {
+    let is_whole = texts.clone().all(|text| std::str::from_utf8(text).is_ok());
+    (!is_whole).then(|| texts.map(|text| BASE64.encode(text)).collect())
 }
 
 /// Writes a value on one line.

@@ -8,7 +8,7 @@ use crate::render::json::{
     NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
 };
 use crate::render::schemas::{self, Schema};
-use crate::render::style::{self, Look, printable};
+use crate::render::style::{self, Look};
 use crate::render::table;
 use anstyle::Style;
 use serde::Serialize;
@@ -38,18 +38,18 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for process in &difference.processes_went {
-        line(WENT, &process.pid.to_string(), &printable(&process.command()))?;
+        line(WENT, &process.pid.to_string(), &process.command())?;
     }
     let fresh: HashSet<NsId> = difference.came.iter().map(|namespace| namespace.id).collect();
     for process in &difference.processes_came {
         let namespaces: Vec<String> = fresh_namespaces(process, &fresh).iter().map(NsId::to_string).collect();
         let inside =
             if namespaces.is_empty() { String::new() } else { format!("  in {}", namespaces.join(" ")) };
-        let text = format!("{}{inside}", printable(&process.command()));
+        let text = format!("{}{inside}", process.command());
         line(CAME, &process.pid.to_string(), &text)?;
     }
     for moved in &difference.processes_changed {
-        let text = format!("{}  {}", changes(moved, look).join("  "), printable(&moved.new.command()));
+        let text = format!("{}  {}", changes(moved, look).join("  "), moved.new.command());
         line(CHANGED, &moved.new.pid.to_string(), &text)?;
     }
     Ok(())
@@ -65,9 +65,9 @@ fn content(namespace: &Namespace, snapshot: &Snapshot) -> String {
     let count = namespace.processes;
     match namespace.leader.and_then(|pid| snapshot.process(pid)) {
         Some(leader) if count > 1 => {
-            format!("{count} processes: {} {}, …", leader.pid, printable(&leader.command()))
+            format!("{count} processes: {} {}, …", leader.pid, leader.command())
         }
-        Some(leader) => format!("{} {}", leader.pid, printable(&leader.command())),
+        Some(leader) => format!("{} {}", leader.pid, leader.command()),
         None => table::held(namespace),
     }
 }
@@ -227,7 +227,7 @@ fn sight(change: &SightChange) -> SightObject<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Holder, Initial, NsKind, NsSlot, Taken};
+    use crate::model::{Arguments, Holder, Initial, NsKind, NsSlot, Taken};
     use std::time::SystemTime;
 
     fn taken(processes: Vec<Process>) -> Taken {
@@ -252,7 +252,7 @@ mod tests {
             kernel_thread: false,
             uid: 0,
             comm: "x".into(),
-            command_line: command_line.to_owned(),
+            arguments: Arguments::of(command_line.split(' ').filter(|argument| !argument.is_empty())),
             namespaces: Some(Slots::default()),
             root: Root::Whole,
         }
@@ -305,26 +305,26 @@ mod tests {
 
     #[test]
     fn a_line_for_each_difference() {
-        insta::assert_snapshot!(show(Look::PLAIN), @r"
+        insta::assert_snapshot!(show(Look::PLAIN), @r#"
         - net:[11]  (held by /run/netns/a)
-        + net:[12]  3 processes: 931 server --title a\nb and more, …
+        + net:[12]  3 processes: 931 server --title "a\nb" and more, …
         ? net:[13]  may be another of the same number: (held by /run/netns/a)
         - 45  true
-        + 931  server --title a\nb and more  in net:[12]
+        + 931  server --title "a\nb" and more  in net:[12]
         ~ 44  net:[11] → net:[12]  pid_for_children:[5] → pid_for_children:[5] (a new one of that number)  root / → /jail  nsenter --net=/run/netns/a sh
-        ");
+        "#);
     }
 
     #[test]
     fn lines_fit_the_terminal_and_are_coloured() {
         let look = Look { color: true, unicode: false, width: Some(44) };
-        insta::assert_snapshot!(show(look).replace('\u{1b}', "^"), @r"
+        insta::assert_snapshot!(show(look).replace('\u{1b}', "^"), @r#"
         ^[31m- net:[11]  (held by /run/netns/a)^[0m
         ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m
         ^[33m? net:[13]  may be another of the same nu...^[0m
         ^[31m- 45  true^[0m
-        ^[32m+ 931  server --title a\nb and more  in n...^[0m
+        ^[32m+ 931  server --title "a\nb" and more  in...^[0m
         ^[33m~ 44  net:[11] -> net:[12]  pid_for_child...^[0m
-        ");
+        "#);
     }
 }

@@ -237,7 +237,7 @@ mod tests {
             cap_effective: Some(0),
             start_ticks: Some(1234),
             exe: None,
-            command_line: None,
+            arguments: None,
             cgroup: None,
         };
         Event {

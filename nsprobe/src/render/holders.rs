@@ -38,7 +38,7 @@ pub fn write(
 /// What holds a namespace: the holder's name (as in JSON), the process it belongs to, and what it is.
 fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Option<Pid>, String)> {
     let command = |pid: Pid| match snapshot.process(pid) {
-        Some(process) => style::printable(&process.command()),
+        Some(process) => process.command(),
         None => String::new(),
     };
     let mut rows = Vec::new();
@@ -93,7 +93,7 @@ fn is_parent(namespace: &Namespace, child: NsId, snapshot: &Snapshot) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{NsKind, Process, Root, Slots};
+    use crate::model::{Arguments, NsKind, Process, Root, Slots};
 
     fn process(pid: Pid, command_line: &str) -> Process {
         Process {
@@ -105,7 +105,7 @@ mod tests {
             kernel_thread: false,
             uid: 0,
             comm: crate::model::Text::new(),
-            command_line: command_line.to_owned(),
+            arguments: Arguments::of(command_line.split(' ').filter(|argument| !argument.is_empty())),
             namespaces: Some(Slots::default()),
             root: Root::Whole,
         }
@@ -152,8 +152,8 @@ mod tests {
         4026532177 net  thread         7 thread 9 of server -v
         4026532177 net  for_children   7 server -v
         4026532177 net  for_children   7 thread 9 of server -v
-        4026532177 net  descriptor     8 3 of client\u{1b}[2J
-        4026532177 net  socket         8 4 of thread 9 of client\u{1b}[2J
+        4026532177 net  descriptor     8 3 of "client\u{1b}[2J"
+        4026532177 net  socket         8 4 of thread 9 of "client\u{1b}[2J"
         4026532177 net  bind_mount       "/run/netns/a\nb" in mnt:[4026531832]
         4026531837 user processes      7 2: server -v
         4026531837 user ancestor         owner of net:[4026532177]

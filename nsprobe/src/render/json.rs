@@ -1,7 +1,7 @@
 //! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
 
 use crate::model::{
-    Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot, Text,
+    Arguments, Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot, Text,
 };
 use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
@@ -71,7 +71,6 @@ struct LeaderObject<'a> {
     comm: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comm_base64: Option<String>,
-    command_line: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -131,12 +130,32 @@ pub(super) struct ProcessObject<'a> {
     comm: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     comm_base64: Option<String>,
-    command_line: &'a str,
+    #[serde(flatten)]
+    arguments: ArgumentsObject<'a>,
     namespaces: Option<SlotsObject<'a>>,
     root: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     root_base64: Option<String>,
     chrooted: Option<bool>,
+}
+
+/// The arguments of a process, and whether there are more.
+#[derive(Debug, Serialize)]
+pub(super) struct ArgumentsObject<'a> {
+    arguments: Vec<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments_base64: Option<Vec<String>>,
+    arguments_cut: bool,
+}
+
+impl<'a> From<&'a Arguments> for ArgumentsObject<'a> {
+    fn from(arguments: &'a Arguments) -> Self {
+        Self {
+            arguments: arguments.iter().map(String::from_utf8_lossy).collect(),
+            arguments_base64: bytes::base64_array(arguments.iter()),
+            arguments_cut: arguments.cut(),
+        }
+    }
 }
 
 /// A namespace as an object; its leader is looked up in `snapshot`.
@@ -168,7 +187,6 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
             uid: process.uid,
             comm: process.comm.lossy(),
             comm_base64: bytes::base64(&process.comm),
-            command_line: &process.command_line,
         }),
         holders: namespace.holders.iter().map(holder_object).collect(),
         sources: namespace.sources.iter().map(|source| source.name()).collect(),
@@ -207,7 +225,7 @@ pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
         uid: process.uid,
         comm: process.comm.lossy(),
         comm_base64: bytes::base64(&process.comm),
-        command_line: &process.command_line,
+        arguments: (&process.arguments).into(),
         namespaces: process.namespaces.as_ref().map(SlotsObject),
         root: process.root.path().map(Text::lossy),
         root_base64: process.root.path().and_then(bytes::base64),

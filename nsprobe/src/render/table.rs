@@ -178,7 +178,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
-            Some(process) => style::printable(&process.command()),
+            Some(process) => process.command(),
             None => held(namespace),
         },
     }
@@ -212,7 +212,7 @@ pub fn held(namespace: &Namespace) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{NsId, NsKind, Root, Slots};
+    use crate::model::{Arguments, NsId, NsKind, Root, Slots};
 
     fn snapshot() -> Snapshot {
         let process = |pid, ppid, uid, command_line: &str| Process {
@@ -224,7 +224,7 @@ mod tests {
             kernel_thread: false,
             uid,
             comm: "x".into(),
-            command_line: command_line.to_owned(),
+            arguments: Arguments::of(command_line.split(' ').filter(|argument| !argument.is_empty())),
             namespaces: Some(Slots::default()),
             root: Root::Whole,
         };
@@ -272,12 +272,12 @@ mod tests {
 
     #[test]
     fn rows_have_one_line_each_and_no_control_characters() {
-        insta::assert_snapshot!(table(&Column::DEFAULT, Look::PLAIN), @r"
+        insta::assert_snapshot!(table(&Column::DEFAULT, Look::PLAIN), @r#"
                 NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
         4026531833 net      85   1    0    0 root yes     /sbin/init
         4026532177 net       0                    no      (held by /run/netns/a, /run/netns/b)
-        4026532300 net       3 931    1 1000 1000 no      server --title a\nb\u{1b}[2J --and a long tail of arguments
-        ");
+        4026532300 net       3 931    1 1000 1000 no      server --title "a\nb\u{1b}[2J" --and a long tail of arguments
+        "#);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    self, Actor, Cgroup, CloneChild, CommandLine, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
+    self, Actor, Arguments, Cgroup, CloneChild, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
     PathText, Pid, Place, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::source::{End, Told};
@@ -106,7 +106,7 @@ fn actor(record: View) -> Result<Actor, DecodeError> {
         cap_effective: Some(record.u64(offset_of!(Record, cap_effective))),
         start_ticks: Some(record.u64(offset_of!(Record, start_ns)) / TICK_NS),
         exe: place(record, text::EXE),
-        command_line: command_line(record),
+        arguments: arguments(record),
         cgroup: cgroup(record),
     })
 }
@@ -114,11 +114,11 @@ fn actor(record: View) -> Result<Actor, DecodeError> {
 /// A clock tick of `/proc`: USER_HZ is 100 on x86-64.
 const TICK_NS: u64 = 10_000_000;
 
-fn command_line(record: View) -> Option<CommandLine> {
+fn arguments(record: View) -> Option<Arguments> {
     let (bytes, flags) = record.text(text::COMMAND_LINE);
-    let end = bytes.iter().rposition(|&byte| byte != 0)? + 1;
-    let text = String::from_utf8_lossy(&bytes[..end]).replace('\0', " ");
-    Some(CommandLine { text, cut: flags & text_flags::CUT != 0 })
+    let arguments = Arguments::new(bytes);
+    let arguments = if flags & text_flags::CUT == 0 { arguments } else { arguments.and_more() };
+    (!arguments.is_empty()).then_some(arguments)
 }
 
 fn cgroup(record: View) -> Option<Cgroup> {

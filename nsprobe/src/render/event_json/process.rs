@@ -1,6 +1,6 @@
 //! Who called, and what a clone made.
 
-use crate::model::{Cgroup, CloneChild, Event, NsKind, Place};
+use crate::model::{Arguments, Cgroup, CloneChild, Event, NsKind, Place};
 use crate::render::bytes;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -42,8 +42,10 @@ pub(super) struct ProcessObject<'a> {
     cap_user_namespace: Option<u64>,
     start_ticks: Option<u64>,
     exe: Option<PlaceObject<'a>>,
-    command_line: Option<&'a str>,
-    command_line_cut: bool,
+    arguments: Option<Vec<Cow<'a, str>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arguments_base64: Option<Vec<String>>,
+    arguments_cut: bool,
     cgroup: Option<CgroupObject<'a>>,
 }
 
@@ -75,6 +77,7 @@ impl<'a> ProcessObject<'a> {
     /// Who called; with what the event says of where its capabilities count.
     pub(super) fn new(event: &'a Event) -> Self {
         let actor = &event.process;
+        let arguments = actor.arguments.as_ref();
         let user = event.before.of(NsKind::User).filter(|_| actor.cap_effective.is_some());
         Self {
             pid: actor.pid,
@@ -91,8 +94,9 @@ impl<'a> ProcessObject<'a> {
             cap_user_namespace: user.map(|id| id.ino),
             start_ticks: actor.start_ticks,
             exe: actor.exe.as_ref().map(Into::into),
-            command_line: actor.command_line.as_ref().map(|line| line.text.as_str()),
-            command_line_cut: actor.command_line.as_ref().is_some_and(|line| line.cut),
+            arguments: arguments.map(|arguments| arguments.iter().map(String::from_utf8_lossy).collect()),
+            arguments_base64: arguments.and_then(|arguments| bytes::base64_array(arguments.iter())),
+            arguments_cut: arguments.is_some_and(Arguments::cut),
             cgroup: actor.cgroup.as_ref().map(Into::into),
         }
     }

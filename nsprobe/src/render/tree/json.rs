@@ -174,7 +174,7 @@ mod tests {
         assert_eq!(init["pid"], 1);
         assert_eq!(init["boundary"], serde_json::json!([]));
         let inside = &init["children"][0];
-        assert_eq!(inside["command_line"], "a \"quoted\" \n command");
+        assert_eq!(inside["arguments"], serde_json::json!(["a", "\"quoted\"", "\n", "command"]));
         assert_eq!(inside["boundary"], serde_json::json!(["net", "pid_for_children", "root"]));
         assert_eq!(inside["namespaces"]["net"], 77);
         assert_eq!(inside["children"][0]["pid"], 11);

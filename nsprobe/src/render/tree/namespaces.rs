@@ -102,7 +102,7 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
     if options.by == By::User
         && let Some(leader) = namespace.leader.and_then(|pid| snapshot.process(pid))
     {
-        facts.push(format!("{} {}", leader.pid, printable(&leader.command())));
+        facts.push(format!("{} {}", leader.pid, leader.command()));
     }
     let between = if look.unicode { " · " } else { ", " };
     let held = if namespace.processes == 0 { holders(namespace, snapshot) } else { Vec::new() };
@@ -117,7 +117,7 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
 /// What keeps a namespace alive that no process is in, a phrase each.
 fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
     let name = |pid| match snapshot.process(pid) {
-        Some(process) => format!("{pid} {}", printable(&process.command())),
+        Some(process) => format!("{pid} {}", process.command()),
         None => pid.to_string(),
     };
     let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();

@@ -6,7 +6,7 @@ use super::fold::Folds;
 use super::forest::Forest;
 use super::{Options, Wanted, namespaces};
 use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
-use crate::render::style::{self, Look, printable};
+use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
 
@@ -107,7 +107,7 @@ pub(super) fn process_node(process: &Process) -> Node {
         let inside: Vec<String> = inside.iter().map(ToString::to_string).collect();
         head.push(Span::new(Style::new(), format!("[{}]", inside.join(" "))));
     }
-    let text = Span::new(Style::new(), printable(&process.command()));
+    let text = Span::new(Style::new(), process.command());
     let tail = if process.namespaces.is_none() { "(namespaces not readable)" } else { "" };
     Node { head, text, tail: Span::new(style::WARNING, tail), notes: Vec::new() }
 }
@@ -361,7 +361,7 @@ mod tests {
     fn a_command_can_neither_break_the_line_nor_drive_the_terminal() {
         let mut host = Sample::new();
         host.process(1, 0, "evil\n2 fake\u{1b}[2J");
-        assert_snapshot!(show(&host), @r"1 evil\n2 fake\u{1b}[2J");
+        assert_snapshot!(show(&host), @r#"1 "evil\n2" "fake\u{1b}[2J""#);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Snapshots made by hand for the tests of this module.
 
 use super::{By, Options, text};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Snapshot};
+use crate::model::{
+    Arguments, Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Snapshot,
+};
 use crate::render::style::Look;
 
 const DEV: u64 = 4;
@@ -42,7 +44,7 @@ impl Sample {
             kernel_thread: false,
             uid: 0,
             comm: format!("task{pid}").into(),
-            command_line: command.to_owned(),
+            arguments: Arguments::of(command.split(' ').filter(|argument| !argument.is_empty())),
             namespaces: Some(slots),
             root: Root::Whole,
         })

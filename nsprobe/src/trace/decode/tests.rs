@@ -59,7 +59,7 @@ fn every_field_of_an_unshare() {
         cap_effective: Some(0x2000),
         start_ticks: Some(1234),
         exe: Some(at("/bin/unshare")),
-        command_line: Some(CommandLine { text: "unshare --net tr\u{fffd}e".to_owned(), cut: true }),
+        arguments: Some(Arguments::new(b"unshare\0--net\0tr\xffe\0\0").and_more()),
         cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".into(), cut: false, is_asked_for: false }),
     };
     assert_eq!(event.process, actor);

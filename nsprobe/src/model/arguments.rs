@@ -1,0 +1,139 @@
+//! The arguments of a program, of which a process may have megabytes.
+
+use crate::model::text;
+use std::fmt;
+
+/// The arguments of a process, as its memory has them, up to a limit.
+///
+/// They are kept as the kernel has them, each ended by a NUL: of ten thousand processes few are looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    bytes: Box<[u8]>,
+    cut: bool,
+}
+
+impl Arguments {
+    /// How many bytes are kept of one process, the NULs included.
+    pub const MOST: usize = 4096;
+
+    /// From the text of `/proc/PID/cmdline`, or its beginning; more than [`Self::MOST`] bytes of it are cut.
+    #[must_use]
+    pub fn new(bytes: &[u8]) -> Self {
+        let kept = bytes.get(..Self::MOST).unwrap_or(bytes);
+        Self { bytes: kept.into(), cut: bytes.len() > kept.len() }
+    }
+
+    /// From the arguments one by one.
+    #[must_use]
+    pub fn of<T: AsRef<[u8]>>(arguments: impl IntoIterator<Item = T>) -> Self {
+        let mut bytes = Vec::new();
+        for argument in arguments {
+            bytes.extend_from_slice(argument.as_ref());
+            bytes.push(0);
+        }
+        Self::new(&bytes)
+    }
+
+    /// The same, as the beginning of more.
+    #[must_use]
+    pub fn and_more(self) -> Self {
+        Self { cut: true, ..self }
+    }
+
+    /// Whether there are none: those of kernel threads, zombies, and what could not be read.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Whether there are more than these, or the last is longer.
+    #[must_use]
+    pub const fn cut(&self) -> bool {
+        self.cut
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
+        let ended = self.bytes.strip_suffix(&[0]).unwrap_or(&self.bytes);
+        let none = self.bytes.is_empty();
+        ended.split(|&byte| byte == 0).filter(move |_| !none)
+    }
+
+    /// With blanks between them and nothing else, for a search: not to be printed, and two lists may give one text.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        let mut joined = String::with_capacity(self.bytes.len());
+        for (index, argument) in self.shown().enumerate() {
+            if index > 0 {
+                joined.push(' ');
+            }
+            joined.push_str(&String::from_utf8_lossy(argument));
+        }
+        joined
+    }
+
+    /// Those that a line of text has: a title that a process has written over its arguments leaves NULs behind it, which
+    /// are no arguments to a reader.
+    fn shown(&self) -> impl Iterator<Item = &[u8]> {
+        let title = self.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+        let count = self.bytes[..title].split(|&byte| byte == 0).count();
+        self.iter().take(count)
+    }
+}
+
+/// The printed form, as one would type it: an argument that holds blanks is quoted; `…` where there are more.
+impl fmt::Display for Arguments {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, argument) in self.shown().enumerate() {
+            if index > 0 {
+                f.write_str(" ")?;
+            }
+            f.write_str(&text::shown(argument))?;
+        }
+        f.write_str(if self.cut { " …" } else { "" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(arguments: &Arguments) -> Vec<&[u8]> {
+        arguments.iter().collect()
+    }
+
+    #[test]
+    fn each_argument_is_one_whatever_is_in_it() {
+        let one = Arguments::new(b"echo\0x y\0");
+        let two = Arguments::new(b"echo\0x\0y\0");
+        assert_eq!(list(&one), [&b"echo"[..], b"x y"]);
+        assert_eq!((one.to_string(), two.to_string()), (r#"echo "x y""#.to_owned(), "echo x y".to_owned()));
+        assert_eq!(one.joined(), two.joined());
+        assert_eq!(list(&Arguments::new(b"a\0\0b\0\0")), [&b"a"[..], b"", b"b", b""]);
+        let empty = Arguments::new(b"\0");
+        assert_eq!((list(&empty), empty.to_string()), (vec![&b""[..]], "\"\"".to_owned()));
+        assert_eq!(list(&Arguments::new(b"no NUL")), [b"no NUL"]);
+        assert!(list(&Arguments::new(b"")).is_empty());
+        for arguments in [&["sh", "-c", ""][..], &[""], &[]] {
+            let read: Vec<Vec<u8>> = Arguments::of(arguments).iter().map(<[u8]>::to_vec).collect();
+            assert_eq!(read, arguments.iter().map(|text| text.as_bytes()).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_title_of_a_daemon_is_shown_without_what_it_was_written_over() {
+        let title = Arguments::new(b"daemon: idle\0\0\0\0");
+        assert_eq!(title.to_string(), r#""daemon: idle""#);
+        assert_eq!(list(&title).len(), 4);
+    }
+
+    #[test]
+    fn more_than_the_limit_is_cut_and_said() {
+        let whole = Arguments::new(&[b'x'; Arguments::MOST]);
+        assert!(!whole.cut() && !whole.to_string().contains('…'));
+        let cut = Arguments::new(&[b'x'; Arguments::MOST + 1]);
+        assert!(cut.cut() && cut.to_string().ends_with("x …"));
+        assert_eq!(cut.iter().map(<[u8]>::len).sum::<usize>(), Arguments::MOST);
+        assert!(Arguments::new(b"x\0").and_more().cut());
+    }
+}
