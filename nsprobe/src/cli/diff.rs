@@ -4,11 +4,13 @@ use super::Exit;
 use super::output::{self, Output};
 use crate::diff::{self, Side};
 use crate::discover;
+use crate::kernel::document;
+use crate::model::text::shown_path;
 use crate::model::{Difference, Namespace, NsKind, ProcessSource, Source, Taken};
 use crate::render::diff as render;
 use anyhow::Context as _;
 use clap::ValueEnum;
-use std::io::Read as _;
+use std::io;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, clap::Args)]
@@ -82,14 +84,11 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
 }
 
 fn read(path: &Path) -> anyhow::Result<Side> {
-    let (name, bytes) = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        ("stdin".into(), std::io::stdin().read_to_end(&mut bytes).map(|_| bytes))
-    } else {
-        (path.as_os_str().to_string_lossy(), std::fs::read(path))
-    };
-    let side = bytes.map_err(anyhow::Error::from).and_then(|bytes| Ok(Side::parse(&bytes)?));
-    side.with_context(|| name.into_owned())
+    if path == Path::new("-") {
+        return Side::read(io::stdin().lock()).context("stdin");
+    }
+    let side = document::open(path).map_err(anyhow::Error::from).and_then(|file| Ok(Side::read(file)?));
+    side.with_context(|| shown_path(path))
 }
 
 /// The machine as it is, looked at in the way in which `old` was: the ways differ in what they may see.

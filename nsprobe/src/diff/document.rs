@@ -1,12 +1,13 @@
 //! A document of `nsprobe list --json` → the snapshot it was made of.
 
+use super::read::{self, SlotInodes};
 use crate::model::{
-    Arguments, Holder, Initial, Namespace, NetnsId, NsId, NsKind, NsSlot, Origin, Pid, Process,
-    ProcessSource, Root, Slots, Snapshot, Source, Taken, Text,
+    Arguments, Holder, Initial, Namespace, NetnsId, NsId, NsKind, Origin, Pid, Process, ProcessSource, Root,
+    Slots, Snapshot, Source, Taken, Text,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
-use std::collections::HashMap;
+use std::io::Read;
 use std::time::SystemTime;
 
 /// One of the two snapshots of a comparison.
@@ -45,6 +46,15 @@ pub enum Error {
     /// It holds a part of what there was.
     #[error("it holds only what was asked for: take it with `nsprobe list --json` and no other option")]
     Filtered,
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(std::io::Error),
+    /// It does not end where one may.
+    #[error("it is longer than {} MiB, which no document is that is compared", read::MOST_BYTES >> 20)]
+    TooLong,
+    /// It has something twice that is in a snapshot once.
+    #[error("it has {0} twice, so it is no snapshot")]
+    Twice(String),
     /// It does not say of which boot it is.
     #[error("it does not name the boot it was taken in, so nothing in it can be compared")]
     NoBoot,
@@ -62,26 +72,31 @@ impl Side {
         if taken.origin.boot_id.is_none() { Err(Error::NoBoot) } else { Ok(Self { taken, gaps }) }
     }
 
-    /// Reads a document.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let Head { schema } = serde_json::from_slice(bytes).map_err(Error::Syntax)?;
-        if schema.name != NAME || schema.version.split('.').next() != Some(MAJOR) {
-            return Err(Error::Schema { found: format!("{} {}", schema.name, schema.version) });
+    /// Reads a document, no further than to where it is wrong.
+    pub fn read(source: impl Read) -> Result<Self, Error> {
+        let document: Document = read::read(source)?;
+        let SchemaObject { name, version } = &document.schema;
+        if name != NAME || version.split('.').next() != Some(MAJOR) {
+            return Err(Error::Schema { found: format!("{name} {version}") });
         }
-        let document: Document = serde_json::from_slice(bytes).map_err(Error::Syntax)?;
         if document.filtered {
             return Err(Error::Filtered);
         }
         if document.boot_id.is_none() {
             return Err(Error::NoBoot);
         }
-        Ok(document.into())
+        let side = Self::from(document);
+        let Snapshot { namespaces, processes, .. } = &side.taken.snapshot;
+        if let Some([twice, _]) = processes.array_windows().find(|[one, other]| one.pid == other.pid) {
+            return Err(Error::Twice(format!("process {}", twice.pid)));
+        }
+        let is_same =
+            |[one, other]: &&[Namespace; 2]| (one.id.kind, one.id.ino) == (other.id.kind, other.id.ino);
+        if let Some([twice, _]) = namespaces.array_windows().find(is_same) {
+            return Err(Error::Twice(format!("namespace {}", twice.id)));
+        }
+        Ok(side)
     }
-}
-
-#[derive(Deserialize)]
-struct Head {
-    schema: SchemaObject,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +107,7 @@ struct SchemaObject {
 
 #[derive(Deserialize)]
 struct Document {
+    schema: SchemaObject,
     version: String,
     kernel: String,
     hostname: String,
@@ -125,6 +141,7 @@ struct NamespaceObject {
     nprocs: u64,
     leader: Option<LeaderObject>,
     holders: Vec<HolderObject>,
+    #[serde(deserialize_with = "read::few::<_, _, 64>")]
     sources: Vec<String>,
 }
 
@@ -140,8 +157,24 @@ struct NamespaceRef {
     ino: u64,
 }
 
+/// What a holder may have, of whatever type. (Telling the type first would keep the rest in memory meanwhile, however much
+/// that is.)
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+struct HolderFields {
+    #[serde(rename = "type")]
+    kind: String,
+    pid: Option<Pid>,
+    tid: Option<Pid>,
+    fd: Option<u32>,
+    mount_namespace: Option<NamespaceRef>,
+    path: Option<String>,
+    #[serde(default, deserialize_with = "bytes")]
+    path_base64: Option<Text>,
+    of: Option<NamespaceRef>,
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "HolderFields")]
 enum HolderObject {
     Thread {
         pid: Pid,
@@ -163,21 +196,40 @@ enum HolderObject {
     },
     BindMount {
         mount_namespace: NamespaceRef,
-        path: String,
-        #[serde(default, deserialize_with = "bytes")]
-        path_base64: Option<Text>,
+        path: Text,
     },
     Ancestor {
         of: NamespaceRef,
     },
     /// Of a later version.
-    #[serde(other)]
     Unknown,
+}
+
+impl TryFrom<HolderFields> for HolderObject {
+    type Error = String;
+
+    fn try_from(fields: HolderFields) -> Result<Self, String> {
+        let HolderFields { kind, pid, tid, fd, mount_namespace, path, path_base64, of } = fields;
+        let whole = match kind.as_str() {
+            "thread" => pid.zip(tid).map(|(pid, tid)| Self::Thread { pid, tid }),
+            "for_children" => pid.map(|pid| Self::ForChildren { pid, tid }),
+            "descriptor" => pid.zip(fd).map(|(pid, fd)| Self::Descriptor { pid, tid, fd }),
+            "socket" => pid.zip(fd).map(|(pid, fd)| Self::Socket { pid, tid, fd }),
+            "bind_mount" => path_base64
+                .or_else(|| path.map(Text::from))
+                .zip(mount_namespace)
+                .map(|(path, mount_namespace)| Self::BindMount { mount_namespace, path }),
+            "ancestor" => of.map(|of| Self::Ancestor { of }),
+            _ => Some(Self::Unknown),
+        };
+        whole.ok_or_else(|| format!("a holder `{kind}` that does not say what it is"))
+    }
 }
 
 #[derive(Deserialize)]
 struct ProcessObject {
     pid: Pid,
+    #[serde(deserialize_with = "read::few::<_, _, 64>")]
     pids: Vec<Pid>,
     ppid: Pid,
     start_ticks: u64,
@@ -187,11 +239,12 @@ struct ProcessObject {
     comm: String,
     #[serde(default, deserialize_with = "bytes")]
     comm_base64: Option<Text>,
-    arguments: Vec<String>,
-    #[serde(default, deserialize_with = "byte_array")]
-    arguments_base64: Option<Vec<Text>>,
+    #[serde(deserialize_with = "read::arguments")]
+    arguments: Arguments,
+    #[serde(default, deserialize_with = "read::encoded_arguments")]
+    arguments_base64: Option<Arguments>,
     arguments_cut: bool,
-    namespaces: Option<HashMap<String, Option<u64>>>,
+    namespaces: Option<SlotInodes>,
     root: Option<String>,
     #[serde(default, deserialize_with = "bytes")]
     root_base64: Option<Text>,
@@ -238,10 +291,9 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             HolderObject::ForChildren { pid, tid } => Holder::ForChildren { pid, tid },
             HolderObject::Descriptor { pid, tid, fd } => Holder::Descriptor { pid, tid, fd },
             HolderObject::Socket { pid, tid, fd } => Holder::Socket { pid, tid, fd },
-            HolderObject::BindMount { mount_namespace, path, path_base64 } => Holder::BindMount {
-                mount_namespace: id(mount_namespace),
-                path: path_base64.unwrap_or_else(|| path.into()),
-            },
+            HolderObject::BindMount { mount_namespace, path } => {
+                Holder::BindMount { mount_namespace: id(mount_namespace), path }
+            }
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,
         })
@@ -271,16 +323,10 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
 }
 
 fn process(object: ProcessObject, dev: u64) -> Process {
-    let slots = |inodes: HashMap<String, Option<u64>>| {
-        Slots::from_fn(|slot: NsSlot| {
-            let ino = inodes.get(slot.name()).copied().flatten();
-            ino.map(|ino| NsId::new(slot.kind(), dev, ino))
-        })
+    let slots = |SlotInodes(inodes): SlotInodes| {
+        Slots::from_fn(|slot| inodes.get(slot).map(|ino| NsId::new(slot.kind(), dev, ino)))
     };
-    let arguments = match &object.arguments_base64 {
-        Some(arguments) => Arguments::of(arguments.iter().map(Text::as_bytes)),
-        None => Arguments::of(&object.arguments),
-    };
+    let arguments = object.arguments_base64.unwrap_or(object.arguments);
     let arguments = if object.arguments_cut { arguments.and_more() } else { arguments };
     Process {
         pid: object.pid,
@@ -322,14 +368,6 @@ fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Syste
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text>, D::Error> {
     let encoded = Option::<String>::deserialize(deserializer)?;
     let decoded = encoded.map(|encoded| BASE64.decode(encoded.as_bytes()).map(Text::from));
-    decoded.transpose().map_err(serde::de::Error::custom)
-}
-
-/// The bytes of texts of which one is not UTF-8.
-fn byte_array<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Text>>, D::Error> {
-    let encoded = Option::<Vec<String>>::deserialize(deserializer)?;
-    let decode = |text: String| BASE64.decode(text.as_bytes()).map(Text::from);
-    let decoded = encoded.map(|encoded| encoded.into_iter().map(decode).collect());
     decoded.transpose().map_err(serde::de::Error::custom)
 }
 

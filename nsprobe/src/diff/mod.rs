@@ -5,6 +5,7 @@
 
 mod document;
 mod pairs;
+mod read;
 
 pub use document::{Error, Side, SideGap};
 
@@ -36,7 +37,10 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         namespaces.filter(|ns| pairs.verdict(key(ns.id)).is_none_or(|verdict| verdict == gone)).collect()
     };
     let unsure = pairs.unsure().filter_map(|id| {
-        let find = |side: &'a Side| side.taken.snapshot.namespaces.iter().find(|ns| key(ns.id) == id);
+        let find = |side: &'a Side| {
+            let namespaces = &side.taken.snapshot.namespaces;
+            namespaces.binary_search_by_key(&id, |ns| key(ns.id)).ok().map(|at| &namespaces[at])
+        };
         Some((find(old)?, find(new)?))
     });
     let observers: HashSet<ProcessKey> = [old, new].into_iter().filter_map(observer).collect();

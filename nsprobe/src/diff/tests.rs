@@ -262,7 +262,7 @@ fn a_document_says_all_that_the_snapshot_held() {
     let taken = rich();
     let mut expected = Side::now(taken.clone()).unwrap();
     expected.taken.snapshot.gaps.clear();
-    assert_eq!(Side::parse(document(&taken).as_bytes()).unwrap(), expected);
+    assert_eq!(Side::read(document(&taken).as_bytes()).unwrap(), expected);
 }
 
 #[test]
@@ -276,14 +276,14 @@ fn a_document_of_a_later_minor_version_is_read() {
     let text = document(&rich())
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
         .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
-    let side = Side::parse(text.as_bytes()).unwrap();
+    let side = Side::read(text.as_bytes()).unwrap();
     assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6);
 }
 
 #[test]
 fn what_is_no_such_document_is_refused_with_the_reason() {
     let whole = document(&rich());
-    let refused = |text: &str| Side::parse(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
+    let refused = |text: &str| Side::read(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
     for end in [0, 1, 20, whole.len() / 2, whole.len() - 3] {
         let text = refused(&whole[..end]);
         assert!(text.contains("or not all of it: EOF while parsing"), "{end}: {text}");
@@ -310,14 +310,28 @@ fn what_is_no_such_document_is_refused_with_the_reason() {
     this is nsprobe.list 2.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
     it holds only what was asked for: take it with `nsprobe list --json` and no other option
     it does not name the boot it was taken in, so nothing in it can be compared
-    not a document of `nsprobe list --json`, or not all of it: unknown namespace kind `mount`: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 48
-    not a document of `nsprobe list --json`, or not all of it: invalid digit found in string at line 3 column 65
-    not a document of `nsprobe list --json`, or not all of it: failed to parse four digit integer as year: invalid digit, expected 0-9 but got y at line 1 column 151
-    not a document of `nsprobe list --json`, or not all of it: invalid value: integer `-1`, expected u32 at line 6 column 35
-    not a document of `nsprobe list --json`, or not all of it: trailing characters at line 1 column 194
+    not a document of `nsprobe list --json`, or not all of it: unknown namespace kind `mount`: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 49
+    not a document of `nsprobe list --json`, or not all of it: invalid digit found in string at line 3 column 66
+    not a document of `nsprobe list --json`, or not all of it: failed to parse four digit integer as year: invalid digit, expected 0-9 but got y at line 1 column 152
+    not a document of `nsprobe list --json`, or not all of it: invalid value: integer `-1`, expected u32 at line 6 column 36
+    not a document of `nsprobe list --json`, or not all of it: missing field `processes_from` at line 1 column 192
     "
     );
-    assert!(Side::parse(b"\xff\xfe{").is_err());
+    let again = |item: &str| {
+        let line =
+            whole.lines().find(|line| line.contains(item)).expect("a line of it").trim_end_matches(',');
+        refused(&whole.replacen(line, &format!("{line},{line}"), 1))
+    };
+    assert_eq!(again("\"start_ticks\":10"), "it has process 10 twice, so it is no snapshot");
+    assert!(again("\"key\":\"net").contains("twice, so it is no snapshot"));
+    assert!(
+        refused(&whole.replace("\"type\":\"ancestor\"", "\"type\":\"socket\"")).contains("a holder `socket`")
+    );
+    assert!(
+        refused(&whole.replace("\"pids\":[", &format!("\"pids\":[{}", "1,".repeat(100))))
+            .contains("more than 64")
+    );
+    assert!(Side::read(&b"\xff\xfe{"[..]).is_err());
 }
 
 #[test]

@@ -5,6 +5,7 @@ pub mod btf;
 pub mod capabilities;
 pub mod cgroups;
 pub mod clock;
+pub mod document;
 mod entries;
 pub mod given;
 pub mod kcmp;

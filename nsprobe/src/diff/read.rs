@@ -1,0 +1,242 @@
+//! Documents as they come: read no further than to the first byte that is wrong, and not without end.
+
+use super::document::{Error, MAJOR, NAME};
+use crate::model::{Arguments, NsSlot, Slots};
+use data_encoding::BASE64;
+use serde::de::{
+    Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
+};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::marker::PhantomData;
+
+/// How long a document may be: one of 400,000 processes is about as long.
+pub(super) const MOST_BYTES: u64 = 256 << 20;
+
+/// How much is looked at for the name of the document before all of it is read.
+const BEGINNING: usize = 64 * 1024;
+
+/// Reads a document as a `T`, after a look at what it says it is.
+pub(super) fn read<T: DeserializeOwned>(source: impl Read) -> Result<T, Error> {
+    within(MOST_BYTES, source)
+}
+
+fn within<T: DeserializeOwned>(most: u64, source: impl Read) -> Result<T, Error> {
+    let limited = Limited { source, left: most };
+    let mut source = BufReader::with_capacity(BEGINNING, limited);
+    if let Some((name, version)) = said_at_the_beginning(source.fill_buf().map_err(Error::Read)?)
+        && (name != NAME || version.split('.').next() != Some(MAJOR))
+    {
+        return Err(Error::Schema { found: format!("{name} {version}") });
+    }
+    serde_json::from_reader(source).map_err(|error| match error.io_error_kind() {
+        Some(io::ErrorKind::FileTooLarge) => Error::TooLong,
+        Some(_) => Error::Read(error.into()),
+        None => Error::Syntax(error),
+    })
+}
+
+/// A reader that fails at a limit.
+struct Limited<R> {
+    source: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX).min(buffer.len());
+        let count = self.source.read(&mut buffer[..most])?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
+/// Name and version in the field `schema`, where the beginning of a document has it.
+fn said_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
+    struct Head<'a>(&'a mut Option<(String, String)>);
+
+    #[derive(serde::Deserialize)]
+    struct Schema {
+        name: String,
+        version: String,
+    }
+
+    impl<'de> Visitor<'de> for Head<'_> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<String>()? {
+                if key == "schema" {
+                    let Schema { name, version } = map.next_value()?;
+                    *self.0 = Some((name, version));
+                    return Ok(());
+                }
+                map.next_value::<IgnoredAny>()?;
+            }
+            Ok(())
+        }
+    }
+
+    let mut found = None;
+    // It ends in an error, because the rest is left: what was found before stays.
+    let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(Head(&mut found));
+    found
+}
+
+/// Reads an array of at most `MOST` items: more would take more memory than their text does.
+pub(super) fn few<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    struct Few<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Few<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "an array of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut found = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if found.len() == MOST {
+                    return Err(A::Error::custom(format_args!("more than {MOST} items")));
+                }
+                found.push(item);
+            }
+            Ok(found)
+        }
+    }
+
+    deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
+}
+
+/// Reads the texts of an array as arguments, of which no more is kept than of a process.
+pub(super) fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
+    deserializer.deserialize_seq(ArgumentsVisitor { encoded: false })
+}
+
+/// Reads arguments of which one is not UTF-8.
+pub(super) fn encoded_arguments<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Arguments>, D::Error> {
+    deserializer.deserialize_seq(ArgumentsVisitor { encoded: true }).map(Some)
+}
+
+struct ArgumentsVisitor {
+    /// Whether the texts are in base64.
+    encoded: bool,
+}
+
+impl<'de> Visitor<'de> for ArgumentsVisitor {
+    type Value = Arguments;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of texts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Arguments, A::Error> {
+        let mut bytes = Vec::new();
+        while let Some(text) = items.next_element::<String>()? {
+            if bytes.len() > Arguments::MOST {
+                continue;
+            }
+            if self.encoded {
+                bytes.extend(BASE64.decode(text.as_bytes()).map_err(A::Error::custom)?);
+            } else {
+                bytes.extend(text.into_bytes());
+            }
+            bytes.push(0);
+        }
+        Ok(Arguments::new(&bytes))
+    }
+}
+
+/// The inodes of the namespaces of a process, by their slots.
+pub(super) struct SlotInodes(pub(super) Slots<Option<u64>>);
+
+impl<'de> Deserialize<'de> for SlotInodes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = SlotInodes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of inodes")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlotInodes, A::Error> {
+                let mut slots = Slots::default();
+                while let Some(name) = map.next_key::<String>()? {
+                    match NsSlot::ALL.into_iter().find(|slot| slot.name() == name) {
+                        Some(slot) => *slots.get_mut(slot) = map.next_value()?,
+                        // Of a later version.
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(SlotInodes(slots))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const MOST: u64 = 1 << 20;
+
+    /// A source without end, which says how much of it was read.
+    struct Endless<'a> {
+        beginning: &'a [u8],
+        then: u8,
+        read: u64,
+    }
+
+    impl Read for &mut Endless<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let count = self.beginning.read(buffer)?;
+            buffer[count..].fill(self.then);
+            self.read += buffer.len() as u64;
+            Ok(buffer.len())
+        }
+    }
+
+    fn endless(beginning: &str, then: u8) -> (Error, u64) {
+        let mut source = Endless { beginning: beginning.as_bytes(), then, read: 0 };
+        let error = within::<Value>(MOST, &mut source).unwrap_err();
+        (error, source.read)
+    }
+
+    #[test]
+    fn it_is_read_to_the_first_wrong_byte() {
+        let (error, read) = endless("", 0);
+        assert!(matches!(error, Error::Syntax(_)) && read <= BEGINNING as u64, "{error}, {read}");
+        let (error, read) = endless(r#"{"schema":{"name":"nsprobe.list","version":"1.0"},"x":[]]"#, b' ');
+        assert!(matches!(error, Error::Syntax(_)) && read <= BEGINNING as u64, "{error}, {read}");
+        let (error, read) = endless(r#"{"schema":{"name":"nsprobe.tree","version":"1.0"},"roots":["#, b' ');
+        assert!(matches!(error, Error::Schema { .. }) && read <= BEGINNING as u64, "{error}, {read}");
+    }
+
+    #[test]
+    fn it_is_not_read_without_end() {
+        let (error, read) = endless("{", b' ');
+        assert!(matches!(error, Error::TooLong), "{error}");
+        assert!((MOST..=MOST + BEGINNING as u64).contains(&read), "{read}");
+        let (error, _) = endless("", b'[');
+        assert!(matches!(error, Error::Syntax(_)), "nested without end: {error}");
+    }
+}
