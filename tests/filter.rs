@@ -275,10 +275,9 @@ fn fields_have_the_names_that_the_documentation_gives_them() {
         let help = run(&[command, "--help"]).stdout;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let list = help.split("Its fields: ").nth(1).unwrap();
-        let (fields, rest) =
-            list.split_once(". Where JSON has another name for one, that is taken too: ").unwrap();
-        let others = rest.split(" With --by").next().unwrap();
-        let mut named: Vec<&str> = fields.split(", ").chain(others.split(", ")).collect();
+        let list = list.split(" With --by").next().unwrap();
+        let lists = list.split(". Where JSON has another name for one, that is taken too: ");
+        let mut named: Vec<&str> = lists.flat_map(|names| names.split(", ")).collect();
         documented.sort_unstable();
         named.sort_unstable();
         assert_eq!(named, documented, "{command}");

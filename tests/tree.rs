@@ -237,7 +237,7 @@ fn the_text_shows_each_boundary_below_its_process() {
     assert_eq!(of(guest)[1..], [format!("┊ net:[{net}]")]);
     assert_eq!(of(jailed)[1..], [format!("┊ root {}", stages.jail.path().display())]);
 
-    let is_shown = |text: &str| text.contains(&format!("{} sh -c sleep 1000 &", plain.pid()));
+    let is_shown = |text: &str| text.contains(&format!("{} sh -c \"sleep 1000 &", plain.pid()));
     assert!(!is_shown(&text), "a shell without a boundary below it is folded:\n{text}");
     assert!(is_shown(&support::run(&["tree", "--all"]).stdout));
 }

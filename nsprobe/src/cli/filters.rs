@@ -58,13 +58,17 @@ pub(super) fn compile(text: Option<&str>, fields: &'static [Field]) -> anyhow::R
 
 /// For the help: how a filter is written, and the fields there are.
 pub(super) fn fields(fields: &[Field]) -> String {
+    let others: Vec<&str> = fields.iter().flat_map(|field| field.json).copied().collect();
+    let others = match &others[..] {
+        [] => String::new(),
+        others => format!(". Where JSON has another name for one, that is taken too: {}", others.join(", ")),
+    };
     format!(
         "A filter is an expression in CEL, the Common Expression Language: ==, !=, <, <=, >, >=, &&, ||, !, `in`; \
          text.matches('regex'), .contains('…'), .startsWith('…'), .endsWith('…'); list.exists(x, …), .all(x, …); \
          size(…). What is not known equals null; any other test of it is false, and the negation of that is true.\n\
-         Its fields: {}. Where JSON has another name for one, that is taken too: {}",
+         Its fields: {}{others}",
         names(fields),
-        fields.iter().flat_map(|field| field.json).copied().collect::<Vec<_>>().join(", ")
     )
 }
 
