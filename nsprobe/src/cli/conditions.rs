@@ -2,12 +2,14 @@
 
 use super::SELECT;
 use super::list::kinds;
+use super::printed;
 use super::which::Which;
 use crate::discover::{self, CommandLines};
 use crate::kernel::cgroups;
-use crate::model::{NsKind, NsSlot, Pid, Snapshot};
+use crate::model::{NsKind, NsSlot, Pid, Snapshot, Text};
 use crate::trace::conditions::{Conditions, Wanted};
 use anyhow::{Context as _, anyhow};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
@@ -37,9 +39,10 @@ pub(super) struct ConditionArgs {
 
     /// Only calls of programs with these names
     ///
-    /// The kernel keeps 15 bytes of a name (comm).
-    #[arg(long, value_name = "NAME", value_delimiter = ',', value_parser = clap::builder::NonEmptyStringValueParser::new(), help_heading = SELECT)]
-    comm: Vec<String>,
+    /// The kernel keeps 15 bytes of a name (comm). A name may also be given as nsprobe prints it, quotes and escapes
+    /// included: both are looked for.
+    #[arg(long, value_name = "NAME", value_parser = comms(), help_heading = SELECT)]
+    comm: Vec<Comms>,
 
     /// Only events that involve this namespace
     ///
@@ -73,7 +76,10 @@ impl ConditionArgs {
             discover::snapshot(&options)?
         };
         let namespaces = self.ns.iter().map(|which| Ok(which.find(&snapshot)?.id));
-        let cgroups = self.cgroup.iter().map(|path| cgroups::find(path).context("--cgroup"));
+        let cgroups = self
+            .cgroup
+            .iter()
+            .map(|path| cgroups::find(&printed::path(path.as_os_str())).context("--cgroup"));
         self.pid.iter().try_for_each(|&pid| is_there(&snapshot, pid))?;
         let outcome = match (self.failed, self.ok) {
             (true, _) => Some(Wanted::Failed),
@@ -85,7 +91,7 @@ impl ConditionArgs {
             pids: self.pid.clone(),
             follow: self.follow,
             uids: self.uid.clone(),
-            comms: self.comm.clone(),
+            comms: self.comm.iter().flat_map(|comms| comms.0.iter().cloned()).collect(),
             namespaces: namespaces.collect::<anyhow::Result<_>>().context("--ns")?,
             cgroups: cgroups.collect::<anyhow::Result<_>>()?,
             outcome,
@@ -101,6 +107,17 @@ fn is_there(snapshot: &Snapshot, pid: Pid) -> anyhow::Result<()> {
         return Err(anyhow!("--pid: there is no process {pid}"));
     }
     Ok(())
+}
+
+/// Names of programs.
+#[derive(Clone, Debug)]
+struct Comms(Vec<Text>);
+
+fn comms() -> impl TypedValueParser<Value = Comms> {
+    OsStringValueParser::new().try_map(|given| {
+        let names = printed::names(&given).ok_or("a name is empty")?;
+        Ok::<_, &str>(Comms(names.into_iter().map(Text::from).collect()))
+    })
 }
 
 /// A user by number or name.

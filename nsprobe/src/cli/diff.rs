@@ -2,12 +2,14 @@
 
 use super::Exit;
 use super::output::{self, Output};
+use super::printed;
 use crate::diff::{self, Side};
 use crate::discover;
 use crate::kernel::document;
-use crate::model::text::shown_path;
+use crate::model::text::{self, shown_path};
 use crate::model::{Difference, Namespace, NsKind, ProcessSource, Source, Taken};
 use crate::render::diff as render;
+use crate::render::style::printable;
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::io;
@@ -87,6 +89,7 @@ fn read(path: &Path) -> anyhow::Result<Side> {
     if path == Path::new("-") {
         return Side::read(io::stdin().lock()).context("stdin");
     }
+    let path = &*printed::path(path.as_os_str());
     let side = document::open(path).map_err(anyhow::Error::from).and_then(|file| Ok(Side::read(file)?));
     side.with_context(|| shown_path(path))
 }
@@ -113,7 +116,7 @@ fn is_listed(namespace: &Namespace) -> bool {
 
 fn other_boot(difference: &Difference<'_>) -> String {
     let (old, new) = (&difference.old.origin, &difference.new.origin);
-    let whose = |name: &str| if name.is_empty() { "a machine".to_owned() } else { format!("`{name}`") };
+    let whose = |name: &str| if name.is_empty() { "a machine".to_owned() } else { text::shown(name) };
     format!(
         "the snapshots are of two boots (of {} and {}): nothing in one can be in the other",
         whose(&old.hostname),
@@ -124,7 +127,8 @@ fn other_boot(difference: &Difference<'_>) -> String {
 /// That the two snapshots did not see the same, so that not all that came has come.
 fn sight(difference: &Difference<'_>) -> String {
     let change = |change: &crate::model::SightChange| {
-        format!("{} ({}): {} before, {} now", change.kind, change.reason, change.old, change.new)
+        let (kind, reason) = (text::shown(&change.kind), printable(&change.reason));
+        format!("{kind} ({reason}): {} before, {} now", change.old, change.new)
     };
     let changes: Vec<String> = difference.sight.iter().map(change).collect();
     format!("not the same could be seen both times: {}", changes.join("; "))

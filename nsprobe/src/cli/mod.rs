@@ -9,6 +9,7 @@ mod gaps;
 mod help;
 mod list;
 mod output;
+mod printed;
 mod quantity;
 mod source;
 mod trace;
@@ -93,7 +94,10 @@ pub fn main() -> ExitCode {
         output::complain(&error);
         return ExitCode::from(2);
     }
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return output::usage(error),
+    };
     match run(&cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),

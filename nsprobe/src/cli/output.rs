@@ -1,12 +1,15 @@
 //! stdout for data, stderr for talk; what each of them can take.
 
 use super::Color;
+use crate::model::text;
 use crate::render::style::Look;
 use anstream::{AutoStream, ColorChoice};
+use clap::error::{ContextKind, ContextValue};
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::process::ExitCode;
 
 /// Buffered stdout, with what is known of the terminal behind it.
 pub(super) struct Output {
@@ -73,8 +76,46 @@ fn locale_is_utf8() -> bool {
         })
 }
 
-/// Says on stderr what went wrong.
+/// Says on stderr what went wrong: the one place from which anything gets there. Texts of others are in their printed
+/// form in `message` already; what comes from libraries may not be.
 pub(super) fn complain(message: &dyn Display) {
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "nsprobe: {message}");
+    let _ = writeln!(io::stderr(), "nsprobe: {}", text::guarded(&message.to_string()));
+}
+
+/// Says what is wrong with the command line, or prints the help that it asks for.
+pub(super) fn usage(error: clap::Error) -> ExitCode {
+    let error = harmless(error);
+    let code = u8::try_from(error.exit_code()).unwrap_or(2);
+    let _ = error.print();
+    ExitCode::from(code)
+}
+
+/// The error with the texts that were given in their printed form.
+fn harmless(mut error: clap::Error) -> clap::Error {
+    let inside = |text: &str| {
+        let quoted = text::quoted(text.as_bytes());
+        quoted[1..quoted.len() - 1].to_owned()
+    };
+    let changed: Vec<(ContextKind, ContextValue)> = error
+        .context()
+        .filter_map(|(kind, value)| {
+            let harmless = match value {
+                ContextValue::String(text) => ContextValue::String(inside(text)),
+                ContextValue::Strings(texts) => {
+                    ContextValue::Strings(texts.iter().map(|text| inside(text)).collect())
+                }
+                _ => return None,
+            };
+            (harmless != *value).then_some((kind, harmless))
+        })
+        .collect();
+    if !changed.is_empty() {
+        // It repeats what was given.
+        error.remove(ContextKind::Suggested);
+    }
+    for (kind, value) in changed {
+        error.insert(kind, value);
+    }
+    error
 }

@@ -1,10 +1,11 @@
 //! `--ns`: one namespace, by what people have at hand to name it.
 
-use super::{Exit, output};
-use crate::model::{Namespace, NsId, NsKind, Snapshot};
+use super::{Exit, output, printed};
+use crate::model::{Namespace, NsId, NsKind, Snapshot, text};
+use clap::builder::{OsStringValueParser, TypedValueParser as _, ValueParser, ValueParserFactory};
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 /// One namespace, as it was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +14,7 @@ pub(super) enum Which {
     Named(NsKind, u64),
     /// `4026531833`: inodes of nsfs are of one kind each.
     Inode(u64),
-    /// `/run/netns/a`, `/proc/1/ns/net`.
+    /// `/run/netns/a`, `/proc/1/ns/net`; as it was given.
     Path(PathBuf),
 }
 
@@ -44,14 +45,24 @@ impl Missing {
     }
 }
 
-impl FromStr for Which {
-    type Err = String;
+/// An argument that names a namespace: any bytes.
+impl ValueParserFactory for Which {
+    type Parser = ValueParser;
 
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.contains('/') {
-            return Ok(Self::Path(text.into()));
+    fn value_parser() -> Self::Parser {
+        OsStringValueParser::new().try_map(|given| Self::read(&given)).into()
+    }
+}
+
+impl Which {
+    fn read(given: &OsStr) -> Result<Self, String> {
+        if given.as_encoded_bytes().contains(&b'/') {
+            return Ok(Self::Path(given.into()));
         }
-        let inode = |text: &str| text.parse().map_err(|_| format!("`{text}` is no inode number: {FORMS}"));
+        let wrong = |text: &str| format!("{} is no inode number: {FORMS}", text::shown(text));
+        let text =
+            given.to_str().ok_or_else(|| format!("{} is no namespace: {FORMS}", text::shown_path(given)))?;
+        let inode = |text: &str| text.parse().map_err(|_| wrong(text));
         match text.split_once(':') {
             None => inode(text).map(Self::Inode),
             Some((kind, rest)) => {
@@ -61,9 +72,7 @@ impl FromStr for Which {
             }
         }
     }
-}
 
-impl Which {
     /// The namespace meant.
     pub(super) fn find<'a>(&self, snapshot: &'a Snapshot) -> Result<&'a Namespace, Missing> {
         let find = |is_it: &dyn Fn(NsId) -> bool| snapshot.namespaces.iter().find(|ns| is_it(ns.id));
@@ -73,7 +82,8 @@ impl Which {
                 .ok_or_else(|| missing(format!("{kind}:[{ino}]"))),
             Self::Inode(ino) => find(&|id| id.ino == *ino).ok_or_else(|| missing(ino.to_string())),
             Self::Path(path) => {
-                let shown = path.display();
+                let path = &printed::path(path.as_os_str());
+                let shown = text::shown_path(path);
                 let no_file = |error| Missing::Mistaken(format!("{shown}: {error}"));
                 let file = std::fs::metadata(path).map_err(no_file)?;
                 if !snapshot.namespaces.iter().any(|ns| ns.id.dev == file.dev()) {
@@ -93,15 +103,16 @@ mod tests {
     #[test]
     fn a_namespace_has_several_names() {
         let named = Ok(Which::Named(NsKind::Net, 4_026_531_833));
-        assert_eq!("net:[4026531833]".parse(), named);
-        assert_eq!("net:4026531833".parse(), named);
-        assert_eq!("4026531833".parse(), Ok(Which::Inode(4_026_531_833)));
-        assert_eq!("/run/netns/a:[1]".parse(), Ok(Which::Path("/run/netns/a:[1]".into())));
-        assert_eq!("./a".parse(), Ok(Which::Path("./a".into())));
+        let read = |text: &str| Which::read(OsStr::new(text));
+        assert_eq!(read("net:[4026531833]"), named);
+        assert_eq!(read("net:4026531833"), named);
+        assert_eq!(read("4026531833"), Ok(Which::Inode(4_026_531_833)));
+        assert_eq!(read("/run/netns/a:[1]"), Ok(Which::Path("/run/netns/a:[1]".into())));
+        assert_eq!(read("./a"), Ok(Which::Path("./a".into())));
         for bad in
             ["", "net", "net:", "net:[1", "net:[]", "net:[-1]", "mount:[1]", "net:[99999999999999999999]"]
         {
-            assert!(bad.parse::<Which>().is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A document of `nsprobe list --json` → the snapshot it was made of.
 
 use super::read::{self, SlotInodes};
+use crate::model::text;
 use crate::model::{
     Arguments, Holder, Initial, Namespace, NetnsId, NsId, NsKind, Origin, Pid, Process, ProcessSource, Root,
     Slots, Snapshot, Source, Taken, Text,
@@ -77,7 +78,7 @@ impl Side {
         let document: Document = read::read(source)?;
         let SchemaObject { name, version } = &document.schema;
         if name != NAME || version.split('.').next() != Some(MAJOR) {
-            return Err(Error::Schema { found: format!("{name} {version}") });
+            return Err(Error::Schema { found: format!("{} {}", text::shown(name), text::shown(version)) });
         }
         if document.filtered {
             return Err(Error::Filtered);
@@ -254,10 +255,9 @@ struct ProcessObject {
 /// Where the processes are from, by its name.
 fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProcessSource, D::Error> {
     let name = String::deserialize(deserializer)?;
-    [ProcessSource::Proc, ProcessSource::Bpf]
-        .into_iter()
-        .find(|source| source.name() == name)
-        .ok_or_else(|| serde::de::Error::custom(format_args!("unknown source of processes `{name}`")))
+    [ProcessSource::Proc, ProcessSource::Bpf].into_iter().find(|source| source.name() == name).ok_or_else(
+        || serde::de::Error::custom(format_args!("unknown source of processes {}", text::shown(&name))),
+    )
 }
 
 impl From<Document> for Side {

@@ -310,7 +310,7 @@ fn what_is_no_such_document_is_refused_with_the_reason() {
     this is nsprobe.list 2.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
     it holds only what was asked for: take it with `nsprobe list --json` and no other option
     it does not name the boot it was taken in, so nothing in it can be compared
-    not a document of `nsprobe list --json`, or not all of it: unknown namespace kind `mount`: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 49
+    not a document of `nsprobe list --json`, or not all of it: unknown namespace kind mount: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 49
     not a document of `nsprobe list --json`, or not all of it: invalid digit found in string at line 3 column 66
     not a document of `nsprobe list --json`, or not all of it: failed to parse four digit integer as year: invalid digit, expected 0-9 but got y at line 1 column 152
     not a document of `nsprobe list --json`, or not all of it: invalid value: integer `-1`, expected u32 at line 6 column 36

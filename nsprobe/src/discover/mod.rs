@@ -26,6 +26,7 @@ mod who;
 pub use origin::origin;
 
 use crate::kernel::proc::Proc;
+use crate::model::text::shown_path;
 use crate::model::{Pid, Process, ProcessSource, Snapshot};
 use census::Census;
 use descriptors::Descriptors;
@@ -99,7 +100,7 @@ const BREAK_EVEN: usize = 160;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The proc file system cannot be opened or listed.
-    #[error("cannot read {path} (is a proc file system mounted there?)")]
+    #[error("cannot read {} (is a proc file system mounted there?)", shown_path(path))]
     Proc {
         /// Its root.
         path: PathBuf,
@@ -107,7 +108,7 @@ pub enum Error {
         source: io::Error,
     },
     /// There is a directory, and neither is it a proc file system nor does it show a process.
-    #[error("{0} shows no process: mount a proc file system there (mount -t proc proc {0})")]
+    #[error("{path} shows no process: mount a proc file system there (mount -t proc proc {path})", path = shown_path(.0))]
     NotProc(PathBuf),
     /// The processes were to come from the kernel's own tasks, and cannot.
     #[error("the source bpf is not available")]

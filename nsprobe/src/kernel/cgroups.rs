@@ -1,5 +1,6 @@
 //! Control groups of the hierarchy of version 2, by the paths that people have at hand: cgroups(7).
 
+use crate::model::text;
 use nix::sys::statfs::{FsType, statfs};
 use std::ffi::OsString;
 use std::io;
@@ -14,10 +15,10 @@ const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
     /// No hierarchy of version 2 is mounted where this process could see it.
-    #[error("{path}: no such directory of control groups, and no hierarchy of version 2 is mounted here", path = .0.display())]
+    #[error("{path}: no such directory of control groups, and no hierarchy of version 2 is mounted here", path = text::shown_path(.0))]
     NoHierarchy(PathBuf),
     /// It is not there.
-    #[error("{path}: no such control group: {error}", path = .path.display())]
+    #[error("{path}: no such control group: {error}", path = text::shown_path(.path))]
     Absent {
         /// As it was given.
         path: PathBuf,

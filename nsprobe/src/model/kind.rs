@@ -1,5 +1,6 @@
 //! The eight kinds of namespace, and the ten slots a process has for them.
 
+use crate::model::text;
 use std::fmt;
 use std::str::FromStr;
 
@@ -78,7 +79,8 @@ pub struct UnknownKind(pub String);
 
 impl fmt::Display for UnknownKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "unknown namespace kind `{}`: one of cgroup, ipc, mnt, net, pid, time, user, uts", self.0)
+        let kind = text::shown(&self.0);
+        write!(f, "unknown namespace kind {kind}: one of cgroup, ipc, mnt, net, pid, time, user, uts")
     }
 }
 

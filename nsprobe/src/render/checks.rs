@@ -21,6 +21,7 @@ pub fn text(checks: &[Check], look: Look, out: &mut impl Write) -> io::Result<()
         writeln!(out, "{}  {:width$}  {finding}", look.paint(style, mark), check.subject)?;
         if let Some(remedy) = &check.remedy {
             let arrow = if look.unicode { "→" } else { "->" };
+            let remedy = style::printable(remedy);
             writeln!(out, "{:1$}{arrow} {remedy}", "", 7 + 2 + width + 2)?;
         }
     }

@@ -125,7 +125,7 @@ pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String 
 pub fn rebuilt(rebuilt: &Rebuilt) -> String {
     let mut text = match &rebuilt.failed {
         None => "-- right again after a loss".to_owned(),
-        Some(why) => format!("-- not put right after a loss: {why}"),
+        Some(why) => format!("-- not put right after a loss: {}", style::printable(why)),
     };
     if let Some(Changes { ended, found }) = rebuilt.namespaces {
         let _ = write!(text, "; namespaces that had ended: {ended}, that were not known: {found}");

@@ -1,6 +1,7 @@
 //! Namespaces as a table, one a row.
 
 use super::grid::{self, Heading};
+use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot, Text};
 use crate::render::style::{self, Look};
 use anstyle::Style;
@@ -166,7 +167,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
         Column::Ppid => of_leader(&|process| process.ppid.to_string()),
         Column::Uid => of_leader(&|process| process.uid.to_string()),
         Column::User => of_leader(&|process| {
-            options.users.get(&process.uid).cloned().unwrap_or_else(|| process.uid.to_string())
+            options.users.get(&process.uid).map_or_else(|| process.uid.to_string(), text::shown)
         }),
         Column::Initial => match namespace.initial {
             Initial::Yes => "yes".to_owned(),

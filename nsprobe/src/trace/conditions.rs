@@ -1,6 +1,6 @@
 //! What must hold of an event: the same that the probe decides by, wherever events come from.
 
-use crate::model::{Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget};
+use crate::model::{Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
 use nsprobe_ebpf::COMM_LEN;
 
 /// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
@@ -17,7 +17,7 @@ pub struct Conditions {
     /// The caller's real user id.
     pub uids: Vec<u32>,
     /// Its command name; of a longer one the first 15 bytes, as the kernel keeps them.
-    pub comms: Vec<String>,
+    pub comms: Vec<Text>,
     /// Namespaces that the caller is in before or after (or its children will be), a clone's child is in, or setns is
     /// pointed at.
     pub namespaces: Vec<NsId>,
@@ -42,8 +42,8 @@ impl Conditions {
     #[must_use]
     pub fn admit(&self, event: &Event) -> bool {
         let caller = &event.process;
-        let any = |list: &[String], admits: &dyn Fn(&str) -> bool| {
-            list.is_empty() || list.iter().any(|entry| admits(entry))
+        let any = |list: &[Text], admits: &dyn Fn(&[u8]) -> bool| {
+            list.is_empty() || list.iter().any(|entry| admits(entry.as_bytes()))
         };
         (self.kinds.is_empty() || self.kinds.iter().any(|&kind| is_about(event, kind)))
             && (self.pids.is_empty() || self.follow || self.pids.contains(&caller.pid))
@@ -63,14 +63,14 @@ impl Conditions {
 }
 
 /// A command name as the kernel keeps it: at most 15 bytes, filled up with zeroes.
-pub(super) fn comm(name: &str) -> [u8; COMM_LEN] {
+pub(super) fn comm(name: &[u8]) -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
     let length = comm_len(name);
-    comm[..length].copy_from_slice(&name.as_bytes()[..length]);
+    comm[..length].copy_from_slice(&name[..length]);
     comm
 }
 
-fn comm_len(name: &str) -> usize {
+fn comm_len(name: &[u8]) -> usize {
     name.len().min(COMM_LEN - 1)
 }
 

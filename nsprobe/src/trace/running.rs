@@ -2,6 +2,7 @@
 
 use super::TraceError;
 use crate::kernel::signals::Signals;
+use crate::model::text;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::ffi::OsString;
@@ -35,17 +36,16 @@ impl Running {
 
     /// Starts it; nothing, when `command` is empty.
     pub(super) fn start(command: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
-        let child =
-            match command {
-                [] => None,
-                [program, arguments @ ..] => {
-                    let child = signals.spawn(Command::new(program).args(arguments));
-                    Some(child.map_err(|error| TraceError::Command {
-                        command: program.display().to_string(),
-                        error,
-                    })?)
-                }
-            };
+        let child = match command {
+            [] => None,
+            [program, arguments @ ..] => {
+                let child = signals.spawn(Command::new(program).args(arguments));
+                Some(
+                    child
+                        .map_err(|error| TraceError::Command { command: text::shown_path(program), error })?,
+                )
+            }
+        };
         Ok(Self { child, ..Self::none() })
     }
 

@@ -23,7 +23,7 @@ impl Conditions {
         let number = |about| move |number: u64| wish::number(about, number);
         let pids = self.pids.iter().copied().map(u64::from).map(number(about::PID));
         let uids = self.uids.iter().copied().map(u64::from).map(number(about::UID));
-        let comms = self.comms.iter().map(|name| wish::comm(&comm(name)));
+        let comms = self.comms.iter().map(|name| wish::comm(&comm(name.as_bytes())));
         let namespaces = self.namespaces.iter().map(|id| wish::number(about::NAMESPACE, id.ino));
         let cgroups = self.cgroups.iter().map(|&group| wish::number(about::CGROUP, group));
         pids.chain(uids).chain(comms).chain(namespaces).chain(cgroups).collect()
@@ -53,7 +53,7 @@ mod tests {
         let some = Conditions {
             kinds: vec![NsKind::Net, NsKind::Time],
             uids: vec![0, 1000],
-            comms: vec!["a name that is too long".to_owned()],
+            comms: vec!["a name that is too long".into()],
             namespaces: vec![NsId::new(NsKind::Uts, 4, 99)],
             outcome: Some(Wanted::Failed),
             ..Conditions::default()

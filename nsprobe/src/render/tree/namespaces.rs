@@ -5,6 +5,7 @@ use super::fold::Folded;
 use super::hierarchy::{Hierarchy, Place};
 use super::process::process_node;
 use super::{By, Options};
+use crate::model::text;
 use crate::model::{self, Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
 use crate::render::style::{self, Look, printable};
 use anstyle::Style;
@@ -95,7 +96,7 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
         facts.push("parent not known".to_owned());
     }
     if let Some(uid) = namespace.owner_uid {
-        let name = (options.user_name)(uid).map(|name| format!(" {}", printable(&name)));
+        let name = (options.user_name)(uid).map(|name| format!(" {}", text::shown(&name)));
         facts.push(format!("uid {uid}{}", name.unwrap_or_default()));
     }
     facts.push(super::processes(namespace.processes));

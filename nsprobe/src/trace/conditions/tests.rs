@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, Cgroup, NsSlot, Slots};
+use crate::model::{Actor, Cgroup, NsSlot, Slots, Text};
 use std::time::Duration;
 
 const DEV: u64 = 4;
@@ -68,7 +68,7 @@ fn callers_are_one_of_those_listed() {
     assert!(admits(&|all| all.pids = vec![6, 7]) && !admits(&|all| all.pids = vec![8]));
     assert!(admits(&|all| (all.pids, all.follow) = (vec![8], true)));
     assert!(admits(&|all| all.uids = vec![0, 1000]) && !admits(&|all| all.uids = vec![0]));
-    let comm = |name: &str| admits(&|all: &mut Conditions| all.comms = vec![name.to_owned()]);
+    let comm = |name: &str| admits(&|all: &mut Conditions| all.comms = vec![name.into()]);
     assert!(comm("fifteen-bytes-l") && comm("fifteen-bytes-long") && !comm("fifteen-bytes") && !comm("x"));
     let grouped = Conditions { cgroups: vec![5], ..Conditions::default() };
     let mut elsewhere = unshare(0);
@@ -113,7 +113,7 @@ fn results_are_failures_or_the_rest() {
 fn what_is_not_known_keeps_nothing_back() {
     let whole = unshare(0);
     let mut partial = event(Crossing::Change { looks: None });
-    (partial.compat, partial.process.uid, partial.process.comm) = (None, None, crate::model::Text::new());
+    (partial.compat, partial.process.uid, partial.process.comm) = (None, None, Text::new());
     *partial.before.get_mut(NsSlot::In(NsKind::Net)) = None;
     let admits = |change: &dyn Fn(&mut Conditions)| {
         let mut conditions = Conditions::default();
@@ -121,7 +121,7 @@ fn what_is_not_known_keeps_nothing_back() {
         (conditions.admit(&partial), conditions.admit(&whole))
     };
     assert_eq!(admits(&|all| all.uids = vec![1]), (true, false));
-    assert_eq!(admits(&|all| all.comms = vec!["x".to_owned()]), (true, false));
+    assert_eq!(admits(&|all| all.comms = vec!["x".into()]), (true, false));
     assert_eq!(admits(&|all| all.kinds = vec![NsKind::Net]), (true, false));
     assert_eq!(admits(&|all| all.kinds = vec![NsKind::Uts]), (false, false));
     assert_eq!(admits(&|all| all.namespaces = vec![id(NsKind::Net, 1)]), (true, false));
