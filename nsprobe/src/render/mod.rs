@@ -7,6 +7,8 @@ pub mod event;
 pub mod event_json;
 mod grid;
 pub mod holders;
+#[cfg(test)]
+mod hostile;
 pub mod json;
 pub mod schemas;
 pub mod style;
