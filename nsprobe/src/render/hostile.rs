@@ -3,9 +3,9 @@
 
 use crate::model::text::{self, Text};
 use crate::model::{
-    Actor, Body, Cgroup, Check, Crossing, Difference, Directory, Event, Gap, GapKind, Holder, Line, Moved,
-    Namespace, NsId, NsKind, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root, SetnsTarget,
-    SightChange, Slots, Snapshot, Source, Taken, Verdict,
+    Actor, Arguments, Body, Cgroup, Check, Crossing, Difference, Directory, Event, Gap, GapKind, Holder,
+    Line, Moved, Namespace, NsId, NsKind, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
+    SetnsTarget, SightChange, Slots, Snapshot, Source, Taken, Verdict,
 };
 use crate::render::style::Look;
 use crate::render::table::{self, Column};
@@ -54,11 +54,15 @@ fn id(kind: NsKind, ino: u64) -> NsId {
     NsId::new(kind, 4, ino)
 }
 
+fn arguments(text: &Text) -> Arguments {
+    Arguments::of([b"sh", text.as_bytes()])
+}
+
 fn process(pid: Pid, ppid: Pid, text: &Text) -> Process {
     let slots = Slots::from_fn(|slot| Some(id(slot.kind(), u64::from(pid) * 100 + slot.index() as u64)));
     Process {
         comm: text.clone(),
-        command_line: if pid == 3 { String::new() } else { text.lossy().into_owned() },
+        arguments: if pid == 3 { Arguments::default() } else { arguments(text) },
         namespaces: Some(slots),
         root: Root::Chrooted(text.clone()),
         ..Process::staged(pid, ppid)
@@ -133,6 +137,14 @@ fn has(object: &Value, field: &str, text: &Text) {
     assert_eq!(bytes.unwrap_or_else(|| text.as_bytes().to_vec()), text.as_bytes());
 }
 
+/// The same of the arguments, of which the text is the second.
+fn has_arguments(object: &Value, text: &Text) {
+    assert_eq!(object["arguments"], serde_json::json!(["sh", text.lossy()]));
+    let bytes = object.get("arguments_base64").map(|encoded| encoded[1].as_str().unwrap().as_bytes());
+    assert_eq!(bytes.is_none(), text.is_utf8(), "{object}");
+    assert!(bytes.is_none_or(|encoded| BASE64.decode(encoded).unwrap() == text.as_bytes()));
+}
+
 fn difference(old: &Taken, new: &Taken, with: impl FnOnce(&Difference<'_>)) {
     let reason = new.origin.kernel.clone();
     let [before, after] = [old, new].map(|taken| &taken.snapshot.processes[0]);
@@ -175,6 +187,7 @@ fn events(text: &Text) -> Vec<Event> {
         duration: None,
         process: Actor {
             comm: text.clone(),
+            arguments: Some(arguments(text)),
             exe: Some(place()),
             cgroup: Some(cgroup.clone()),
             ..Actor::new(7, 7)
@@ -209,6 +222,7 @@ proptest! {
         let list = check_json(|out| json::list(&origin(&text), &snapshot, json::Selection::All, out).unwrap());
         has(&list["processes"][0], "comm", &text);
         has(&list["processes"][0], "root", &text);
+        has_arguments(&list["processes"][0], &text);
         has(&list["namespaces"][1]["leader"], "comm", &text);
         has(&list["namespaces"][0]["holders"][2], "path", &text);
         prop_assert_eq!(&list["gaps"][0]["reason"], &*text.lossy());
@@ -267,6 +281,7 @@ proptest! {
         let json: Vec<Value> =
             lines(&text).iter().map(|line| check_json(|out| event_json::write(line, out).unwrap())).collect();
         has(&json[0]["process"], "comm", &text);
+        has_arguments(&json[0]["process"], &text);
         has(&json[0]["process"]["exe"], "path", &text);
         has(&json[0]["process"]["cgroup"], "path", &text);
         has(&json[0]["root"]["after"], "path", &text);

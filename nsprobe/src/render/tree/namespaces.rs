@@ -7,7 +7,7 @@ use super::process::process_node;
 use super::{By, Options};
 use crate::model::text;
 use crate::model::{self, Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
-use crate::render::style::{self, Look, printable};
+use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
