@@ -369,7 +369,8 @@ fn every_line_of_a_trace_is_as_its_schema_says() {
         "namespace": {"kind": "net", "ino": 1, "kernel_id": "7", "key": "net#7"}, "age_ns": 5, "seen": true});
     admitted(&trace, &ended, "destroyed");
     refused_when_broken(&trace, &ended);
-    let lost = value!({"type": "lost", "time": lines[0]["time"], "seq": 7, "stage": "ring_full", "count": 3,
+    let lost = value!({"type": "lost", "time": lines[0]["time"], "seq": 7, "stage": "share", "count": 3,
+        "owners": [{"uid": 7, "cgroup": {"id": "9", "path": "/a"}, "count": 2}],
         "since": lines[0]["time"], "after_seq": 5});
     admitted(&trace, &lost, "lost");
     refused_when_broken(&trace, &lost);

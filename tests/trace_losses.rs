@@ -89,7 +89,11 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
             assert!(time(&lost["since"]) < time(&lost["time"]), "{lost}");
         }
         let totals = &lines.last().expect("an end")["totals"];
-        assert_eq!(totals["lost"], serde_json::json!([{"stage": "ring_full", "count": count}]));
+        let [in_all] = &totals["lost"].as_array().expect("a list")[..] else { panic!("{totals}") };
+        assert_eq!((&in_all["stage"], &in_all["count"]), (&"ring_full".into(), &count.into()), "{totals}");
+        // All of one user, in one control group, if there are any.
+        let owners = in_all["owners"].as_array().expect("a list");
+        assert_eq!((owners.len(), &owners[0]["uid"], &owners[0]["count"]), (1, &0.into(), &count.into()));
         // Nothing was wrong: no account is kept, and all were followed.
         let [rebuilt] = of(&lines, "rebuilt")[..] else { panic!("once: {lines:#?}") };
         assert_eq!((&rebuilt["namespaces"], &rebuilt["followed"]), (&Value::Null, &0.into()));

@@ -67,6 +67,9 @@ fields! {
     // Renamed with 6.15.
     KernfsParent = "kernfs_node" "parent",
     KernfsParentRcu = "kernfs_node" "__parent",
+    // Of a directory whose owner has been changed.
+    KernfsIattr = "kernfs_node" "iattr",
+    KernfsIattrUid = "kernfs_iattrs" "ia_uid",
     KernfsName = "kernfs_node" "name",
     SignalNrThreads = "signal_struct" "nr_threads",
     FsRoot = "fs_struct" "root",
@@ -111,6 +114,9 @@ fields! {
     CredEuid = "cred" "euid",
     CredCapEffective = "cred" "cap_effective",
     CredUserNs = "cred" "user_ns",
+    UserNsLevel = "user_namespace" "level",
+    UserNsParent = "user_namespace" "parent",
+    UserNsOwner = "user_namespace" "owner",
     PidLevel = "pid" "level",
     PidNumbers = "pid" "numbers",
     PidTasks = "pid" "tasks",

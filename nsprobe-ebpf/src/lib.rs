@@ -7,6 +7,7 @@
 
 mod fields;
 mod record;
+pub mod share;
 mod task_record;
 mod walk_record;
 pub mod wish;
@@ -20,7 +21,7 @@ pub use task_record::{Descriptor, Task, task_flags};
 pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 
 /// The version of every record here. A record that carries another one is counted and not read.
-pub const RECORD_VERSION: u16 = 7;
+pub const RECORD_VERSION: u16 = 8;
 
 /// Whether a call that gives this `result` in the kernel is to be made again, because a signal interrupted it:
 /// `-ERESTARTSYS`, `-ERESTARTNOINTR`, `-ERESTARTNOHAND`, `-ERESTART_RESTARTBLOCK`.

@@ -8,6 +8,7 @@
 //! [`event_flags::COMPAT`]: nsprobe_ebpf::event_flags::COMPAT
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 #![expect(
     clippy::inline_always,
     reason = "the verifier knows what a caller has checked only in code that is part of the caller"
@@ -20,6 +21,7 @@
     reason = "sizes and helpers' results in the helpers' types; a checked conversion is a branch for the verifier"
 )]
 
+mod admission;
 mod call;
 mod hook;
 mod maps;

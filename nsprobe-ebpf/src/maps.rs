@@ -1,8 +1,10 @@
 //! What the programs share with userspace: read-only globals, maps, counters.
 
+use crate::admission;
 use crate::state::Pending;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
+use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, TEXT_LEN, Walk, Watched, wish};
 
 /// Byte offset of every [`Field`] on the running kernel.
@@ -98,10 +100,28 @@ pub fn namespace_kinds() -> u32 {
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the kernel gave this CPU's slot, which lives as long as the map. An interruption between
-        // load and store by a program that counts too can lose one count, never invent one.
-        unsafe { *value += 1 };
+        // SAFETY: the kernel gave this CPU's slot, which is aligned and lives as long as the map.
+        unsafe { add(value, 1) };
     }
+}
+
+/// Adds to a number in a map, without losing what other programs add: those of other processors, and on kernels that are
+/// preemptible also those that follow on this one while a program is preempted.
+///
+/// # Safety
+///
+/// `value` is aligned and in a map.
+#[inline(always)]
+pub unsafe fn add(value: *mut u64, more: u64) {
+    #[cfg(target_arch = "bpf")]
+    // By instruction: the language has atomic additions only where they give the former value, which BPF has from 5.12 on
+    // and not on every processor.
+    // SAFETY: as the caller says.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) value, in(reg) more, options(nostack));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (value, more);
 }
 
 /// Whether this is asked for.
@@ -132,7 +152,7 @@ pub fn unfollow(task: u64) {
 }
 
 /// `BPF_NOEXIST`: an entry that is there stays as it is.
-const NO_EXIST: u64 = 1;
+pub const NO_EXIST: u64 = 1;
 
 /// `EEXIST`
 const EXISTS: i32 = -17;
@@ -225,10 +245,16 @@ pub fn send(pending: &mut Pending) {
     let text = (pending.event.text_len as usize & (TEXT_LEN - 1)).next_multiple_of(8);
     let size = size_of::<Event>() + text;
     pending.event.header.size = size as u32;
+    pending.event.shares = [0; ROWS];
+    if let Some(free) = admission::crowded(&EVENTS)
+        && !admission::admit(&mut pending.event, size as u64, free)
+    {
+        return;
+    }
     // SAFETY: the event and its text lie one behind the other, and the text is no longer than its room.
     let record = unsafe { core::slice::from_raw_parts((&raw const *pending).cast::<u8>(), size) };
     if EVENTS.output::<[u8]>(record, 0).is_err() {
-        count(Counter::RingFull);
+        admission::refused(&pending.event, size as u64);
     }
 }
 

@@ -1,5 +1,6 @@
 //! The records that go through the ring buffer and the maps.
 
+use crate::share::ROWS;
 use crate::{COMM_LEN, PID_LEVELS, SLOTS};
 
 /// What made an event; the value of [`Header::cause`].
@@ -253,6 +254,9 @@ pub struct Event {
     pub after_ids: NamespaceIds,
     /// Which bytes of them are what, by [`text`].
     pub texts: [Text; text::COUNT],
+    /// Where its room in the buffer is charged, by row ([`crate::share::index`]); zeroes when it was sent while the buffer was
+    /// less than half full.
+    pub shares: [u16; ROWS],
 }
 
 /// The end of a namespace.
@@ -351,6 +355,8 @@ pub mod global {
     pub const OFFSETS: &str = "OFFSETS";
     /// [`super::Config`], as its `u32`s.
     pub const CONFIG: &str = "CONFIG";
+    /// [`crate::share::Settings`], as its `u64`s.
+    pub const SHARE: &str = "SHARE";
 }
 
 /// The names of the maps.
@@ -373,6 +379,10 @@ pub mod map {
     pub const WISHES: &str = "WISHES";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
+    /// [`crate::share::Held`] by [`crate::share::index`], in the memory of userspace.
+    pub const SHARES: &str = "SHARES";
+    /// `u64`s by [`crate::share::Loser`].
+    pub const LOSERS: &str = "LOSERS";
     /// One [`crate::Walk`].
     pub const WALK: &str = "WALK";
 }
@@ -393,19 +403,23 @@ pub enum Counter {
     DeniedFull = 4,
     /// The arguments of a call that seccomp stopped were not found: it is lost.
     DeniedUnread = 5,
+    /// The share of its user or its control group was used up while the ring buffer was more than half full: an event is
+    /// lost.
+    Share = 6,
 }
 
 impl Counter {
     /// All of them, in index order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::RingFull,
         Self::PendingFull,
         Self::FollowFull,
         Self::NamespacesFull,
         Self::DeniedFull,
         Self::DeniedUnread,
+        Self::Share,
     ];
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 720 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 728 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

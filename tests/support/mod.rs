@@ -1,6 +1,7 @@
 //! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
 pub mod cgroup;
+pub mod flood;
 pub mod kernel;
 mod limit;
 pub mod look;

@@ -7,7 +7,7 @@ use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
 use crate::model::{Body, Line, Loss, Snapshot, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
-use crate::render::{event, event_json};
+use crate::render::{event, event_json, losses};
 use crate::trace::TraceError;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::plan::Choice;
@@ -319,7 +319,7 @@ fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
             writeln!(out, "{}", look.paint(style::WARNING, event::rebuilt(rebuilt)))
         }
         Body::Lost(Loss { lost, .. }) => {
-            let text = format!("-- events lost: {} ({})", lost.count, lost.stage);
+            let text = format!("-- events lost: {} ({})", lost.count, losses::stage(lost));
             writeln!(out, "{}", look.paint(style::WARNING, text))
         }
         Body::End(_) => Ok(()),
@@ -349,12 +349,12 @@ fn totals(end: &StreamEnd) -> String {
     let reason = if end.reason.starts_with("error: ") { "ended" } else { &end.reason };
     let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
     for lost in &end.totals.lost {
-        text = format!("{text}, {} lost ({})", lost.count, lost.stage);
+        text = format!("{text}, {} lost ({})", lost.count, losses::stage(lost));
     }
     if end.totals.unevaluated > 0 {
         text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);
     }
-    if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "perf_ring_full")) {
+    if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "share" | "perf_ring_full")) {
         text.push_str("; a larger --buffer loses fewer");
     }
     text

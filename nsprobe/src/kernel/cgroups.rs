@@ -8,6 +8,10 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+mod by_id;
+
+pub use by_id::Hierarchy;
+
 /// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
 const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
 

@@ -7,11 +7,12 @@ use crate::kernel::btf::{self, BtfError};
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
+use crate::kernel::shares::{self, Losers, Shares};
 use crate::kernel::task_storage::TaskStorage;
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
 use crate::model::errno_name;
-use aya::maps::{HashMap, MapType, PerCpuArray, RingBuf};
+use aya::maps::{HashMap, Map, MapType, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
@@ -73,6 +74,9 @@ pub enum OpenError {
         /// What dup3(2) said.
         error: io::Error,
     },
+    /// What each user holds of the ring buffer cannot be accounted for.
+    #[error("the map of the ring buffer's shares: {0}")]
+    Shares(io::Error),
     /// The object has no map of this name and type.
     #[error("the probe has no map {0}")]
     NoMap(&'static str),
@@ -172,6 +176,8 @@ impl Probe {
         // Before the loader, which reads the same once more, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
+        let ring_bytes = shares::ring_size(ring_bytes);
+        let share = shares::settings(ring_bytes).map_err(OpenError::Shares)?.words();
         let is_asked_for = |flag| config.flags & flag != 0;
         let room = |asked: bool, room| if asked { room } else { 1 };
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
@@ -197,6 +203,7 @@ impl Probe {
             .btf(None)
             .override_global(global::OFFSETS, found.offsets.as_slice(), true)
             .override_global(global::CONFIG, &config, true)
+            .override_global(global::SHARE, &share, true)
             .load(OBJECT)?;
         if let Some(storage) = storage {
             room::give(&mut ebpf, storage)?;
@@ -224,13 +231,23 @@ impl Probe {
     /// The map that the records come through. Once.
     pub fn take_ring(&mut self) -> Result<Ring, OpenError> {
         let ring = self.ebpf.take_map(map::EVENTS).and_then(|map| RingBuf::try_from(map).ok());
-        ring.map(Ring::new).ok_or(OpenError::NoMap(map::EVENTS))
+        let Some(Map::Array(shares)) = self.ebpf.take_map(map::SHARES) else {
+            return Err(OpenError::NoMap(map::SHARES));
+        };
+        let shares = Shares::new(shares).map_err(OpenError::Shares)?;
+        ring.map(|ring| Ring::new(ring, shares)).ok_or(OpenError::NoMap(map::EVENTS))
     }
 
     /// The map of what the probe could not do. Once.
     pub fn take_counters(&mut self) -> Result<Counters, OpenError> {
         let map = self.ebpf.take_map(map::COUNTERS).and_then(|map| PerCpuArray::try_from(map).ok());
         map.map(Counters::new).ok_or(OpenError::NoMap(map::COUNTERS))
+    }
+
+    /// The map of whose events were lost. Once.
+    pub fn take_losers(&mut self) -> Result<Losers, OpenError> {
+        let map = self.ebpf.take_map(map::LOSERS).and_then(|map| HashMap::try_from(map).ok());
+        map.map(Losers::new).ok_or(OpenError::NoMap(map::LOSERS))
     }
 
     /// The map of the namespaces whose end is to be told. Once.

@@ -1,27 +1,33 @@
 //! What the probe sends: records through a ring buffer, and counts of those it could not send.
 
+use super::shares::Shares;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
 use nsprobe_ebpf::Counter;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// The ring buffer, from the reader's side. Its descriptor is readable when there is a record.
-pub struct Ring(RingBuf<MapData>);
+pub struct Ring {
+    ring: RingBuf<MapData>,
+    shares: Shares,
+}
 
 impl Ring {
-    pub(super) const fn new(ring: RingBuf<MapData>) -> Self {
-        Self(ring)
+    pub(super) const fn new(ring: RingBuf<MapData>, shares: Shares) -> Self {
+        Self { ring, shares }
     }
 
     /// Gives the next record to `read`, and then its room back to the probe; `None` when there is none now.
     pub fn next<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        self.0.next().map(|record| read(&record))
+        let record = self.ring.next()?;
+        self.shares.take(&record);
+        Some(read(&record))
     }
 }
 
 impl AsFd for Ring {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.ring.as_fd()
     }
 }
 

@@ -39,5 +39,7 @@ pub use namespace::{Holder, Initial, Namespace, NetnsId, Source};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
-pub use stream::{Body, Changes, Hooks, Line, Loss, Lost, Rebuilt, StreamEnd, StreamStart, Totals};
+pub use stream::{
+    Body, Changes, Hooks, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Totals,
+};
 pub use text::Text;

@@ -95,12 +95,51 @@ pub struct Changes {
 }
 
 /// A number of events that were lost.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Where, and how many.
+    /// Where.
     pub stage: &'static str,
     /// How many.
     pub count: u64,
+    /// Whose they were, as far as that is known; the others are the rest of `count`.
+    pub owners: Vec<Owner>,
+}
+
+impl Lost {
+    /// So many that were lost at this stage, of nobody in particular.
+    #[must_use]
+    pub const fn at(stage: &'static str, count: u64) -> Self {
+        Self { stage, count, owners: Vec::new() }
+    }
+
+    /// The owners who lost most, at most so many of them, the first ahead.
+    #[must_use]
+    pub fn worst(&self, most: usize) -> Vec<&Owner> {
+        let mut owners: Vec<&Owner> = self.owners.iter().collect();
+        owners.sort_by_key(|owner| std::cmp::Reverse(owner.count));
+        owners.truncate(most);
+        owners
+    }
+}
+
+/// Who lost events, and how many.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The user that they were charged to, as the initial user namespace numbers it.
+    pub uid: u32,
+    /// The control group that they were charged to; `None` where there are none, or it lies too deep.
+    pub cgroup: Option<OwnerCgroup>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A control group of the hierarchy of version 2.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerCgroup {
+    /// Its id.
+    pub id: u64,
+    /// Its path; `None` when it is gone or cannot be found.
+    pub path: Option<String>,
 }
 
 /// The last record of a stream.

@@ -10,6 +10,7 @@ pub mod holders;
 #[cfg(test)]
 mod hostile;
 pub mod json;
+pub mod losses;
 pub mod schemas;
 pub mod style;
 pub mod table;

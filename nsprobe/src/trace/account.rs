@@ -70,7 +70,7 @@ impl<'a> Account<'a> {
     pub fn count(&self, counted: &mut Vec<Lost>) {
         match counted.iter_mut().find(|lost| lost.stage == UNWATCHED) {
             Some(lost) => lost.count += self.unwatched,
-            None => counted.push(Lost { stage: UNWATCHED, count: self.unwatched }),
+            None => counted.push(Lost::at(UNWATCHED, self.unwatched)),
         }
     }
 
@@ -217,7 +217,7 @@ mod tests {
         let look = || Err(String::new());
         let clock = BootClock::read().unwrap();
         let account = Account { unwatched: 2, ..Account::new(&look, None, clock, 4, true) };
-        let lost = |stage, count| Lost { stage, count };
+        let lost = Lost::at;
         let counted = |mut counted| {
             account.count(&mut counted);
             counted

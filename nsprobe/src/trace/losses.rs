@@ -1,5 +1,6 @@
 //! Events that were lost, by the place where it happened.
 
+use super::losers;
 use crate::model::{Loss, Lost};
 use std::time::SystemTime;
 
@@ -36,17 +37,17 @@ impl Losses {
     /// Takes what a source has `counted` since it began, `now`, after the line `seq`, and gives what of that is new.
     pub fn news(&mut self, counted: Vec<Lost>, now: SystemTime, seq: u64) -> Vec<Loss> {
         let mut news = Vec::new();
-        for Lost { stage, count } in counted {
+        for counted in counted {
+            let stage = counted.stage;
             let at = self.stages.iter().position(|known| known.lost.stage == stage).unwrap_or_else(|| {
-                self.stages.push(Stage { lost: Lost { stage, count: 0 }, counted: (self.began, 0) });
+                self.stages.push(Stage { lost: Lost::at(stage, 0), counted: (self.began, 0) });
                 self.stages.len() - 1
             });
             let known = &mut self.stages[at];
-            if count > known.lost.count {
+            if counted.count > known.lost.count {
                 let (since, after_seq) = known.counted;
-                let lost = Lost { stage, count: count - known.lost.count };
-                news.push(Loss { lost, since, after_seq });
-                known.lost.count = count;
+                news.push(Loss { lost: losers::news(&counted, &known.lost), since, after_seq });
+                known.lost = counted;
             }
             known.counted = (now, seq);
         }
@@ -75,7 +76,7 @@ impl Losses {
     /// All that was lost.
     #[must_use]
     pub fn totals(&self) -> Vec<Lost> {
-        let sink = Lost { stage: "sink", count: self.unwritten };
+        let sink = Lost::at("sink", self.unwritten);
         let all = self.stages.iter().map(|stage| stage.lost.clone()).chain([sink]);
         all.filter(|lost| lost.count > 0).collect()
     }
@@ -89,7 +90,7 @@ mod tests {
     #[test]
     fn news_are_told_once_and_add_up() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
-        let lost = |stage, count| Lost { stage, count };
+        let lost = Lost::at;
         let loss =
             |stage, count, second, after_seq| Loss { lost: lost(stage, count), since: at(second), after_seq };
         let mut losses = Losses::new(at(1));

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod hooks;
 pub mod ladder;
 pub mod lives;
+pub mod losers;
 pub mod losses;
 pub mod order;
 pub mod plan;

@@ -1,6 +1,6 @@
 //! What the stream says of itself: its start, its losses, its end.
 
-use crate::model::{Loss, Lost, Rebuilt, StreamEnd, StreamStart};
+use crate::model::{Loss, Lost, OwnerCgroup, Rebuilt, StreamEnd, StreamStart};
 use crate::render::json::time;
 use crate::render::schemas::{self, Schema};
 use serde::Serialize;
@@ -37,29 +37,61 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
     }
 }
 
+/// How many of those who lost events a line names.
+const OWNERS: usize = 16;
+
+/// The same of all that was lost in a stream.
+const OWNERS_OF_ALL: usize = 64;
+
 #[derive(Serialize)]
-struct LostObject {
+struct LostObject<'a> {
     stage: &'static str,
+    count: u64,
+    owners: Vec<OwnerObject<'a>>,
+}
+
+#[derive(Serialize)]
+struct OwnerObject<'a> {
+    uid: u32,
+    cgroup: Option<OwnerCgroupObject<'a>>,
     count: u64,
 }
 
-impl From<&Lost> for LostObject {
-    fn from(lost: &Lost) -> Self {
-        Self { stage: lost.stage, count: lost.count }
+#[derive(Serialize)]
+struct OwnerCgroupObject<'a> {
+    /// 64 bits are more than many JSON readers keep of a number.
+    id: String,
+    path: Option<&'a str>,
+}
+
+impl<'a> LostObject<'a> {
+    /// With at most so many owners, those who lost most.
+    fn new(lost: &'a Lost, most: usize) -> Self {
+        let cgroup = |cgroup: &'a OwnerCgroup| OwnerCgroupObject {
+            id: cgroup.id.to_string(),
+            path: cgroup.path.as_deref(),
+        };
+        let owners = lost.worst(most).into_iter().map(|owner| OwnerObject {
+            uid: owner.uid,
+            cgroup: owner.cgroup.as_ref().map(cgroup),
+            count: owner.count,
+        });
+        Self { stage: lost.stage, count: lost.count, owners: owners.collect() }
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct LossObject {
+pub(super) struct LossObject<'a> {
     #[serde(flatten)]
-    lost: LostObject,
+    lost: LostObject<'a>,
     since: String,
     after_seq: u64,
 }
 
-impl From<&Loss> for LossObject {
-    fn from(loss: &Loss) -> Self {
-        Self { lost: (&loss.lost).into(), since: time(loss.since), after_seq: loss.after_seq }
+impl<'a> From<&'a Loss> for LossObject<'a> {
+    fn from(loss: &'a Loss) -> Self {
+        let lost = LostObject::new(&loss.lost, OWNERS);
+        Self { lost, since: time(loss.since), after_seq: loss.after_seq }
     }
 }
 
@@ -86,13 +118,13 @@ impl<'a> From<&'a Rebuilt> for RebuiltObject<'a> {
 #[derive(Serialize)]
 pub(super) struct EndObject<'a> {
     reason: &'a str,
-    totals: TotalsObject,
+    totals: TotalsObject<'a>,
 }
 
 #[derive(Serialize)]
-struct TotalsObject {
+struct TotalsObject<'a> {
     events: u64,
-    lost: Vec<LostObject>,
+    lost: Vec<LostObject<'a>>,
     late: u64,
     unevaluated: u64,
 }
@@ -100,7 +132,7 @@ struct TotalsObject {
 impl<'a> From<&'a StreamEnd> for EndObject<'a> {
     fn from(end: &'a StreamEnd) -> Self {
         let totals = &end.totals;
-        let lost = totals.lost.iter().map(Into::into).collect();
+        let lost = totals.lost.iter().map(|lost| LostObject::new(lost, OWNERS_OF_ALL)).collect();
         let totals =
             TotalsObject { events: totals.events, lost, late: totals.late, unevaluated: totals.unevaluated };
         Self { reason: &end.reason, totals }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
     Actor, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Life, Loss, Lost, Mark, NsKind,
-    NsSlot, Origination, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart, Totals,
+    NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart, Totals,
 };
 use std::time::{Duration, SystemTime};
 
@@ -104,7 +104,13 @@ fn the_stream_speaks_of_itself() {
     {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"ipc","ino":8,"kernel_id":null,"key":"ipc:8@9.000000005"},"age_ns":5000000,"seen":true}
     {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77,"kernel_id":"9223372036854775808","key":"net#9223372036854775808"},"age_ns":null,"seen":false}
     "#);
-    let lost = Lost { stage: "ring_full", count: 3 };
+    let cgroup = |path| Some(OwnerCgroup { id: 1 << 63, path });
+    let owner = |count| Owner {
+        uid: 1000,
+        count,
+        cgroup: if count == 1 { None } else { cgroup(Some("/a.slice".to_owned())) },
+    };
+    let lost = Lost { stage: "share", count: 3, owners: vec![owner(2), owner(1)] };
     let loss = Loss { lost: lost.clone(), since: SystemTime::UNIX_EPOCH, after_seq: 5 };
     let end = StreamEnd {
         reason: "interrupted".into(),
@@ -116,9 +122,9 @@ fn the_stream_speaks_of_itself() {
         [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
     {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
-    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"ring_full","count":3,"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
+    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}],"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
     {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
-    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"ring_full","count":3}],"late":2,"unevaluated":3}}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}]}],"late":2,"unevaluated":3}}
     "#);
 }
 

@@ -56,6 +56,11 @@ const DETAILS: &[(&str, &[Field])] = &[
     ),
     ("users and groups", &[Field::TaskCred, Field::CredUid, Field::CredGid, Field::CredEuid]),
     ("capabilities", &[Field::CredCapEffective]),
+    (
+        "shares of the buffer by owners of user namespaces",
+        &[Field::UserNsLevel, Field::UserNsParent, Field::UserNsOwner],
+    ),
+    ("shares of the buffer by owners of control groups", &[Field::KernfsIattr, Field::KernfsIattrUid]),
     ("when processes started", &[Field::TaskStartBoottime]),
     ("programs", &[Field::TaskMm, Field::MmExeFile]),
     ("command lines", &[Field::MmArgStart, Field::MmArgEnd]),

@@ -82,7 +82,7 @@ impl Source for Scripted {
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
-        Ok(vec![Lost { stage: "ring_full", count: self.lost }])
+        Ok(vec![Lost::at("ring_full", self.lost)])
     }
 
     fn finish(&mut self) -> io::Result<usize> {

@@ -234,13 +234,12 @@ impl Source for PerfSource {
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
-        let lost = |stage, count| Lost { stage, count };
         if self.finished {
             // Records say it with the next that finds room; there may be none any more.
             let counted: u64 = self.cpus.iter().filter_map(Sideband::lost).sum();
             self.lost = self.lost.max(counted);
         }
-        Ok(vec![lost("perf_ring_full", self.lost), lost("decode", self.undecoded)])
+        Ok(vec![Lost::at("perf_ring_full", self.lost), Lost::at("decode", self.undecoded)])
     }
 
     fn finish(&mut self) -> io::Result<usize> {

@@ -2,7 +2,9 @@
 
 use super::{Source, Told};
 use crate::discover::look::Look;
+use crate::kernel::cgroups::Hierarchy;
 use crate::kernel::ring::{Counters, Ring};
+use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use crate::trace::TraceError;
@@ -11,6 +13,7 @@ use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
 use crate::trace::decode;
 use crate::trace::hooks::Call;
+use crate::trace::losers::Ledger;
 use crate::trace::session::Options;
 use nsprobe_ebpf::{Config, Counter, config};
 use std::io;
@@ -23,6 +26,7 @@ pub struct ProbeSource {
     attached: Attached,
     ring: Ring,
     counters: Counters,
+    lost: LostByOwner,
     nsfs_dev: u64,
     /// Whether there is a hierarchy of version 2; when not, every task is at its root, which nobody can see.
     has_cgroups: bool,
@@ -38,6 +42,70 @@ pub struct ProbeSource {
     capacity: usize,
     finished: bool,
     ring_bytes: usize,
+}
+
+/// What is lost of which the probe knows whose it was.
+struct LostByOwner {
+    losers: Losers,
+    ledger: Ledger,
+    /// `None` where there are no control groups to tell users apart by.
+    groups: Option<Hierarchy>,
+    has_groups: bool,
+    /// What was counted when it was told last, by [`Counter`].
+    told: [u64; Counter::ALL.len()],
+    /// When the probe's table was read.
+    read: Option<Instant>,
+    /// When it is to be read again, because something was lost since.
+    due: Option<Instant>,
+}
+
+impl LostByOwner {
+    /// How often the probe's table is read at most: tenants decide how long it is.
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    fn new(losers: Losers, has_groups: bool) -> Self {
+        let groups = has_groups.then(Hierarchy::open).flatten();
+        let told = [0; Counter::ALL.len()];
+        Self { losers, ledger: Ledger::default(), groups, has_groups, told, read: None, due: None }
+    }
+
+    /// What was lost since the trace began; nothing, if something is new that is to be told later, unless it is `now` or
+    /// never.
+    fn news(&mut self, counters: &Counters, now: bool) -> io::Result<Vec<Lost>> {
+        let counted = || Counter::ALL.into_iter().filter(|&counter| has_losers(counter));
+        let mut is_new = false;
+        for counter in counted() {
+            is_new |= counters.read(counter)? != self.told[counter as usize];
+        }
+        self.due = is_new.then(|| self.read.map_or_else(Instant::now, |read| read + Self::PERIOD));
+        if !is_new {
+            let unchanged = |counter| Lost::at(stage(counter), self.told[counter as usize]);
+            return Ok(counted().map(unchanged).collect());
+        }
+        if !now && self.due.is_some_and(|due| due > Instant::now()) {
+            return Ok(Vec::new());
+        }
+        self.due = None;
+        self.read = Some(Instant::now());
+        for stale in self.ledger.take(&self.losers.all()?) {
+            self.losers.remove(stale);
+        }
+        let mut losses = Vec::new();
+        for counter in counted() {
+            // After the table: whose are lost are among those that are lost.
+            let count = counters.read(counter)?;
+            self.told[counter as usize] = count;
+            let path = |id| self.groups.as_ref()?.path(id).map(|path| path.to_string_lossy().into_owned());
+            let mut owners = self.ledger.owners(counter as u32, path);
+            if !self.has_groups {
+                for owner in &mut owners {
+                    owner.cgroup = None;
+                }
+            }
+            losses.push(Lost { stage: stage(counter), count, owners });
+        }
+        Ok(losses)
+    }
 }
 
 /// The hook that tells the ends of namespaces.
@@ -85,6 +153,7 @@ impl ProbeSource {
         Ok(Self {
             ring: attached.probe.take_ring().map_err(TraceError::Open)?,
             counters: attached.probe.take_counters().map_err(TraceError::Open)?,
+            lost: LostByOwner::new(attached.probe.take_losers().map_err(TraceError::Open)?, has_cgroups),
             watches: watches.map_err(TraceError::Open)?,
             recursion_counted: Instant::now(),
             taken: false,
@@ -106,6 +175,10 @@ impl Source for ProbeSource {
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         vec![self.ring.as_fd()]
+    }
+
+    fn due(&self) -> Option<Instant> {
+        self.lost.due
     }
 
     fn room(&self) -> usize {
@@ -140,19 +213,20 @@ impl Source for ProbeSource {
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
-        let mut losses = Vec::new();
+        let mut losses = self.lost.news(&self.counters, self.finished)?;
         for counter in Counter::ALL {
             // Where nobody sees ends, what is watched only piles up.
-            if counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks) {
-                losses.push(Lost { stage: stage(counter), count: self.counters.read(counter)? });
+            let is_told = counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks);
+            if is_told && !has_losers(counter) {
+                losses.push(Lost::at(stage(counter), self.counters.read(counter)?));
             }
         }
         if self.finished || self.taken && self.recursion_counted.elapsed() >= PERIOD {
             self.recursion_counted = Instant::now();
             self.taken = false;
-            losses.push(Lost { stage: "recursion", count: self.attached.probe.recursion_misses() });
+            losses.push(Lost::at("recursion", self.attached.probe.recursion_misses()));
         }
-        losses.push(Lost { stage: "decode", count: self.undecoded });
+        losses.push(Lost::at("decode", self.undecoded));
         Ok(losses)
     }
 
@@ -209,6 +283,7 @@ const fn stage(counter: Counter) -> &'static str {
         Counter::NamespacesFull => account::UNWATCHED,
         Counter::DeniedFull => "denied_full",
         Counter::DeniedUnread => "denied_unread",
+        Counter::Share => "share",
     }
 }
 

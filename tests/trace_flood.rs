@@ -1,0 +1,250 @@
+//! `nsprobe trace` while somebody floods it: others are told of, and what is dropped is counted with whose it was.
+
+use crate::support::cgroup::Cgroup;
+use crate::support::flood::{AT_ONCE, Flood, HELD, USERS, is_flood, this_program};
+use crate::support::{nsprobe, skipped, stage, trace::each_plan, trace::one_plan, tracing::Tracing};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, chown};
+use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Users who flood, in each test another, and two who do not.
+const FLOODERS: [u32; 3] = [61_234, 61_235, 61_236];
+const OTHERS: [u32; 2] = [61_237, 61_238];
+
+/// Ids that root has left to one who floods, for a user namespace.
+const FIRST: u32 = 2_000_000;
+
+/// What has been read of a stream so far.
+#[derive(Default)]
+struct Seen {
+    /// Events of the flood, and lost ones.
+    flood: AtomicU64,
+    dropped: AtomicU64,
+    /// Those of the other user: that fail, and that succeed.
+    others: [AtomicU64; 2],
+    /// The last line.
+    end: Mutex<Value>,
+}
+
+/// A trace whose lines are read as they come.
+struct Watched {
+    child: Child,
+    /// The user who makes other calls.
+    other: u32,
+    seen: Arc<Seen>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Watched {
+    /// Traces these users, and no others that there may be.
+    fn start(plan: &str, other: u32, flooders: Vec<u32>) -> Self {
+        let mut command = nsprobe();
+        command.args(["trace", "--json", "--quiet", "--event", "setns,unshare", "--hooks", plan]);
+        let users: Vec<String> = flooders.iter().chain([&other]).map(u32::to_string).collect();
+        command.args(["--uid", &users.join(",")]);
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("nsprobe starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let first = lines.next().expect("a line").expect("text");
+        assert!(first.contains(r#""type":"start""#), "{first}");
+        let seen = Arc::new(Seen::default());
+        let to = Arc::clone(&seen);
+        let reader = thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                let line: Value = serde_json::from_str(&line).expect("JSON");
+                let number = |value: &Value| value.as_u64().unwrap_or(0);
+                match line["type"].as_str() {
+                    Some("event") => {
+                        let uid = u32::try_from(number(&line["process"]["uid"])).expect("an id");
+                        if flooders.contains(&uid) && line["event"] == "setns" {
+                            to.flood.fetch_add(1, Ordering::Relaxed);
+                        } else if uid == other {
+                            let succeeds = line["errno"].is_null();
+                            to.others[usize::from(succeeds)].fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                    Some("lost") if line["stage"] == "share" => {
+                        to.dropped.fetch_add(number(&line["count"]), Ordering::Relaxed);
+                    }
+                    Some("end") => *to.end.lock().expect("no panic") = line,
+                    _ => {}
+                }
+            }
+        });
+        Self { child, other, seen, reader }
+    }
+
+    /// Has somebody else make calls once much of the flood has been told or some of it dropped, and checks that they are told:
+    /// at least 99 of 100 that succeed, and of 100 that fail.
+    fn others_are_told(&self, test: &str, what: &str) {
+        let (flood, dropped) = (&self.seen.flood, &self.seen.dropped);
+        let (told, lost) = (flood.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
+        let begun =
+            || flood.load(Ordering::Relaxed) > told + 5000 || dropped.load(Ordering::Relaxed) > lost + 100;
+        assert!(stage::wait(|| begun().then_some(())).is_some(), "{what}: there is no flood");
+        let others = |succeed: bool| self.seen.others[usize::from(succeed)].load(Ordering::Relaxed);
+        let before = [others(true), others(false)];
+        assert_eq!(Flood::by_user(test, "others", self.other).end(), AT_ONCE);
+        let now = || [others(true) - before[0], others(false) - before[1]];
+        let patience = Instant::now() + Duration::from_secs(20);
+        while now() != [AT_ONCE; 2] && Instant::now() < patience {
+            thread::sleep(Duration::from_millis(5));
+        }
+        let dropped = dropped.load(Ordering::Relaxed) - lost;
+        eprintln!("{what}: {:?} of {AT_ONCE} told; {dropped} of the flood dropped", now());
+        assert!(
+            now().iter().all(|&told| told * 100 >= 99 * AT_ONCE),
+            "{what}: {:?} of {AT_ONCE} told",
+            now()
+        );
+    }
+
+    /// Ends it; gives how many events of the flood were told, and the last line.
+    fn end(mut self) -> (u64, Value) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
+        kill(pid, Signal::SIGINT).expect("nsprobe is there");
+        self.reader.join().expect("it reads all");
+        self.child.wait().expect("it ends");
+        let end = self.seen.end.lock().expect("no panic").clone();
+        assert_eq!(end["type"], "end");
+        (self.seen.flood.load(Ordering::Relaxed), end)
+    }
+}
+
+/// What an `end` says was lost at these stages: of `uid`, and in all.
+fn lost(end: &Value, uid: Option<u32>, stages: &[&str]) -> u64 {
+    let number = |value: &Value| value.as_u64().expect("a number");
+    let all = end["totals"]["lost"].as_array().expect("a list").iter();
+    let all = all.filter(|lost| stages.contains(&lost["stage"].as_str().expect("a name")));
+    let Some(uid) = uid else { return all.map(|lost| number(&lost["count"])).sum() };
+    let owners = all.filter_map(|lost| lost["owners"].as_array()).flatten();
+    owners.filter(|owner| owner["uid"] == uid).map(|owner| number(&owner["count"])).sum()
+}
+
+/// Checks that all of `done` calls of this user were told or counted as lost by their owner; `end` is the last line.
+fn adds_up(uid: u32, done: u64, told: u64, end: &Value) {
+    let counted = told + lost(end, Some(uid), &["share", "ring_full"]);
+    // Of what the kernel left out nobody knows whose it was; both programs of one call may be.
+    let left_out = lost(end, None, &["recursion"]);
+    assert!(counted <= done && done <= counted + left_out, "{counted} of {done}, {left_out} left out: {end}");
+}
+
+#[test]
+fn a_flood_by_one_user_hides_no_event_of_others() {
+    let _limit = crate::support::time_limit();
+    let test = "trace_flood::a_flood_by_one_user_hides_no_event_of_others";
+    if is_flood() {
+        return;
+    }
+    each_plan(|plan| {
+        let flooder = FLOODERS[0];
+        let watched = Watched::start(plan, OTHERS[0], vec![flooder]);
+        let mut done = 0;
+        for what in ["1", "2", "4", "storm"] {
+            let flood = Flood::by_user(test, what, flooder);
+            watched.others_are_told(test, &format!("{plan}, {what}"));
+            done += flood.end();
+        }
+        let (told, end) = watched.end();
+        adds_up(flooder, done, told, &end);
+        assert!(lost(&end, Some(flooder), &["share"]) > 0, "nothing was dropped: {end}");
+    });
+}
+
+#[test]
+fn many_user_ids_and_control_groups_are_one_tenant() {
+    let _limit = crate::support::time_limit();
+    let test = "trace_flood::many_user_ids_and_control_groups_are_one_tenant";
+    if is_flood() {
+        return;
+    }
+    one_plan(|plan| {
+        let group = Cgroup::make("flood");
+        if group.is_none() {
+            skipped("many control groups: no hierarchy of version 2 is mounted");
+        }
+        let flooder = FLOODERS[1];
+        let users = [&[flooder][..], &(FIRST..FIRST + USERS).collect::<Vec<_>>()].concat();
+        let watched = Watched::start(plan, OTHERS[1], users);
+        // A shell in a user namespace waits for its ids and its control group. It has no way to this program but a descriptor.
+        let script = format!(
+            "exec 9<{}; exec setpriv --reuid={flooder} --regid={flooder} --clear-groups unshare --user \
+             sh -c 'until grep -q . /proc/self/uid_map; do sleep 0.05; done; exec /proc/self/fd/9 \"$@\"' sh \"$@\"",
+            this_program().display(),
+        );
+        let mut program = Command::new("sh");
+        program.args(["-c", &script, "sh"]);
+        if let Some(Cgroup(path)) = &group {
+            let owner = Some(nix::unistd::Uid::from_raw(flooder));
+            let give = |path: &std::path::Path| {
+                chown(path, owner, None).expect("root may");
+                chown(&path.join("cgroup.procs"), owner, None).expect("root may");
+            };
+            give(path);
+            for name in 0..8 {
+                let path = path.join(name.to_string());
+                std::fs::create_dir(&path).expect("a control group");
+                give(&path);
+            }
+            program.env("NSPROBE_TEST_GROUPS", path);
+        }
+        let flood = Flood::begin(test, "users", &mut program);
+        let pid = flood.pid();
+        let own = std::fs::read_link("/proc/self/ns/user").expect("a namespace");
+        let is_apart = || std::fs::read_link(format!("/proc/{pid}/ns/user")).is_ok_and(|found| found != own);
+        assert!(stage::wait(|| is_apart().then_some(())).is_some(), "it has no user namespace");
+        if let Some(Cgroup(path)) = &group {
+            std::fs::write(path.join("cgroup.procs"), pid.to_string()).expect("root may");
+        }
+        std::fs::write(format!("/proc/{pid}/uid_map"), format!("0 {flooder} 1\n1 {FIRST} 65535\n"))
+            .expect("root may");
+        watched.others_are_told(test, "many users");
+        let done = flood.end();
+        let (told, end) = watched.end();
+        adds_up(flooder, done, told, &end);
+        // Whatever it called itself.
+        let all = end["totals"]["lost"].as_array().expect("a list").iter();
+        let owners: Vec<&Value> = all.filter_map(|lost| lost["owners"].as_array()).flatten().collect();
+        let of_ids = owners.iter().filter(|owner| owner["uid"].as_u64() >= Some(FIRST.into()));
+        assert_eq!(of_ids.count(), 0, "{end}");
+        if let Some(Cgroup(path)) = &group {
+            let of_flood = owners.iter().filter(|owner| owner["uid"] == flooder);
+            for owner in of_flood {
+                let told = owner["cgroup"]["path"].as_str().unwrap_or_default();
+                assert!(path.ends_with(told.trim_start_matches('/')), "{owner}");
+            }
+        }
+    });
+}
+
+#[test]
+fn counts_are_exact_whichever_tasks_are_preempted() {
+    let _limit = crate::support::time_limit();
+    let test = "trace_flood::counts_are_exact_whichever_tasks_are_preempted";
+    if is_flood() {
+        return;
+    }
+    each_plan(|plan| {
+        // Three calls, so that the kernel leaves none out because another task is in the same program.
+        let flood = Flood::by_user(test, "each", FLOODERS[2]);
+        let pid = flood.pid().to_string();
+        let tracing = Tracing::start(&["--hooks", plan, "--pid", &pid, "--buffer", "4K"]);
+        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+        let done = flood.end();
+        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        let ran = tracing.end();
+        let end: Value = serde_json::from_str(ran.stdout.lines().last().expect("a line")).expect("JSON");
+        let told = end["totals"]["events"].as_u64().expect("a number");
+        let left_out = lost(&end, None, &["recursion"]);
+        let counted = told + lost(&end, None, &["share", "ring_full"]);
+        assert!(done == 3 * HELD && lost(&end, None, &["ring_full", "share"]) > 0, "{done}: {end}");
+        assert!(counted <= done && done <= counted + left_out, "{counted} of {done}: {end}");
+        eprintln!("{plan}: {counted} of {done}, left out {left_out}");
+    });
+}
