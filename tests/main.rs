@@ -8,6 +8,7 @@ mod doctor;
 mod filter;
 mod fixture;
 mod given;
+mod hang;
 mod holders;
 mod list;
 mod schema;

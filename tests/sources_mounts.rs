@@ -40,9 +40,52 @@ fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
     let ino = mounted(sleep);
     let ns = find("net", ino);
     let mnt = proc::namespace(sleep, "mnt").unwrap();
-    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
+    let mount_namespace = json!({"kind": "mnt", "ino": mnt});
+    let holder =
+        json!({"type": "bind_mount", "mount_namespace": mount_namespace, "path": path, "here": false});
     assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["bind_mounts"]));
     assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the mount");
+}
+
+#[test]
+fn a_path_is_told_only_where_it_leads_to_the_namespace() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    // The same name stands for one network namespace here, and for another in somebody else's mount namespace.
+    let named = support::stage::NamedNetns::add();
+    let path = named.path();
+    let script =
+        format!("umount {path} && unshare -n mount --bind /proc/self/ns/net {path} && exec sleep 1000");
+    let unshared = ["-m", "--propagation", "private", "sh", "-c", &script];
+    let mut staged = Staged::spawn(Command::new("unshare").args(unshared));
+    let sleep = staged.wait_for("sleep");
+    let behind = |path: &str| std::os::unix::fs::MetadataExt::ino(&fs::metadata(path).unwrap());
+    let there = behind(&format!("/proc/{sleep}/root{path}"));
+    assert_ne!(there, named.ino());
+    let mnt = proc::namespace(sleep, "mnt").unwrap();
+    let list = |columns: &str, ino: u64| {
+        let ran = support::run(&["list", "-n", "-c", columns, "--ns", &format!("net:[{ino}]")]);
+        ran.stdout.trim().to_owned()
+    };
+    // It may be another process in that mount namespace, of another test.
+    let shown = list("path", there);
+    assert!(shown.starts_with("/proc/") && shown.ends_with(&format!("/root{path}")), "{shown}");
+    assert_eq!(behind(&shown), there);
+    assert_eq!(list("path", named.ino()), path);
+    assert_eq!(list("nsfs", there), format!("{path} in mnt:[{mnt}]"));
+    assert_eq!(list("command", there), format!("(held by {path} in mnt:[{mnt}])"));
+    assert_eq!(list("command", named.ino()), format!("(held by {path})"));
+    let document = json(&["list", "--json", "--ns", &format!("net:[{there}]")]);
+    let ns = &document["namespaces"][0];
+    assert_eq!(ns["mount_path"], shown);
+    assert_eq!((&ns["holders"][0]["here"], &ns["holders"][0]["path"]), (&json!(false), &json!(path)));
+    // What is mounted over it hides it, and then no path leads there.
+    let cover = format!("mount -t tmpfs nsprobe {}", Path::new(&path).parent().unwrap().display());
+    let pid = sleep.to_string();
+    support::stage::succeed(Command::new("nsenter").args(["-m", "-t", &pid, "sh", "-c", &cover]));
+    assert_eq!(list("path", there), "");
 }
 
 #[test]
@@ -64,7 +107,9 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
     );
     let document = json(&["list", "--json", "--kind", "net"]);
     let path = dir.path().join("a b");
-    let holder = json!({"type": "bind_mount", "mount_namespace": {"kind": "mnt", "ino": mnt}, "path": path});
+    let mount_namespace = json!({"kind": "mnt", "ino": mnt});
+    let holder =
+        json!({"type": "bind_mount", "mount_namespace": mount_namespace, "path": path, "here": false});
     let held = |ns: &&Value| ns["holders"].as_array().unwrap().contains(&holder);
     let found = document["namespaces"].as_array().unwrap().iter().find(held);
     let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);

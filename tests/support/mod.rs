@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod flood;
+pub mod fuse;
 pub mod kernel;
 mod limit;
 pub mod look;

@@ -4,6 +4,7 @@ mod build;
 mod image;
 mod kernels;
 mod machine;
+mod modules;
 mod outcome;
 
 use crate::checkout;
@@ -93,7 +94,7 @@ pub fn run(args: &Args) -> Result<()> {
     let filter = if args.counted { counting } else { every };
     let filter = filter.into_iter().map(str::to_owned).collect();
     let filter = if args.filter.is_empty() { &filter } else { &args.filter };
-    image::build(&image, &tests, filter, args.counted).context("the image")?;
+    image::build(&image, &tests, filter, args.counted, &kernels).context("the image")?;
     let reports = machines(kernels, &image, &dir, args)?;
 
     for report in reports.iter().filter(|report| !report.success()) {

@@ -141,6 +141,9 @@ struct NamespaceObject {
     netnsid: Option<i64>,
     nprocs: u64,
     leader: Option<LeaderObject>,
+    mount_path: Option<String>,
+    #[serde(default, deserialize_with = "bytes")]
+    mount_path_base64: Option<Text>,
     holders: Vec<HolderObject>,
     #[serde(deserialize_with = "read::few::<_, _, 64>")]
     sources: Vec<String>,
@@ -171,6 +174,7 @@ struct HolderFields {
     path: Option<String>,
     #[serde(default, deserialize_with = "bytes")]
     path_base64: Option<Text>,
+    here: Option<bool>,
     of: Option<NamespaceRef>,
 }
 
@@ -198,6 +202,7 @@ enum HolderObject {
     BindMount {
         mount_namespace: NamespaceRef,
         path: Text,
+        here: bool,
     },
     Ancestor {
         of: NamespaceRef,
@@ -210,7 +215,7 @@ impl TryFrom<HolderFields> for HolderObject {
     type Error = String;
 
     fn try_from(fields: HolderFields) -> Result<Self, String> {
-        let HolderFields { kind, pid, tid, fd, mount_namespace, path, path_base64, of } = fields;
+        let HolderFields { kind, pid, tid, fd, mount_namespace, path, path_base64, here, of } = fields;
         let whole = match kind.as_str() {
             "thread" => pid.zip(tid).map(|(pid, tid)| Self::Thread { pid, tid }),
             "for_children" => pid.map(|pid| Self::ForChildren { pid, tid }),
@@ -219,7 +224,8 @@ impl TryFrom<HolderFields> for HolderObject {
             "bind_mount" => path_base64
                 .or_else(|| path.map(Text::from))
                 .zip(mount_namespace)
-                .map(|(path, mount_namespace)| Self::BindMount { mount_namespace, path }),
+                .zip(here)
+                .map(|((path, mount_namespace), here)| Self::BindMount { mount_namespace, path, here }),
             "ancestor" => of.map(|of| Self::Ancestor { of }),
             _ => Some(Self::Unknown),
         };
@@ -291,8 +297,8 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             HolderObject::ForChildren { pid, tid } => Holder::ForChildren { pid, tid },
             HolderObject::Descriptor { pid, tid, fd } => Holder::Descriptor { pid, tid, fd },
             HolderObject::Socket { pid, tid, fd } => Holder::Socket { pid, tid, fd },
-            HolderObject::BindMount { mount_namespace, path } => {
-                Holder::BindMount { mount_namespace: id(mount_namespace), path }
+            HolderObject::BindMount { mount_namespace, path, here } => {
+                Holder::BindMount { mount_namespace: id(mount_namespace), path, here }
             }
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,
@@ -316,6 +322,7 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
         }),
         processes: object.nprocs,
         leader: object.leader.map(|leader| leader.pid),
+        mount_path: object.mount_path_base64.or_else(|| object.mount_path.map(Into::into)),
         holders: object.holders.into_iter().filter_map(holder).collect(),
         sources: object.sources.iter().filter_map(source).collect(),
         ..Namespace::new(NsId::new(object.kind, object.dev, object.ino))

@@ -102,8 +102,11 @@ fn an_inode_that_stayed_in_memory_decides_and_a_mount_at_the_same_place_does_not
     assert_eq!(verdict(since(1_001), since(1_001)), "unsure", "the first look itself may have made it");
     assert_eq!(verdict(since(900), since(1_900)), "unsure");
     let mounted = |ns: &mut Namespace| {
-        ns.holders =
-            vec![Holder::BindMount { mount_namespace: id(NsKind::Mnt, 1), path: "/run/netns/t".into() }];
+        ns.holders = vec![Holder::BindMount {
+            mount_namespace: id(NsKind::Mnt, 1),
+            path: "/run/netns/t".into(),
+            here: true,
+        }];
     };
     assert_eq!(verdict(mounted, mounted), "unsure");
 }
@@ -237,7 +240,11 @@ fn rich() -> Taken {
             Holder::ForChildren { pid: 10, tid: Some(12) },
             Holder::Descriptor { pid: 10, tid: None, fd: 3 },
             Holder::Socket { pid: 10, tid: Some(12), fd: 4 },
-            Holder::BindMount { mount_namespace: id(NsKind::Mnt, 5), path: "/run/netns/t".into() },
+            Holder::BindMount {
+                mount_namespace: id(NsKind::Mnt, 5),
+                path: "/run/netns/t".into(),
+                here: true,
+            },
             Holder::Ancestor { of: id(NsKind::User, 6) },
         ];
     });

@@ -1,6 +1,7 @@
 //! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
 use super::descriptors::NamespaceDescriptor;
+use super::reach::MountPoint;
 use super::threads::Stray;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source, Text};
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub(super) witnesses: Vec<Witness>,
     /// Whether it has been asked for what only it can tell.
     pub(super) asked: bool,
+    /// Why no way that is left was taken.
+    pub(super) unreached: Option<String>,
 }
 
 /// A way to a namespace's file.
@@ -32,8 +35,18 @@ pub(super) enum Witness {
     Thread(Pid, Pid, NsSlot),
     /// A descriptor of a process, or of one thread of it.
     Descriptor(Pid, Option<Pid>, u32),
-    /// A path in the view of a process.
-    Mount(Pid, Text),
+    /// A mount.
+    Mount(MountPoint),
+}
+
+impl Witness {
+    /// The path of a mount, from where nsprobe is.
+    pub(super) fn mount_path(&self) -> Option<Text> {
+        match self {
+            Self::Mount(mount) => Some(mount.own_path()),
+            _ => None,
+        }
+    }
 }
 
 /// More than this many ways to one namespace add cost and no certainty.
@@ -44,6 +57,14 @@ impl Entry {
         if self.witnesses.len() < WITNESSES {
             self.witnesses.push(witness);
         }
+    }
+
+    /// A mount that is to be tried before all others.
+    pub(super) fn first_mount(&mut self, mount: MountPoint) {
+        let is_mount = |witness: &Witness| matches!(witness, Witness::Mount(_));
+        let at = self.witnesses.iter().position(is_mount).unwrap_or(self.witnesses.len());
+        self.witnesses.insert(at, Witness::Mount(mount));
+        self.witnesses.truncate(WITNESSES);
     }
 
     pub(super) fn source(&mut self, source: Source) {
@@ -150,7 +171,8 @@ impl Census {
 
     /// The entry of a namespace, new if need be.
     pub(super) fn entry(&mut self, id: NsId) -> &mut Entry {
-        let new = || Entry { namespace: Namespace::new(id), witnesses: Vec::new(), asked: false };
+        let new =
+            || Entry { namespace: Namespace::new(id), witnesses: Vec::new(), asked: false, unreached: None };
         self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 

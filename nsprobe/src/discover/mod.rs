@@ -15,6 +15,7 @@ mod mounts;
 mod origin;
 mod parse;
 mod processes;
+mod reach;
 mod records;
 mod relations;
 mod sockets;
@@ -149,6 +150,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut inquiry = Inquiry::new(&proc, nsfs_dev);
     mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
     inquiry.ask_all(&mut census, &mut gaps);
+    inquiry.find_paths(&mut census);
     let listed = listed.and_then(|listed| listed.map_err(|why| why.gap(&mut gaps)).ok());
     if let Some(listed) = &listed {
         listed::add(listed, &mut inquiry, &mut census, &mut gaps);

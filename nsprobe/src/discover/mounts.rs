@@ -6,12 +6,13 @@
 //! has no `CAP_SYS_ADMIN`, it is `/proc/PID/mountinfo` of a process in it that tells.
 
 use super::census::{Census, Witness};
+use super::reach::MountPoint;
 use super::relations::Inquiry;
-use super::{Gaps, parse, vanished};
+use super::{Gaps, parse, processes, vanished};
 use crate::kernel::mounts::MountTable;
 use crate::kernel::nsfs::{self, Neighbour};
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Holder, NsId, NsKind, Pid, Process, Source};
+use crate::model::{GapKind, Holder, NsId, NsKind, NsSlot, Pid, Process, Source};
 use parse::NamespaceMount;
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -30,8 +31,16 @@ pub(super) fn find(
 ) {
     let readable = |pid| proc.process(pid).and_then(|dir| dir.read_link("root")).is_ok();
     let readers = Census::mount_readers(processes, readable);
-    let mut search =
-        Search { proc, nsfs_dev, readers, table: Some(MountTable::default()), seen: HashSet::new() };
+    let own =
+        proc.this_process().and_then(|own| processes::namespace(&own, NsSlot::In(NsKind::Mnt), nsfs_dev));
+    let mut search = Search {
+        proc,
+        nsfs_dev,
+        readers,
+        own: own.unwrap_or_default(),
+        table: Some(MountTable::default()),
+        seen: HashSet::new(),
+    };
     search.listed_by_the_kernel(inquiry, census, gaps);
     // A mount may be of a mount namespace that nothing else has led to.
     loop {
@@ -51,6 +60,8 @@ struct Search<'a> {
     nsfs_dev: u64,
     /// A process in each mount namespace.
     readers: BTreeMap<NsId, Pid>,
+    /// nsprobe's own mount namespace.
+    own: Option<NsId>,
     /// `None` on a kernel that has no listmount(2) for other mount namespaces.
     table: Option<MountTable>,
     seen: HashSet<NsId>,
@@ -128,7 +139,9 @@ impl Search<'_> {
                 self.seen.insert(id);
                 for mount in mounts {
                     let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes()) else { continue };
-                    self.add(id, NamespaceMount { kind, ino, path: mount.point.into() }, census);
+                    let mount =
+                        NamespaceMount { kind, ino, path: mount.point.into(), mount_id: mount.number };
+                    self.add(id, mount, census);
                 }
             }
             // It has just lost the last that held it. Who has no right to its mounts is told the same; a process in
@@ -165,11 +178,18 @@ impl Search<'_> {
     }
 
     fn add(&self, mount_namespace: NsId, mount: NamespaceMount, census: &mut Census) {
-        let entry = census.entry(NsId::new(mount.kind, self.nsfs_dev, mount.ino));
+        let NamespaceMount { kind, ino, path, mount_id } = mount;
+        let entry = census.entry(NsId::new(kind, self.nsfs_dev, ino));
+        let here = self.own == Some(mount_namespace);
+        let way = |reader| MountPoint { mount_namespace, reader, mount_id, path: path.clone() };
         if let Some(&pid) = self.readers.get(&mount_namespace) {
-            entry.witness(Witness::Mount(pid, mount.path.clone()));
+            entry.witness(Witness::Mount(way(Some(pid))));
         }
-        entry.held(Holder::BindMount { mount_namespace, path: mount.path });
+        if here {
+            // No tenant can put anything in this way.
+            entry.first_mount(way(None));
+        }
+        entry.held(Holder::BindMount { mount_namespace, path, here });
     }
 }
 

@@ -65,6 +65,26 @@ pub(super) struct NamespaceMount {
     pub(super) kind: NsKind,
     pub(super) ino: u64,
     pub(super) path: Text,
+    /// The number of the mount.
+    pub(super) mount_id: u64,
+}
+
+/// A mount of any file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mount {
+    /// Its number.
+    pub(super) id: u64,
+    /// What of the file system is mounted.
+    pub(super) root: Vec<u8>,
+    /// Where.
+    pub(super) point: Text,
+    /// The type of the file system.
+    pub(super) fs_type: Vec<u8>,
+}
+
+/// The mount with the number `id` in `/proc/PID/mountinfo`.
+pub(super) fn mount(mountinfo: &[u8], id: u64) -> Option<Mount> {
+    mountinfo.split(|&b| b == b'\n').filter_map(mount_line).find(|mount| mount.id == id)
 }
 
 /// The nsfs mounts in `/proc/PID/mountinfo`: proc_pid_mountinfo(5). Other lines are passed over.
@@ -73,16 +93,19 @@ pub(super) fn namespace_mounts(mountinfo: &[u8]) -> Vec<NamespaceMount> {
 }
 
 fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
+    let Mount { id: mount_id, root, point: path, fs_type } = mount_line(line)?;
+    let (kind, ino) = namespace_link(&root).filter(|_| fs_type == b"nsfs")?;
+    Some(NamespaceMount { kind, ino, path, mount_id })
+}
+
+fn mount_line(line: &[u8]) -> Option<Mount> {
     // Blanks within a field are escaped, and ` - ` ends the optional fields.
     let mut fields = line.split(|&b| b == b' ');
-    let root = fields.nth(3)?;
-    let mount_point = fields.next()?;
-    let fs_type = fields.skip_while(|field| *field != b"-").nth(1)?;
-    if fs_type != b"nsfs" {
-        return None;
-    }
-    let (kind, ino) = namespace_link(root)?;
-    Some(NamespaceMount { kind, ino, path: unescape(mount_point).into() })
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let root = unescape(fields.nth(2)?);
+    let point = unescape(fields.next()?).into();
+    let fs_type = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
+    Some(Mount { id, root, point, fs_type })
 }
 
 /// Undoes the octal escapes (`\040`) of the mount tables.
@@ -173,10 +196,18 @@ mod tests {
         assert_eq!(
             found,
             [
-                NamespaceMount { kind: NsKind::Net, ino: 4_026_532_300, path: "/run/netns/a b".into() },
-                NamespaceMount { kind: NsKind::Mnt, ino: 4_026_532_301, path: "/x\\y".into() },
+                NamespaceMount {
+                    kind: NsKind::Net,
+                    ino: 4_026_532_300,
+                    path: "/run/netns/a b".into(),
+                    mount_id: 91
+                },
+                NamespaceMount { kind: NsKind::Mnt, ino: 4_026_532_301, path: "/x\\y".into(), mount_id: 92 },
             ]
         );
+        let disk = mount(mountinfo, 22).unwrap();
+        assert_eq!((disk.point, disk.fs_type), (Text::from("/"), b"ext4".to_vec()));
+        assert_eq!(mount(mountinfo, 95), None);
     }
 
     #[test]

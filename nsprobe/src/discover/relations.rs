@@ -2,14 +2,19 @@
 //! else leads to. Each namespace is asked once.
 
 use super::census::{Census, Witness};
+use super::reach::{MountPoint, Unreachable};
 use super::{Gaps, parse};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
 use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind};
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+/// This many mounts that are in the way are named; a tenant decides how many there are.
+const MOST_NAMED: usize = 8;
 
 /// Asks namespaces, and writes into the census what they say.
 #[derive(Debug)]
@@ -31,21 +36,48 @@ impl<'a> Inquiry<'a> {
             if census.entry(id).asked {
                 continue;
             }
-            match self.open(id, &census.entry(id).witnesses.clone()) {
-                Ok(Some(fd)) => self.ask(id, fd, census, gaps),
+            match self.open_by(id, &census.entry(id).witnesses.clone()) {
+                Ok(Some((fd, way))) => {
+                    census.entry(id).namespace.mount_path = way.mount_path();
+                    self.ask(id, fd, census, gaps);
+                }
                 // All who were in it are gone, and it may be as well.
                 Ok(None) => {}
-                Err(error) => gaps.add_error(GapKind::Relations, &error),
+                // The kernel may list it.
+                Err(error) => match Unreachable::reason(&error) {
+                    Some(reason) => census.entry(id).unreached = Some(reason),
+                    None => gaps.add_error(GapKind::Relations, &error),
+                },
             }
+        }
+    }
+
+    /// Finds a path to what nothing but a mount leads to and was asked without following that.
+    pub(super) fn find_paths(&self, census: &mut Census) {
+        for id in census.ids() {
+            let entry = census.entry(id);
+            if entry.witnesses.is_empty() || entry.namespace.path().is_some() {
+                continue;
+            }
+            let found = self.open_by(id, &entry.witnesses);
+            entry.namespace.mount_path = found.ok().flatten().and_then(|(_, way)| way.mount_path());
         }
     }
 
     /// Counts what could not be asked because nothing but a mount leads to it, and to that no path.
     pub(super) fn note_unasked(&self, census: &mut Census, gaps: &mut Gaps) {
+        let mut named = HashSet::new();
         for id in census.ids() {
             let entry = census.entry(id);
             let reason = if entry.asked {
                 continue;
+            } else if let Some(reason) = entry.unreached.take() {
+                if named.len() < MOST_NAMED || named.contains(&reason) {
+                    named.insert(reason.clone());
+                    gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
+                    continue;
+                }
+                "mounted below other file systems, where looking up a name may wait for a server"
             } else if entry.witnesses.is_empty() {
                 "mounted only where no process is: not to be opened without going there"
             } else if entry.witnesses.iter().any(|witness| self.is_hidden(id, witness)) {
@@ -60,10 +92,10 @@ impl<'a> Inquiry<'a> {
 
     /// Whether this is a mount of the namespace that is still there, and its path leads elsewhere.
     fn is_hidden(&self, id: NsId, witness: &Witness) -> bool {
-        let Witness::Mount(pid, path) = witness else { return false };
+        let Witness::Mount(MountPoint { reader, path, .. }) = witness else { return false };
         let mut mountinfo = Vec::new();
-        let read = self.proc.process(*pid).and_then(|dir| dir.read("mountinfo", &mut mountinfo));
-        read.is_ok()
+        let process = reader.map_or_else(|| self.proc.this_process(), |pid| self.proc.process(pid));
+        process.and_then(|dir| dir.read("mountinfo", &mut mountinfo)).is_ok()
             && parse::namespace_mounts(&mountinfo)
                 .iter()
                 .any(|mount| (mount.kind, mount.ino, &mount.path) == (id.kind, id.ino, path))
@@ -109,15 +141,20 @@ impl<'a> Inquiry<'a> {
 
     /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
     pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
+        Ok(self.open_by(id, witnesses)?.map(|(fd, _)| fd))
+    }
+
+    /// The same, with the way.
+    fn open_by<'w>(&self, id: NsId, witnesses: &'w [Witness]) -> io::Result<Option<(OwnedFd, &'w Witness)>> {
         let mut failure = None;
         for witness in witnesses {
             // Since it was seen, the process may have moved or something else been mounted there; and the number
             // may be that of a namespace of another kind by now.
             match self.follow(witness).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
-                Ok(Some(fd)) => return Ok(Some(fd)),
+                Ok(Some(fd)) => return Ok(Some((fd, witness))),
                 Ok(None) => {}
                 Err(error) if super::vanished(&error) => {}
-                Err(error) => failure = Some(error),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
         failure.map_or(Ok(None), Err)
@@ -136,9 +173,7 @@ impl<'a> Inquiry<'a> {
                     Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
                 }
             }
-            Witness::Mount(pid, ref path) => {
-                self.proc.process(pid)?.open_mounted_namespace(path.as_path(), self.nsfs_dev)
-            }
+            Witness::Mount(ref mount) => mount.open(self.proc, self.nsfs_dev),
         }
     }
 

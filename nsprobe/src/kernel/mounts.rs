@@ -13,6 +13,7 @@ const SYS_LISTMOUNT: libc::c_long = 458;
 const LSMT_ROOT: u64 = u64::MAX;
 
 const STATMOUNT_SB_BASIC: u64 = 0x1;
+const STATMOUNT_MNT_BASIC: u64 = 0x2;
 const STATMOUNT_MNT_ROOT: u64 = 0x8;
 const STATMOUNT_MNT_POINT: u64 = 0x10;
 
@@ -40,6 +41,7 @@ impl Request {
 struct Head {
     mask: u64,
     magic: u64,
+    number: u32,
     root: u32,
     point: u32,
 }
@@ -54,6 +56,8 @@ pub struct NsfsMount {
     pub root: OsString,
     /// Where, from the root of the mount namespace; in the caller's own, from the caller's root.
     pub point: OsString,
+    /// Its number, as mountinfo has it.
+    pub number: u64,
 }
 
 /// Calls that make lists of mounts, with the room they need.
@@ -102,7 +106,7 @@ impl MountTable {
         if head(&self.buffer).is_none_or(|head| head.magic != NSFS_MAGIC) {
             return Ok(None);
         }
-        let wanted = STATMOUNT_SB_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
+        let wanted = STATMOUNT_SB_BASIC | STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
         let mut size = HEAD + 512;
         while let Err(error) = self.statmount(&Request::new(id, wanted, namespace_id), size) {
             if error.raw_os_error() != Some(libc::EOVERFLOW) || size > 1 << 20 {
@@ -134,13 +138,19 @@ impl MountTable {
 fn head(statmount: &[u8]) -> Option<Head> {
     let u64_at = |at: usize| Some(u64::from_ne_bytes(statmount.get(at..at + 8)?.try_into().ok()?));
     let u32_at = |at: usize| Some(u32::from_ne_bytes(statmount.get(at..at + 4)?.try_into().ok()?));
-    Some(Head { mask: u64_at(8)?, magic: u64_at(24)?, root: u32_at(104)?, point: u32_at(108)? })
+    Some(Head {
+        mask: u64_at(8)?,
+        magic: u64_at(24)?,
+        number: u32_at(56)?,
+        root: u32_at(104)?,
+        point: u32_at(108)?,
+    })
 }
 
 /// The nsfs mount in a `struct statmount` with its strings; `None` when it is none.
 fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     let head = head(statmount)?;
-    let wanted = STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
+    let wanted = STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
     if head.magic != NSFS_MAGIC || head.mask & wanted != wanted {
         return None;
     }
@@ -149,7 +159,7 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
         let end = rest.iter().position(|&byte| byte == 0)?;
         Some(OsString::from_vec(rest[..end].to_vec()))
     };
-    Some(NsfsMount { root: string(head.root)?, point: string(head.point)? })
+    Some(NsfsMount { root: string(head.root)?, point: string(head.point)?, number: head.number.into() })
 }
 
 #[cfg(test)]
@@ -160,6 +170,7 @@ mod tests {
         let mut bytes = vec![0; HEAD];
         bytes[8..16].copy_from_slice(&mask.to_ne_bytes());
         bytes[24..32].copy_from_slice(&magic.to_ne_bytes());
+        bytes[56..60].copy_from_slice(&77_u32.to_ne_bytes());
         bytes[108..112].copy_from_slice(&point.to_ne_bytes());
         bytes.extend_from_slice(strings);
         bytes
@@ -168,14 +179,14 @@ mod tests {
     #[test]
     fn a_statmount_is_read_as_far_as_it_goes() {
         let strings = b"net:[7]\0/run/netns/a b\0";
-        let whole = statmount(NSFS_MAGIC, 0x19, strings, 8);
-        let expected = NsfsMount { root: "net:[7]".into(), point: "/run/netns/a b".into() };
+        let whole = statmount(NSFS_MAGIC, 0x1b, strings, 8);
+        let expected = NsfsMount { root: "net:[7]".into(), point: "/run/netns/a b".into(), number: 77 };
         assert_eq!(nsfs_mount(&whole), Some(expected));
         for end in 0..whole.len() {
             assert_eq!(nsfs_mount(&whole[..end]), None, "{end}");
         }
-        assert_eq!(nsfs_mount(&statmount(0xef53, 0x19, strings, 8)), None, "ext4");
-        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x9, strings, 8)), None, "no mount point given");
-        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x19, strings, u32::MAX)), None);
+        assert_eq!(nsfs_mount(&statmount(0xef53, 0x1b, strings, 8)), None, "ext4");
+        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0xb, strings, 8)), None, "no mount point given");
+        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x1b, strings, u32::MAX)), None);
     }
 }

@@ -11,7 +11,7 @@ use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::read;
 use std::ffi::{CStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A proc file system, or a directory laid out like one.
@@ -204,32 +204,18 @@ impl ProcessDir {
     pub fn open_namespace_descriptor(&self, fd: u32, nsfs_dev: u64) -> io::Result<OwnedFd> {
         let how = OFlag::O_PATH | OFlag::O_CLOEXEC;
         let found = openat(&self.dir, format!("fd/{fd}").as_str(), how, Mode::empty())?;
-        if fstat(&found)?.st_dev != nsfs_dev {
-            return Err(Errno::ENOENT.into());
-        }
-        reopen(&found)
+        open_nsfs(&found, nsfs_dev)
     }
 
     /// Opens the namespace file `name` (`ns/net`) for questions. It keeps the namespace alive until closed.
     pub fn open_namespace(&self, name: &str) -> io::Result<OwnedFd> {
         Ok(openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
     }
+}
 
-    /// Opens the namespace file that is mounted at `path` in the process's own view of the file system.
-    ///
-    /// The path belongs to a file system that others may write to, so it is walked without leaving the
-    /// process's root, and nothing but an nsfs file (device `nsfs_dev`) is ever opened for reading: a FIFO
-    /// or a device put in its place would block or act. `Err(ENOENT)`: no such file is there, or none any more.
-    pub fn open_mounted_namespace(&self, path: &Path, nsfs_dev: u64) -> io::Result<OwnedFd> {
-        let root = openat(&self.dir, "root", directory() | OFlag::O_PATH, Mode::empty())?;
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let found = openat2(root, path, how)?;
-        if fstat(&found)?.st_dev != nsfs_dev {
-            return Err(Errno::ENOENT.into());
-        }
-        reopen(&found)
+impl AsFd for ProcessDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
 }
 
@@ -252,9 +238,13 @@ impl DescriptorDir {
     }
 }
 
-/// Opens for reading what an `O_PATH` descriptor stands for.
-fn reopen(fd: &impl AsFd) -> io::Result<OwnedFd> {
+/// Opens for reading the nsfs file (device `nsfs_dev`) that an `O_PATH` descriptor stands for. `Err(ENOENT)`: it is a
+/// file of another file system, which is not asked for anything.
+pub fn open_nsfs(found: &impl AsFd, nsfs_dev: u64) -> io::Result<OwnedFd> {
     use std::os::fd::AsRawFd as _;
-    let path = format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd());
+    if super::statx::facts_of(found.as_fd())?.dev != nsfs_dev {
+        return Err(Errno::ENOENT.into());
+    }
+    let path = format!("/proc/self/fd/{}", found.as_fd().as_raw_fd());
     Ok(nix::fcntl::open(path.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?)
 }

@@ -26,12 +26,22 @@ pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
     let _ = write!(name, "{number}");
     // Its last byte is never written.
     let name = CStr::from_bytes_until_nul(&name.bytes).map_err(io::Error::other)?;
-    let found = look(dir, name)?;
-    Ok(FileFacts {
-        dev: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
-        ino: found.stx_ino,
-        is_socket: libc::mode_t::from(found.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
-    })
+    Ok(FileFacts::from(look(dir, name)?))
+}
+
+/// The file behind an open descriptor, by the same questions.
+pub(super) fn facts_of(file: BorrowedFd<'_>) -> io::Result<FileFacts> {
+    Ok(FileFacts::from(look(file, c"")?))
+}
+
+impl From<libc::statx> for FileFacts {
+    fn from(found: libc::statx) -> Self {
+        Self {
+            dev: libc::makedev(found.stx_dev_major, found.stx_dev_minor),
+            ino: found.stx_ino,
+            is_socket: libc::mode_t::from(found.stx_mode) & libc::S_IFMT == libc::S_IFSOCK,
+        }
+    }
 }
 
 /// Whether what the link `name` in `dir` leads to is in no directory any more. Asks no file server, as above.
@@ -41,7 +51,7 @@ pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
 
 fn look(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
-    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT;
+    let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
     // SAFETY: `dir` is open and `name` NUL-terminated for the whole call; and the kernel writes one `struct statx` to
     // `found`, which outlives the call.
     let result = unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, 0, found.as_mut_ptr()) };
@@ -89,6 +99,7 @@ mod tests {
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
         assert!(look(socket.as_raw_fd()).is_socket);
         assert!(!look(dir.as_raw_fd()).is_socket);
+        assert_eq!(facts_of(namespace.as_fd()).unwrap(), look(namespace.as_raw_fd()));
         assert_eq!(facts(dir.as_fd(), u32::MAX).unwrap_err().raw_os_error(), Some(libc::ENOENT));
     }
 }

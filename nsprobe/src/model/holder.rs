@@ -1,6 +1,15 @@
 //! What a namespace's holders tell: by what it is held, and how to get at it.
 
-use crate::model::{Holder, Namespace, Pid, Text};
+use crate::model::{Holder, Namespace, NsId, Pid, Text};
+use std::collections::BTreeMap;
+
+/// The mount namespaces that have a namespace mounted at one path.
+struct Mounted {
+    first: NsId,
+    more: usize,
+    /// Whether nsprobe's own is one of them.
+    here: bool,
+}
 
 impl Holder {
     /// The holder's `type` in JSON.
@@ -33,17 +42,36 @@ impl Namespace {
     /// Where its file is mounted; once, also when many mount namespaces have it at the same place.
     #[must_use]
     pub fn mounts(&self) -> Vec<Text> {
-        let paths = self.holders.iter().filter_map(|holder| match holder {
-            Holder::BindMount { path, .. } => Some(path.clone()),
-            _ => None,
-        });
-        let mut paths: Vec<_> = paths.collect();
-        paths.sort_unstable();
-        paths.dedup();
-        paths
+        self.mounts_by_path().into_keys().cloned().collect()
     }
 
-    /// A path by which it can be opened: by its leader, or through what holds it.
+    /// The same as it is printed: with the mount namespace, where a path is not one of the mount namespace nsprobe was in.
+    #[must_use]
+    pub fn mounts_with_namespace(&self) -> Vec<String> {
+        let text = |(path, namespaces): (&Text, Mounted)| match namespaces {
+            Mounted { here: true, .. } => path.to_string(),
+            Mounted { first, more: 0, .. } => format!("{path} in {first}"),
+            Mounted { first, more, .. } => format!("{path} in {first} and {more} more"),
+        };
+        self.mounts_by_path().into_iter().map(text).collect()
+    }
+
+    fn mounts_by_path(&self) -> BTreeMap<&Text, Mounted> {
+        let mut mounts: BTreeMap<&Text, Mounted> = BTreeMap::new();
+        for holder in &self.holders {
+            let Holder::BindMount { mount_namespace, path, here } = holder else { continue };
+            mounts
+                .entry(path)
+                .and_modify(|mounted| {
+                    mounted.here |= here;
+                    mounted.more += 1;
+                })
+                .or_insert(Mounted { first: *mount_namespace, more: 0, here: *here });
+        }
+        mounts
+    }
+
+    /// A path by which it can be opened from where nsprobe was: by its leader, or through what holds it.
     #[must_use]
     pub fn path(&self) -> Option<Text> {
         let kind = self.id.kind;
@@ -55,13 +83,13 @@ impl Namespace {
             }
             Holder::Descriptor { pid, tid: None, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
             Holder::Descriptor { pid, tid: Some(tid), fd } => Some(format!("/proc/{pid}/task/{tid}/fd/{fd}")),
-            // A mount's path is one in its own mount namespace.
+            // A mount's path is one in its own mount namespace: whether it leads anywhere from here has been tried.
             Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
         };
         self.leader
             .map(|pid| format!("/proc/{pid}/ns/{kind}"))
             .or_else(|| self.holders.iter().find_map(through))
             .map(Text::from)
-            .or_else(|| self.mounts().into_iter().next())
+            .or_else(|| self.mount_path.clone())
     }
 }

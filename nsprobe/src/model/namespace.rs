@@ -34,6 +34,10 @@ pub struct Namespace {
     pub processes: u64,
     /// Its topmost process: the earliest-started of those whose parent is not in it.
     pub leader: Option<Pid>,
+    /// A path to one of its mounts, by which nsprobe came to it from where it was: that of a mount in its own mount
+    /// namespace, or one below `/proc/PID/root`. `None` where there is no such mount, and where the path could not be
+    /// followed without asking a file system's server.
+    pub mount_path: Option<Text>,
     /// What keeps it alive apart from the processes in it; sorted, each once.
     pub holders: Vec<Holder>,
     /// What led to it; sorted, each once, never empty.
@@ -55,6 +59,7 @@ impl Namespace {
             netnsid: None,
             processes: 0,
             leader: None,
+            mount_path: None,
             holders: Vec::new(),
             sources: Vec::new(),
         }
@@ -183,6 +188,8 @@ pub enum Holder {
         mount_namespace: NsId,
         /// Where, as seen by a process in that mount namespace.
         path: Text,
+        /// Whether that is the mount namespace nsprobe was in.
+        here: bool,
     },
     /// It is the parent or the owner of another namespace.
     Ancestor {

@@ -268,7 +268,7 @@ mod tests {
     fn show(look: Look) -> String {
         let held = |ns: &mut Namespace| {
             let mount_namespace = NsId::new(NsKind::Mnt, 4, 1);
-            ns.holders = vec![Holder::BindMount { mount_namespace, path: "/run/netns/a".into() }];
+            ns.holders = vec![Holder::BindMount { mount_namespace, path: "/run/netns/a".into(), here: true }];
         };
         let led = |ns: &mut Namespace| (ns.leader, ns.processes) = (Some(931), 3);
         let (went, came, unsure) = (net(11, held), net(12, led), net(13, held));

@@ -60,7 +60,7 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
             Holder::Descriptor { tid: Some(tid), fd, .. } | Holder::Socket { tid: Some(tid), fd, .. } => {
                 format!("{fd} of thread {tid} {of}")
             }
-            Holder::BindMount { mount_namespace, path } => {
+            Holder::BindMount { mount_namespace, path, .. } => {
                 format!("{path} in {mount_namespace}")
             }
             Holder::Ancestor { of } => {
@@ -126,7 +126,7 @@ mod tests {
                     Holder::ForChildren { pid: 7, tid: Some(9) },
                     Holder::Descriptor { pid: 8, tid: None, fd: 3 },
                     Holder::Socket { pid: 8, tid: Some(9), fd: 4 },
-                    Holder::BindMount { mount_namespace, path: "/run/netns/a\nb".into() },
+                    Holder::BindMount { mount_namespace, path: "/run/netns/a\nb".into(), here: true },
                 ],
                 ..Namespace::new(net)
             },

@@ -70,7 +70,7 @@ fn process(pid: Pid, ppid: Pid, text: &Text) -> Process {
 }
 
 fn snapshot(text: &Text) -> Snapshot {
-    let holder = Holder::BindMount { mount_namespace: id(NsKind::Mnt, 9), path: text.clone() };
+    let holder = Holder::BindMount { mount_namespace: id(NsKind::Mnt, 9), path: text.clone(), here: false };
     let of = |pid| Holder::Descriptor { pid, tid: None, fd: 3 };
     let namespace = |kind, ino, leader: Option<Pid>| Namespace {
         processes: leader.map_or(0, |_| 1),

@@ -58,6 +58,9 @@ pub(super) struct NamespaceObject<'a> {
     netnsid: Option<i64>,
     nprocs: u64,
     leader: Option<LeaderObject<'a>>,
+    mount_path: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mount_path_base64: Option<String>,
     holders: Vec<HolderObject<'a>>,
     sources: Vec<&'static str>,
 }
@@ -102,6 +105,7 @@ enum HolderObject<'a> {
         path: Cow<'a, str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         path_base64: Option<String>,
+        here: bool,
     },
     Ancestor {
         of: NamespaceRef,
@@ -188,6 +192,8 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
             comm: process.comm.lossy(),
             comm_base64: bytes::base64(&process.comm),
         }),
+        mount_path: namespace.mount_path.as_ref().map(Text::lossy),
+        mount_path_base64: namespace.mount_path.as_ref().and_then(bytes::base64),
         holders: namespace.holders.iter().map(holder_object).collect(),
         sources: namespace.sources.iter().map(|source| source.name()).collect(),
     }
@@ -199,10 +205,11 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
         Holder::ForChildren { pid, tid } => HolderObject::ForChildren { pid: *pid, tid: *tid },
         Holder::Descriptor { pid, tid, fd } => HolderObject::Descriptor { pid: *pid, tid: *tid, fd: *fd },
         Holder::Socket { pid, tid, fd } => HolderObject::Socket { pid: *pid, tid: *tid, fd: *fd },
-        Holder::BindMount { mount_namespace, path } => HolderObject::BindMount {
+        Holder::BindMount { mount_namespace, path, here } => HolderObject::BindMount {
             mount_namespace: (*mount_namespace).into(),
             path: path.lossy(),
             path_base64: bytes::base64(path),
+            here: *here,
         },
         Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
     }

@@ -2,7 +2,7 @@
 
 use super::grid::{self, Heading};
 use crate::model::text;
-use crate::model::{Holder, Initial, Namespace, Process, Snapshot, Text};
+use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::collections::HashMap;
@@ -175,7 +175,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
             Initial::Unknown => "?".to_owned(),
         },
         Column::Netnsid => namespace.netnsid.map(|id| id.to_string()).unwrap_or_default(),
-        Column::Nsfs => namespace.mounts().iter().map(Text::to_string).collect::<Vec<_>>().join(","),
+        Column::Nsfs => namespace.mounts_with_namespace().join(","),
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
@@ -195,18 +195,22 @@ fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
 /// What holds a namespace that no process is in, in words.
 #[must_use]
 pub fn held(namespace: &Namespace) -> String {
-    let holders = namespace.holders.iter().map(|holder| match holder {
-        Holder::Thread { pid, tid } => format!("thread {tid} of {pid}"),
-        Holder::ForChildren { pid, tid: None } => format!("children of {pid}"),
-        Holder::ForChildren { pid, tid: Some(tid) } => format!("children of thread {tid} of {pid}"),
-        Holder::Descriptor { pid, tid: None, fd } => format!("descriptor {fd} of {pid}"),
-        Holder::Descriptor { pid, tid: Some(tid), fd } => format!("descriptor {fd} of thread {tid} of {pid}"),
-        Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
-        Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
-        Holder::BindMount { path, .. } => path.to_string(),
-        Holder::Ancestor { of } => of.to_string(),
+    let others = namespace.holders.iter().filter_map(|holder| {
+        Some(match holder {
+            Holder::Thread { pid, tid } => format!("thread {tid} of {pid}"),
+            Holder::ForChildren { pid, tid: None } => format!("children of {pid}"),
+            Holder::ForChildren { pid, tid: Some(tid) } => format!("children of thread {tid} of {pid}"),
+            Holder::Descriptor { pid, tid: None, fd } => format!("descriptor {fd} of {pid}"),
+            Holder::Descriptor { pid, tid: Some(tid), fd } => {
+                format!("descriptor {fd} of thread {tid} of {pid}")
+            }
+            Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
+            Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
+            Holder::BindMount { .. } => return None,
+            Holder::Ancestor { of } => of.to_string(),
+        })
     });
-    let holders = unique(holders);
+    let holders = unique(others.chain(namespace.mounts_with_namespace()));
     if holders.is_empty() { String::new() } else { format!("(held by {})", holders.join(", ")) }
 }
 
@@ -229,17 +233,19 @@ mod tests {
             namespaces: Some(Slots::default()),
             root: Root::Whole,
         };
-        let namespace = |kind, ino, initial, processes, leader, holders| Namespace {
+        let namespace = |kind, ino, initial, processes, leader, holders: Vec<Holder>| Namespace {
             initial,
             owner: Some(NsId::new(NsKind::User, 4, 4_026_531_837)),
             processes,
             leader,
+            mount_path: holders.first().map(|_| "/run/netns/a".into()),
             holders,
             ..Namespace::new(NsId::new(kind, 4, ino))
         };
         let mount = |at: &str| Holder::BindMount {
             mount_namespace: NsId::new(NsKind::Mnt, 4, 4_026_531_832),
             path: at.into(),
+            here: true,
         };
         Snapshot {
             namespaces: vec![

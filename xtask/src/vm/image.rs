@@ -1,9 +1,10 @@
 //! The initramfs: the tests, the checkout they read, and the programs they run with their libraries.
 
 use super::build::Tests;
+use super::kernels::Kernel;
 use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -68,8 +69,14 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through. They are
-/// told whether clocks are `counted`.
-pub fn build(image: &Path, tests: &Tests, filter: &[String], counted: bool) -> Result<()> {
+/// told whether clocks are `counted`. Each of the `kernels` finds its modules in the image.
+pub fn build(
+    image: &Path,
+    tests: &Tests,
+    filter: &[String],
+    counted: bool,
+    kernels: &VecDeque<Kernel>,
+) -> Result<()> {
     let stage = image.with_extension("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -91,6 +98,13 @@ pub fn build(image: &Path, tests: &Tests, filter: &[String], counted: bool) -> R
     busybox(&stage, &root)?;
     for file in sources()?.iter().chain(&tests.executables).chain([&tests.nsprobe]) {
         place(&root, file)?;
+    }
+    for kernel in kernels {
+        let modules = root.join("usr/lib/modules").join(&kernel.version);
+        fs::create_dir_all(&modules)?;
+        for file in &kernel.modules {
+            fs::copy(file, modules.join(file.file_name().context("a module")?))?;
+        }
     }
     script(&stage.join("init"), include_str!("init.sh"))?;
     script(&root.join("run-tests"), &run_tests(tests, filter, counted))?;

@@ -21,6 +21,9 @@ mount -t tmpfs -o mode=755 run /run
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 ln -s /proc/self/fd /dev/fd
 ip link set lo up
+for module in /lib/modules/"$(uname -r)"/*.ko; do
+    [ ! -e "$module" ] || insmod "$module"
+done
 hostname nsprobe-vm
 
 # The second serial port carries what the tests say and nothing else: the kernel talks on the first.

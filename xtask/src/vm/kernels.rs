@@ -1,5 +1,6 @@
 //! Other kernels, out of the distribution's archive: whatever is newest in a series, found by pattern.
 
+use super::modules;
 use crate::archive::{self, Archive};
 use anyhow::{Context as _, Result};
 use std::cmp::Reverse;
@@ -19,6 +20,8 @@ pub struct Kernel {
     pub version: String,
     /// The compressed image.
     pub image: PathBuf,
+    /// Modules to be loaded.
+    pub modules: Vec<PathBuf>,
 }
 
 /// The newest kernel of each series, downloaded if it is not in the cache. A series that cannot be had is an
@@ -48,18 +51,26 @@ fn kernel(kernels: &Path, archive: &Archive, listed: &str, series: &str) -> Resu
             refused = error;
             continue;
         }
-        return Ok(Kernel { version, image });
+        let modules = modules::obtain(archive, package, &version, &of_modules(kernels, &version));
+        return Ok(Kernel { version, image, modules });
     }
     // Better an older kernel of the series than none.
     let here: Vec<String> = fs::read_dir(kernels)?
         .filter_map(|entry| Some(format!("linux-image-{}", entry.ok()?.file_name().to_str()?)))
+        .filter(|name| name.ends_with(FLAVOUR))
         .collect();
     let here = here.join("\n");
     let here = newest_first(&here, series);
     let package = here.first().ok_or_else(|| refused.context(format!("no kernel of the series {series}")))?;
     let version = version(package).to_owned();
     eprintln!("vm: WARNING: series {series}: {version} is what an earlier run left here");
-    Ok(Kernel { image: kernels.join(&version), version })
+    let modules = modules::obtain(archive, package, &version, &of_modules(kernels, &version));
+    Ok(Kernel { image: kernels.join(&version), version, modules })
+}
+
+/// Where the modules of a kernel are kept.
+fn of_modules(kernels: &Path, version: &str) -> PathBuf {
+    kernels.join(format!("{version}.modules"))
 }
 
 /// The packages among `listed` (names, one a line) that hold a kernel of `series`, newest first.

@@ -6,10 +6,9 @@ use super::hierarchy::{Hierarchy, Place};
 use super::process::process_node;
 use super::{By, Options};
 use crate::model::text;
-use crate::model::{self, Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
 use crate::render::style::{self, Look};
 use anstyle::Style;
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// How many of the namespaces that no process is in the process tree lists before it counts.
@@ -123,13 +122,10 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
     };
     let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
     let mut phrases = Vec::new();
-    // A mount that propagates is one mount in each of many mount namespaces.
-    let mut paths = BTreeSet::new();
     for holder in &namespace.holders {
         match holder {
-            Holder::BindMount { path, .. } => {
-                paths.insert(path);
-            }
+            // A mount that propagates is one mount in each of many mount namespaces.
+            Holder::BindMount { .. } => {}
             Holder::Thread { pid, tid } => phrases.push(format!("held by thread {tid} of {}", name(*pid))),
             Holder::ForChildren { pid, tid: None } => {
                 phrases.push(format!("held for the children of {}", name(*pid)));
@@ -146,8 +142,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }
     }
+    let paths = namespace.mounts_with_namespace();
     let more = paths.len().saturating_sub(MOST_PATHS);
-    let shown = paths.into_iter().take(MOST_PATHS).map(model::Text::to_string);
+    let shown = paths.into_iter().take(MOST_PATHS);
     let shown = shown.collect::<Vec<_>>().join(", ");
     match (shown.is_empty(), more) {
         (true, _) => {}

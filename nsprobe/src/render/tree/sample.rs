@@ -103,7 +103,7 @@ impl Sample {
     /// A namespace held by a bind mount.
     pub fn bind_mount(&mut self, kind: NsKind, ino: u64, path: &str) {
         let mount_namespace = Self::initial(NsKind::Mnt);
-        let holder = Holder::BindMount { mount_namespace, path: path.into() };
+        let holder = Holder::BindMount { mount_namespace, path: path.into(), here: true };
         self.namespace(NsId::new(kind, DEV, ino)).holders.push(holder);
     }
 

@@ -1,0 +1,172 @@
+//! The way along a path to a mounted namespace's file, without waiting for anybody.
+//!
+//! A directory on the path may be on a file system whose server has stopped answering (FUSE, NFS), or one that mounts
+//! something as soon as somebody comes by (autofs); in another mount namespace the tenant decides that. So a walk takes
+//! what the kernel has cached (Linux 5.12), where what is mounted always is; else it goes step by step, and looks a
+//! name up only in a file system of a type that is known to need no server.
+
+use super::parse;
+use crate::kernel::paths;
+use crate::kernel::proc::{Proc, open_nsfs};
+use crate::model::{NsId, Pid, Text};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path};
+
+/// A mount of a namespace's file, and from where it can be seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct MountPoint {
+    /// The mount namespace that it is in.
+    pub(super) mount_namespace: NsId,
+    /// The process whose root directory the path begins at; `None`: nsprobe's own.
+    pub(super) reader: Option<Pid>,
+    /// The mount's number, as mountinfo has it.
+    pub(super) mount_id: u64,
+    /// Where it is mounted.
+    pub(super) path: Text,
+}
+
+impl MountPoint {
+    /// The path by which nsprobe, and who has its root directory, comes to it.
+    pub(super) fn own_path(&self) -> Text {
+        let mut path = self.reader.map(|pid| format!("/proc/{pid}/root")).unwrap_or_default().into_bytes();
+        path.extend(self.path.as_bytes());
+        path.into()
+    }
+
+    /// Opens the file. `Err(ENOENT)`: something else is mounted there, or nothing; [`Unreachable`]: not without asking a
+    /// server.
+    pub(super) fn open(&self, proc: &Proc, nsfs_dev: u64) -> io::Result<OwnedFd> {
+        let process = match self.reader {
+            Some(pid) => proc.process(pid)?,
+            None => proc.this_process()?,
+        };
+        let root = if self.reader.is_some() { paths::root_of(&process) } else { paths::own_root() }?;
+        let mountinfo = || {
+            let mut text = Vec::new();
+            process.read("mountinfo", &mut text).map(|()| text)
+        };
+        let found = match paths::cached(&root, self.path.as_path()) {
+            // Too old, or not all of it is cached: that may be for a harmless reason.
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN | libc::ENOSYS)) =>
+            {
+                self.step_by_step(root, mountinfo)?
+            }
+            result => result?,
+        };
+        // Even its device may be a question to a server. In nsprobe's own mount namespace no tenant has a say.
+        if self.reader.is_some() && paths::mount_id(&found)? != self.mount_id {
+            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        }
+        open_nsfs(&found, nsfs_dev)
+    }
+
+    fn step_by_step(
+        &self,
+        root: OwnedFd,
+        mountinfo: impl Fn() -> io::Result<Vec<u8>>,
+    ) -> io::Result<OwnedFd> {
+        let (mut at, mut local) = (root, None);
+        for component in self.path.as_path().components() {
+            let Component::Normal(name) = component else { continue };
+            let mount = paths::mount_id(&at)?;
+            if local != Some(mount) {
+                // Read while the mount is held open, so that its number is not given to another.
+                let found = parse::mount(&mountinfo()?, mount);
+                if !found.as_ref().is_some_and(|found| is_local(&found.fs_type)) {
+                    return Err(io::Error::other(Unreachable::at(found, self.mount_namespace)));
+                }
+                local = Some(mount);
+            }
+            at = paths::step(&at, Path::new(name))?;
+        }
+        Ok(at)
+    }
+}
+
+/// Types of file systems in which a name is looked up without a server: by this kernel, in memory or on a disk. Not
+/// overlay, which may lie above any other.
+const LOCAL: [&str; 18] = [
+    "bcachefs", "btrfs", "devtmpfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "nsfs",
+    "proc", "ramfs", "rootfs", "squashfs", "sysfs", "tmpfs", "vfat",
+];
+
+fn is_local(fs_type: &[u8]) -> bool {
+    fs_type == b"xfs" || LOCAL.iter().any(|local| local.as_bytes() == fs_type)
+}
+
+/// A mount on the way that may lead to a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub(super) struct Unreachable {
+    mount: Option<(Text, Text)>,
+    mount_namespace: NsId,
+}
+
+impl Unreachable {
+    fn at(mount: Option<parse::Mount>, mount_namespace: NsId) -> Self {
+        let mount = mount.map(|mount| (mount.point, mount.fs_type.into()));
+        Self { mount, mount_namespace }
+    }
+
+    fn text(&self) -> String {
+        let within = self.mount_namespace;
+        match &self.mount {
+            Some((point, fs_type)) => format!(
+                "mounted below {point} ({fs_type}) in {within}, where looking up a name may wait for a server"
+            ),
+            None => format!("mounted below what is not visible of {within}, where a name is not looked up"),
+        }
+    }
+
+    /// The reason why nothing was found, where that was it.
+    pub(super) fn reason(error: &io::Error) -> Option<String> {
+        error.get_ref()?.downcast_ref::<Self>().map(Self::text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NsKind;
+
+    fn mount(reader: Option<Pid>, path: &str) -> MountPoint {
+        MountPoint {
+            mount_namespace: NsId::new(NsKind::Mnt, 4, 4_026_531_832),
+            reader,
+            mount_id: 1,
+            path: path.into(),
+        }
+    }
+
+    #[test]
+    fn a_path_begins_at_the_root_of_its_reader() {
+        assert_eq!(mount(None, "/run/netns/a").own_path(), Text::from("/run/netns/a"));
+        assert_eq!(mount(Some(7), "/run/netns/a").own_path(), Text::from("/proc/7/root/run/netns/a"));
+    }
+
+    #[test]
+    fn only_what_needs_no_server_is_stepped_into() {
+        let here = mount(None, "/a/b");
+        let root = || paths::own_root().unwrap();
+        let id = paths::mount_id(&root()).unwrap();
+        let at = |fs_type: &str| {
+            let text = format!("{id} 1 0:9 / / rw - {fs_type} x rw\n").into_bytes();
+            here.step_by_step(root(), || Ok(text.clone())).unwrap_err()
+        };
+        for fs_type in ["fuse", "fuse.sshfs", "nfs4", "9p", "autofs", "overlay", "ext"] {
+            let reason = Unreachable::reason(&at(fs_type)).unwrap();
+            assert!(
+                reason.starts_with(&format!("mounted below / ({fs_type}) in mnt:[4026531832]")),
+                "{reason}"
+            );
+        }
+        for fs_type in ["ext4", "xfs", "tmpfs"] {
+            let error = at(fs_type);
+            assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{fs_type}: {error}");
+        }
+        let unseen = here.step_by_step(root(), || Ok(b"7 1 0:9 / / rw - ext4 x rw\n".to_vec())).unwrap_err();
+        assert!(Unreachable::reason(&unseen).unwrap().contains("not visible"));
+    }
+}

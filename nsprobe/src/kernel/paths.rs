@@ -1,0 +1,96 @@
+//! Steps along a path that wait for no file system's server: nothing here looks a name up in a file system that was
+//! not known to be local, but in what the kernel has at hand.
+
+use super::proc::ProcessDir;
+use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
+use nix::sys::stat::Mode;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
+use std::path::Path;
+
+/// `RESOLVE_CACHED` of `<linux/openat2.h>`, Linux 5.12.
+const RESOLVE_CACHED: u64 = 0x20;
+
+/// How often a walk is repeated that a rename or a mount elsewhere may have disturbed.
+const ATTEMPTS: u32 = 3;
+
+/// Whatever is opened here: it is found and not opened, and no server is asked for it.
+const FOUND: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
+
+/// The caller's own root directory.
+pub fn own_root() -> io::Result<OwnedFd> {
+    Ok(nix::fcntl::open("/", FOUND | OFlag::O_DIRECTORY, Mode::empty())?)
+}
+
+/// The root directory of a process.
+pub fn root_of(process: &ProcessDir) -> io::Result<OwnedFd> {
+    // Follows the link, which is one of `/proc`: that asks no file system.
+    let how = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
+    Ok(openat(process, "root", how, Mode::empty())?)
+}
+
+/// Finds what `path` leads to below `root`, from what the kernel has cached alone: no server is asked, nothing is
+/// mounted on demand, no symbolic link is followed. What is mounted somewhere is always cached.
+///
+/// `Err(EAGAIN)`: this takes more than what is cached. `Err(EINVAL)`: the kernel is older than 5.12.
+pub fn cached(root: &impl AsFd, path: &Path) -> io::Result<OwnedFd> {
+    let resolve = ResolveFlag::RESOLVE_IN_ROOT
+        | ResolveFlag::RESOLVE_NO_SYMLINKS
+        | ResolveFlag::RESOLVE_NO_MAGICLINKS
+        | ResolveFlag::from_bits_retain(RESOLVE_CACHED);
+    let mut left = ATTEMPTS;
+    loop {
+        left -= 1;
+        match openat2(root, path, OpenHow::new().flags(FOUND).resolve(resolve)) {
+            Err(nix::errno::Errno::EAGAIN) if left > 0 => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// Finds `name` in the directory `dir`, which is to be one of a local file system: its file system looks the name up.
+pub fn step(dir: &impl AsFd, name: &Path) -> io::Result<OwnedFd> {
+    Ok(openat(dir, name, FOUND, Mode::empty())?)
+}
+
+/// The number of the mount that `fd` was found on, as mountinfo has it: from `fdinfo`, because statx(2) would ask the
+/// file system.
+pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
+    let file = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
+    let file = nix::fcntl::open(file.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let mut text = [0; 256];
+    let length = nix::unistd::read(&file, &mut text)?;
+    parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {
+    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_by_its_number() {
+        assert_eq!(parse_mount_id(b"pos:\t0\nflags:\t012000000\nmnt_id:\t27\nino:\t1\n"), Some(27));
+        assert_eq!(parse_mount_id(b"pos:\t0\n"), None);
+        assert_eq!(parse_mount_id(b"mnt_id:\tx\n"), None);
+        let proc = cached(&own_root().unwrap(), Path::new("/proc"));
+        let proc = proc.or_else(|_| step(&own_root().unwrap(), Path::new("proc"))).unwrap();
+        let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let id = mount_id(&proc).unwrap().to_string();
+        let line = mountinfo.lines().find(|line| line.split(' ').next() == Some(&id)).unwrap();
+        assert_eq!(line.split(' ').nth(4), Some("/proc"));
+    }
+
+    #[test]
+    fn links_are_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/proc", dir.path().join("link")).unwrap();
+        let root = own_root().unwrap();
+        let found = cached(&root, &dir.path().join("link/self"));
+        assert!(matches!(found.unwrap_err().raw_os_error(), Some(libc::ELOOP | libc::EAGAIN | libc::EINVAL)));
+    }
+}

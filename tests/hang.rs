@@ -1,0 +1,291 @@
+//! nsprobe waits for nobody's file system: what tenants have put in its way, and that every command ends in time.
+//!
+//! All of it is staged in a mount namespace that only one thread of the tests is in, so that nothing else on the machine
+//! meets a server that does not answer. When the thread ends, the servers' connections end, and with these every wait.
+
+use crate::support::fuse::Server;
+use crate::support::stage::{NamedNetns, Staged};
+use crate::support::{self, Ran, nsprobe, programs, skipped};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a command may take, where the machine is not slow.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// Runs `body` in a thread with a mount namespace of its own.
+fn in_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    let staged = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        body()
+    };
+    let name = std::thread::current().name().unwrap_or("hang").to_owned();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, staged).unwrap();
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// A command, started in the mount namespace of the tests (`outside`) or in that of the calling thread.
+fn command(outside: bool, args: &[&str]) -> Command {
+    let program = nsprobe();
+    if !outside {
+        let mut program = program;
+        program.args(args);
+        return program;
+    }
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--mount=/proc/{}/ns/mnt", std::process::id())).arg("--").arg(program.get_program());
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// What came of a command: what it left behind and how long it took; or the process that is still running.
+struct Outcome {
+    args: String,
+    pid: u32,
+    ended: Result<(Ran, Duration), Child>,
+}
+
+/// Where in the kernel the threads of a process wait.
+fn waits(pid: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let wait = |task: fs::DirEntry| fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+    tasks.map(wait).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs a command, which has so much time.
+fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let output = |name: &str| File::create(dir.path().join(name)).unwrap();
+    let begin = Instant::now();
+    let mut command = command(outside, args);
+    let mut child = command.stdout(output("stdout")).stderr(output("stderr")).spawn().unwrap();
+    let (args, pid) = (args.join(" "), child.id());
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if begin.elapsed() > limit {
+            let args = format!("{args} (in {})", waits(pid));
+            return Outcome { args, pid, ended: Err(child) };
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let took = begin.elapsed();
+    let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let ran = Ran { code, stdout: text("stdout"), stderr: text("stderr") };
+    Outcome { args, pid, ended: Ok((ran, took)) }
+}
+
+/// The commands that look at the whole machine; `before` is a document of `list --json`.
+fn commands(before: &str) -> [Vec<&str>; 9] {
+    [
+        vec!["list"],
+        vec!["list", "--json", "--source", "proc"],
+        vec!["list", "--json"],
+        vec!["list", "--json", "--source", "bpf"],
+        vec!["tree"],
+        vec!["tree", "--json", "--source", "proc"],
+        vec!["diff", before],
+        vec!["doctor"],
+        vec!["trace", "--lives", "--duration", "200ms", "--json"],
+    ]
+}
+
+/// How fast this machine is while all servers answer, and what nsprobe has found then.
+struct Before {
+    _dir: tempfile::TempDir,
+    document: String,
+    limit: Duration,
+}
+
+impl Before {
+    fn look() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let answered = |args: &[&str]| {
+            let (ran, took) = within(true, args, LIMIT * 60).ended.expect("all servers answer");
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            (ran.stdout, took)
+        };
+        let (list, _) = answered(&["list", "--json"]);
+        // It takes longest.
+        let (_, took) = answered(&["doctor"]);
+        let document = dir.path().join("before.json");
+        fs::write(&document, list).unwrap();
+        Self { document: document.to_str().unwrap().to_owned(), _dir: dir, limit: LIMIT + took * 8 }
+    }
+}
+
+/// Runs all commands beside servers that have stopped answering, up to the first that does not end in time.
+fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    // From within the way to the mounts is another, the rest is the same.
+    for args in commands(&before.document).into_iter().take(if outside { 9 } else { 3 }) {
+        let outcome = within(outside, &args, before.limit);
+        let late = outcome.ended.is_err();
+        outcomes.push(outcome);
+        if late {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// Sees to it that all commands have ended in time, and found the namespaces `expected`; gives the lists among what they
+/// said. Whatever they may have waited for must have come to an end before.
+fn lists(outcomes: Vec<Outcome>, expected: &[u64]) -> Vec<Value> {
+    let mut lists = Vec::new();
+    for Outcome { args, ended, .. } in outcomes {
+        let ran = match ended {
+            Ok((ran, _)) => ran,
+            Err(mut child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("not done in time: {args}");
+            }
+        };
+        let refused = args.contains("bpf") && ran.code == Some(2);
+        // There was less or more before.
+        let differs = args.starts_with("diff") && ran.code == Some(1);
+        assert!(ran.code == Some(0) || refused || differs, "{args}: {} {}", ran.stderr, ran.stdout);
+        if !refused && !args.starts_with('d') {
+            let missing = expected.iter().find(|ino| !ran.stdout.contains(&ino.to_string()));
+            assert_eq!(missing, None, "{args}: {}", ran.stdout);
+        }
+        if !refused && args.starts_with("list --json") {
+            lists.push(serde_json::from_str(&ran.stdout).unwrap());
+        }
+    }
+    lists
+}
+
+/// Whether a document of `list --json` has asked the network namespace `ino`, or says why not, naming `mount`.
+fn asked_or_said(document: &Value, ino: u64, mount: &str) {
+    let all = document["namespaces"].as_array().unwrap();
+    let ns = all.iter().find(|ns| ns["kind"] == "net" && ns["ino"] == ino);
+    let ns = ns.unwrap_or_else(|| panic!("{ino} was not found: {}", document["gaps"]));
+    let named = |gap: &Value| gap["kind"] == "relations" && gap["reason"].as_str().unwrap().contains(mount);
+    let said = document["gaps"].as_array().unwrap().iter().any(named);
+    assert_eq!(ns["owner"].is_null(), said, "{ns} {}", document["gaps"]);
+    assert!(ns["mount_path"].is_null(), "{ns}");
+}
+
+/// Mounts a new network namespace at `file`, and gives its inode.
+fn mount_namespace_at(file: &Path) -> u64 {
+    let script = format!("mount --bind /proc/self/ns/net {} && readlink /proc/self/ns/net", file.display());
+    let link = support::stage::succeed(Command::new("unshare").args(["-n", "sh", "-c", &script]));
+    support::look::inode(Path::new(link.trim()))
+}
+
+/// A program that sleeps for ever.
+fn sleeper() -> Vec<u8> {
+    // mov eax, 34 (pause); syscall; jmp to the beginning.
+    programs::elf(&[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7], 0)
+}
+
+#[test]
+fn a_server_that_has_stopped_answering_holds_up_nothing() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        // One of root's, and one of a user: it may be used by all, as fusermount3 permits it with allow_other.
+        let [mine, theirs] = ["mine", "theirs"].map(|name| dir.path().join(name));
+        let mut servers = Vec::new();
+        for (point, uid) in [(&mine, 0), (&theirs, 65534)] {
+            fs::create_dir(point).unwrap();
+            match Server::mount(point, uid, sleeper()) {
+                Some(server) => servers.push(server),
+                None => return skipped("the kernel has no FUSE"),
+            }
+        }
+        let mut tenants = Vec::new();
+        let mut inodes = vec![named.ino()];
+        for point in [&mine, &theirs] {
+            inodes.push(mount_namespace_at(&point.join("d/f")));
+            let point = point.to_str().unwrap();
+            // It is the root of one process, in a mount namespace of its own too, ...
+            let root = format!("chroot '{point}' or die; sleep 1000");
+            tenants.push(Staged::spawn(Command::new("perl").args(["-e", &root])));
+            let unshared = ["--mount", "perl", "-e", &root];
+            tenants.push(Staged::spawn(Command::new("unshare").args(unshared)));
+            // ... working directory, descriptor and program of another.
+            let rest = format!("cd '{point}/d' && exec 9<'{point}/program' && exec '{point}/program'");
+            tenants.push(Staged::sh(&rest));
+        }
+        for (index, tenant) in tenants.iter_mut().enumerate() {
+            tenant.wait_for(if index % 3 == 2 { "program" } else { "perl" });
+        }
+        let before = Before::look();
+        servers.iter().for_each(Server::stop_answering);
+        // From another mount namespace than the servers', and from theirs.
+        let outcomes = [true, false].map(|outside| run_all(&before, outside));
+        drop(servers);
+        drop(tenants);
+        for document in outcomes.into_iter().flat_map(|outcomes| lists(outcomes, &inodes)) {
+            asked_or_said(&document, inodes[1], "/mine (fuse.nsprobe)");
+            asked_or_said(&document, inodes[2], "/theirs (fuse.nsprobe)");
+        }
+    });
+}
+
+#[test]
+fn no_daemon_is_asked_to_mount_something() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().join("point");
+        fs::create_dir(&point).unwrap();
+        fs::write(point.join("f"), "").unwrap();
+        let hidden = mount_namespace_at(&point.join("f"));
+        // Its daemon is a process that never answers. The kernel takes the daemon's group not to be the one that comes by.
+        let daemon = Command::new("sleep").arg("1000").process_group(0).stdin(Stdio::null()).spawn();
+        let mut daemon = daemon.unwrap();
+        let (asked, pipe) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC | nix::fcntl::OFlag::O_NONBLOCK).unwrap();
+        let options = format!(
+            "fd={},pgrp={},minproto=5,maxproto=5,indirect",
+            std::os::fd::AsRawFd::as_raw_fd(&pipe),
+            daemon.id()
+        );
+        let none = MsFlags::empty();
+        let mounted = mount(Some("nsprobe"), &point, Some("autofs"), none, Some(options.as_str()));
+        let outcomes = mounted.is_ok().then(|| {
+            let before = Before::look();
+            [true, false].map(|outside| run_all(&before, outside))
+        });
+        // Without its pipe it waits for nobody.
+        drop(pipe);
+        let mut requests = Vec::new();
+        let mut request = [0; 512];
+        while let Ok(length @ 40..) = nix::unistd::read(&asked, &mut request) {
+            // `struct autofs_v5_packet`: who asks. Somebody else on the machine may.
+            requests.push(u32::from_ne_bytes(request[..length][36..40].try_into().unwrap()));
+        }
+        let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
+        daemon.kill().unwrap();
+        daemon.wait().unwrap();
+        let Some(outcomes) = outcomes else { return skipped("the kernel has no autofs") };
+        let ours = outcomes.iter().flatten().find(|outcome| requests.contains(&outcome.pid));
+        assert!(ours.is_none(), "the daemon was asked by {}", ours.unwrap().args);
+        for document in outcomes.into_iter().flat_map(|outcomes| lists(outcomes, &[named.ino(), hidden])) {
+            asked_or_said(&document, hidden, "mount");
+        }
+    });
+}

@@ -1,0 +1,150 @@
+//! A file system in userspace whose server stops answering when it is told to: the protocol of `<linux/fuse.h>`, as far
+//! as one directory `d`, an empty file `f` in it and one file of bytes need it.
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+/// `enum fuse_opcode`.
+mod opcode {
+    pub const LOOKUP: u32 = 1;
+    pub const FORGET: u32 = 2;
+    pub const GETATTR: u32 = 3;
+    pub const OPEN: u32 = 14;
+    pub const READ: u32 = 15;
+    pub const RELEASE: u32 = 18;
+    pub const FLUSH: u32 = 25;
+    pub const INIT: u32 = 26;
+    pub const OPENDIR: u32 = 27;
+    pub const RELEASEDIR: u32 = 29;
+    pub const INTERRUPT: u32 = 36;
+    pub const BATCH_FORGET: u32 = 42;
+}
+
+const ROOT: u64 = 1;
+const DIRECTORY: u64 = 2;
+const FILE: u64 = 3;
+const PROGRAM: u64 = 4;
+
+/// Such a file system, mounted. When this is dropped its connection ends, and with it every wait for its server.
+pub struct Server {
+    point: PathBuf,
+    silent: Arc<AtomicBool>,
+    end: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Mounts it at `point` for the user `uid`, and lets everybody use it; `program` is the content of its file
+    /// `program`. `None` where the kernel has no such file systems.
+    pub fn mount(point: &Path, uid: u32, program: Vec<u8>) -> Option<Self> {
+        let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
+        let options =
+            format!("fd={},rootmode=40755,user_id={uid},group_id={uid},allow_other", device.as_raw_fd());
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("nsprobe"), point, Some("fuse.nsprobe"), flags, Some(options.as_str())).ok()?;
+        let (silent, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let state = (Arc::clone(&silent), Arc::clone(&end));
+        let thread = std::thread::spawn(move || serve(device, &program, &state.0, &state.1));
+        Some(Self { point: point.to_owned(), silent, end, thread: Some(thread) })
+    }
+
+    /// From now on it reads what it is asked, and says nothing.
+    pub fn stop_answering(&self) {
+        self.silent.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It closes the device, which ends the connection.
+            let _ = thread.join();
+        }
+        let _ = umount2(&self.point, MntFlags::MNT_DETACH);
+    }
+}
+
+fn serve(mut device: File, program: &[u8], silent: &AtomicBool, end: &AtomicBool) {
+    let mut request = vec![0; 1 << 18];
+    while !end.load(Ordering::Relaxed) {
+        let mut ready = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
+            continue;
+        }
+        // Unmounted, or the request was withdrawn.
+        let Ok(length) = device.read(&mut request) else { continue };
+        if silent.load(Ordering::Relaxed) {
+            continue;
+        }
+        let Some((unique, answer)) = answer(&request[..length], program) else { continue };
+        let (error, body) = answer.map_or_else(|errno| (-errno, Vec::new()), |body| (0, body));
+        let size = u32::try_from(16 + body.len()).expect("short");
+        let head = [&size.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes()].concat();
+        let _ = device.write(&[head, body].concat());
+    }
+}
+
+/// The number of a request, and what is answered; `None` where no answer is due.
+fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
+    let word = |at: usize| Some(u32::from_ne_bytes(request.get(at..at + 4)?.try_into().ok()?));
+    let long = |at: usize| Some(u64::from_ne_bytes(request.get(at..at + 8)?.try_into().ok()?));
+    let (opcode, unique, node) = (word(4)?, long(8)?, long(16)?);
+    let body = &request[40..];
+    Some((
+        unique,
+        match opcode {
+            opcode::FORGET | opcode::BATCH_FORGET | opcode::INTERRUPT => return None,
+            opcode::INIT => {
+                let mut init = vec![0; 64];
+                init[..4].copy_from_slice(&7_u32.to_ne_bytes());
+                init[4..8].copy_from_slice(&31_u32.to_ne_bytes());
+                init[20..24].copy_from_slice(&4096_u32.to_ne_bytes());
+                Ok(init)
+            }
+            opcode::LOOKUP => match (node, body.strip_suffix(b"\0").unwrap_or(body)) {
+                (ROOT, b"d") => Ok(entry(DIRECTORY)),
+                (DIRECTORY, b"f") => Ok(entry(FILE)),
+                (ROOT, b"program") => Ok(entry(PROGRAM)),
+                _ => Err(libc::ENOENT),
+            },
+            opcode::GETATTR => Ok([vec![0; 16], attributes(node)].concat()),
+            opcode::OPEN | opcode::OPENDIR => Ok(vec![0; 16]),
+            opcode::RELEASE | opcode::RELEASEDIR | opcode::FLUSH => Ok(Vec::new()),
+            opcode::READ => {
+                let length = u64::from(word(56)?);
+                let content = if node == PROGRAM { program } else { &[] };
+                let from = usize::try_from(long(48)?).map_or(content.len(), |at| at.min(content.len()));
+                let to = (from + usize::try_from(length).ok()?).min(content.len());
+                Ok(content[from..to].to_vec())
+            }
+            _ => Err(libc::ENOSYS),
+        },
+    ))
+}
+
+/// `struct fuse_entry_out`, valid for no time at all.
+fn entry(node: u64) -> Vec<u8> {
+    [&node.to_ne_bytes()[..], &[0; 32], &attributes(node)].concat()
+}
+
+/// `struct fuse_attr`.
+fn attributes(node: u64) -> Vec<u8> {
+    let mode = if node == ROOT || node == DIRECTORY { 0o040_755_u32 } else { 0o100_755 };
+    // A file maps as far as it says that it is long.
+    let size = if mode & 0o040_000 == 0 { 4096_u64 } else { 0 };
+    let mut attributes = vec![0; 88];
+    attributes[..8].copy_from_slice(&node.to_ne_bytes());
+    attributes[8..16].copy_from_slice(&size.to_ne_bytes());
+    attributes[60..64].copy_from_slice(&mode.to_ne_bytes());
+    attributes[64..68].copy_from_slice(&1_u32.to_ne_bytes());
+    attributes[80..84].copy_from_slice(&4096_u32.to_ne_bytes());
+    attributes
+}
