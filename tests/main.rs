@@ -28,6 +28,7 @@ mod trace_engines;
 mod trace_errnos;
 mod trace_filters;
 mod trace_flood;
+mod trace_fork;
 mod trace_fuzz;
 mod trace_lives;
 mod trace_losses;

@@ -143,10 +143,10 @@ fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut
 
 /// Sends an event of the running task that needs no entry to be known. `complete` says whether it is asked for.
 #[inline(always)]
-pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Event) -> bool) {
+pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) {
     let Some(pending) = state::begin_at_once() else { return };
     fill(&mut pending.event, cause, task);
-    if complete(&mut pending.event) && wanted::namespaces(&pending.event) {
+    if complete(pending) && wanted::namespaces(&pending.event) {
         watch(&pending.event);
         program::fill(pending, task);
         maps::send(pending);

@@ -5,11 +5,12 @@ use aya_ebpf::EbpfContext as _;
 use aya_ebpf::programs::{FExitContext, TracePointContext};
 use nsprobe_ebpf::Field;
 
-/// The number of the system call that `raw_syscalls:sys_enter` tells of, from byte 8 on.
+/// The number of the system call that a tracepoint tells of, from byte 8 on. Of a call without arguments
+/// (`sys_enter_fork`) nothing follows its four bytes.
 #[inline(always)]
 pub fn number(context: &TracePointContext) -> u64 {
-    // SAFETY: the verifier checks that this is within the context.
-    unsafe { context.as_ptr().cast::<u64>().add(1).read() }
+    // SAFETY: the verifier checks that this is within the context. Volatile, so that no more is read than this.
+    u64::from(unsafe { context.as_ptr().cast::<u32>().add(2).read_volatile() })
 }
 
 /// Argument `index` of the system call that a `syscalls:sys_enter_*` or `raw_syscalls:sys_enter` tracepoint tells

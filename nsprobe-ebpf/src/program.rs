@@ -62,10 +62,27 @@ pub fn cgroup_parent(node: u64) -> u64 {
 /// How deep a control group lies at most, to be told in full.
 const DEPTH: usize = 16;
 
+/// Puts down the control group of `task`, and where the event is of a clone that of the child.
 #[inline(always)]
 fn cgroup(pending: &mut Pending, task: u64) {
-    let mut node = cgroup_node(task);
+    let node = cgroup_node(task);
     pending.event.cgroup_id = read(node, Field::KernfsId);
+    walk_cgroup::<{ text::CGROUP }>(pending, node);
+    if pending.child == 0 {
+        return;
+    }
+    let child = cgroup_node(pending.child);
+    pending.event.child_cgroup_id = read(child, Field::KernfsId);
+    if child == node {
+        pending.event.texts[text::CHILD_CGROUP] = pending.event.texts[text::CGROUP];
+    } else {
+        walk_cgroup::<{ text::CHILD_CGROUP }>(pending, child);
+    }
+}
+
+/// Puts down as text `INDEX` the names from the control group at `node` up to the root.
+#[inline(always)]
+fn walk_cgroup<const INDEX: usize>(pending: &mut Pending, mut node: u64) {
     let start = used(pending);
     let mut flags = text_flags::WALK | text_flags::CUT;
     for _ in 0..DEPTH {
@@ -79,5 +96,5 @@ fn cgroup(pending: &mut Pending, task: u64) {
         }
         node = parent;
     }
-    pending.event.texts[text::CGROUP] = since(pending, start, flags);
+    pending.event.texts[INDEX] = since(pending, start, flags);
 }

@@ -91,8 +91,10 @@ pub mod text {
     pub const COMMAND_LINE: usize = 9;
     /// The names of its control group in the hierarchy of version 2, leaf first, each ended by a NUL.
     pub const CGROUP: usize = 10;
+    /// The same of the control group of a clone's child.
+    pub const CHILD_CGROUP: usize = 11;
     /// How many there are.
-    pub const COUNT: usize = 11;
+    pub const COUNT: usize = 12;
 }
 
 /// Bits of [`Text::flags`].
@@ -174,6 +176,10 @@ pub struct Child {
     pub tgid: u32,
     /// Its thread id in the initial pid namespace.
     pub tid: u32,
+    /// Process id of its parent in the initial pid namespace.
+    pub ppid: u32,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u32,
     /// Its thread ids in every pid namespace it is in.
     pub pids: Pids,
 }
@@ -220,6 +226,8 @@ pub struct Event {
     pub cap_effective: u64,
     /// The id of its control group in the hierarchy of version 2 (the inode in cgroupfs), at return.
     pub cgroup_id: u64,
+    /// The same of a clone's child, which may be in another from its beginning.
+    pub child_cgroup_id: u64,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
     /// Thread id in the initial pid namespace.
@@ -422,4 +430,4 @@ impl Counter {
 }
 
 // No hidden padding: the fields add up to the whole.
-const _: () = assert!(size_of::<Event>() == 728 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));
+const _: () = assert!(size_of::<Event>() == 744 + 8 * text::COUNT && size_of::<Event>().is_multiple_of(8));

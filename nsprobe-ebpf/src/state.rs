@@ -28,6 +28,8 @@ pub struct Pending {
     pub root: (u64, u64),
     /// The same of its working directory.
     pub cwd: (u64, u64),
+    /// The task that a clone made, by its address; 0 where there is none.
+    pub child: u64,
     /// Not 0: it is in [`SCRATCH`], and gone when the program ends.
     scratch: u64,
 }
@@ -141,6 +143,7 @@ pub fn begin_at_once() -> Option<&'static mut Pending> {
     };
     pending.root = (0, 0);
     pending.cwd = (0, 0);
+    pending.child = 0;
     pending.scratch = 1;
     Some(pending)
 }

@@ -4,6 +4,7 @@
 //! read it leaves zero, so that a null pointer on the way makes a zero at the end, as an absent field does.
 
 use crate::maps::offset;
+use crate::wanted::KINDS;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
 use core::mem::MaybeUninit;
 use nsprobe_ebpf::{
@@ -164,6 +165,26 @@ fn innermost_upid(task: u64) -> u64 {
 #[inline(always)]
 pub fn depth(task: u64) -> u32 {
     read(read(task, Field::TaskThreadPid), Field::PidLevel)
+}
+
+/// Whether `child`, which its `parent` has just made, is in another pid or time namespace than that. A pid namespace for
+/// children is always a deeper one; and but for a time namespace, only flags of clone give a child a proxy of its own.
+#[inline(always)]
+pub fn begins_elsewhere(child: u64, parent: u64) -> bool {
+    depth(child) != depth(parent)
+        || read::<u64>(child, Field::TaskNsproxy) != read::<u64>(parent, Field::TaskNsproxy)
+}
+
+/// `CLONE_NEWPID` and `CLONE_NEWTIME`, as far as the next child of `task` is to begin in another namespace of that kind
+/// than `task` is in.
+#[inline(always)]
+pub fn kinds_for_children(task: u64) -> u64 {
+    let proxy: u64 = read(task, Field::TaskNsproxy);
+    let differ = |own: u64, next: u64| own != next && own != 0 && next != 0;
+    let pid = differ(read(innermost_upid(task), Field::UpidNs), read(proxy, Field::NsproxyPidForChildren));
+    let time = differ(read(proxy, Field::NsproxyTime), read(proxy, Field::NsproxyTimeForChildren));
+    let kind = |differs, slot: usize| if differs { u64::from(KINDS[slot]) } else { 0 };
+    kind(pid, slot::PID) | kind(time, slot::TIME)
 }
 
 /// The `struct upid` at depth `level` of the `struct pid` at `pid`.

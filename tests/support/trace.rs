@@ -153,6 +153,10 @@ pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
     let theirs = straced(&log);
     let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for event in stream.events() {
+        // Of other clones strace does not tell which of them lead to another namespace.
+        if event["event"] == "clone" && !event["args"]["flags"].to_string().contains("CLONE_NEW") {
+            continue;
+        }
         let tid = event["process"]["tid"].as_u64().expect("a tid");
         ours.entry(tid).or_default().push(as_strace(event));
     }

@@ -35,10 +35,18 @@ fn is_asked_for(flags: u64) -> bool {
     asked & config::NO_CLONE == 0 && (flags & wanted::ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
 }
 
-/// The same of one that fails, or may.
+/// The kinds that a new task of the running one is in another namespace of: by these flags, or because there is another
+/// for children.
+#[inline(always)]
+fn kinds(flags: u64) -> u64 {
+    flags | task::kinds_for_children(task::current())
+}
+
+/// Whether a clone with these flags was asked for that fails, or may.
 #[inline(always)]
 fn is_asked_for_failed(flags: u64) -> bool {
-    is_asked_for(flags) && wanted::kinds(flags)
+    let kinds = kinds(flags);
+    is_asked_for(kinds) && wanted::kinds(kinds)
 }
 
 #[btf_tracepoint(function = "task_newtask")]
@@ -46,12 +54,14 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
     let flags: u64 = context.arg(1);
     // First of all, because every new task of the machine comes by here.
     let following = maps::flags() & config::FOLLOW != 0;
-    let asked = is_asked_for(flags) && wanted::result(0);
+    let child: u64 = context.arg(0);
+    let parent = task::current();
+    let asked = (is_asked_for(flags)
+        || is_asked_for(wanted::ANY_KIND) && task::begins_elsewhere(child, parent))
+        && wanted::result(0);
     if !asked && !following {
         return 0;
     }
-    let child: u64 = context.arg(0);
-    let parent = task::current();
     if following {
         if maps::is_followed(parent) {
             maps::follow(child);
@@ -69,11 +79,15 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
     if !wanted::traits(parent) {
         return 0;
     }
-    call::tell(cause::CLONE, parent, |event| {
+    call::tell(cause::CLONE, parent, |pending| {
+        pending.child = child;
+        let event = &mut pending.event;
         task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), child);
         event.args[0] = flags;
         event.child.tgid = task::read(child, Field::TaskTgid);
         event.child.tid = task::read(child, Field::TaskPid);
+        // Another's than the caller's with CLONE_PARENT, and of a thread.
+        event.child.ppid = task::read(task::read(child, Field::TaskRealParent), Field::TaskTgid);
         event.result = i64::from(event.child.tid);
         task::fill_pids(&mut event.child.pids, child);
         wanted::kinds_of_clone(flags, event)
@@ -94,7 +108,8 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
         return 0;
     }
     if is_asked_for_failed(flags) && wanted::caller(task) {
-        call::tell(cause::CLONE, task, |event| {
+        call::tell(cause::CLONE, task, |pending| {
+            let event = &mut pending.event;
             event.args[0] = flags;
             event.result = result;
             event.after = event.before;
@@ -138,7 +153,7 @@ pub fn enter(flags: u64) {
     // The kernel takes the lower half of the register only.
     let flags = flags & 0xffff_ffff & !CSIGNAL;
     if is_asked_for_failed(flags)
-        && let Some(pending) = call::begin(cause::CLONE, flags)
+        && let Some(pending) = call::begin(cause::CLONE, kinds(flags))
     {
         pending.event.args[0] = flags;
         state::keep(pending);
@@ -151,7 +166,22 @@ pub fn enter_clone(context: TracePointContext) -> u32 {
     0
 }
 
-/// Of clone(2) and clone3(2).
+/// `CLONE_VFORK | CLONE_VM`: what vfork(2) is short for.
+pub const VFORK_FLAGS: u64 = 0x4100;
+
+#[tracepoint(category = "syscalls", name = "sys_enter_fork")]
+pub fn enter_fork(_: TracePointContext) -> u32 {
+    enter(0);
+    0
+}
+
+#[tracepoint(category = "syscalls", name = "sys_enter_vfork")]
+pub fn enter_vfork(_: TracePointContext) -> u32 {
+    enter(VFORK_FLAGS);
+    0
+}
+
+/// Of clone(2), clone3(2), fork(2) and vfork(2).
 #[tracepoint]
 pub fn exit_clone(context: TracePointContext) -> u32 {
     exit(hook::result(&context), how::TRACEPOINT, 0);
@@ -171,7 +201,7 @@ fn clone3_flags(address: u64) -> Option<u64> {
 pub fn enter3(address: u64) {
     let flags = clone3_flags(address);
     if flags.is_none_or(is_asked_for_failed)
-        && let Some(pending) = call::begin(cause::CLONE, flags.unwrap_or(u64::MAX))
+        && let Some(pending) = call::begin(cause::CLONE, flags.map_or(u64::MAX, kinds))
     {
         pending.event.args = [flags.unwrap_or(UNREAD), address];
         state::keep(pending);

@@ -13,8 +13,10 @@ use nsprobe_ebpf::cause;
 
 /// Their numbers: asm/unistd_32.h.
 mod number {
+    pub const FORK: u64 = 2;
     pub const CHROOT: u64 = 61;
     pub const CLONE: u64 = 120;
+    pub const VFORK: u64 = 190;
     pub const PIVOT_ROOT: u64 = 217;
     pub const UNSHARE: u64 = 310;
     pub const SETNS: u64 = 346;
@@ -23,10 +25,10 @@ mod number {
 
 #[tracepoint(category = "raw_syscalls", name = "sys_enter")]
 pub fn enter_compat(context: TracePointContext) -> u32 {
-    use number::{CHROOT, CLONE, CLONE3, PIVOT_ROOT, SETNS, UNSHARE};
+    use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
     let number = hook::number(&context);
     // First of all, because every system call of the machine comes by here.
-    if !matches!(number, CHROOT | CLONE | PIVOT_ROOT | UNSHARE | SETNS | CLONE3)
+    if !matches!(number, CHROOT | CLONE | FORK | VFORK | PIVOT_ROOT | UNSHARE | SETNS | CLONE3)
         || !task::is_compat(task::current())
     {
         return 0;
@@ -36,6 +38,8 @@ pub fn enter_compat(context: TracePointContext) -> u32 {
     match number {
         CHROOT => chroot::enter(first),
         CLONE => clone::enter(first),
+        FORK => clone::enter(0),
+        VFORK => clone::enter(clone::VFORK_FLAGS),
         CLONE3 => clone::enter3(first),
         PIVOT_ROOT => pivot_root::enter(first, second),
         SETNS => setns::enter(first, second),
@@ -54,7 +58,7 @@ pub fn exit_compat(context: TracePointContext) -> u32 {
         number::PIVOT_ROOT => cause::PIVOT_ROOT,
         number::UNSHARE => cause::UNSHARE,
         number::SETNS => cause::SETNS,
-        number::CLONE | number::CLONE3 => {
+        number::CLONE | number::CLONE3 | number::FORK | number::VFORK => {
             clone::exit(hook::result(&context), how::TRACEPOINT, 0);
             return 0;
         }

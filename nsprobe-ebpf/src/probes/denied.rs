@@ -30,9 +30,6 @@ pub mod number {
     pub const CLONE3: u32 = 435;
 }
 
-/// `CLONE_VFORK | CLONE_VM`: what vfork(2) is short for.
-const VFORK_FLAGS: u64 = 0x4100;
-
 /// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
 pub const UNDER_WAY: i64 = -38;
 
@@ -83,7 +80,7 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
         PIVOT_ROOT => pivot_root::enter(first, second),
         CLONE => clone::enter(first),
         FORK => clone::enter(0),
-        VFORK => clone::enter(VFORK_FLAGS),
+        VFORK => clone::enter(clone::VFORK_FLAGS),
         CLONE3 => clone::enter3(first),
         _ => {}
     }

@@ -47,7 +47,9 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// Which new tasks: only those in new namespaces, or all
+    /// Which new tasks: only those in another namespace, or all
+    ///
+    /// Another than their parent's, that is. Of clones that fail likewise: those whose child would have been in one.
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
     clone: Clone,
 

@@ -251,6 +251,11 @@ pub struct CloneChild {
     pub tid: Pid,
     /// Its ids in every pid namespace it is in, outermost first.
     pub pids: Vec<Pid>,
+    /// The process id of its parent: not the caller with `CLONE_PARENT`, nor of a thread. `None` when it is not known.
+    pub ppid: Option<Pid>,
+    /// Its control group, not the caller's with `CLONE_INTO_CGROUP`; `None` where there is no hierarchy of version 2, and
+    /// when it is not known.
+    pub cgroup: Option<Cgroup>,
 }
 
 /// What setns was pointed at.

@@ -305,7 +305,13 @@ mod tests {
             event(
                 Crossing::Clone {
                     flags: Some(NsKind::Pid.clone_flag()),
-                    child: Some(CloneChild { pid: 4243, tid: 4243, pids: vec![4243, 1] }),
+                    child: Some(CloneChild {
+                        pid: 4243,
+                        tid: 4243,
+                        pids: vec![4243, 1],
+                        ppid: None,
+                        cgroup: None,
+                    }),
                 },
                 Outcome::Success(4243),
                 &[(NsSlot::In(NsKind::Pid), 4_026_532_301)],
@@ -354,7 +360,7 @@ mod tests {
     fn what_is_not_known_is_not_claimed() {
         let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
         let looks = Looks { within: Duration::from_secs(1), is_new: true };
-        let child = CloneChild { pid: 4243, tid: 4243, pids: vec![] };
+        let child = CloneChild { pid: 4243, tid: 4243, pids: vec![], ppid: None, cgroup: None };
         let mut lines = [
             event(Crossing::Change { looks: None }, Outcome::Unseen, &changed),
             event(Crossing::Change { looks: Some(looks) }, Outcome::Unseen, &changed),

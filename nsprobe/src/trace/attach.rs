@@ -59,8 +59,7 @@ pub fn attach(
         groups
     };
     let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
-    let every_clone = config.flags & nsprobe_ebpf::config::EVERY_CLONE != 0;
-    let of_denied = if denied { hooks::denied(calls, every_clone) } else { Vec::new() };
+    let of_denied = if denied { hooks::denied(calls) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
     let mut probe = Probe::open(config, wishes, ring_bytes, &hooks, storage).map_err(forbidden)?;

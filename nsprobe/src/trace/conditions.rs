@@ -88,8 +88,23 @@ fn is_about(event: &Event, kind: NsKind) -> bool {
         Crossing::Change { .. } => 0,
     };
     named & kind.clone_flag() != 0
+        || is_for_child(event, kind)
         || is_open(event, kind)
         || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
+}
+
+/// Whether a clone failed whose child would have begun in another namespace of this kind than its parent.
+fn is_for_child(event: &Event, kind: NsKind) -> bool {
+    let slot = match kind {
+        NsKind::Pid => NsSlot::PidForChildren,
+        NsKind::Time => NsSlot::TimeForChildren,
+        _ => return false,
+    };
+    let (own, next) = (event.before.of(kind), event.before.get(slot));
+    matches!(event.crossing, Crossing::Clone { child: None, .. })
+        && own.is_some()
+        && next.is_some()
+        && own != next
 }
 
 /// Whether the event is one of the probe's, which knows all of it.

@@ -107,7 +107,7 @@ fn actor(record: View) -> Result<Actor, DecodeError> {
         start_ticks: Some(record.u64(offset_of!(Record, start_ns)) / TICK_NS),
         exe: place(record, text::EXE),
         arguments: arguments(record),
-        cgroup: cgroup(record),
+        cgroup: cgroup(record, offset_of!(Record, cgroup_id), text::CGROUP),
     })
 }
 
@@ -121,9 +121,9 @@ fn arguments(record: View) -> Option<Arguments> {
     (!arguments.is_empty()).then_some(arguments)
 }
 
-fn cgroup(record: View) -> Option<Cgroup> {
-    let id = record.u64(offset_of!(Record, cgroup_id));
-    let Place { path, cut, .. } = place(record, text::CGROUP)?;
+fn cgroup(record: View, id: usize, names: usize) -> Option<Cgroup> {
+    let id = record.u64(id);
+    let Place { path, cut, .. } = place(record, names)?;
     let is_asked_for = record.u32(offset_of!(Record, flags)) & event_flags::IN_CGROUP != 0;
     (id != 0).then_some(Cgroup { id, path, cut, is_asked_for })
 }
@@ -171,7 +171,13 @@ fn child(record: View) -> Result<Option<CloneChild>, DecodeError> {
         return Ok(None);
     }
     let pid = record.u32(at + offset_of!(Child, tgid));
-    Ok(Some(CloneChild { pid, tid, pids: pids(record, at + offset_of!(Child, pids))? }))
+    Ok(Some(CloneChild {
+        pid,
+        tid,
+        pids: pids(record, at + offset_of!(Child, pids))?,
+        ppid: Some(record.u32(at + offset_of!(Child, ppid))),
+        cgroup: cgroup(record, offset_of!(Record, child_cgroup_id), text::CHILD_CGROUP),
+    }))
 }
 
 fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {

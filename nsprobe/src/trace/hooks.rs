@@ -176,10 +176,14 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
                 ),
             ] {
                 let purpose = if call == Call::Clone { Purpose::FailedClones } else { Purpose::Call(call) };
-                let hooks = [
+                let mut hooks = vec![
                     hook(programs[0], Point::Syscall(points[0])),
                     hook(programs[1], Point::Syscall(points[1])),
                 ];
+                // Together these show what the function behind them does.
+                if points[0] == "sys_exit_clone" {
+                    hooks.extend(forks());
+                }
                 if calls.contains(&call) {
                     groups.push(group(purpose, &hooks, &[]));
                 }
@@ -188,6 +192,17 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
         Plan::Perf | Plan::Poll => {}
     }
     groups
+}
+
+/// The hooks with which the plan of tracepoints shows fork and vfork where they fail.
+fn forks() -> [Hook; 4] {
+    [
+        ("exit_clone", "sys_exit_fork"),
+        ("enter_fork", "sys_enter_fork"),
+        ("exit_clone", "sys_exit_vfork"),
+        ("enter_vfork", "sys_enter_vfork"),
+    ]
+    .map(|(program, point)| Hook { program, point: Point::Syscall(point) })
 }
 
 /// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them both show clones
@@ -240,6 +255,11 @@ pub fn lives(plan: Plan) -> Vec<Group> {
 #[must_use]
 pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: bool) -> Vec<String> {
     let mut unseen = denied::unseen(denied);
+    unseen.push(INTERRUPTED.to_owned());
+    unseen.push(BY_EXEC.to_owned());
+    if calls.contains(&Call::PivotRoot) {
+        unseen.push(OF_OTHERS.to_owned());
+    }
     if plan == Plan::Tracepoints && lives {
         unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));
     }
@@ -254,6 +274,17 @@ pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: boo
     }
     unseen
 }
+
+/// What happens to a call after all that a probe sees of it.
+const INTERRUPTED: &str = "whether a call that a signal interrupted (`restarted`, but for ERESTARTNOINTR) is made again or \
+    gives EINTR: that is decided after its return";
+
+/// What is no call of those that are traced.
+const BY_EXEC: &str =
+    "the time namespace that a process which unshared it enters by executing a program (Linux 6.3)";
+
+/// What a call does to others than its caller.
+const OF_OTHERS: &str = "other processes whose root or working directory a pivot_root moves";
 
 /// What it takes to tell what a 32-bit system call is.
 const COMPAT_FIELDS: &[Field] =

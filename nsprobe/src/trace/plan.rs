@@ -248,8 +248,7 @@ mod tests {
         assert_eq!(judge(choice, &[partial], None), Verdict::Keep("asked for".to_owned()));
     }
 
-    /// `CAP_BPF` and `CAP_PERFMON` alone, with a tracefs that is not readable: either plan is refused because of
-    /// three groups.
+    /// `CAP_BPF` and `CAP_PERFMON` alone, with a tracefs that is not readable: neither plan has a group left.
     #[test]
     fn a_plan_of_which_nothing_attaches_is_not_kept() {
         let of = |plan, calls: &[Call], answer: fn(&Hook) -> Option<i32>| {

@@ -69,8 +69,10 @@ impl<'a> From<&'a Cgroup> for CgroupObject<'a> {
 pub(super) struct ChildObject<'a> {
     pid: u32,
     tid: u32,
+    ppid: Option<u32>,
     pid_inside: Option<u32>,
     pids: Option<&'a [u32]>,
+    cgroup: Option<CgroupObject<'a>>,
 }
 
 impl<'a> ProcessObject<'a> {
@@ -105,6 +107,13 @@ impl<'a> ProcessObject<'a> {
 impl<'a> From<&'a CloneChild> for ChildObject<'a> {
     fn from(child: &'a CloneChild) -> Self {
         let pids = (!child.pids.is_empty()).then_some(child.pids.as_slice());
-        Self { pid: child.pid, tid: child.tid, pid_inside: child.pids.last().copied(), pids }
+        Self {
+            pid: child.pid,
+            tid: child.tid,
+            ppid: child.ppid,
+            pid_inside: child.pids.last().copied(),
+            pids,
+            cgroup: child.cgroup.as_ref().map(Into::into),
+        }
     }
 }

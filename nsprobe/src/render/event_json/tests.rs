@@ -154,7 +154,7 @@ fn what_is_not_known_is_null() {
         root: None,
         cwd: None,
     };
-    let child = Some(CloneChild { pid: 9, tid: 9, pids: vec![] });
+    let child = Some(CloneChild { pid: 9, tid: 9, pids: vec![], ppid: None, cgroup: None });
     let clone = Event {
         crossing: Crossing::Clone { flags: None, child },
         outcome: Outcome::Success(9),
@@ -163,6 +163,6 @@ fn what_is_not_known_is_null() {
     let lines = [change, clone].map(|event| json(Body::Event(Box::new(event)))).concat();
     insta::assert_snapshot!(lines, @r#"
     {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"looks":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"pid_inside":null,"pids":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"ppid":null,"pid_inside":null,"pids":null,"cgroup":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
     "#);
 }

@@ -50,6 +50,11 @@ fn kinds_are_those_that_are_named_or_change() {
     let nstype = NsKind::Ipc.clone_flag();
     assert_eq!(told(&event(Crossing::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
     let mut fork = event(Crossing::Clone { flags: Some(0), child: None });
+    assert_eq!(told(&fork), [NsKind::Pid, NsKind::Time], "its child would have been in others");
+    for (own, next) in [(NsKind::Pid, NsSlot::PidForChildren), (NsKind::Time, NsSlot::TimeForChildren)] {
+        *fork.before.get_mut(next) = *fork.before.of(own);
+    }
+    fork.after = fork.before;
     assert_eq!(told(&fork), []);
     *fork.after.get_mut(NsSlot::In(NsKind::Time)) = Some(id(NsKind::Time, 1));
     assert_eq!(told(&fork), [NsKind::Time]);
@@ -105,6 +110,8 @@ fn results_are_failures_or_the_rest() {
     assert_eq!(told(&event), (false, true));
     event.outcome = Outcome::Failure(1);
     assert_eq!(told(&event), (true, false));
+    event.outcome = Outcome::Restarted(513);
+    assert_eq!(told(&event), (false, false));
     event.outcome = Outcome::Unseen;
     assert_eq!(told(&event), (false, true));
 }

@@ -87,11 +87,11 @@ fn a_clone_with_its_child_and_one_that_failed() {
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &200_i64.to_ne_bytes());
     put(&mut bytes, 32, &0x1_2000_0000_u64.to_ne_bytes());
-    words(&mut bytes, offset_of!(Record, child), &[200, 200, 3, 200, 5, 1]);
+    words(&mut bytes, offset_of!(Record, child), &[200, 200, 90, 0, 3, 200, 5, 1]);
     // The caller is in one pid namespace below the initial one, and so was told 5.
     words(&mut bytes, offset_of!(Record, pids), &[2, 100, 2]);
     let made = event(&bytes, DEV).unwrap();
-    let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1] };
+    let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1], ppid: Some(90), cgroup: None };
     assert_eq!(made.crossing, Crossing::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
     assert_eq!((made.outcome, made.duration), (Outcome::Success(5), None));
     words(&mut bytes, offset_of!(Record, pids), &[0]);

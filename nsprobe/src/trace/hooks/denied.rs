@@ -4,9 +4,9 @@ use super::{Call, Group, Plan, Purpose};
 use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
 
-/// The hooks with which those of `calls` are shown; of clone also fork and vfork where `every_clone` is asked for.
+/// The hooks with which those of `calls` are shown.
 #[must_use]
-pub fn denied(calls: &[Call], every_clone: bool) -> Vec<Group> {
+pub fn denied(calls: &[Call]) -> Vec<Group> {
     let points = [
         (Call::Unshare, "sys_exit_unshare", "sys_enter_unshare"),
         (Call::Setns, "sys_exit_setns", "sys_enter_setns"),
@@ -14,13 +14,10 @@ pub fn denied(calls: &[Call], every_clone: bool) -> Vec<Group> {
         (Call::PivotRoot, "sys_exit_pivot_root", "sys_enter_pivot_root"),
         (Call::Clone, "sys_exit_clone", "sys_enter_clone"),
         (Call::Clone, "sys_exit_clone3", "sys_enter_clone3"),
-    ];
-    let forks = [
         (Call::Clone, "sys_exit_fork", "sys_enter_fork"),
         (Call::Clone, "sys_exit_vfork", "sys_enter_vfork"),
     ];
-    let forks = forks.into_iter().filter(|_| every_clone);
-    let wanted = points.into_iter().chain(forks).filter(|(call, ..)| calls.contains(call));
+    let wanted = points.into_iter().filter(|(call, ..)| calls.contains(call));
     wanted
         .map(|(_, exit, entry)| {
             let exit = Hook { program: "exit_denied", point: Point::Syscall(exit) };

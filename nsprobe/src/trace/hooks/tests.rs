@@ -16,9 +16,7 @@ fn clone_alone_needs_no_other_call() {
     );
     // Every return hook before its entry hook.
     for plan in [Plan::Functions, Plan::Tracepoints] {
-        for group in
-            [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), denied(&Call::ALL, true)].concat()
-        {
+        for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), denied(&Call::ALL)].concat() {
             if let [first, second] = group.hooks.as_slice() {
                 assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
             }
@@ -41,7 +39,7 @@ fn every_field_is_missed_when_it_is_absent() {
     let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
         .into_iter()
         .flat_map(|plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat())
-        .chain(denied(&Call::ALL, true))
+        .chain(denied(&Call::ALL))
         .flat_map(|group| group.fields)
         .copied()
         .collect();

@@ -152,8 +152,8 @@ impl PerfSource {
         let (crossing, outcome) = match child {
             Some(child) => {
                 let (pid, tid) = (child.pid, child.tid);
-                let pids = self.actor(pid, tid, time).map(|actor| actor.pids).unwrap_or_default();
-                let child = CloneChild { pid, tid, pids };
+                let made = self.actor(pid, tid, time).unwrap_or_else(|| Actor::new(pid, tid));
+                let child = CloneChild { pid, tid, pids: made.pids, ppid: made.ppid, cgroup: None };
                 // Both are numbered from nsprobe's own pid namespace inwards.
                 let caller = self.actor(task.pid, task.tid, time).map(|actor| actor.pids).unwrap_or_default();
                 let outcome = match caller[..] {

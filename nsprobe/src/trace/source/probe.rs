@@ -6,7 +6,7 @@ use crate::kernel::cgroups::Hierarchy;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{Hooks, Lost};
+use crate::model::{Crossing, Hooks, Lost};
 use crate::trace::TraceError;
 use crate::trace::account;
 use crate::trace::attach::{Attached, attach};
@@ -203,6 +203,9 @@ impl Source for ProbeSource {
             match record {
                 Ok(Told::Event(mut event)) if !self.has_cgroups => {
                     event.process.cgroup = None;
+                    if let Crossing::Clone { child: Some(child), .. } = &mut event.crossing {
+                        child.cgroup = None;
+                    }
                     return Ok(Some(Told::Event(event)));
                 }
                 Ok(told) => return Ok(Some(told)),
