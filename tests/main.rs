@@ -33,6 +33,7 @@ mod trace_fuzz;
 mod trace_lives;
 mod trace_losses;
 mod trace_outcome;
+mod trace_output;
 mod trace_poll;
 mod trace_program;
 mod trace_roots;

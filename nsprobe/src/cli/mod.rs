@@ -4,9 +4,11 @@ mod completions;
 mod conditions;
 mod diff;
 mod doctor;
+mod feed;
 mod filters;
 mod gaps;
 mod help;
+mod lines;
 mod list;
 mod output;
 mod printed;
@@ -90,6 +92,12 @@ enum Exit {
 /// Runs the command line of this process and gives its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
+    let code = code();
+    output::finish_talk();
+    code
+}
+
+fn code() -> ExitCode {
     if let Err(error) = begin() {
         output::complain(&error);
         return ExitCode::from(2);

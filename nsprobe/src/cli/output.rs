@@ -1,33 +1,50 @@
 //! stdout for data, stderr for talk; what each of them can take.
 
 use super::Color;
+use super::feed::Feed;
 use crate::model::text;
 use crate::render::style::Look;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::{ContextKind, ContextValue};
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Buffered stdout, with what is known of the terminal behind it.
 pub(super) struct Output {
     stdout: BufWriter<File>,
+    /// Whether the terminal takes colours.
     color: bool,
+    wish: Color,
 }
 
 impl Output {
     /// What is written goes to a descriptor of its own: Rust's stdout takes EBADF for success.
-    pub(super) fn new(color: Color) -> io::Result<Self> {
+    pub(super) fn new(wish: Color) -> io::Result<Self> {
         let stdout = io::stdout();
-        let color = match color {
+        let color = match wish {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
         };
         let file = File::from(stdout.as_fd().try_clone_to_owned()?);
-        Ok(Self { stdout: BufWriter::with_capacity(64 * 1024, file), color })
+        Ok(Self { stdout: BufWriter::with_capacity(64 * 1024, file), color, wish })
+    }
+
+    /// The descriptor behind it, for a stream of lines that does without the buffer.
+    pub(super) fn file(&self) -> io::Result<File> {
+        self.stdout.get_ref().try_clone()
+    }
+
+    /// What a file takes; `ascii` is the caller's wish for plain lines.
+    pub(super) fn look_of_file(&self, ascii: bool) -> Look {
+        Look { color: self.wish == Color::Always, unicode: !ascii && locale_is_utf8(), width: None }
     }
 
     /// What the terminal takes; `ascii` is the caller's wish for plain lines.
@@ -46,10 +63,14 @@ impl Write for Output {
     }
 }
 
-impl AsFd for Output {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stdout.get_ref().as_fd()
-    }
+/// Opens a file to write to, empty, as a shell does for `>`; but does not wait for the reader of a pipe.
+pub(super) fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
 }
 
 /// Columns of the terminal on stdout, or of `COLUMNS` where that is set; `None` when stdout is no terminal.
@@ -76,11 +97,40 @@ fn locale_is_utf8() -> bool {
         })
 }
 
+/// What is said on stderr while nobody may wait for its reader.
+static TALK: Mutex<Option<Feed>> = Mutex::new(None);
+
+/// Bytes of messages that wait for a reader of stderr.
+const TALK_ROOM: usize = 64 << 10;
+
+/// For so long the last messages wait for one.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
+/// From now on nobody waits for the reader of stderr; messages that do not find room are dropped.
+pub(super) fn talk_in_background() -> io::Result<()> {
+    let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
+    *TALK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feed::new(stderr, TALK_ROOM)?);
+    Ok(())
+}
+
+/// Brings the last messages to their reader, if there is one.
+pub(super) fn finish_talk() {
+    if let Some(talk) = &*TALK.lock().unwrap_or_else(PoisonError::into_inner) {
+        // With stderr gone there is nobody left to tell.
+        let _ = talk.wait(LAST_WORDS, LAST_WORDS, &mut || false);
+    }
+}
+
 /// Says on stderr what went wrong: the one place from which anything gets there. Texts of others are in their printed
 /// form in `message` already; what comes from libraries may not be.
 pub(super) fn complain(message: &dyn Display) {
+    let line = format!("nsprobe: {}\n", text::guarded(&message.to_string()));
     // With stderr gone there is nobody left to tell.
-    let _ = writeln!(io::stderr(), "nsprobe: {}", text::guarded(&message.to_string()));
+    if let Some(talk) = &mut *TALK.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = talk.push(line.as_bytes(), false, 0) && talk.flush().is_ok();
+    } else {
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
 }
 
 /// Says what is wrong with the command line, or prints the help that it asks for.

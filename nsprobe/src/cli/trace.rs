@@ -1,24 +1,23 @@
 //! `nsprobe trace`
 
 use super::conditions::ConditionArgs;
+use super::lines::{Format, Lines, totals};
 use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
-use crate::model::{Body, Line, Loss, Snapshot, StreamEnd, StreamStart};
-use crate::render::style::{self, Look};
-use crate::render::{event, event_json, losses};
+use crate::model::{Snapshot, text};
 use crate::trace::TraceError;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::plan::Choice;
 use crate::trace::running::CommandEnd;
-use crate::trace::session::{self, Ended, Options, Sink};
+use crate::trace::session::{self, Ended, Options};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::ffi::OsString;
-use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::io;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -76,6 +75,12 @@ pub(super) struct Args {
     /// JSON, one object a line
     #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
+
+    /// Write the lines to this file, not to stdout
+    ///
+    /// The file is emptied first. stdout is then COMMAND's alone.
+    #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
+    output: Option<PathBuf>,
 
     /// How to see the calls
     ///
@@ -140,7 +145,7 @@ Process ids are those of the initial pid namespace; in brackets, those inside ot
 
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
 
-Exit codes: 0 done, 2 error. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
+Exit codes: 0 done, 2 error, or nobody reads the end of the stream. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
 
 fn after_help() -> String {
     help::long(EXAMPLES, EventRow::FIELDS)
@@ -213,14 +218,27 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         count: args.count,
         command: args.command.clone(),
     };
-    let format = if args.json { Format::Json } else { Format::Human(out.look(args.ascii)) };
+    let (file, look) = match &args.output {
+        None => (out.file().context("stdout")?, out.look(args.ascii)),
+        Some(path) => {
+            (output::create(path).with_context(|| output_name(path))?, out.look_of_file(args.ascii))
+        }
+    };
+    let format = if args.json { Format::Json } else { Format::Human(look) };
     let filter = filter.map(filters::Counting::new);
-    let ended = session::run(&options, &look, &mut Writer { out, format, filter, quiet: args.quiet })?;
-    finish(ended, args.quiet)
+    let mut lines = Lines::new(file, format, filter, args.quiet)?;
+    output::talk_in_background()?;
+    let ended = session::run(&options, &snapshot, &mut lines)?;
+    let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
+    finish(ended, args.quiet, name)
+}
+
+fn output_name(path: &Path) -> String {
+    format!("--output {}", text::shown_path(path))
 }
 
 /// What the lives of namespaces begin from.
-fn look() -> Result<Snapshot, String> {
+fn snapshot() -> Result<Snapshot, String> {
     let options = discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
     discover::snapshot(&options).map_err(|error| error.to_string())
 }
@@ -232,12 +250,13 @@ fn not_started(error: &TraceError) -> Exit {
     Exit::Command(if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 })
 }
 
-fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
+fn finish(ended: Ended, quiet: bool, name: String) -> anyhow::Result<Exit> {
     if let Some(error @ TraceError::Command { .. }) = &ended.error {
         return Ok(not_started(error));
     }
     let closed = ended.output.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-    if !quiet && !closed {
+    // Where the stream could not be written to its end, this is the only place where they are.
+    if !closed && (!quiet || ended.output.is_some()) {
         output::complain(&totals(&ended.end));
     }
     if let (CommandEnd::GoesOn(pid), false) = (ended.command, quiet) {
@@ -245,12 +264,12 @@ fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
     }
     if let Some(error) = ended.error {
         if let Some(output) = ended.output.filter(|_| !closed) {
-            output::complain(&format_args!("stdout: {output}"));
+            output::complain(&format_args!("{name}: {output}"));
         }
         return Err(error.into());
     }
     if let Some(error) = ended.output {
-        return Err(error).context("stdout");
+        return Err(error).context(name);
     }
     Ok(match ended.command {
         CommandEnd::Ended(status) => Exit::Command(code(status)),
@@ -262,102 +281,4 @@ fn finish(ended: Ended, quiet: bool) -> anyhow::Result<Exit> {
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)
-}
-
-enum Format {
-    Json,
-    Human(Look),
-}
-
-/// Lines to stdout; what the stream says of itself to stderr too.
-struct Writer<'a> {
-    out: &'a mut Output,
-    format: Format,
-    filter: Option<filters::Counting>,
-    quiet: bool,
-}
-
-impl Sink for Writer<'_> {
-    fn wants(&mut self, event: &crate::model::Event) -> Option<bool> {
-        let Some(filter) = &mut self.filter else { return Some(true) };
-        let before = filter.unevaluated();
-        let wanted = filter.admits(&EventRow(event));
-        if filter.unevaluated() == before {
-            return Some(wanted);
-        }
-        filter.report_first();
-        None
-    }
-
-    fn line(&mut self, line: &Line) -> io::Result<()> {
-        if let (Body::Start(start), false) = (&line.body, self.quiet) {
-            output::complain(&beginning(start));
-            if start.hooks.plan == Plan::Poll.name() {
-                output::complain(&ONLY_LOOKS);
-            }
-        }
-        match self.format {
-            Format::Json => event_json::write(line, &mut self.out),
-            Format::Human(look) => human(line, look, self.out),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.out.as_fd()
-    }
-}
-
-fn human(line: &Line, look: Look, out: &mut Output) -> io::Result<()> {
-    match &line.body {
-        Body::Start(_) => writeln!(out, "{}", event::header(look)),
-        Body::Event(event) => writeln!(out, "{}", event::line(event, line.time, look)),
-        Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
-        Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
-        Body::Rebuilt(rebuilt) => {
-            writeln!(out, "{}", look.paint(style::WARNING, event::rebuilt(rebuilt)))
-        }
-        Body::Lost(Loss { lost, .. }) => {
-            let text = format!("-- events lost: {} ({})", lost.count, losses::stage(lost));
-            writeln!(out, "{}", look.paint(style::WARNING, text))
-        }
-        Body::End(_) => Ok(()),
-    }
-}
-
-const ONLY_LOOKS: &str = "warning: this only looks at /proc from time to time, and misses what is shorter: every change is \
-    seen with CAP_PERFMON, every call with CAP_BPF too: run with sudo";
-
-fn beginning(start: &StreamStart) -> String {
-    let hooks = &start.hooks;
-    let mut text = format!("tracing by {} ({})", hooks.plan, hooks.reason);
-    if !hooks.missing.is_empty() {
-        text = format!("{text}; missing: {}", hooks.missing.join("; "));
-    }
-    if !hooks.unseen.is_empty() {
-        text = format!("{text}; not shown by this plan: {}", hooks.unseen.join("; "));
-    }
-    if let Some(cost) = hooks.cost {
-        text = format!("{text}; cost: {cost}");
-    }
-    text
-}
-
-fn totals(end: &StreamEnd) -> String {
-    let events = end.totals.events;
-    let reason = if end.reason.starts_with("error: ") { "ended" } else { &end.reason };
-    let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
-    for lost in &end.totals.lost {
-        text = format!("{text}, {} lost ({})", lost.count, losses::stage(lost));
-    }
-    if end.totals.unevaluated > 0 {
-        text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);
-    }
-    if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "share" | "perf_ring_full")) {
-        text.push_str("; a larger --buffer loses fewer");
-    }
-    text
 }

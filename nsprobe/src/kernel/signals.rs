@@ -54,6 +54,13 @@ impl Signals {
         }))
     }
 
+    /// Takes all that have come, and gives whether one of them is to end nsprobe.
+    #[must_use]
+    pub fn end_is_requested(&self) -> bool {
+        let arrived = std::iter::from_fn(|| self.next().ok().flatten());
+        arrived.filter(|arrived| arrived.signal != Signal::SIGCHLD).count() > 0
+    }
+
     /// Starts `command` with the signals, descriptors and limits that nsprobe was given.
     pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
         let former = self.former;
@@ -66,6 +73,14 @@ impl Signals {
         }
         command.spawn()
     }
+}
+
+/// Starts a thread to which no signal is delivered: they are the main thread's, whatever it does with them.
+pub fn spawn_without(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    former.thread_set_mask()?;
+    spawned.map(drop)
 }
 
 impl AsFd for Signals {

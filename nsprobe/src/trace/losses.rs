@@ -51,8 +51,7 @@ impl Losses {
             }
             known.counted = (now, seq);
         }
-        // Of a call that seccomp stopped nothing follows for those after it.
-        self.unhealed |= news.iter().any(|loss| !loss.lost.stage.starts_with("denied_"));
+        self.unhealed |= news.iter().any(|loss| heals(loss.lost.stage));
         news
     }
 
@@ -80,6 +79,13 @@ impl Losses {
         let all = self.stages.iter().map(|stage| stage.lost.clone()).chain([sink]);
         all.filter(|lost| lost.count > 0).collect()
     }
+}
+
+/// Whether a loss at this stage makes wrong what is known of namespaces and tasks. Of a call that seccomp stopped nothing
+/// follows for those after it, and what the output has no room for has been taken into account.
+#[must_use]
+pub fn heals(stage: &str) -> bool {
+    !stage.starts_with("denied_") && !stage.starts_with("output_")
 }
 
 #[cfg(test)]

@@ -75,12 +75,27 @@ pub trait Sink {
     /// Whether it wants an event; `None` where that cannot be decided. One that it does not want gets no line, and does
     /// not count.
     fn wants(&mut self, event: &Event) -> Option<bool>;
-    /// Takes one.
-    fn line(&mut self, line: &Line) -> io::Result<()>;
-    /// Brings what it has taken to the reader: no more is coming for now.
+    /// Takes one; false: there is no room for it now. There is always room for what a stream says of itself.
+    fn line(&mut self, line: &Line) -> io::Result<bool>;
+    /// Hands on what it has taken to the reader: no more is coming for now. Does not wait.
     fn flush(&mut self) -> io::Result<()>;
+    /// Waits a moment for what it has taken to reach the output; the error says that nothing will.
+    fn settle(&mut self) -> io::Result<()>;
+    /// Waits for what it has taken to reach the output, but not for a reader that stands still, and no longer than until
+    /// `hurry`.
+    fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()>;
+    /// Whether there is room again, after there was none.
+    fn has_room(&self) -> bool;
+    /// Events that it has taken and that have not reached the output.
+    fn unwritten(&self) -> u64;
     /// What shows by `POLLERR` that there is no reader any more.
     fn descriptor(&self) -> BorrowedFd<'_>;
+    /// Readable when there is room again, or the output has failed; until it is heeded.
+    fn news(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+    /// Takes notice of that.
+    fn heed(&self) {}
 }
 
 /// How a trace ended.
@@ -104,8 +119,9 @@ pub(super) const BATCH: usize = 512;
 /// `look` takes a snapshot, which is needed for the lives of namespaces. The error says why there is no stream; what ends
 /// one that has begun is in [`Ended::error`].
 pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
-    let signals = Signals::hold()?;
+    // Until there is a stream, signals end the process: nothing has begun, and loading can take a while.
     let mut source = source::open(options)?;
+    let signals = Signals::hold()?;
     trace(options, source.as_mut(), &signals, look, sink)
 }
 
@@ -134,7 +150,8 @@ fn trace(
         Err(error @ TraceError::Command { .. }) => ("command not started".into(), Some(error)),
         Err(error) => (format!("error: {error}").into(), Some(error)),
     };
-    let end = stream.end(reason);
+    // Whoever has asked for the end once more does not wait for a reader.
+    let end = stream.end(reason, &mut || signals.end_is_requested());
     Ok(Ended { end, command: command.ended(), output: stream.into_failure(), error })
 }
 
@@ -151,13 +168,14 @@ fn live(
     let most = 2 * source.room().max(BATCH);
     stream.settle(source, most)?;
     // With nobody to tell, nothing is run.
-    stream.flush();
+    stream.settle_output();
     let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
     *command = Running::start(program, signals)?;
     loop {
         let taken = stream.drain(source, BATCH)?;
         stream.tell_losses(source.losses()?);
         stream.heal(source, most, false);
+        stream.resume();
         stream.flush();
         if let Some(reason) = stream.is_over() {
             return Ok(reason);
@@ -172,23 +190,25 @@ fn live(
         // there is room for many more.
         let heard = !stream.is_holding() || taken * 8 > source.room();
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(source, heard, signals, stream.sink().descriptor(), until)? {
+        if wait(source, heard, signals, stream.sink(), until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     }
 }
 
-/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, or until nobody reads
-/// `output` any more: then true.
+/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output, or until
+/// nobody reads it any more: then true.
 fn wait(
     source: &dyn Source,
     heard: bool,
     signals: &Signals,
-    output: BorrowedFd<'_>,
+    sink: &dyn Sink,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
+    let output = sink.descriptor();
     let mut fds =
         vec![PollFd::new(output, PollFlags::empty()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
+    fds.extend(sink.news().map(|news| PollFd::new(news, PollFlags::POLLIN)));
     let descriptors = if heard { source.descriptors() } else { Vec::new() };
     fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();
@@ -199,6 +219,8 @@ fn wait(
     });
     match poll(&mut fds, timeout) {
         Ok(_) => {
+            // Whatever the news are: they are looked for before the next wait.
+            sink.heed();
             Ok(fds[0].revents().is_some_and(|now| now.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)))
         }
         Err(Errno::EINTR) => Ok(false),

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Sight, UNWATCHED};
 use super::filter::Filter;
-use super::losses::Losses;
+use super::losses::{Losses, heals};
 use super::order::{Order, WINDOW};
 use super::session::{BATCH, Options, Sink};
 use super::source::{Source, Told};
@@ -19,6 +19,27 @@ const QUIET: Duration = Duration::from_millis(50);
 /// How long losses may go on before it is made good all the same, for the first time and from then on.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What the output had no room for.
+#[derive(Default)]
+struct Choked {
+    /// It has none now, and that is not said yet.
+    now: bool,
+    events: u64,
+    /// Lines of namespaces that came and went.
+    lives: u64,
+}
+
+impl Choked {
+    fn counted(&self) -> impl Iterator<Item = Lost> + use<> {
+        let all = [("output_full", self.events), ("output_full_lives", self.lives)];
+        all.into_iter().filter(|(_, count)| *count > 0).map(|(stage, count)| Lost {
+            stage,
+            count,
+            owners: Vec::new(),
+        })
+    }
+}
+
 /// The lines on their way to the output.
 pub(super) struct Stream<'a> {
     sink: &'a mut dyn Sink,
@@ -33,9 +54,9 @@ pub(super) struct Stream<'a> {
     events: u64,
     /// Events of which nobody can say whether they are wanted.
     unevaluated: u64,
-    /// Events of which the output has not said that it has them.
-    unflushed: u64,
     losses: Losses,
+    /// What the output had no room for.
+    choked: Choked,
     /// When the last loss was told, and the first since the last rebuilding.
     lost: Option<(Instant, Instant)>,
     /// When that was.
@@ -70,7 +91,7 @@ impl<'a> Stream<'a> {
             seq: 0,
             events: 0,
             unevaluated: 0,
-            unflushed: 0,
+            choked: Choked::default(),
             losses: Losses::new(clock.now()?),
             lost: None,
             healed: None,
@@ -133,7 +154,7 @@ impl<'a> Stream<'a> {
             Told::Event(event) => self.event(event),
             Told::Freed(end) => {
                 if let Some(destroyed) = self.account.as_mut().and_then(|account| account.end(&end)) {
-                    self.put(self.clock.wall(end.since_boot), destroyed);
+                    self.put_life(self.clock.wall(end.since_boot), destroyed);
                 }
             }
         }
@@ -147,15 +168,35 @@ impl<'a> Stream<'a> {
         match wanted {
             Some(true) if self.failure.is_some() => self.losses.unwritten(1),
             Some(true) => {
-                self.events += 1;
-                self.unflushed += 1;
-                self.put(time, Body::Event(event));
+                self.resume();
+                if !self.choked.now && self.put(time, Body::Event(event)) {
+                    self.events += 1;
+                } else if self.failure.is_some() {
+                    self.losses.unwritten(1);
+                } else {
+                    self.choked.events += 1;
+                }
             }
             Some(false) => {}
             None => self.unevaluated += 1,
         }
         for life in lives {
-            self.put(time, life);
+            self.put_life(time, life);
+        }
+    }
+
+    /// A namespace that came or went. Its line finds room after those of events no longer do.
+    fn put_life(&mut self, time: SystemTime, life: Body) {
+        if !self.put(time, life) && self.failure.is_none() {
+            self.choked.lives += 1;
+        }
+    }
+
+    /// Says what the output had no room for, once it has.
+    pub(super) fn resume(&mut self) {
+        if self.choked.now && self.sink.has_room() {
+            self.choked.now = false;
+            self.tell(Vec::new());
         }
     }
 
@@ -180,17 +221,28 @@ impl<'a> Stream<'a> {
         order.into_iter().chain(self.heals_at()).min()
     }
 
-    /// Says what was lost since the last time, as `counted` by the source.
+    /// Says what was lost since the last time, as `counted` by the source; where the output has no room, another time.
     pub(super) fn tell_losses(&mut self, mut counted: Vec<Lost>) {
-        if let Some(account) = &self.account {
-            account.count(&mut counted);
+        if !self.choked.now {
+            if let Some(account) = &self.account {
+                account.count(&mut counted);
+            }
+            self.tell(counted);
         }
+    }
+
+    fn tell(&mut self, mut counted: Vec<Lost>) {
+        counted.extend(self.choked.counted());
         let now = match self.clock.now() {
             Ok(now) => now,
             Err(error) => return self.fail(error),
         };
         for loss in self.losses.news(counted, now, self.seq.saturating_sub(1)) {
+            let heals = heals(loss.lost.stage);
             self.put(now, Body::Lost(loss));
+            if !heals {
+                continue;
+            }
             let first = self.lost.map_or_else(Instant::now, |(_, first)| first);
             self.lost = Some((Instant::now(), first));
         }
@@ -198,7 +250,8 @@ impl<'a> Stream<'a> {
 
     /// When what was lost is to be made good.
     fn heals_at(&self) -> Option<Instant> {
-        let is_wanted = self.losses.unhealed() && (self.account.is_some() || self.follows);
+        let is_wanted =
+            self.losses.unhealed() && !self.choked.now && (self.account.is_some() || self.follows);
         let (last, first) = self.lost.filter(|_| is_wanted)?;
         let at = (last + QUIET).min(first + PATIENCE);
         // Putting it right may itself find that there is no room.
@@ -232,6 +285,8 @@ impl<'a> Stream<'a> {
         let finished = source.finish();
         let most = *finished.as_ref().unwrap_or(&0);
         let drained = self.drain_all(source, most);
+        // What is to be said of that finds room whether the reader reads or not.
+        self.choked.now = false;
         let counted = source.losses().map(|counted| self.tell_losses(counted));
         self.heal(source, most, true);
         // Putting it right may have found no room.
@@ -256,19 +311,24 @@ impl<'a> Stream<'a> {
         let Some(account) = &mut self.account else { return Ok(None) };
         let mut news = Vec::new();
         let rebuilt = account.rebuild(&sight, room, &mut news);
+        let now = self.clock.now()?;
         for life in news {
-            self.put_now(life);
+            self.put_life(now, life);
         }
         Ok(Some(rebuilt?))
     }
 
-    /// Writes the last line.
-    pub(super) fn end(&mut self, reason: Cow<'static, str>) -> StreamEnd {
+    /// Writes the last line, and waits until the reader has it, but not for long, and not when there is a `hurry`.
+    pub(super) fn end(&mut self, reason: Cow<'static, str>, hurry: &mut dyn FnMut() -> bool) -> StreamEnd {
         let totals = self.totals();
         let end = StreamEnd { reason, totals };
         self.put_now(Body::End(end.clone()));
         // The line itself may not have reached anybody, nor what was before it.
-        self.flush();
+        if self.failure.is_none()
+            && let Err(error) = self.sink.finish(hurry)
+        {
+            self.fail(error);
+        }
         StreamEnd { reason: end.reason, totals: self.totals() }
     }
 
@@ -284,38 +344,57 @@ impl<'a> Stream<'a> {
     /// Writes a line of this moment.
     pub(super) fn put_now(&mut self, body: Body) {
         match self.clock.now() {
-            Ok(time) => self.put(time, body),
+            Ok(time) => drop(self.put(time, body)),
             Err(error) => self.fail(error),
         }
     }
 
-    fn put(&mut self, time: SystemTime, body: Body) {
-        if self.failure.is_none() {
-            let line = Line { seq: self.seq, time, body };
-            self.seq += 1;
-            if let Err(error) = self.sink.line(&line) {
+    /// Whether the output takes it.
+    fn put(&mut self, time: SystemTime, body: Body) -> bool {
+        if self.failure.is_some() {
+            return false;
+        }
+        match self.sink.line(&Line { seq: self.seq, time, body }) {
+            Ok(taken) => {
+                self.seq += u64::from(taken);
+                self.choked.now |= !taken;
+                taken
+            }
+            Err(error) => {
                 self.fail(error);
+                false
             }
         }
     }
 
-    /// Brings all to the reader.
+    /// Hands on all to the reader.
     pub(super) fn flush(&mut self) {
-        if self.failure.is_none() {
-            match self.sink.flush() {
-                Ok(()) => self.unflushed = 0,
-                Err(error) => self.fail(error),
-            }
+        if self.failure.is_none()
+            && let Err(error) = self.sink.flush()
+        {
+            self.fail(error);
+        }
+    }
+
+    /// The same, and waits a moment, so that it is known whether the output takes anything at all.
+    pub(super) fn settle_output(&mut self) {
+        self.flush();
+        if self.failure.is_none()
+            && let Err(error) = self.sink.settle()
+        {
+            self.fail(error);
         }
     }
 
     /// There is no output any more. The first reason counts.
     pub(super) fn fail(&mut self, error: io::Error) {
-        self.failure.get_or_insert(error);
-        // Nobody knows whether these were written.
-        self.losses.unwritten(self.unflushed);
-        self.events -= self.unflushed;
-        self.unflushed = 0;
+        if self.failure.is_none() {
+            self.failure = Some(error);
+            // Nobody can get these any more.
+            let unwritten = self.sink.unwritten();
+            self.losses.unwritten(unwritten);
+            self.events -= unwritten;
+        }
     }
 
     /// Why there is no output any more; `None` when there is.

@@ -98,13 +98,29 @@ impl Sink for Lines {
         Some(true)
     }
 
-    fn line(&mut self, line: &Line) -> io::Result<()> {
+    fn line(&mut self, line: &Line) -> io::Result<bool> {
         self.0.push(line.body.clone());
-        Ok(())
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut dyn FnMut() -> bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn unwritten(&self) -> u64 {
+        0
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
@@ -213,12 +229,28 @@ impl Sink for Watchful {
         Some(true)
     }
 
-    fn line(&mut self, _: &Line) -> io::Result<()> {
-        Ok(())
+    fn line(&mut self, _: &Line) -> io::Result<bool> {
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+
+    fn settle(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn finish(&mut self, _: &mut dyn FnMut() -> bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    fn unwritten(&self) -> u64 {
+        0
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {

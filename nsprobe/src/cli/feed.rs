@@ -1,0 +1,376 @@
+//! Lines on their way to a descriptor that may stand still: a bounded queue, and a thread that writes.
+//!
+//! Whoever hands over lines never waits for a reader. What a queue has no room for is the caller's to count; what has not
+//! been written when the queue is given up is counted here, line by line.
+
+use crate::kernel::signals;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Most bytes that are written at once, but to files: a pipe takes these whole or not at all (PIPE_BUF), so it is known
+/// which lines a reader can get.
+const PIECE: usize = 4096;
+
+/// The same of files, which take everything or fail.
+const FILE_PIECE: usize = 64 << 10;
+
+/// For so long a queue that makes no progress is waited for at the end.
+const STILL: Duration = Duration::from_millis(300);
+
+/// For so long one that makes progress is.
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// How often a queue that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// Whole lines, and after which bytes a line ends that counts.
+#[derive(Default)]
+struct Chunk {
+    bytes: Vec<u8>,
+    ends: VecDeque<usize>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Chunk>,
+    /// Bytes in the queue, those of the chunk that is being written included.
+    bytes: usize,
+    /// Lines that count and have been written.
+    written: u64,
+    /// Bytes that have been written.
+    progress: u64,
+    /// Why nothing more can be written.
+    error: Option<io::Error>,
+    /// Somebody waits for room.
+    awaited: bool,
+    /// Nothing more is to be written, or comes.
+    closed: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something to write, or nothing more comes.
+    work: Condvar,
+    /// Readable when there is room again that is waited for, or an error.
+    news: EventFd,
+    /// Bytes that the queue holds at most.
+    room: usize,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is so much room that it is worth going on after there was none.
+    const fn is_roomy(&self, bytes: usize) -> bool {
+        bytes <= self.room / 2
+    }
+}
+
+/// The queue, at the end where lines are handed over.
+pub(super) struct Feed {
+    file: File,
+    shared: Arc<Shared>,
+    chunk: Chunk,
+    pushed: u64,
+}
+
+impl Feed {
+    /// A queue of `room` bytes to `file`.
+    pub(super) fn new(file: File, room: usize) -> io::Result<Self> {
+        let news = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
+        let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), news, room });
+        let writer = (file.try_clone()?, Arc::clone(&shared));
+        signals::spawn_without("writer", move || write(&writer.0, &writer.1))?;
+        Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0 })
+    }
+
+    /// Bytes that nobody has written yet.
+    fn held(&self) -> usize {
+        self.shared.lock().bytes + self.chunk.bytes.len()
+    }
+
+    /// Whether there is so much room that it is worth going on after there was none. If not, [`Feed::news`] says when.
+    pub(super) fn has_room(&self) -> bool {
+        let mut state = self.shared.lock();
+        state.awaited = !self.shared.is_roomy(state.bytes + self.chunk.bytes.len());
+        !state.awaited
+    }
+
+    /// Takes a line; false: there is no room for it, not even with this `more`. Lines that count are those of which it
+    /// matters how many were written.
+    pub(super) fn push(&mut self, line: &[u8], counts: bool, more: usize) -> bool {
+        if self.held() + line.len() > self.shared.room + more {
+            return false;
+        }
+        self.chunk.bytes.extend_from_slice(line);
+        if counts {
+            self.chunk.ends.push_back(self.chunk.bytes.len());
+            self.pushed += 1;
+        }
+        true
+    }
+
+    /// Hands over what it has taken. The error says why nothing of that can be written.
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        let mut state = self.shared.lock();
+        if let Some(error) = state.error.take() {
+            // For whoever asks next.
+            state.error = Some(copy(&error));
+            return Err(error);
+        }
+        if !self.chunk.bytes.is_empty() {
+            let chunk = std::mem::take(&mut self.chunk);
+            state.bytes += chunk.bytes.len();
+            state.queue.push_back(chunk);
+            self.shared.work.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Lines that count and have not been written.
+    pub(super) fn unwritten(&self) -> u64 {
+        self.pushed - self.shared.lock().written
+    }
+
+    /// Waits until all has been written, for as long as the reader takes something, or until `hurry`; but not long. Then
+    /// nothing more is written. The error says why something has not been.
+    pub(super) fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()> {
+        let result = self.flush().and_then(|()| self.wait(STILL, LONGEST, hurry));
+        let mut state = self.shared.lock();
+        state.closed = true;
+        self.shared.work.notify_one();
+        if result? || state.bytes == 0 {
+            return Ok(());
+        }
+        let why = "nobody reads it: what was left of the stream was given up";
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
+    }
+
+    /// Waits until all has been written: then true. For `still` without progress, for `longest` at most.
+    pub(super) fn wait(
+        &self,
+        still: Duration,
+        longest: Duration,
+        hurry: &mut dyn FnMut() -> bool,
+    ) -> io::Result<bool> {
+        let began = Instant::now();
+        let mut last = (0, began);
+        loop {
+            let now = Instant::now();
+            {
+                let state = self.shared.lock();
+                if let Some(error) = &state.error {
+                    return Err(copy(error));
+                }
+                if state.bytes == 0 {
+                    return Ok(true);
+                }
+                if state.progress != last.0 {
+                    last = (state.progress, now);
+                }
+            }
+            if now - last.1 >= still || now - began >= longest || hurry() {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// Readable when there is room that [`Feed::has_room`] did not find, or an error.
+    pub(super) fn news(&self) -> BorrowedFd<'_> {
+        self.shared.news.as_fd()
+    }
+
+    /// Takes notice of the news.
+    pub(super) fn heed(&self) {
+        // With nothing to read there is none.
+        let _ = self.shared.news.read();
+    }
+}
+
+impl AsFd for Feed {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+fn copy(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}
+
+/// Writes what comes into the queue, until nothing more comes.
+fn write(file: &File, shared: &Shared) {
+    let is_file = file.metadata().is_ok_and(|metadata| {
+        let kind = metadata.file_type();
+        !kind.is_fifo() && !kind.is_socket() && !kind.is_char_device()
+    });
+    let most = if is_file { FILE_PIECE } else { PIECE };
+    while let Some(mut chunk) = next(shared) {
+        let mut done = 0;
+        while done < chunk.bytes.len() {
+            let result = file_write(file, piece(&chunk.bytes[done..], most));
+            let mut state = shared.lock();
+            match result {
+                Ok(count) => {
+                    done += count;
+                    state.bytes -= count;
+                    state.progress += count as u64;
+                    if state.awaited && shared.is_roomy(state.bytes) {
+                        state.awaited = false;
+                        let _ = shared.news.write(1);
+                    }
+                    while chunk.ends.front().is_some_and(|&end| end <= done) {
+                        chunk.ends.pop_front();
+                        state.written += 1;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let closed = state.closed;
+                    drop(state);
+                    if closed {
+                        return;
+                    }
+                    let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+                    let _ = poll(&mut ready, PollTimeout::from(100_u8));
+                    continue;
+                }
+                Err(error) => {
+                    state.error = Some(error);
+                    let _ = shared.news.write(1);
+                    return;
+                }
+            }
+            if state.closed {
+                return;
+            }
+        }
+    }
+}
+
+/// One write(2), which may take a part.
+fn file_write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
+    match file.write(bytes) {
+        Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+        result => result,
+    }
+}
+
+/// Waits for something to write; `None`: nothing more comes.
+fn next(shared: &Shared) -> Option<Chunk> {
+    let mut state = shared.lock();
+    loop {
+        if state.closed {
+            return None;
+        }
+        if let Some(chunk) = state.queue.pop_front() {
+            return Some(chunk);
+        }
+        state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+/// The whole lines at the beginning of `bytes` that are no more than `most` bytes, or so much of the first line.
+fn piece(bytes: &[u8], most: usize) -> &[u8] {
+    if bytes.len() <= most {
+        return bytes;
+    }
+    let end = bytes[..most].iter().rposition(|&byte| byte == b'\n').map_or(most, |newline| newline + 1);
+    &bytes[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{BufRead as _, BufReader};
+    use std::os::fd::OwnedFd;
+
+    fn pipe(room: usize) -> (io::PipeReader, Feed) {
+        let (reader, writer) = io::pipe().unwrap();
+        (reader, Feed::new(OwnedFd::from(writer).into(), room).unwrap())
+    }
+
+    #[test]
+    fn a_slow_reader_gets_everything_in_order() {
+        let (reader, mut feed) = pipe(1 << 20);
+        let reader = std::thread::spawn(move || {
+            let mut lines = Vec::new();
+            for line in BufReader::with_capacity(512, reader).lines() {
+                std::thread::sleep(Duration::from_micros(50));
+                lines.push(line.unwrap());
+            }
+            lines
+        });
+        // More than the pipe holds, and lines longer than a piece.
+        let lines: Vec<String> =
+            (0..2000).map(|number| format!("{number}{}", "x".repeat(number % 97 * 50))).collect();
+        for line in &lines {
+            while !feed.push(format!("{line}\n").as_bytes(), true, 0) {
+                feed.flush().unwrap();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        feed.finish(&mut || false).unwrap();
+        assert_eq!(feed.unwritten(), 0);
+        drop(feed);
+        assert_eq!(reader.join().unwrap(), lines);
+    }
+
+    #[test]
+    fn what_nobody_reads_is_counted_to_the_line() {
+        let (reader, mut feed) = pipe(100_000);
+        let line = format!("{}\n", "y".repeat(999));
+        let mut taken = 0;
+        while feed.push(line.as_bytes(), true, 0) {
+            taken += 1;
+            feed.flush().unwrap();
+        }
+        assert!(taken >= 100, "{taken}");
+        assert!(feed.push(b"more\n", false, 5));
+        let began = Instant::now();
+        assert_eq!(feed.finish(&mut || false).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= STILL, "{:?}", began.elapsed());
+        let unwritten = feed.unwritten();
+        assert!(unwritten > 0, "a pipe does not hold as much");
+        // What it holds is what counts as written, and whole lines; the piece that stands still is not written then.
+        drop(feed);
+        let mut text = String::new();
+        let mut lines = BufReader::new(reader);
+        while (text.len() as u64) < (taken - unwritten) * 1000 && lines.read_line(&mut text).unwrap() > 0 {}
+        assert_eq!(text.lines().count() as u64, taken - unwritten);
+        assert!(text.lines().all(|line| line.len() == 999));
+    }
+
+    #[test]
+    fn room_and_errors_are_news() {
+        let (reader, mut feed) = pipe(100_000);
+        let is_news = |feed: &Feed| {
+            let mut ready = [PollFd::new(feed.news(), PollFlags::POLLIN)];
+            poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap() == 1
+        };
+        while feed.push(&[b'\n'; 1000], true, 0) {
+            feed.flush().unwrap();
+        }
+        let full = !feed.has_room();
+        assert!(full, "nobody reads");
+        let mut lines = BufReader::new(reader).lines();
+        assert!(lines.by_ref().take(90_000).all(|line| line.is_ok_and(|line| line.is_empty())));
+        assert!(is_news(&feed) && feed.has_room());
+        feed.heed();
+        drop(lines);
+        assert!(feed.push(b"nobody\n", true, 0) && feed.flush().is_ok());
+        assert!(is_news(&feed));
+        assert_eq!(feed.flush().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(feed.finish(&mut || false).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert!(feed.unwritten() >= 1);
+    }
+}

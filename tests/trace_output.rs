@@ -1,0 +1,294 @@
+//! `nsprobe trace` and its output: readers that are slow or stand still, files, and what is given up.
+
+use crate::support::programs::{Arg, Program};
+use crate::support::trace::{LEFT_OUT, Stream, again, one_plan};
+use crate::support::{Ran, nsprobe, root, run, stage};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, PipeReader, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Calls that one program makes, and those that are traced: more than the queue and a pipe hold.
+const ONCE: u64 = 7_000;
+const CALLS: u64 = 2 * ONCE;
+
+/// A program that makes so many calls of setns, which fail.
+fn calls(dir: &Path, count: u64) -> String {
+    let mut program = Program::default();
+    for _ in 0..count {
+        program.call(libc::SYS_setns, [Arg::from(-1), Arg::from(0)]);
+    }
+    program.install(dir, "calls").display().to_string()
+}
+
+/// Starts a trace of `sh -c script` that writes to a pipe.
+fn start(plan: &str, args: &[&str], script: &str) -> (Child, PipeReader) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = nsprobe();
+    command
+        .args(["trace", "--json", "--hooks", plan, "--event", "setns,unshare", "--buffer", "16M"])
+        .args(args);
+    command.args(["--", "sh", "-c", &format!("exec >&2; {script}")]);
+    let child = command.stdout(OwnedFd::from(writer)).stderr(Stdio::piped()).spawn();
+    (child.expect("nsprobe starts"), reader)
+}
+
+fn made(file: &Path) {
+    assert!(stage::wait(|| file.exists().then_some(())).is_some(), "{} does not come", file.display());
+}
+
+/// Waits until none of its threads has run for a while.
+fn at_rest(pid: u32) {
+    let switches = || -> u64 {
+        let threads = std::fs::read_dir(format!("/proc/{pid}/task")).expect("threads");
+        let texts =
+            threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("status")).ok());
+        let all: String = texts.collect();
+        let counts =
+            all.lines().filter_map(|line| line.split_once("ctxt_switches:")?.1.trim().parse::<u64>().ok());
+        counts.sum()
+    };
+    let rests = || {
+        let before = switches();
+        std::thread::sleep(Duration::from_millis(300));
+        (switches() == before).then_some(())
+    };
+    assert!(stage::wait(rests).is_some(), "it does not come to rest");
+}
+
+fn ended(mut child: Child, mut reader: impl std::io::Read) -> Ran {
+    let (mut stdout, mut stderr) = (String::new(), String::new());
+    // All that this trace has written is in the pipe when it has ended.
+    let code = child.wait().expect("it ends").code();
+    reader.read_to_string(&mut stdout).expect("text");
+    child.stderr.take().expect("a pipe").read_to_string(&mut stderr).expect("text");
+    Ran { code, stdout, stderr }
+}
+
+/// What the totals on stderr say: events, and lost ones.
+fn totals(stderr: &str) -> (u64, u64) {
+    let line = stderr.lines().find(|line| line.contains(" events")).unwrap_or_else(|| panic!("{stderr}"));
+    let number = |part: &str| part.rsplit(' ').next().and_then(|word| word.parse::<u64>().ok());
+    let told = line.split_once(" events").and_then(|(before, _)| number(before)).expect("a number");
+    let lost = line.split(" lost (").filter_map(number).sum();
+    (told, lost)
+}
+
+#[test]
+fn a_reader_that_stands_still_does_not_keep_a_trace_from_its_end() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        for end in ["TERM", "INT", "duration"] {
+            let ran = again(|| {
+                let dir = tempfile::tempdir().expect("a directory");
+                let done = dir.path().join("done");
+                let script = format!(
+                    "{0}; {0}; touch {1}; exec sleep 6 2>&-",
+                    calls(dir.path(), ONCE),
+                    done.display()
+                );
+                let args: &[&str] = if end == "duration" { &["--duration", "4s"] } else { &[] };
+                let (child, reader) = start(plan, args, &script);
+                made(&done);
+                let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
+                match end {
+                    "TERM" => kill(pid, Signal::SIGTERM).expect("nsprobe is there"),
+                    "INT" => kill(pid, Signal::SIGINT).expect("nsprobe is there"),
+                    _ => {}
+                }
+                let began = Instant::now();
+                let ran = ended(child, reader);
+                // It takes 0.4 s; the machine may be busy.
+                assert!(began.elapsed() < Duration::from_secs(20), "{end}: {:?}", began.elapsed());
+                // `again` looks there.
+                let left_out = if ran.stderr.contains("lost (recursion)") { LEFT_OUT } else { "" };
+                Ran { stdout: ran.stdout + left_out, ..ran }
+            });
+            assert_eq!(ran.code, Some(2), "{end}: {}", ran.stderr);
+            assert!(ran.stderr.contains("stdout: nobody reads it"), "{end}: {}", ran.stderr);
+            // What is in the pipe counts as written, to the event, and all others as lost.
+            let (told, lost) = totals(&ran.stderr);
+            let lines: Vec<Value> =
+                ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect();
+            let events = lines.iter().filter(|line| line["type"] == "event").count() as u64;
+            assert_eq!((events, told + lost), (told, CALLS), "{end}: {}", ran.stderr);
+            assert!(ran.stderr.contains("lost (output_full)"), "{end}: {}", ran.stderr);
+        }
+    });
+}
+
+#[test]
+fn what_the_output_has_no_room_for_is_said_when_it_has_again() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        let ran = again(|| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (done, go) = (dir.path().join("done"), dir.path().join("go"));
+            let script = format!(
+                "{0}; {0}; touch {1}; {2}; unshare --uts true",
+                calls(dir.path(), ONCE),
+                done.display(),
+                stage::until(&go)
+            );
+            let (child, reader) = start(plan, &[], &script);
+            made(&done);
+            at_rest(child.id());
+            let mut lines = BufReader::new(reader);
+            let mut stdout = String::new();
+            loop {
+                let before = stdout.len();
+                assert_ne!(lines.read_line(&mut stdout).expect("text"), 0, "it ends without a word");
+                if stdout[before..].contains(r#""stage":"output_full""#) {
+                    break;
+                }
+            }
+            File::create(&go).expect("a file");
+            // Read while it goes on.
+            lines.read_to_string(&mut stdout).expect("text");
+            let ran = ended(child, std::io::empty());
+            Ran { stdout, ..ran }
+        });
+        let stream: Vec<Value> =
+            ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(stream.iter().enumerate().all(|(seq, line)| line["seq"] == seq), "a hole in the numbers");
+        let of = |kind: &str| stream.iter().filter(|line| line["type"] == kind).collect::<Vec<_>>();
+        let losses = of("lost");
+        let lost: u64 = losses.iter().map(|line| line["count"].as_u64().expect("a number")).sum();
+        assert_eq!(of("event").len() as u64 + lost, CALLS + 1, "{losses:?}");
+        // The gap is said where it is: before what came after it. Nothing is to be put right.
+        let last = of("event").pop().expect("events");
+        assert_eq!(last["event"], "unshare");
+        assert!(losses.iter().all(|loss| loss["seq"].as_u64() < last["seq"].as_u64()), "{losses:?}");
+        assert_eq!(of("rebuilt").len(), 0);
+        let totals = &stream.last().expect("an end")["totals"];
+        assert_eq!(totals["events"], of("event").len());
+    });
+}
+
+#[test]
+fn a_slow_reader_loses_nothing() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        let ran = again(|| {
+            let dir = tempfile::tempdir().expect("a directory");
+            let (child, reader) = start(plan, &[], &calls(dir.path(), 2_000));
+            let mut stdout = String::new();
+            // A pipe holds 50 of them.
+            for line in BufReader::with_capacity(512, reader).lines() {
+                std::thread::sleep(Duration::from_micros(100));
+                stdout = stdout + &line.expect("text") + "\n";
+            }
+            let ran = ended(child, std::io::empty());
+            Ran { stdout, ..ran }
+        });
+        let stream = Stream::check(ran);
+        assert_eq!((stream.code, stream.events().count()), (Some(0), 2_000), "{}", stream.stderr);
+    });
+}
+
+#[test]
+fn a_file_keeps_the_stream_apart_from_what_the_command_writes() {
+    let _limit = crate::support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("lines");
+    let file = path.to_str().expect("UTF-8");
+    // As a shell does, it keeps a file that is there, and empties it.
+    std::fs::write(&path, "what was there before\n".repeat(1000)).expect("a file");
+    let args = ["trace", "--json", "--hooks", "poll", "--output", file];
+    let ran = run(&[&args[..], &["--", "echo", "hello"]].concat());
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "hello\n"), "{}", ran.stderr);
+    let text = std::fs::read_to_string(&path).expect("the lines");
+    Stream::check(Ran { stdout: text, ..ran });
+    // What cannot be written is named, at once, and nothing is run.
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    let witness = dir.path().join("witness");
+    for (path, why) in [
+        (dir.path(), "Is a directory"),
+        (&fifo, "No such device"),
+        (&dir.path().join("no/file"), "No such file"),
+    ] {
+        let path = path.to_str().expect("UTF-8");
+        let ran = run(&[
+            "trace",
+            "--hooks",
+            "poll",
+            "--output",
+            path,
+            "--",
+            "touch",
+            witness.to_str().expect("UTF-8"),
+        ]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+        assert!(ran.stderr.contains(path) && ran.stderr.contains(why), "{}", ran.stderr);
+        assert!(!witness.exists());
+    }
+    let ran = run(&["trace", "--hooks", "poll", "--output", "/dev/full", "--", "true"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.stderr.contains("/dev/full: No space left"), "{}", ran.stderr);
+}
+
+/// The writing end of a pipe into which nothing more goes, and the reading end.
+fn full_pipe() -> (OwnedFd, PipeReader) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    // Opened anew, so that nobody else finds it nonblocking.
+    let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+    let filled = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(path);
+    let mut filled = filled.expect("the pipe");
+    while filled.write(&[b'\n'; 4096]).is_ok() {}
+    (writer.into(), reader)
+}
+
+/// Waits until it stands in write(2), on x86-64.
+fn writes(child: &Child) {
+    let path = format!("/proc/{}/syscall", child.id());
+    let at_it = || std::fs::read_to_string(&path).ok().filter(|text| text.starts_with("1 ")).map(drop);
+    assert!(stage::wait(at_it).is_some(), "it writes nothing");
+}
+
+#[test]
+fn nobody_reads_what_other_commands_write_and_signals_end_them() {
+    let _limit = crate::support::time_limit();
+    if !root() {
+        return;
+    }
+    for (args, signal) in [
+        (&["list"][..], Signal::SIGTERM),
+        (&["tree", "--json"], Signal::SIGINT),
+        (&["doctor"], Signal::SIGTERM),
+        (&["completions", "bash"], Signal::SIGINT),
+    ] {
+        let (full, _reader) = full_pipe();
+        let mut child = nsprobe().args(args).stdout(full).spawn().expect("nsprobe starts");
+        writes(&child);
+        kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it is there");
+        let status = child.wait().expect("it ends");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(signal as i32), "{args:?}");
+    }
+    // A trace says on stderr that it begins.
+    let (full, _reader) = full_pipe();
+    let mut command = nsprobe();
+    command.args(["trace", "--json", "--hooks", "poll"]).stdout(Stdio::piped()).stderr(full);
+    let mut child = command.spawn().expect("nsprobe starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("the start");
+    kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), Signal::SIGTERM).expect("it is there");
+    let began = Instant::now();
+    // The reader has gone before the end.
+    assert_eq!(child.wait().expect("it ends").code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20));
+    // So it is from the first moment on, if nobody reads the first line.
+    let (full, _reader) = full_pipe();
+    let mut command: Command = nsprobe();
+    command.args(["trace", "--json", "--hooks", "poll", "--duration", "1ms"]).stdout(full);
+    let ran: Ran = command.stderr(Stdio::piped()).output().expect("nsprobe starts").into();
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("stdout: nobody reads it"), "{}", ran.stderr);
+}
