@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where, by panicking")]
 
 mod btf;
+mod bytes;
 mod diff;
 mod docs;
 mod doctor;
