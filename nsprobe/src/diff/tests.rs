@@ -223,9 +223,9 @@ fn nothing_lives_through_a_boot() {
 fn rich() -> Taken {
     let mut inside = process(10, NsKind::Net, 7);
     inside.pids = vec![10, 3, 1];
-    inside.root = Root::Chrooted("/jail".into());
+    inside.root = Root::Chrooted(b"/jail\xff"[..].into());
     let mut closed = process(11, NsKind::Net, 7);
-    (closed.namespaces, closed.root, closed.comm) = (None, Root::Unknown, "a\"b\n".into());
+    (closed.namespaces, closed.root, closed.comm) = (None, Root::Unknown, b"a\"b\n\xfe"[..].into());
     let net = namespace(NsKind::Net, 7, |ns| {
         ns.kernel_id = Some(u64::MAX);
         ns.file_since = Some(at(900) + Duration::from_nanos(123));
@@ -242,7 +242,7 @@ fn rich() -> Taken {
             Holder::Socket { pid: 10, tid: Some(12), fd: 4 },
             Holder::BindMount {
                 mount_namespace: id(NsKind::Mnt, 5),
-                path: "/run/netns/t".into(),
+                path: b"/run/netns/\xff".as_slice().into(),
                 here: true,
             },
             Holder::Ancestor { of: id(NsKind::User, 6) },
@@ -270,6 +270,20 @@ fn a_document_says_all_that_the_snapshot_held() {
     let mut expected = Side::now(taken.clone()).unwrap();
     expected.taken.snapshot.gaps.clear();
     assert_eq!(Side::read(document(&taken).as_bytes()).unwrap(), expected);
+}
+
+#[test]
+fn roots_that_differ_in_a_byte_that_is_no_text_are_two() {
+    let moved = |byte: u8| {
+        let mut taken = rich();
+        taken.origin.own_pid = None;
+        taken.snapshot.processes[0].root = Root::Chrooted([b"/jail".as_slice(), &[byte]].concat().into());
+        Side::read(document(&taken).as_bytes()).unwrap()
+    };
+    assert!(compare(&moved(0xff), &moved(0xff)).processes_changed.is_empty());
+    let (old, new) = (moved(0xff), moved(0xfe));
+    let difference = compare(&old, &new);
+    assert_eq!(difference.processes_changed.len(), 1, "{difference:?}");
 }
 
 #[test]
