@@ -8,6 +8,7 @@ use crate::render::style::{self, Look};
 use jiff::Timestamp;
 use std::fmt::Write as _;
 use std::time::SystemTime;
+use unicode_width::UnicodeWidthStr as _;
 
 /// The line above the first event.
 #[must_use]
@@ -23,7 +24,7 @@ pub fn header(look: Look) -> String {
 pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     let actor = &event.process;
     let mut line = format!(
-        "{}  {}  {:>5}  {:15}  {}",
+        "{}  {}  {:>5}  {}  {}",
         look.paint(style::DIM, clock(time)),
         look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
         actor.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
@@ -82,9 +83,12 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     line
 }
 
-/// The name of a program; nothing where it is not known.
+/// The name of a program, filled up to the columns that fifteen bytes may take; nothing where it is not known.
 fn name(comm: &Text) -> String {
-    if comm.is_empty() { String::new() } else { comm.to_string() }
+    let mut name = if comm.is_empty() { String::new() } else { comm.to_string() };
+    // Not by the formatter, which counts characters: one may take two columns, or none.
+    name.extend(std::iter::repeat_n(' ', 15_usize.saturating_sub(name.width())));
+    name
 }
 
 /// A directory: with `...` in front when names are missing there.
@@ -354,6 +358,17 @@ mod tests {
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (stopped by seccomp)
         "#);
+    }
+
+    #[test]
+    fn a_name_of_wide_characters_or_marks_takes_its_columns() {
+        let column = |comm: &str| {
+            let mut event = event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[]);
+            event.process.comm = comm.into();
+            let line = text(&event, Look::PLAIN);
+            line[..line.find("unshare(").expect("the call")].width()
+        };
+        assert_eq!([column("sh"), column("名前"), column("e\u{301}\u{301}e")], [column(""); 3]);
     }
 
     #[test]
