@@ -153,30 +153,30 @@ fn a_trace_takes_and_tells_names_of_any_bytes() {
 #[test]
 fn what_was_given_stands_harmless_in_messages() {
     let _limit = support::time_limit();
-    const BAD: &str = "\u{1b}]0;x\u{7}\u{9b}\u{202e}\nnsprobe: all is well";
+    let bad = "\u{1b}]0;x\u{7}\u{9b}\u{202e}\nnsprobe: all is well";
     let dir = tempfile::tempdir().unwrap();
     let document = dir.path().join("document");
-    let head = json!({"schema": {"name": BAD, "version": BAD}});
+    let head = json!({"schema": {"name": bad, "version": bad}});
     std::fs::write(&document, head.to_string()).unwrap();
-    let path = format!("/no/{BAD}");
+    let path = format!("/no/{bad}");
     let document = document.to_str().unwrap();
     let cases: &[&[&str]] = &[
         &["list", "--ns", &path],
-        &["list", "--ns", BAD],
-        &["tree", "--ns", BAD],
-        &["list", "--kind", BAD],
-        &["list", "--pid", BAD],
-        &["list", "--filter", BAD],
-        &["list", "--filter", &format!("comm == '{BAD}' && x")],
-        &["list", "--filter", &format!("comm.matches('(\u{1b}')")],
-        &["list", &format!("--{BAD}")],
-        &[BAD],
-        &["completions", BAD],
+        &["list", "--ns", bad],
+        &["tree", "--ns", bad],
+        &["list", "--kind", bad],
+        &["list", "--pid", bad],
+        &["list", "--filter", bad],
+        &["list", "--filter", &format!("comm == '{bad}' && x")],
+        &["list", "--filter", "comm.matches('(\u{1b}')"],
+        &["list", &format!("--{bad}")],
+        &[bad],
+        &["completions", bad],
         &["diff", &path],
         &["diff", document],
         &["trace", "--cgroup", &path],
-        &["trace", "--duration", BAD],
-        &["trace", "--uid", BAD],
+        &["trace", "--duration", bad],
+        &["trace", "--uid", bad],
         &["trace", "--quiet", "--", &path],
     ];
     for args in cases {
