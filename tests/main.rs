@@ -31,6 +31,7 @@ mod trace_filters;
 mod trace_flood;
 mod trace_fork;
 mod trace_fuzz;
+mod trace_here;
 mod trace_lives;
 mod trace_losses;
 mod trace_outcome;

@@ -34,7 +34,7 @@ fn read(proc: &Proc, process: &Process, buffer: &mut Vec<u8>) -> Option<Argument
     let dir = proc.process(process.pid).ok()?;
     // By now the number may have been given to another.
     dir.read("stat", buffer).ok()?;
-    parse::stat(buffer).filter(|facts| facts.start_ticks == process.start_ticks)?;
+    parse::stat(buffer).filter(|facts| proc.offset().start(facts.start_ticks) == process.start_ticks)?;
     of(&dir, buffer)
 }
 

@@ -1,6 +1,7 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
 use super::{Found, Gaps, blocks, command_lines, denied, parse, threads, vanished};
+use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
 use std::io;
@@ -55,13 +56,14 @@ struct Whose {
     /// Whether a process has the number here that nsprobe knows it by.
     own_numbers: bool,
     own_pid_ns: Option<NsId>,
+    offset: Offset,
 }
 
 impl Whose {
     fn new(proc: &Proc, nsfs_dev: u64) -> Self {
         let own_numbers = proc.own_pid() == Some(std::process::id());
         let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_numbers);
-        Self { nsfs_dev, own_numbers, own_pid_ns }
+        Self { nsfs_dev, own_numbers, own_pid_ns, offset: proc.offset() }
     }
 }
 
@@ -155,7 +157,7 @@ impl Reader<'_> {
             pid,
             ppid: facts.ppid,
             pids,
-            start_ticks: facts.start_ticks,
+            start_ticks: self.whose.offset.start(facts.start_ticks),
             threads: facts.threads,
             kernel_thread: facts.kernel_thread,
             uid,

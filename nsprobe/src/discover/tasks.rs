@@ -98,8 +98,9 @@ fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
     let mut buffer = Vec::new();
     let Ok(dir) = proc.this_process() else { return false };
     dir.read("stat", &mut buffer).is_ok()
-        && parse::stat(&buffer)
-            .is_some_and(|facts| (facts.start_ticks, facts.ppid) == (record.start_ticks, record.ppid))
+        && parse::stat(&buffer).is_some_and(|facts| {
+            (proc.offset().start(facts.start_ticks), facts.ppid) == (record.start_ticks, record.ppid)
+        })
         && dir.owner().is_ok_and(|uid| uid == record.uid)
 }
 
@@ -130,7 +131,8 @@ fn root(proc: &Proc, facts: &TaskFacts, gaps: &mut Gaps) -> Root {
     let link = proc.process(facts.pid).and_then(|dir| {
         dir.read("stat", &mut buffer)?;
         // By now the number may have been given to another.
-        let same = parse::stat(&buffer).is_some_and(|stat| stat.start_ticks == facts.start_ticks);
+        let same = parse::stat(&buffer)
+            .is_some_and(|stat| proc.offset().start(stat.start_ticks) == facts.start_ticks);
         if same { dir.read_link("root") } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
     });
     match link {

@@ -45,7 +45,7 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
         actor.pids = facts.pids;
     }
     process.read("stat", &mut buffer)?;
-    actor.start_ticks = parse::stat(&buffer).map(|facts| facts.start_ticks);
+    actor.start_ticks = parse::stat(&buffer).map(|facts| proc.offset().start(facts.start_ticks));
     actor.exe = exe(&process);
     actor.arguments = command_lines::of(&process, &mut buffer).filter(|arguments| !arguments.is_empty());
     Ok(actor)

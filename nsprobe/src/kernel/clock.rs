@@ -2,6 +2,7 @@
 
 use nix::time::ClockId;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// What the wall clock showed when `CLOCK_BOOTTIME` was zero.
@@ -16,9 +17,7 @@ pub struct BootClock {
 impl BootClock {
     /// Reads both clocks.
     pub fn read() -> io::Result<Self> {
-        // A kernel without time namespaces (before 5.6, or CONFIG_TIME_NS off) has no such file.
-        let offset = std::fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default();
-        let offset = Offset::parse(&offset).unwrap_or_default();
+        let offset = Offset::own("/proc".as_ref());
         let before = since_boot(offset)?;
         let wall = SystemTime::now();
         let after = since_boot(offset)?;
@@ -52,14 +51,44 @@ fn since_boot(offset: Offset) -> io::Result<Duration> {
     offset.undo(now).ok_or_else(|| io::Error::other("the time namespace's clock is before boot"))
 }
 
+/// A clock tick of `/proc`: USER_HZ is 100.
+const TICK_MS: u64 = 10;
+
 /// How much later than the initial one this process's time namespace has it: time_namespaces(7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Offset {
+pub struct Offset {
     seconds: i64,
     nanoseconds: u32,
 }
 
 impl Offset {
+    /// That of this process, by the proc file system at `root`; none where nobody tells, as on a kernel without time
+    /// namespaces (before 5.6, or without CONFIG_TIME_NS).
+    #[must_use]
+    pub fn own(root: &Path) -> Self {
+        // The file is about the namespace for children, which need not be the one that the process is in: then another
+        // process may have that for its own children, such as the parent.
+        let parent = std::os::unix::process::parent_id().to_string();
+        let link = |pid: &str, name: &str| std::fs::read_link(root.join(pid).join("ns").join(name));
+        let own = link("self", "time").ok();
+        let is_of = |pid: &&str| own.is_some() && link(pid, "time_for_children").ok() == own;
+        let pid = ["self", &parent, "1", "2"].into_iter().find(is_of);
+        let text = pid.and_then(|pid| std::fs::read_to_string(root.join(pid).join("timens_offsets")).ok());
+        text.and_then(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    /// When a process started, in clock ticks after boot as the initial time namespace has it, of what `/proc` tells a
+    /// reader in this one. Exact where the offset is a whole number of ticks.
+    #[must_use]
+    pub fn start(self, ticks: u64) -> u64 {
+        if self == Self::default() {
+            return ticks;
+        }
+        let told = Duration::from_millis(ticks.saturating_mul(TICK_MS));
+        let start = self.undo(told).unwrap_or_default();
+        u64::try_from(start.as_millis()).unwrap_or(u64::MAX) / TICK_MS
+    }
+
     /// That of the boot-time clock in the text of a `timens_offsets`: lines of clock, seconds, nanoseconds.
     fn parse(text: &str) -> Option<Self> {
         let line = text.lines().find(|line| line.starts_with("boottime"))?;
@@ -97,5 +126,8 @@ mod tests {
         assert_eq!(offset.undo(Duration::ZERO), None);
         assert_eq!(Offset::parse("monotonic 0 0\n"), None);
         assert_eq!(Offset::parse("boottime x 0\n"), None);
+        assert_eq!(Offset::default().start(u64::MAX), u64::MAX);
+        assert_eq!(Offset { seconds: 100, nanoseconds: 0 }.start(10_123), 123);
+        assert_eq!(Offset { seconds: -3, nanoseconds: 0 }.start(7), 307);
     }
 }

@@ -3,6 +3,7 @@
 //! A process is read through one descriptor of its directory. That directory stays with the process it was
 //! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
 
+use super::clock::Offset;
 use super::entries::numbers;
 use super::statx::FileFacts;
 use nix::errno::Errno;
@@ -19,13 +20,21 @@ use std::path::{Path, PathBuf};
 pub struct Proc {
     root: PathBuf,
     dir: OwnedFd,
+    /// By how much it shifts the start of processes for this reader.
+    offset: Offset,
 }
 
 impl Proc {
     /// Opens the proc file system at `root`.
     pub fn open(root: &Path) -> io::Result<Self> {
         let dir = nix::fcntl::open(root, directory(), Mode::empty())?;
-        Ok(Self { root: root.to_owned(), dir })
+        Ok(Self { root: root.to_owned(), dir, offset: Offset::own(root) })
+    }
+
+    /// By how much the reader's time namespace shifts what it tells of the start of processes.
+    #[must_use]
+    pub const fn offset(&self) -> Offset {
+        self.offset
     }
 
     /// Whether it is a proc file system, and no directory laid out like one.
