@@ -235,8 +235,71 @@ fn a_server_that_has_stopped_answering_holds_up_nothing() {
         drop(servers);
         drop(tenants);
         for document in outcomes.into_iter().flat_map(|outcomes| lists(outcomes, &inodes)) {
-            asked_or_said(&document, inodes[1], "/mine (fuse.nsprobe)");
-            asked_or_said(&document, inodes[2], "/theirs (fuse.nsprobe)");
+            asked_or_said(&document, inodes[1], " (fuse.nsprobe) in mnt:[");
+            asked_or_said(&document, inodes[2], " (fuse.nsprobe) in mnt:[");
+        }
+    });
+}
+
+/// Puts a page of a file on the page that the arguments of the process begin in; then sleeps.
+const ARGUMENTS_IN_A_FILE: &str = "$| = 1; open F, '<', shift or die; open S, '<', '/proc/self/stat'; \
+    $begin = (split ' ', <S>)[47]; print 'x'; <STDIN>; \
+    syscall(9, $begin & ~4095, 4096, 1, 0x12, fileno(F), 0) == -1 and die; \
+    print 'x'; select undef, undef, undef, 1000";
+
+#[test]
+fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().join("point");
+        fs::create_dir(&point).unwrap();
+        let Some(server) = Server::mount(&point, 65534, sleeper()) else {
+            return skipped("the kernel has no FUSE");
+        };
+        let mut tenant = Command::new("perl");
+        tenant.args(["-e", ARGUMENTS_IN_A_FILE]).arg(point.join("program")).stdout(Stdio::piped());
+        let mut tenant = tenant.stdin(Stdio::piped()).spawn().unwrap();
+        let mut said = tenant.stdout.take().unwrap();
+        let mut ready = || std::io::Read::read_exact(&mut said, &mut [0]).unwrap();
+        ready();
+        let before = Before::look();
+        // The page is to be one that nobody has read before.
+        server.stop_answering();
+        std::io::Write::write_all(tenant.stdin.as_mut().unwrap(), b"\n").unwrap();
+        ready();
+        let file = point.join("d/f").to_str().unwrap().to_owned();
+        let commands = [
+            vec!["list", "--json", "--source", "proc"],
+            vec!["list", "--json"],
+            vec!["tree"],
+            // A user's own wish, which ends all the same.
+            vec!["list", "--ns", &file],
+        ];
+        let outcomes: Vec<Outcome> = commands.iter().map(|args| within(false, args, before.limit)).collect();
+        let pid = tenant.id();
+        drop(server);
+        tenant.kill().unwrap();
+        tenant.wait().unwrap();
+        for (args, outcome) in commands.iter().zip(outcomes) {
+            let Ok((ran, _)) = outcome.ended else { panic!("not done in time: {}", outcome.args) };
+            if args.contains(&"--ns") {
+                assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+                assert!(ran.stderr.contains("timed out"), "{}", ran.stderr);
+                continue;
+            }
+            assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.stderr);
+            if args[0] == "list" {
+                let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+                // The kernel reads arguments from memory of the process's own alone, Linux 4.17.
+                let processes = document["processes"].as_array().unwrap();
+                let of = |pid: u32| processes.iter().find(|process| process["pid"] == pid).unwrap();
+                assert_eq!(of(pid)["arguments"], serde_json::json!([]));
+                assert_ne!(of(std::process::id())["arguments"], serde_json::json!([]), "others are read");
+            }
         }
     });
 }

@@ -202,13 +202,12 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
 /// The names of the users that lead the namespaces, each looked up once.
 fn users(snapshot: &Snapshot, wanted: &[&Namespace]) -> HashMap<u32, String> {
     let leaders = wanted.iter().filter_map(|namespace| snapshot.process(namespace.leader?));
+    let names = Users::default();
     let mut users = HashMap::new();
     for process in leaders {
-        if let std::collections::hash_map::Entry::Vacant(entry) = users.entry(process.uid) {
-            // A user without an entry, or a database that cannot be asked: the number stands.
-            if let Ok(Some(user)) = nix::unistd::User::from_uid(process.uid.into()) {
-                entry.insert(user.name);
-            }
+        // A user without an entry, or a database that cannot be asked: the number stands.
+        if let Some(name) = names.name(process.uid) {
+            users.insert(process.uid, name);
         }
     }
     users

@@ -1,10 +1,10 @@
 //! `--ns`: one namespace, by what people have at hand to name it.
 
 use super::{Exit, output, printed};
+use crate::kernel::paths;
 use crate::model::{Namespace, NsId, NsKind, Snapshot, text};
 use clap::builder::{OsStringValueParser, TypedValueParser as _, ValueParser, ValueParserFactory};
 use std::ffi::OsStr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 /// One namespace, as it was named.
@@ -85,12 +85,11 @@ impl Which {
                 let path = &printed::path(path.as_os_str());
                 let shown = text::shown_path(path);
                 let no_file = |error| Missing::Mistaken(format!("{shown}: {error}"));
-                let file = std::fs::metadata(path).map_err(no_file)?;
-                if !snapshot.namespaces.iter().any(|ns| ns.id.dev == file.dev()) {
+                let (dev, ino) = paths::identity(path).map_err(no_file)?;
+                if !snapshot.namespaces.iter().any(|ns| ns.id.dev == dev) {
                     return Err(Missing::Mistaken(format!("{shown} is not the file of a namespace")));
                 }
-                find(&|id| (id.dev, id.ino) == (file.dev(), file.ino()))
-                    .ok_or_else(|| missing(format!("{} of {shown}", file.ino())))
+                find(&|id| (id.dev, id.ino) == (dev, ino)).ok_or_else(|| missing(format!("{ino} of {shown}")))
             }
         }
     }

@@ -14,6 +14,7 @@ pub mod lists;
 pub mod mounts;
 pub mod nsfs;
 mod on_demand;
+pub mod outpost;
 pub mod paths;
 pub mod perf;
 pub mod probe;

@@ -1,6 +1,7 @@
 //! Steps along a path that wait for no file system's server: nothing here looks a name up in a file system that was
 //! not known to be local, but in what the kernel has at hand.
 
+use super::outpost::{self, Answer};
 use super::proc::ProcessDir;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
@@ -61,6 +62,29 @@ pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     let mut text = [0; 256];
     let length = nix::unistd::read(&file, &mut text)?;
     parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Device and inode of what the path that a user has given leads to, wherever that is. `Err(ETIMEDOUT)`: some file system's
+/// server does not answer.
+pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let ask = |&(): &()| {
+        let numbers = match nix::sys::stat::stat(path) {
+            Ok(file) => [0, file.st_dev, file.st_ino],
+            Err(error) => [u64::from((error as i32).unsigned_abs()), 0, 0],
+        };
+        Some(numbers.map(u64::to_ne_bytes).concat())
+    };
+    let answer = outpost::each(&[()], own_root()?.as_fd(), ask).pop();
+    let Some(Answer::Done(Some(bytes))) = answer else {
+        return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
+    };
+    let mut numbers =
+        bytes.chunks_exact(8).map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
+    let mut next = || numbers.next().unwrap_or_default();
+    match (next(), next(), next()) {
+        (0, dev, ino) => Ok((dev, ino)),
+        (error, ..) => Err(io::Error::from_raw_os_error(i32::try_from(error).unwrap_or(libc::EIO))),
+    }
 }
 
 fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {
