@@ -54,7 +54,7 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
         assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
         assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
-        let what = "nothing found in /proc: a descriptor in flight, or the kernel";
+        let what = "nothing found in /proc: a tun or tap device, a socket without a process, a descriptor in flight, or the kernel";
         let ns = format!("net:[{ino}]");
         said(&["list", "--holders", "--no-header", "--ns", &ns], &format!("{ino} net ? {what}"));
         said(&["tree", "--ns", &ns], &format!("No process is in: {ns} held by {what}"));
@@ -63,6 +63,25 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
     }
     drop(pair);
     wait_for_the_end(ino);
+}
+
+#[test]
+fn what_may_hold_a_namespace_is_said_by_its_kind() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    if !LISTS.here() {
+        return support::skipped("the kernel has no list of namespaces");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let point = dir.path().to_str().unwrap();
+    let script = format!("readlink /proc/self/ns/pid && mount -t proc proc {point}");
+    let unshared = ["--pid", "--fork", "sh", "-c", &script];
+    let link = support::stage::succeed(Command::new("unshare").args(unshared));
+    let ran = run(&["list", "--holders", "--no-header", "--ns", link.trim()]);
+    nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).unwrap();
+    assert!(ran.stdout.contains(" a mount of proc, "), "{} {}", ran.stdout, ran.stderr);
 }
 
 #[test]

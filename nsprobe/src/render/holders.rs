@@ -1,7 +1,7 @@
 //! All that holds each namespace, one holder a row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, NsId, Pid, Snapshot, Source};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Snapshot, Source};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -77,11 +77,24 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
 
 /// What is to be said of a namespace that no process is in and of which no holder was found.
 pub(super) fn unseen(namespace: &Namespace) -> &'static str {
-    if namespace.sources.contains(&Source::KernelLists) {
-        // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
-        "nothing found in /proc: a descriptor in flight, or the kernel"
-    } else {
-        "something that was not found"
+    if !namespace.sources.contains(&Source::KernelLists) {
+        return "something that was not found";
+    }
+    // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
+    match namespace.id.kind {
+        NsKind::Pid => {
+            "nothing found in /proc: a mount of proc, an open file of a /proc/PID, a descriptor in flight, or the kernel"
+        }
+        NsKind::Ipc => "nothing found in /proc: a mount of mqueue, a descriptor in flight, or the kernel",
+        NsKind::Net => {
+            "nothing found in /proc: a tun or tap device, a socket without a process, a descriptor in flight, or the kernel"
+        }
+        NsKind::User => {
+            "nothing found in /proc: credentials of an open file, a descriptor in flight, or the kernel"
+        }
+        NsKind::Cgroup | NsKind::Mnt | NsKind::Time | NsKind::Uts => {
+            "nothing found in /proc: a descriptor in flight, or the kernel"
+        }
     }
 }
 
