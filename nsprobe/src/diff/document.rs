@@ -145,6 +145,8 @@ struct NamespaceObject {
     #[serde(default, deserialize_with = "bytes")]
     mount_path_base64: Option<Text>,
     holders: Vec<HolderObject>,
+    #[serde(default)]
+    holders_omitted: u64,
     #[serde(deserialize_with = "read::few::<_, _, 64>")]
     sources: Vec<String>,
 }
@@ -324,6 +326,7 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
         leader: object.leader.map(|leader| leader.pid),
         mount_path: object.mount_path_base64.or_else(|| object.mount_path.map(Into::into)),
         holders: object.holders.into_iter().filter_map(holder).collect(),
+        holders_omitted: object.holders_omitted,
         sources: object.sources.iter().filter_map(source).collect(),
         ..Namespace::new(NsId::new(object.kind, object.dev, object.ino))
     }

@@ -1,6 +1,7 @@
 //! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
 use super::descriptors::NamespaceDescriptor;
+use super::limit;
 use super::reach::MountPoint;
 use super::threads::Stray;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source, Text};
@@ -230,6 +231,7 @@ impl Census {
             namespace.initial = is_initial(namespace.id);
             namespace.holders.sort();
             namespace.holders.dedup();
+            namespace.holders_omitted = limit::holders(&mut namespace.holders);
             namespace.sources.sort();
             namespace.sources.dedup();
             namespace

@@ -12,10 +12,27 @@ pub(super) struct Gaps(BTreeMap<(GapKind, String), (u64, Option<&'static str>)>)
 /// What makes a process's links readable.
 pub(super) const READ_OTHERS: &str = "run as root, with CAP_SYS_PTRACE";
 
+/// How many reasons are told for gaps of one kind: some name what a tenant has made.
+const MOST_REASONS: usize = 64;
+
+/// The reason of what is counted beyond those.
+const FURTHER: &str = "further reasons, which are not told one by one";
+
 impl Gaps {
     /// One more of `kind`, for `reason`; `remedy` says what would help.
     pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&'static str>) {
-        self.0.entry((kind, reason.into())).or_insert((0, remedy)).0 += 1;
+        let key = (kind, reason.into());
+        if !self.0.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
+            self.0.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
+            return;
+        }
+        self.0.entry(key).or_insert((0, remedy)).0 += 1;
+    }
+
+    /// How many reasons there are for gaps of `kind`.
+    fn reasons(&self, kind: GapKind) -> usize {
+        let of_kind = (kind, String::new())..;
+        self.0.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
     }
 
     /// One more of `kind`, because of an error.
@@ -43,5 +60,24 @@ impl Gaps {
             remedy: remedy.map(str::to_owned),
         };
         self.0.into_iter().map(gap).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_without_end_are_counted_as_one() {
+        let mut gaps = Gaps::default();
+        for number in 0..1000 {
+            gaps.add(GapKind::Mounts, format!("the mount {number:04}"), None);
+        }
+        gaps.add(GapKind::Mounts, "the mount 0001", None);
+        gaps.add(GapKind::Sockets, "another", None);
+        let found = gaps.finish();
+        assert_eq!(found.len(), MOST_REASONS + 2);
+        assert_eq!(found.iter().map(|gap| gap.count).sum::<u64>(), 1002);
+        assert!(found.iter().any(|gap| gap.reason == FURTHER && gap.count == 1000 - MOST_REASONS as u64));
     }
 }

@@ -9,6 +9,7 @@ mod command_lines;
 mod descriptors;
 mod environment;
 mod gaps;
+mod limit;
 mod listed;
 pub mod look;
 mod mounts;

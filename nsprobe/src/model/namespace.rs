@@ -40,6 +40,8 @@ pub struct Namespace {
     pub mount_path: Option<Text>,
     /// What keeps it alive apart from the processes in it; sorted, each once.
     pub holders: Vec<Holder>,
+    /// How many more there are, of processes and mount namespaces that have too many to be told one by one.
+    pub holders_omitted: u64,
     /// What led to it; sorted, each once, never empty.
     pub sources: Vec<Source>,
 }
@@ -61,6 +63,7 @@ impl Namespace {
             leader: None,
             mount_path: None,
             holders: Vec::new(),
+            holders_omitted: 0,
             sources: Vec::new(),
         }
     }

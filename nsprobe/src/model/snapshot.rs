@@ -52,11 +52,20 @@ impl Snapshot {
     /// Before 6.18 the kernel has ids for mount namespaces only (6.11), which a trace does not see: they are no mark.
     #[must_use]
     pub fn life(&self, namespace: &Namespace) -> Life {
-        let has_ids = |ns: &&Namespace| ns.id.kind != NsKind::Mnt && ns.kernel_id.is_some();
-        let known = namespace
-            .kernel_id
-            .filter(|_| namespace.id.kind != NsKind::Mnt || self.namespaces.iter().any(|ns| has_ids(&ns)));
+        let known = namespace.kernel_id.filter(|_| namespace.id.kind != NsKind::Mnt || self.kernel_has_ids());
         Life { id: namespace.id, mark: known.map_or(Mark::Unknown, Mark::Id) }
+    }
+
+    /// Whether other namespaces than mount namespaces have ids. Asked for each of those, so not all others are looked at:
+    /// the first and the last of every kind.
+    fn kernel_has_ids(&self) -> bool {
+        let of_kind = |kind| {
+            let first = self.namespaces.partition_point(|ns| ns.id.kind < kind);
+            let end = self.namespaces.partition_point(|ns| ns.id.kind <= kind);
+            self.namespaces[first..end].first().into_iter().chain(self.namespaces[first..end].last())
+        };
+        let others = NsKind::ALL.into_iter().filter(|&kind| kind != NsKind::Mnt);
+        others.flat_map(of_kind).any(|ns| ns.kernel_id.is_some())
     }
 
     /// The process with this id.

@@ -35,10 +35,13 @@ pub fn write(
     grid::write(&HEADINGS, rows, header, look, out)
 }
 
+/// How wide a command is: a process may hold many namespaces by many descriptors, and has a row for each.
+const MOST_COMMAND: usize = 256;
+
 /// What holds a namespace: the holder's name (as in JSON), the process it belongs to, and what it is.
 fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Option<Pid>, String)> {
     let command = |pid: Pid| match snapshot.process(pid) {
-        Some(process) => process.command(),
+        Some(process) => style::cut(&process.command(), MOST_COMMAND, Look::PLAIN),
         None => String::new(),
     };
     let mut rows = Vec::new();
@@ -69,6 +72,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         };
         (holder.name(), pid, what)
     }));
+    if namespace.holders_omitted > 0 {
+        rows.push(("...", None, format!("{} more of the same", namespace.holders_omitted)));
+    }
     if rows.is_empty() {
         rows.push(("?", None, unseen(namespace).to_owned()));
     }

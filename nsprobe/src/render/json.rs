@@ -62,6 +62,7 @@ pub(super) struct NamespaceObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     mount_path_base64: Option<String>,
     holders: Vec<HolderObject<'a>>,
+    holders_omitted: u64,
     sources: Vec<&'static str>,
 }
 
@@ -195,6 +196,7 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
         mount_path: namespace.mount_path.as_ref().map(Text::lossy),
         mount_path_base64: namespace.mount_path.as_ref().and_then(bytes::base64),
         holders: namespace.holders.iter().map(holder_object).collect(),
+        holders_omitted: namespace.holders_omitted,
         sources: namespace.sources.iter().map(|source| source.name()).collect(),
     }
 }

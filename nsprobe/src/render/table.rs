@@ -192,6 +192,9 @@ fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
     texts
 }
 
+/// How many holders of one namespace are named in its row.
+const MOST_NAMED: usize = 8;
+
 /// What holds a namespace that no process is in, in words.
 #[must_use]
 pub fn held(namespace: &Namespace) -> String {
@@ -210,8 +213,11 @@ pub fn held(namespace: &Namespace) -> String {
             Holder::Ancestor { of } => of.to_string(),
         })
     });
-    let holders = unique(others.chain(namespace.mounts_with_namespace()));
-    if holders.is_empty() { String::new() } else { format!("(held by {})", holders.join(", ")) }
+    let mut holders = unique(others.chain(namespace.mounts_with_namespace()));
+    let more = holders.len().saturating_sub(MOST_NAMED) as u64 + namespace.holders_omitted;
+    holders.truncate(MOST_NAMED);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    if holders.is_empty() { String::new() } else { format!("(held by {}{more})", holders.join(", ")) }
 }
 
 #[cfg(test)]

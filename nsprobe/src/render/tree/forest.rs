@@ -77,6 +77,23 @@ impl Forest {
         self.retain(&keep);
     }
 
+    /// The same with at most this many levels: what is deeper is in the last one, in the same order.
+    pub fn no_deeper_than(&self, levels: usize) -> Self {
+        let mut level = vec![1; self.parent.len()];
+        let mut children = vec![Vec::new(); self.parent.len()];
+        let mut parent = self.parent.clone();
+        for &index in &self.order {
+            let Some(above) = parent[index] else { continue };
+            let above = if level[above] < levels { Some(above) } else { parent[above] };
+            parent[index] = above;
+            if let Some(above) = above {
+                level[index] = level[above] + 1;
+                children[above].push(index);
+            }
+        }
+        Self { roots: self.roots.clone(), children, parent, order: self.order.clone() }
+    }
+
     fn retain(&mut self, keep: &[bool]) {
         self.roots.retain(|&i| keep[i]);
         self.order.retain(|&i| keep[i]);
@@ -152,6 +169,18 @@ mod tests {
         assert_eq!(forest.roots, [0, 6]);
         assert_eq!(forest.order, [0, 1, 3, 6]);
         assert_eq!(forest.children[3], [0_usize; 0]);
+    }
+
+    #[test]
+    fn what_is_deeper_stands_beside_one_another() {
+        // 0 → 1 → 2 → 3 → 4, and 3 → 5, 1 → 6; 7 is a root.
+        let parents = vec![None, Some(0), Some(1), Some(2), Some(3), Some(3), Some(1), None];
+        let flat = Forest::new(parents).no_deeper_than(3);
+        assert_eq!((&flat.roots[..], &flat.children[0][..]), (&[0, 7][..], &[1][..]));
+        assert_eq!(flat.children[1], [2, 3, 4, 5, 6]);
+        assert!(flat.children[2..].iter().all(Vec::is_empty));
+        let long = Forest::new((0..200_000_usize).map(|i| i.checked_sub(1)).collect()).no_deeper_than(48);
+        assert_eq!(long.children[46].len(), 200_000 - 47);
     }
 
     #[test]

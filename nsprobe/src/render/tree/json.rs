@@ -96,6 +96,10 @@ fn hierarchy(
     })
 }
 
+/// How many levels are nested: readers of JSON take few, serde_json 128 arrays and objects, of which a level is two; and a
+/// tenant may have a chain of thousands of processes. Below the last all stand beside one another.
+const DEEPEST: usize = 48;
+
 /// Writes a forest as nested arrays of the objects that `object` makes, each with its `children` added.
 ///
 /// Every object is serialised for itself, with what is open kept in a list: serialising nested values
@@ -106,6 +110,7 @@ fn nest(
     mut object: impl FnMut(usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<()> {
     out.write_all(b"[")?;
+    let forest = &forest.no_deeper_than(DEEPEST);
     // Siblings, and how many of them are written.
     let mut open: Vec<(&[usize], usize)> = vec![(&forest.roots, 0)];
     while let Some((siblings, written)) = open.last_mut() {

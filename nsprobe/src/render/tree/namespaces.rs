@@ -13,6 +13,8 @@ use std::io::{self, Write};
 
 /// How many of the namespaces that no process is in the process tree lists before it counts.
 const MOST_VACANT: usize = 10;
+/// How many further holders of one namespace are named, with their arguments.
+const MOST_PHRASES: usize = 8;
 /// How many bind mounts of one namespace are named before they are counted.
 const MOST_PATHS: usize = 3;
 
@@ -122,7 +124,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
     };
     let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
     let mut phrases = Vec::new();
+    let mut unnamed = namespace.holders_omitted;
     for holder in &namespace.holders {
+        if phrases.len() == MOST_PHRASES && !matches!(holder, Holder::BindMount { .. }) {
+            unnamed += 1;
+            continue;
+        }
         match holder {
             // A mount that propagates is one mount in each of many mount namespaces.
             Holder::BindMount { .. } => {}
@@ -150,6 +157,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
         (true, _) => {}
         (false, 0) => phrases.insert(0, format!("held by {shown}")),
         (false, _) => phrases.insert(0, format!("held by {shown} and {more} more bind mounts")),
+    }
+    if unnamed > 0 {
+        phrases.push(format!("and {unnamed} more holders"));
     }
     if phrases.is_empty() {
         phrases.push(format!("held by {}", crate::render::holders::unseen(namespace)));
