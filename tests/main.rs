@@ -11,6 +11,7 @@ mod fixture;
 mod given;
 mod hang;
 mod holders;
+mod limits;
 mod list;
 mod schema;
 mod sources;

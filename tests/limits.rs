@@ -1,0 +1,300 @@
+//! Quantities that a tenant decides: each is staged beyond its limit (docs/limits.md).
+
+use crate::support::stage::{Staged, succeed, wait};
+use crate::support::{self, Ran, json, nsprobe, proc, run};
+use nix::sched::{CloneFlags, unshare};
+use serde_json::Value;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// What a test stages in a process of its own, which is this program again.
+const STAGE: &str = "NSPROBE_TEST_STAGE";
+
+/// Whether this is that process.
+fn is_stage() -> bool {
+    std::env::var_os(STAGE).is_some()
+}
+
+/// A process that stages what the test `name` makes when [`is_stage`], until this is dropped.
+struct Stage(Child);
+
+impl Stage {
+    fn of(name: &str) -> Self {
+        Self::with(name, "1".as_ref())
+    }
+
+    /// The same with something for the process to read.
+    fn with(name: &str, value: &OsStr) -> Self {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(STAGE, value);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut stage = Self(child.expect("it starts"));
+        let mut text = Vec::new();
+        let stdout = stage.0.stdout.as_mut().expect("a pipe");
+        while !text.ends_with(READY.as_bytes()) {
+            let mut byte = [0];
+            stdout.read_exact(&mut byte).expect("it stages what it was started for");
+            text.push(byte[0]);
+        }
+        stage
+    }
+
+    fn pid(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+const READY: &str = "everything is staged\n";
+
+/// Says that all is there, and waits to be ended.
+fn stay() {
+    std::io::stdout().write_all(READY.as_bytes()).expect("a pipe");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+/// Runs nsprobe with `args` and 64 MiB of memory, of which its threads' stacks take a part.
+fn with_little_memory(args: &str, input: Stdio) -> Ran {
+    let script = format!("ulimit -d 65536; exec \"$0\" {args}");
+    let program = nsprobe().get_program().to_owned();
+    let mut command = Command::new("sh");
+    command.args(["-c", &script]).arg(program).env("LC_ALL", "C.UTF-8").env("COLUMNS", "80");
+    command.stdin(input).output().expect("it starts").into()
+}
+
+/// Eight processes with 5.7 MB of arguments each.
+fn long_winded() -> Staged {
+    // More than a quarter of the stack's limit would be refused.
+    let script = "ulimit -s 65536; x=$(printf '%0126000d' 0); y=\"$x $x $x $x $x $x $x $x $x\"
+        for i in 1 2 3 4 5 6 7 8; do unshare --uts sleep 1000 $y $y $y $y $y & done; wait";
+    Staged::sh(script)
+}
+
+#[test]
+fn arguments_are_kept_to_a_limit_and_what_is_cut_is_said() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let staged = long_winded();
+    let sleeping = || {
+        let family = staged.family();
+        let long: Vec<u32> =
+            family.into_iter().filter(|&pid| proc::comm(pid).as_deref() == Some("sleep")).collect();
+        (long.len() == 8).then_some(long)
+    };
+    let pids = wait(sleeping).expect("eight processes");
+    let size = fs::read(format!("/proc/{}/cmdline", pids[0])).expect("arguments").len();
+    assert!(size > 5_000_000, "{size} bytes of arguments");
+    for source in ["proc", "auto"] {
+        let ran = with_little_memory(&format!("list --json --source {source}"), Stdio::null());
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        assert!(ran.stdout.len() < 1_000_000, "{} bytes", ran.stdout.len());
+        let list: Value = serde_json::from_str(&ran.stdout).expect("a document");
+        let processes = list["processes"].as_array().expect("processes");
+        for process in processes.iter().filter(|process| pids.iter().any(|&pid| process["pid"] == pid)) {
+            let arguments = process["arguments"].as_array().expect("arguments");
+            let kept: usize = arguments.iter().map(|text| text.as_str().expect("text").len() + 1).sum();
+            assert!((4096..=4097).contains(&kept), "{kept} bytes");
+            assert_eq!((&arguments[1], &process["arguments_cut"]), (&"1000".into(), &true.into()));
+        }
+        let own = processes.iter().find(|process| process["comm"] == "nsprobe").expect("nsprobe itself");
+        assert_eq!(own["arguments_cut"], false);
+    }
+    // On a terminal of 80 columns each row is one line that fits; the time to lay it out does not depend on its length.
+    for args in ["list", "list --holders", "tree --all --ascii"] {
+        let ran = with_little_memory(args, Stdio::null());
+        assert_eq!(ran.code, Some(0), "{args}: {}", ran.stderr);
+        let rows: Vec<&str> = ran.stdout.lines().filter(|line| line.contains("sleep")).collect();
+        assert!(rows.len() >= 8, "{args}: {}", ran.stdout);
+        let widest = rows.iter().map(|line| line.chars().count()).max();
+        assert!(widest <= Some(80) || args == "list --holders", "{args}: {widest:?}");
+    }
+    let document = run(&["list", "--json"]).stdout;
+    let mut file = tempfile::tempfile().expect("a file");
+    file.write_all(document.as_bytes()).expect("a document");
+    std::io::Seek::rewind(&mut file).expect("a file");
+    let ran = with_little_memory("diff --json -", file.into());
+    assert!(matches!(ran.code, Some(0 | 1)), "{}", ran.stderr);
+    assert!(ran.stdout.len() < 1_000_000, "{} bytes", ran.stdout.len());
+}
+
+/// How many threads with a table of descriptors of their own are staged.
+const TABLES: usize = 150;
+
+#[test]
+fn tables_of_threads_are_told_apart_by_few_comparisons() {
+    let _limit = support::time_limit();
+    if is_stage() {
+        let (said, ready) = std::sync::mpsc::channel();
+        for _ in 0..TABLES {
+            let said = said.clone();
+            let own_table = move || {
+                unshare(CloneFlags::CLONE_FILES).expect("a table of its own");
+                let namespace = File::open("/proc/thread-self/ns/net").expect("a namespace");
+                said.send(()).expect("somebody waits");
+                std::thread::sleep(Duration::from_hours(1));
+                drop(namespace);
+            };
+            std::thread::Builder::new().stack_size(64 * 1024).spawn(own_table).expect("a thread");
+        }
+        ready.iter().take(TABLES).for_each(drop);
+        return stay();
+    }
+    if !support::root() {
+        return;
+    }
+    let stage = Stage::of("limits::tables_of_threads_are_told_apart_by_few_comparisons");
+    let holders = |source: &str| {
+        let net = proc::namespace(stage.pid(), "net").expect("a namespace");
+        let list = json(&["list", "--json", "--source", source, "--ns", &format!("net:[{net}]")]);
+        let namespace = &list["namespaces"][0];
+        let holders = namespace["holders"].as_array().expect("holders");
+        let own = holders.iter().filter(|holder| holder["pid"] == stage.pid()).count();
+        (own, namespace["holders_omitted"].as_u64().expect("a count"))
+    };
+    // Of one process 64 are told.
+    let (told, omitted) = holders("proc");
+    assert!(told == 64 && omitted >= TABLES as u64 - 64, "{told} told, {omitted} omitted");
+    if support::bpf() {
+        let (told, omitted) = holders("bpf");
+        assert!(told == 64 && omitted >= TABLES as u64 - 64, "{told} told, {omitted} omitted");
+    }
+    let counts = tempfile::NamedTempFile::new().expect("a file");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-e", "trace=kcmp", "-o"]).arg(counts.path()).arg(nsprobe().get_program());
+    succeed(strace.args(["list", "--source", "proc"]));
+    let pid = stage.pid().to_string();
+    let tids: Vec<String> = fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("threads")
+        .map(|task| task.expect("a thread").file_name().into_string().expect("a number"))
+        .collect();
+    let text = fs::read_to_string(counts.path()).expect("what strace wrote");
+    let is_theirs = |line: &&str| tids.iter().any(|tid| line.contains(&format!("kcmp({tid},")));
+    let comparisons = text.lines().filter(is_theirs).count();
+    // Each with its process's, then sorted: with each other would be 11,000.
+    assert!((TABLES..=TABLES * 10).contains(&comparisons), "{comparisons} comparisons");
+}
+
+#[test]
+fn the_source_is_chosen_by_threads_and_not_by_processes() {
+    let _limit = support::time_limit();
+    if is_stage() {
+        for _ in 0..200 {
+            let sleeping = || std::thread::sleep(Duration::from_hours(1));
+            std::thread::Builder::new().stack_size(64 * 1024).spawn(sleeping).expect("a thread");
+        }
+        return stay();
+    }
+    if !support::bpf() {
+        return;
+    }
+    let stage = Stage::of("limits::the_source_is_chosen_by_threads_and_not_by_processes");
+    let list = json(&["list", "--json"]);
+    assert_eq!(list["processes_from"], "bpf");
+    let processes = list["processes"].as_array().expect("processes");
+    let process = processes.iter().find(|process| process["pid"] == stage.pid()).expect("it is there");
+    assert!(process["threads"].as_u64() > Some(200), "{process}");
+}
+
+#[test]
+fn descriptors_of_one_process_are_counted_beyond_a_limit() {
+    let _limit = support::time_limit();
+    if is_stage() {
+        let namespace = File::open("/proc/self/ns/uts").expect("a namespace");
+        unshare(CloneFlags::CLONE_NEWUTS).expect("another");
+        let same: Vec<File> = (0..300).map(|_| namespace.try_clone().expect("a descriptor")).collect();
+        let path = std::env::var_os(STAGE).expect("a file");
+        let own =
+            File::open("/proc/thread-self/ns/uts").expect("the other").metadata().expect("its inode").ino();
+        fs::write(path, own.to_string()).expect("a report");
+        let own: Vec<File> =
+            (0..300).map(|_| File::open("/proc/thread-self/ns/uts").expect("a descriptor")).collect();
+        unshare(CloneFlags::CLONE_NEWUTS).expect("a third");
+        stay();
+        return drop((same, own));
+    }
+    if !support::root() {
+        return;
+    }
+    let report = tempfile::NamedTempFile::new().expect("a file");
+    let name = "limits::descriptors_of_one_process_are_counted_beyond_a_limit";
+    let stage = Stage::with(name, report.path().as_os_str());
+    let ino: u64 = fs::read_to_string(report.path()).expect("a report").parse().expect("an inode");
+    let name = format!("uts:[{ino}]");
+    let list = json(&["list", "--json", "--ns", &name]);
+    let namespace = &list["namespaces"][0];
+    assert_eq!(namespace["nprocs"], 0);
+    let holders = namespace["holders"].as_array().expect("holders");
+    assert!(holders.iter().all(|holder| holder["pid"] == stage.pid()), "{holders:?}");
+    assert_eq!((holders.len(), &namespace["holders_omitted"]), (64, &236.into()));
+    let text = run(&["list", "--ns", &name]).stdout;
+    assert!(text.contains(", and 292 more)"), "{text}");
+    let text = run(&["list", "--holders", "--ns", &name]).stdout;
+    assert!(text.contains("236 more of the same") && text.lines().count() == 66, "{text}");
+}
+
+#[test]
+fn a_chain_of_processes_nests_no_deeper_than_readers_take() {
+    let _limit = support::time_limit();
+    let script = "[ $1 = 0 ] && exec sleep 1000; \"$0\" -c \"$2\" \"$0\" $(($1 - 1)) \"$2\"; true";
+    let mut command = Command::new("sh");
+    let mut staged = Staged::spawn(command.args(["-c", script, "sh", "80", script]));
+    let last = staged.wait_for("sleep");
+    let pid = last.to_string();
+    // By a reader that takes 128 levels.
+    let tree = json(&["tree", "--json", "--pid", &pid]);
+    let (mut at, mut levels) = (&tree["roots"], 0);
+    let mut seen = 0;
+    while let Some(nodes) = at.as_array().filter(|nodes| !nodes.is_empty()) {
+        levels += 1;
+        seen += nodes.len();
+        at = &nodes[0]["children"];
+    }
+    assert_eq!(levels, 48);
+    assert!(seen > 80, "all of them: {seen}");
+    let parent = staged.family()[80].to_string();
+    let text = run(&["tree", "--pid", &pid]).stdout;
+    assert!(text.contains(&format!("─ {pid} sleep")) && text.contains(&parent), "{text}");
+}
+
+#[test]
+fn what_is_no_document_is_read_no_further_than_it_takes_to_see_that() {
+    let _limit = support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
+    // A file of a tebibyte that takes no room, a FIFO that nobody writes to, arrays in arrays without end.
+    File::create(path("sparse")).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
+    nix::unistd::mkfifo(path("fifo").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    fs::write(path("nested"), "[".repeat(1 << 20)).expect("a file");
+    let ignored = format!(
+        "{{\"schema\":{{\"name\":\"nsprobe.list\",\"version\":\"1.0\"}},\"x\":{}",
+        "[".repeat(1 << 20)
+    );
+    fs::write(path("ignored"), ignored).expect("a file");
+    for file in ["/dev/zero", &path("sparse"), &path("fifo"), &path("nested"), &path("ignored")] {
+        let start = Instant::now();
+        let ran = with_little_memory(&format!("diff {file} {file}"), Stdio::null());
+        assert_eq!(ran.code, Some(2), "{file}: {}", ran.stderr);
+        assert!(ran.stderr.starts_with(&format!("nsprobe: {file}: ")), "{}", ran.stderr);
+        assert!(start.elapsed() < Duration::from_mins(1), "{file}: {:?}", start.elapsed());
+    }
+    // Each process and namespace is in a snapshot once.
+    let document = run(&["list", "--json"]).stdout;
+    for part in ["\"key\":\"net", "\"start_ticks\":"] {
+        let line = document.lines().find(|line| line.contains(part)).expect("a line").trim_end_matches(',');
+        fs::write(path("twice"), document.replacen(line, &format!("{line},{line}"), 1)).expect("a file");
+        let ran = run(&["diff", &path("twice")]);
+        assert!(ran.code == Some(2) && ran.stderr.contains("twice, so it is no snapshot"), "{}", ran.stderr);
+    }
+}
