@@ -54,6 +54,21 @@ fn within(wrapper: &[&str]) -> (Option<i32>, Value) {
 }
 
 #[test]
+fn lines_fit_the_terminal_and_words_stay_whole() {
+    let _limit = support::time_limit();
+    let at = |columns: &str| {
+        let output = support::nsprobe().arg("doctor").env("COLUMNS", columns).output().unwrap();
+        support::Ran::from(output).stdout
+    };
+    let (narrow, wide) = (at("80"), at("1000"));
+    assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
+    // Numbers of processes change between the two.
+    let is_word = |word: &&str| !word.starts_with(|first: char| first.is_ascii_digit());
+    let words = |text: &str| text.split_whitespace().filter(is_word).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&narrow), words(&wide));
+}
+
+#[test]
 fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
     let _limit = support::time_limit();
     if !support::root() {

@@ -183,6 +183,36 @@ fn a_process_that_may_not_be_read_is_counted() {
 }
 
 #[test]
+fn nothing_found_says_what_was_searched() {
+    let _limit = support::time_limit();
+    for arguments in [["list", "--filter", "nprocs < 0"], ["tree", "--filter", "pid == 0"]] {
+        let ran = run(&arguments);
+        assert_eq!(ran.code, Some(1), "{arguments:?}");
+        let message =
+            ran.stderr.lines().find(|line| line.starts_with("nsprobe: nothing matched, of ")).unwrap();
+        let processes = message.split(' ').rev().nth(1).and_then(|count| count.parse::<usize>().ok());
+        assert!(processes.is_some_and(|count| count > 0), "{message}");
+    }
+}
+
+#[test]
+fn messages_are_written_on_request() {
+    let _limit = support::time_limit();
+    let stderr = |arguments: &[&str], variable: Option<&str>| {
+        let mut command = nsprobe();
+        command.args(arguments).env_remove("NSPROBE_LOG");
+        command.envs(variable.map(|levels| ("NSPROBE_LOG", levels)));
+        support::Ran::from(command.output().unwrap()).stderr
+    };
+    let reports = |stderr: &str| stderr.contains("nsprobe: info: snapshot: ");
+    assert!(!reports(&stderr(&["list"], None)));
+    assert!(reports(&stderr(&["list", "-v"], None)));
+    assert!(reports(&stderr(&["-v", "list"], None)));
+    assert!(reports(&stderr(&["list"], Some("nsprobe=info"))));
+    assert!(!reports(&stderr(&["list"], Some("nsprobe=error"))));
+}
+
+#[test]
 fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
     let _limit = support::time_limit();
     let ran = run(&["list"]);

@@ -1,6 +1,6 @@
 //! `nsprobe list`
 
-use super::output::Output;
+use super::output::{self, Output};
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::{Missing, Which};
@@ -161,6 +161,9 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         };
         table::write(&snapshot, &wanted, &options, out).context("stdout")?;
         gaps::report(&snapshot.gaps);
+    }
+    if wanted.is_empty() {
+        output::nothing(&snapshot);
     }
     let unevaluated = filter.is_some_and(|filter| filter.report("namespaces"));
     let exit =

@@ -10,6 +10,7 @@ mod gaps;
 mod help;
 mod lines;
 mod list;
+mod logging;
 mod output;
 mod printed;
 mod quantity;
@@ -36,6 +37,12 @@ struct Cli {
     /// `auto` uses it on a terminal, unless NO_COLOR is set.
     #[arg(long, global = true, value_enum, default_value_t = Color::Auto, value_name = "WHEN", help_heading = OUTPUT)]
     color: Color,
+
+    /// Report on stderr what nsprobe does; -vv in detail
+    ///
+    /// The environment variable NSPROBE_LOG selects messages by level and module, such as `debug` or `nsprobe::trace=debug`.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = OUTPUT)]
+    verbose: u8,
 
     #[command(subcommand)]
     command: Command,
@@ -106,6 +113,7 @@ fn code() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return output::usage(error),
     };
+    logging::start(cli.verbose);
     match run(&cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),

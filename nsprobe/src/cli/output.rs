@@ -2,7 +2,7 @@
 
 use super::Color;
 use super::feed::Feed;
-use crate::model::text;
+use crate::model::{Snapshot, text};
 use crate::render::style::Look;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::{ContextKind, ContextValue};
@@ -168,4 +168,15 @@ fn harmless(mut error: clap::Error) -> clap::Error {
         error.insert(kind, value);
     }
     error
+}
+
+/// Reports that nothing was selected, and from how much.
+pub(super) fn nothing(snapshot: &Snapshot) {
+    let count =
+        |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
+    complain(&format_args!(
+        "nothing matched, of {} and {}",
+        count(snapshot.namespaces.len(), "namespace", "namespaces"),
+        count(snapshot.processes.len(), "process", "processes")
+    ));
 }

@@ -175,6 +175,9 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         gaps::report(&snapshot.gaps);
     }
     let nothing = filter.is_some() && processes.is_empty() && namespaces.is_empty();
+    if nothing {
+        output::nothing(&snapshot);
+    }
     let rows = if args.by == By::Process { "processes" } else { "namespaces" };
     let unevaluated = filter.is_some_and(|filter| filter.report(rows));
     let nothing = nothing || unevaluated && args.strict.is_set();

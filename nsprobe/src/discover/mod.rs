@@ -134,6 +134,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         return Err(Error::NotProc(options.proc_root.clone()));
     }
     let tasks = tasks?;
+    let listed_pids = pids.len();
     let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
     let mut found = tasks.unwrap_or_default();
     // Without tasks all of them. With tasks those that a security module keeps from the iterator; where they
@@ -164,6 +165,15 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
     }
     let namespaces = census.finish();
+    let gaps = gaps.finish();
+    log::info!(
+        "snapshot: {} processes from {} ({listed_pids} listed in {}), {} namespaces, kinds of gaps: {}",
+        processes.len(),
+        processes_from.name(),
+        options.proc_root.display(),
+        namespaces.len(),
+        gaps.len()
+    );
     match (options.command_lines, processes_from) {
         // Read with the rest.
         (CommandLines::All, ProcessSource::Proc) => {}
@@ -176,7 +186,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
             command_lines::fill(&proc, &mut processes, &leaders);
         }
     }
-    Ok(Snapshot { namespaces, processes, gaps: gaps.finish(), processes_from })
+    Ok(Snapshot { namespaces, processes, gaps, processes_from })
 }
 
 /// Reads the command lines of the processes `pids` that are in `snapshot` without, as far as they are still there.
@@ -205,9 +215,19 @@ fn from_kernel(
     match from {
         Some(ProcessSource::Proc) => Ok(None),
         Some(ProcessSource::Bpf) => tasks::read(proc, nsfs_dev, gaps).map(Some),
-        None if about_how_many_tasks(proc) < BREAK_EVEN => Ok(None),
-        // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
-        None => Ok(tasks::read(proc, nsfs_dev, gaps).ok()),
+        None => {
+            let tasks = about_how_many_tasks(proc);
+            if tasks < BREAK_EVEN {
+                log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: /proc");
+                return Ok(None);
+            }
+            // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
+            let read = tasks::read(proc, nsfs_dev, gaps);
+            if let Err(why) = &read {
+                log::info!("source: about {tasks} tasks, but BPF is not available: {why}");
+            }
+            Ok(read.ok())
+        }
     }
 }
 

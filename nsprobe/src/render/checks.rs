@@ -4,6 +4,7 @@ use crate::model::{Check, Verdict};
 use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, Look};
+use crate::render::wrap::wrapped;
 use serde::Serialize;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
@@ -18,11 +19,13 @@ pub fn text(checks: &[Check], look: Look, out: &mut impl Write) -> io::Result<()
             Verdict::Missing => (style::BAD, "missing"),
         };
         let finding = style::printable(&check.finding);
-        writeln!(out, "{}  {:width$}  {finding}", look.paint(style, mark), check.subject)?;
+        let indent = 7 + 2 + width + 2;
+        let line = format!("{}  {:width$}  {finding}", look.paint(style, mark), check.subject);
+        writeln!(out, "{}", wrapped(&line, indent, look))?;
         if let Some(remedy) = &check.remedy {
             let arrow = if look.unicode { "→" } else { "->" };
-            let remedy = style::printable(remedy);
-            writeln!(out, "{:1$}{arrow} {remedy}", "", 7 + 2 + width + 2)?;
+            let line = format!("{:indent$}{arrow} {}", "", style::printable(remedy));
+            writeln!(out, "{}", wrapped(&line, indent + arrow.width() + 1, look))?;
         }
     }
     Ok(())

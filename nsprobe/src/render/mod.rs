@@ -15,3 +15,4 @@ pub mod schemas;
 pub mod style;
 pub mod table;
 pub mod tree;
+pub mod wrap;
