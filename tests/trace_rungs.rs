@@ -294,7 +294,7 @@ fn people_are_told_what_is_not_known() {
     if !root() {
         return;
     }
-    let ran = run(&["trace", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
+    let ran = run(&["trace", "-v", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line.contains("  change  uts ")), "{}", ran.stdout);
     let unseen = "not shown by this plan: whether a change is by unshare or setns";
     assert!(ran.stderr.contains(unseen), "{}", ran.stderr);

@@ -5,6 +5,7 @@ use super::{filters, output};
 use crate::filter::EventRow;
 use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
+use crate::render::wrap::wrapped;
 use crate::render::{event, event_json, losses};
 use crate::trace::hooks::Plan;
 use crate::trace::session::Sink;
@@ -114,7 +115,9 @@ impl Sink for Lines {
 fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
     match &line.body {
         Body::Start(_) => writeln!(out, "{}", event::header(look)),
-        Body::Event(event) => writeln!(out, "{}", event::line(event, line.time, look)),
+        Body::Event(event) => {
+            writeln!(out, "{}", wrapped(&event::line(event, line.time, look), event::CONTINUED, look))
+        }
         Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
         Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
         Body::Rebuilt(rebuilt) => {
@@ -131,12 +134,21 @@ fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
 const ONLY_LOOKS: &str = "warning: this only looks at /proc from time to time, and misses what is shorter: every change is \
     seen with CAP_PERFMON, every call with CAP_BPF too: run with sudo";
 
+/// One line: how the trace sees calls. Where messages are requested (`-v`), also why so, what it does not show, and what it
+/// costs, which are in the JSON of the stream's start too.
 fn beginning(start: &StreamStart) -> String {
     let hooks = &start.hooks;
-    let mut text = format!("tracing by {} ({})", hooks.plan, hooks.reason);
-    if !hooks.missing.is_empty() {
-        text = format!("{text}; missing: {}", hooks.missing.join("; "));
+    let mut text = format!("tracing by {}", hooks.plan);
+    let missing = if hooks.missing.is_empty() {
+        String::new()
+    } else {
+        format!("; missing: {}", hooks.missing.join("; "))
+    };
+    if !log::log_enabled!(log::Level::Info) {
+        let more = if hooks.unseen.is_empty() { "" } else { "; not all is shown: -v says what, and why" };
+        return format!("{text}{missing}{more}");
     }
+    text = format!("{text} ({}){missing}", hooks.reason);
     if !hooks.unseen.is_empty() {
         text = format!("{text}; not shown by this plan: {}", hooks.unseen.join("; "));
     }

@@ -38,6 +38,7 @@ use relations::Inquiry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::ScopedJoinHandle;
+use std::time::Instant;
 pub use tasks::Unavailable;
 use threads::Stray;
 
@@ -119,6 +120,9 @@ pub enum Error {
 
 /// Looks at the machine and says what is there.
 pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
+    let start = Instant::now();
+    let step =
+        |what: &str| log::debug!("snapshot: {what} after {:.1} ms", start.elapsed().as_secs_f64() * 1e3);
     let proc = open(options)?;
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
@@ -145,6 +149,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     processes::read(&proc, &others, nsfs_dev, all, &mut found, &mut gaps);
     let Found { mut processes, strays, descriptors } = found;
     processes.sort_by_key(|process| process.pid);
+    step("processes read");
     environment::note(&proc, &processes, &mut gaps);
     let mut census = Census::take(&processes);
     census.threads(&strays, &processes);
@@ -165,6 +170,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
     }
     let namespaces = census.finish();
+    step("namespaces found");
     let gaps = gaps.finish();
     log::info!(
         "snapshot: {} processes from {} ({listed_pids} listed in {}), {} namespaces, kinds of gaps: {}",

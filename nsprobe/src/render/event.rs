@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::time::SystemTime;
 use unicode_width::UnicodeWidthStr as _;
 
+/// Where a line goes on that is wider than the terminal: below the process id.
+pub const CONTINUED: usize = 17;
+
 /// The line above the first event.
 #[must_use]
 pub fn header(look: Look) -> String {
