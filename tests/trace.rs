@@ -284,6 +284,19 @@ fn without_privileges_the_missing_capabilities_are_named() {
         "{}",
         ran.stderr
     );
+    // Nothing beyond a list is tried, and each of it says why not.
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--hooks", "perf,tracepoints", "--", "true"]));
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
+    assert!(ran.stderr.contains("needs CAP_BPF") && ran.stderr.contains("plan `perf`"), "{}", ran.stderr);
+    let ran = as_nobody(Command::new(&copy).args(["trace", "-q", "--hooks", "poll,perf", "--", "true"]));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    // A way that sees less and was not chosen is reported whatever else is not.
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--quiet", "--", "true"]));
+    assert!(
+        ran.stderr.contains("tracing by poll") && ran.stderr.contains("calls that fail"),
+        "{}",
+        ran.stderr
+    );
     // All capabilities, in a user namespace: they count for nothing here.
     let in_namespace = ["--user", "--map-root-user"];
     let args = ["trace", "--hooks", "functions"];

@@ -26,12 +26,32 @@ pub(super) enum Format {
     Human(Look),
 }
 
+/// What is said on stderr at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Talk {
+    All,
+    /// What cannot be seen of what is requested, and that a way was taken that sees less.
+    Warnings,
+    /// What cannot be seen of what is requested: the way was chosen.
+    Missing,
+}
+
+impl Talk {
+    pub(super) const fn of(quiet: bool, auto: bool) -> Self {
+        match (quiet, auto) {
+            (false, _) => Self::All,
+            (true, true) => Self::Warnings,
+            (true, false) => Self::Missing,
+        }
+    }
+}
+
 /// Lines to the output; what the stream says of itself to stderr too.
 pub(super) struct Lines {
     feed: Feed,
     format: Format,
     filter: Option<filters::Counting>,
-    quiet: bool,
+    talk: Talk,
     line: Vec<u8>,
 }
 
@@ -40,9 +60,9 @@ impl Lines {
         file: File,
         format: Format,
         filter: Option<filters::Counting>,
-        quiet: bool,
+        talk: Talk,
     ) -> io::Result<Self> {
-        Ok(Self { feed: Feed::new(file, ROOM)?, format, filter, quiet, line: Vec::new() })
+        Ok(Self { feed: Feed::new(file, ROOM)?, format, filter, talk, line: Vec::new() })
     }
 }
 
@@ -59,9 +79,14 @@ impl Sink for Lines {
     }
 
     fn line(&mut self, line: &Line) -> io::Result<bool> {
-        if let (Body::Start(start), false) = (&line.body, self.quiet) {
-            output::complain(&beginning(start));
-            if start.hooks.plan == Plan::Poll.name() {
+        if let Body::Start(start) = &line.body {
+            let looks_only = start.hooks.plan == Plan::Poll.name();
+            let sees_less = looks_only || start.hooks.plan == Plan::Perf.name();
+            let warns = !start.hooks.missing.is_empty() || sees_less && self.talk == Talk::Warnings;
+            if self.talk == Talk::All || warns {
+                output::complain(&beginning(start));
+            }
+            if looks_only && self.talk == Talk::All {
                 output::complain(&ONLY_LOOKS);
             }
         }

@@ -1,7 +1,7 @@
 //! `nsprobe trace`
 
 use super::conditions::ConditionArgs;
-use super::lines::{Format, Lines, totals};
+use super::lines::{Format, Lines, Talk, totals};
 use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
@@ -84,9 +84,10 @@ pub(super) struct Args {
 
     /// How to see the calls
     ///
-    /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them.
-    #[arg(long, value_enum, default_value_t = Hooks::Auto, value_name = "PLAN", help_heading = METHOD)]
-    hooks: Hooks,
+    /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list, the first
+    /// that this machine permits, best first; where none is permitted, that is an error.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hooks::Auto], value_name = "PLAN", help_heading = METHOD)]
+    hooks: Vec<Hooks>,
 
     /// Time between two scans of /proc, without privileges
     #[arg(long, value_parser = quantity::duration, default_value = "1s", value_name = "TIME", help_heading = METHOD)]
@@ -114,7 +115,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = OUTPUT)]
     ascii: bool,
 
-    /// Only errors on stderr
+    /// Only errors, and what cannot be seen, on stderr
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
 }
@@ -191,6 +192,19 @@ enum Hooks {
     Poll,
 }
 
+impl Hooks {
+    /// `None`: whichever works.
+    const fn plan(self) -> Option<Plan> {
+        match self {
+            Self::Auto => None,
+            Self::Functions => Some(Plan::Functions),
+            Self::Tracepoints => Some(Plan::Tracepoints),
+            Self::Perf => Some(Plan::Perf),
+            Self::Poll => Some(Plan::Poll),
+        }
+    }
+}
+
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filters::compile(args.filter.as_deref(), EventRow::FIELDS)?;
     let every_clone = args.clone == Clone::All;
@@ -198,13 +212,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         anyhow::bail!("--clone all needs clone among the calls of --event");
     }
     let options = Options {
-        hooks: match args.hooks {
-            Hooks::Auto => Choice::Auto,
-            Hooks::Functions => Choice::Only(Plan::Functions),
-            Hooks::Tracepoints => Choice::Only(Plan::Tracepoints),
-            Hooks::Perf => Choice::Only(Plan::Perf),
-            Hooks::Poll => Choice::Only(Plan::Poll),
-        },
+        hooks: choice(&args.hooks),
         calls: args.event.iter().map(|event| event.call()).collect(),
         conditions: args.conditions.resolve()?,
         every_clone,
@@ -226,11 +234,20 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     };
     let format = if args.json { Format::Json } else { Format::Human(look) };
     let filter = filter.map(filters::Counting::new);
-    let mut lines = Lines::new(file, format, filter, args.quiet)?;
+    let mut lines = Lines::new(file, format, filter, Talk::of(args.quiet, options.hooks == Choice::Auto))?;
     output::talk_in_background()?;
     let ended = session::run(&options, &snapshot, &mut lines)?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
     finish(ended, args.quiet, name)
+}
+
+fn choice(hooks: &[Hooks]) -> Choice {
+    let plans = hooks.iter().map(|hooks| hooks.plan()).collect::<Option<Vec<Plan>>>();
+    match plans.as_deref() {
+        None => Choice::Auto,
+        Some([plan]) => Choice::Only(*plan),
+        Some(plans) => Choice::Among(plans.iter().copied().collect()),
+    }
 }
 
 fn output_name(path: &Path) -> String {

@@ -38,8 +38,18 @@ pub struct Refused {
 /// What to try after those that were `refused`, and why that; `None`: there is nothing else.
 #[must_use]
 pub fn next(choice: Choice, refused: &[Refused]) -> Option<(Rung, String)> {
+    let among;
     let order: &[Rung] = match choice {
         Choice::Auto => &[Rung::Probe, Rung::Perf, Rung::Poll],
+        Choice::Among(plans) => {
+            let is_in = |rung: &Rung| match rung {
+                Rung::Probe => plans.has(Plan::Functions) || plans.has(Plan::Tracepoints),
+                Rung::Perf => plans.has(Plan::Perf),
+                Rung::Poll => plans.has(Plan::Poll),
+            };
+            among = [Rung::Probe, Rung::Perf, Rung::Poll].into_iter().filter(is_in).collect::<Vec<_>>();
+            &among
+        }
         Choice::Only(Plan::Functions | Plan::Tracepoints) => &[Rung::Probe],
         Choice::Only(Plan::Perf) => &[Rung::Perf],
         Choice::Only(Plan::Poll) => &[Rung::Poll],
@@ -72,6 +82,19 @@ mod tests {
             Some((Rung::Poll, "no BPF: no capability; no perf: EACCES".to_owned()))
         );
         assert_eq!(next(Choice::Auto, &[probe, perf, refused(Rung::Poll, "no /proc")]), None);
+    }
+
+    #[test]
+    fn nothing_beyond_a_list_is_tried() {
+        let among = Choice::Among([Plan::Perf, Plan::Tracepoints].into_iter().collect());
+        assert_eq!(among.in_probe(), Choice::Only(Plan::Tracepoints));
+        assert_eq!(next(among, &[]), Some((Rung::Probe, "asked for".to_owned())));
+        let probe = refused(Rung::Probe, "no capability");
+        let perf = next(among, std::slice::from_ref(&probe));
+        assert_eq!(perf, Some((Rung::Perf, "no BPF: no capability".to_owned())));
+        assert_eq!(next(among, &[probe, refused(Rung::Perf, "EACCES")]), None);
+        let both = Choice::Among([Plan::Tracepoints, Plan::Functions].into_iter().collect());
+        assert_eq!((both.in_probe(), next(both, &[refused(Rung::Probe, "no")])), (Choice::Auto, None));
     }
 
     #[test]

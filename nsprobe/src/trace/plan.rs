@@ -10,6 +10,41 @@ pub enum Choice {
     Auto,
     /// This one.
     Only(Plan),
+    /// The first of these that works, and no other.
+    Among(Plans),
+}
+
+/// A set of plans.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plans(u8);
+
+impl Plans {
+    /// Whether this one is in it.
+    #[must_use]
+    pub const fn has(self, plan: Plan) -> bool {
+        self.0 & 1 << plan as u8 != 0
+    }
+}
+
+impl FromIterator<Plan> for Plans {
+    fn from_iter<I: IntoIterator<Item = Plan>>(plans: I) -> Self {
+        Self(plans.into_iter().fold(0, |set, plan| set | 1 << plan as u8))
+    }
+}
+
+impl Choice {
+    /// What of it is for the probe to choose from.
+    #[must_use]
+    pub const fn in_probe(self) -> Self {
+        match self {
+            Self::Among(plans) => match (plans.has(Plan::Functions), plans.has(Plan::Tracepoints)) {
+                (true, false) => Self::Only(Plan::Functions),
+                (false, true) => Self::Only(Plan::Tracepoints),
+                _ => Self::Auto,
+            },
+            choice => choice,
+        }
+    }
 }
 
 /// What became of one group.
@@ -108,10 +143,11 @@ pub enum Verdict {
 /// where one is in force.
 #[must_use]
 pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdict {
+    let choice = choice.in_probe();
     let Some(last) = trials.last() else {
         return Verdict::Try(match choice {
-            Choice::Auto => Plan::Functions,
             Choice::Only(plan) => plan,
+            _ => Plan::Functions,
         });
     };
     let because = |trial: &Trial| {
@@ -160,7 +196,7 @@ pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdic
         (Choice::Auto, [_, tracepoints, ..]) => {
             Verdict::Keep(format!("tracepoints show less: {}", because(tracepoints)))
         }
-        (_, []) => Verdict::GiveUp(String::new()),
+        (_, _) => Verdict::GiveUp(String::new()),
     }
 }
 

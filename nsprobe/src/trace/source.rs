@@ -7,6 +7,7 @@ pub mod probe;
 use super::TraceError;
 use super::conditions::{Conditions, Wanted};
 use super::ladder::{self, Refused, Rung};
+use super::plan::Choice;
 use super::session::Options;
 use crate::kernel::watches::Watches;
 use crate::model::{Event, Hooks, Lost, Mark};
@@ -103,6 +104,10 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
             }
             opened => return opened,
         }
+    }
+    if refused.len() > 1 && options.hooks != Choice::Auto {
+        let whys: Vec<&str> = refused.iter().map(|refused| refused.why.as_str()).collect();
+        return Err(TraceError::Refused(whys.join("; ")));
     }
     Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
 }
