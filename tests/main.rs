@@ -3,6 +3,7 @@
 
 mod btf;
 mod bytes;
+mod conformance;
 mod diff;
 mod docs;
 mod doctor;

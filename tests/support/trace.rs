@@ -2,7 +2,7 @@
 
 use super::{Ran, nsprobe, skipped};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::OnceLock;
@@ -132,25 +132,39 @@ impl Stream {
     }
 }
 
+/// Which clones are compared: by default nsprobe reports those that make a namespace.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Clones {
+    Namespaces,
+    All,
+}
+
 /// Traces `sh -c script` with strace(1) inside nsprobe, so that both see the very same calls, and gives
 /// nsprobe's stream after comparing the two: same threads, same calls in the same order, same arguments, same
 /// results. Returns the stream and what the script wrote to fd 3, its own report.
 pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
+    let (stream, report, _) = compare_with_strace(plan, Clones::Namespaces, script);
+    (stream, report)
+}
+
+/// Does the same with these clones, and also gives the number of calls that were compared.
+pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> (Stream, String, usize) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (log, report) = (dir.path().join("strace"), dir.path().join("report"));
     std::fs::create_dir(&log).expect("a directory for strace");
     let script = format!("exec 3>{}\n{script}", report.display());
     let prefix = log.join("log");
     let calls = "trace=unshare,setns,chroot,pivot_root,clone,clone3,fork,vfork";
-    let mut args: Vec<&OsStr> =
-        ["--all", "--hooks", plan, "--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"]
-            .map(OsStr::new)
-            .into();
+    let mut args: Vec<&OsStr> = ["--all", "--hooks", plan].map(OsStr::new).into();
+    if clones == Clones::All {
+        args.extend(["--clone", "all"].map(OsStr::new));
+    }
+    args.extend(["--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"].map(OsStr::new));
     args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
     let stream = Stream::record(&args);
     assert_eq!(stream.lines[0]["hooks"]["plan"], plan);
     assert_eq!(stream.lines[0]["hooks"]["missing"], serde_json::json!([]));
-    let theirs = straced(&log);
+    let theirs = straced(&log, clones);
     let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for event in stream.events() {
         // Of other clones strace does not tell which of them lead to another namespace.
@@ -158,20 +172,56 @@ pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
             continue;
         }
         let tid = event["process"]["tid"].as_u64().expect("a tid");
-        ours.entry(tid).or_default().push(as_strace(event));
+        // strace(1) itself, which starts what it traces.
+        if event["process"]["comm"] != "strace" || theirs.contains_key(&tid) {
+            ours.entry(tid).or_default().push(as_strace(event));
+        }
     }
-    assert_eq!(ours, theirs, "nsprobe on the left, strace on the right; {}", stream.stderr);
-    (stream, std::fs::read_to_string(&report).unwrap_or_default())
+    assert_same_calls(&ours, &theirs, &stream.stderr);
+    let count = theirs.values().map(Vec::len).sum();
+    (stream, std::fs::read_to_string(&report).unwrap_or_default(), count)
 }
 
-/// The calls in strace's files, by thread; clones only when they make a namespace.
-fn straced(dir: &Path) -> BTreeMap<u64, Vec<String>> {
+/// Fails with the first calls in which a thread's differ.
+fn assert_same_calls(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<String>>, stderr: &str) {
+    let tids: BTreeSet<&u64> = ours.keys().chain(theirs.keys()).collect();
+    let mut differences = Vec::new();
+    for tid in tids {
+        let calls = |of: &BTreeMap<u64, Vec<String>>| of.get(tid).cloned().unwrap_or_default();
+        let (ours, theirs) = (calls(ours), calls(theirs));
+        let at = ours.iter().zip(&theirs).take_while(|(ours, theirs)| same(ours, theirs)).count();
+        if at < ours.len().max(theirs.len()) {
+            let some = |of: &[String]| of[at..].iter().take(3).cloned().collect::<Vec<_>>();
+            differences.push(format!(
+                "thread {tid}, call {at}: nsprobe {:?} ({} calls), strace {:?} ({} calls)",
+                some(&ours),
+                ours.len(),
+                some(&theirs),
+                theirs.len()
+            ));
+        }
+    }
+    let some: Vec<&String> = differences.iter().take(20).collect();
+    assert!(differences.is_empty(), "{} threads differ: {some:#?}\n{stderr}", differences.len());
+}
+
+/// Compares two calls. What strace does not decode, such as the arguments of a clone3 that gives another size, is equal
+/// to anything.
+fn same(ours: &str, theirs: &str) -> bool {
+    ours == theirs
+        || theirs.split_once("(?)").is_some_and(|(name, rest)| {
+            ours.strip_prefix(name).is_some_and(|args| args.starts_with('(') && args.ends_with(rest))
+        })
+}
+
+/// The calls in strace's files, by thread.
+fn straced(dir: &Path, clones: Clones) -> BTreeMap<u64, Vec<String>> {
     let mut calls: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for entry in std::fs::read_dir(dir).expect("strace wrote") {
         let path = entry.expect("an entry").path();
         let tid = path.extension().and_then(|tid| tid.to_str()?.parse().ok()).expect("log.TID");
         let text = std::fs::read_to_string(&path).expect("text");
-        let wanted: Vec<String> = text.lines().filter_map(normal).collect();
+        let wanted: Vec<String> = text.lines().filter_map(|line| normal(line, clones)).collect();
         if !wanted.is_empty() {
             calls.insert(tid, wanted);
         }
@@ -180,7 +230,7 @@ fn straced(dir: &Path) -> BTreeMap<u64, Vec<String>> {
 }
 
 /// A line of strace's in the words of [`as_strace`]; `None` for one that nsprobe does not report.
-fn normal(line: &str) -> Option<String> {
+fn normal(line: &str, clones: Clones) -> Option<String> {
     let (call, result) = line.rsplit_once(" = ")?;
     let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
     let mut words = result.split(' ');
@@ -191,10 +241,16 @@ fn normal(line: &str) -> Option<String> {
     };
     match name {
         "clone" | "clone3" => {
-            let flags = args.split_once("flags=")?.1.split([',', '}']).next()?;
+            let Some((_, flags)) = args.split_once("flags=") else {
+                return (clones == Clones::All).then(|| format!("clone(?) = {result}"));
+            };
+            let flags = flags.split([',', '}']).next()?.split(" /*").next()?;
             let flags = sorted(flags.split('|').filter(|flag| !flag.starts_with("SIG")));
-            flags.contains("CLONE_NEW").then(|| format!("clone({flags}) = {result}"))
+            let wanted = clones == Clones::All || flags.contains("CLONE_NEW");
+            wanted.then(|| format!("clone({flags}) = {result}"))
         }
+        "fork" if clones == Clones::All => Some(format!("clone(0) = {result}")),
+        "vfork" if clones == Clones::All => Some(format!("clone(CLONE_VFORK|CLONE_VM) = {result}")),
         "unshare" => {
             let flags = args.split(" /*").next()?;
             Some(format!("unshare({}) = {result}", sorted(flags.split('|'))))

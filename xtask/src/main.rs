@@ -3,6 +3,7 @@
 mod archive;
 mod bench;
 mod checkout;
+mod conformance;
 mod ending;
 mod load;
 mod probe;
@@ -18,6 +19,8 @@ use clap::Parser;
 enum Task {
     /// Measures nsprobe and its peers side by side
     Bench(bench::Args),
+    /// Runs the kernel's own tests beside strace
+    Conformance(conformance::Args),
     /// The work that `bench` has traced: it starts this itself
     #[command(hide = true)]
     Load(load::Args),
@@ -32,6 +35,7 @@ enum Task {
 fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(args) => bench::run(&args),
+        Task::Conformance(args) => conformance::run(&args),
         Task::Load(args) => load::run(&args),
         Task::Probe(args) => probe::run(&args),
         Task::Stress(args) => stress::run(&args),

@@ -60,8 +60,28 @@ pub struct Args {
 /// The test that compares costs by the instructions they take.
 const COUNTING: &str = "trace_cost::functions_add_no_instruction_to_other_system_calls";
 
+/// Runs the tests of conformance with these `programs` on these kernels.
+pub fn conformance(kernel: &[String], programs: &Path) -> Result<()> {
+    let filter = ["conformance::", "--nocapture"].map(str::to_owned).into();
+    let args = Args {
+        kernel: kernel.into(),
+        download: false,
+        update: false,
+        jobs: 2,
+        limit: 1800,
+        counted: false,
+        filter,
+    };
+    run_with(&args, Some(programs))
+}
+
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
+    run_with(args, None)
+}
+
+/// Runs the task, with the programs of [`crate::conformance`] in the machines if there are any.
+fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
     let mut kernels: VecDeque<Kernel> = VecDeque::new();
     let mut lacking = Vec::new();
     for (series, kernel) in args.kernel.iter().zip(kernels::obtain(&args.kernel, args.update)?) {
@@ -94,7 +114,9 @@ pub fn run(args: &Args) -> Result<()> {
     let filter = if args.counted { counting } else { every };
     let filter = filter.into_iter().map(str::to_owned).collect();
     let filter = if args.filter.is_empty() { &filter } else { &args.filter };
-    image::build(&image, &tests, filter, args.counted, &kernels).context("the image")?;
+    let contents =
+        image::Contents { tests: &tests, filter, counted: args.counted, programs, kernels: &kernels };
+    image::build(&image, &contents).context("the image")?;
     let reports = machines(kernels, &image, &dir, args)?;
 
     for report in reports.iter().filter(|report| !report.success()) {

@@ -2,7 +2,7 @@
 
 use super::build::Tests;
 use super::kernels::Kernel;
-use crate::checkout;
+use crate::{checkout, conformance};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -68,15 +68,22 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "nsprobe-vm\n"),
 ];
 
-/// Builds the image, which runs the tests that `filter` (arguments of the test harness) lets through. They are
-/// told whether clocks are `counted`. Each of the `kernels` finds its modules in the image.
-pub fn build(
-    image: &Path,
-    tests: &Tests,
-    filter: &[String],
-    counted: bool,
-    kernels: &VecDeque<Kernel>,
-) -> Result<()> {
+/// What an image is made of.
+pub struct Contents<'a> {
+    pub tests: &'a Tests,
+    /// Arguments of the test harness.
+    pub filter: &'a [String],
+    /// Whether clocks count instructions, which the tests are told.
+    pub counted: bool,
+    /// A directory of more programs, which the tests find by [`conformance::DIRECTORY`].
+    pub programs: Option<&'a Path>,
+    /// Each finds its modules in the image.
+    pub kernels: &'a VecDeque<Kernel>,
+}
+
+/// Builds the image, which runs the tests that the filter lets through.
+pub fn build(image: &Path, contents: &Contents) -> Result<()> {
+    let tests = contents.tests;
     let stage = image.with_extension("stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
@@ -99,7 +106,15 @@ pub fn build(
     for file in sources()?.iter().chain(&tests.executables).chain([&tests.nsprobe]) {
         place(&root, file)?;
     }
-    for kernel in kernels {
+    if let Some(programs) = contents.programs {
+        let listed = checkout::output(Command::new("find").arg(programs).args(["-type", "f"]))?;
+        for program in String::from_utf8(listed.stdout)?.lines().map(Path::new) {
+            for file in libraries(program)?.iter().map(PathBuf::as_path).chain([program]) {
+                place(&root, file)?;
+            }
+        }
+    }
+    for kernel in contents.kernels {
         let modules = root.join("usr/lib/modules").join(&kernel.version);
         fs::create_dir_all(&modules)?;
         for file in &kernel.modules {
@@ -107,7 +122,7 @@ pub fn build(
         }
     }
     script(&stage.join("init"), include_str!("init.sh"))?;
-    script(&root.join("run-tests"), &run_tests(tests, filter, counted))?;
+    script(&root.join("run-tests"), &run_tests(contents))?;
     pack(&stage, image)?;
     fs::remove_dir_all(&stage)?;
     Ok(())
@@ -174,14 +189,18 @@ fn sources() -> Result<Vec<PathBuf>> {
 }
 
 /// The script that runs the tests, and fails when one does.
-fn run_tests(tests: &Tests, filter: &[String], counted: bool) -> String {
+fn run_tests(contents: &Contents) -> String {
+    let Contents { tests, filter, counted, programs, .. } = *contents;
     let package = checkout::root().join("nsprobe");
     let mut script = format!(
         "#!/bin/sh\ncd {package}\nexport CI=true RUST_BACKTRACE=1 LC_ALL=C.UTF-8 INSTA_UPDATE=no\n\
          export INSTA_WORKSPACE_ROOT={root} CARGO_MANIFEST_DIR={package} CARGO_BIN_EXE_nsprobe={nsprobe}\n\
          # These kernels allow both plans: a test that skips one fails.\n\
-         export NSPROBE_TEST_HOOKS=functions,tracepoints\n{counted}status=0\n",
+         export NSPROBE_TEST_HOOKS=functions,tracepoints\n{counted}{programs}status=0\n",
         counted = if counted { "export NSPROBE_TEST_COUNTED=yes\n" } else { "" },
+        programs = programs.map_or_else(String::new, |directory| {
+            format!("export {}={}\n", conformance::DIRECTORY, quoted(&directory.to_string_lossy()))
+        }),
         root = quoted(&checkout::root().to_string_lossy()),
         package = quoted(&package.to_string_lossy()),
         nsprobe = quoted(&tests.nsprobe.to_string_lossy()),
