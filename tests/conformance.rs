@@ -1,7 +1,7 @@
 //! The kernel's own tests of namespaces, processes and mounts, which nobody here wrote, call by call beside strace(1).
 //! `cargo xtask conformance` builds them from the distribution's kernel sources, and names their directory.
 
-use crate::support::trace::{Clones, compare_with_strace, each_plan};
+use crate::support::trace::{Clones, Comparison, compare_with_strace, each_plan};
 use crate::support::{skipped, stage};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ fn the_kernels_own_tests_make_the_calls_that_strace_sees() {
     let suites = suites(directory.as_ref());
     assert!(suites.len() >= 10, "{suites:?}");
     each_plan(|plan| {
-        let mut total = 0;
+        let (mut total, mut wrong) = (0, Vec::new());
         for (suite, programs) in &suites {
             // What a test finds is the kernel's affair; what it calls is ours. In a mount namespace of its own,
             // because some fail to clean up.
@@ -54,12 +54,15 @@ fn the_kernels_own_tests_make_the_calls_that_strace_sees() {
                 suite.display(),
                 programs.join(" ")
             );
-            let (_, _, calls) = compare_with_strace(plan, Clones::All, &script);
+            let Comparison { calls, differences, .. } = compare_with_strace(plan, Clones::All, &script);
             let name = suite.strip_prefix(&directory).expect("below it").display();
-            eprintln!("{plan}: {name}: {} programs, {calls} calls agree", programs.len());
+            let differ = differences.len();
+            eprintln!("{plan}: {name}: {} programs, {calls} calls, {differ} threads differ", programs.len());
             total += calls;
+            wrong.extend(differences.into_iter().take(10).map(|difference| format!("{name}: {difference}")));
         }
-        eprintln!("{plan}: {total} calls agree");
+        eprintln!("{plan}: {total} calls");
+        assert!(wrong.is_empty(), "{wrong:#?}");
         assert!(total > 1000, "only {total} calls were compared");
     });
 }
@@ -79,7 +82,9 @@ fn container_tools_make_the_calls_that_strace_sees() {
                 > /etc/schroot/chroot.d/jail &&
             schroot --chroot jail --directory / -- /usr/bin/true >&3 2>&3
             bwrap --ro-bind / / --unshare-all true >&3 2>&3'"#;
-        let (stream, report, calls) = compare_with_strace(plan, Clones::All, script);
+        let Comparison { stream, report, calls, differences } =
+            compare_with_strace(plan, Clones::All, script);
+        assert!(differences.is_empty(), "{differences:#?}");
         assert!(stream.of("chroot").iter().any(|event| event["process"]["comm"] == "schroot"), "{report}");
         assert!(!stream.of("pivot_root").is_empty(), "{report}");
         eprintln!("{plan}: schroot and bwrap: {calls} calls agree");

@@ -143,12 +143,25 @@ pub enum Clones {
 /// nsprobe's stream after comparing the two: same threads, same calls in the same order, same arguments, same
 /// results. Returns the stream and what the script wrote to fd 3, its own report.
 pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
-    let (stream, report, _) = compare_with_strace(plan, Clones::Namespaces, script);
+    let Comparison { stream, report, differences, .. } =
+        compare_with_strace(plan, Clones::Namespaces, script);
+    assert!(differences.is_empty(), "{differences:#?}\n{}", stream.stderr);
     (stream, report)
 }
 
-/// Does the same with these clones, and also gives the number of calls that were compared.
-pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> (Stream, String, usize) {
+/// What came of a comparison.
+pub struct Comparison {
+    pub stream: Stream,
+    /// What the script wrote to fd 3.
+    pub report: String,
+    /// How many calls were compared.
+    pub calls: usize,
+    /// The threads whose calls differ, each with the first calls that do.
+    pub differences: Vec<String>,
+}
+
+/// Does the same with these clones, and leaves the judgement to the caller.
+pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparison {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (log, report) = (dir.path().join("strace"), dir.path().join("report"));
     std::fs::create_dir(&log).expect("a directory for strace");
@@ -159,7 +172,7 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> (Stream,
     if clones == Clones::All {
         args.extend(["--clone", "all"].map(OsStr::new));
     }
-    args.extend(["--", "strace", "-ff", "-qq", "-e", calls, "-e", "signal=none", "-o"].map(OsStr::new));
+    args.extend(["--", "strace", "-ff", "-A", "-qq", "-e", calls, "-e", "signal=none", "-o"].map(OsStr::new));
     args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
     let stream = Stream::record(&args);
     assert_eq!(stream.lines[0]["hooks"]["plan"], plan);
@@ -177,13 +190,16 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> (Stream,
             ours.entry(tid).or_default().push(as_strace(event));
         }
     }
-    assert_same_calls(&ours, &theirs, &stream.stderr);
-    let count = theirs.values().map(Vec::len).sum();
-    (stream, std::fs::read_to_string(&report).unwrap_or_default(), count)
+    Comparison {
+        stream,
+        report: std::fs::read_to_string(&report).unwrap_or_default(),
+        calls: theirs.values().map(Vec::len).sum(),
+        differences: differences(&ours, &theirs),
+    }
 }
 
-/// Fails with the first calls in which a thread's differ.
-fn assert_same_calls(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<String>>, stderr: &str) {
+/// The threads whose calls differ, each with the first calls that do.
+fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<String>>) -> Vec<String> {
     let tids: BTreeSet<&u64> = ours.keys().chain(theirs.keys()).collect();
     let mut differences = Vec::new();
     for tid in tids {
@@ -201,8 +217,7 @@ fn assert_same_calls(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, V
             ));
         }
     }
-    let some: Vec<&String> = differences.iter().take(20).collect();
-    assert!(differences.is_empty(), "{} threads differ: {some:#?}\n{stderr}", differences.len());
+    differences
 }
 
 /// Compares two calls. What strace does not decode, such as the arguments of a clone3 that gives another size, is equal
