@@ -298,7 +298,12 @@ fn as_strace(event: &Value) -> String {
     let (name, args) = (event["event"].as_str().expect("a name"), &event["args"]);
     let flags = |value: &Value| match value.as_array().expect("flags") {
         none if none.is_empty() => "0".to_owned(),
-        some => sorted(some.iter().map(|flag| flag.as_str().expect("a name"))),
+        some => sorted(some.iter().map(|flag| match flag.as_str().expect("a name") {
+            // Newer than strace.
+            "UNSHARE_EMPTY_MNTNS" => "0x100000",
+            "CLONE_EMPTY_MNTNS" => "0x2000000000",
+            name => name,
+        })),
     };
     let path = |value: &Value| match &value["path"] {
         Value::Null => "?".to_owned(),

@@ -3,7 +3,7 @@
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
     Arguments, Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
-    capability_names, clone_flag_names,
+    capability_names,
 };
 
 /// An event.
@@ -143,13 +143,9 @@ fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) ->
 }
 
 fn flags(crossing: &Crossing) -> Value<'_> {
-    let flags = match crossing {
-        Crossing::Clone { flags: Some(flags), .. }
-        | Crossing::Unshare { flags }
-        | Crossing::Setns { nstype: flags, .. } => *flags,
-        _ => return Value::Unknown,
-    };
-    Value::Texts(clone_flag_names(flags).into_iter().map(Into::into).collect())
+    crossing
+        .flag_names()
+        .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect()))
 }
 
 /// The path that was handed to the kernel, or the one that a namespace was opened by.

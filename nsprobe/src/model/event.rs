@@ -1,5 +1,6 @@
 //! What `trace` reports of a crossing.
 
+use super::flags::{clone_flag_names, namespace_flag_names, unshare_flag_names};
 use crate::model::{Arguments, NsId, NsSlot, Pid, SlotMarks, Slots, Text};
 use std::time::Duration;
 
@@ -238,6 +239,20 @@ impl Crossing {
             Self::Chroot { .. } => "chroot",
             Self::PivotRoot { .. } => "pivot_root",
             Self::Change { .. } => "change",
+        }
+    }
+
+    /// The flags that the call was given, by name, where it takes flags and they are known.
+    #[must_use]
+    pub fn flag_names(&self) -> Option<Vec<String>> {
+        match self {
+            Self::Clone { flags: Some(flags), .. } => Some(clone_flag_names(*flags)),
+            Self::Unshare { flags } => Some(unshare_flag_names(*flags)),
+            Self::Setns { nstype, .. } => Some(namespace_flag_names(*nstype)),
+            Self::Clone { flags: None, .. }
+            | Self::Chroot { .. }
+            | Self::PivotRoot { .. }
+            | Self::Change { .. } => None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::NsKind;
 
 /// `<linux/sched.h>`, in ascending order. The low byte is the exit signal to clone(2), and not flags; only
 /// `CLONE_NEWTIME` is there, for the calls that have no exit signal.
-const CLONE_FLAGS: [(u64, &str); 27] = [
+const CLONE_FLAGS: [(u64, &str); 31] = [
     (0x0000_0080, "CLONE_NEWTIME"),
     (0x0000_0100, "CLONE_VM"),
     (0x0000_0200, "CLONE_FS"),
@@ -32,25 +32,55 @@ const CLONE_FLAGS: [(u64, &str); 27] = [
     (0x8000_0000, "CLONE_IO"),
     (0x1_0000_0000, "CLONE_CLEAR_SIGHAND"),
     (0x2_0000_0000, "CLONE_INTO_CGROUP"),
+    // From here on since Linux 7.1 or later.
+    (0x4_0000_0000, "CLONE_AUTOREAP"),
+    (0x8_0000_0000, "CLONE_NNP"),
+    (0x10_0000_0000, "CLONE_PIDFD_AUTOKILL"),
+    (0x20_0000_0000, "CLONE_EMPTY_MNTNS"),
 ];
 
-/// The names of the flags of clone and unshare that are set, in ascending order; bits without a name come last, as one
-/// hexadecimal number.
+/// What unshare takes besides flags of namespaces, in ascending order (`check_unshare_flags` in kernel/fork.c). Where clone
+/// has `CLONE_PARENT_SETTID`, unshare has a flag of its own.
+const UNSHARE_FLAGS: [(u64, &str); 7] = [
+    (0x0000_0100, "CLONE_VM"),
+    (0x0000_0200, "CLONE_FS"),
+    (0x0000_0400, "CLONE_FILES"),
+    (0x0000_0800, "CLONE_SIGHAND"),
+    (0x0001_0000, "CLONE_THREAD"),
+    (0x0004_0000, "CLONE_SYSVSEM"),
+    (0x0010_0000, "UNSHARE_EMPTY_MNTNS"),
+];
+
+/// The names of the flags of clone that are set, in ascending order; bits without a name come last, as one hexadecimal
+/// number.
 #[must_use]
-pub fn clone_flag_names(flags: u64) -> Vec<String> {
-    names(flags, |_| true)
+pub(super) fn clone_flag_names(flags: u64) -> Vec<String> {
+    names(flags, CLONE_FLAGS)
+}
+
+/// The same of unshare, which takes fewer flags: 0x8000_0000 there is no `CLONE_IO`.
+#[must_use]
+pub(super) fn unshare_flag_names(flags: u64) -> Vec<String> {
+    let mut known: Vec<(u64, &str)> =
+        CLONE_FLAGS.into_iter().filter(is_namespace).chain(UNSHARE_FLAGS).collect();
+    known.sort_unstable();
+    names(flags, known)
 }
 
 /// The same of setns, whose second argument has flags of namespaces only: 0x100 there is no `CLONE_VM`.
 #[must_use]
-pub fn namespace_flag_names(flags: u64) -> Vec<String> {
-    names(flags, |flag| NsKind::from_clone_flag(flag).is_some())
+pub(super) fn namespace_flag_names(flags: u64) -> Vec<String> {
+    names(flags, CLONE_FLAGS.into_iter().filter(is_namespace))
 }
 
-fn names(flags: u64, is_flag: impl Fn(u64) -> bool) -> Vec<String> {
+fn is_namespace(&(flag, _): &(u64, &str)) -> bool {
+    NsKind::from_clone_flag(flag).is_some()
+}
+
+fn names<'a>(flags: u64, known: impl IntoIterator<Item = (u64, &'a str)>) -> Vec<String> {
     let mut rest = flags;
     let mut names = Vec::new();
-    for (flag, name) in CLONE_FLAGS.into_iter().filter(|&(flag, _)| is_flag(flag)) {
+    for (flag, name) in known {
         if flags & flag != 0 {
             names.push(name.to_owned());
             rest &= !flag;
@@ -82,5 +112,9 @@ mod tests {
         assert_eq!(clone_flag_names(0x4000_0000 | 1 << 40 | 0x11), ["CLONE_NEWNET", "0x10000000011"]);
         assert_eq!(namespace_flag_names(0x4000_0000 | 0x1_0100), ["CLONE_NEWNET", "0x10100"]);
         assert_eq!(namespace_flag_names(0x80), ["CLONE_NEWTIME"]);
+        assert_eq!(
+            unshare_flag_names(0x8010_0280),
+            ["CLONE_NEWTIME", "CLONE_FS", "UNSHARE_EMPTY_MNTNS", "0x80000000"]
+        );
     }
 }

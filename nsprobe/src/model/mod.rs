@@ -30,7 +30,6 @@ pub use errno::{errno_name, errno_text};
 pub use event::{
     Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, SetnsTarget,
 };
-pub use flags::{clone_flag_names, namespace_flag_names};
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Changes, Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid,
-    Place, Rebuilt, SetnsTarget, Text, clone_flag_names, errno_name, errno_text, namespace_flag_names, text,
+    Place, Rebuilt, SetnsTarget, Text, errno_name, errno_text, text,
 };
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
@@ -176,15 +176,15 @@ fn made(event: &Event) -> Option<String> {
 fn call(event: &Event) -> String {
     let name = event.crossing.name();
     match &event.crossing {
-        Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
-            format!("{name}({})", flags_text(&clone_flag_names(*flags)))
+        Crossing::Clone { flags: Some(_), .. } | Crossing::Unshare { .. } => {
+            format!("{name}({})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
         }
         Crossing::Clone { flags: None, .. } => format!("{name}(?)"),
         Crossing::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
         Crossing::Change { .. } => name.to_owned(),
-        Crossing::Setns { fd, nstype, target } => {
+        Crossing::Setns { fd, target, .. } => {
             let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
-            format!("{name}({fd}{target}, {})", flags_text(&namespace_flag_names(*nstype)))
+            format!("{name}({fd}{target}, {})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
         }
         Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
         Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {

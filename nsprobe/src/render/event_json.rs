@@ -8,7 +8,7 @@ mod stream;
 
 use crate::model::{
     Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget, Text,
-    clone_flag_names, errno_name, namespace_flag_names,
+    errno_name,
 };
 use crate::render::bytes;
 use crate::render::json::{SlotsObject, time};
@@ -203,11 +203,11 @@ impl<'a> ArgsObject<'a> {
     fn new(crossing: &'a Crossing) -> Option<Self> {
         Some(match crossing {
             Crossing::Clone { flags: None, .. } | Crossing::Change { .. } => return None,
-            Crossing::Clone { flags: Some(flags), .. } | Crossing::Unshare { flags } => {
-                Self::Flags { flags: clone_flag_names(*flags) }
+            Crossing::Clone { flags: Some(_), .. } | Crossing::Unshare { .. } => {
+                Self::Flags { flags: crossing.flag_names().unwrap_or_default() }
             }
-            Crossing::Setns { fd, nstype, .. } => {
-                Self::Setns { fd: *fd, nstype: namespace_flag_names(*nstype) }
+            Crossing::Setns { fd, .. } => {
+                Self::Setns { fd: *fd, nstype: crossing.flag_names().unwrap_or_default() }
             }
             Crossing::Chroot { path } => Self::Chroot { path: path.into() },
             Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
