@@ -34,6 +34,7 @@ mod trace_flood;
 mod trace_fork;
 mod trace_fuzz;
 mod trace_here;
+mod trace_identity;
 mod trace_lives;
 mod trace_losses;
 mod trace_outcome;

@@ -39,6 +39,6 @@ pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
 pub use stream::{
-    Body, Changes, Hooks, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Totals,
+    Body, Changes, Hooks, Host, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Totals,
 };
 pub use text::Text;

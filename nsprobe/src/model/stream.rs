@@ -1,6 +1,6 @@
 //! The lines of `trace`, and what the stream says of itself.
 
-use crate::model::{Created, Destroyed, Event};
+use crate::model::{Created, Destroyed, Event, Life, NsKind, Text};
 use std::borrow::Cow;
 use std::time::SystemTime;
 
@@ -38,12 +38,29 @@ pub enum Body {
 /// The first record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStart {
+    /// The id of the stream, which no other has: with it and its number a line is named for ever.
+    pub stream: String,
     /// nsprobe's version.
     pub version: &'static str,
     /// The kernel's release, as uname(2) has it.
     pub kernel: String,
+    /// The machine.
+    pub host: Host,
+    /// The initial namespace of each kind; `None` where it is not known.
+    pub namespaces: Vec<(NsKind, Option<Life>)>,
     /// How the events are obtained.
     pub hooks: Hooks,
+}
+
+/// A machine, and the time since it was started.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// The host name in the uts namespace that nsprobe is in.
+    pub name: Option<Text>,
+    /// What `/etc/machine-id` says.
+    pub machine_id: Option<String>,
+    /// A random id of this boot of the machine: `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: Option<String>,
 }
 
 /// How the events are obtained, and why that way.
@@ -139,12 +156,14 @@ pub struct OwnerCgroup {
     /// Its id.
     pub id: u64,
     /// Its path; `None` when it is gone or cannot be found.
-    pub path: Option<String>,
+    pub path: Option<Text>,
 }
 
 /// The last record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEnd {
+    /// The id of the stream, as the first record has it.
+    pub stream: String,
     /// Why it ended, in words.
     pub reason: Cow<'static, str>,
     /// What was counted.

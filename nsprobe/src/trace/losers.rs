@@ -4,7 +4,7 @@
 //! for a while is taken out of it when it is half full, and kept here, where there is more room. Of what has no room
 //! anywhere the number is known, and not whose it was.
 
-use crate::model::{Lost, Owner, OwnerCgroup};
+use crate::model::{Lost, Owner, OwnerCgroup, Text};
 use nsprobe_ebpf::share::{LOSERS, Loser};
 use std::collections::BTreeMap;
 
@@ -25,7 +25,7 @@ struct Kept {
 pub struct Ledger {
     kept: BTreeMap<(u32, u32, u64), Kept>,
     /// The paths of their control groups.
-    paths: BTreeMap<u64, Option<String>>,
+    paths: BTreeMap<u64, Option<Text>>,
 }
 
 impl Ledger {
@@ -53,7 +53,7 @@ impl Ledger {
     }
 
     /// Whose the events were that were lost at a `stage`; `path` finds the path of a control group by its id.
-    pub fn owners(&mut self, stage: u32, path: impl Fn(u64) -> Option<String>) -> Vec<Owner> {
+    pub fn owners(&mut self, stage: u32, path: impl Fn(u64) -> Option<Text>) -> Vec<Owner> {
         let paths = &mut self.paths;
         let of_stage = self.kept.range((stage, 0, 0)..(stage + 1, 0, 0));
         let owners = of_stage.map(|(&(_, uid, id), kept)| {

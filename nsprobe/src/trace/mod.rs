@@ -7,6 +7,7 @@ pub mod conditions;
 pub mod decode;
 pub mod filter;
 pub mod hooks;
+pub mod identity;
 pub mod ladder;
 pub mod lives;
 pub mod losers;

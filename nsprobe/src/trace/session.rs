@@ -2,6 +2,7 @@
 
 use super::conditions::Conditions;
 use super::hooks::Call;
+use super::identity;
 use super::plan::Choice;
 use super::running::{CommandEnd, Running};
 use super::source::{self, Source};
@@ -137,8 +138,11 @@ fn trace(
     let kernel = kernel_release()?;
     let mut stream = Stream::new(options, source, look, nsfs_dev, sink)?;
     stream.put_now(Body::Start(StreamStart {
+        stream: stream.id().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
         kernel,
+        host: identity::host(),
+        namespaces: identity::initial_namespaces(),
         hooks: source.hooks().clone(),
     }));
     let mut command = Running::none();

@@ -2,6 +2,7 @@
 
 use super::account::{Account, Sight, UNWATCHED};
 use super::filter::Filter;
+use super::identity;
 use super::losses::{Losses, heals};
 use super::order::{Order, WINDOW};
 use super::session::{BATCH, Options, Sink};
@@ -42,6 +43,8 @@ impl Choked {
 
 /// The lines on their way to the output.
 pub(super) struct Stream<'a> {
+    /// Its id.
+    id: String,
     sink: &'a mut dyn Sink,
     clock: BootClock,
     filter: Filter,
@@ -82,6 +85,7 @@ impl<'a> Stream<'a> {
         let watches = source.take_watches();
         let account = options.lives.then(|| Account::new(look, watches, clock, nsfs_dev, whole_machine));
         Ok(Self {
+            id: identity::stream()?,
             sink,
             clock,
             filter: Filter::new(&options.calls, &options.conditions),
@@ -98,6 +102,11 @@ impl<'a> Stream<'a> {
             follows: source.follows(),
             failure: None,
         })
+    }
+
+    /// Its id.
+    pub(super) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Where its lines go.
@@ -321,7 +330,7 @@ impl<'a> Stream<'a> {
     /// Writes the last line, and waits until the reader has it, but not for long, and not when there is a `hurry`.
     pub(super) fn end(&mut self, reason: Cow<'static, str>, hurry: &mut dyn FnMut() -> bool) -> StreamEnd {
         let totals = self.totals();
-        let end = StreamEnd { reason, totals };
+        let end = StreamEnd { stream: self.id.clone(), reason, totals };
         self.put_now(Body::End(end.clone()));
         // The line itself may not have reached anybody, nor what was before it.
         if self.failure.is_none()
@@ -329,7 +338,7 @@ impl<'a> Stream<'a> {
         {
             self.fail(error);
         }
-        StreamEnd { reason: end.reason, totals: self.totals() }
+        StreamEnd { totals: self.totals(), ..end }
     }
 
     fn totals(&self) -> Totals {

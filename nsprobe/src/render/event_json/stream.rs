@@ -1,16 +1,38 @@
 //! What the stream says of itself: its start, its losses, its end.
 
-use crate::model::{Loss, Lost, OwnerCgroup, Rebuilt, StreamEnd, StreamStart};
+use crate::model::{Loss, Lost, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Text};
+use crate::render::bytes;
 use crate::render::json::time;
 use crate::render::schemas::{self, Schema};
 use serde::Serialize;
+use std::borrow::Cow;
 
 #[derive(Serialize)]
 pub(super) struct StartObject<'a> {
     schema: Schema,
+    stream: &'a str,
     version: &'a str,
     kernel: &'a str,
+    host: HostObject<'a>,
+    namespaces: Vec<InitialObject>,
     hooks: HooksObject<'a>,
+}
+
+#[derive(Serialize)]
+struct HostObject<'a> {
+    name: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_base64: Option<String>,
+    machine_id: Option<&'a str>,
+    boot_id: Option<&'a str>,
+}
+
+/// The initial namespace of a kind.
+#[derive(Serialize)]
+struct InitialObject {
+    kind: &'static str,
+    ino: Option<u64>,
+    key: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -33,7 +55,27 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             unseen: &start.hooks.unseen,
             cost: start.hooks.cost,
         };
-        Self { schema: schemas::TRACE, version: start.version, kernel: &start.kernel, hooks }
+        let name = start.host.name.as_ref();
+        let host = HostObject {
+            name: name.map(Text::lossy),
+            name_base64: name.and_then(bytes::base64),
+            machine_id: start.host.machine_id.as_deref(),
+            boot_id: start.host.boot_id.as_deref(),
+        };
+        let namespaces = start.namespaces.iter().map(|(kind, life)| InitialObject {
+            kind: kind.name(),
+            ino: life.map(|life| life.id.ino),
+            key: life.map(|life| life.to_string()),
+        });
+        Self {
+            schema: schemas::TRACE,
+            stream: &start.stream,
+            version: start.version,
+            kernel: &start.kernel,
+            host,
+            namespaces: namespaces.collect(),
+            hooks,
+        }
     }
 }
 
@@ -61,7 +103,9 @@ struct OwnerObject<'a> {
 struct OwnerCgroupObject<'a> {
     /// 64 bits are more than many JSON readers keep of a number.
     id: String,
-    path: Option<&'a str>,
+    path: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_base64: Option<String>,
 }
 
 impl<'a> LostObject<'a> {
@@ -69,7 +113,8 @@ impl<'a> LostObject<'a> {
     fn new(lost: &'a Lost, most: usize) -> Self {
         let cgroup = |cgroup: &'a OwnerCgroup| OwnerCgroupObject {
             id: cgroup.id.to_string(),
-            path: cgroup.path.as_deref(),
+            path: cgroup.path.as_ref().map(Text::lossy),
+            path_base64: cgroup.path.as_ref().and_then(bytes::base64),
         };
         let owners = lost.worst(most).into_iter().map(|owner| OwnerObject {
             uid: owner.uid,
@@ -117,6 +162,7 @@ impl<'a> From<&'a Rebuilt> for RebuiltObject<'a> {
 
 #[derive(Serialize)]
 pub(super) struct EndObject<'a> {
+    stream: &'a str,
     reason: &'a str,
     totals: TotalsObject<'a>,
 }
@@ -135,6 +181,6 @@ impl<'a> From<&'a StreamEnd> for EndObject<'a> {
         let lost = totals.lost.iter().map(|lost| LostObject::new(lost, OWNERS_OF_ALL)).collect();
         let totals =
             TotalsObject { events: totals.events, lost, late: totals.late, unevaluated: totals.unevaluated };
-        Self { reason: &end.reason, totals }
+        Self { stream: &end.stream, reason: &end.reason, totals }
     }
 }

@@ -1,7 +1,8 @@
 use super::*;
 use crate::model::{
-    Actor, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Life, Loss, Lost, Mark, NsKind,
-    NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart, Totals,
+    Actor, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
+    NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart,
+    Totals,
 };
 use std::time::{Duration, SystemTime};
 
@@ -73,7 +74,11 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
 
 #[test]
 fn the_stream_speaks_of_itself() {
+    let initial = Life { id: NsId::new(NsKind::Net, 4, 7), mark: Mark::Id(3) };
     let start = StreamStart {
+        stream: "0f".to_owned(),
+        host: Host { name: Some("h\u{ff}".into()), machine_id: None, boot_id: Some("b".to_owned()) },
+        namespaces: vec![(NsKind::Net, Some(initial)), (NsKind::Ipc, None)],
         version: "0.1.0",
         kernel: "6.18.44".to_owned(),
         hooks: Hooks {
@@ -108,11 +113,12 @@ fn the_stream_speaks_of_itself() {
     let owner = |count| Owner {
         uid: 1000,
         count,
-        cgroup: if count == 1 { None } else { cgroup(Some("/a.slice".to_owned())) },
+        cgroup: if count == 1 { None } else { cgroup(Some("/a.slice".into())) },
     };
     let lost = Lost { stage: "share", count: 3, owners: vec![owner(2), owner(1)] };
     let loss = Loss { lost: lost.clone(), since: SystemTime::UNIX_EPOCH, after_seq: 5 };
     let end = StreamEnd {
+        stream: "0f".to_owned(),
         reason: "interrupted".into(),
         totals: Totals { events: 12, lost: vec![lost], late: 2, unevaluated: 3 },
     };
@@ -121,10 +127,10 @@ fn the_stream_speaks_of_itself() {
     let lines =
         [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"version":"0.1.0","kernel":"6.18.44","hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
+    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"stream":"0f","version":"0.1.0","kernel":"6.18.44","host":{"name":"hÿ","machine_id":null,"boot_id":"b"},"namespaces":[{"kind":"net","ino":7,"key":"net#3"},{"kind":"ipc","ino":null,"key":null}],"hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
     {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}],"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
     {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
-    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}]}],"late":2,"unevaluated":3}}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stream":"0f","reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}]}],"late":2,"unevaluated":3}}
     "#);
 }
 

@@ -6,7 +6,7 @@ use crate::kernel::cgroups::Hierarchy;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{Crossing, Hooks, Lost};
+use crate::model::{Crossing, Hooks, Lost, Text};
 use crate::trace::TraceError;
 use crate::trace::account;
 use crate::trace::attach::{Attached, attach};
@@ -95,7 +95,7 @@ impl LostByOwner {
             // After the table: whose are lost are among those that are lost.
             let count = counters.read(counter)?;
             self.told[counter as usize] = count;
-            let path = |id| self.groups.as_ref()?.path(id).map(|path| path.to_string_lossy().into_owned());
+            let path = |id| self.groups.as_ref()?.path(id).map(Text::from);
             let mut owners = self.ledger.owners(counter as u32, path);
             if !self.has_groups {
                 for owner in &mut owners {

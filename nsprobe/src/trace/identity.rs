@@ -1,0 +1,95 @@
+//! What tells one run, and one machine, from another.
+
+use crate::discover::look::Look;
+use crate::kernel::{nsfs, random};
+use crate::model::{Host, Life, Mark, NsKind, Text};
+use nix::sys::utsname::uname;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+
+/// A new id for a stream, which no other stream has: a random UUID (version 4 of RFC 9562).
+pub fn stream() -> io::Result<String> {
+    let mut bytes: [u8; 16] = random::bytes()?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = format!("{:032x}", u128::from_be_bytes(bytes));
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}
+
+/// The machine that this runs on.
+#[must_use]
+pub fn host() -> Host {
+    let name = uname().ok().map(|uname| Text::from(uname.nodename().as_bytes().to_vec()));
+    Host {
+        name: name.filter(|name| !name.is_empty()),
+        machine_id: start_of("/etc/machine-id").as_deref().and_then(machine_id),
+        boot_id: start_of("/proc/sys/kernel/random/boot_id").as_deref().and_then(boot_id),
+    }
+}
+
+/// The initial namespace of each kind, which the kernel's own thread of number 2 is in; `None` of those that are not known.
+#[must_use]
+pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
+    let is_whole = Look::open().is_ok_and(|look| look.is_of_whole_machine());
+    let namespace = |kind: NsKind| {
+        let file = File::open(format!("/proc/2/ns/{}", kind.name())).ok()?;
+        let id = nsfs::id(file.as_fd(), kind).ok()?;
+        Some(Life { id, mark: nsfs::kernel_id(file.as_fd(), kind).map_or(Mark::Unknown, Mark::of_id) })
+    };
+    let all = NsKind::ALL.into_iter().map(|kind| (kind, is_whole.then(|| namespace(kind)).flatten()));
+    let mut all: Vec<(NsKind, Option<Life>)> = all.collect();
+    // Before 6.18 the kernel has ids for mount namespaces only, which are no mark: no event has them.
+    let has_id = |&(kind, life): &(NsKind, Option<Life>)| {
+        kind != NsKind::Mnt && life.is_some_and(|life| life.mark != Mark::Unknown)
+    };
+    if !all.iter().any(has_id) {
+        all.iter_mut().filter_map(|(_, life)| life.as_mut()).for_each(|life| life.mark = Mark::Unknown);
+    }
+    all
+}
+
+/// The first bytes of a file that is short.
+fn start_of(path: &str) -> Option<Vec<u8>> {
+    const MOST: u64 = 64;
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// 32 hexadecimal digits: machine-id(5).
+fn machine_id(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_end();
+    (text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())).then(|| text.to_owned())
+}
+
+/// A UUID.
+fn boot_id(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?.trim_end();
+    let is_one = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    (text.len() == 36 && text.bytes().all(is_one)).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_streams_are_uuids_and_differ() {
+        let (one, other) = (stream().unwrap(), stream().unwrap());
+        assert_ne!(one, other);
+        assert_eq!(boot_id(one.as_bytes()).as_ref(), Some(&one));
+        assert_eq!(&one[14..15], "4");
+    }
+
+    #[test]
+    fn what_is_no_id_is_none() {
+        let id = b"0123456789abcdef0123456789abcdef\n";
+        assert_eq!(machine_id(id).as_deref(), Some("0123456789abcdef0123456789abcdef"));
+        // As systemd has it before the first boot is through.
+        assert_eq!(machine_id(b"uninitialized\n"), None);
+        assert_eq!(machine_id(b""), None);
+        assert_eq!(boot_id(b"0123456789abcdef\n"), None);
+    }
+}
