@@ -136,6 +136,9 @@ fn without_privilege_it_names_the_capabilities_and_what_to_do() {
         (check["verdict"].as_str(), check["remedy"].as_str()),
         (Some("missing"), Some("run with sudo"))
     );
+    let remedies = document["checks"].as_array().unwrap().iter().filter(|check| !check["remedy"].is_null());
+    let sudo = remedies.filter(|check| check["remedy"].as_str().unwrap().contains("sudo"));
+    assert_eq!(sudo.count(), 1, "a remedy is said once: {document}");
     for name in ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"] {
         assert!(check["finding"].as_str().unwrap().contains(name), "{check}");
     }
@@ -156,6 +159,9 @@ fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
     let (code, document) = within(&["unshare", "--user", "--map-root-user", "--"]);
     assert_ne!(verdict(&document, "user namespace")["verdict"], "good", "its capabilities do not count");
     assert_eq!(code, Some(1));
+    assert!(!document.to_string().contains("sudo"), "{document}");
+    let check = verdict(&document, "capabilities");
+    assert!(check["remedy"].as_str().unwrap().starts_with("run outside this user namespace"), "{check}");
 }
 
 #[test]
@@ -167,6 +173,11 @@ fn hidepid_is_found_on_the_proc_that_is_read() {
     let script = "mount -t proc -o hidepid=2 proc /proc && exec \"$0\" \"$@\"";
     let script = ["unshare", "--mount", "--pid", "--fork", "--", "sh", "-c", script];
     let (_, document) = within(&[&script[..], &NO_BPF].concat());
+    let check = verdict(&document, "/proc");
+    assert_eq!(check["verdict"], "good", "it hides nothing from those with CAP_SYS_PTRACE");
+    let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
+    let (_, document) = within(&[&script[..], &nobody].concat());
+    assert_eq!(verdict(&document, "pid namespace")["remedy"], Value::Null, "nobody can tell");
     let check = verdict(&document, "/proc");
     assert_eq!(check["verdict"], "limited");
     assert!(check["finding"].as_str().unwrap().contains("hidepid"), "{check}");

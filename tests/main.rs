@@ -14,6 +14,7 @@ mod hang;
 mod holders;
 mod limits;
 mod list;
+mod list_sight;
 mod schema;
 mod sources;
 mod sources_bpf;

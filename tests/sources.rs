@@ -59,7 +59,7 @@ fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
     let stray = Stray::start(flags);
     for kind in ["net", "uts", "mnt"] {
         let ns = find(kind, stray.namespace(kind));
-        assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null), "{ns}");
+        assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null), "{ns}");
         let holder = json!({"type": "thread", "pid": std::process::id(), "tid": stray.tid});
         assert_eq!(ns["holders"], json!([holder]));
         assert_eq!(sources(&ns), ["threads"]);
@@ -83,7 +83,7 @@ fn a_time_namespace_for_the_children_of_a_thread_is_found() {
     assert_ne!(ino, stray.namespace("time"));
     let ns = find("time", ino);
     assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": std::process::id(), "tid": stray.tid}]));
-    assert_eq!((&ns["nprocs"], sources(&ns)), (&json!(0), vec!["for_children"]));
+    assert_eq!((&ns["nprocs_seen"], sources(&ns)), (&json!(0), vec!["for_children"]));
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn a_pid_namespace_outlives_its_processes_as_long_as_a_parent_keeps_it_for_child
     let sleep = staged.wait_for("sleep");
     let ino = proc::namespace(sleep, "pid_for_children").expect("it has had a child");
     let ns = find("pid", ino);
-    assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null));
+    assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
     assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep}]));
     assert_eq!(sources(&ns), ["for_children"]);
     assert_eq!(ns["parent"]["ino"], proc::namespace(sleep, "pid").unwrap());
@@ -171,11 +171,12 @@ fn a_pid_namespace_that_waits_for_its_first_child_is_found_or_is_a_gap() {
     if let Some(ino) = proc::namespace(sleep, "pid_for_children") {
         let ns = find("pid", ino);
         assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep}]));
-        assert_eq!((&ns["nprocs"], sources(&ns)), (&json!(0), vec!["for_children"]));
+        assert_eq!((&ns["nprocs_seen"], sources(&ns)), (&json!(0), vec!["for_children"]));
     } else {
+        // Where BPF reads the processes, because /proc denies one, it is no gap.
         let document = json(&["list", "--json", "--source", "proc"]);
         let gaps = document["gaps"].as_array().unwrap().iter();
-        let gaps: Vec<_> = gaps.filter(|gap| gap["kind"] == "pid_for_children").collect();
+        let gaps: Vec<&Value> = gaps.filter(|gap| gap["kind"] == "pid_for_children").collect();
         assert_eq!(gaps.len(), 1, "{gaps:?}");
         assert!(gaps[0]["remedy"].as_str().unwrap().contains("BPF"), "{gaps:?}");
     }
@@ -191,7 +192,7 @@ fn an_ancestor_without_processes_is_found_by_its_child() {
     let sleep = staged.wait_for("sleep");
     let inner = find("user", proc::namespace(sleep, "user").unwrap());
     let outer = find("user", inner["parent"]["ino"].as_u64().unwrap());
-    assert_eq!((&outer["nprocs"], sources(&outer)), (&json!(0), vec!["relations"]));
+    assert_eq!((&outer["nprocs_seen"], sources(&outer)), (&json!(0), vec!["relations"]));
     let child = json!({"kind": "user", "ino": inner["ino"]});
     assert_eq!(outer["holders"], json!([{"type": "ancestor", "of": child}]));
     assert_eq!(outer["parent"]["ino"], proc::namespace(2, "user").unwrap());
@@ -257,7 +258,7 @@ fn orphans_and_holders_and_the_tree_of_one_namespace() {
     let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
     let orphans = json(&["list", "--json", "--orphans"]);
     let orphans = orphans["namespaces"].as_array().unwrap();
-    assert!(orphans.iter().all(|ns| ns["nprocs"] == 0));
+    assert!(orphans.iter().all(|ns| ns["nprocs_seen"] == 0));
     assert!(orphans.iter().any(|ns| ns["ino"] == ino));
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let ran = run(&["list", "--holders", "--no-header", "--ns", &path]);

@@ -52,7 +52,7 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
     if LISTS.here() {
         let ns = find("net", ino);
         assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
-        assert_eq!((&ns["nprocs"], &ns["leader"]), (&json!(0), &Value::Null));
+        assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
         let what = "nothing found in /proc: a tun or tap device, a socket without a process, a descriptor in flight, or the kernel";
         let ns = format!("net:[{ino}]");

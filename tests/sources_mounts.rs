@@ -102,7 +102,7 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
     assert_ne!(mnt, proc::namespace(sleep, "mnt").unwrap());
     let ns = find("mnt", mnt);
     assert_eq!(
-        (&ns["nprocs"], &ns["holders"]),
+        (&ns["nprocs_seen"], &ns["holders"]),
         (&json!(0), &json!([{"type": "descriptor", "pid": sleep, "fd": 9}]))
     );
     let document = json(&["list", "--json", "--kind", "net"]);
@@ -115,7 +115,7 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
     let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);
     if LISTMOUNT.here() {
         let found = found.expect("listmount(2) tells");
-        assert_eq!(found["nprocs"], 0, "{found}");
+        assert_eq!(found["nprocs_seen"], 0, "{found}");
         // Only by its number can it be opened from here.
         assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
         // Where there are lists, what another test mounts while nsprobe looks is a gap for that moment.

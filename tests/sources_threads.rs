@@ -162,7 +162,11 @@ fn a_process_whose_first_thread_has_ended_is_where_its_others_are() {
                     .unwrap_or_else(|| panic!("{source}: {ino}"))
             };
             let ns = find("uts", uts);
-            assert_eq!((&ns["nprocs"], &ns["leader"]["pid"]), (&json!(1), &json!(pid)), "{source}: {ns}");
+            assert_eq!(
+                (&ns["nprocs_seen"], &ns["leader"]["pid"]),
+                (&json!(1), &json!(pid)),
+                "{source}: {ns}"
+            );
             assert_eq!(holders(ns), [&Value::Null; 0], "{source}");
             assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
             let seen =

@@ -394,7 +394,7 @@ fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
     let marked = ran.stdout.lines().filter(|line| line.ends_with("(namespaces not readable)")).count();
     assert!(marked > 0, "{}", ran.stdout);
     assert!(ran.stderr.contains("namespaces are not readable"), "{}", ran.stderr);
-    assert!(ran.stderr.contains("run as root"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("run with sudo, or with CAP_SYS_PTRACE"), "{}", ran.stderr);
     let ran = as_nobody(&["tree", "--json"]);
     let tree: Value = serde_json::from_str(&ran.stdout).expect("JSON");
     assert_eq!(entries(&tree)[&own].0["namespaces"], Value::Null);

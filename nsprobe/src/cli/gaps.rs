@@ -30,6 +30,16 @@ pub(super) fn report(gaps: &[Gap]) {
     }
 }
 
+/// Says of how many namespaces nobody knows whether a process is in them.
+pub(super) fn report_unknown_orphans(count: usize) {
+    let of = if count == 1 { "1 namespace" } else { &format!("{count} namespaces") };
+    if count > 0 {
+        output::complain(&format_args!(
+            "whether a process is in {of} more is not known: not all processes were seen, so none of them is listed"
+        ));
+    }
+}
+
 fn describe(gaps: &[Gap]) -> String {
     let mut parts: Vec<String> = gaps.iter().map(part).collect();
     let mut remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
@@ -59,6 +69,10 @@ fn part(gap: &Gap) -> String {
         GapKind::ThreadNamespaces => {
             plural("thread whose namespaces are not readable", "threads whose namespaces are not readable")
         }
+        GapKind::ProcessIds => plural(
+            "process whose ids inside its pid namespaces are not known",
+            "processes whose ids inside their pid namespaces are not known",
+        ),
         GapKind::Descriptors => plural(
             "process whose descriptors are not readable",
             "processes whose descriptors are not readable",

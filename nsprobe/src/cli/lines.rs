@@ -3,6 +3,8 @@
 use super::feed::Feed;
 use super::{filters, output};
 use crate::filter::EventRow;
+use crate::kernel::advice::remedy;
+use crate::kernel::capabilities::Capability;
 use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::wrap::wrapped;
@@ -87,7 +89,7 @@ impl Sink for Lines {
                 output::complain(&beginning(start));
             }
             if looks_only && self.talk == Talk::All {
-                output::complain(&ONLY_LOOKS);
+                output::complain(&only_looks());
             }
         }
         self.line.clear();
@@ -156,8 +158,16 @@ fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
     }
 }
 
-const ONLY_LOOKS: &str = "warning: this only looks at /proc from time to time, and misses what is shorter: every change is \
-    seen with CAP_PERFMON, every call with CAP_BPF too: run with sudo";
+/// What is missed where `/proc` is looked at, and what would help.
+fn only_looks() -> String {
+    let more = match remedy(&[Capability::Bpf, Capability::Perfmon]) {
+        Some(remedy) => {
+            format!(": every change is seen with CAP_PERFMON, every call with CAP_BPF too: {remedy}")
+        }
+        None => String::new(),
+    };
+    format!("warning: this only looks at /proc from time to time, and misses what is shorter{more}")
+}
 
 /// One line: how the trace sees calls. Where messages are requested (`-v`), also why so, what it does not show, and what it
 /// costs, which are in the JSON of the stream's start too.

@@ -4,10 +4,11 @@ use super::output::{self, Output};
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::{Missing, Which};
-use super::{Exit, OUTPUT, SELECT, filters, gaps, help};
+use super::{Exit, OUTPUT, SELECT, filters, gaps, help, which::no_process};
 use crate::discover::{self, CommandLines};
 use crate::filter::NamespaceRow;
-use crate::kernel::capabilities::is_root;
+use crate::kernel::advice::remedy;
+use crate::kernel::capabilities::Capability;
 use crate::model::{Namespace, NsKind, NsSlot, Pid, Snapshot};
 use crate::render::json::{self, Selection};
 use crate::render::{holders, table};
@@ -49,6 +50,8 @@ pub(super) struct Args {
     ns: Option<Which>,
 
     /// Only namespaces that no process is in
+    ///
+    /// How many there are of which that is not known is reported on stderr.
     #[arg(long, help_heading = SELECT)]
     orphans: bool,
 
@@ -89,6 +92,8 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list --orphans --holders         what keeps empty namespaces alive
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, for other programs
+
+NPROCS is ? where not all processes were seen: --orphans shows no such namespace, and reports how many there are.
 
 Exit codes: 0 done, 1 nothing found (or, with --strict, something could not be read), 2 error. What could not be read is reported on stderr."#;
 
@@ -165,6 +170,10 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if wanted.is_empty() {
         output::nothing(&snapshot);
     }
+    if args.orphans {
+        let unknown = snapshot.namespaces.iter().filter(|namespace| namespace.is_orphan().is_none()).count();
+        gaps::report_unknown_orphans(unknown);
+    }
     let unevaluated = filter.is_some_and(|filter| filter.report("namespaces"));
     let exit =
         if wanted.is_empty() || unevaluated && args.strict.is_set() { Exit::Findings } else { Exit::Done };
@@ -176,10 +185,11 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
     let of_process = match args.pid {
         None => None,
         Some(pid) => {
-            let none = || Missing::NotFound(format!("there is no process {pid}"));
+            let none = || Missing::NotFound(no_process(pid));
             let process = snapshot.process(pid).ok_or_else(none)?;
             if process.namespaces.is_none() {
-                let remedy = if is_root() { "even to root" } else { "run as root" };
+                let remedy = remedy(&[Capability::SysPtrace]);
+                let remedy = remedy.as_deref().unwrap_or("a security module or sandbox forbids it");
                 let why = format!("the namespaces of process {pid} are not readable: {remedy}");
                 return Err(Missing::NotFound(why));
             }
@@ -195,7 +205,7 @@ fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>,
         .map(|namespace| namespace.id);
     let is_wanted = |namespace: &&Namespace| {
         only.is_none_or(|id| id == namespace.id)
-            && (!args.orphans || namespace.processes == 0)
+            && (!args.orphans || namespace.is_orphan() == Some(true))
             && (args.kind.is_empty() || args.kind.contains(&namespace.id.kind))
             && of_process.is_none_or(|ids| ids.contains(&Some(namespace.id)))
     };

@@ -3,7 +3,7 @@
 use super::output::Output;
 use super::source::SourceArgs;
 use super::users::Users;
-use super::which::Which;
+use super::which::{Which, no_process};
 use super::{Exit, OUTPUT, SELECT, filters, gaps, help, output};
 use crate::discover::{self, CommandLines};
 use crate::filter::{NamespaceRow, ProcessRow};
@@ -134,7 +134,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let mut snapshot = discover::snapshot(&source)?;
     let pid = args.pid.or(args.process);
     if let Some(pid) = pid.filter(|&pid| snapshot.process(pid).is_none()) {
-        output::complain(&format_args!("there is no process {pid}"));
+        output::complain(&no_process(pid));
         return Ok(Exit::Findings);
     }
     let ns = match args.ns.as_ref().map(|which| which.find(&snapshot)).transpose() {

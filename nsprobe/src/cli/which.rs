@@ -1,8 +1,9 @@
 //! `--ns`: one namespace, by what people have at hand to name it.
 
 use super::{Exit, output, printed};
+use crate::discover;
 use crate::kernel::paths;
-use crate::model::{Namespace, NsId, NsKind, Snapshot, text};
+use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot, text};
 use clap::builder::{OsStringValueParser, TypedValueParser as _, ValueParser, ValueParserFactory};
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -92,6 +93,16 @@ impl Which {
                 find(&|id| (id.dev, id.ino) == (dev, ino)).ok_or_else(|| missing(format!("{ino} of {shown}")))
             }
         }
+    }
+}
+
+/// That `pid` is no process; whose thread it is, if it is one.
+pub(super) fn no_process(pid: Pid) -> String {
+    match discover::process_of_thread(pid) {
+        Some(process) => {
+            format!("{pid} is no process, but a thread of process {process}: use --pid {process}")
+        }
+        None => format!("there is no process {pid}"),
     }
 }
 

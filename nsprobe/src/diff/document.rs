@@ -139,7 +139,8 @@ struct NamespaceObject {
     owner: Option<NamespaceRef>,
     owner_uid: Option<u32>,
     netnsid: Option<i64>,
-    nprocs: u64,
+    nprocs: Option<u64>,
+    nprocs_seen: u64,
     leader: Option<LeaderObject>,
     mount_path: Option<String>,
     #[serde(default, deserialize_with = "bytes")]
@@ -235,11 +236,14 @@ impl TryFrom<HolderFields> for HolderObject {
     }
 }
 
+/// The ids of a process: the kernel nests pid namespaces 32 deep.
+#[derive(Deserialize)]
+struct Pids(#[serde(deserialize_with = "read::few::<_, _, 64>")] Vec<Pid>);
+
 #[derive(Deserialize)]
 struct ProcessObject {
     pid: Pid,
-    #[serde(deserialize_with = "read::few::<_, _, 64>")]
-    pids: Vec<Pid>,
+    pids: Option<Pids>,
     ppid: Pid,
     start_ticks: u64,
     threads: u32,
@@ -322,7 +326,8 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             -1 => Some(NetnsId::Unassigned),
             number => u32::try_from(number).ok().map(NetnsId::Assigned),
         }),
-        processes: object.nprocs,
+        processes: object.nprocs_seen,
+        all_seen: object.nprocs.is_some(),
         leader: object.leader.map(|leader| leader.pid),
         mount_path: object.mount_path_base64.or_else(|| object.mount_path.map(Into::into)),
         holders: object.holders.into_iter().filter_map(holder).collect(),
@@ -341,7 +346,7 @@ fn process(object: ProcessObject, dev: u64) -> Process {
     Process {
         pid: object.pid,
         ppid: object.ppid,
-        pids: object.pids,
+        pids: object.pids.map(|Pids(pids)| pids).unwrap_or_default(),
         start_ticks: object.start_ticks,
         threads: object.threads,
         kernel_thread: object.kernel_thread,

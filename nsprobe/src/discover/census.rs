@@ -3,6 +3,7 @@
 use super::descriptors::NamespaceDescriptor;
 use super::limit;
 use super::reach::MountPoint;
+use super::sight;
 use super::threads::Stray;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source, Text};
 use std::collections::{BTreeMap, HashMap};
@@ -120,6 +121,13 @@ impl Census {
             }
         }
         census
+    }
+
+    /// Counts processes of which nothing more is known than that they are in these.
+    pub(super) fn count(&mut self, namespaces: &[NsId]) {
+        for &id in namespaces {
+            self.entry(id).namespace.processes += 1;
+        }
     }
 
     /// A namespace for the children of a process, or of one thread of it; nothing new when the process is
@@ -243,8 +251,6 @@ impl Census {
 /// The namespaces of kthreadd. It is pid 2 of the initial pid namespace, started by the kernel, and never
 /// leaves where it began. Inode numbers tell nothing: they differ from kernel to kernel.
 fn initial(processes: &[Process]) -> Option<[Option<NsId>; 8]> {
-    let kthreadd =
-        processes.iter().find(|process| process.pid == 2 && process.ppid == 0 && process.kernel_thread)?;
-    let slots = kthreadd.namespaces.as_ref()?;
+    let slots = sight::kthreadd(processes)?.namespaces.as_ref()?;
     Some(NsKind::ALL.map(|kind| *slots.of(kind)))
 }

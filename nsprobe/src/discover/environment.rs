@@ -1,23 +1,29 @@
 //! Limits of the view itself: which pid namespace `/proc` shows, and whether it hides processes.
 
 use super::Gaps;
-use super::gaps::READ_OTHERS;
+use super::sight::kthreadd;
+use crate::kernel::advice::remedy;
+use crate::kernel::capabilities::Capability;
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Process};
+use crate::model::{GapKind, Pid, Process};
 use std::path::Path;
 
-/// Notes as gaps what bounds the whole view.
-pub(super) fn note(proc: &Proc, processes: &[Process], gaps: &mut Gaps) {
+/// Notes as gaps what bounds the whole view. `listed` are the processes that `proc` shows, read or not.
+pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mut Gaps) {
+    // Who sees kthreadd, which is root's, sees every process: `hidepid` or not.
+    if kthreadd(processes).is_some() {
+        return;
+    }
     let mut mountinfo = Vec::new();
     let own = proc.this_process().and_then(|own| own.read("mountinfo", &mut mountinfo));
     let hidepid = own.is_ok() && ProcMount::parse(&mountinfo, proc.root()).is_some_and(|mount| mount.hidepid);
-    if hidepid && !nix::unistd::geteuid().is_root() {
-        gaps.add(GapKind::HiddenProcesses, "/proc is mounted with hidepid", Some(READ_OTHERS));
-    }
-    // kthreadd is pid 2 of the initial pid namespace; any user may read its stat, unless hidepid is set.
-    let outermost =
-        processes.iter().any(|process| process.pid == 2 && process.ppid == 0 && process.kernel_thread);
-    if !outermost {
+    let hides = hidepid.then(|| remedy(&[Capability::SysPtrace])).flatten();
+    let unread = listed.contains(&2) && !processes.iter().any(|process| process.pid == 2);
+    if let Some(remedy) = hides {
+        let reason = "/proc is mounted with hidepid, which hides other users' processes";
+        gaps.add(GapKind::HiddenProcesses, reason, Some(&remedy));
+    } else if !unread {
+        // Any user may read it, so this is another pid namespace than the initial one.
         gaps.add(
             GapKind::PidNamespace,
             "this /proc shows one pid namespace and those below it, not the whole machine",

@@ -1,16 +1,14 @@
 //! Counts what could not be read, by what and why.
 
-use crate::kernel::capabilities::is_root;
+use crate::kernel::advice::{exhausted, remedy};
+use crate::kernel::capabilities::Capability;
 use crate::model::{Gap, GapKind};
 use std::collections::BTreeMap;
 use std::io;
 
 /// The gaps found so far.
 #[derive(Debug, Default)]
-pub(super) struct Gaps(BTreeMap<(GapKind, String), (u64, Option<&'static str>)>);
-
-/// What makes a process's links readable.
-pub(super) const READ_OTHERS: &str = "run as root, with CAP_SYS_PTRACE";
+pub(super) struct Gaps(BTreeMap<(GapKind, String), (u64, Option<String>)>);
 
 /// How many reasons are told for gaps of one kind: some name what a tenant has made.
 const MOST_REASONS: usize = 64;
@@ -20,13 +18,13 @@ const FURTHER: &str = "further reasons, which are not told one by one";
 
 impl Gaps {
     /// One more of `kind`, for `reason`; `remedy` says what would help.
-    pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&'static str>) {
+    pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&str>) {
         let key = (kind, reason.into());
         if !self.0.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
             self.0.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
             return;
         }
-        self.0.entry(key).or_insert((0, remedy)).0 += 1;
+        self.0.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
     }
 
     /// How many reasons there are for gaps of `kind`.
@@ -37,11 +35,31 @@ impl Gaps {
 
     /// One more of `kind`, because of an error.
     pub(super) fn add_error(&mut self, kind: GapKind, error: &io::Error) {
-        if super::denied(error) && is_root() {
-            self.add(kind, format!("{error}, even to root: a security module or sandbox forbids it"), None);
-        } else {
-            self.add(kind, error.to_string(), super::denied(error).then_some(READ_OTHERS));
+        if let Some(exhausted) = exhausted(error) {
+            return self.add(kind, exhausted, Some("raise it (ulimit -n)"));
         }
+        if !super::denied(error) {
+            return self.add(kind, error.to_string(), None);
+        }
+        let of_processes = !matches!(kind, GapKind::Mounts | GapKind::Relations | GapKind::Source);
+        let needed = if of_processes { Capability::SysPtrace } else { Capability::SysAdmin };
+        match remedy(&[needed]) {
+            Some(remedy) => self.add(kind, error.to_string(), Some(&remedy)),
+            None if of_processes => {
+                let why = "even with CAP_SYS_PTRACE: a security module or sandbox forbids it";
+                self.add(kind, format!("{error}, {why}"), None);
+            }
+            None => {
+                let why =
+                    "even with CAP_SYS_ADMIN: a file system on the way (FUSE, NFS) or a security module";
+                self.add(kind, format!("{error}, {why}"), None);
+            }
+        }
+    }
+
+    /// Why the first of them is one.
+    pub(super) fn first_reason(&self) -> String {
+        self.0.keys().next().map(|(_, reason)| reason.clone()).unwrap_or_default()
     }
 
     /// Those of another look as well.
@@ -53,12 +71,7 @@ impl Gaps {
 
     /// The gaps, in the order of their kinds.
     pub(super) fn finish(self) -> Vec<Gap> {
-        let gap = |((kind, reason), (count, remedy)): ((_, _), (_, Option<&str>))| Gap {
-            kind,
-            count,
-            reason,
-            remedy: remedy.map(str::to_owned),
-        };
+        let gap = |((kind, reason), (count, remedy))| Gap { kind, count, reason, remedy };
         self.0.into_iter().map(gap).collect()
     }
 }

@@ -9,7 +9,8 @@ use super::census::Census;
 use super::relations::Inquiry;
 use super::walk::{Outcome, steps};
 use super::{Gaps, vanished};
-use crate::kernel::capabilities::{administers_all, lacking_to_trace};
+use crate::kernel::advice::remedy;
+use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
@@ -196,28 +197,31 @@ impl Unlisted {
     }
 
     /// That something is `missing`, which a `later` kernel has in any case.
-    fn note(self, missing: &str, later: &'static str, gaps: &mut Gaps) {
+    fn note(self, missing: &str, later: &str, gaps: &mut Gaps) {
         let because = |why: &dyn std::fmt::Display| format!("{missing}: {why}");
-        let or = |remedy: &'static str, or_later| if later.is_empty() { remedy } else { or_later };
+        let or_later = |remedy: Option<String>| match (remedy, later) {
+            (remedy, "") => remedy.unwrap_or_default(),
+            (Some(remedy), later) => format!("{remedy}, or {later}"),
+            (None, later) => later.to_owned(),
+        };
         let (reason, remedy) = match self {
             Self::Listns(error) => return gaps.add_error(GapKind::Source, &error),
             Self::Others => (
                 because(&"listns(2) leaves out those whose owner grants you no CAP_SYS_ADMIN"),
-                "run with sudo",
+                remedy(&[Capability::SysAdmin]).unwrap_or_default(),
             ),
-            Self::Older => (missing.to_owned(), "BPF on Linux 6.18, or Linux 6.19"),
-            Self::NotWanted => (
-                because(&"that takes BPF on this kernel"),
-                or("--source auto", "--source auto, or Linux 6.19"),
-            ),
+            Self::Older => (missing.to_owned(), "BPF on Linux 6.18, or Linux 6.19".to_owned()),
+            Self::NotWanted => {
+                (because(&"that takes BPF on this kernel"), or_later(Some("--source auto".to_owned())))
+            }
             Self::NotPermitted(lacking) => (
                 because(&format_args!("that takes {lacking} on this kernel")),
-                or("run with sudo", "run with sudo, or Linux 6.19"),
+                or_later(remedy(&[Capability::Bpf, Capability::Perfmon])),
             ),
-            Self::Lists(error) => (because(&error), later),
-            Self::Walk(why) => (because(&why), later),
+            Self::Lists(error) => (because(&error), later.to_owned()),
+            Self::Walk(why) => (because(&why), later.to_owned()),
         };
-        gaps.add(GapKind::Source, reason, (!remedy.is_empty()).then_some(remedy));
+        gaps.add(GapKind::Source, reason, (!remedy.is_empty()).then_some(remedy.as_str()));
     }
 }
 

@@ -19,10 +19,12 @@ mod processes;
 mod reach;
 mod records;
 mod relations;
+mod sight;
 mod sockets;
 mod tasks;
 mod threads;
 mod walk;
+mod whereabouts;
 mod who;
 
 pub use origin::origin;
@@ -113,6 +115,14 @@ pub enum Error {
     /// There is a directory, and neither is it a proc file system nor does it show a process.
     #[error("{path} shows no process: mount a proc file system there (mount -t proc proc {path})", path = shown_path(.0))]
     NotProc(PathBuf),
+    /// It shows processes, and not one of them could be read.
+    #[error("none of {count} processes could be read: {why}")]
+    Unreadable {
+        /// How many there are.
+        count: usize,
+        /// Why not the first.
+        why: String,
+    },
     /// The processes were to come from the kernel's own tasks, and cannot.
     #[error("the source bpf is not available")]
     Bpf(#[from] Unavailable),
@@ -138,20 +148,33 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         return Err(Error::NotProc(options.proc_root.clone()));
     }
     let tasks = tasks?;
-    let listed_pids = pids.len();
-    let processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
-    let mut found = tasks.unwrap_or_default();
-    // Without tasks all of them. With tasks those that a security module keeps from the iterator; where they
-    // may be listed all the same, they belong to the answer.
-    let known = |pid: &Pid| found.processes.binary_search_by_key(pid, |process| process.pid).is_ok();
-    let others: Vec<Pid> = pids.into_iter().filter(|pid| !known(pid)).collect();
+    let mut processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
     let all = options.command_lines == CommandLines::All;
-    processes::read(&proc, &others, nsfs_dev, all, &mut found, &mut gaps);
+    let gather = |tasks| gather(&proc, nsfs_dev, &pids, all, tasks);
+    let (mut found, mut of_processes) = gather(tasks);
+    // A process that `/proc` denies may be in any namespace: then nobody knows how many are in one.
+    let denied = found.processes.iter().any(|process| process.namespaces.is_none());
+    let mut of_tasks = Gaps::default();
+    if denied
+        && options.processes_from.is_none()
+        && let Ok(tasks) = tasks::read(&proc, nsfs_dev, &mut of_tasks)
+    {
+        processes_from = ProcessSource::Bpf;
+        (found, of_processes) = gather(Some(tasks));
+        gaps.merge(of_tasks);
+    }
+    gaps.merge(of_processes);
     let Found { mut processes, strays, descriptors } = found;
     processes.sort_by_key(|process| process.pid);
     step("processes read");
-    environment::note(&proc, &processes, &mut gaps);
+    if processes.is_empty() && proc.is_live() {
+        return Err(Error::Unreadable { count: pids.len(), why: gaps.first_reason() });
+    }
+    environment::note(&proc, &pids, &processes, &mut gaps);
     let mut census = Census::take(&processes);
+    let own = processes::own_pid_namespace(&proc, nsfs_dev);
+    let whereabouts = whereabouts::Whereabouts::find(&proc, &processes, own);
+    census.count(&whereabouts.inside);
     census.threads(&strays, &processes);
     census.descriptors(&descriptors.namespaces);
     let mut inquiry = Inquiry::new(&proc, nsfs_dev);
@@ -169,13 +192,15 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     if let Some(listed) = listed {
         listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
     }
-    let namespaces = census.finish();
+    let mut namespaces = census.finish();
     step("namespaces found");
     let gaps = gaps.finish();
+    sight::mark(&mut namespaces, &gaps, &whereabouts);
     log::info!(
-        "snapshot: {} processes from {} ({listed_pids} listed in {}), {} namespaces, kinds of gaps: {}",
+        "snapshot: {} processes from {} ({} listed in {}), {} namespaces, kinds of gaps: {}",
         processes.len(),
         processes_from.name(),
+        pids.len(),
         options.proc_root.display(),
         namespaces.len(),
         gaps.len()
@@ -195,11 +220,38 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     Ok(Snapshot { namespaces, processes, gaps, processes_from })
 }
 
+/// The processes that the kernel's `tasks` are, if those were read, and those of `pids` that are not among them. Without
+/// tasks these are all. With tasks they are those that a security module keeps from the iterator; where they may be
+/// listed all the same, they belong to the answer.
+fn gather(
+    proc: &Proc,
+    nsfs_dev: u64,
+    pids: &[Pid],
+    command_lines: bool,
+    tasks: Option<Found>,
+) -> (Found, Gaps) {
+    let (mut found, mut gaps) = (tasks.unwrap_or_default(), Gaps::default());
+    let known = |pid: &Pid| found.processes.binary_search_by_key(pid, |process| process.pid).is_ok();
+    let others: Vec<Pid> = pids.iter().copied().filter(|pid| !known(pid)).collect();
+    processes::read(proc, &others, nsfs_dev, command_lines, &mut found, &mut gaps);
+    (found, gaps)
+}
+
 /// Reads the command lines of the processes `pids` that are in `snapshot` without, as far as they are still there.
 pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -> Result<(), Error> {
     let proc = open(options)?;
     command_lines::fill(&proc, &mut snapshot.processes, pids);
     Ok(())
+}
+
+/// The process that the thread `tid` belongs to; `None` where there is no such thread, or it is a process's first.
+#[must_use]
+pub fn process_of_thread(tid: Pid) -> Option<Pid> {
+    let proc = open(&Options::default()).ok()?;
+    // Not listed, but there: a thread has a directory like that of a process.
+    let mut status = Vec::new();
+    proc.process(tid).and_then(|thread| thread.read("status", &mut status)).ok()?;
+    parse::thread_group(&status).filter(|&pid| pid != tid)
 }
 
 fn open(options: &Options) -> Result<Proc, Error> {

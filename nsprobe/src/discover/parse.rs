@@ -53,6 +53,20 @@ pub(super) fn tasks(loadavg: &[u8]) -> Option<usize> {
     field.split_once('/')?.1.parse().ok()
 }
 
+/// The process that a thread belongs to: the line `Tgid` of `/proc/TID/status`. The name, in which anything may stand,
+/// is on a line of its own.
+pub(super) fn thread_group(status: &[u8]) -> Option<u32> {
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
+/// The least id of a mount in the bytes of a `/proc/PID/mountinfo`: who is in the same mount namespace and sees the same
+/// root has it too. `None` where there is no mount.
+pub(super) fn first_mount(mountinfo: &[u8]) -> Option<u64> {
+    let id = |line: &[u8]| std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok();
+    mountinfo.split(|&byte| byte == b'\n').filter_map(id).min()
+}
+
 /// Kind and inode from the text of a namespace link: `net:[4026531833]`.
 pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
     let (kind, rest) = std::str::from_utf8(text).ok()?.split_once(":[")?;

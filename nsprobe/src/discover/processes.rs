@@ -68,7 +68,7 @@ impl Whose {
 }
 
 /// The reader's own pid namespace, when `proc` is its proc file system: a process in it has one id.
-fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
+pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
     // A proc mount of an outer pid namespace shows the reader by an id that is not its own.
     if proc.own_pid()? != std::process::id() {
         return None;
@@ -201,16 +201,24 @@ impl Reader<'_> {
         (found || dir.stat("stat").is_ok()).then_some(Some(slots))
     }
 
-    /// Only a process in another pid namespace has more than one id, and only then is `status` read.
+    /// Only a process in another pid namespace has more than one id, and only then is `status` read. Empty: not known.
     fn pids(&mut self, pid: u32, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Vec<u32> {
         let pid_ns = namespaces.and_then(|slots| *slots.of(NsKind::Pid));
         if pid_ns.is_some() && pid_ns == self.whose.own_pid_ns {
             return vec![pid];
         }
-        let read = dir.read("status", &mut self.buffer).ok();
-        read.and_then(|()| parse::pids(&self.buffer))
-            .filter(|pids| pids.first() == Some(&pid))
-            .unwrap_or_else(|| vec![pid])
+        let read = dir.read("status", &mut self.buffer).map(|()| parse::pids(&self.buffer));
+        match read {
+            Ok(Some(pids)) if pids.first() == Some(&pid) => pids,
+            Ok(_) => {
+                self.gaps.add(GapKind::ProcessIds, "/proc/PID/status is not of the known form", None);
+                Vec::new()
+            }
+            Err(error) => {
+                self.note(GapKind::ProcessIds, &error);
+                Vec::new()
+            }
+        }
     }
 
     fn root(&mut self, dir: &ProcessDir, readable: bool) -> Root {

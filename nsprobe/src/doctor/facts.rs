@@ -2,7 +2,8 @@
 
 use super::parse;
 use crate::discover::{self, ProcMount};
-use crate::kernel::capabilities::Effective;
+use crate::kernel::advice::{how_to_get_them, remedy};
+use crate::kernel::capabilities::{Capability, Effective};
 use crate::kernel::probe;
 use crate::kernel::pseudo::PseudoFs;
 use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
@@ -23,10 +24,14 @@ pub struct Facts {
     pub release: String,
     /// The effective capabilities; none where they are not readable.
     pub capabilities: Effective,
+    /// What would give the capabilities that are missing, or do not count here; `None` when none is missing.
+    pub remedy: Option<String>,
+    /// What would make other users' processes readable; `None` when they are, as far as capabilities go.
+    pub remedy_to_see: Option<String>,
     /// Whether nsprobe is in the initial user namespace; `None` when that cannot be read.
     pub initial_user_namespace: Option<bool>,
-    /// Whether `/proc` shows the initial pid namespace.
-    pub whole_machine: bool,
+    /// Whether `/proc` shows the initial pid namespace; `None` where it hides what would tell.
+    pub whole_machine: Option<bool>,
     /// The options of `/proc`; `None` when it is no proc file system.
     pub proc_mount: Option<ProcMount>,
     /// Processes visible.
@@ -93,8 +98,11 @@ impl Facts {
             release: nix::sys::utsname::uname()
                 .map_or_else(|_| String::new(), |uname| uname.release().to_string_lossy().into_owned()),
             capabilities,
+            remedy: remedy(&needed(capabilities)).map(|_| how_to_get_them().to_owned()),
+            remedy_to_see: remedy(&[Capability::SysPtrace]),
             initial_user_namespace: initial_user_namespace(&snapshot),
-            whole_machine: !has(GapKind::PidNamespace),
+            whole_machine: (!has(GapKind::HiddenProcesses) || has(GapKind::PidNamespace))
+                .then(|| !has(GapKind::PidNamespace)),
             proc_mount: ProcMount::parse(&own("mountinfo"), Path::new("/proc")),
             processes: snapshot.processes.len(),
             unreadable_processes: snapshot
@@ -123,6 +131,16 @@ impl Facts {
             trace: opened(Choice::Auto),
         })
     }
+}
+
+/// The capabilities that nsprobe can use: `CAP_SYS_ADMIN` stands for those to trace.
+fn needed(capabilities: Effective) -> Vec<Capability> {
+    let to_trace: &[Capability] = if capabilities.has(Capability::SysAdmin) {
+        &[Capability::SysAdmin]
+    } else {
+        &[Capability::Bpf, Capability::Perfmon]
+    };
+    to_trace.iter().copied().chain([Capability::SysPtrace, Capability::DacReadSearch]).collect()
 }
 
 /// What comes of using BPF. Everything is loaded and attached for a moment, and goes with its descriptors.

@@ -64,13 +64,23 @@ fn capabilities(facts: &Facts) -> Check {
     if !for_trace.is_empty() {
         lacking.push(format!("{}, or CAP_SYS_ADMIN (trace)", for_trace.join(" and ")));
     }
+    if !facts.capabilities.has(Capability::DacReadSearch) {
+        lacking.push("CAP_DAC_READ_SEARCH (root's files of tracefs, which tracepoints take)".to_owned());
+    }
     if !facts.capabilities.has(Capability::SysPtrace) {
         lacking.push("CAP_SYS_PTRACE (other users' processes in list and tree)".to_owned());
     }
-    if lacking.is_empty() {
+    if lacking.is_empty() && facts.remedy.is_none() {
         return good("capabilities", "all that nsprobe can use");
     }
-    missing("capabilities", format!("lacks {}", lacking.join(", ")), Some("run with sudo"))
+    if lacking.is_empty() {
+        return missing(
+            "capabilities",
+            "they count only inside this user namespace",
+            facts.remedy.as_deref(),
+        );
+    }
+    missing("capabilities", format!("lacks {}", lacking.join(", ")), facts.remedy.as_deref())
 }
 
 fn user_namespace(facts: &Facts) -> Check {
@@ -79,17 +89,21 @@ fn user_namespace(facts: &Facts) -> Check {
         Some(false) => missing(
             "user namespace",
             "not the initial one: capabilities count only inside it, and BPF is refused",
-            Some("run outside the container, or in one without a user namespace of its own"),
+            None,
         ),
-        None => {
-            limited("user namespace", "whether it is the initial one cannot be read", Some("run with sudo"))
-        }
+        None => limited("user namespace", "whether it is the initial one cannot be read", None),
     }
 }
 
 fn pid_namespace(facts: &Facts) -> Check {
-    if facts.whole_machine {
+    if facts.whole_machine == Some(true) {
         good("pid namespace", "/proc shows the whole machine")
+    } else if facts.whole_machine.is_none() {
+        limited(
+            "pid namespace",
+            "whether /proc shows the whole machine cannot be told: it hides processes",
+            None,
+        )
     } else {
         limited(
             "pid namespace",
@@ -104,27 +118,28 @@ fn proc_options(facts: &Facts) -> Check {
         return missing("/proc", "no proc file system is mounted there", Some("mount -t proc proc /proc"));
     };
     let mut limits = Vec::new();
-    if mount.hidepid {
+    if mount.hidepid && facts.remedy_to_see.is_some() {
         limits.push("hidepid hides other users' processes");
     }
     if mount.subset_pid {
         limits.push("subset=pid leaves out what is not about processes");
     }
     if limits.is_empty() {
-        good("/proc", "mounted without hidepid or subset")
+        let hidepid = "mounted with hidepid, which hides nothing from CAP_SYS_PTRACE";
+        good("/proc", if mount.hidepid { hidepid } else { "mounted without hidepid or subset" })
     } else {
-        limited("/proc", limits.join("; "), Some("run as root, or mount another proc without these options"))
+        limited("/proc", limits.join("; "), Some("mount another proc without these options"))
     }
 }
 
 fn unreadable(facts: &Facts) -> Check {
     let (unreadable, all) = (facts.unreadable_processes, facts.processes);
-    match (unreadable, facts.capabilities.has(Capability::SysPtrace)) {
+    match (unreadable, facts.remedy_to_see.is_none()) {
         (0, _) => good("processes", format!("the namespaces of all {all} are readable")),
         (_, false) => limited(
             "processes",
-            format!("the namespaces of {unreadable} of {all} are not readable"),
-            Some("run as root, with CAP_SYS_PTRACE"),
+            format!("the namespaces of {unreadable} of {all} are not readable without CAP_SYS_PTRACE"),
+            None,
         ),
         (_, true) => limited(
             "processes",
@@ -147,6 +162,10 @@ fn sources(facts: &Facts) -> Check {
     let reasons: Vec<&str> = missing.iter().map(|(reason, _)| reason.as_str()).collect();
     let mut remedies: Vec<&str> = missing.iter().filter_map(|(_, remedy)| remedy.as_deref()).collect();
     remedies.dedup();
+    // What gives the capabilities is said in their row.
+    remedies.retain(|remedy| {
+        facts.remedy.is_none() || !remedy.starts_with("run ") && !remedy.starts_with("start ")
+    });
     let remedy = remedies.join("; ");
     limited("sources", reasons.join("; "), (!remedy.is_empty()).then_some(remedy.as_str()))
 }
@@ -166,17 +185,14 @@ fn root(facts: &Facts) -> Check {
 fn lockdown(facts: &Facts) -> Check {
     match facts.lockdown {
         Lockdown::None => good("lockdown", "off"),
-        Lockdown::Integrity => limited(
-            "lockdown",
-            "integrity: the kernel may refuse fentry, in which case trace uses tracepoints",
-            Some("boot without lockdown= (and secure boot) for the cheaper hooks"),
-        ),
+        Lockdown::Integrity => good("lockdown", "integrity, which forbids nothing that nsprobe does"),
+        Lockdown::Confidentiality if facts.functions == Bpf::Works => good("lockdown", "confidentiality"),
         Lockdown::Confidentiality => missing(
             "lockdown",
             "confidentiality: BPF may not read kernel memory, so trace does without",
             Some("boot with lockdown=integrity or without lockdown="),
         ),
-        Lockdown::Unknown => limited("lockdown", "cannot be read", Some("run with sudo")),
+        Lockdown::Unknown => limited("lockdown", "cannot be read", None),
     }
 }
 
@@ -204,7 +220,7 @@ fn functions(facts: &Facts) -> Check {
     match &facts.functions {
         Bpf::Works => good("functions", "fentry and fexit load: trace costs other system calls nothing"),
         Bpf::Refused(why) => limited("functions", format!("{why}: trace uses tracepoints if it can"), None),
-        Bpf::NotTried(why) => limited("functions", format!("not tried: {why}"), Some("run with sudo")),
+        Bpf::NotTried(why) => limited("functions", format!("not tried: {why}"), None),
     }
 }
 
@@ -220,19 +236,16 @@ fn tracepoints(facts: &Facts) -> Check {
 fn perf(facts: &Facts) -> Check {
     match &facts.perf {
         Bpf::Works => good("perf", "tells of namespaces: trace's way where BPF is refused"),
-        Bpf::Refused(why) | Bpf::NotTried(why) => limited(
-            "perf",
-            format!("{why}: where BPF is refused, trace can only look at /proc"),
-            Some("run with sudo"),
-        ),
+        Bpf::Refused(why) | Bpf::NotTried(why) => {
+            limited("perf", format!("{why}: where BPF is refused, trace can only look at /proc"), None)
+        }
     }
 }
 
 fn trace(facts: &Facts) -> Check {
     match &facts.trace {
         Ok((plan @ "functions", reason)) => good("trace", format!("takes {plan}: {reason}")),
-        Ok((plan @ "tracepoints", reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
-        Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), Some("run with sudo")),
+        Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
         Err(why) => missing("trace", why, None),
     }
 }
@@ -241,7 +254,7 @@ fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Che
     match bpf {
         Bpf::Works => good(subject, works),
         Bpf::Refused(why) => missing(subject, format!("{why}: {consequence}"), None),
-        Bpf::NotTried(why) => limited(subject, format!("not tried: {why}"), Some("run with sudo")),
+        Bpf::NotTried(why) => limited(subject, format!("not tried: {why}"), None),
     }
 }
 
@@ -259,8 +272,10 @@ mod tests {
         Facts {
             release: "6.12.1-amd64".to_owned(),
             capabilities: effective(u64::MAX),
+            remedy: None,
+            remedy_to_see: None,
             initial_user_namespace: Some(true),
-            whole_machine: true,
+            whole_machine: Some(true),
             proc_mount: Some(ProcMount { hidepid: false, subset_pid: false }),
             processes: 100,
             unreadable_processes: 0,
@@ -305,8 +320,8 @@ mod tests {
     fn sys_admin_stands_for_the_capabilities_split_from_it() {
         let with =
             |caps: u64| verdict(&Facts { capabilities: effective(caps), ..all_is_well() }, "capabilities");
-        assert_eq!(with(1 << 21 | 1 << 19).0, Verdict::Good);
-        let (verdict, finding) = with(1 << 38 | 1 << 39);
+        assert_eq!(with(1 << 21 | 1 << 19 | 1 << 2).0, Verdict::Good);
+        let (verdict, finding) = with(1 << 38 | 1 << 39 | 1 << 2);
         assert_eq!(verdict, Verdict::Missing);
         assert!(finding.contains("CAP_SYS_PTRACE") && !finding.contains("(trace)"), "{finding}");
         assert!(with(1 << 38 | 1 << 19).1.contains("lacks CAP_BPF, or CAP_SYS_ADMIN (trace)"));
@@ -314,16 +329,44 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_the_capabilities_is_said_once() {
+        let not_tried = || Bpf::NotTried("tracing needs CAP_BPF and CAP_PERFMON".to_owned());
+        let facts = Facts {
+            capabilities: effective(0),
+            remedy: Some("run with sudo".to_owned()),
+            remedy_to_see: Some("run with sudo".to_owned()),
+            initial_user_namespace: None,
+            unreadable_processes: 90,
+            missing_sources: vec![("lists".to_owned(), Some("run with sudo, or with CAP_BPF".to_owned()))],
+            lockdown: Lockdown::Unknown,
+            bpf: not_tried(),
+            ring_buffer: not_tried(),
+            functions: not_tried(),
+            tracepoints: not_tried(),
+            perf: Bpf::Refused("EACCES".to_owned()),
+            trace: Ok(("poll", "no BPF".to_owned())),
+            ..all_is_well()
+        };
+        let remedies: Vec<String> = judge(&facts).into_iter().filter_map(|check| check.remedy).collect();
+        assert_eq!(remedies, ["run with sudo"]);
+    }
+
+    #[test]
     fn every_limit_says_what_it_costs() {
         let hidden = ProcMount { hidepid: true, subset_pid: true };
-        let facts = Facts { proc_mount: Some(hidden), ..all_is_well() };
+        let sudo = Some("run with sudo".to_owned());
+        let facts = Facts { proc_mount: Some(hidden), remedy_to_see: sudo, ..all_is_well() };
         assert_eq!(verdict(&facts, "/proc").0, Verdict::Limited);
         assert_eq!(verdict(&Facts { proc_mount: None, ..all_is_well() }, "/proc").0, Verdict::Missing);
         let source = |reason: &str| (reason.to_owned(), Some("Linux 6.19".to_owned()));
         let facts = Facts { missing_sources: vec![source("these"), source("those")], ..all_is_well() };
         assert_eq!(verdict(&facts, "sources"), (Verdict::Limited, "these; those".to_owned()));
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..all_is_well() };
-        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Missing);
+        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Good, "functions work");
+        let refused = Bpf::Refused("EINVAL".to_owned());
+        assert_eq!(verdict(&Facts { functions: refused, ..facts }, "lockdown").0, Verdict::Missing);
+        let facts = Facts { lockdown: Lockdown::Integrity, ..all_is_well() };
+        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Good, "it forbids nothing");
         let facts = Facts { functions: Bpf::Refused("EPERM".to_owned()), ..all_is_well() };
         assert_eq!(
             verdict(&facts, "functions"),

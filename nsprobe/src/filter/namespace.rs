@@ -62,7 +62,7 @@ impl Fields for NamespaceRow<'_> {
                 Initial::Unknown => Value::Unknown,
             },
             "path" => Value::text(namespace.path().map(|path| path.lossy().into_owned())),
-            "nprocs" => Value::Number(namespace.processes),
+            "nprocs" => Value::number(namespace.nprocs()),
             "pid" => Value::number(leader.map(|process| process.pid)),
             "pids" => leader.map_or(Value::Unknown, pids),
             "ppid" => Value::number(leader.map(|process| process.ppid)),
@@ -91,5 +91,8 @@ impl Fields for NamespaceRow<'_> {
 
 /// The ids of a process in every pid namespace it is in.
 pub(super) fn pids(process: &Process) -> Value<'static> {
+    if process.pids.is_empty() {
+        return Value::Unknown;
+    }
     Value::Numbers(process.pids.iter().copied().map(u64::from).collect())
 }

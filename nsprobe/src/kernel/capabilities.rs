@@ -14,6 +14,8 @@ pub enum Capability {
     SysAdmin = 21,
     /// Look at processes of other users: `/proc/PID/ns/`, `/proc/PID/root`.
     SysPtrace = 19,
+    /// Read files whatever their permissions: those of tracefs are root's.
+    DacReadSearch = 2,
 }
 
 impl Capability {
@@ -25,6 +27,7 @@ impl Capability {
             Self::Perfmon => "CAP_PERFMON",
             Self::SysAdmin => "CAP_SYS_ADMIN",
             Self::SysPtrace => "CAP_SYS_PTRACE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
         }
     }
 }
@@ -69,13 +72,12 @@ impl Effective {
 pub fn lacking_to_trace() -> Option<String> {
     let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
     let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
-    (!names.is_empty()).then(|| names.join(" and "))
-}
-
-/// Whether this process is root, and not only in a user namespace that calls another user so.
-#[must_use]
-pub fn is_root() -> bool {
-    nix::unistd::geteuid().is_root() && has_all_users()
+    if names.is_empty() {
+        // bpf(2) and perf_event_open(2) ask for them in the initial user namespace.
+        return (!has_all_users())
+            .then(|| "CAP_BPF and CAP_PERFMON in the initial user namespace".to_owned());
+    }
+    Some(names.join(" and "))
 }
 
 /// Whether no namespace is closed to this process: it has `CAP_SYS_ADMIN`, in the initial user namespace.
@@ -85,7 +87,7 @@ pub fn administers_all() -> bool {
 }
 
 /// Whether users are numbered here as in the initial user namespace, which no other does for all of them.
-fn has_all_users() -> bool {
+pub(super) fn has_all_users() -> bool {
     static ALL_USERS: LazyLock<bool> =
         LazyLock::new(|| std::fs::read("/proc/self/uid_map").is_ok_and(|map| maps_all_users(&map)));
     *ALL_USERS

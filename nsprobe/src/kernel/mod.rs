@@ -1,5 +1,6 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
 
+pub mod advice;
 mod bpf;
 pub mod btf;
 pub mod capabilities;

@@ -3,9 +3,11 @@
 //! Everything here lives by its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
 //! removes all of it.
 
+use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
 use crate::kernel::btf::{self, BtfError};
+use crate::kernel::capabilities::Capability;
 use crate::kernel::perf;
-use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::pseudo::{PseudoFs, lockdown};
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{self, Losers, Shares};
 use crate::kernel::task_storage::TaskStorage;
@@ -109,16 +111,23 @@ impl Refusal {
     /// A refusal for this error.
     pub(super) fn error(error: &(dyn Error + 'static)) -> Self {
         match errno_of(error) {
-            Some(errno) => Self { errno: Some(errno), ..Self::new(errno_name(errno)) },
+            Some(errno) => Self::io(&io::Error::from_raw_os_error(errno)),
             None => Self::new(chain(error)),
         }
     }
 
-    /// A refusal by the verifier: this error, and the last words of its log.
+    /// A refusal to load a program: this error, and what the verifier's log says of it.
     pub(super) fn verifier(error: &io::Error, log: &str) -> Self {
         let refusal = Self::io(error);
-        let said = log.lines().rfind(|line| !line.is_empty() && !line.starts_with("processed "));
-        match said {
+        // No descriptor for a program that the verifier has passed.
+        if exhausted(error).is_some() {
+            return refusal;
+        }
+        match verdict(log) {
+            Some(said) if reads_by_helper(said) && lockdown().as_deref() == Some("confidentiality") => {
+                let why = "lockdown=confidentiality forbids BPF to read kernel memory by helper";
+                Self { reason: format!("{}: {why}", refusal.reason), ..refusal }
+            }
             Some(said) => Self { reason: format!("{}: {said}", refusal.reason), ..refusal },
             None => refusal,
         }
@@ -126,8 +135,20 @@ impl Refusal {
 
     fn io(error: &io::Error) -> Self {
         let errno = error.raw_os_error();
-        Self { errno, ..Self::new(errno.map_or_else(|| error.to_string(), errno_name)) }
+        let reason = exhausted(error).or_else(|| errno.map(errno_name)).unwrap_or_else(|| error.to_string());
+        Self { errno, ..Self::new(reason) }
     }
+}
+
+/// What the verifier has found: its last words, before what it says of its own work.
+fn verdict(log: &str) -> Option<&str> {
+    let of_its_work = ["processed ", "stack depth ", "verification time ", "insns processed "];
+    log.lines().rfind(|line| !line.is_empty() && !of_its_work.iter().any(|start| line.starts_with(start)))
+}
+
+/// Whether the verifier complains of a helper that reads kernel memory.
+fn reads_by_helper(said: &str) -> bool {
+    said.contains("helper bpf_probe_read") || said.contains("unknown func bpf_probe_read")
 }
 
 /// The loaded object: its maps are there, its programs are loaded one by one.
@@ -350,14 +371,32 @@ fn misses(fdinfo: &str) -> u64 {
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Refusal> {
-    let failed = |error: io::Error| Refusal {
-        reason: format!("tracefs: {}", Refusal::io(&error).reason),
-        ..Refusal::io(&error)
+/// Why there is no tracefs, and what is missing where that is the capability `needed`.
+fn no_tracefs(error: &io::Error, needed: Capability, why: &str) -> Refusal {
+    let refusal = Refusal::io(error);
+    let denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let reason = if denied && remedy(&[needed]).is_some() {
+        format!("tracefs: {}: {why}: {}", refusal.reason, how_to_get_them())
+    } else {
+        format!("tracefs: {}", refusal.reason)
     };
+    Refusal { reason, ..refusal }
+}
+
+fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Refusal> {
+    // Without a mount of it nsprobe makes one of its own.
     let tracefs = match tracefs {
         Some(tracefs) => tracefs,
-        None => tracefs.insert(PseudoFs::tracefs().map_err(failed)?),
+        None => tracefs.insert(PseudoFs::tracefs().map_err(|error| {
+            no_tracefs(&error, Capability::SysAdmin, "it is not mounted, and mounting it takes CAP_SYS_ADMIN")
+        })?),
+    };
+    let failed = |error: io::Error| {
+        no_tracefs(
+            &error,
+            Capability::DacReadSearch,
+            "its files are root's: reading them takes CAP_DAC_READ_SEARCH",
+        )
     };
     // Its directory is as it is shown.
     let name = point.to_string();

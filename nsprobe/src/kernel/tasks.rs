@@ -1,5 +1,6 @@
 //! The iterators over all tasks and over all open files: loaded, read to their ends, and gone.
 
+use super::advice::how_to_get_them;
 use super::bpf::Programs;
 use super::btf;
 use super::capabilities::lacking_to_trace;
@@ -13,7 +14,7 @@ use std::io::{self, Read as _};
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// The capabilities to load programs are missing.
-    #[error("it needs {0}: run with sudo")]
+    #[error("it needs {0}: {how}", how = how_to_get_them())]
     NotPermitted(String),
     /// There is no probe at all.
     #[error(transparent)]

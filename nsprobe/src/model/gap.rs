@@ -22,6 +22,8 @@ pub enum GapKind {
     ProcessRoot,
     /// A process is known by its number alone.
     ProcessStatus,
+    /// A process is known, its ids in the pid namespaces inside are not.
+    ProcessIds,
     /// A process has made a pid namespace for its children and has none yet: until the first is there,
     /// older kernels let nobody read the link `pid_for_children` (6.18 does not, 7.2 does).
     PidForChildren,
@@ -45,10 +47,11 @@ pub enum GapKind {
 
 impl GapKind {
     /// Every kind.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ProcessNamespaces,
         Self::ProcessRoot,
         Self::ProcessStatus,
+        Self::ProcessIds,
         Self::PidForChildren,
         Self::ThreadNamespaces,
         Self::Descriptors,
@@ -67,6 +70,7 @@ impl GapKind {
             Self::ProcessNamespaces => "process_namespaces",
             Self::ProcessRoot => "process_root",
             Self::ProcessStatus => "process_status",
+            Self::ProcessIds => "process_ids",
             Self::PidForChildren => "pid_for_children",
             Self::ThreadNamespaces => "thread_namespaces",
             Self::Descriptors => "descriptors",

@@ -30,9 +30,11 @@ pub struct Namespace {
     /// Network namespaces only: the number by which the reader's own network namespace knows it.
     /// `RTM_GETNSID`, rtnetlink(7), Linux 4.0. `None` when it could not be asked.
     pub netnsid: Option<NetnsId>,
-    /// How many processes are in it.
+    /// How many processes in it were seen.
     pub processes: u64,
-    /// Its topmost process: the earliest-started of those whose parent is not in it.
+    /// Whether these are all: no process that may be in it was out of sight.
+    pub all_seen: bool,
+    /// Its topmost process: the earliest-started of those seen whose parent is not in it.
     pub leader: Option<Pid>,
     /// A path to one of its mounts, by which nsprobe came to it from where it was: that of a mount in its own mount
     /// namespace, or one below `/proc/PID/root`. `None` where there is no such mount, and where the path could not be
@@ -60,11 +62,28 @@ impl Namespace {
             owner_uid: None,
             netnsid: None,
             processes: 0,
+            all_seen: true,
             leader: None,
             mount_path: None,
             holders: Vec::new(),
             holders_omitted: 0,
             sources: Vec::new(),
+        }
+    }
+
+    /// How many processes are in it; `None` where not all were seen.
+    #[must_use]
+    pub const fn nprocs(&self) -> Option<u64> {
+        if self.all_seen { Some(self.processes) } else { None }
+    }
+
+    /// Whether no process is in it; `None` where that is not known.
+    #[must_use]
+    pub const fn is_orphan(&self) -> Option<bool> {
+        match (self.processes, self.all_seen) {
+            (0, true) => Some(true),
+            (0, false) => None,
+            (1.., _) => Some(false),
         }
     }
 }

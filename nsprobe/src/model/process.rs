@@ -12,7 +12,7 @@ pub struct Process {
     pub pid: Pid,
     /// Its parent's id; 0 when it has none that the reader can see.
     pub ppid: Pid,
-    /// Its id in every pid namespace it is in, outermost first; the first is `pid`.
+    /// Its id in every pid namespace it is in, outermost first; the first is `pid`. Empty where they are not known.
     pub pids: Vec<Pid>,
     /// When it started: clock ticks after boot (field 22 of proc_pid_stat(5)). With `pid` its identity.
     pub start_ticks: u64,

@@ -63,9 +63,10 @@ const UNSURE: (Style, char) = (style::WARNING, '?');
 /// Who is in a namespace, or what holds it.
 fn content(namespace: &Namespace, snapshot: &Snapshot) -> String {
     let count = namespace.processes;
+    let at_least = if namespace.all_seen { "" } else { "at least " };
     match namespace.leader.and_then(|pid| snapshot.process(pid)) {
         Some(leader) if count > 1 => {
-            format!("{count} processes: {} {}, …", leader.pid, leader.command())
+            format!("{at_least}{count} processes: {} {}, …", leader.pid, leader.command())
         }
         Some(leader) => format!("{} {}", leader.pid, leader.command()),
         None => table::held(namespace),

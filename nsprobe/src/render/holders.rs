@@ -45,9 +45,10 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         None => String::new(),
     };
     let mut rows = Vec::new();
+    let at_least = if namespace.all_seen { "" } else { "at least " };
     if namespace.processes > 0 {
         let first = namespace.leader.map(|pid| format!(": {}", command(pid))).unwrap_or_default();
-        rows.push(("processes", namespace.leader, format!("{}{first}", namespace.processes)));
+        rows.push(("processes", namespace.leader, format!("{at_least}{}{first}", namespace.processes)));
     }
     rows.extend(namespace.holders.iter().map(|holder| {
         let pid = holder.pid();

@@ -56,7 +56,8 @@ pub(super) struct NamespaceObject<'a> {
     owner_uid: Option<u32>,
     /// -1: it has none, as the kernel has it (`NETNSA_NSID_NOT_ASSIGNED`).
     netnsid: Option<i64>,
-    nprocs: u64,
+    nprocs: Option<u64>,
+    nprocs_seen: u64,
     leader: Option<LeaderObject<'a>>,
     mount_path: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,7 +70,7 @@ pub(super) struct NamespaceObject<'a> {
 #[derive(Debug, Serialize)]
 struct LeaderObject<'a> {
     pid: Pid,
-    pids: &'a [Pid],
+    pids: Option<&'a [Pid]>,
     ppid: Pid,
     uid: u32,
     comm: Cow<'a, str>,
@@ -126,7 +127,7 @@ pub(super) struct GapObject<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct ProcessObject<'a> {
     pid: Pid,
-    pids: &'a [Pid],
+    pids: Option<&'a [Pid]>,
     ppid: Pid,
     start_ticks: u64,
     threads: u32,
@@ -184,10 +185,11 @@ pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snaps
             NetnsId::Assigned(id) => id.into(),
             NetnsId::Unassigned => -1,
         }),
-        nprocs: namespace.processes,
+        nprocs: namespace.nprocs(),
+        nprocs_seen: namespace.processes,
         leader: namespace.leader.and_then(|pid| snapshot.process(pid)).map(|process| LeaderObject {
             pid: process.pid,
-            pids: &process.pids,
+            pids: pids(process),
             ppid: process.ppid,
             uid: process.uid,
             comm: process.comm.lossy(),
@@ -222,11 +224,16 @@ pub(super) fn gap_object(gap: &Gap) -> GapObject<'_> {
     GapObject { kind: gap.kind.name(), count: gap.count, reason: &gap.reason, remedy: gap.remedy.as_deref() }
 }
 
+/// The ids of a process, where they are known.
+fn pids(process: &Process) -> Option<&[Pid]> {
+    (!process.pids.is_empty()).then_some(&process.pids)
+}
+
 /// A process as an object.
 pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
     ProcessObject {
         pid: process.pid,
-        pids: &process.pids,
+        pids: pids(process),
         ppid: process.ppid,
         start_ticks: process.start_ticks,
         threads: process.threads,

@@ -162,7 +162,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
         Column::Ns => namespace.id.ino.to_string(),
         Column::Type => namespace.id.kind.to_string(),
         Column::Path => namespace.path().map(|path| path.to_string()).unwrap_or_default(),
-        Column::Nprocs => namespace.processes.to_string(),
+        Column::Nprocs => namespace.nprocs().map_or_else(|| "?".to_owned(), |count| count.to_string()),
         Column::Pid => of_leader(&|process| process.pid.to_string()),
         Column::Ppid => of_leader(&|process| process.ppid.to_string()),
         Column::Uid => of_leader(&|process| process.uid.to_string()),

@@ -6,7 +6,7 @@ use super::hooks::{self, Call, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, errno_of};
-use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::pseudo::lockdown;
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
 use nsprobe_ebpf::wish::Wish;
@@ -164,11 +164,4 @@ fn forbidden(error: OpenError) -> TraceError {
         Some(libc::EPERM) => TraceError::Forbidden(error),
         _ => TraceError::Open(error),
     }
-}
-
-/// The level of kernel lockdown in force, as in `integrity`; `None` where there is none or it is not readable.
-fn lockdown() -> Option<String> {
-    let text = PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")).ok()?;
-    let level = text.split_once('[')?.1.split_once(']')?.0;
-    (level != "none").then(|| level.to_owned())
 }

@@ -20,6 +20,7 @@ pub mod source;
 mod stream;
 mod wishes;
 
+use crate::kernel::advice::{forbidden_all_the_same, how_to_get_them};
 use crate::kernel::probe::OpenError;
 use crate::model::Snapshot;
 use std::io;
@@ -32,13 +33,10 @@ pub type Look<'a> = dyn Fn() -> Result<Snapshot, String> + 'a;
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// This process may not trace.
-    #[error("tracing needs {} (or CAP_SYS_ADMIN): run with sudo", .0.join(" and "))]
+    #[error("tracing needs {} (or CAP_SYS_ADMIN): {}", .0.join(" and "), how_to_get_them())]
     Capabilities(Vec<&'static str>),
     /// It has the capabilities and may not all the same.
-    #[error(
-        "{0}; this process has the capabilities, but in a user namespace they do not count, and a container's \
-         seccomp filter may forbid bpf(2): run on the host"
-    )]
+    #[error("{0}; {why}", why = forbidden_all_the_same())]
     Forbidden(OpenError),
     /// There is no probe.
     #[error("{0}")]

@@ -153,7 +153,10 @@ pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdic
     let because = |trial: &Trial| {
         let refusal = trial.first_refusal().unwrap_or_default();
         match lockdown {
-            Some(level) if trial.is_forbidden() => format!("{refusal} (kernel lockdown={level})"),
+            // The level `integrity` forbids nothing that a plan does.
+            Some("confidentiality") if trial.is_forbidden() => {
+                format!("{refusal} (kernel lockdown=confidentiality)")
+            }
             _ => refusal,
         }
     };
@@ -237,13 +240,13 @@ mod tests {
     fn tracepoints_follow_with_the_reason_where_functions_are_refused() {
         let functions = trial(Plan::Functions, true, no_fentry);
         assert_eq!(
-            judge(Choice::Auto, std::slice::from_ref(&functions), Some("integrity")),
+            judge(Choice::Auto, std::slice::from_ref(&functions), Some("confidentiality")),
             Verdict::Try(Plan::Tracepoints)
         );
         let tracepoints = trial(Plan::Tracepoints, true, |_| None);
-        let why = "functions are refused: fexit/kernel_clone: EPERM (kernel lockdown=integrity)";
+        let why = "functions are refused: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
         assert_eq!(
-            judge(Choice::Auto, &[functions, tracepoints], Some("integrity")),
+            judge(Choice::Auto, &[functions, tracepoints], Some("confidentiality")),
             Verdict::Keep(why.to_owned())
         );
     }
@@ -275,9 +278,8 @@ mod tests {
         let choice = Choice::Only(Plan::Functions);
         assert_eq!(judge(choice, &[], None), Verdict::Try(Plan::Functions));
         let refused = trial(Plan::Functions, false, no_fentry);
-        let why =
-            "this kernel refuses the plan `functions`: fexit/kernel_clone: EPERM (kernel lockdown=integrity)";
-        assert_eq!(judge(choice, &[refused], Some("integrity")), Verdict::GiveUp(why.to_owned()));
+        let why = "this kernel refuses the plan `functions`: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
+        assert_eq!(judge(choice, &[refused], Some("confidentiality")), Verdict::GiveUp(why.to_owned()));
         let partial = trial(Plan::Functions, false, |hook| {
             (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
         });

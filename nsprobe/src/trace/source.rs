@@ -90,7 +90,7 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
         let opened: Result<Box<dyn Source>, TraceError> = match rung {
             Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
             Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(options) => {
-                let forced = "leave out --hooks, and run with sudo";
+                let forced = "leave out --hooks";
                 let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
                 Err(TraceError::Refused(format!("{needs} by the probe only: {why}")))
             }

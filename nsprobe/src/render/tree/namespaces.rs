@@ -100,7 +100,10 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
         let name = (options.user_name)(uid).map(|name| format!(" {}", text::shown(&name)));
         facts.push(format!("uid {uid}{}", name.unwrap_or_default()));
     }
-    facts.push(super::processes(namespace.processes));
+    facts.push(match namespace.nprocs() {
+        Some(count) => super::processes(count),
+        None => format!("? processes, {} seen", namespace.processes),
+    });
     if options.by == By::User
         && let Some(leader) = namespace.leader.and_then(|pid| snapshot.process(pid))
     {
@@ -174,7 +177,7 @@ fn ancestor(namespace: &Namespace, of: NsId, snapshot: &Snapshot) -> String {
 }
 
 fn without_processes(snapshot: &Snapshot) -> impl Iterator<Item = &Namespace> {
-    snapshot.namespaces.iter().filter(|ns| ns.processes == 0)
+    snapshot.namespaces.iter().filter(|ns| ns.is_orphan() == Some(true))
 }
 
 /// The processes that hold the namespaces no process is in.
@@ -191,6 +194,11 @@ pub(super) fn vacant(
 ) -> io::Result<()> {
     let of_one = |ns: &&Namespace| options.ns.is_none_or(|id| id == ns.id);
     let vacant: Vec<_> = without_processes(snapshot).filter(of_one).collect();
+    let unknown = snapshot.namespaces.iter().filter(of_one).filter(|ns| ns.is_orphan().is_none()).count();
+    if unknown > 0 {
+        let namespaces = if unknown == 1 { "1 namespace" } else { &format!("{unknown} namespaces") };
+        writeln!(out, "\nNot all processes were seen: whether one is in {namespaces} more is not known")?;
+    }
     if vacant.is_empty() {
         return Ok(());
     }

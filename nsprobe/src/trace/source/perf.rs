@@ -6,6 +6,8 @@ pub mod table;
 
 use super::{Source, Told};
 use crate::discover::look::Look;
+use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
+use crate::kernel::capabilities::Capability;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::{Sideband, online, page_size};
 use crate::model::{Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome};
@@ -270,11 +272,21 @@ fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
             Ok(()) => return Ok(cpus),
             Err(error) if error.raw_os_error() == Some(libc::EPERM) && each > page_size() => each /= 2,
             Err(error) => {
+                if let Some(exhausted) = exhausted(&error) {
+                    return Err(TraceError::Refused(exhausted));
+                }
                 let errno = error.raw_os_error().map(Errno::from_raw);
                 return Err(TraceError::Refused(match errno {
                     Some(errno @ (Errno::EACCES | Errno::EPERM)) => format!(
-                        "this kernel refuses the plan `perf`: {errno:?}: it needs CAP_PERFMON, or CAP_SYS_ADMIN \
-                         (before Linux 5.8, and of some kernels where kernel.perf_event_paranoid is 3): run with sudo"
+                        "this kernel refuses the plan `perf`: {errno:?}: {}",
+                        match remedy(&[Capability::SysAdmin]) {
+                            Some(_) => format!(
+                                "it needs CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8, and of some kernels where \
+                                 kernel.perf_event_paranoid is 3): {}",
+                                how_to_get_them()
+                            ),
+                            None => "a seccomp filter or a security module forbids it".to_owned(),
+                        }
                     ),
                     _ => format!("this kernel refuses the plan `perf`: {error}"),
                 }));

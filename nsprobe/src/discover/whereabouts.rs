@@ -1,0 +1,91 @@
+//! Where processes are whose `/proc/PID/ns` may not be read, as far as files tell that anybody may read.
+//!
+//! The kernel keeps the links of `ns/` from others, and not these: `/proc/PID/net` is the directory of the process's
+//! network namespace, and each namespace's files there have inodes of their own; a mount has an id of its own and is in
+//! one mount namespace, so that two processes with one line of `mountinfo` in common are in the same; and a process in
+//! the pid namespace that `/proc` shows has one number in `status`. Of the other kinds nothing is known.
+
+use super::parse;
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
+use std::collections::{BTreeSet, HashMap};
+
+/// What was found out about processes that may not be read.
+#[derive(Debug, Default)]
+pub(super) struct Whereabouts {
+    /// Namespaces that they are in, once for each process.
+    pub(super) inside: Vec<NsId>,
+    /// The kinds of which the namespace of some process is not known.
+    pub(super) unknown: BTreeSet<NsKind>,
+    /// How many processes there are.
+    pub(super) processes: u64,
+}
+
+/// What a process has in common with those in its network, and in its mount namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Token {
+    /// The inode of a file of the network namespace.
+    Net(u64),
+    /// The id of a mount.
+    Mount(u64),
+}
+
+impl Whereabouts {
+    /// Finds out about those of `processes` whose namespaces are not known. `own`: the pid namespace that `proc` shows.
+    pub(super) fn find(proc: &Proc, processes: &[Process], own: Option<NsId>) -> Self {
+        let mut found = Self::default();
+        let denied: Vec<&Process> = processes.iter().filter(|process| process.namespaces.is_none()).collect();
+        if denied.is_empty() {
+            return found;
+        }
+        found.unknown.extend(NsKind::ALL.into_iter().filter(|kind| !KINDS.contains(kind)));
+        let known = known(proc, processes);
+        for process in denied {
+            found.processes += 1;
+            // Gone: it is as if it had ended before.
+            let Ok(dir) = proc.process(process.pid) else { continue };
+            let pid = own.filter(|_| process.pids.len() == 1);
+            let tokens =
+                [net(&dir), mount(&dir)].map(|token| token.and_then(|token| known.get(&token).copied()));
+            for (kind, id) in KINDS.into_iter().zip([tokens[0], tokens[1], pid]) {
+                match id {
+                    Some(id) => found.inside.push(id),
+                    None => drop(found.unknown.insert(kind)),
+                }
+            }
+        }
+        found
+    }
+}
+
+const KINDS: [NsKind; 3] = [NsKind::Net, NsKind::Mnt, NsKind::Pid];
+
+/// What stands for each network and mount namespace that a process is in that may be read: of one process each.
+fn known(proc: &Proc, processes: &[Process]) -> HashMap<Token, NsId> {
+    let mut witnesses: HashMap<NsId, Pid> = HashMap::new();
+    for process in processes {
+        for kind in [NsKind::Net, NsKind::Mnt] {
+            if let Some(id) = process.namespace(NsSlot::In(kind)) {
+                witnesses.entry(id).or_insert(process.pid);
+            }
+        }
+    }
+    let token = |(id, pid): (NsId, Pid)| {
+        let dir = proc.process(pid).ok()?;
+        let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir) }?;
+        // It may have moved since.
+        let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
+        (still == Some(id)).then_some((token, id))
+    };
+    witnesses.into_iter().filter_map(token).collect()
+}
+
+fn net(dir: &ProcessDir) -> Option<Token> {
+    dir.stat("net/dev").ok().map(|file| Token::Net(file.st_ino))
+}
+
+fn mount(dir: &ProcessDir) -> Option<Token> {
+    let mut mountinfo = Vec::new();
+    dir.read("mountinfo", &mut mountinfo).ok()?;
+    parse::first_mount(&mountinfo).map(Token::Mount)
+}

@@ -1,0 +1,112 @@
+//! What would give this process a capability, said so that it is true for who reads it.
+
+use super::capabilities::{Capability, Effective, has_all_users};
+use nix::sys::resource::{Resource, getrlimit};
+use std::io;
+use std::sync::LazyLock;
+
+/// What the advice depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Standing {
+    /// Whether the process is in the initial user namespace: the kernel asks for capabilities there.
+    initial_user_namespace: bool,
+    /// Whether its effective user is 0.
+    root: bool,
+    effective: Effective,
+}
+
+/// What would give this process those of `needed` that it lacks; `None` when it lacks none.
+#[must_use]
+pub fn remedy(needed: &[Capability]) -> Option<String> {
+    advise(needed, standing())
+}
+
+/// How to get capabilities that have just been named.
+#[must_use]
+pub fn how_to_get_them() -> &'static str {
+    let Standing { initial_user_namespace, root, .. } = standing();
+    match (initial_user_namespace, root) {
+        (false, _) => "run outside this user namespace, where they would count",
+        (true, true) => "start it with them, which this root lacks (docker: --cap-add)",
+        (true, false) => "run with sudo",
+    }
+}
+
+/// What the kernel's EPERM means to one that has the capabilities for BPF.
+#[must_use]
+pub fn forbidden_all_the_same() -> &'static str {
+    if has_all_users() {
+        "this process has the capabilities: a seccomp filter or a security module forbids bpf(2)"
+    } else {
+        "capabilities count only inside this user namespace: run outside it"
+    }
+}
+
+/// Asked for each of thousands of processes, and the same for all of them.
+fn standing() -> Standing {
+    static STANDING: LazyLock<Standing> = LazyLock::new(|| Standing {
+        initial_user_namespace: has_all_users(),
+        root: nix::unistd::geteuid().is_root(),
+        effective: Effective::read().unwrap_or_default(),
+    });
+    *STANDING
+}
+
+/// That no file could be opened because too many are open, in words; `None` for any other error.
+#[must_use]
+pub fn exhausted(error: &io::Error) -> Option<String> {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+            Some(format!("EMFILE: the limit of open files, {limit}, is too low"))
+        }
+        Some(libc::ENFILE) => Some("ENFILE: the machine's limit of open files is reached".to_owned()),
+        _ => None,
+    }
+}
+
+fn advise(needed: &[Capability], standing: Standing) -> Option<String> {
+    let lacking: Vec<&str> = needed
+        .iter()
+        .filter(|&&capability| !standing.initial_user_namespace || !standing.effective.has(capability))
+        .map(|capability| capability.name())
+        .collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let names = lacking.join(" and ");
+    Some(match (standing.initial_user_namespace, standing.root) {
+        (false, _) => format!("run outside this user namespace, where {names} would count"),
+        (true, true) => format!("start it with {names}, which this root lacks (docker: --cap-add)"),
+        (true, false) => format!("run with sudo, or with {names}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Capability::{Bpf, Perfmon, SysPtrace};
+
+    #[test]
+    fn the_advice_is_true_for_who_reads_it() {
+        let effective = |mask: u64| Effective::parse(format!("CapEff:\t{mask:016x}\n").as_bytes()).unwrap();
+        let said = |initial_user_namespace, root, mask| {
+            let standing = Standing { initial_user_namespace, root, effective: effective(mask) };
+            advise(&[Bpf, Perfmon, SysPtrace], standing).unwrap_or_default()
+        };
+        let answers = [
+            said(true, false, 0),
+            said(true, false, 1 << 38 | 1 << 39),
+            said(true, true, !(1 << 19)),
+            said(true, true, u64::MAX),
+            said(false, true, u64::MAX),
+        ];
+        insta::assert_snapshot!(answers.join("\n"), @r"
+        run with sudo, or with CAP_BPF and CAP_PERFMON and CAP_SYS_PTRACE
+        run with sudo, or with CAP_SYS_PTRACE
+        start it with CAP_SYS_PTRACE, which this root lacks (docker: --cap-add)
+
+        run outside this user namespace, where CAP_BPF and CAP_PERFMON and CAP_SYS_PTRACE would count
+        ");
+    }
+}

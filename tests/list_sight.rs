@@ -1,0 +1,171 @@
+//! How many processes are in a namespace, and that none is: said only where all processes were seen.
+
+use crate::support::stage::{NamedNetns, Staged};
+use crate::support::{self, json, proc, run};
+use serde_json::Value;
+use std::process::{Command, Output};
+
+const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
+
+/// In a mount namespace of its own, where this `/proc` is.
+fn with_proc(options: &str) -> Vec<String> {
+    let script = format!("mount -t proc -o {options} proc /proc && exec \"$0\" \"$@\"");
+    ["unshare", "--mount", "--", "sh", "-c", &script].map(str::to_owned).to_vec()
+}
+
+/// nsprobe with these arguments, run by `wrapper`.
+fn by<S: AsRef<str>>(wrapper: &[S], args: &[&str]) -> Output {
+    let (_dir, nsprobe) = support::unprivileged_copy();
+    let mut command = Command::new(wrapper[0].as_ref());
+    command.args(wrapper[1..].iter().map(AsRef::as_ref)).arg(nsprobe).args(args).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn document(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
+}
+
+/// That nothing is an orphan, and how many may be is said.
+fn no_orphans<S: AsRef<str>>(wrapper: &[S]) {
+    let orphans = by(wrapper, &["list", "--orphans", "--no-header", "--kind", "net,uts,mnt,ipc"]);
+    assert_eq!(String::from_utf8_lossy(&orphans.stdout), "");
+    assert_eq!(orphans.status.code(), Some(1), "nothing was found");
+    assert!(
+        stderr(&orphans).contains(" more is not known: not all processes were seen"),
+        "{}",
+        stderr(&orphans)
+    );
+}
+
+fn of_kind<'a>(document: &'a Value, kind: &str) -> impl Iterator<Item = &'a Value> {
+    document["namespaces"].as_array().unwrap().iter().filter(move |ns| ns["kind"] == kind)
+}
+
+#[test]
+fn in_a_pid_namespace_of_its_own_only_numbers_of_pid_namespaces_are_known() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let wrapper = ["unshare", "--pid", "--fork", "--mount-proc", "--"];
+    let said = document(&by(&wrapper, &["list", "--json"]));
+    let own: Vec<&Value> = of_kind(&said, "pid").filter(|ns| ns["nprocs"].is_u64()).collect();
+    assert_eq!((own.len(), &own[0]["nprocs"]), (1, &1.into()), "nsprobe alone: {own:?}");
+    let mut seen = 0;
+    for ns in ["net", "uts", "mnt", "user"].iter().flat_map(|kind| of_kind(&said, kind)) {
+        assert_eq!(ns["nprocs"], Value::Null, "{ns}");
+        seen += ns["nprocs_seen"].as_u64().unwrap();
+    }
+    assert_eq!(seen, 4, "nsprobe is in one of each");
+    no_orphans(&wrapper);
+    let table = by(&wrapper, &["list", "--no-header", "--columns", "ns,nprocs", "--kind", "net"]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.lines().all(|line| line.ends_with('?')) && table.lines().count() >= 1, "{table}");
+    drop(named);
+}
+
+#[test]
+fn who_may_not_read_all_processes_calls_nothing_an_orphan() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let mut staged = Staged::sh(&format!("exec nsenter --net={} sleep 1000", named.path()));
+    staged.wait_for("sleep");
+    no_orphans(&NOBODY);
+    let filter = format!("ns == {} && !(nprocs == 0) && !(nprocs > 0) && nprocs == null", named.ino());
+    let said = document(&by(&NOBODY, &["list", "--json", "--filter", &filter]));
+    let found = said["namespaces"].as_array().unwrap();
+    assert_eq!((found.len(), &found[0]["nprocs_seen"]), (1, &0.into()));
+    let tree = by(&NOBODY, &["tree"]);
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.contains("\nNot all processes were seen: "), "{tree}");
+    assert!(!tree.contains("No process is in:"), "{tree}");
+}
+
+#[test]
+fn what_hidepid_hides_is_not_taken_for_absent_and_hidepid_is_the_reason() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    for mode in ["hidepid=1", "hidepid=2"] {
+        let mut wrapper = with_proc(mode);
+        wrapper.extend(NOBODY.map(str::to_owned));
+        no_orphans(&wrapper);
+        let said = document(&by(&wrapper, &["list", "--json"]));
+        let gaps = said["gaps"].as_array().unwrap();
+        let of = |kind: &str| gaps.iter().find(|gap| gap["kind"] == kind);
+        assert!(of("pid_namespace").is_none(), "{gaps:?}");
+        let hidden = of("hidden_processes").unwrap_or_else(|| panic!("{mode}: {gaps:?}"));
+        assert!(hidden["reason"].as_str().unwrap().contains("hidepid"), "{hidden}");
+        // It hides nothing from root.
+        let said = document(&by(&with_proc(mode), &["list", "--json", "--kind", "user"]));
+        assert!(
+            said["gaps"].as_array().unwrap().iter().all(|gap| gap["kind"] != "hidden_processes"),
+            "{mode}"
+        );
+    }
+    drop(named);
+}
+
+#[test]
+fn processes_are_counted_where_proc_has_nothing_but_processes() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let named = NamedNetns::add();
+    let output = by(&with_proc("subset=pid"), &["list", "--json", "--kind", "net"]);
+    let said = document(&output);
+    let found = of_kind(&said, "net").find(|ns| ns["ino"] == named.ino()).unwrap();
+    let whole = json(&["list", "--json", "--ns", &named.path()]);
+    assert_eq!(found["nprocs"], whole["namespaces"][0]["nprocs"], "{}", stderr(&output));
+}
+
+#[test]
+fn without_descriptors_to_read_with_it_is_an_error_that_says_so() {
+    let _limit = support::time_limit();
+    for command in ["tree", "list"] {
+        let wrapper = ["sh", "-c", "ulimit -n 5; exec \"$0\" \"$@\""];
+        let output = by(&wrapper, &[command]);
+        let said = stderr(&output);
+        assert_eq!(
+            (output.status.code(), output.stdout.as_slice()),
+            (Some(2), &b""[..]),
+            "{command}: {said}"
+        );
+        assert!(said.contains("EMFILE") || said.contains("Too many open files"), "{said}");
+        assert!(!said.contains("pid namespace"), "{said}");
+    }
+}
+
+#[test]
+fn a_thread_is_no_process_and_its_process_is_named() {
+    let _limit = support::time_limit();
+    let (tell, hear) = std::sync::mpsc::channel();
+    let (go_on, end) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        let _ = end.recv();
+    });
+    let tid = hear.recv().unwrap().to_string();
+    let own = std::process::id();
+    for command in ["list", "tree"] {
+        let ran = run(&[command, "--pid", &tid]);
+        let expected =
+            format!("nsprobe: {tid} is no process, but a thread of process {own}: use --pid {own}\n");
+        assert_eq!((ran.code, ran.stderr), (Some(1), expected));
+    }
+    drop(go_on);
+    thread.join().unwrap();
+    assert!(proc::ppid(own).is_some());
+    let ran = run(&["list", "--pid", "4194305"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "nsprobe: there is no process 4194305\n"));
+}
