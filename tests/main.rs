@@ -23,6 +23,7 @@ mod sources_mounts;
 mod sources_threads;
 mod support;
 mod trace;
+mod trace_blind;
 mod trace_calls;
 mod trace_compat;
 mod trace_cost;

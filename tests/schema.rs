@@ -81,7 +81,7 @@ fn places(document: &Value) -> Vec<String> {
 }
 
 /// What may be left out, by its name or, where another place must have that name, by its place.
-const OPTIONAL: [&str; 8] = ["tid", "owned", "target", "child", "looks", "/root", "/cwd", "/keys"];
+const OPTIONAL: [&str; 9] = ["tid", "owned", "target", "child", "looks", "/root", "/cwd", "/keys", "/seen"];
 
 /// Breaks the document in every place, in every way; the schema must see it. Gives the number of ways.
 pub fn refused_when_broken(validator: &Validator, document: &Value) -> usize {

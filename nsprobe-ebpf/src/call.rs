@@ -122,7 +122,7 @@ fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut
     fill(&mut pending.event, cause, task);
     let event = &mut pending.event;
     event.args = args;
-    event.flags |= event_flags::ENTRY_MISSED;
+    event.flags |= event_flags::ENTRY_MISSED | event_flags::READ_AT_RETURN;
     if result >= 0 {
         for slot in 0..SLOTS {
             // A call never moves the caller itself to another pid namespace.

@@ -28,17 +28,17 @@ static NOTES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 static NOTES_STATE: Array<u32> = Array::with_max_entries(1, 0);
 
 /// With [`nsprobe_ebpf::config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
-/// exec takes over its process's ids, but stays the same task.
+/// exec takes over its process's ids, but stays the same task. Userspace sets the size.
 #[map]
-static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(65536, 0);
+static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 
 /// The callers and namespaces asked for. Userspace sets the size.
 #[map]
 static WISHES: HashMap<wish::Wish, u8> = HashMap::with_max_entries(1, 0);
 
-/// With [`nsprobe_ebpf::config::LIVES`], the namespaces whose end is to be told, by inode.
+/// With [`nsprobe_ebpf::config::LIVES`], the namespaces whose end is to be told, by inode. Userspace sets the size.
 #[map]
-static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(16384, 0);
+static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(1, 0);
 
 /// What could not be done, by [`Counter`].
 #[map]

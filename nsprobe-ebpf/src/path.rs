@@ -4,7 +4,7 @@ use crate::maps::offset;
 use crate::state::Pending;
 use crate::task::{embedded, read};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
-use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, text, text_flags};
+use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, event_flags, text, text_flags};
 
 /// How much text an event has. It is kept in the record, of whose content the verifier knows nothing. In a
 /// register, every length so far is a state of its own to it: 16,000 instructions for a walk instead of 5,600.
@@ -59,6 +59,7 @@ pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
 #[inline(always)]
 pub fn read_user_again<const INDEX: usize>(pending: &mut Pending) {
     if pending.event.texts[INDEX].flags & text_flags::FAULT != 0 {
+        pending.event.flags |= event_flags::READ_AT_RETURN;
         read_user::<INDEX>(pending);
     }
 }

@@ -64,6 +64,8 @@ pub mod event_flags {
     pub const IN_CGROUP: u32 = 1 << 4;
     /// The kernel did not tell the entry of the call: of one that succeeded, what was before is not known.
     pub const ENTRY_MISSED: u32 = 1 << 5;
+    /// An argument in the caller's memory was read at return only.
+    pub const READ_AT_RETURN: u32 = 1 << 6;
 }
 
 /// The index of each text in [`Event::texts`].
@@ -379,6 +381,8 @@ pub mod map {
     pub const SCRATCH: &str = "SCRATCH";
     /// Calls that got past seccomp, by thread.
     pub const NOTES: &str = "NOTES";
+    /// What the absence of a note there means.
+    pub const NOTES_STATE: &str = "NOTES_STATE";
     /// Tasks to report, with [`super::config::FOLLOW`].
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`super::Watched`] by inode.

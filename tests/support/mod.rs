@@ -1,5 +1,6 @@
 //! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
+pub mod abuse;
 pub mod cgroup;
 pub mod flood;
 pub mod fuse;

@@ -21,6 +21,9 @@ pub struct Event {
     pub compat: Option<bool>,
     /// What came of it.
     pub outcome: Outcome,
+    /// When what its arguments stand for was looked at, where other tasks can change that until the kernel looks; `None` where
+    /// it is the kernel's own copy, or not known.
+    pub seen: Option<Seen>,
     /// It failed before the kernel saw it: a seccomp filter of the process answered. See seccomp(2).
     pub denied: bool,
     /// The namespaces at entry; for a clone, the parent's.
@@ -56,6 +59,18 @@ impl Event {
         }
     }
 
+    /// Whether setns joined something else than its descriptor stood for at entry.
+    #[must_use]
+    pub fn joined_another(&self) -> bool {
+        match (&self.crossing, &self.outcome) {
+            (
+                Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. },
+                Outcome::Success(_),
+            ) => !self.after.iter().any(|(_, after)| *after == Some(*id)),
+            _ => false,
+        }
+    }
+
     /// Who denied it, in every output, where that was not the kernel.
     #[must_use]
     pub const fn denied_by(&self) -> Option<&'static str> {
@@ -68,6 +83,29 @@ impl Event {
         let moved = |directory: &Option<Directory>| directory.as_ref().is_some_and(|now| now.moved);
         let directories = [("root", moved(&self.root)), ("cwd", moved(&self.cwd))];
         slots.chain(directories.into_iter().filter_map(|(name, moved)| moved.then_some(name)))
+    }
+}
+
+/// When arguments were looked at: paths in the caller's memory, and what a descriptor stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// At the entry of the call.
+    Entry,
+    /// Paths that could not be read then, at its return.
+    Return,
+    /// All at its return: the kernel did not tell its entry, and of a call that succeeded nothing is known before it.
+    EntryMissed,
+}
+
+impl Seen {
+    /// Its name in every output.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Entry => "entry",
+            Self::Return => "return",
+            Self::EntryMissed => "entry_missed",
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, SightChange};
 pub use errno::{errno_name, errno_text};
 pub use event::{
-    Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, SetnsTarget,
+    Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,
 };
 pub use gap::{Gap, GapKind};
 pub use id::NsId;

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Changes, Created, Crossing, Destroyed, Directory, Event, Looks, Origination, Outcome, PathText, Pid,
-    Place, Rebuilt, SetnsTarget, Text, errno_name, errno_text, text,
+    Place, Rebuilt, Seen, SetnsTarget, Text, errno_name, errno_text, text,
 };
 use crate::render::style::{self, Look};
 use jiff::Timestamp;
@@ -56,6 +56,12 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
                 let _ = write!(line, " = ?  child {made}");
             }
         }
+    }
+    if event.joined_another() {
+        line.push_str("  (target as at entry)");
+    }
+    if event.seen == Some(Seen::EntryMissed) {
+        line.push_str("  (entry missed: before unknown)");
     }
     if event.compat == Some(true) {
         line.push_str("  (32-bit)");
@@ -257,6 +263,7 @@ mod tests {
             before,
             after,
             marks: None,
+            seen: None,
             denied: false,
             root: None,
             cwd: None,

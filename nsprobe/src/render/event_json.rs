@@ -7,7 +7,7 @@ mod process;
 mod stream;
 
 use crate::model::{
-    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, SetnsTarget, Text,
+    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, Seen, SetnsTarget, Text,
     errno_name,
 };
 use crate::render::bytes;
@@ -52,6 +52,8 @@ struct EventObject<'a> {
     abi: Option<&'static str>,
     process: ProcessObject<'a>,
     args: Option<ArgsObject<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seen: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     looks: Option<LooksObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -242,6 +244,7 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             abi: event.abi(),
             process: ProcessObject::new(event),
             args: ArgsObject::new(&event.crossing),
+            seen: event.seen.map(Seen::name),
             looks,
             target: target.map(Into::into),
             child: child.map(Into::into),

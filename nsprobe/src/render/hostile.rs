@@ -198,6 +198,7 @@ fn events(text: &Text) -> Vec<Event> {
         before: Slots::default(),
         after: Slots::default(),
         marks: None,
+        seen: None,
         denied: false,
         root: Some(directory()),
         cwd: Some(directory()),

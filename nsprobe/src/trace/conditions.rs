@@ -87,8 +87,10 @@ fn is_about(event: &Event, kind: NsKind) -> bool {
         Crossing::Change { .. } if event.root.is_some() => NsKind::Mnt.clone_flag(),
         Crossing::Change { .. } => 0,
     };
+    let moved = [&event.root, &event.cwd].into_iter().flatten().any(|directory| directory.moved);
     named & kind.clone_flag() != 0
         || is_for_child(event, kind)
+        || kind == NsKind::Mnt && moved
         || is_open(event, kind)
         || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
 }

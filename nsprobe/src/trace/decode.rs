@@ -2,7 +2,7 @@
 
 use crate::model::{
     self, Actor, Arguments, Cgroup, CloneChild, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
-    PathText, Pid, Place, SetnsTarget, SlotMarks, Slots,
+    PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::source::{End, Told};
 use nsprobe_ebpf::{
@@ -84,6 +84,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         crossing,
         compat: Some(flags & event_flags::COMPAT != 0),
         outcome,
+        seen: seen(record.cause(), flags),
         denied,
         before: namespaces(record, offset_of!(Record, before), nsfs_dev),
         after: namespaces(record, offset_of!(Record, after), nsfs_dev),
@@ -91,6 +92,16 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         root: directory(record, flags & event_flags::ROOT_MOVED != 0, text::ROOT_BEFORE, text::ROOT_AFTER),
         cwd: directory(record, flags & event_flags::CWD_MOVED != 0, text::CWD_BEFORE, text::CWD_AFTER),
     })
+}
+
+/// When the arguments were looked at. Those of clone and unshare are numbers, which nobody can change.
+fn seen(cause: u16, flags: u32) -> Option<Seen> {
+    if flags & event_flags::ENTRY_MISSED != 0 {
+        return Some(Seen::EntryMissed);
+    }
+    let changeable = matches!(cause, cause::SETNS | cause::CHROOT | cause::PIVOT_ROOT);
+    let seen = if flags & event_flags::READ_AT_RETURN == 0 { Seen::Entry } else { Seen::Return };
+    changeable.then_some(seen)
 }
 
 fn actor(record: View) -> Result<Actor, DecodeError> {

@@ -2,7 +2,7 @@
 
 use super::{OpenError, Probe, Refusal, refusal};
 use aya::Ebpf;
-use aya::maps::HashMap;
+use aya::maps::{Array, HashMap};
 use aya::programs::Iter;
 use nsprobe_ebpf::map;
 use nsprobe_ebpf::wish::Wish;
@@ -34,6 +34,14 @@ impl Probe {
     /// removes the notes at their return, must be attached already; only now it tells of calls without a note.
     pub fn note_present(&mut self) -> Result<(), Refusal> {
         self.load_iterator(NOTE)?;
+        self.run_iterator(NOTE).map(|_| ())
+    }
+
+    /// The same again, when a note had no room: from now on calls without a note are trusted to have been stopped.
+    pub fn note_again(&mut self) -> Result<(), Refusal> {
+        let state = self.ebpf.map_mut(map::NOTES_STATE).and_then(|map| Array::<_, u32>::try_from(map).ok());
+        let mut state = state.ok_or_else(|| Refusal::new("the probe has no state of notes"))?;
+        state.set(0, 0, 0).map_err(|error| Refusal::error(&error))?;
         self.run_iterator(NOTE).map(|_| ())
     }
 

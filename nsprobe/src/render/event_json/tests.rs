@@ -54,6 +54,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
         before,
         after,
         marks: Some(Box::new(marks)),
+        seen: None,
         denied: false,
         root: Some(Directory {
             moved: false,
@@ -156,6 +157,7 @@ fn what_is_not_known_is_null() {
         before: slots(77),
         after: slots(78),
         marks: None,
+        seen: None,
         denied: false,
         root: None,
         cwd: None,

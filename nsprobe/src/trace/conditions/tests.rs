@@ -26,6 +26,7 @@ fn event(crossing: Crossing) -> Event {
         root: None,
         cwd: None,
         marks: None,
+        seen: None,
         denied: false,
     }
 }

@@ -28,6 +28,7 @@ fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
         before,
         after,
         marks,
+        seen: None,
         denied: false,
         root: None,
         cwd: None,

@@ -139,6 +139,7 @@ fn event(pid: u32) -> Event {
         before: Slots::default(),
         after: Slots::default(),
         marks: None,
+        seen: None,
         denied: false,
         root: None,
         cwd: None,

@@ -176,6 +176,7 @@ impl PerfSource {
             before,
             after,
             marks: None,
+            seen: None,
             denied: false,
             root: None,
             cwd: None,

@@ -117,6 +117,7 @@ impl PollSource {
             before: change.before,
             after: change.after,
             marks: None,
+            seen: None,
             denied: false,
             root: change.root.clone(),
             cwd: None,

@@ -36,6 +36,8 @@ pub struct ProbeSource {
     watches: Option<Watches>,
     /// When the programs that did not run when they should have were counted.
     recursion_counted: Instant,
+    /// Calls of which it was not known whether seccomp had stopped them, for want of room.
+    unnoted: u64,
     /// Something was taken since then.
     taken: bool,
     /// Most records that the ring buffer holds.
@@ -156,6 +158,7 @@ impl ProbeSource {
             lost: LostByOwner::new(attached.probe.take_losers().map_err(TraceError::Open)?, has_cgroups),
             watches: watches.map_err(TraceError::Open)?,
             recursion_counted: Instant::now(),
+            unnoted: 0,
             taken: false,
             ring_bytes: options.ring_bytes.next_power_of_two() as usize,
             attached,
@@ -223,6 +226,12 @@ impl Source for ProbeSource {
             if is_told && !has_losers(counter) {
                 losses.push(Lost::at(stage(counter), self.counters.read(counter)?));
             }
+        }
+        let unnoted = self.counters.read(Counter::DeniedFull)?;
+        if unnoted > self.unnoted {
+            self.unnoted = unnoted;
+            // There may be room again; if not, this comes again.
+            self.attached.probe.note_again().map_err(|refusal| io::Error::other(refusal.reason))?;
         }
         if self.finished || self.taken && self.recursion_counted.elapsed() >= PERIOD {
             self.recursion_counted = Instant::now();

@@ -1,0 +1,133 @@
+//! What tenants do to blind a trace or to forge what it reports, on the real kernel: calls of others are reported all the
+//! same, and none that nobody made.
+
+use crate::support::abuse::{self, Abuse};
+use crate::support::trace::each_plan;
+use crate::support::tracing::Tracing;
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+use std::fs::File;
+
+/// More than a table of 2048 would have room for.
+const MANY: usize = 2060;
+
+/// Calls of somebody else.
+const CALLS: usize = 20;
+
+/// The abuse itself, in a process that the other tests start.
+#[test]
+fn abuse() {
+    let _limit = crate::support::time_limit();
+    abuse::run();
+}
+
+/// Makes [`CALLS`] calls that each change a namespace, in a thread of this name.
+fn witness(name: &str) {
+    let calls = || {
+        let home = File::open("/proc/thread-self/ns/uts").expect("a file");
+        for _ in 0..CALLS / 2 {
+            unshare(CloneFlags::CLONE_NEWUTS).expect("root");
+            setns(&home, CloneFlags::CLONE_NEWUTS).expect("root");
+        }
+    };
+    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(calls).expect("a thread");
+    thread.join().expect("its calls succeed");
+}
+
+/// The events of a trace, and how many calls the kernel left out because a program was preempted, which it counts.
+struct Told {
+    events: Vec<Value>,
+    left_out: usize,
+}
+
+impl Told {
+    fn end(tracing: Tracing) -> Self {
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        let ran = tracing.end();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let lines = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let lines: Vec<Value> = lines.collect();
+        let lost = lines.last().expect("an end")["totals"]["lost"].as_array().expect("a list");
+        let left_out = lost.iter().filter(|lost| lost["stage"] == "recursion");
+        let left_out = left_out.filter_map(|lost| lost["count"].as_u64()).sum::<u64>();
+        assert!(lost.iter().all(|lost| lost["stage"] == "recursion"), "{lost:?}");
+        let events = lines.into_iter().filter(|line| line["type"] == "event").collect();
+        Self { events, left_out: usize::try_from(left_out).expect("few") }
+    }
+
+    /// The events of who has this name.
+    fn of<'a>(&'a self, comm: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.events.iter().filter(move |event| event["process"]["comm"] == comm)
+    }
+
+    /// Holds that so many events of who has this name were reported, as far as the kernel ran the programs.
+    fn expect(&self, comm: &str, found: usize, expected: usize) {
+        assert!(found <= expected && found + self.left_out >= expected, "{comm}: {found} of {expected}");
+    }
+}
+
+fn changed(event: &Value, what: &str) -> bool {
+    event["changed"].as_array().is_some_and(|changed| changed.iter().any(|name| name == what))
+}
+
+#[test]
+fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
+    let _limit = crate::support::time_limit();
+    each_plan(|plan| {
+        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
+        for which in [&format!("leave {MANY}"), "stops"] {
+            let mut abuse = Abuse::start(which);
+            assert_eq!(abuse.report(), "done");
+            abuse.end();
+            witness(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
+        }
+        let mut standing = Abuse::start(&format!("stand {MANY}"));
+        assert_eq!(standing.report(), "standing");
+        witness("w-stand");
+        // Killed where they stand.
+        drop(standing);
+        witness("w-killed");
+        let told = Told::end(tracing);
+        for name in ["w-leave", "w-stops", "w-stand", "w-killed"] {
+            told.expect(name, told.of(name).filter(|event| changed(event, "uts")).count(), CALLS);
+        }
+        told.expect("abuse-stand", told.of("abuse-stand").count(), MANY);
+        told.expect("abuse-leave", told.of("abuse-leave").count(), MANY);
+        // Its tasks make no call with success but clone.
+        for event in told.of("abuse-stops") {
+            assert!(event["event"] == "clone" || event["result"] == -1, "nobody made {event}");
+        }
+    });
+}
+
+#[test]
+fn what_a_call_did_is_what_has_changed() {
+    let _limit = crate::support::time_limit();
+    each_plan(|plan| {
+        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
+        let mut jail = Abuse::start("jail 40");
+        let left: usize = jail.report().parse().expect("a number");
+        jail.end();
+        let mut memory = Abuse::start("memory 100");
+        let led = memory.report();
+        memory.end();
+        let told = Told::end(tracing);
+        let escapes =
+            told.of("abuse-jail").filter(|event| event["event"] == "setns" && changed(event, "root"));
+        told.expect("abuse-jail", escapes.count(), left);
+        let roots =
+            told.of("abuse-memory").filter(|event| event["event"] == "chroot" && changed(event, "root"));
+        let roots = roots.filter_map(|event| event["root"]["after"]["path"].as_str());
+        let roots: String =
+            roots.filter(|path| *path != "/").filter_map(|path| path.chars().last()).collect();
+        assert!(roots == led || told.left_out > 0, "{roots}\n{led}");
+        // By what it changed, not by what its descriptor was.
+        let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
+        let mut net = Abuse::start("net 1000");
+        let joined: usize = net.report().parse().expect("a number");
+        net.end();
+        let told = Told::end(tracing);
+        told.expect("abuse-net", told.of("abuse-net").filter(|event| changed(event, "net")).count(), joined);
+    });
+}
