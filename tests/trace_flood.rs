@@ -56,20 +56,22 @@ impl Watched {
         let to = Arc::clone(&seen);
         let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                let line: Value = serde_json::from_str(&line).expect("JSON");
-                let number = |value: &Value| value.as_u64().unwrap_or(0);
-                match line["type"].as_str() {
-                    Some("event") => {
-                        let uid = u32::try_from(number(&line["process"]["uid"])).expect("an id");
-                        if flooders.contains(&uid) && line["event"] == "setns" {
-                            to.flood.fetch_add(1, Ordering::Relaxed);
-                        } else if uid == other {
-                            let succeeds = line["errno"].is_null();
-                            to.others[usize::from(succeeds)].fetch_add(1, Ordering::Relaxed);
-                        }
+                // Faster than nsprobe writes: an event is not parsed as a whole, or the output has no room for others.
+                if line.starts_with(r#"{"type":"event""#) {
+                    let uid = line.split_once(r#""uid":"#).and_then(|(_, rest)| rest.split_once(','));
+                    let uid: u32 = uid.and_then(|(uid, _)| uid.parse().ok()).expect("an id");
+                    if uid == other {
+                        let succeeds = line.contains(r#""errno":null"#);
+                        to.others[usize::from(succeeds)].fetch_add(1, Ordering::Relaxed);
+                    } else if flooders.contains(&uid) && line.contains(r#""event":"setns""#) {
+                        to.flood.fetch_add(1, Ordering::Relaxed);
                     }
+                    continue;
+                }
+                let line: Value = serde_json::from_str(&line).expect("JSON");
+                match line["type"].as_str() {
                     Some("lost") if line["stage"] == "share" => {
-                        to.dropped.fetch_add(number(&line["count"]), Ordering::Relaxed);
+                        to.dropped.fetch_add(line["count"].as_u64().expect("a number"), Ordering::Relaxed);
                     }
                     Some("end") => *to.end.lock().expect("no panic") = line,
                     _ => {}
@@ -130,8 +132,9 @@ fn lost(end: &Value, uid: Option<u32>, stages: &[&str]) -> u64 {
 fn adds_up(uid: u32, done: u64, told: u64, end: &Value) {
     let counted = told + lost(end, Some(uid), &["share", "ring_full"]);
     // Of what the kernel left out nobody knows whose it was; both programs of one call may be.
-    let left_out = lost(end, None, &["recursion"]);
-    assert!(counted <= done && done <= counted + left_out, "{counted} of {done}, {left_out} left out: {end}");
+    // Nor of what the reader was too slow for.
+    let nobodys = lost(end, None, &["recursion", "output_full", "sink"]);
+    assert!(counted <= done && done <= counted + nobodys, "{counted} of {done}, {nobodys} of nobody: {end}");
 }
 
 #[test]
