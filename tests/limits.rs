@@ -1,13 +1,16 @@
 //! Quantities that a tenant decides: each is staged beyond its limit (docs/limits.md).
 
+use crate::support::look::inode;
 use crate::support::stage::{Staged, succeed, wait};
 use crate::support::{self, Ran, json, nsprobe, proc, run};
+use nix::mount::MsFlags;
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -29,7 +32,17 @@ impl Stage {
 
     /// The same with something for the process to read.
     fn with(name: &str, value: &OsStr) -> Self {
-        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        Self::by(Command::new(std::env::current_exe().expect("this program")), name, value)
+    }
+
+    /// The same in a mount namespace of its own.
+    fn apart(name: &str, value: &OsStr) -> Self {
+        let mut command = Command::new("unshare");
+        command.args(["-m", "--propagation", "private"]).arg(std::env::current_exe().expect("this program"));
+        Self::by(command, name, value)
+    }
+
+    fn by(mut command: Command, name: &str, value: &OsStr) -> Self {
         command.args(["--exact", name, "--test-threads=1", "--nocapture"]).env(STAGE, value);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut stage = Self(child.expect("it starts"));
@@ -242,6 +255,96 @@ fn descriptors_of_one_process_are_counted_beyond_a_limit() {
     assert!(text.contains(", and 292 more)"), "{text}");
     let text = run(&["list", "--holders", "--ns", &name]).stdout;
     assert!(text.contains("236 more of the same") && text.lines().count() == 66, "{text}");
+}
+
+/// Mounts something at `path`, which is made: a tmpfs, or by a bind mount what is at `source`.
+fn mount(source: Option<&str>, path: &Path) {
+    let (none, flags) = (None::<&str>, if source.is_some() { MsFlags::MS_BIND } else { MsFlags::empty() });
+    match source {
+        Some(source) if source.ends_with("uts") => File::create(path).map(drop).expect("a file"),
+        _ => fs::create_dir(path).expect("a directory"),
+    }
+    let kind = source.is_none().then_some("tmpfs");
+    nix::mount::mount(Some(source.unwrap_or("x")), path, kind, flags, none).expect("a mount");
+}
+
+const UTS: &str = "/proc/thread-self/ns/uts";
+
+/// Mounts more in `dir` than is read of a mount namespace at once: 1,000 directories, then one namespace 100 times, then
+/// one at a path that is too long, then 20 below a mount that hides them.
+fn mount_many(dir: &Path) {
+    let first = File::open(UTS).expect("a namespace");
+    let new = || unshare(CloneFlags::CLONE_NEWUTS).expect("a namespace");
+    let top = dir.join("top");
+    mount(None, &top);
+    for number in 0..1000 {
+        mount(top.to_str(), &dir.join(format!("d{number}")));
+    }
+    new();
+    (0..100).for_each(|number| mount(Some(UTS), &top.join(format!("many{number}"))));
+    fs::create_dir(top.join("hidden")).expect("a directory");
+    for number in 0..20 {
+        new();
+        mount(Some(UTS), &top.join(format!("hidden/h{number}")));
+    }
+    nix::mount::mount(Some("x"), &top.join("hidden"), Some("tmpfs"), MsFlags::empty(), None::<&str>)
+        .expect("a mount");
+    new();
+    std::env::set_current_dir(&top).expect("a directory");
+    for _ in 0..20 {
+        let name = "n".repeat(250);
+        fs::create_dir(&name).and_then(|()| std::env::set_current_dir(&name)).expect("a directory");
+    }
+    mount(Some(UTS), Path::new("long"));
+    nix::sched::setns(first, CloneFlags::CLONE_NEWUTS).expect("back");
+}
+
+#[test]
+fn of_mounts_without_end_no_more_is_kept_than_a_limit() {
+    let _limit = support::time_limit();
+    if is_stage() {
+        mount_many(Path::new(&std::env::var_os(STAGE).expect("a directory")));
+        return stay();
+    }
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().expect("a directory");
+    let name = "limits::of_mounts_without_end_no_more_is_kept_than_a_limit";
+    let stage = Stage::apart(name, dir.path().as_os_str());
+    let path = format!("/proc/{}/mountinfo", stage.pid());
+    let mountinfo = fs::read_to_string(path).expect("mounts");
+    let mounted = |path: &str| {
+        let line = mountinfo.lines().find(|line| line.contains(path) && line.contains(" - nsfs "));
+        line.and_then(|line| line.split(' ').nth(3)).expect("a mount").to_owned()
+    };
+    let ran = with_little_memory("list --json --source proc", Stdio::null());
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let list: Value = serde_json::from_str(&ran.stdout).expect("a document");
+    let all = list["namespaces"].as_array().expect("namespaces");
+    let find = |link: String| {
+        let ino = inode(Path::new(&link));
+        all.iter().find(|ns| ns["ino"] == ino && ns["kind"] == "uts").expect("it is found")
+    };
+    let mounts = |ns: &Value| ns["holders"].as_array().expect("holders").len();
+    let many = find(mounted("many0"));
+    assert_eq!((mounts(many), &many["holders_omitted"]), (64, &36.into()), "{many}");
+    let long = find(mounted("/long "));
+    assert_eq!((mounts(long), &long["holders_omitted"]), (0, &1.into()), "{long}");
+    let gaps = list["gaps"].as_array().expect("gaps");
+    assert!(gaps.iter().any(|gap| gap["reason"] == "mounted at a path of more than 4,096 bytes"), "{gaps:?}");
+    for number in 0..20 {
+        find(mounted(&format!("/hidden/h{number} ")));
+    }
+    // They are not read once more for each namespace that is hidden.
+    let calls = tempfile::NamedTempFile::new().expect("a file");
+    let mut strace = Command::new("strace");
+    strace.args(["-f", "-qq", "-y", "-e", "trace=read", "-o"]).arg(calls.path());
+    succeed(strace.arg(nsprobe().get_program()).args(["list", "--source", "proc"]));
+    let text = fs::read_to_string(calls.path()).expect("what strace wrote");
+    let own = format!("/proc/{}/mountinfo>", stage.pid());
+    let reads = text.lines().filter(|line| line.contains(&own)).count();
+    assert!((1..mountinfo.len() / 4096 * 50).contains(&reads), "{reads} reads of {} bytes", mountinfo.len());
 }
 
 #[test]

@@ -185,6 +185,11 @@ impl Census {
         self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 
+    /// The initial namespace of a kind, where it is known.
+    pub(super) fn initial(&self, kind: NsKind) -> Option<NsId> {
+        self.initial?[kind as usize]
+    }
+
     /// Whether a namespace is known.
     pub(super) fn knows(&self, id: NsId) -> bool {
         self.found.contains_key(&(id.kind, id.ino))
@@ -239,7 +244,7 @@ impl Census {
             namespace.initial = is_initial(namespace.id);
             namespace.holders.sort();
             namespace.holders.dedup();
-            namespace.holders_omitted = limit::holders(&mut namespace.holders);
+            namespace.holders_omitted += limit::holders(&mut namespace.holders);
             namespace.sources.sort();
             namespace.sources.dedup();
             namespace

@@ -1,6 +1,7 @@
 //! Limits of the view itself: which pid namespace `/proc` shows, and whether it hides processes.
 
 use super::Gaps;
+use super::lines::{self, Line};
 use super::sight::kthreadd;
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::Capability;
@@ -14,10 +15,7 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
     if kthreadd(processes).is_some() {
         return;
     }
-    let mut mountinfo = Vec::new();
-    let own = proc.this_process().and_then(|own| own.read("mountinfo", &mut mountinfo));
-    let hidepid = own.is_ok() && ProcMount::parse(&mountinfo, proc.root()).is_some_and(|mount| mount.hidepid);
-    let hides = hidepid.then(|| remedy(&[Capability::SysPtrace])).flatten();
+    let hides = hides(proc).then(|| remedy(&[Capability::SysPtrace])).flatten();
     let unread = listed.contains(&2) && !processes.iter().any(|process| process.pid == 2);
     if let Some(remedy) = hides {
         let reason = "/proc is mounted with hidepid, which hides other users' processes";
@@ -30,6 +28,19 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
             Some("run nsprobe on the host, or in the host's pid namespace (docker: --pid=host)"),
         );
     }
+}
+
+/// Whether the proc file system is mounted with `hidepid`.
+fn hides(proc: &Proc) -> bool {
+    let mut topmost = None;
+    let mut each = |line: Line<'_>| {
+        if let Line::Whole(line) = line {
+            topmost = ProcMount::parse(line, proc.root()).or(topmost);
+        }
+        true
+    };
+    let read = proc.this_process().and_then(|own| lines::each(&own, "mountinfo", &mut each));
+    read.is_ok() && topmost.is_some_and(|mount| mount.hidepid)
 }
 
 /// The options of a proc mount that hide something: proc(5).

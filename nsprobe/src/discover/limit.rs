@@ -5,7 +5,7 @@ use std::mem::{Discriminant, discriminant};
 
 /// How many descriptors, say, of one process, or mounts in one mount namespace, are told as holders of a namespace: the
 /// others hold it no better, and counting them is enough. What one holder has too many of takes nothing from another.
-const MOST_OF_ONE: usize = 64;
+pub(super) const MOST_OF_ONE: usize = 64;
 
 /// Whose a holder is; a namespace that holds another holds it once.
 fn whose(holder: &Holder) -> (Discriminant<Holder>, u64) {

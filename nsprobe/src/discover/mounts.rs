@@ -4,20 +4,31 @@
 //! From Linux 6.12 on the kernel lists the mount namespaces themselves (`NS_MNT_GET_NEXT`), and from 6.11 on
 //! the mounts of one that is known (listmount(2)). Without these, and in a mount namespace in which nsprobe
 //! has no `CAP_SYS_ADMIN`, it is `/proc/PID/mountinfo` of a process in it that tells.
+//!
+//! How much of them is read has a limit (`room.rs`). First come nsprobe's own mount namespace and the initial one, then a few
+//! mounts of each, then those that have more.
 
 use super::census::{Census, Witness};
+use super::limit::MOST_OF_ONE;
+use super::lines::{self, Line};
 use super::reach::MountPoint;
 use super::relations::Inquiry;
+use super::room::{self, Room, Share};
 use super::{Gaps, parse, processes, vanished};
-use crate::kernel::mounts::MountTable;
+use crate::kernel::mounts::{LONGEST_PATH, MountTable};
 use crate::kernel::nsfs::{self, Neighbour};
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Holder, NsId, NsKind, NsSlot, Pid, Process, Source};
-use parse::NamespaceMount;
-use std::collections::{BTreeMap, HashSet};
+use crate::model::{GapKind, Holder, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
+
+/// How many bytes the paths of mounts may have together that are kept as holders.
+const PATHS: usize = 16 << 20;
+
+/// This many mount namespaces with too many mounts are named.
+const MOST_NAMED: usize = 8;
 
 /// Adds the mounted namespaces, each with its mounts as holders; and the mount namespaces that the kernel
 /// lists.
@@ -40,19 +51,38 @@ pub(super) fn find(
         own: own.unwrap_or_default(),
         table: Some(MountTable::default()),
         seen: HashSet::new(),
+        room: Room::new(),
+        share: room::ONE,
+        kept: HashMap::new(),
+        paths: PATHS,
+        new: Vec::new(),
+        put_off: Vec::new(),
     };
-    search.listed_by_the_kernel(inquiry, census, gaps);
-    // A mount may be of a mount namespace that nothing else has led to.
-    loop {
-        let is_new = |id: &NsId| id.kind == NsKind::Mnt && !search.seen.contains(id);
-        let new: Vec<NsId> = census.ids().into_iter().filter(is_new).collect();
-        if new.is_empty() {
-            return;
-        }
-        for id in new {
+    for id in [search.own, census.initial(NsKind::Mnt)].into_iter().flatten() {
+        if census.knows(id) && !search.seen.contains(&id) {
             search.known(id, inquiry, census, gaps);
         }
     }
+    search.share = room::FIRST;
+    search.listed_by_the_kernel(inquiry, census, gaps);
+    search.new.extend(census.ids().into_iter().filter(|id| id.kind == NsKind::Mnt));
+    // A mount may be of a mount namespace that nothing else has led to.
+    while let Some(id) = search.new.pop() {
+        if !search.seen.contains(&id) {
+            search.known(id, inquiry, census, gaps);
+        }
+    }
+    search.share = room::ONE;
+    search.the_rest(inquiry, census, gaps);
+}
+
+/// A way to read the mounts of a mount namespace, and how far they have been read.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// By the kernel's number of the mount namespace; read up to the mount with this id.
+    Number(u64, u64),
+    /// By a process in it; this many lines have been read.
+    Process(Pid, usize),
 }
 
 struct Search<'a> {
@@ -65,6 +95,18 @@ struct Search<'a> {
     /// `None` on a kernel that has no listmount(2) for other mount namespaces.
     table: Option<MountTable>,
     seen: HashSet<NsId>,
+    /// How much may still be read.
+    room: Room,
+    /// What of that one mount namespace may take now.
+    share: Share,
+    /// How many mounts of each namespace the mount namespace has that is read now.
+    kept: HashMap<NsId, usize>,
+    /// Bytes of paths that may still be kept.
+    paths: usize,
+    /// Mount namespaces to be read.
+    new: Vec<NsId>,
+    /// Those that have more mounts than their first share.
+    put_off: Vec<(NsId, Way)>,
 }
 
 impl Search<'_> {
@@ -97,7 +139,9 @@ impl Search<'_> {
                 match nsfs::id(fd.as_fd(), NsKind::Mnt).and_then(|id| Ok((id, fd.try_clone()?))) {
                     Ok((id, copy)) => {
                         census.entry(id).source(Source::KernelLists);
-                        self.mounts(id, fd.as_fd(), census, gaps);
+                        if !self.seen.contains(&id) {
+                            self.mounts(id, fd.as_fd(), census, gaps);
+                        }
                         if !census.entry(id).asked {
                             inquiry.ask(id, copy, census, gaps);
                         }
@@ -129,22 +173,39 @@ impl Search<'_> {
 
     /// The mounts of a mount namespace, by its descriptor.
     fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, census: &mut Census, gaps: &mut Gaps) {
-        let kernel_id = nsfs::kernel_id(fd, NsKind::Mnt);
-        let listed = match (&mut self.table, kernel_id) {
-            (Some(table), Some(kernel_id)) => table.nsfs_mounts(kernel_id),
-            _ => Err(io::Error::from_raw_os_error(libc::ENOSYS)),
+        if let Some(number) = nsfs::kernel_id(fd, NsKind::Mnt) {
+            self.by_number(id, (number, 0), census, gaps);
+        } else {
+            self.table = None;
+            self.mountinfo(id, census, gaps);
+        }
+    }
+
+    /// The same by its number, from those after a mount on.
+    fn by_number(&mut self, id: NsId, (number, after): (u64, u64), census: &mut Census, gaps: &mut Gaps) {
+        let Some(mut table) = self.table.take() else { return self.mountinfo(id, census, gaps) };
+        let mut turn = self.room.turn(self.share);
+        self.kept = HashMap::new();
+        let mut each = |mount: Option<crate::kernel::mounts::NsfsMount>| {
+            if let Some(mount) = mount
+                && let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes())
+            {
+                let path = mount.point.map(Text::from);
+                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, path), census, gaps);
+            }
+            turn.read(1, 0)
         };
+        let listed = table.each(number, after, &mut each);
+        self.room.settle(&turn);
+        self.table = Some(table);
         match listed {
-            Ok(mounts) => {
+            Ok(stopped) => {
                 self.seen.insert(id);
-                for mount in mounts {
-                    let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes()) else { continue };
-                    let mount =
-                        NamespaceMount { kind, ino, path: mount.point.into(), mount_id: mount.number };
-                    self.add(id, mount, census);
+                if let Some(after) = stopped {
+                    self.put_off.push((id, Way::Number(number, after)));
                 }
             }
-            // It has just lost the last that held it. Who has no right to its mounts is told the same; a process in
+            // It has just lost the last that held it. Who has no right to its mounts gets the same error; a process in
             // it may be readable all the same.
             Err(error) if vanished(&error) && !self.readers.contains_key(&id) => {
                 self.seen.insert(id);
@@ -166,20 +227,100 @@ impl Search<'_> {
             gaps.add(GapKind::Mounts, reason, Some("Linux 6.11 tells them, to root"));
             return;
         };
-        let mut buffer = Vec::new();
-        match self.proc.process(pid).and_then(|dir| dir.read("mountinfo", &mut buffer)) {
-            Ok(()) => {}
-            Err(error) if vanished(&error) => return,
-            Err(error) => return gaps.add_error(GapKind::Mounts, &error),
-        }
-        for mount in parse::namespace_mounts(&buffer) {
-            self.add(id, mount, census);
+        self.by_process(id, (pid, 0), census, gaps);
+    }
+
+    /// The same, from those in the lines after the first `read` on.
+    fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), census: &mut Census, gaps: &mut Gaps) {
+        let mut turn = self.room.turn(self.share);
+        self.kept = HashMap::new();
+        let process = self.proc.process(pid);
+        let mut count = 0;
+        let mut each = |line: Line<'_>| {
+            count += 1;
+            if count <= read {
+                return turn.read(0, 0);
+            }
+            let Line::Whole(line) = line else {
+                gaps.add(GapKind::Mounts, "a line of mountinfo of more than 64 KiB is passed over", None);
+                return turn.read(1, lines::LONGEST);
+            };
+            if let Some(parse::NamespaceMount { kind, ino, path, mount_id }) = parse::namespace_mount(line) {
+                let path = (path.as_bytes().len() <= LONGEST_PATH).then_some(path);
+                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, path), census, gaps);
+            }
+            turn.read(1, line.len() + 1)
+        };
+        let whole = process.and_then(|dir| lines::each(&dir, "mountinfo", &mut each));
+        self.room.settle(&turn);
+        match whole {
+            Ok(true) => {}
+            Ok(false) => self.put_off.push((id, Way::Process(pid, count))),
+            Err(error) if vanished(&error) => {}
+            Err(error) => gaps.add_error(GapKind::Mounts, &error),
         }
     }
 
-    fn add(&self, mount_namespace: NsId, mount: NamespaceMount, census: &mut Census) {
-        let NamespaceMount { kind, ino, path, mount_id } = mount;
-        let entry = census.entry(NsId::new(kind, self.nsfs_dev, ino));
+    /// What has been put off; then what is still unread is a gap.
+    fn the_rest(&mut self, inquiry: &Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+        let mut unread = Vec::new();
+        let mut all = false;
+        while !self.put_off.is_empty() || !self.new.is_empty() {
+            for (id, way) in std::mem::take(&mut self.put_off) {
+                if self.room.is_used_up() {
+                    all = true;
+                    unread.push(id);
+                    continue;
+                }
+                let before = self.put_off.len();
+                match way {
+                    Way::Number(number, after) => self.by_number(id, (number, after), census, gaps),
+                    Way::Process(pid, lines) => self.by_process(id, (pid, lines), census, gaps),
+                }
+                if self.put_off.len() > before {
+                    self.put_off.truncate(before);
+                    unread.push(id);
+                }
+            }
+            while let Some(id) = self.new.pop() {
+                if !self.seen.contains(&id) {
+                    self.known(id, inquiry, census, gaps);
+                }
+            }
+        }
+        note_unread(&unread, all, gaps);
+    }
+
+    /// Adds the mount of `target` that a mount namespace has: its number and its path.
+    fn add(
+        &mut self,
+        mount_namespace: NsId,
+        target: NsId,
+        (mount_id, path): (u64, Option<Text>),
+        census: &mut Census,
+        gaps: &mut Gaps,
+    ) {
+        if target.kind == NsKind::Mnt && !self.seen.contains(&target) && !census.knows(target) {
+            self.new.push(target);
+        }
+        let entry = census.entry(target);
+        entry.source(Source::BindMounts);
+        let kept = self.kept.entry(target).or_default();
+        let room = |path: &Text| path.as_bytes().len() <= self.paths;
+        let path = match path {
+            Some(path) if *kept < MOST_OF_ONE && room(&path) => path,
+            omitted => {
+                entry.namespace.holders_omitted += 1;
+                if omitted.is_none() {
+                    gaps.add(GapKind::Mounts, "mounted at a path of more than 4,096 bytes", None);
+                } else if *kept < MOST_OF_ONE {
+                    gaps.add(GapKind::Mounts, "paths of mounts beyond 16 MiB are not kept", None);
+                }
+                return;
+            }
+        };
+        *kept += 1;
+        self.paths -= path.as_bytes().len();
         let here = self.own == Some(mount_namespace);
         let way = |reader| MountPoint { mount_namespace, reader, mount_id, path: path.clone() };
         if let Some(&pid) = self.readers.get(&mount_namespace) {
@@ -190,6 +331,21 @@ impl Search<'_> {
             entry.first_mount(way(None));
         }
         entry.held(Holder::BindMount { mount_namespace, path, here });
+    }
+}
+
+/// Notes the mount namespaces that have more mounts than are read; `all`: because of what others have.
+fn note_unread(unread: &[NsId], all: bool, gaps: &mut Gaps) {
+    let (named, others) = unread.split_at(unread.len().min(MOST_NAMED));
+    let together = if all { "; all together: 400,000, 256 MiB or 4 s" } else { "" };
+    for id in named {
+        let reason = format!(
+            "{id} has more mounts than are read (100,000, 64 MiB of mountinfo or 1 s of processor time{together})"
+        );
+        gaps.add(GapKind::Mounts, reason, None);
+    }
+    for _ in others {
+        gaps.add(GapKind::Mounts, "further mount namespaces have more mounts than are read", None);
     }
 }
 

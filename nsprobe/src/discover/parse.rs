@@ -96,20 +96,24 @@ pub(super) struct Mount {
     pub(super) fs_type: Vec<u8>,
 }
 
-/// The mount with the number `id` in `/proc/PID/mountinfo`.
-pub(super) fn mount(mountinfo: &[u8], id: u64) -> Option<Mount> {
-    mountinfo.split(|&b| b == b'\n').filter_map(mount_line).find(|mount| mount.id == id)
-}
-
-/// The nsfs mounts in `/proc/PID/mountinfo`: proc_pid_mountinfo(5). Other lines are passed over.
-pub(super) fn namespace_mounts(mountinfo: &[u8]) -> Vec<NamespaceMount> {
-    mountinfo.split(|&b| b == b'\n').filter_map(namespace_mount).collect()
-}
-
-fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
+/// The nsfs mount in a line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5); `None` when it is another line.
+pub(super) fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
+    // Most lines are passed over by this look.
+    if !line.windows(8).any(|part| part == b" - nsfs ") {
+        return None;
+    }
     let Mount { id: mount_id, root, point: path, fs_type } = mount_line(line)?;
     let (kind, ino) = namespace_link(&root).filter(|_| fs_type == b"nsfs")?;
     Some(NamespaceMount { kind, ino, path, mount_id })
+}
+
+/// The mount in a line of `/proc/PID/mountinfo` if its number is `id`.
+pub(super) fn mount(line: &[u8], id: u64) -> Option<Mount> {
+    let number = line.split(|&b| b == b' ').next()?;
+    if std::str::from_utf8(number).ok()?.parse() != Ok(id) {
+        return None;
+    }
+    mount_line(line)
 }
 
 fn mount_line(line: &[u8]) -> Option<Mount> {
@@ -206,7 +210,8 @@ mod tests {
             93 30 0:4 odd:[4026532301] /z rw - nsfs nsfs rw\n\
             94 30 0:9 / /nsfs rw - tmpfs nsfs rw\n\
             95 30";
-        let found = namespace_mounts(mountinfo);
+        let lines = || mountinfo.split(|&b| b == b'\n');
+        let found: Vec<_> = lines().filter_map(namespace_mount).collect();
         assert_eq!(
             found,
             [
@@ -219,9 +224,10 @@ mod tests {
                 NamespaceMount { kind: NsKind::Mnt, ino: 4_026_532_301, path: "/x\\y".into(), mount_id: 92 },
             ]
         );
-        let disk = mount(mountinfo, 22).unwrap();
+        let mount = |id| lines().find_map(|line| mount(line, id));
+        let disk = mount(22).unwrap();
         assert_eq!((disk.point, disk.fs_type), (Text::from("/"), b"ext4".to_vec()));
-        assert_eq!(mount(mountinfo, 95), None);
+        assert_eq!(mount(95), None);
     }
 
     #[test]

@@ -5,7 +5,9 @@
 //! what the kernel has cached (Linux 5.12), where what is mounted always is; else it goes step by step, and looks a
 //! name up only in a file system of a type that is known to need no server.
 
+use super::lines::{self, Line};
 use super::parse;
+use super::room::Turn;
 use crate::kernel::paths;
 use crate::kernel::proc::{Proc, open_nsfs};
 use crate::model::{NsId, Pid, Text};
@@ -35,23 +37,31 @@ impl MountPoint {
     }
 
     /// Opens the file. `Err(ENOENT)`: something else is mounted there, or nothing; [`Unreachable`]: not without asking a
-    /// server.
-    pub(super) fn open(&self, proc: &Proc, nsfs_dev: u64) -> io::Result<OwnedFd> {
+    /// server, or not in this `turn`.
+    pub(super) fn open(&self, proc: &Proc, nsfs_dev: u64, turn: &mut Turn) -> io::Result<OwnedFd> {
         let process = match self.reader {
             Some(pid) => proc.process(pid)?,
             None => proc.this_process()?,
         };
         let root = if self.reader.is_some() { paths::root_of(&process) } else { paths::own_root() }?;
-        let mountinfo = || {
-            let mut text = Vec::new();
-            process.read("mountinfo", &mut text).map(|()| text)
+        let find = |mount: u64| {
+            let mut found = None;
+            let whole = lines::each(&process, "mountinfo", &mut |line| {
+                let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
+                found = parse::mount(line, mount);
+                found.is_none() && turn.read(1, line.len())
+            })?;
+            if found.is_none() && !whole {
+                return Err(io::Error::other(self.unreachable(Obstacle::TooMuch)));
+            }
+            Ok(found)
         };
         let found = match paths::cached(&root, self.path.as_path()) {
             // Too old, or not all of it is cached: that may be for a harmless reason.
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN | libc::ENOSYS)) =>
             {
-                self.step_by_step(root, mountinfo)?
+                self.step_by_step(root, find)?
             }
             result => result?,
         };
@@ -65,7 +75,7 @@ impl MountPoint {
     fn step_by_step(
         &self,
         root: OwnedFd,
-        mountinfo: impl Fn() -> io::Result<Vec<u8>>,
+        mut find: impl FnMut(u64) -> io::Result<Option<parse::Mount>>,
     ) -> io::Result<OwnedFd> {
         let (mut at, mut local) = (root, None);
         for component in self.path.as_path().components() {
@@ -73,15 +83,24 @@ impl MountPoint {
             let mount = paths::mount_id(&at)?;
             if local != Some(mount) {
                 // Read while the mount is held open, so that its number is not given to another.
-                let found = parse::mount(&mountinfo()?, mount);
-                if !found.as_ref().is_some_and(|found| is_local(&found.fs_type)) {
-                    return Err(io::Error::other(Unreachable::at(found, self.mount_namespace)));
+                let obstacle = match find(mount)? {
+                    Some(found) if is_local(&found.fs_type) => None,
+                    Some(found) => Some(Obstacle::Mount(found.point, found.fs_type.into())),
+                    None => Some(Obstacle::NotVisible),
+                };
+                if let Some(obstacle) = obstacle {
+                    return Err(io::Error::other(self.unreachable(obstacle)));
                 }
                 local = Some(mount);
             }
             at = paths::step(&at, Path::new(name))?;
         }
         Ok(at)
+    }
+
+    /// The reason that it is not opened.
+    pub(super) const fn unreachable(&self, obstacle: Obstacle) -> Unreachable {
+        Unreachable { obstacle, mount_namespace: self.mount_namespace }
     }
 }
 
@@ -96,27 +115,38 @@ fn is_local(fs_type: &[u8]) -> bool {
     fs_type == b"xfs" || LOCAL.iter().any(|local| local.as_bytes() == fs_type)
 }
 
-/// A mount on the way that may lead to a server.
+/// What is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Obstacle {
+    /// A mount that may lead to a server: where it is, and the type of its file system.
+    Mount(Text, Text),
+    /// A mount that mountinfo does not have.
+    NotVisible,
+    /// The number of mounts: to follow all ways would take too long.
+    TooMuch,
+}
+
+/// Something on the way that is not passed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub(super) struct Unreachable {
-    mount: Option<(Text, Text)>,
+    obstacle: Obstacle,
     mount_namespace: NsId,
 }
 
 impl Unreachable {
-    fn at(mount: Option<parse::Mount>, mount_namespace: NsId) -> Self {
-        let mount = mount.map(|mount| (mount.point, mount.fs_type.into()));
-        Self { mount, mount_namespace }
-    }
-
     fn text(&self) -> String {
         let within = self.mount_namespace;
-        match &self.mount {
-            Some((point, fs_type)) => format!(
+        match &self.obstacle {
+            Obstacle::Mount(point, fs_type) => format!(
                 "mounted below {point} ({fs_type}) in {within}, where looking up a name may wait for a server"
             ),
-            None => format!("mounted below what is not visible of {within}, where a name is not looked up"),
+            Obstacle::NotVisible => {
+                format!("mounted below what is not visible of {within}, where a name is not looked up")
+            }
+            Obstacle::TooMuch => {
+                format!("mounted in {within}, and following all paths to mounts would take too long")
+            }
         }
     }
 
@@ -152,8 +182,8 @@ mod tests {
         let root = || paths::own_root().unwrap();
         let id = paths::mount_id(&root()).unwrap();
         let at = |fs_type: &str| {
-            let text = format!("{id} 1 0:9 / / rw - {fs_type} x rw\n").into_bytes();
-            here.step_by_step(root(), || Ok(text.clone())).unwrap_err()
+            let text = format!("{id} 1 0:9 / / rw - {fs_type} x rw").into_bytes();
+            here.step_by_step(root(), |mount| Ok(parse::mount(&text, mount))).unwrap_err()
         };
         for fs_type in ["fuse", "fuse.sshfs", "nfs4", "9p", "autofs", "overlay", "ext"] {
             let reason = Unreachable::reason(&at(fs_type)).unwrap();
@@ -166,7 +196,7 @@ mod tests {
             let error = at(fs_type);
             assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "{fs_type}: {error}");
         }
-        let unseen = here.step_by_step(root(), || Ok(b"7 1 0:9 / / rw - ext4 x rw\n".to_vec())).unwrap_err();
+        let unseen = here.step_by_step(root(), |_| Ok(None)).unwrap_err();
         assert!(Unreachable::reason(&unseen).unwrap().contains("not visible"));
     }
 }

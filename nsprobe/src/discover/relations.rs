@@ -2,14 +2,17 @@
 //! else leads to. Each namespace is asked once.
 
 use super::census::{Census, Witness};
-use super::reach::{MountPoint, Unreachable};
+use super::lines::{self, Line};
+use super::reach::{MountPoint, Obstacle, Unreachable};
+use super::room::{self, Room};
 use super::{Gaps, parse};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
-use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind};
-use std::collections::HashSet;
+use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind, Pid, Text};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -22,12 +25,15 @@ pub(super) struct Inquiry<'a> {
     proc: &'a Proc,
     nsfs_dev: u64,
     rtnetlink: Option<Rtnetlink>,
+    /// How much work following paths to mounts may still be.
+    room: RefCell<Room>,
 }
 
 impl<'a> Inquiry<'a> {
     pub(super) fn new(proc: &'a Proc, nsfs_dev: u64) -> Self {
         // Without rtnetlink (a kernel without network) no namespace has a number.
-        Self { proc, nsfs_dev, rtnetlink: Rtnetlink::open().ok() }
+        let room = RefCell::new(Room::for_paths());
+        Self { proc, nsfs_dev, rtnetlink: Rtnetlink::open().ok(), room }
     }
 
     /// Asks every namespace that has not been asked.
@@ -56,7 +62,8 @@ impl<'a> Inquiry<'a> {
     pub(super) fn find_paths(&self, census: &mut Census) {
         for id in census.ids() {
             let entry = census.entry(id);
-            if entry.witnesses.is_empty() || entry.namespace.path().is_some() {
+            // What could not be asked has been tried already.
+            if !entry.asked || entry.witnesses.is_empty() || entry.namespace.path().is_some() {
                 continue;
             }
             let found = self.open_by(id, &entry.witnesses);
@@ -67,6 +74,7 @@ impl<'a> Inquiry<'a> {
     /// Counts what could not be asked because nothing but a mount leads to it, and to that no path.
     pub(super) fn note_unasked(&self, census: &mut Census, gaps: &mut Gaps) {
         let mut named = HashSet::new();
+        let hidden = self.hidden(census);
         for id in census.ids() {
             let entry = census.entry(id);
             let reason = if entry.asked {
@@ -77,11 +85,11 @@ impl<'a> Inquiry<'a> {
                     gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
                     continue;
                 }
-                "mounted below other file systems, where looking up a name may wait for a server"
+                "mounted where looking up a name may wait for a server, or take too long"
             } else if entry.witnesses.is_empty() {
                 "mounted only where no process is: not to be opened without going there"
-            } else if entry.witnesses.iter().any(|witness| self.is_hidden(id, witness)) {
-                "mounted only where another mount hides it"
+            } else if let Some(reason) = hidden.get(&id) {
+                reason
             } else {
                 // All that led to it has gone.
                 continue;
@@ -90,15 +98,44 @@ impl<'a> Inquiry<'a> {
         }
     }
 
-    /// Whether this is a mount of the namespace that is still there, and its path leads elsewhere.
-    fn is_hidden(&self, id: NsId, witness: &Witness) -> bool {
-        let Witness::Mount(MountPoint { reader, path, .. }) = witness else { return false };
-        let mut mountinfo = Vec::new();
-        let process = reader.map_or_else(|| self.proc.this_process(), |pid| self.proc.process(pid));
-        process.and_then(|dir| dir.read("mountinfo", &mut mountinfo)).is_ok()
-            && parse::namespace_mounts(&mountinfo)
-                .iter()
-                .any(|mount| (mount.kind, mount.ino, &mount.path) == (id.kind, id.ino, path))
+    /// Those that were not asked though a mount of theirs is still there, its path leading elsewhere: with the reason.
+    /// The mounts of each mount namespace are read once.
+    fn hidden(&self, census: &mut Census) -> HashMap<NsId, &'static str> {
+        let mut sought: BTreeMap<Option<Pid>, HashSet<(NsId, Text)>> = BTreeMap::new();
+        for id in census.ids() {
+            let entry = census.entry(id);
+            if entry.asked || entry.unreached.is_some() {
+                continue;
+            }
+            for witness in &entry.witnesses {
+                if let Witness::Mount(MountPoint { reader, path, .. }) = witness {
+                    sought.entry(*reader).or_default().insert((id, path.clone()));
+                }
+            }
+        }
+        let (mut hidden, mut room) = (HashMap::new(), Room::new());
+        for (reader, sought) in sought {
+            let mut turn = room.turn(room::ONE);
+            let mut each = |line: Line<'_>| {
+                let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
+                if let Some(mount) = parse::namespace_mount(line) {
+                    let found = (NsId::new(mount.kind, self.nsfs_dev, mount.ino), mount.path);
+                    if sought.contains(&found) {
+                        hidden.insert(found.0, "mounted only where another mount hides it");
+                    }
+                }
+                turn.read(1, line.len())
+            };
+            let process = reader.map_or_else(|| self.proc.this_process(), |pid| self.proc.process(pid));
+            let read = process.and_then(|dir| lines::each(&dir, "mountinfo", &mut each));
+            room.settle(&turn);
+            if matches!(read, Ok(false)) {
+                for (id, _) in sought {
+                    hidden.entry(id).or_insert("mounted among too many mounts to see whether it still is");
+                }
+            }
+        }
+        hidden
     }
 
     /// Asks one namespace, then those it leads to, as long as they are new.
@@ -173,7 +210,16 @@ impl<'a> Inquiry<'a> {
                     Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
                 }
             }
-            Witness::Mount(ref mount) => mount.open(self.proc, self.nsfs_dev),
+            Witness::Mount(ref mount) => {
+                let mut room = self.room.borrow_mut();
+                if room.is_used_up() {
+                    return Err(io::Error::other(mount.unreachable(Obstacle::TooMuch)));
+                }
+                let mut turn = room.turn(room::PATH);
+                let opened = mount.open(self.proc, self.nsfs_dev, &mut turn);
+                room.settle(&turn);
+                opened
+            }
         }
     }
 

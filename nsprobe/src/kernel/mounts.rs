@@ -49,16 +49,26 @@ struct Head {
 /// Size of `struct statmount` without the strings.
 const HEAD: usize = 512;
 
+/// The longest path of a mount that is read, in bytes: what a path in one system call may have (`PATH_MAX`).
+pub const LONGEST_PATH: usize = 4096;
+
 /// A mount of nsfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NsfsMount {
     /// What of nsfs is mounted: `net:[4026531833]`.
     pub root: OsString,
-    /// Where, from the root of the mount namespace; in the caller's own, from the caller's root.
-    pub point: OsString,
+    /// Where, from the root of the mount namespace; in the caller's own, from the caller's root. `None`: the path is
+    /// longer than [`LONGEST_PATH`].
+    pub point: Option<OsString>,
     /// Its number, as mountinfo has it.
     pub number: u64,
 }
+
+/// How many mounts one call lists. Each costs the kernel as many steps as there are mounts above it.
+const AT_ONCE: usize = 256;
+
+/// Room for what of nsfs is mounted, and the zeros at the ends of both texts.
+const ROOT: usize = 64;
 
 /// Calls that make lists of mounts, with the room they need.
 #[derive(Debug, Default)]
@@ -68,14 +78,20 @@ pub struct MountTable {
 }
 
 impl MountTable {
-    /// The nsfs mounts of the mount namespace whose id is `namespace_id`.
+    /// Gives `each` the mounts of the mount namespace whose id is `namespace_id`, those after the one whose id is
+    /// `after` (0: all), one by one: an nsfs mount, or `None` for any other. Stops when `each` returns false.
+    /// Returns the id of the mount it stopped after, `None` where it came to the end.
     ///
     /// `Err(ENOSYS)`, `Err(E2BIG)`, `Err(EINVAL)`: the kernel is older than 6.11. `Err(ENOENT)`: the
     /// namespace is gone, or its owner grants the caller no `CAP_SYS_ADMIN`.
-    pub fn nsfs_mounts(&mut self, namespace_id: u64) -> io::Result<Vec<NsfsMount>> {
-        let mut found = Vec::new();
-        let mut last = 0;
-        self.ids.resize(1024, 0);
+    pub fn each(
+        &mut self,
+        namespace_id: u64,
+        after: u64,
+        each: &mut dyn FnMut(Option<NsfsMount>) -> bool,
+    ) -> io::Result<Option<u64>> {
+        let mut last = after;
+        self.ids.resize(AT_ONCE, 0);
         loop {
             let request = Request::new(LSMT_ROOT, last, namespace_id);
             // SAFETY: the kernel reads one request of the size it says, and writes at most as many u64 as
@@ -86,15 +102,18 @@ impl MountTable {
             let Ok(count) = usize::try_from(count) else { return Err(io::Error::last_os_error()) };
             for i in 0..count {
                 last = self.ids[i];
-                match self.nsfs_mount(last, namespace_id) {
-                    Ok(mount) => found.extend(mount),
+                let go_on = match self.nsfs_mount(last, namespace_id) {
+                    Ok(mount) => each(mount),
                     // Unmounted since.
-                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                    Err(error) if error.raw_os_error() == Some(libc::ENOENT) => each(None),
                     Err(error) => return Err(error),
+                };
+                if !go_on {
+                    return Ok(Some(last));
                 }
             }
             if count < self.ids.len() {
-                return Ok(found);
+                return Ok(None);
             }
         }
     }
@@ -102,18 +121,19 @@ impl MountTable {
     /// One mount; `None` when it is none of nsfs.
     fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
         self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
-        // The strings are asked for only where they matter: most mounts end here.
+        // The strings are requested only where they matter: most mounts end here.
         if head(&self.buffer).is_none_or(|head| head.magic != NSFS_MAGIC) {
             return Ok(None);
         }
-        let wanted = STATMOUNT_SB_BASIC | STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
-        let mut size = HEAD + 512;
-        while let Err(error) = self.statmount(&Request::new(id, wanted, namespace_id), size) {
-            if error.raw_os_error() != Some(libc::EOVERFLOW) || size > 1 << 20 {
-                return Err(error);
+        let without_path = STATMOUNT_SB_BASIC | STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT;
+        for size in [HEAD + 512, HEAD + ROOT + LONGEST_PATH] {
+            match self.statmount(&Request::new(id, without_path | STATMOUNT_MNT_POINT, namespace_id), size) {
+                Ok(()) => return Ok(nsfs_mount(&self.buffer)),
+                Err(error) if error.raw_os_error() == Some(libc::EOVERFLOW) => {}
+                Err(error) => return Err(error),
             }
-            size *= 2;
         }
+        self.statmount(&Request::new(id, without_path, namespace_id), HEAD + ROOT)?;
         Ok(nsfs_mount(&self.buffer))
     }
 
@@ -150,7 +170,7 @@ fn head(statmount: &[u8]) -> Option<Head> {
 /// The nsfs mount in a `struct statmount` with its strings; `None` when it is none.
 fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     let head = head(statmount)?;
-    let wanted = STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT | STATMOUNT_MNT_POINT;
+    let wanted = STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT;
     if head.magic != NSFS_MAGIC || head.mask & wanted != wanted {
         return None;
     }
@@ -159,7 +179,8 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
         let end = rest.iter().position(|&byte| byte == 0)?;
         Some(OsString::from_vec(rest[..end].to_vec()))
     };
-    Some(NsfsMount { root: string(head.root)?, point: string(head.point)?, number: head.number.into() })
+    let point = if head.mask & STATMOUNT_MNT_POINT == 0 { None } else { Some(string(head.point)?) };
+    Some(NsfsMount { root: string(head.root)?, point, number: head.number.into() })
 }
 
 #[cfg(test)]
@@ -180,13 +201,19 @@ mod tests {
     fn a_statmount_is_read_as_far_as_it_goes() {
         let strings = b"net:[7]\0/run/netns/a b\0";
         let whole = statmount(NSFS_MAGIC, 0x1b, strings, 8);
-        let expected = NsfsMount { root: "net:[7]".into(), point: "/run/netns/a b".into(), number: 77 };
-        assert_eq!(nsfs_mount(&whole), Some(expected));
+        let expected = NsfsMount { root: "net:[7]".into(), point: Some("/run/netns/a b".into()), number: 77 };
+        assert_eq!(nsfs_mount(&whole), Some(expected.clone()));
         for end in 0..whole.len() {
             assert_eq!(nsfs_mount(&whole[..end]), None, "{end}");
         }
         assert_eq!(nsfs_mount(&statmount(0xef53, 0x1b, strings, 8)), None, "ext4");
-        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0xb, strings, 8)), None, "no mount point given");
+        let without = NsfsMount { point: None, ..expected };
+        assert_eq!(
+            nsfs_mount(&statmount(NSFS_MAGIC, 0xb, strings, 8)),
+            Some(without),
+            "no mount point given"
+        );
+        assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x13, strings, 8)), None, "no root given");
         assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x1b, strings, u32::MAX)), None);
     }
 }

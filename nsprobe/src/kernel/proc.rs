@@ -169,6 +169,21 @@ impl ProcessDir {
         read_some(&fd, buffer, most)
     }
 
+    /// One of its files in parts, for as long as `part` returns true; returns whether that was all of it.
+    pub fn read_parts(&self, name: &str, part: &mut dyn FnMut(&[u8]) -> bool) -> io::Result<bool> {
+        let fd = openat(&self.dir, name, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match read(&fd, &mut buffer[..]) {
+                Ok(0) => return Ok(true),
+                Ok(count) if part(&buffer[..count]) => {}
+                Ok(_) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// The text of one of its links.
     pub fn read_link(&self, name: &str) -> io::Result<OsString> {
         Ok(readlinkat(&self.dir, name)?)

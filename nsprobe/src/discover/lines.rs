@@ -1,0 +1,120 @@
+//! The lines of a text that comes in parts; of a text of any length, no more than one line is kept.
+
+use crate::kernel::proc::ProcessDir;
+use std::io;
+
+/// The longest line that is kept, in bytes. A line of mountinfo has two paths of 4,096 bytes, each byte of which may be
+/// written as four, and the options of a mount, which are a page at most.
+pub(super) const LONGEST: usize = 64 * 1024;
+
+/// A line, without its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Line<'a> {
+    /// All of it.
+    Whole(&'a [u8]),
+    /// It is longer than is kept.
+    TooLong,
+}
+
+/// Puts lines together.
+#[derive(Debug, Default)]
+struct Lines {
+    /// The beginning of a line whose end is still to come.
+    begun: Vec<u8>,
+    too_long: bool,
+}
+
+impl Lines {
+    /// Gives `each` the lines that end in `part`, until it returns false; returns whether it never did.
+    fn part(&mut self, mut part: &[u8], each: &mut dyn FnMut(Line<'_>) -> bool) -> bool {
+        while let Some(end) = part.iter().position(|&byte| byte == b'\n') {
+            let (line, rest) = (&part[..end], &part[end + 1..]);
+            part = rest;
+            let go_on = if self.begun.is_empty() && !self.too_long {
+                each(Line::Whole(line))
+            } else {
+                self.keep(line);
+                self.end(each)
+            };
+            if !go_on {
+                return false;
+            }
+        }
+        self.keep(part);
+        true
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        self.too_long |= self.begun.len() + part.len() > LONGEST;
+        if self.too_long {
+            self.begun.clear();
+        } else {
+            self.begun.extend_from_slice(part);
+        }
+    }
+
+    /// Gives `each` what is kept.
+    fn end(&mut self, each: &mut dyn FnMut(Line<'_>) -> bool) -> bool {
+        let go_on = each(if self.too_long { Line::TooLong } else { Line::Whole(&self.begun) });
+        self.begun.clear();
+        self.too_long = false;
+        go_on
+    }
+}
+
+/// Gives `each` the lines of a file of a process, until it returns false; returns whether that was all of them.
+pub(super) fn each(
+    process: &ProcessDir,
+    name: &str,
+    each: &mut dyn FnMut(Line<'_>) -> bool,
+) -> io::Result<bool> {
+    let mut lines = Lines::default();
+    let all = process.read_parts(name, &mut |part| lines.part(part, each))?;
+    let rest = all && (lines.too_long || !lines.begun.is_empty());
+    Ok(all && (!rest || lines.end(each)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_put_together_however_the_text_is_cut() {
+        let text = b"one\n\nthree has more\nfour\n";
+        for size in 1..=text.len() {
+            let (mut lines, mut seen) = (Lines::default(), Vec::new());
+            for part in text.chunks(size) {
+                assert!(lines.part(part, &mut |line| {
+                    let Line::Whole(line) = line else { return false };
+                    seen.push(line.to_vec());
+                    true
+                }));
+            }
+            assert_eq!(seen, [&b"one"[..], b"", b"three has more", b"four"], "{size}");
+        }
+    }
+
+    #[test]
+    fn of_a_line_without_end_no_more_is_kept_than_the_limit() {
+        let (mut lines, mut seen) = (Lines::default(), Vec::new());
+        for _ in 0..10_000 {
+            assert!(lines.part(&[b'x'; 4096], &mut |_| unreachable!("no line has ended")));
+            assert!(lines.begun.len() <= LONGEST && lines.begun.capacity() <= 2 * LONGEST);
+        }
+        lines.part(b"x\nshort\n", &mut |line| {
+            seen.push(line == Line::TooLong);
+            true
+        });
+        assert_eq!(seen, [true, false]);
+    }
+
+    #[test]
+    fn reading_stops_where_it_is_enough() {
+        let (mut lines, mut count) = (Lines::default(), 0);
+        let went_on = lines.part(b"a\nb\nc\nd\n", &mut |_| {
+            count += 1;
+            count < 2
+        });
+        assert_eq!((went_on, count), (false, 2));
+    }
+}
