@@ -3,6 +3,7 @@
 use crate::support::programs::{Arg, Program};
 use crate::support::trace::{LEFT_OUT, Stream, again, one_plan};
 use crate::support::{Ran, nsprobe, root, run, stage};
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -14,9 +15,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Calls that one program makes, and those that are traced: more than the queue and a pipe hold.
-const ONCE: u64 = 7_000;
-const CALLS: u64 = 2 * ONCE;
+/// Calls whose events are more than the queue and a pipe hold: 2 KiB each.
+const CALLS: u64 = 5_500;
 
 /// A program that makes so many calls of setns, which fail.
 fn calls(dir: &Path, count: u64) -> String {
@@ -27,16 +27,33 @@ fn calls(dir: &Path, count: u64) -> String {
     program.install(dir, "calls").display().to_string()
 }
 
+/// A command of the shell that makes [`CALLS`] of chroot, which fail, with names of which each byte is six in JSON.
+fn long_calls(dir: &Path) -> String {
+    const ONCE: u64 = 500;
+    let mut program = Program::default();
+    for _ in 0..ONCE {
+        let mut path = vec![1; 250];
+        path.push(0);
+        program.call(libc::SYS_chroot, [Arg::Data(path)]);
+    }
+    let program = program.install(dir, "calls");
+    format!("i=0; while [ $i -lt {} ]; do {}; i=$((i+1)); done", CALLS / ONCE, program.display())
+}
+
 /// Starts a trace of `sh -c script` that writes to a pipe.
 fn start(plan: &str, args: &[&str], script: &str) -> (Child, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
+    (start_into(writer.into(), plan, args, script), reader)
+}
+
+/// The same, to this pipe.
+fn start_into(pipe: OwnedFd, plan: &str, args: &[&str], script: &str) -> Child {
     let mut command = nsprobe();
     command
-        .args(["trace", "--json", "--hooks", plan, "--event", "setns,unshare", "--buffer", "16M"])
+        .args(["trace", "--json", "--hooks", plan, "--event", "chroot,setns,unshare", "--buffer", "16M"])
         .args(args);
     command.args(["--", "sh", "-c", &format!("exec >&2; {script}")]);
-    let child = command.stdout(OwnedFd::from(writer)).stderr(Stdio::piped()).spawn();
-    (child.expect("nsprobe starts"), reader)
+    command.stdout(pipe).stderr(Stdio::piped()).spawn().expect("nsprobe starts")
 }
 
 fn made(file: &Path) {
@@ -84,42 +101,42 @@ fn totals(stderr: &str) -> (u64, u64) {
 fn a_reader_that_stands_still_does_not_keep_a_trace_from_its_end() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        for end in ["TERM", "INT", "duration"] {
+        // The first has more than the queue holds, the other more than a pipe of one page holds.
+        for (signal, count) in [(Signal::SIGTERM, CALLS), (Signal::SIGINT, 50)] {
             let ran = again(|| {
                 let dir = tempfile::tempdir().expect("a directory");
                 let done = dir.path().join("done");
-                let script = format!(
-                    "{0}; {0}; touch {1}; exec sleep 6 2>&-",
-                    calls(dir.path(), ONCE),
-                    done.display()
-                );
-                let args: &[&str] = if end == "duration" { &["--duration", "4s"] } else { &[] };
-                let (child, reader) = start(plan, args, &script);
+                let program = if count == CALLS { long_calls(dir.path()) } else { calls(dir.path(), count) };
+                let script = format!("{program}; touch {}; exec sleep 60 2>&-", done.display());
+                let (reader, writer) = std::io::pipe().expect("a pipe");
+                fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).expect("a small pipe");
+                let child = start_into(writer.into(), plan, &[], &script);
                 made(&done);
-                let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
-                match end {
-                    "TERM" => kill(pid, Signal::SIGTERM).expect("nsprobe is there"),
-                    "INT" => kill(pid, Signal::SIGINT).expect("nsprobe is there"),
-                    _ => {}
-                }
+                kill(Pid::from_raw(i32::try_from(child.id()).expect("a pid")), signal).expect("it is there");
                 let began = Instant::now();
                 let ran = ended(child, reader);
-                // It takes 0.4 s; the machine may be busy.
-                assert!(began.elapsed() < Duration::from_secs(20), "{end}: {:?}", began.elapsed());
+                // It takes as long as it takes to detach: 0.5 to 1 s; the machine may be busy.
+                assert!(began.elapsed() < Duration::from_secs(20), "{signal}: {:?}", began.elapsed());
                 // `again` looks there.
                 let left_out = if ran.stderr.contains("lost (recursion)") { LEFT_OUT } else { "" };
                 Ran { stdout: ran.stdout + left_out, ..ran }
             });
-            assert_eq!(ran.code, Some(2), "{end}: {}", ran.stderr);
-            assert!(ran.stderr.contains("stdout: nobody reads it"), "{end}: {}", ran.stderr);
+            assert_eq!(ran.code, Some(2), "{signal}: {}", ran.stderr);
+            assert!(ran.stderr.contains("stdout: nobody reads it"), "{signal}: {}", ran.stderr);
             // What is in the pipe counts as written, to the event, and all others as lost.
             let (told, lost) = totals(&ran.stderr);
             let lines: Vec<Value> =
                 ran.stdout.lines().map(|line| serde_json::from_str(line).expect("a whole line")).collect();
             let events = lines.iter().filter(|line| line["type"] == "event").count() as u64;
-            assert_eq!((events, told + lost), (told, CALLS), "{end}: {}", ran.stderr);
-            assert!(ran.stderr.contains("lost (output_full)"), "{end}: {}", ran.stderr);
+            assert_eq!((events, told + lost), (told, count), "{signal}: {}", ran.stderr);
+            assert_eq!(ran.stderr.contains("lost (output_full)"), count == CALLS, "{signal}: {}", ran.stderr);
         }
+        // Nothing at all is read, not even the first line.
+        let (full, _reader) = full_pipe();
+        let child = start_into(full, plan, &["--duration", "300ms"], "exec sleep 2 2>&-");
+        let ran = ended(child, std::io::empty());
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains("stdout: nobody reads it"), "{}", ran.stderr);
     });
 }
 
@@ -131,8 +148,8 @@ fn what_the_output_has_no_room_for_is_said_when_it_has_again() {
             let dir = tempfile::tempdir().expect("a directory");
             let (done, go) = (dir.path().join("done"), dir.path().join("go"));
             let script = format!(
-                "{0}; {0}; touch {1}; {2}; unshare --uts true",
-                calls(dir.path(), ONCE),
+                "{}; touch {}; {}; unshare --uts true",
+                long_calls(dir.path()),
                 done.display(),
                 stage::until(&go)
             );

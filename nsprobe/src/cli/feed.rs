@@ -44,8 +44,8 @@ struct State {
     bytes: usize,
     /// Lines that count and have been written.
     written: u64,
-    /// Bytes that have been written.
-    progress: u64,
+    /// When bytes were written last.
+    moved: Option<Instant>,
     /// Why nothing more can be written.
     error: Option<io::Error>,
     /// Somebody waits for room.
@@ -81,6 +81,8 @@ pub(super) struct Feed {
     shared: Arc<Shared>,
     chunk: Chunk,
     pushed: u64,
+    /// When lines were handed over last.
+    flushed: Instant,
 }
 
 impl Feed {
@@ -90,7 +92,7 @@ impl Feed {
         let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), news, room });
         let writer = (file.try_clone()?, Arc::clone(&shared));
         signals::spawn_without("writer", move || write(&writer.0, &writer.1))?;
-        Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0 })
+        Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0, flushed: Instant::now() })
     }
 
     /// Bytes that nobody has written yet.
@@ -132,6 +134,7 @@ impl Feed {
             state.bytes += chunk.bytes.len();
             state.queue.push_back(chunk);
             self.shared.work.notify_one();
+            self.flushed = Instant::now();
         }
         Ok(())
     }
@@ -141,10 +144,10 @@ impl Feed {
         self.pushed - self.shared.lock().written
     }
 
-    /// Waits until all has been written, for as long as the reader takes something, or until `hurry`; but not long. Then
-    /// nothing more is written. The error says why something has not been.
+    /// Waits until all has been written, for as long as the reader takes something, or until `hurry`; but not long,
+    /// counted from when the last line was handed over. Then nothing more is written. The error says why something has not been.
     pub(super) fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()> {
-        let result = self.flush().and_then(|()| self.wait(STILL, LONGEST, hurry));
+        let result = self.flush().and_then(|()| self.wait_since(self.flushed, STILL, LONGEST, hurry));
         let mut state = self.shared.lock();
         state.closed = true;
         self.shared.work.notify_one();
@@ -162,8 +165,18 @@ impl Feed {
         longest: Duration,
         hurry: &mut dyn FnMut() -> bool,
     ) -> io::Result<bool> {
-        let began = Instant::now();
-        let mut last = (0, began);
+        self.wait_since(Instant::now(), still, longest, hurry)
+    }
+
+    /// The same, where both are counted from when it `began`.
+    fn wait_since(
+        &self,
+        began: Instant,
+        still: Duration,
+        longest: Duration,
+        hurry: &mut dyn FnMut() -> bool,
+    ) -> io::Result<bool> {
+        let mut moved = began;
         loop {
             let now = Instant::now();
             {
@@ -174,11 +187,9 @@ impl Feed {
                 if state.bytes == 0 {
                     return Ok(true);
                 }
-                if state.progress != last.0 {
-                    last = (state.progress, now);
-                }
+                moved = state.moved.map_or(moved, |last| last.max(moved));
             }
-            if now - last.1 >= still || now - began >= longest || hurry() {
+            if now.saturating_duration_since(moved) >= still || now - began >= longest || hurry() {
                 return Ok(false);
             }
             std::thread::sleep(LOOK);
@@ -223,7 +234,7 @@ fn write(file: &File, shared: &Shared) {
                 Ok(count) => {
                     done += count;
                     state.bytes -= count;
-                    state.progress += count as u64;
+                    state.moved = Some(Instant::now());
                     if state.awaited && shared.is_roomy(state.bytes) {
                         state.awaited = false;
                         let _ = shared.news.write(1);

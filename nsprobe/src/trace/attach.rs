@@ -21,7 +21,14 @@ pub struct Attached {
     /// Whether descendants are followed that can be looked for again.
     pub follows: bool,
     /// What keeps it attached.
-    _links: Vec<Link>,
+    links: Vec<Link>,
+}
+
+impl Attached {
+    /// Detaches it. The kernel waits with each hook until no processor runs its program.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
 }
 
 /// Loads the probe and attaches it as `choice` has it, to see `calls` that `config` and `wishes` ask for; 32-bit ones
@@ -103,7 +110,7 @@ pub fn attach(
         cost: hooks::cost(trial.plan, compat, links.len() > planned),
     };
     probe.settle();
-    Ok(Attached { probe, hooks, follows, _links: links.into_iter().map(|(_, link)| link).collect() })
+    Ok(Attached { probe, hooks, follows, links: links.into_iter().map(|(_, link)| link).collect() })
 }
 
 /// Attaches what shows the calls that seccomp stops, whatever the plan, and gives what is missing of it, in words.

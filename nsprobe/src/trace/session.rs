@@ -154,8 +154,11 @@ fn trace(
         Err(error @ TraceError::Command { .. }) => ("command not started".into(), Some(error)),
         Err(error) => (format!("error: {error}").into(), Some(error)),
     };
-    // Whoever has asked for the end once more does not wait for a reader.
-    let end = stream.end(reason, &mut || signals.end_is_requested());
+    let end = stream.end(reason);
+    // The reader has time to take the last lines meanwhile.
+    source.stop();
+    // Whoever has requested the end once more does not wait for a reader.
+    let end = stream.finish(end, &mut || signals.end_is_requested());
     Ok(Ended { end, command: command.ended(), output: stream.into_failure(), error })
 }
 

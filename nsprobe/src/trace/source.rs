@@ -60,6 +60,9 @@ pub trait Source {
     /// Everything that happened until now can be taken from now on; gives how many times at most there is something
     /// to take. Losses that are dear to count are counted from now on.
     fn finish(&mut self) -> io::Result<usize>;
+
+    /// Detaches: nothing more is to be taken. That may take the kernel a second.
+    fn stop(&mut self) {}
 }
 
 /// What a source tells.

@@ -327,11 +327,17 @@ impl<'a> Stream<'a> {
         Ok(Some(rebuilt?))
     }
 
-    /// Writes the last line, and waits until the reader has it, but not for long, and not when there is a `hurry`.
-    pub(super) fn end(&mut self, reason: Cow<'static, str>, hurry: &mut dyn FnMut() -> bool) -> StreamEnd {
-        let totals = self.totals();
-        let end = StreamEnd { stream: self.id.clone(), reason, totals };
+    /// Hands on the last line to the reader, and gives what it says. Does not wait.
+    pub(super) fn end(&mut self, reason: Cow<'static, str>) -> StreamEnd {
+        let end = StreamEnd { stream: self.id.clone(), reason, totals: self.totals() };
         self.put_now(Body::End(end.clone()));
+        self.flush();
+        end
+    }
+
+    /// Waits until the reader has it, but not for long, and not when there is a `hurry`. Gives the `end` with the totals
+    /// of then.
+    pub(super) fn finish(&mut self, end: StreamEnd, hurry: &mut dyn FnMut() -> bool) -> StreamEnd {
         // The line itself may not have reached anybody, nor what was before it.
         if self.failure.is_none()
             && let Err(error) = self.sink.finish(hurry)

@@ -247,6 +247,10 @@ impl Source for ProbeSource {
         // It is in the ring by now; what comes later is not waited for.
         Ok(self.capacity)
     }
+
+    fn stop(&mut self) {
+        self.attached.detach();
+    }
 }
 
 /// Why processes cannot be named where nsprobe does not run in the initial pid namespace: the numbers there are those of
