@@ -7,8 +7,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 /// `enum fuse_opcode`.
@@ -32,11 +32,21 @@ const DIRECTORY: u64 = 2;
 const FILE: u64 = 3;
 const PROGRAM: u64 = 4;
 
+/// What a server and its thread know of one another.
+#[derive(Default)]
+struct State {
+    silent: AtomicBool,
+    end: AtomicBool,
+    /// The process that is answered all the same.
+    favourite: AtomicU32,
+    /// The processes that have closed a file, and have not been answered.
+    closing: Mutex<Vec<u32>>,
+}
+
 /// Such a file system, mounted. When this is dropped its connection ends, and with it every wait for its server.
 pub struct Server {
     point: PathBuf,
-    silent: Arc<AtomicBool>,
-    end: Arc<AtomicBool>,
+    state: Arc<State>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,21 +59,32 @@ impl Server {
             format!("fd={},rootmode=40755,user_id={uid},group_id={uid},allow_other", device.as_raw_fd());
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("nsprobe"), point, Some("fuse.nsprobe"), flags, Some(options.as_str())).ok()?;
-        let (silent, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        let state = (Arc::clone(&silent), Arc::clone(&end));
-        let thread = std::thread::spawn(move || serve(device, &program, &state.0, &state.1));
-        Some(Self { point: point.to_owned(), silent, end, thread: Some(thread) })
+        let state = Arc::new(State::default());
+        let of_thread = Arc::clone(&state);
+        let thread = std::thread::spawn(move || serve(device, &program, &of_thread));
+        Some(Self { point: point.to_owned(), state, thread: Some(thread) })
     }
 
     /// From now on it reads what it is asked, and says nothing.
     pub fn stop_answering(&self) {
-        self.silent.store(true, Ordering::Relaxed);
+        self.state.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it answers only the process `pid`.
+    pub fn answer_only(&self, pid: u32) {
+        self.state.favourite.store(pid, Ordering::Relaxed);
+        self.stop_answering();
+    }
+
+    /// The processes that have closed a file of it, and have not been answered.
+    pub fn closing(&self) -> Vec<u32> {
+        self.state.closing.lock().expect("its thread does not panic").clone()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.end.store(true, Ordering::Relaxed);
+        self.state.end.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             // It closes the device, which ends the connection.
             let _ = thread.join();
@@ -72,16 +93,22 @@ impl Drop for Server {
     }
 }
 
-fn serve(mut device: File, program: &[u8], silent: &AtomicBool, end: &AtomicBool) {
+fn serve(mut device: File, program: &[u8], state: &State) {
     let mut request = vec![0; 1 << 18];
-    while !end.load(Ordering::Relaxed) {
+    while !state.end.load(Ordering::Relaxed) {
         let mut ready = [PollFd::new(device.as_fd(), PollFlags::POLLIN)];
         if poll(&mut ready, PollTimeout::from(20_u8)) != Ok(1) {
             continue;
         }
         // Unmounted, or the request was withdrawn.
         let Ok(length) = device.read(&mut request) else { continue };
-        if silent.load(Ordering::Relaxed) {
+        let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four bytes"));
+        // `struct fuse_in_header`.
+        let (opcode, pid) = (word(4), word(32));
+        if state.silent.load(Ordering::Relaxed) && state.favourite.load(Ordering::Relaxed) != pid {
+            if opcode == opcode::FLUSH {
+                state.closing.lock().expect("nobody panics with it").push(pid);
+            }
             continue;
         }
         let Some((unique, answer)) = answer(&request[..length], program) else { continue };

@@ -23,9 +23,7 @@ pub struct Staged {
 impl Staged {
     /// Starts `command` with no input, and no output unless the caller asked for one before.
     pub fn spawn(command: &mut Command) -> Self {
-        // Orphans come to this process to be reaped, and not to an init that may not reap.
-        static SUBREAPER: Once = Once::new();
-        SUBREAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER"));
+        adopt_orphans();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
         Self { child: child.unwrap_or_else(|error| panic!("{command:?}: {error}")) }
     }
@@ -57,6 +55,12 @@ impl Staged {
         });
         found.unwrap_or_else(|| panic!("no `{comm}` below staged process {pid} after {PATIENCE:?}"))
     }
+}
+
+/// From now on orphans come to this process to be reaped, and not to an init that may not reap.
+pub fn adopt_orphans() {
+    static SUBREAPER: Once = Once::new();
+    SUBREAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER"));
 }
 
 impl Drop for Staged {

@@ -9,23 +9,29 @@
 //!
 //! Where BPF shows the kernel's own tables none of this is needed: the record of a socket says where it belongs.
 //!
+//! A tenant may swap a socket for any file while it is asked, so a child process does that, which is given up when it does
+//! not answer; what it has not answered is a gap.
+//!
 //! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
 //! 6.10 asking them could bring a freed namespace back into use.
 
+use super::Gaps;
 use super::census::Census;
 use super::records::SocketNamespace;
 use super::relations::{self, Inquiry};
 use super::tasks;
-use super::{Gaps, vanished};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
-use crate::kernel::sockets::{PidFd, Socket};
+use crate::kernel::sockets::{
+    Descriptor, Facts, PATIENCE, Question, Socket, facts, is_gone, network_namespaces,
+};
 use crate::model::{GapKind, Holder, NsId, NsKind, Pid};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
 /// A descriptor of a socket.
 #[derive(Clone, Copy, Debug)]
@@ -53,17 +59,15 @@ pub(super) struct Belonging {
 /// Where a namespace has a number (Linux 6.18) no socket is touched. Before, one socket of a namespace that nothing
 /// else has led to is asked for it, which changes nothing there: no namespace was ever inactive.
 pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+    let mut opened = open_unnumbered(sockets, census);
     for socket in sockets {
         let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
         if !census.knows(id) {
-            let opened = match kernel_id {
-                Some(number) => listns::open(Number::of(id, number)),
-                None => PidFd::of(socket.pid, socket.tid)
-                    .and_then(|process| process.socket(socket.fd))
-                    .and_then(|socket| socket.network_namespace()),
+            let fd = match kernel_id {
+                Some(number) => listns::open(Number::of(id, number)).ok(),
+                None => opened.remove(&id),
             };
-            let is_it = |fd: &OwnedFd| relations::is(fd.as_fd(), id).unwrap_or(false);
-            match opened.ok().filter(is_it) {
+            match fd.filter(|fd| relations::is(fd.as_fd(), id).unwrap_or(false)) {
                 Some(fd) => inquiry.ask(id, fd, census, gaps),
                 None => inquiry.take_on_trust(id, kernel_id, (owner, owner_kernel_id), census, gaps),
             }
@@ -73,6 +77,25 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut
             entry.held(Holder::Socket { pid: socket.pid, tid: socket.tid, fd: socket.fd });
         }
     }
+}
+
+/// Opens the namespaces of `sockets` that nothing else has led to and that have no number: by one socket of each.
+fn open_unnumbered(sockets: &[Belonging], census: &Census) -> HashMap<NsId, OwnedFd> {
+    let mut seen = HashSet::new();
+    let mut first = |socket: &&Belonging| {
+        let SocketNamespace { id, kernel_id, .. } = socket.namespace;
+        kernel_id.is_none() && !census.knows(id) && seen.insert(id)
+    };
+    let unknown: Vec<&Belonging> = sockets.iter().filter(|socket| first(socket)).collect();
+    let question = |socket: &&Belonging| {
+        let descriptor = Descriptor { pid: socket.pid, tid: socket.tid, fd: socket.fd };
+        Question { descriptors: vec![descriptor], ..Question::default() }
+    };
+    let questions: Vec<Question> = unknown.iter().map(question).collect();
+    let mut opened = Vec::with_capacity(questions.len());
+    network_namespaces(&questions, &mut { PATIENCE }, |_, namespace| opened.push(namespace.ok().flatten()));
+    let opened = std::iter::zip(unknown, opened);
+    opened.filter_map(|(socket, fd)| Some((socket.namespace.id, fd?))).collect()
 }
 
 /// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets. `bpf`: whether BPF
@@ -95,40 +118,24 @@ pub(super) fn find(
         return gaps.add(GapKind::Source, reason, None);
     }
     let tables = bpf.then_some((proc, nsfs_dev));
-    let mut search =
-        Search { inquiry, census, gaps, tables, by_cookie: HashMap::new(), by_socket: HashMap::new() };
+    let by_cookie = HashMap::new();
+    let mut search = Search { inquiry, census, gaps, tables, by_cookie, patience: PATIENCE };
     search.learn_cookies();
-    let (mut owner, mut process) = (None, Err(io::Error::from_raw_os_error(libc::ESRCH)));
-    for &socket in sockets {
-        if let Some(&id) = search.by_socket.get(&socket.ino) {
-            search.hold(id, socket);
-            continue;
+    search.ask(distinct(sockets));
+}
+
+/// The sockets, in the order of their first descriptors.
+fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
+    let mut questions: Vec<Question> = Vec::new();
+    let mut by_ino = HashMap::new();
+    for &SocketDescriptor { pid, tid, fd, ino } in descriptors {
+        let index = *by_ino.entry(ino).or_insert(questions.len());
+        if index == questions.len() {
+            questions.push(Question { ino: Some(ino), ..Question::default() });
         }
-        if owner != Some((socket.pid, socket.tid)) {
-            owner = Some((socket.pid, socket.tid));
-            process = PidFd::of(socket.pid, socket.tid);
-        }
-        let duplicate = match &process {
-            Ok(process) => process.socket(socket.fd),
-            Err(error) => Err(copy(error)),
-        };
-        match duplicate.and_then(|duplicate| search.namespace(socket, &duplicate)) {
-            Ok(id) => {
-                search.by_socket.insert(socket.ino, id);
-                search.hold(id, socket);
-            }
-            Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::EBADF) => {}
-            Err(error) if socket.tid.is_some() && error.raw_os_error() == Some(libc::EINVAL) => {
-                let reason = "in a table of descriptors that a thread has for its own";
-                search.gaps.add(GapKind::Sockets, reason, Some("BPF, or Linux 6.9"));
-            }
-            Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
-                let reason = "network namespaces that only sockets hold cannot be found";
-                return search.gaps.add(GapKind::Source, reason, Some("Linux 5.6 duplicates sockets"));
-            }
-            Err(error) => search.gaps.add_error(GapKind::Sockets, &error),
-        }
+        questions[index].descriptors.push(Descriptor { pid, tid, fd });
     }
+    questions
 }
 
 struct Search<'a, 'b> {
@@ -138,7 +145,8 @@ struct Search<'a, 'b> {
     /// Where to look for namespaces with numbers that are not known yet, when that has not been done.
     tables: Option<(&'a Proc, u64)>,
     by_cookie: HashMap<u64, NsId>,
-    by_socket: HashMap<u64, NsId>,
+    /// How long sockets may still stand still.
+    patience: Duration,
 }
 
 impl Search<'_, '_> {
@@ -164,52 +172,92 @@ impl Search<'_, '_> {
     fn learn_from_tables(&mut self) {
         let Some((proc, nsfs_dev)) = self.tables.take() else { return };
         // Refused: the sockets themselves can still be asked.
-        if let Ok(mut sockets) = tasks::sockets(proc, nsfs_dev) {
-            // Not the duplicate that is being asked.
-            sockets.retain(|socket| socket.pid != std::process::id());
+        if let Ok(sockets) = tasks::sockets(proc, nsfs_dev) {
             add(&sockets, self.inquiry, self.census, self.gaps);
             self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
         }
     }
 
-    /// The network namespace of a socket.
-    fn namespace(&mut self, seen: SocketDescriptor, socket: &Socket) -> io::Result<NsId> {
-        let cookie = socket.netns_cookie().ok();
-        if cookie.is_some_and(|cookie| !self.by_cookie.contains_key(&cookie)) {
+    /// Asks the sockets: all for their cookies, then those whose cookie is of no known namespace for the namespace.
+    fn ask(&mut self, mut questions: Vec<Question>) {
+        let answers = facts(&questions, &mut self.patience);
+        let mut cookies = answers.iter().filter_map(|facts| facts.as_ref().ok()?.cookie);
+        if cookies.any(|cookie| !self.by_cookie.contains_key(&cookie)) {
             self.learn_from_tables();
         }
-        let known = cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied();
-        if let Some(id) = known.filter(|&id| self.census.entry(id).namespace.processes > 0) {
-            // As nearly always: nothing is said of this socket, so which one it is does not matter.
-            return Ok(id);
+        let mut unknown = Vec::new();
+        for (mut question, answer) in questions.drain(..).zip(answers) {
+            match answer {
+                Ok(Facts { ino, cookie }) => {
+                    question.cookie = cookie;
+                    // Where processes are in the namespace, which socket it was does not matter.
+                    match cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied() {
+                        Some(id) if question.ino == Some(ino) => self.hold(id, &question),
+                        Some(_) => {}
+                        None => unknown.push(question),
+                    }
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+                    let reason = "network namespaces that only sockets hold cannot be found";
+                    return self.gaps.add(GapKind::Source, reason, Some("Linux 5.6 duplicates sockets"));
+                }
+                Err(error) => self.failed(&question, &error),
+            }
         }
-        // The number may stand for another socket by now, or the process be another one.
-        if nsfs::identity(socket.as_fd())?.1 != seen.ino {
-            return Err(io::Error::from_raw_os_error(libc::ENOENT));
+        let mut patience = self.patience;
+        network_namespaces(&unknown, &mut patience, |question, answer| {
+            if let Err(error) = answer.and_then(|namespace| self.found(question, namespace)) {
+                self.failed(question, &error);
+            }
+        });
+    }
+
+    /// Takes in the namespace of a socket; `None`: one with the same cookie has led to it.
+    fn found(&mut self, question: &Question, namespace: Option<OwnedFd>) -> io::Result<()> {
+        let known = question.cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied();
+        let id = match (namespace, known) {
+            (Some(namespace), _) => {
+                let id = nsfs::id(namespace.as_fd(), NsKind::Net)?;
+                if let Some(cookie) = question.cookie {
+                    self.by_cookie.insert(cookie, id);
+                }
+                if !self.census.knows(id) {
+                    self.inquiry.ask(id, namespace, self.census, self.gaps);
+                }
+                id
+            }
+            (None, Some(id)) => id,
+            // The descriptor did not get here: there are too many open.
+            (None, None) => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
+        };
+        self.hold(id, question);
+        Ok(())
+    }
+
+    /// Counts a socket that could not be asked.
+    fn failed(&mut self, question: &Question, error: &io::Error) {
+        let of_thread = question.descriptors.iter().any(|descriptor| descriptor.tid.is_some());
+        match error.raw_os_error() {
+            _ if is_gone(error) => {}
+            Some(libc::EINVAL) if of_thread => {
+                let reason = "in a table of descriptors that a thread has for its own";
+                self.gaps.add(GapKind::Sockets, reason, Some("BPF, or Linux 6.9"));
+            }
+            Some(libc::ETIMEDOUT) => {
+                let reason = "the network namespace was not learned in time: a process holds up questions to its sockets";
+                self.gaps.add(GapKind::Sockets, reason, Some("--source bpf"));
+            }
+            _ => self.gaps.add_error(GapKind::Sockets, error),
         }
-        if let Some(id) = known {
-            return Ok(id);
-        }
-        let namespace = socket.network_namespace()?;
-        let id = nsfs::id(namespace.as_fd(), NsKind::Net)?;
-        if let Some(cookie) = cookie {
-            self.by_cookie.insert(cookie, id);
-        }
-        if !self.census.knows(id) {
-            self.inquiry.ask(id, namespace, self.census, self.gaps);
-        }
-        Ok(id)
     }
 
     /// Notes a socket as a holder, where it is more than one of the many sockets of the processes inside.
-    fn hold(&mut self, id: NsId, SocketDescriptor { pid, tid, fd, .. }: SocketDescriptor) {
+    fn hold(&mut self, id: NsId, question: &Question) {
         let entry = self.census.entry(id);
         if entry.namespace.processes == 0 {
-            entry.held(Holder::Socket { pid, tid, fd });
+            for &Descriptor { pid, tid, fd } in &question.descriptors {
+                entry.held(Holder::Socket { pid, tid, fd });
+            }
         }
     }
-}
-
-fn copy(error: &io::Error) -> io::Error {
-    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }

@@ -3,58 +3,91 @@
 //! Who asks a FUSE file system waits for its server in the kernel, and not even SIGKILL ends that once the server has read
 //! the question. A thread of nsprobe would keep the whole process from ending; a child does not.
 
+use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill};
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
+    socketpair,
+};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{ForkResult, Pid};
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 /// How long one piece of work may stand still.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How long all of those that stand still may take together; then the rest is left out.
-const PATIENCE_FOR_ALL: Duration = Duration::from_millis(750);
+/// How often it is checked whether a child stands still.
+const CHECK: Duration = Duration::from_millis(10);
+
+/// How long a child that is running all the time may take for one piece of work: the machine may be busy.
+const PATIENCE_WHEN_BUSY: Duration = Duration::from_secs(1);
+
+/// The most that all of the work may take, whether or not it stands still: so long, and so much more for each job.
+const LONGEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_micros(100));
 
 /// The most that a piece of work may answer.
 pub const MOST: usize = 8192;
 
+/// What a piece of work has to say.
+#[derive(Debug, Default)]
+pub struct Reply {
+    /// Bytes, at most [`MOST`]; `None`: nothing.
+    pub bytes: Option<Vec<u8>>,
+    /// A descriptor that it hands over.
+    pub descriptor: Option<OwnedFd>,
+}
+
+impl From<Option<Vec<u8>>> for Reply {
+    fn from(bytes: Option<Vec<u8>>) -> Self {
+        Self { bytes, descriptor: None }
+    }
+}
+
 /// What came of a piece of work.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Answer {
-    /// It is done; `None`: it had nothing to say.
-    Done(Option<Vec<u8>>),
+    /// It is done.
+    Done(Reply),
     /// It was still waiting when it was given up.
     Waiting,
     /// It was not begun: others had waited too long, or there is no child process.
     NotBegun,
 }
 
-/// Does the `jobs` in a child process, one after the other, and gives what each answers. The child has of all
-/// descriptors `keep` and no other.
-pub fn each<J>(jobs: &[J], keep: BorrowedFd<'_>, mut work: impl FnMut(&J) -> Option<Vec<u8>>) -> Vec<Answer> {
-    let mut answers = Vec::with_capacity(jobs.len());
-    let mut patience = PATIENCE_FOR_ALL;
-    while answers.len() < jobs.len() && !patience.is_zero() {
-        let Ok(child) = Child::start(&jobs[answers.len()..], keep, &mut work) else { break };
-        let mut last = Instant::now();
-        while answers.len() < jobs.len() {
-            let Some(answer) = child.answer() else { break };
-            answers.push(Answer::Done(answer));
-            last = Instant::now();
-        }
-        if answers.len() < jobs.len() {
+/// Does the `jobs` in a child process, one after the other, and gives what each answers to `done`, in their order. The
+/// child has none of nsprobe's descriptors but `keep`. `patience` is how long all of those that stand still may take
+/// together; what they have taken is subtracted. When nothing is left of it, the rest is not begun.
+pub fn each<'a, J>(
+    jobs: &'a [J],
+    keep: &[BorrowedFd<'_>],
+    patience: &mut Duration,
+    mut work: impl FnMut(&J) -> Reply,
+    mut done: impl FnMut(&'a J, Answer),
+) {
+    let end = Instant::now() + LONGEST.0 + LONGEST.1 * u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+    let mut left = jobs;
+    while !left.is_empty() && !patience.is_zero() && Instant::now() < end {
+        let Ok(child) = Child::start(left, keep, &mut work) else { break };
+        while let Some((job, rest)) = left.split_first() {
+            let answer = child.answer(patience, end);
+            let waits = answer.is_none();
+            left = rest;
             // It waits, or has been killed; either way not a second time.
-            answers.push(Answer::Waiting);
-            patience = patience.saturating_sub(last.elapsed());
+            done(job, answer.map_or(Answer::Waiting, Answer::Done));
+            if waits {
+                *patience = patience.saturating_sub(CHECK);
+                break;
+            }
         }
     }
-    answers.resize(jobs.len(), Answer::NotBegun);
-    answers
+    for job in left {
+        done(job, Answer::NotBegun);
+    }
 }
 
 /// The child, and the socket that it writes its answers to. It ends with this.
@@ -64,11 +97,7 @@ struct Child {
 }
 
 impl Child {
-    fn start<J>(
-        jobs: &[J],
-        keep: BorrowedFd<'_>,
-        work: &mut impl FnMut(&J) -> Option<Vec<u8>>,
-    ) -> io::Result<Self> {
+    fn start<J>(jobs: &[J], keep: &[BorrowedFd<'_>], work: &mut impl FnMut(&J) -> Reply) -> io::Result<Self> {
         let cloexec = SockFlag::SOCK_CLOEXEC;
         let (answers, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, cloexec)?;
         // SAFETY: of the threads only this one is in the child. It locks nothing that another may have held but the
@@ -76,13 +105,10 @@ impl Child {
         match unsafe { nix::unistd::fork() }? {
             ForkResult::Parent { child } => Ok(Self { pid: child, answers }),
             ForkResult::Child => {
-                close_all_but([theirs.as_fd(), keep]);
+                close_all_but(&[keep, &[theirs.as_fd()]].concat());
                 let all = catch_unwind(AssertUnwindSafe(|| {
                     for job in jobs {
-                        let answer = work(job);
-                        let mut packet = vec![u8::from(answer.is_some())];
-                        packet.extend(answer.unwrap_or_default().iter().take(MOST));
-                        if send(theirs.as_raw_fd(), &packet, MsgFlags::MSG_NOSIGNAL).is_err() {
+                        if reply(theirs.as_fd(), &work(job)).is_err() {
                             return;
                         }
                     }
@@ -94,67 +120,106 @@ impl Child {
     }
 
     /// The next answer; `None` when it does not come.
-    #[expect(clippy::option_option, reason = "no answer and nothing to say are two things")]
-    fn answer(&self) -> Option<Option<Vec<u8>>> {
-        let mut left = PATIENCE_WHEN_BUSY;
+    fn answer(&self, patience: &mut Duration, end: Instant) -> Option<Reply> {
+        let (mut still, mut busy) = (PATIENCE.min(*patience), PATIENCE_WHEN_BUSY);
         loop {
             let mut ready = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
-            match poll(&mut ready, PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO)) {
+            match poll(&mut ready, PollTimeout::try_from(CHECK).unwrap_or(PollTimeout::ZERO)) {
+                Ok(0) if Instant::now() >= end => return None,
                 // It has the processor, or waits for it.
-                Ok(0) if left > 0 && is_running(self.pid) => left -= 1,
-                Ok(0) => return None,
+                Ok(0) if is_running(self.pid) && !busy.is_zero() => busy = busy.saturating_sub(CHECK),
+                Ok(0) => {
+                    *patience = patience.saturating_sub(CHECK);
+                    still = still.saturating_sub(CHECK);
+                    if still.is_zero() {
+                        return None;
+                    }
+                }
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
                 Err(_) => return None,
             }
         }
+        self.read()
+    }
+
+    fn read(&self) -> Option<Reply> {
         let mut packet = vec![0; MOST + 1];
-        let length = recv(self.answers.as_raw_fd(), &mut packet, MsgFlags::empty()).ok()?;
+        let mut space = cmsg_space!([std::os::fd::RawFd; 1]);
+        let mut parts = [IoSliceMut::new(&mut packet)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(self.answers.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
+        let mut descriptor = None;
+        for control in message.cmsgs().ok()? {
+            if let ControlMessageOwned::ScmRights(numbers) = control {
+                // SAFETY: the kernel has just made these descriptors for us, and nothing else owns them.
+                descriptor = numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).next_back();
+            }
+        }
+        let length = message.bytes;
         packet.truncate(length);
         let (&some, text) = packet.split_first()?;
-        Some((some == 1).then(|| text.to_vec()))
+        Some(Reply { bytes: (some == 1).then(|| text.to_vec()), descriptor })
     }
+}
+
+/// Writes what a piece of work has to say: one packet.
+fn reply(to: BorrowedFd<'_>, Reply { bytes, descriptor }: &Reply) -> nix::Result<usize> {
+    let text = bytes.as_deref().unwrap_or_default();
+    let some = [u8::from(bytes.is_some())];
+    let parts = [IoSlice::new(&some), IoSlice::new(&text[..text.len().min(MOST)])];
+    let number = descriptor.as_ref().map(|fd| [fd.as_raw_fd()]);
+    let rights = number.as_ref().map(|number| ControlMessage::ScmRights(number));
+    sendmsg::<()>(to.as_raw_fd(), &parts, rights.as_slice(), MsgFlags::MSG_NOSIGNAL, None)
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         let _ = kill(self.pid, Signal::SIGKILL);
-        // Nearly always it has ended by now, or is about to. One that cannot end is left to whoever reaps orphans.
+        // Nearly always it has ended by now, or is about to.
         let end = Instant::now() + Duration::from_millis(20);
-        while waitpid(self.pid, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_none())
-            && Instant::now() < end
-        {
+        while waitpid(self.pid, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_none()) {
+            if Instant::now() > end {
+                return reap_later(self.pid);
+            }
             std::thread::sleep(Duration::from_micros(50));
         }
     }
 }
 
-/// How often more a child is waited for that is running all the time: on a machine that is busy.
-const PATIENCE_WHEN_BUSY: u32 = 4;
+/// Has a thread wait for a child that cannot end yet, so that it does not remain as a zombie while nsprobe goes on. When
+/// nsprobe ends first, the child is left to whoever reaps orphans.
+fn reap_later(child: Pid) {
+    // Signals are for the threads that expect them.
+    let Ok(before) = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK) else { return };
+    let _ = std::thread::Builder::new().spawn(move || waitpid(child, None));
+    let _ = before.thread_set_mask();
+}
 
-/// Whether a process has the processor, or waits for nothing but that.
+/// Whether a process has the processor, waits for nothing but that, or is being traced.
 fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 2);
-    stat.get(after) == Some(&b'R')
+    matches!(stat.get(after), Some(b'R' | b't'))
 }
 
-/// Closes all descriptors but two, so that a child that cannot end holds nothing of nsprobe's, and no pipe that a reader
+/// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe that a reader
 /// waits at the end of.
-fn close_all_but(keep: [BorrowedFd<'_>; 2]) {
-    let mut keep = keep.map(|fd| fd.as_raw_fd().unsigned_abs());
+fn close_all_but(keep: &[BorrowedFd<'_>]) {
+    let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
     keep.sort_unstable();
     let close = |first: u32, last: u32| {
-        if first <= last {
-            // SAFETY: the descriptors closed are not used any more: this process does nothing but its work.
-            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
-        }
+        // SAFETY: the descriptors closed are not used any more: this process does nothing but its work.
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
     };
-    if keep[0] > 0 {
-        close(0, keep[0] - 1);
+    let mut first = 0;
+    for number in keep {
+        if number > first {
+            close(first, number - 1);
+        }
+        first = number + 1;
     }
-    close(keep[0] + 1, keep[1].saturating_sub(1));
-    close(keep[1] + 1, u32::MAX);
+    close(first, u32::MAX);
 }
 
 #[cfg(test)]
@@ -162,46 +227,67 @@ mod tests {
     use super::*;
     use std::fs::File;
 
+    /// What each job says, in text.
+    fn said(jobs: &[u32], work: impl FnMut(&u32) -> Reply) -> Vec<String> {
+        let mut said = Vec::new();
+        each(jobs, &[], &mut Duration::from_millis(750), work, |_, answer| {
+            said.push(match answer {
+                Answer::Done(Reply { bytes, .. }) => {
+                    bytes.map_or("nothing".to_owned(), |bytes| String::from_utf8(bytes).unwrap())
+                }
+                other => format!("{other:?}"),
+            });
+        });
+        said
+    }
+
     #[test]
     fn what_waits_is_given_up_and_the_rest_is_done() {
-        let keep = File::open("/dev/null").unwrap();
         let jobs: Vec<u32> = (0..50).collect();
-        let answers = each(&jobs, keep.as_fd(), |&job| {
+        let said = said(&jobs, |&job| {
             if job == 7 {
                 std::thread::sleep(Duration::from_secs(1000));
             }
-            (job != 8).then(|| job.to_string().into_bytes())
+            (job != 8).then(|| job.to_string().into_bytes()).into()
         });
-        for (job, answer) in answers.into_iter().enumerate() {
+        assert_eq!(said.len(), jobs.len());
+        for (job, said) in said.into_iter().enumerate() {
             let expected = match job {
-                7 => Answer::Waiting,
-                8 => Answer::Done(None),
-                job => Answer::Done(Some(job.to_string().into_bytes())),
+                7 => "Waiting".to_owned(),
+                8 => "nothing".to_owned(),
+                job => job.to_string(),
             };
-            assert_eq!(answer, expected, "{job}");
+            assert_eq!(said, expected, "{job}");
         }
     }
 
     #[test]
     fn there_is_an_end_to_waiting() {
-        let keep = File::open("/dev/null").unwrap();
         let begin = Instant::now();
-        let answers = each(&[(); 100], keep.as_fd(), |()| {
+        let said = said(&[0; 100], |_| {
             std::thread::sleep(Duration::from_secs(1000));
-            None
+            Reply::default()
         });
         assert!(begin.elapsed() < Duration::from_secs(20));
-        assert_eq!(answers.iter().filter(|&answer| *answer == Answer::Waiting).count(), 3);
-        assert_eq!(answers[99], Answer::NotBegun);
+        assert!((1..=3).contains(&said.iter().filter(|&said| said == "Waiting").count()), "{said:?}");
+        assert_eq!(said[99], "NotBegun");
     }
 
     #[test]
-    fn a_child_has_two_descriptors() {
+    fn a_child_has_two_descriptors_and_hands_others_over() {
         let keep = File::open("/dev/null").unwrap();
-        let count = each(&[()], keep.as_fd(), |()| {
-            Some(vec![u8::try_from(std::fs::read_dir("/proc/self/fd").unwrap().count()).unwrap()])
-        });
+        let work = |&(): &()| {
+            let count = std::fs::read_dir("/proc/self/fd").unwrap().count();
+            let descriptor = File::open("/proc/self/ns/net").unwrap().into();
+            Reply { bytes: Some(vec![u8::try_from(count).unwrap()]), descriptor: Some(descriptor) }
+        };
+        let mut answers = Vec::new();
+        each(&[()], &[keep.as_fd()], &mut Duration::from_secs(1), work, |(), answer| answers.push(answer));
+        let Some(Answer::Done(reply)) = answers.pop() else { panic!("{answers:?}") };
         // The third is the directory that is read.
-        assert_eq!(count, [Answer::Done(Some(vec![3]))]);
+        assert_eq!(reply.bytes, Some(vec![3]));
+        let identity = |file: &File| crate::kernel::nsfs::identity(file.as_fd()).unwrap();
+        let expected = File::open("/proc/self/ns/net").unwrap();
+        assert_eq!(identity(&File::from(reply.descriptor.unwrap())), identity(&expected));
     }
 }

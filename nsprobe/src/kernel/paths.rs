@@ -8,9 +8,13 @@ use nix::sys::stat::Mode;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 /// `RESOLVE_CACHED` of `<linux/openat2.h>`, Linux 5.12.
 const RESOLVE_CACHED: u64 = 0x20;
+
+/// How long a path that a user has given may take.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// How often a walk is repeated that a rename or a mount elsewhere may have disturbed.
 const ATTEMPTS: u32 = 3;
@@ -72,10 +76,15 @@ pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
             Ok(file) => [0, file.st_dev, file.st_ino],
             Err(error) => [u64::from((error as i32).unsigned_abs()), 0, 0],
         };
-        Some(numbers.map(u64::to_ne_bytes).concat())
+        Some(numbers.map(u64::to_ne_bytes).concat()).into()
     };
-    let answer = outpost::each(&[()], own_root()?.as_fd(), ask).pop();
-    let Some(Answer::Done(Some(bytes))) = answer else {
+    let mut bytes = None;
+    outpost::each(&[()], &[], &mut { PATIENCE }, ask, |(), answer| {
+        if let Answer::Done(reply) = answer {
+            bytes = reply.bytes;
+        }
+    });
+    let Some(bytes) = bytes else {
         return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
     };
     let mut numbers =

@@ -3,10 +3,174 @@
 //! Nothing in `/proc` says it. So the socket itself is asked, through a duplicate of its descriptor
 //! (pidfd_getfd(2), Linux 5.6), closed at once. What that does: for some microseconds the socket has one
 //! more reference, so that a close by its owner right then takes effect when the duplicate goes.
+//!
+//! A child process does it ([`outpost`](super::outpost)). The owner may put another file in the place of the socket at
+//! any moment, and closing a duplicate of that may wait for a file system's server, which not even SIGKILL ends; closing
+//! the last duplicate of a socket may wait for its peer (`SO_LINGER`).
 
+use super::nsfs;
+use super::outpost::{self, Answer, Reply};
 use nix::errno::Errno;
+use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
+use std::time::Duration;
+
+/// How long the sockets of one snapshot that stand still may take together.
+pub const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A descriptor of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The process.
+    pub pid: u32,
+    /// Its thread whose descriptor it is, where that has a table of its own.
+    pub tid: Option<u32>,
+    /// Its number.
+    pub fd: u32,
+}
+
+/// A socket that is to be asked.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// Its inode, where that is known.
+    pub ino: Option<u64>,
+    /// The cookie of its network namespace, where that is known.
+    pub cookie: Option<u64>,
+    /// Its descriptors, of which the first that can be duplicated is used.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// What a socket says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Its inode.
+    pub ino: u64,
+    /// The cookie of its network namespace, where the kernel gives that.
+    pub cookie: Option<u64>,
+}
+
+/// Asks sockets what they say of themselves, which changes nothing. `Err(ETIMEDOUT)`: there was no answer in time; the
+/// errors of [`PidFd::of`] and [`PidFd::socket`]; `Err(ENOTSOCK)`: it is no socket by now.
+pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<Facts>> {
+    let mut owners = Owners::default();
+    let ask = |question: &Question| {
+        let facts = owners.first(question, |socket| {
+            Ok(Facts { ino: nsfs::identity(socket.as_fd())?.1, cookie: socket.netns_cookie().ok() })
+        });
+        match facts {
+            Ok(Facts { ino, cookie }) => numbers(&[0, ino, u64::from(cookie.is_some()), cookie.unwrap_or(0)]),
+            Err(error) => numbers(&[number_of(&error)]),
+        }
+    };
+    let mut all = Vec::with_capacity(questions.len());
+    outpost::each(questions, &[], patience, ask, |_, answer| {
+        all.push(answered(answer).and_then(|(numbers, _)| match numbers[..] {
+            [_, ino, known, cookie] => Ok(Facts { ino, cookie: (known == 1).then_some(cookie) }),
+            _ => Err(Errno::EIO.into()),
+        }));
+    });
+    all
+}
+
+/// Opens the network namespaces of sockets, and gives each to `done`; of sockets with the same cookie it opens that of the
+/// first only, and gives `None` for the others. Errors are those of [`facts`] and [`Socket::network_namespace`];
+/// `Err(ENOENT)`: it is another socket by now.
+pub fn network_namespaces<'a>(
+    questions: &'a [Question],
+    patience: &mut Duration,
+    mut done: impl FnMut(&'a Question, io::Result<Option<OwnedFd>>),
+) {
+    let mut owners = Owners::default();
+    // Of the child's own: what one has opened, its successor does not know of.
+    let mut opened = HashSet::new();
+    let ask = |question: &Question| {
+        if question.cookie.is_some_and(|cookie| opened.contains(&cookie)) {
+            return numbers(&[0]);
+        }
+        let namespace = owners.first(question, |socket| {
+            let ino = nsfs::identity(socket.as_fd())?.1;
+            if question.ino.is_some_and(|expected| expected != ino) {
+                return Err(Errno::ENOENT.into());
+            }
+            socket.network_namespace()
+        });
+        match namespace {
+            Ok(namespace) => {
+                opened.extend(question.cookie);
+                Reply { descriptor: Some(namespace), ..numbers(&[0]) }
+            }
+            Err(error) => numbers(&[number_of(&error)]),
+        }
+    };
+    outpost::each(questions, &[], patience, ask, |question, answer| {
+        done(question, answered(answer).map(|(_, namespace)| namespace));
+    });
+}
+
+/// Whether an error says that the socket is not there any more.
+#[must_use]
+pub fn is_gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::EBADF | libc::ENOTSOCK))
+}
+
+/// The process whose descriptors were duplicated last: often the next is of the same.
+#[derive(Default)]
+struct Owners(Option<(u32, Option<u32>, PidFd)>);
+
+impl Owners {
+    /// Asks a duplicate of the first descriptor that can be asked. The error is of those that are not [`is_gone`], where
+    /// there is one. To be called in a child process.
+    fn first<T>(&mut self, question: &Question, ask: impl Fn(&Socket) -> io::Result<T>) -> io::Result<T> {
+        let mut failed = io::Error::from(Errno::ENOENT);
+        for &descriptor in &question.descriptors {
+            match self.socket(descriptor).and_then(|socket| ask(&socket)) {
+                Ok(answer) => return Ok(answer),
+                Err(error) if is_gone(&failed) => failed = error,
+                Err(_) => {}
+            }
+        }
+        Err(failed)
+    }
+
+    fn socket(&mut self, Descriptor { pid, tid, fd }: Descriptor) -> io::Result<Socket> {
+        let owner = match self.0.take() {
+            Some((last, thread, owner)) if (last, thread) == (pid, tid) => owner,
+            _ => PidFd::of(pid, tid)?,
+        };
+        let (_, _, owner) = self.0.insert((pid, tid, owner));
+        let duplicate = owner.socket(fd)?;
+        if duplicate.netns_cookie().is_err_and(|error| error.raw_os_error() == Some(libc::ENOTSOCK)) {
+            // Stays open until the child ends: closing it may take for ever, and the others are to be asked before.
+            let _ = duplicate.0.into_raw_fd();
+            return Err(Errno::ENOTSOCK.into());
+        }
+        Ok(duplicate)
+    }
+}
+
+fn number_of(error: &io::Error) -> u64 {
+    u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs())
+}
+
+/// A reply of numbers, of which the first is that of an error, or 0.
+fn numbers(numbers: &[u64]) -> Reply {
+    Some(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<u8>>()).into()
+}
+
+/// The numbers and the descriptor that a child has replied, if it was no error.
+fn answered(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
+    let Answer::Done(Reply { bytes: Some(bytes), descriptor }) = answer else {
+        return Err(Errno::ETIMEDOUT.into());
+    };
+    let (numbers, _) = bytes.as_chunks();
+    let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
+    match numbers.first().copied().map(i32::try_from) {
+        Some(Ok(0)) => Ok((numbers, descriptor)),
+        Some(Ok(error)) => Err(io::Error::from_raw_os_error(error)),
+        _ => Err(Errno::EIO.into()),
+    }
+}
 
 mod request {
     //! `SIOCGSKNS` of `<linux/sockios.h>`.
@@ -39,7 +203,8 @@ impl PidFd {
         Ok(Self(owned(fd)?))
     }
 
-    /// A duplicate of the process's descriptor `fd`, if it is a socket.
+    /// A duplicate of the process's descriptor `fd`, which should be one of a socket. The owner decides what it is, and
+    /// closing it may take as long as that allows.
     ///
     /// `Err(ENOSYS)`: the kernel is older than 5.6. `Err(EPERM)`: the caller may not attach to the
     /// process (`PTRACE_MODE_ATTACH_REALCREDS`, ptrace(2)). `Err(EBADF)`: there is no such descriptor.
@@ -131,5 +296,46 @@ mod tests {
         }
         let error = own.socket(999_999).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
+    }
+    #[test]
+    fn sockets_are_asked_and_what_is_none_is_said_to_be_gone() {
+        let (stream, other) = UnixStream::pair().unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let question = |fds: &[i32]| {
+            let descriptor =
+                |&fd: &i32| Descriptor { pid: std::process::id(), tid: None, fd: u32::try_from(fd).unwrap() };
+            Question { descriptors: fds.iter().map(descriptor).collect(), ..Question::default() }
+        };
+        let [stream, other, file] = [stream.as_raw_fd(), other.as_raw_fd(), file.as_raw_fd()];
+        let questions = [&[stream][..], &[file, other], &[file], &[999_999]].map(question);
+        let found = facts(&questions, &mut { PATIENCE });
+        if found[0].as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EPERM)) {
+            // A child may not attach to its parent everywhere (Yama).
+            return;
+        }
+        let ino = |fd: i32| std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap().ino();
+        assert_eq!(found[0].as_ref().unwrap().ino, ino(stream));
+        assert_eq!(found[1].as_ref().unwrap().ino, ino(other));
+        assert_eq!(found[2].as_ref().unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+        assert_eq!(found[3].as_ref().unwrap_err().raw_os_error(), Some(libc::EBADF));
+        let known: Vec<Question> = std::iter::zip(&questions, &found)
+            .map(|(question, found)| Question {
+                cookie: found.as_ref().ok().and_then(|facts| facts.cookie),
+                ..question.clone()
+            })
+            .collect();
+        let mut opened = Vec::new();
+        network_namespaces(&known, &mut { PATIENCE }, |_, namespace| opened.push(namespace));
+        match &opened[0] {
+            Ok(namespace) => {
+                let own = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
+                assert_eq!(nsfs::identity(namespace.as_ref().unwrap().as_fd()).unwrap().1, own);
+                // One is enough, where it is known to be the same.
+                let again = opened[1].as_ref().unwrap().is_some();
+                assert_eq!(again, known[1].cookie.is_none());
+            }
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+        }
+        assert!(is_gone(opened[2].as_ref().unwrap_err()));
     }
 }
