@@ -2,6 +2,7 @@
 
 mod crowd;
 mod facts;
+mod hostile;
 mod peers;
 mod report;
 mod snapshot;
@@ -12,6 +13,7 @@ mod util_linux;
 
 use crate::checkout::{self, Profile};
 use anyhow::{Result, ensure};
+pub use hostile::{Stage, stage};
 use snapshot::{Point, Size};
 use std::path::Path;
 use std::time::Duration;
@@ -34,6 +36,7 @@ Examples:
   cargo xtask bench --quick                      a look, in a minute
   cargo xtask bench --only snapshot --points 4000
   cargo xtask bench --only trace --churn 1h      whether memory stays what it is
+  cargo xtask bench --only hostile               what a tenant can make a snapshot cost (docs/limits.md)
   cargo xtask bench --write                      puts the tables into docs/performance.md"
 )]
 pub struct Args {
@@ -73,6 +76,8 @@ pub struct Args {
 enum Subject {
     Snapshot,
     Trace,
+    /// What a tenant can stage, only when named
+    Hostile,
 }
 
 impl Subject {
@@ -81,6 +86,7 @@ impl Subject {
         match self {
             Self::Snapshot => "snapshot",
             Self::Trace => "trace",
+            Self::Hostile => "hostile",
         }
     }
 }
@@ -88,15 +94,14 @@ impl Subject {
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
     ensure!(nix::unistd::geteuid().is_root(), "measures what root sees: run as root");
-    for subject in [Subject::Snapshot, Subject::Trace] {
-        if args.only.is_some_and(|only| only != subject) {
-            continue;
-        }
+    ensure!(!args.write || args.only != Some(Subject::Hostile), "docs/limits.md is written by hand");
+    for subject in args.only.map_or(vec![Subject::Snapshot, Subject::Trace], |only| vec![only]) {
         let load = facts::load()?;
         let nsprobe = checkout::nsprobe(if args.dev { Profile::Dev } else { Profile::Release })?;
         let (facts, tables) = match subject {
             Subject::Snapshot => snapshots(args, &nsprobe)?,
             Subject::Trace => traces(args, &nsprobe)?,
+            Subject::Hostile => (vec![peers::nsprobe(&nsprobe)?], hostile::measure(&nsprobe, args.quick)?),
         };
         let facts = [facts::machine()?, facts, vec![load]].concat();
         let facts: Vec<String> = facts.iter().map(|fact| format!("- {fact}\n")).collect();

@@ -26,6 +26,9 @@ enum Task {
     Load(load::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
+    /// What `bench` stages for its measurements: it starts this itself
+    #[command(hide = true)]
+    Stage(bench::Stage),
     /// Takes snapshots while namespaces and processes come and go
     Stress(stress::Args),
     /// Runs the tests on other kernels, in emulated machines
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<()> {
         Task::Conformance(args) => conformance::run(&args),
         Task::Load(args) => load::run(&args),
         Task::Probe(args) => probe::run(&args),
+        Task::Stage(args) => bench::stage(&args),
         Task::Stress(args) => stress::run(&args),
         Task::Vm(args) => vm::run(&args),
     }
