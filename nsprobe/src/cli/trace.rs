@@ -6,12 +6,12 @@ use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
-use crate::model::{Snapshot, text};
-use crate::trace::TraceError;
+use crate::model::text;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::plan::Choice;
 use crate::trace::running::CommandEnd;
 use crate::trace::session::{self, Ended, Options};
+use crate::trace::{Look, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -19,6 +19,7 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -236,7 +237,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filter.map(filters::Counting::new);
     let mut lines = Lines::new(file, format, filter, Talk::of(args.quiet, options.hooks == Choice::Auto))?;
     output::talk_in_background()?;
-    let ended = session::run(&options, &snapshot, &mut lines)?;
+    let ended = session::run(&options, &look_at_machine(), &mut lines)?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
     finish(ended, args.quiet, name)
 }
@@ -255,9 +256,12 @@ fn output_name(path: &Path) -> String {
 }
 
 /// What the lives of namespaces begin from.
-fn snapshot() -> Result<Snapshot, String> {
-    let options = discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
-    discover::snapshot(&options).map_err(|error| error.to_string())
+fn look_at_machine() -> Look {
+    Arc::new(|| {
+        let options =
+            discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
+        discover::snapshot(&options).map_err(|error| error.to_string())
+    })
 }
 
 /// As env(1), timeout(1) and others have it.

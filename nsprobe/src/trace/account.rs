@@ -2,6 +2,7 @@
 //! loss put right from what the probe knows and another snapshot.
 
 use super::lives::{Entry, Lives, is_same};
+use super::snapshots::Snapshots;
 use super::source::End;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
@@ -10,16 +11,17 @@ use crate::model::{Body, Changes, Event, Life, Lost, Mark, Namespace, NsId, NsSl
 use nsprobe_ebpf::Watched;
 use std::collections::HashMap;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where namespaces are lost whose end will not be told.
 pub(super) const UNWATCHED: &str = "namespaces_full";
 
 /// The account.
-pub struct Account<'a> {
+pub struct Account {
     lives: Lives,
-    /// Takes a snapshot.
-    look: &'a Look<'a>,
+    snapshots: Snapshots,
+    /// How far it has looked, while it looks.
+    step: Option<Step>,
     /// What the probe watches; `None` where it does not see ends.
     watches: Option<Watches>,
     clock: BootClock,
@@ -30,7 +32,15 @@ pub struct Account<'a> {
     unwatched: u64,
 }
 
-/// What [`Account::look`] saw.
+/// How far a look has come.
+enum Step {
+    /// The first snapshot is being taken; this is what the probe watched before.
+    First { survey: Vec<(u64, Watched)> },
+    /// The second is, which is all that is missing here.
+    Second(Box<Sight>),
+}
+
+/// What [`Account::go_on`] saw.
 #[derive(Debug)]
 pub struct Sight {
     /// What the probe watched, first of all.
@@ -44,16 +54,17 @@ pub struct Sight {
     alive: Duration,
 }
 
-impl<'a> Account<'a> {
+impl Account {
     /// An empty one.
     pub fn new(
-        look: &'a Look<'a>,
+        look: Look,
         watches: Option<Watches>,
         clock: BootClock,
         nsfs_dev: u64,
         tell_all: bool,
-    ) -> Self {
-        Self { lives: Lives::default(), look, watches, clock, nsfs_dev, tell_all, unwatched: 0 }
+    ) -> io::Result<Self> {
+        let (lives, snapshots) = (Lives::default(), Snapshots::new(look)?);
+        Ok(Self { lives, snapshots, step: None, watches, clock, nsfs_dev, tell_all, unwatched: 0 })
     }
 
     /// Takes an event: see [`Lives::take`].
@@ -74,15 +85,35 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// Looks at the probe's table and at the machine.
-    ///
-    /// A namespace that ended before the probe was told to watch it would stay for ever: a second snapshot shows that.
-    pub fn look(&mut self) -> Result<Sight, TraceError> {
+    /// Begins to look: at the probe's table, and then at the machine, which takes a while.
+    pub(super) fn begin(&mut self) -> Result<(), TraceError> {
         let survey = self.watches.as_ref().map_or(Ok(Vec::new()), Watches::all)?;
-        let snapshot = (self.look)().map_err(TraceError::Look)?;
+        self.snapshots.begin()?;
+        self.step = Some(Step::First { survey });
+        Ok(())
+    }
+
+    /// Goes on looking, without waiting, and gives what was seen once that is all. After an error it looks no more.
+    ///
+    /// A namespace that ended before the probe was requested to watch it would stay for ever: a second snapshot shows
+    /// that.
+    pub(super) fn go_on(&mut self) -> Result<Option<Sight>, TraceError> {
+        let Some(snapshot) = self.snapshots.take() else { return Ok(None) };
+        match (self.step.take(), snapshot?) {
+            (None, _) => Ok(None),
+            (Some(Step::First { survey }), snapshot) => self.watch(survey, snapshot),
+            (Some(Step::Second(sight)), latest) => Ok(Some(Sight { latest: Some(latest), ..*sight })),
+        }
+    }
+
+    /// Has the probe watch what is new in the first snapshot, and takes another if there is such.
+    fn watch(
+        &mut self,
+        survey: Vec<(u64, Watched)>,
+        snapshot: Snapshot,
+    ) -> Result<Option<Sight>, TraceError> {
         // Where ends are seen, an end during the snapshot must not be taken for one before it.
         let mut alive = self.clock.since_boot()?;
-        let mut latest = None;
         let mut added = HashMap::new();
         if let Some(watches) = &mut self.watches {
             for namespace in snapshot.namespaces.iter().filter(|it| is_new(&self.lives, it, &snapshot)) {
@@ -97,10 +128,26 @@ impl<'a> Account<'a> {
             }
             if !added.is_empty() {
                 alive = self.clock.since_boot()?;
-                latest = Some((self.look)().map_err(TraceError::Look)?);
+                self.snapshots.begin()?;
             }
         }
-        Ok(Sight { survey, snapshot, latest, added, alive })
+        let again = !added.is_empty();
+        let sight = Sight { survey, snapshot, latest: None, added, alive };
+        if again {
+            self.step = Some(Step::Second(Box::new(sight)));
+            return Ok(None);
+        }
+        Ok(Some(sight))
+    }
+
+    /// The snapshots that it looks by.
+    pub(super) const fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// From now on none is waited for beyond the `limit`.
+    pub(super) fn limit(&mut self, limit: Instant) {
+        self.snapshots.limit(limit);
     }
 
     /// Puts the account right, after everything was taken that had been sent by the time of the `sight`. `room`: the
@@ -211,12 +258,13 @@ fn is_same_life(entry: &Entry, watched: &Watched) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     #[test]
     fn what_could_not_be_watched_is_lost_where_the_probe_loses_it_too() {
-        let look = || Err(String::new());
+        let look = Arc::new(|| Err(String::new()));
         let clock = BootClock::read().unwrap();
-        let account = Account { unwatched: 2, ..Account::new(&look, None, clock, 4, true) };
+        let account = Account { unwatched: 2, ..Account::new(look, None, clock, 4, true).unwrap() };
         let lost = Lost::at;
         let counted = |mut counted| {
             account.count(&mut counted);

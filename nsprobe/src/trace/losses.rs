@@ -66,6 +66,11 @@ impl Losses {
         self.unhealed = false;
     }
 
+    /// Making it good failed.
+    pub const fn worsen(&mut self) {
+        self.unhealed = true;
+    }
+
     /// Whether nothing was ever lost at this stage.
     #[must_use]
     pub fn none_at(&self, stage: &str) -> bool {

@@ -16,6 +16,7 @@ pub mod order;
 pub mod plan;
 pub mod running;
 pub mod session;
+mod snapshots;
 pub mod source;
 mod stream;
 mod wishes;
@@ -24,10 +25,13 @@ use crate::kernel::advice::{forbidden_all_the_same, how_to_get_them};
 use crate::kernel::probe::OpenError;
 use crate::model::Snapshot;
 use std::io;
+use std::sync::Arc;
 
 /// Takes a snapshot of the machine, or says why there is none. The account of namespaces reads no `/proc` itself: whoever
 /// starts a trace hands it what does. (Sources without BPF do: they learn from `/proc` where tasks are.)
-pub type Look<'a> = dyn Fn() -> Result<Snapshot, String> + 'a;
+///
+/// It runs on a thread of its own, for as long as it takes: the trace goes on meanwhile, and may end before.
+pub type Look = Arc<dyn Fn() -> Result<Snapshot, String> + Send + Sync>;
 
 /// Why a trace could not be begun or went wrong.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,9 @@ pub enum TraceError {
     /// The machine could not be looked at.
     #[error("no snapshot: {0}")]
     Look(String),
+    /// The same: it took too long.
+    #[error("no snapshot: taking it took too long")]
+    Slow,
     /// The command did not start.
     #[error("{command}: {error}")]
     Command {

@@ -117,9 +117,9 @@ pub(super) const BATCH: usize = 512;
 
 /// Traces until one of the `options` or a signal says to end.
 ///
-/// `look` takes a snapshot, which is needed for the lives of namespaces. The error says why there is no stream; what ends
+/// `look` takes a snapshot, which is needed for the lives of namespaces, on a thread of its own. The error says why there is no stream; what ends
 /// one that has begun is in [`Ended::error`].
-pub fn run(options: &Options, look: &Look<'_>, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
+pub fn run(options: &Options, look: &Look, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     // Until there is a stream, signals end the process: nothing has begun, and loading can take a while.
     let mut source = source::open(options)?;
     let signals = Signals::hold()?;
@@ -131,7 +131,7 @@ fn trace(
     options: &Options,
     source: &mut dyn Source,
     signals: &Signals,
-    look: &Look<'_>,
+    look: &Look,
     sink: &mut dyn Sink,
 ) -> Result<Ended, TraceError> {
     let nsfs_dev = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?.dev();
@@ -173,15 +173,20 @@ fn live(
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
     // As much as is there now; more may come while it is taken.
     let most = 2 * source.room().max(BATCH);
-    stream.settle(source, most)?;
-    // With nobody to tell, nothing is run.
-    stream.settle_output();
-    let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
-    *command = Running::start(program, signals)?;
+    stream.open()?;
+    let mut started = false;
     loop {
+        // What was there before the command is known before it is run.
+        if !started && !stream.is_opening() {
+            started = true;
+            // With nobody to tell, nothing is run.
+            stream.settle_output();
+            let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
+            *command = Running::start(program, signals)?;
+        }
         let taken = stream.drain(source, BATCH)?;
         stream.tell_losses(source.losses()?);
-        stream.heal(source, most, false);
+        stream.heal(source, most)?;
         stream.resume();
         stream.flush();
         if let Some(reason) = stream.is_over() {
@@ -193,29 +198,34 @@ fn live(
         if let Some(reason) = command.heed(signals)? {
             return Ok(reason);
         }
+        if !started && !stream.is_opening() {
+            continue;
+        }
         // Where something is kept back, what comes meanwhile is taken with it: one wake-up for many records, as long as
         // there is room for many more.
         let heard = !stream.is_holding() || taken * 8 > source.room();
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(source, heard, signals, stream.sink(), until)? {
+        if wait(source, heard, signals, stream, until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     }
 }
 
-/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output, or until
+/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output or of a
+/// snapshot, or until
 /// nobody reads it any more: then true.
 fn wait(
     source: &dyn Source,
     heard: bool,
     signals: &Signals,
-    sink: &dyn Sink,
+    stream: &Stream<'_>,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
+    let sink = stream.sink();
     let output = sink.descriptor();
     let mut fds =
         vec![PollFd::new(output, PollFlags::empty()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(sink.news().map(|news| PollFd::new(news, PollFlags::POLLIN)));
+    fds.extend(sink.news().into_iter().chain(stream.news()).map(|news| PollFd::new(news, PollFlags::POLLIN)));
     let descriptors = if heard { source.descriptors() } else { Vec::new() };
     fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();

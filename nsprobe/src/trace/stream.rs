@@ -1,6 +1,8 @@
 //! From what a source tells to numbered lines.
 
-use super::account::{Account, Sight, UNWATCHED};
+mod heal;
+
+use super::account::Account;
 use super::filter::Filter;
 use super::identity;
 use super::losses::{Losses, heals};
@@ -9,16 +11,12 @@ use super::session::{BATCH, Options, Sink};
 use super::source::{Source, Told};
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
-use crate::model::{Body, Changes, Event, Line, Lost, Rebuilt, StreamEnd, Totals};
+use crate::model::{Body, Event, Line, Lost, StreamEnd, Totals};
+use heal::Healing;
 use std::borrow::Cow;
 use std::io;
-use std::time::{Duration, Instant, SystemTime};
-
-/// How long nothing is lost before what was lost is made good.
-const QUIET: Duration = Duration::from_millis(50);
-
-/// How long losses may go on before it is made good all the same, for the first time and from then on.
-const PATIENCE: Duration = Duration::from_secs(2);
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 /// What the output had no room for.
 #[derive(Default)]
@@ -50,7 +48,7 @@ pub(super) struct Stream<'a> {
     filter: Filter,
     order: Order<Told>,
     /// The namespaces told of, when their lives are asked for.
-    account: Option<Account<'a>>,
+    account: Option<Account>,
     /// Events after which it is over.
     limit: u64,
     seq: u64,
@@ -64,6 +62,8 @@ pub(super) struct Stream<'a> {
     lost: Option<(Instant, Instant)>,
     /// When that was.
     healed: Option<Instant>,
+    /// What is being made good.
+    healing: Option<Healing>,
     /// Whether the source has tasks to know that it follows.
     follows: bool,
     /// Why there is no output any more.
@@ -75,7 +75,7 @@ impl<'a> Stream<'a> {
     pub(super) fn new(
         options: &Options,
         source: &mut dyn Source,
-        look: &'a Look<'a>,
+        look: &Look,
         nsfs_dev: u64,
         sink: &'a mut dyn Sink,
     ) -> io::Result<Self> {
@@ -83,7 +83,9 @@ impl<'a> Stream<'a> {
         // Of one command or process only what its descendants come across is told.
         let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
-        let account = options.lives.then(|| Account::new(look, watches, clock, nsfs_dev, whole_machine));
+        let account =
+            options.lives.then(|| Account::new(Arc::clone(look), watches, clock, nsfs_dev, whole_machine));
+        let account = account.transpose()?;
         Ok(Self {
             id: identity::stream()?,
             sink,
@@ -99,6 +101,7 @@ impl<'a> Stream<'a> {
             losses: Losses::new(clock.now()?),
             lost: None,
             healed: None,
+            healing: None,
             follows: source.follows(),
             failure: None,
         })
@@ -227,7 +230,7 @@ impl<'a> Stream<'a> {
     pub(super) fn due(&self) -> Option<Instant> {
         // All that is kept back by now is due then.
         let order = self.is_holding().then(|| Instant::now() + WINDOW);
-        order.into_iter().chain(self.heals_at()).min()
+        order.into_iter().chain(self.heal_due()).min()
     }
 
     /// Says what was lost since the last time, as `counted` by the source; where the output has no room, another time.
@@ -257,37 +260,6 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// When what was lost is to be made good.
-    fn heals_at(&self) -> Option<Instant> {
-        let is_wanted =
-            self.losses.unhealed() && !self.choked.now && (self.account.is_some() || self.follows);
-        let (last, first) = self.lost.filter(|_| is_wanted)?;
-        let at = (last + QUIET).min(first + PATIENCE);
-        // Putting it right may itself find that there is no room.
-        Some(self.healed.map_or(at, |healed| at.max(healed + PATIENCE)))
-    }
-
-    /// Makes good what was lost, if it is time to, or `now`. Where that fails a line says so, and it is tried again.
-    pub(super) fn heal(&mut self, source: &mut dyn Source, most: usize, now: bool) {
-        // At the end nobody is followed any more.
-        let is_due = |at| if now { self.account.is_some() } else { at <= Instant::now() };
-        if self.heals_at().is_some_and(is_due) {
-            let followed = self.follows.then(|| source.follow_present()).transpose();
-            let followed = followed.map_err(|error| format!("descendants: {error}"));
-            let namespaces = self.settle(source, most).map_err(|error| format!("namespaces: {error}"));
-            let failed = [followed.as_ref().err(), namespaces.as_ref().err()];
-            let failed: Vec<&str> = failed.into_iter().flatten().map(String::as_str).collect();
-            let failed = (!failed.is_empty()).then(|| failed.join("; "));
-            if failed.is_none() {
-                self.losses.heal();
-                self.lost = None;
-            }
-            let (namespaces, followed) = (namespaces.ok().flatten(), followed.ok().flatten());
-            self.put_now(Body::Rebuilt(Rebuilt { namespaces, followed, failed }));
-            self.healed = Some(Instant::now());
-        }
-    }
-
     /// Takes and passes on what there is until now, and tells what was lost. As much of that as can be done; the error is
     /// the first.
     pub(super) fn close(&mut self, source: &mut dyn Source) -> Result<(), TraceError> {
@@ -297,34 +269,14 @@ impl<'a> Stream<'a> {
         // What is to be said of that finds room whether the reader reads or not.
         self.choked.now = false;
         let counted = source.losses().map(|counted| self.tell_losses(counted));
-        self.heal(source, most, true);
+        let healed = self.heal_at_end(source, most);
         // Putting it right may have found no room.
         if self.account.is_some()
             && let Ok(counted) = source.losses()
         {
             self.tell_losses(counted);
         }
-        finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System)
-    }
-
-    /// Opens the account of namespaces, or puts it right.
-    pub(super) fn settle(
-        &mut self,
-        source: &mut dyn Source,
-        most: usize,
-    ) -> Result<Option<Changes>, TraceError> {
-        let Some(account) = &mut self.account else { return Ok(None) };
-        let sight: Sight = account.look()?;
-        self.drain_all(source, most)?;
-        let room = self.losses.none_at(UNWATCHED);
-        let Some(account) = &mut self.account else { return Ok(None) };
-        let mut news = Vec::new();
-        let rebuilt = account.rebuild(&sight, room, &mut news);
-        let now = self.clock.now()?;
-        for life in news {
-            self.put_life(now, life);
-        }
-        Ok(Some(rebuilt?))
+        finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System).and(healed)
     }
 
     /// Hands on the last line to the reader, and gives what it says. Does not wait.

@@ -5,6 +5,8 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// What a source is to answer, one after the other.
 #[derive(Debug)]
@@ -147,7 +149,7 @@ fn event(pid: u32) -> Event {
 }
 
 /// Traces by this source, and gives how it ended and what the lines are: of an event the pid, and the reason of the end.
-fn traced(options: &Options, source: &mut Scripted, look: &Look<'_>) -> (Ended, Vec<String>) {
+fn traced(options: &Options, source: &mut Scripted, look: &Look) -> (Ended, Vec<String>) {
     let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
     let ended = trace(options, source, &Signals::hold().unwrap(), look, &mut lines).unwrap();
     let texts = lines.0.iter().map(|body| match body {
@@ -164,15 +166,14 @@ fn traced(options: &Options, source: &mut Scripted, look: &Look<'_>) -> (Ended, 
     (ended, texts)
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "others fail")]
-fn nothing() -> Result<Snapshot, String> {
-    Ok(Snapshot::default())
+fn nothing() -> Look {
+    Arc::new(|| Ok(Snapshot::default()))
 }
 
 #[test]
 fn a_source_that_breaks_ends_the_stream_with_what_it_had_told() {
     let answers = [Answer::Event(1), Answer::Nothing, Answer::Event(2), Answer::Error, Answer::Event(3)];
-    let (ended, lines) = traced(&Options::default(), &mut Scripted::new(answers), &nothing);
+    let (ended, lines) = traced(&Options::default(), &mut Scripted::new(answers), &nothing());
     assert_eq!(lines, ["start", "1", "2", "3", "end: error: it broke"]);
     assert_eq!(ended.end.totals.events, 3);
     assert_eq!(ended.error.unwrap().to_string(), "it broke");
@@ -180,13 +181,13 @@ fn a_source_that_breaks_ends_the_stream_with_what_it_had_told() {
 
 #[test]
 fn what_cannot_begin_ends_all_the_same() {
-    let look = || Err("no /proc".to_owned());
+    let look: Look = Arc::new(|| Err("no /proc".to_owned()));
     let options = Options { lives: true, ..Options::default() };
     let (ended, lines) = traced(&options, &mut Scripted::new([]), &look);
     assert_eq!(lines, ["start", "end: error: no snapshot: no /proc"]);
     assert!(matches!(ended.error, Some(TraceError::Look(_))));
     let options = Options { command: vec!["/no/such/command".into()], ..Options::default() };
-    let (ended, lines) = traced(&options, &mut Scripted::new([]), &nothing);
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &nothing());
     assert_eq!(lines, ["start", "end: command not started"]);
     assert!(matches!(ended.error, Some(TraceError::Command { .. })));
 }
@@ -196,23 +197,63 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     let options = Options { count: Some(1), ..Options::default() };
     let source = || Scripted { follows: true, lost: 4, ..Scripted::new([]) };
     let mut broken = Scripted { present: Err("no room"), ..source() };
-    let (ended, lines) = traced(&options, &mut broken, &nothing);
+    let (ended, lines) = traced(&options, &mut broken, &nothing());
     assert_eq!(lines, ["start", "lost 4", "rebuilt false None descendants: no room", "99", "end: count"]);
     assert!(ended.error.is_none());
-    let (_, lines) = traced(&options, &mut source(), &nothing);
+    let (_, lines) = traced(&options, &mut source(), &nothing());
     assert_eq!(lines, ["start", "lost 4", "rebuilt false Some(0) -", "99", "end: count"]);
     // The account of namespaces was opened, and cannot be put right.
-    let looks = Cell::new(0);
-    let look = || {
-        looks.set(looks.get() + 1);
-        if looks.get() == 1 { nothing() } else { Err("no /proc".to_owned()) }
-    };
+    let looks = AtomicU32::new(0);
+    let look: Look = Arc::new(move || match looks.fetch_add(1, Ordering::Relaxed) {
+        0 => Ok(Snapshot::default()),
+        _ => Err("no /proc".to_owned()),
+    });
     let options = Options { lives: true, ..options };
-    let (ended, lines) = traced(&options, &mut source(), &look);
+    let (ended, mut lines) = traced(&options, &mut source(), &look);
     let failed = "rebuilt false Some(0) namespaces: no snapshot: no /proc";
-    // Tried once more at the end.
-    assert_eq!(lines, ["start", "lost 4", failed, "99", failed, "end: count"]);
+    // Tried once more at the end. Whom it follows again is seen while the snapshot is taken.
+    lines.dedup();
+    assert_eq!(lines, ["start", "lost 4", "99", failed, "end: count"]);
     assert!(ended.error.is_none());
+}
+
+/// What a look gives that does not come back.
+fn never() -> Result<Snapshot, String> {
+    loop {
+        std::thread::park();
+    }
+}
+
+#[test]
+fn a_snapshot_that_does_not_come_back_keeps_no_event_and_no_end_waiting() {
+    let duration = Some(Duration::from_millis(300));
+    let options = Options { lives: true, duration, ..Options::default() };
+    let failed = "namespaces: no snapshot: taking it took too long";
+    // The account cannot be opened.
+    let mut source = Scripted { lost: 4, ..Scripted::new([1, 2].map(Answer::Event)) };
+    let began = Instant::now();
+    let (ended, lines) = traced(&options, &mut source, &(Arc::new(never) as Look));
+    let opening = format!("rebuilt false None {failed}");
+    assert_eq!(lines, ["start", "1", "2", "lost 4", &opening, "end: duration"]);
+    // The limit at the end is less than that of a look.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    assert!(ended.error.is_none());
+    // It was opened, and cannot be put right: what comes from whom it follows again comes meanwhile.
+    let looks = AtomicU32::new(0);
+    let look: Look = Arc::new(move || match looks.fetch_add(1, Ordering::Relaxed) {
+        0 => Ok(Snapshot::default()),
+        _ => never(),
+    });
+    let mut source = Scripted { follows: true, lost: 4, ..Scripted::new([]) };
+    let (ended, lines) = traced(&options, &mut source, &look);
+    let rebuilding = format!("rebuilt false Some(0) {failed}");
+    assert_eq!(lines, ["start", "lost 4", "99", &rebuilding, "end: duration"]);
+    assert!(ended.error.is_none());
+    // Before the account is open no command is run, and a signal or the duration ends it.
+    let options = Options { command: vec!["/no/such/command".into()], ..options };
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &(Arc::new(never) as Look));
+    assert_eq!(lines, ["start", &opening, "end: duration"]);
+    assert!(matches!(ended.command, CommandEnd::None));
 }
 
 /// A sink that takes notice of how many events were taken from the source and not handed on.
@@ -266,7 +307,7 @@ fn what_is_left_at_the_end_is_never_all_in_memory() {
     let given = Rc::clone(&source.given);
     let mut sink = Watchful { given, seen: 0, most: 0, output: File::open("/dev/null").unwrap() };
     let options = Options { duration: Some(Duration::ZERO), ..Options::default() };
-    let ended = trace(&options, &mut source, &Signals::hold().unwrap(), &nothing, &mut sink).unwrap();
+    let ended = trace(&options, &mut source, &Signals::hold().unwrap(), &nothing(), &mut sink).unwrap();
     assert_eq!((ended.end.totals.events, sink.seen), (MANY as u64, MANY));
     assert!(sink.most <= 5000, "{} were in memory at once", sink.most);
 }

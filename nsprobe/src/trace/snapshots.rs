@@ -1,0 +1,148 @@
+//! Snapshots that a trace takes while it goes on: by a thread of their own, which is given up when it takes too long.
+
+use super::{Look, TraceError};
+use crate::kernel::signals;
+use crate::model::Snapshot;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use std::time::{Duration, Instant};
+
+/// For so long a snapshot is waited for.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// One snapshot at a time.
+pub(super) struct Snapshots {
+    look: Look,
+    /// Readable when a snapshot has come, until [`Snapshots::take`].
+    news: Arc<EventFd>,
+    coming: Option<Coming>,
+    /// No snapshot is waited for beyond this.
+    limit: Option<Instant>,
+}
+
+struct Coming {
+    receiver: Receiver<Result<Snapshot, String>>,
+    /// Until when it is waited for; `None`: it has been given up.
+    until: Option<Instant>,
+}
+
+impl Snapshots {
+    pub(super) fn new(look: Look) -> io::Result<Self> {
+        let news = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
+        Ok(Self { look, news, coming: None, limit: None })
+    }
+
+    /// Has one taken. While one that was given up is still being taken there is no other: threads do not pile up.
+    pub(super) fn begin(&mut self) -> Result<(), TraceError> {
+        if self.is_stuck() {
+            return Err(TraceError::Slow);
+        }
+        let (sender, receiver) = channel();
+        let (look, news) = (Arc::clone(&self.look), Arc::clone(&self.news));
+        signals::spawn_without("snapshot", move || {
+            // With the trace at its end nobody wants it.
+            let _ = sender.send(look());
+            let _ = news.write(1);
+        })?;
+        let until = Instant::now() + LONGEST;
+        let until = Some(self.limit.map_or(until, |limit| limit.min(until)));
+        self.coming = Some(Coming { receiver, until });
+        Ok(())
+    }
+
+    /// Whether one that was given up is still being taken.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.coming.as_ref().is_some_and(|coming| coming.until.is_none())
+    }
+
+    /// The one that was begun, if it has come; the error says that there is none.
+    pub(super) fn take(&mut self) -> Option<Result<Snapshot, TraceError>> {
+        // With nothing to read there is none.
+        let _ = self.news.read();
+        let coming = self.coming.as_mut()?;
+        let given_up = coming.until.is_none();
+        let result = match coming.receiver.try_recv() {
+            Ok(result) => result.map_err(TraceError::Look),
+            // The thread ended without a word: it panicked.
+            Err(TryRecvError::Disconnected) => Err(TraceError::Look("taking it failed".to_owned())),
+            Err(TryRecvError::Empty) => {
+                let is_late = coming.until.is_some_and(|until| until <= Instant::now());
+                return is_late.then(|| {
+                    coming.until = None;
+                    Err(TraceError::Slow)
+                });
+            }
+        };
+        self.coming = None;
+        (!given_up).then_some(result)
+    }
+
+    /// Waits until it has come or is given up.
+    pub(super) fn wait(&self) {
+        let Some(until) = self.due() else { return };
+        let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        let mut ready = [PollFd::new(self.news.as_fd(), PollFlags::POLLIN)];
+        // Whatever it gives: what has come is looked at next.
+        let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
+    }
+
+    /// From now on none is waited for beyond the `limit`.
+    pub(super) fn limit(&mut self, limit: Instant) {
+        self.limit = Some(limit);
+        if let Some(until) = self.coming.as_mut().and_then(|coming| coming.until.as_mut()) {
+            *until = limit.min(*until);
+        }
+    }
+
+    /// When the one that was begun is given up.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.coming.as_ref()?.until
+    }
+
+    /// Readable when a snapshot has come.
+    pub(super) fn news(&self) -> BorrowedFd<'_> {
+        self.news.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn one_that_does_not_come_is_given_up_and_there_is_no_other_until_it_has_come() {
+        let (go, wait) = channel::<()>();
+        let wait = Mutex::new(wait);
+        let look = move || {
+            wait.lock().unwrap().recv().map_err(|_| "never".to_owned())?;
+            Ok(Snapshot::default())
+        };
+        let mut snapshots = Snapshots::new(Arc::new(look)).unwrap();
+        snapshots.begin().unwrap();
+        assert!(snapshots.take().is_none() && !snapshots.is_stuck());
+        snapshots.limit(Instant::now());
+        assert!(matches!(snapshots.take(), Some(Err(TraceError::Slow))));
+        assert!(snapshots.is_stuck() && matches!(snapshots.begin(), Err(TraceError::Slow)));
+        // It comes, and nobody gets it.
+        go.send(()).unwrap();
+        let mut ready = [PollFd::new(snapshots.news(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut ready, PollTimeout::from(60_000_u16)).unwrap(), 1);
+        assert!(snapshots.take().is_none() && !snapshots.is_stuck());
+        // The next one does.
+        snapshots.limit(Instant::now() + LONGEST);
+        snapshots.begin().unwrap();
+        go.send(()).unwrap();
+        snapshots.wait();
+        assert_eq!(snapshots.take().unwrap().unwrap(), Snapshot::default());
+        // A look that fails gives its reason.
+        drop(go);
+        snapshots.begin().unwrap();
+        snapshots.wait();
+        assert!(matches!(snapshots.take(), Some(Err(TraceError::Look(why))) if why == "never"));
+    }
+}

@@ -1,0 +1,156 @@
+//! Makes good what was lost: follows again whom nobody follows, opens the account of namespaces and puts it right. While
+//! snapshots are taken for that, the stream goes on.
+
+use super::Stream;
+use crate::model::{Body, Changes, Rebuilt};
+use crate::trace::TraceError;
+use crate::trace::account::{Account, Sight, UNWATCHED};
+use crate::trace::source::Source;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+/// How long nothing is lost before what was lost is made good.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How long losses may go on before it is made good all the same, for the first time and from then on.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// For so long a snapshot is waited for at the end.
+const AT_END: Duration = Duration::from_millis(500);
+
+/// What is under way.
+pub(super) enum Healing {
+    /// The account is being opened.
+    Opening,
+    /// The account is being put right; so many descendants were found, or why none could be.
+    Account(Result<Option<u64>, String>),
+}
+
+impl Stream<'_> {
+    /// Begins to open the account of namespaces, where there is one.
+    pub(in crate::trace) fn open(&mut self) -> Result<(), TraceError> {
+        if let Some(account) = &mut self.account {
+            account.begin()?;
+            self.healing = Some(Healing::Opening);
+        }
+        Ok(())
+    }
+
+    /// Whether it is not open yet.
+    pub(in crate::trace) const fn is_opening(&self) -> bool {
+        matches!(self.healing, Some(Healing::Opening))
+    }
+
+    /// Readable when [`Stream::heal`] has something to do.
+    pub(in crate::trace) fn news(&self) -> Option<BorrowedFd<'_>> {
+        self.account.as_ref().map(|account| account.snapshots().news())
+    }
+
+    /// When it has, whether there is news or not.
+    pub(super) fn heal_due(&self) -> Option<Instant> {
+        if self.healing.is_some() {
+            self.account.as_ref().and_then(|account| account.snapshots().due())
+        } else {
+            self.heals_at()
+        }
+    }
+
+    /// When what was lost is to be made good.
+    fn heals_at(&self) -> Option<Instant> {
+        let is_stuck = self.account.as_ref().is_some_and(|account| account.snapshots().is_stuck());
+        let is_wanted = self.losses.unhealed() && !self.choked.now && !is_stuck;
+        let is_possible = self.account.is_some() || self.follows;
+        let (last, first) = self.lost.filter(|_| is_wanted && is_possible)?;
+        let at = (last + QUIET).min(first + PATIENCE);
+        // Putting it right may itself find that there is no room.
+        Some(self.healed.map_or(at, |healed| at.max(healed + PATIENCE)))
+    }
+
+    /// Makes good what was lost, if it is time to, and goes on with what is under way. Where that fails a line says so,
+    /// and it is tried again; the error says why there is no account at all.
+    pub(in crate::trace) fn heal(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
+        if self.healing.is_none() && self.heals_at().is_some_and(|at| at <= Instant::now()) {
+            self.begin(source);
+        }
+        self.go_on(source, most)
+    }
+
+    /// The same at the end, whether it is time to or not; what takes too long is given up.
+    pub(super) fn heal_at_end(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
+        let Some(account) = &mut self.account else { return Ok(()) };
+        account.limit(Instant::now() + AT_END);
+        self.go_through(source, most)?;
+        if self.heals_at().is_some() {
+            self.begin(source);
+            self.go_through(source, most)?;
+        }
+        Ok(())
+    }
+
+    fn go_through(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
+        self.go_on(source, most)?;
+        while self.healing.is_some()
+            && let Some(account) = &self.account
+        {
+            account.snapshots().wait();
+            self.go_on(source, most)?;
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, source: &mut dyn Source) {
+        // What is lost from now on is lost anew.
+        self.losses.heal();
+        self.lost = None;
+        let followed = self.follows.then(|| source.follow_present()).transpose();
+        let followed = followed.map_err(|error| format!("descendants: {error}"));
+        match self.account.as_mut().map(Account::begin) {
+            None => self.say(followed, Ok(None)),
+            Some(Err(error)) => self.say(followed, Err(error)),
+            Some(Ok(())) => self.healing = Some(Healing::Account(followed)),
+        }
+    }
+
+    fn go_on(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
+        let Some(sight) = self.account.as_mut().and_then(|account| account.go_on().transpose()) else {
+            return Ok(());
+        };
+        let changes = sight.and_then(|sight| self.settle(source, most, &sight).map(Some));
+        match (self.healing.take(), changes) {
+            (None, _) | (Some(Healing::Opening), Ok(_)) => {}
+            (Some(Healing::Opening), Err(error @ TraceError::Slow)) => self.say(Ok(None), Err(error)),
+            (Some(Healing::Opening), Err(error)) => return Err(error),
+            (Some(Healing::Account(followed)), changes) => self.say(followed, changes),
+        }
+        Ok(())
+    }
+
+    /// Opens the account of namespaces, or puts it right.
+    fn settle(&mut self, source: &mut dyn Source, most: usize, sight: &Sight) -> Result<Changes, TraceError> {
+        self.drain_all(source, most)?;
+        let room = self.losses.none_at(UNWATCHED);
+        let Some(account) = &mut self.account else { return Ok(Changes::default()) };
+        let mut news = Vec::new();
+        let rebuilt = account.rebuild(sight, room, &mut news);
+        let now = self.clock.now()?;
+        for life in news {
+            self.put_life(now, life);
+        }
+        rebuilt
+    }
+
+    fn say(&mut self, followed: Result<Option<u64>, String>, changes: Result<Option<Changes>, TraceError>) {
+        let namespaces = changes.map_err(|error| format!("namespaces: {error}"));
+        let failed = [followed.as_ref().err(), namespaces.as_ref().err()];
+        let failed: Vec<&str> = failed.into_iter().flatten().map(String::as_str).collect();
+        let failed = (!failed.is_empty()).then(|| failed.join("; "));
+        if failed.is_some() {
+            self.losses.worsen();
+            let now = Instant::now();
+            self.lost.get_or_insert((now, now));
+        }
+        let (namespaces, followed) = (namespaces.ok().flatten(), followed.ok().flatten());
+        self.put_now(Body::Rebuilt(Rebuilt { namespaces, followed, failed }));
+        self.healed = Some(Instant::now());
+    }
+}
