@@ -83,7 +83,7 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
         ];
         assert_eq!(told, expected, "{}", stream.stderr);
         let start = &stream.lines[0]["hooks"];
-        assert!(start["cost"].as_str().is_some_and(|cost| stream.stderr.contains(cost)), "{start}");
+        assert!(start["cost"].as_str().is_some_and(|cost| cost.contains("system call")), "{start}");
 
         let events: Vec<&Value> = stream.events().collect();
         assert_eq!(events[1]["args"]["flags"], json!(["CLONE_NEWUTS", "CLONE_NEWNET"]));

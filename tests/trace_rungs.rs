@@ -71,7 +71,9 @@ fn perf_tells_each_kind_from_where_to_where() {
     let names: Vec<&str> = two.iter().map(|(slot, ..)| slot.as_str()).collect();
     assert_eq!((both.as_str(), names), ("change", vec!["net", "uts"]));
     let clone = stream.of("clone")[0];
-    assert_eq!((&clone["args"], &clone["result"]), (&Value::Null, &clone["child"]["tid"]));
+    assert_eq!(clone["args"], Value::Null);
+    // In which pid namespaces the caller is, /proc says as long as it is there.
+    assert!([&Value::Null, &clone["child"]["tid"]].contains(&&clone["result"]), "{clone}");
     assert_eq!(stream.of("change")[0]["process"]["comm"], "unshare");
 }
 

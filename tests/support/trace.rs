@@ -181,7 +181,10 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
     let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for event in stream.events() {
         // Of other clones strace does not tell which of them lead to another namespace.
-        if event["event"] == "clone" && !event["args"]["flags"].to_string().contains("CLONE_NEW") {
+        if clones == Clones::Namespaces
+            && event["event"] == "clone"
+            && !event["args"]["flags"].to_string().contains("CLONE_NEW")
+        {
             continue;
         }
         let tid = event["process"]["tid"].as_u64().expect("a tid");

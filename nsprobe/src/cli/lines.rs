@@ -83,7 +83,7 @@ impl Sink for Lines {
     fn line(&mut self, line: &Line) -> io::Result<bool> {
         if let Body::Start(start) = &line.body {
             let looks_only = start.hooks.plan == Plan::Poll.name();
-            let sees_less = looks_only || start.hooks.plan == Plan::Perf.name();
+            let sees_less = sees_less(start);
             let warns = !start.hooks.missing.is_empty() || sees_less && self.talk == Talk::Warnings;
             if self.talk == Talk::All || warns {
                 output::complain(&beginning(start));
@@ -169,8 +169,13 @@ fn only_looks() -> String {
     format!("warning: this only looks at /proc from time to time, and misses what is shorter{more}")
 }
 
-/// One line: how the trace sees calls. Where messages are requested (`-v`), also why so, what it does not show, and what it
-/// costs, which are in the JSON of the stream's start too.
+/// Whether the source does not see calls, but only what comes of them.
+fn sees_less(start: &StreamStart) -> bool {
+    [Plan::Perf.name(), Plan::Poll.name()].contains(&start.hooks.plan)
+}
+
+/// One line: how the trace sees calls. Where messages are requested (`-v`) or it does not see calls at all, also why so, what
+/// it does not show, and what it costs, which are in the JSON of the stream's start too.
 fn beginning(start: &StreamStart) -> String {
     let hooks = &start.hooks;
     let mut text = format!("tracing by {}", hooks.plan);
@@ -179,7 +184,7 @@ fn beginning(start: &StreamStart) -> String {
     } else {
         format!("; missing: {}", hooks.missing.join("; "))
     };
-    if !log::log_enabled!(log::Level::Info) {
+    if !log::log_enabled!(log::Level::Info) && !sees_less(start) {
         let more = if hooks.unseen.is_empty() { "" } else { "; not all is shown: -v says what, and why" };
         return format!("{text}{missing}{more}");
     }

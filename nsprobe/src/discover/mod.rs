@@ -203,7 +203,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         processes.len(),
         processes_from.name(),
         pids.len(),
-        options.proc_root.display(),
+        shown_path(&options.proc_root),
         namespaces.len(),
         gaps.len()
     );
