@@ -91,8 +91,13 @@ fn a_tree_keeps_what_matches_and_the_way_to_it() {
     let mut staged = Staged::sh("unshare --net sh -c 'sleep 1000 & sleep 1001; true'; true");
     let sleep = staged.wait_for("sleep");
     let net = proc::namespace(sleep, "net").unwrap();
-    let inside: Vec<u32> =
-        staged.family().into_iter().filter(|&pid| proc::namespace(pid, "net") == Some(net)).collect();
+    // A shell and two sleeps, of which the second may still be on its way.
+    let inside = support::stage::wait(|| {
+        let family = staged.family().into_iter();
+        let inside: Vec<u32> = family.filter(|&pid| proc::namespace(pid, "net") == Some(net)).collect();
+        (inside.len() == 3).then_some(inside)
+    });
+    let inside = inside.expect("three processes");
     let tree = json(&["tree", "--json", "--filter", &format!("namespaces.net == {net}")]);
     let mut way = Vec::new();
     let mut up = inside[0];

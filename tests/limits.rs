@@ -247,7 +247,7 @@ fn descriptors_of_one_process_are_counted_beyond_a_limit() {
     let name = format!("uts:[{ino}]");
     let list = json(&["list", "--json", "--ns", &name]);
     let namespace = &list["namespaces"][0];
-    assert_eq!(namespace["nprocs"], 0);
+    assert_eq!(namespace["nprocs_seen"], 0);
     let holders = namespace["holders"].as_array().expect("holders");
     assert!(holders.iter().all(|holder| holder["pid"] == stage.pid()), "{holders:?}");
     assert_eq!((holders.len(), &namespace["holders_omitted"]), (64, &236.into()));
