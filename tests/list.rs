@@ -189,6 +189,29 @@ fn a_process_that_may_not_be_read_is_counted() {
 }
 
 #[test]
+fn a_named_network_namespace_is_found_by_its_name() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let netns = NamedNetns::add();
+    for arguments in
+        [vec!["list", "-n", "-c", "ns", &netns.name], vec!["list", "-n", "-c", "ns", "--ns", &netns.name]]
+    {
+        let ran = run(&arguments);
+        assert_eq!(
+            (ran.code, ran.stdout.trim()),
+            (Some(0), netns.ino().to_string().as_str()),
+            "{}",
+            ran.stderr
+        );
+    }
+    let absent = run(&["list", "--ns", "nsprobe-absent"]);
+    assert_eq!(absent.code, Some(2), "{}", absent.stderr);
+    assert!(absent.stderr.contains("/run/netns/nsprobe-absent"), "{}", absent.stderr);
+}
+
+#[test]
 fn nothing_found_says_what_was_searched() {
     let _limit = support::time_limit();
     for arguments in [["list", "--filter", "nprocs < 0"], ["tree", "--filter", "pid == 0"]] {

@@ -2,7 +2,7 @@
 //! themselves read in `/proc/self/ns`.
 
 use crate::support::stage::NamedNetns;
-use crate::support::trace::{Stream, beside_strace, each_plan};
+use crate::support::trace::{Stream, beside_strace, each_plan, one_plan};
 use crate::support::{proc, skipped, stage};
 use serde_json::Value;
 use std::process::Command;
@@ -244,5 +244,20 @@ fn a_joined_namespace_is_named_by_its_kind_and_path() {
             let ino = if target["kind"] == "uts" { uts } else { ipc };
             assert_eq!(target["ino"].as_u64(), ino, "{target}");
         }
+    });
+}
+
+#[test]
+fn an_empty_mount_namespace_is_of_kind_mnt() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        let program = "exit(syscall(272, 0x100000) == 0 ? 0 : 3)";
+        let stream = Stream::record(&["--hooks", plan, "--kind", "mnt", "--", "perl", "-e", program]);
+        let [event] = stream.of("unshare")[..] else { panic!("one unshare: {:?}", stream.lines) };
+        assert_eq!(event["args"]["flags"], serde_json::json!(["UNSHARE_EMPTY_MNTNS"]));
+        if stream.code == Some(3) {
+            return skipped("this kernel has no UNSHARE_EMPTY_MNTNS (Linux 7.1)");
+        }
+        assert_eq!((stream.code, changed(event)), (Some(0), vec!["mnt"]));
     });
 }

@@ -109,7 +109,7 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
 #[inline(always)]
 fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut Pending> {
     let kinds = match cause {
-        cause::UNSHARE => args[0],
+        cause::UNSHARE => wanted::kinds_of_unshare(args[0]),
         // Which it names is known at its return.
         cause::SETNS => u64::MAX,
         _ => place::NEW_MNT,
@@ -160,11 +160,15 @@ fn watch(event: &Event) {
     if maps::flags() & config::LIVES == 0 {
         return;
     }
-    let makes = matches!(event.header.cause, cause::CLONE | cause::UNSHARE);
+    let makes = match event.header.cause {
+        cause::CLONE => event.args[0],
+        cause::UNSHARE => wanted::kinds_of_unshare(event.args[0]),
+        _ => 0,
+    };
     for slot in 0..SLOTS {
         let ino = event.after.ino[slot];
         if ino != event.before.ino[slot] && ino != 0 {
-            let made = makes && event.args[0] & u64::from(wanted::KINDS[slot]) != 0;
+            let made = makes & u64::from(wanted::KINDS[slot]) != 0;
             let watched = Watched {
                 id: event.after_ids.id[slot],
                 made_ns: if made { event.time_ns } else { 0 },

@@ -36,6 +36,25 @@ pub const ANY_KIND: u64 = {
     any as u64
 };
 
+/// `UNSHARE_EMPTY_MNTNS` (Linux 7.1 or later), where clone has `CLONE_PARENT_SETTID`: makes a mount namespace, whether
+/// `CLONE_NEWNS` is set or not.
+const UNSHARE_EMPTY_MNTNS: u64 = 0x0010_0000;
+
+/// `CLONE_EMPTY_MNTNS`, the same of clone3. The kernel sets `CLONE_NEWNS` in its own copy of the flags.
+const CLONE_EMPTY_MNTNS: u64 = 1 << 37;
+
+/// The kinds of namespaces that unshare makes with these flags (`CLONE_NEW*`; other flags stay).
+#[inline(always)]
+pub const fn kinds_of_unshare(flags: u64) -> u64 {
+    if flags & UNSHARE_EMPTY_MNTNS == 0 { flags } else { flags | place::NEW_MNT }
+}
+
+/// The same of clone3, whose flags the caller wrote.
+#[inline(always)]
+pub const fn kinds_of_clone3(flags: u64) -> u64 {
+    if flags & CLONE_EMPTY_MNTNS == 0 { flags } else { flags | place::NEW_MNT }
+}
+
 #[inline(always)]
 fn asked(condition: u32) -> bool {
     maps::flags() & condition != 0

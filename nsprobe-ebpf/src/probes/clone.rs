@@ -39,7 +39,7 @@ fn is_asked_for(flags: u64) -> bool {
 /// for children.
 #[inline(always)]
 fn kinds(flags: u64) -> u64 {
-    flags | task::kinds_for_children(task::current())
+    wanted::kinds_of_clone3(flags) | task::kinds_for_children(task::current())
 }
 
 /// Whether a clone with these flags was asked for that fails, or may.

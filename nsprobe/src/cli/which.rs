@@ -5,8 +5,8 @@ use crate::discover;
 use crate::kernel::paths;
 use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot, text};
 use clap::builder::{OsStringValueParser, TypedValueParser as _, ValueParser, ValueParserFactory};
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 
 /// One namespace, as it was named.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,15 @@ pub(super) enum Which {
     Inode(u64),
     /// `/run/netns/a`, `/proc/1/ns/net`; as it was given.
     Path(PathBuf),
+    /// `a`: a name of `ip netns`, which are files in [`NETNS`].
+    Netns(OsString),
 }
 
+/// Where ip(8) keeps named network namespaces.
+const NETNS: &str = "/run/netns";
+
 /// What `--ns` takes, for its error message.
-const FORMS: &str = "use net:[4026531833], net:4026531833, 4026531833 or the path of a namespace's file";
+const FORMS: &str = "use net:[4026531833], net:4026531833, 4026531833, the path of a namespace's file or a name in /run/netns";
 
 /// Why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,12 +65,16 @@ impl Which {
         if given.as_encoded_bytes().contains(&b'/') {
             return Ok(Self::Path(given.into()));
         }
+        if [&b""[..], b".", b".."].contains(&given.as_encoded_bytes()) {
+            return Err(format!("{} is no namespace: {FORMS}", text::shown_path(given)));
+        }
         let wrong = |text: &str| format!("{} is no inode number: {FORMS}", text::shown(text));
-        let text =
-            given.to_str().ok_or_else(|| format!("{} is no namespace: {FORMS}", text::shown_path(given)))?;
         let inode = |text: &str| text.parse().map_err(|_| wrong(text));
-        match text.split_once(':') {
-            None => inode(text).map(Self::Inode),
+        match given.to_str().and_then(|text| text.split_once(':')) {
+            None => Ok(given
+                .to_str()
+                .and_then(|text| text.parse().ok())
+                .map_or_else(|| Self::Netns(given.to_owned()), Self::Inode)),
             Some((kind, rest)) => {
                 let kind = kind.parse().map_err(|error| format!("{error}"))?;
                 let number = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
@@ -82,6 +91,7 @@ impl Which {
             Self::Named(kind, ino) => find(&|id| (id.kind, id.ino) == (*kind, *ino))
                 .ok_or_else(|| missing(format!("{kind}:[{ino}]"))),
             Self::Inode(ino) => find(&|id| id.ino == *ino).ok_or_else(|| missing(ino.to_string())),
+            Self::Netns(name) => Self::Path(Path::new(NETNS).join(name)).find(snapshot),
             Self::Path(path) => {
                 let path = &printed::path(path.as_os_str());
                 let shown = text::shown_path(path);
@@ -119,8 +129,9 @@ mod tests {
         assert_eq!(read("4026531833"), Ok(Which::Inode(4_026_531_833)));
         assert_eq!(read("/run/netns/a:[1]"), Ok(Which::Path("/run/netns/a:[1]".into())));
         assert_eq!(read("./a"), Ok(Which::Path("./a".into())));
+        assert_eq!(read("demo"), Ok(Which::Netns("demo".into())));
         for bad in
-            ["", "net", "net:", "net:[1", "net:[]", "net:[-1]", "mount:[1]", "net:[99999999999999999999]"]
+            ["", "..", "net:", "net:[1", "net:[]", "net:[-1]", "mount:[1]", "net:[99999999999999999999]"]
         {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -51,6 +51,13 @@ const UNSHARE_FLAGS: [(u64, &str); 7] = [
     (0x0010_0000, "UNSHARE_EMPTY_MNTNS"),
 ];
 
+/// The kinds of namespaces that unshare makes with these flags, as `CLONE_NEW*`; other flags stay. `UNSHARE_EMPTY_MNTNS`
+/// (Linux 7.1 or later) makes a mount namespace by itself.
+#[must_use]
+pub const fn kinds_of_unshare(flags: u64) -> u64 {
+    if flags & 0x0010_0000 == 0 { flags } else { flags | NsKind::Mnt.clone_flag() }
+}
+
 /// The names of the flags of clone that are set, in ascending order; bits without a name come last, as one hexadecimal
 /// number.
 #[must_use]

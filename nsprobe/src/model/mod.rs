@@ -30,6 +30,7 @@ pub use errno::{errno_name, errno_text};
 pub use event::{
     Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,
 };
+pub use flags::kinds_of_unshare;
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};

@@ -1,5 +1,6 @@
 //! What must hold of an event: the same that the probe decides by, wherever events come from.
 
+use crate::model::kinds_of_unshare;
 use crate::model::{Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
 use nsprobe_ebpf::COMM_LEN;
 
@@ -78,7 +79,7 @@ fn comm_len(name: &[u8]) -> usize {
 fn is_about(event: &Event, kind: NsKind) -> bool {
     let named = match &event.crossing {
         Crossing::Clone { flags, .. } => flags.unwrap_or(0),
-        Crossing::Unshare { flags } => *flags,
+        Crossing::Unshare { flags } => kinds_of_unshare(*flags),
         Crossing::Setns { nstype, target, .. } => match target {
             Some(SetnsTarget::Namespace { id, .. }) => *nstype | id.kind.clone_flag(),
             _ => *nstype,

@@ -3,6 +3,7 @@
 //! No two namespaces have one number at a time, so the table is by inode, and what takes a number ends who had it.
 
 use super::source::End;
+use crate::model::kinds_of_unshare;
 use crate::model::{
     Body, Created, Crossing, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,
     SlotMarks,
@@ -167,7 +168,7 @@ fn is_made(event: &Event, slot: NsSlot) -> bool {
         (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {
             (*flags, false)
         }
-        (Crossing::Unshare { flags }, Outcome::Success(_)) => (*flags, true),
+        (Crossing::Unshare { flags }, Outcome::Success(_)) => (kinds_of_unshare(*flags), true),
         _ => return false,
     };
     // The caller of unshare does not enter these itself; the child of a clone does.
