@@ -238,12 +238,19 @@ pub fn walk() -> Option<&'static mut Walk> {
     WALK.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
 }
 
+/// Bytes of the record that a pending event makes.
+#[inline(always)]
+fn size_of_record(pending: &Pending) -> usize {
+    // SAFETY: a valid reference; volatile, because what was read before has no limits any more after a call (6.12).
+    let length = unsafe { (&raw const pending.event.text_len).read_volatile() };
+    // Its length is in the record, of whose content the verifier knows nothing, so it is told the limits.
+    size_of::<Event>() + (length as usize & (TEXT_LEN - 1)).next_multiple_of(8)
+}
+
 /// Sends a pending event with as much of its text as there is.
 #[inline(always)]
 pub fn send(pending: &mut Pending) {
-    // Its length is in the record, of whose content the verifier knows nothing, so it is told the limits.
-    let text = (pending.event.text_len as usize & (TEXT_LEN - 1)).next_multiple_of(8);
-    let size = size_of::<Event>() + text;
+    let size = size_of_record(pending);
     pending.event.header.size = size as u32;
     pending.event.shares = [0; ROWS];
     if let Some(free) = admission::crowded(&EVENTS)
@@ -251,10 +258,11 @@ pub fn send(pending: &mut Pending) {
     {
         return;
     }
+    let size = size_of_record(pending);
     // SAFETY: the event and its text lie one behind the other, and the text is no longer than its room.
     let record = unsafe { core::slice::from_raw_parts((&raw const *pending).cast::<u8>(), size) };
     if EVENTS.output::<[u8]>(record, 0).is_err() {
-        admission::refused(&pending.event, size as u64);
+        admission::refused(&pending.event, size_of_record(pending) as u64);
     }
 }
 
