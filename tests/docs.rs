@@ -112,10 +112,10 @@ fn the_commands_of_the_readme_run() {
 }
 
 #[test]
-fn the_tests_that_the_architecture_names_are_there() {
+fn the_tests_that_documents_name_are_there() {
     let _limit = support::time_limit();
-    let architecture = include_str!("../ARCHITECTURE.md");
-    let names = architecture.split('`').filter_map(|word| word.split_once("::"));
+    let documents = [include_str!("../ARCHITECTURE.md"), include_str!("../SECURITY.md")].concat();
+    let names = documents.split('`').filter_map(|word| word.split_once("::"));
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
     if !tests.is_dir() {
         return support::skipped("the sources are not here");

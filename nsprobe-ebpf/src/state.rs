@@ -113,6 +113,8 @@ pub fn begin() -> Option<&'static mut Pending> {
         let id = bpf_get_current_pid_tgid();
         // By reference: by value it would be on the stack of 512 bytes.
         if CALLS.insert(id, &BLANK, 0).is_ok() {
+            // Of another call, whose return the kernel did not tell.
+            let _ = BRIEFS.remove(id);
             return entry(CALLS.get_ptr_mut(id));
         }
     }

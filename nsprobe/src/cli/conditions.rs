@@ -23,7 +23,7 @@ pub(super) struct ConditionArgs {
 
     /// Only calls of these processes
     ///
-    /// By their ids where nsprobe runs. The probe needs ids of the initial pid namespace, and is not used elsewhere.
+    /// Process ids as nsprobe sees them. Outside the initial pid namespace BPF is not used.
     #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
     pid: Vec<Pid>,
 

@@ -25,7 +25,7 @@ Examples:
   nsprobe doctor --json        the same for other programs
 
 Nothing is changed by looking: what is loaded to find out is unloaded again.
-Exit codes: 0 all that nsprobe offers works, 1 something is missing, 2 error.";
+Exit codes: 0 nothing is missing (some things may be limited), 1 something is missing, 2 error.";
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let checks = judge(&Facts::gather()?);

@@ -40,7 +40,7 @@ struct Cli {
 
     /// Report on stderr what nsprobe does; -vv in detail
     ///
-    /// The environment variable NSPROBE_LOG selects messages by level and module, such as `debug` or `nsprobe::trace=debug`.
+    /// The environment variable NSPROBE_LOG selects messages by level and module, such as `nsprobe=debug`.
     #[arg(short, long, global = true, action = clap::ArgAction::Count, help_heading = OUTPUT)]
     verbose: u8,
 
@@ -55,12 +55,12 @@ const METHOD: &str = "Method";
 
 const EXAMPLES: &str = "\
 Examples:
-  nsprobe tree                      processes, with the boundaries between namespaces
+  nsprobe tree                      processes, and where namespaces change
   nsprobe list --kind net           the network namespaces, one a row
   sudo nsprobe trace -- COMMAND     what COMMAND does to namespaces
   nsprobe doctor                    what this kernel and these privileges allow
 
-Exit codes: 0 done, 1 nothing found or findings, 2 error.";
+Exit codes: 0 done; 1 nothing found, or a problem or a difference found; 2 error.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

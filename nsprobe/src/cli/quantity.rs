@@ -15,7 +15,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     };
     let span = Duration::try_from(span).map_err(|_| wrong())?;
     match span {
-        Duration::ZERO => Err("must be more than nothing".to_owned()),
+        Duration::ZERO => Err("must be greater than zero".to_owned()),
         span if span > LONGEST => Err("must be at most ten years: 87600h".to_owned()),
         span => Ok(span),
     }

@@ -14,7 +14,7 @@ pub(super) struct SourceArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Source {
-    /// What takes less time with as many processes as there are; proc, where BPF is not permitted
+    /// Whichever is faster for the current number of tasks; proc, where BPF is not permitted
     Auto,
     /// The files of /proc, and no BPF at all
     Proc,

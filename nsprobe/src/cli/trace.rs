@@ -57,7 +57,7 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = SELECT)]
     all: bool,
 
-    /// Also which namespaces there are, begin and end
+    /// Also namespaces as they are created and destroyed
     ///
     /// The end of a namespace is seen where kernel functions can be hooked.
     #[arg(long, help_heading = SELECT)]
@@ -85,8 +85,8 @@ pub(super) struct Args {
 
     /// How to see the calls
     ///
-    /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list, the first
-    /// that this machine permits, best first; where none is permitted, that is an error.
+    /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list,
+    /// nsprobe takes the best one permitted, whatever the order; if none is permitted, that is an error.
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hooks::Auto], value_name = "PLAN", help_heading = METHOD)]
     hooks: Vec<Hooks>,
 
@@ -141,13 +141,13 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe trace --interval 200ms --duration 2s    without privileges
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.event, .errno]'
 
-All conditions must hold; of a list, one entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lives is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
+All options must match; within a list, any entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lives is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
 
 Process ids are those of the initial pid namespace; in brackets, those inside others.
 
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
 
-Exit codes: 0 done, 2 error, or nobody reads the end of the stream. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
+Exit codes: 0 done (also when the reader closed the pipe), 2 error, or the reader has stalled and the end could not be written. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on, and the code is 0. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
 
 fn after_help() -> String {
     help::long(EXAMPLES, EventRow::FIELDS)
@@ -208,6 +208,9 @@ impl Hooks {
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filters::compile(args.filter.as_deref(), EventRow::FIELDS)?;
+    if args.command.is_empty() && std::env::args_os().next_back().is_some_and(|last| last == "--") {
+        anyhow::bail!("there is no COMMAND after `--`: leave out the `--` to trace the whole machine");
+    }
     let every_clone = args.clone == Clone::All;
     if every_clone && !args.event.contains(&Event::Clone) {
         anyhow::bail!("--clone all needs clone among the calls of --event");

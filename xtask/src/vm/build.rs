@@ -12,8 +12,10 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What is run in the virtual machines. The tests know nsprobe by the path it was built at.
 pub struct Tests {
     pub nsprobe: PathBuf,
-    /// Unit tests, then integration tests.
-    pub executables: Vec<PathBuf>,
+    /// Unit tests.
+    pub unit: Vec<PathBuf>,
+    /// Integration tests.
+    pub integration: Vec<PathBuf>,
 }
 
 /// Builds nsprobe and its tests.
@@ -53,7 +55,7 @@ fn executables(messages: &str) -> Result<Tests> {
     }
     ensure!(!integration.is_empty(), "cargo built no integration tests");
     let nsprobe = nsprobe.context("cargo built no nsprobe")?;
-    Ok(Tests { nsprobe, executables: [unit, integration].concat() })
+    Ok(Tests { nsprobe, unit, integration })
 }
 
 #[cfg(test)]
@@ -69,7 +71,10 @@ mod tests {
 {"reason":"build-finished","success":true}"#;
         let tests = executables(messages).expect("all are there");
         assert_eq!(tests.nsprobe, PathBuf::from("/t/nsprobe"));
-        assert_eq!(tests.executables, [PathBuf::from("/t/nsprobe-2"), PathBuf::from("/t/tests-1")]);
+        assert_eq!(
+            (&tests.unit[..], &tests.integration[..]),
+            (&["/t/nsprobe-2".into()][..], &["/t/tests-1".into()][..])
+        );
         assert!(executables(r#"{"reason":"build-finished","success":true}"#).is_err());
         assert!(executables("not JSON").is_err());
     }

@@ -73,6 +73,8 @@ pub struct Contents<'a> {
     pub tests: &'a Tests,
     /// Arguments of the test harness.
     pub filter: &'a [String],
+    /// Whether all tests run that depend on the kernel, and not only those that somebody named.
+    pub whole: bool,
     /// Whether clocks count instructions, which the tests are told.
     pub counted: bool,
     /// A directory of more programs, which the tests find by [`conformance::DIRECTORY`].
@@ -103,7 +105,7 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
     }
     programs(&root)?;
     busybox(&stage, &root)?;
-    for file in sources()?.iter().chain(&tests.executables).chain([&tests.nsprobe]) {
+    for file in sources()?.iter().chain(&tests.unit).chain(&tests.integration).chain([&tests.nsprobe]) {
         place(&root, file)?;
     }
     if let Some(programs) = contents.programs {
@@ -205,13 +207,23 @@ fn run_tests(contents: &Contents) -> String {
         package = quoted(&package.to_string_lossy()),
         nsprobe = quoted(&tests.nsprobe.to_string_lossy()),
     );
-    for executable in &tests.executables {
+    // Of the unit tests only those that ask the kernel or read what it writes.
+    let unit = ["kernel::".to_owned(), "discover::".to_owned(), "trace::hooks".to_owned()];
+    let run = |executable: &Path, filter: &[String]| {
         let arguments: Vec<String> = [executable.to_string_lossy().as_ref(), "--test-threads=1"]
             .into_iter()
             .chain(filter.iter().map(String::as_str))
             .map(quoted)
             .collect();
-        script.push_str(&arguments.join(" "));
+        arguments.join(" ")
+    };
+    for (executable, filter) in tests
+        .unit
+        .iter()
+        .map(|executable| (executable, if contents.whole { &unit[..] } else { filter }))
+        .chain(tests.integration.iter().map(|executable| (executable, filter)))
+    {
+        script.push_str(&run(executable, filter));
         script.push_str(" || status=$?\n");
     }
     script.push_str("exit $status\n");
