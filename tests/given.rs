@@ -140,3 +140,73 @@ fn set_user_id_is_refused() {
     set_permissions(&copy, Permissions::from_mode(0o755)).expect("no bit");
     assert_eq!(as_nobody(&["list", "--kind", "uts"]).code, Some(0));
 }
+
+#[test]
+fn without_child_processes_the_reason_is_said() {
+    let _limit = crate::support::time_limit();
+    if !root() {
+        return;
+    }
+    let (_dir, program) = unprivileged_copy();
+    // A user whom no other test has: the limit is of all processes of a user, and not root's.
+    let limited = |limit: &str, args: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=54331", "--regid=54331", "--clear-groups", "prlimit", limit]);
+        Ran::from(command.arg(&program).args(args).output().expect("setpriv starts"))
+    };
+    let no_more = "no child process can be started: EAGAIN: a limit of processes";
+    for args in [
+        &["list", "--ns", "/proc/self/ns/net"][..],
+        &["trace", "--hooks", "poll", "-d", "1ms", "--cgroup", "/proc"],
+    ] {
+        let ran = limited("--nproc=1:1", args);
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(ran.stderr.contains(no_more), "{args:?}: {}", ran.stderr);
+        assert!(!ran.stderr.contains("answer"), "{args:?}: {}", ran.stderr);
+    }
+    let ran = limited("--nproc=100:100", &["list", "--ns", "/proc/self/ns/net"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    // The socket of an own process is asked.
+    let mut owner = Command::new("setpriv");
+    owner.args(["--reuid=54331", "--regid=54331", "--clear-groups", "unshare", "-Un", "perl", "-e"]);
+    owner.arg("socket S, 1, 2, 0 or die; sleep 1000");
+    let mut owner = stage::Staged::spawn(&mut owner);
+    owner.wait_for("perl");
+    for (limit, reason) in [("--nproc=1:1", no_more), ("--nofile=5:5", "EMFILE: the limit of open files, 5,")]
+    {
+        let ran = limited(limit, &["list", "--json", "--source", "proc"]);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let document: serde_json::Value = serde_json::from_str(&ran.stdout).expect("JSON");
+        let gaps: Vec<_> = document["gaps"].as_array().expect("gaps").iter().collect();
+        let of_sockets: Vec<_> = gaps.iter().filter(|gap| gap["kind"] == "sockets").collect();
+        let is_said =
+            |gap: &&&&serde_json::Value| gap["reason"].as_str().is_some_and(|said| said.contains(reason));
+        assert!(of_sockets.iter().any(|gap| is_said(&gap)), "{limit}: {gaps:?}");
+        assert!(!ran.stdout.contains("in time"), "{limit}: {gaps:?}");
+    }
+}
+
+#[test]
+fn ended_children_are_kept_where_sigchld_was_ignored() {
+    let _limit = crate::support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("a FIFO");
+    let mut command = nsprobe();
+    // It waits for a writer, for two seconds.
+    command.arg("diff").arg(&fifo);
+    // SAFETY: between fork and exec only sigaction(2) is called, which is async-signal-safe, and no handler is set.
+    unsafe {
+        command.pre_exec(|| {
+            nix::sys::signal::signal(Signal::SIGCHLD, nix::sys::signal::SigHandler::SigIgn)?;
+            Ok(())
+        });
+    }
+    let child = stage::Staged::spawn(&mut command);
+    let kept = stage::wait(|| {
+        let ignored = crate::support::proc::status(child.pid(), "SigIgn")?;
+        let ignored = u64::from_str_radix(&ignored, 16).ok()?;
+        (ignored & 1 << (Signal::SIGCHLD as i32 - 1) == 0).then_some(())
+    });
+    assert!(kept.is_some(), "SIGCHLD is ignored");
+}

@@ -155,6 +155,7 @@ fn begin() -> anyhow::Result<()> {
         );
     }
     given::raise_file_limit();
+    given::keep_ended_children();
     Ok(())
 }
 

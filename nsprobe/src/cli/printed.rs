@@ -3,6 +3,7 @@
 //! A path is taken as it is where there is such a file, else as the printed form of one ([`text::parse`]). A name that
 //! nothing can be looked up by stands for both.
 
+use crate::kernel::paths;
 use crate::model::text;
 use std::ffi::OsStr;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
@@ -12,7 +13,8 @@ use std::path::PathBuf;
 pub(super) fn path(given: &OsStr) -> PathBuf {
     let parsed = text::parse(given.as_bytes()).filter(|parsed| parsed != given.as_bytes());
     match parsed {
-        Some(parsed) if PathBuf::from(given).symlink_metadata().is_err() => {
+        // What does not answer is there.
+        Some(parsed) if paths::is_there(given.as_ref()).is_ok_and(|there| !there) => {
             PathBuf::from(std::ffi::OsString::from_vec(parsed))
         }
         _ => given.into(),

@@ -1,6 +1,8 @@
 //! Control groups of the hierarchy of version 2, by the paths that people have at hand: cgroups(7).
 
+use super::paths::in_child;
 use crate::model::text;
+use nix::errno::Errno;
 use nix::sys::statfs::{FsType, statfs};
 use std::ffi::OsString;
 use std::io;
@@ -44,8 +46,28 @@ struct Mount {
 }
 
 /// The id of the control group at `path`, which is the inode of its directory: a directory in a mounted hierarchy, or
-/// a path from the root of the hierarchy, as events have it.
+/// a path from the root of the hierarchy, as events have it. A child process looks, which waits for no server for long.
 pub fn find(path: &Path) -> Result<u64, GroupError> {
+    let number = |error: &io::Error| u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs());
+    let looked = in_child(|| match look(path) {
+        Ok(id) => [0, id],
+        Err(GroupError::NoHierarchy(_)) => [1, 0],
+        Err(GroupError::Mounts(error)) => [2, number(&error)],
+        Err(GroupError::Absent { error, .. }) => [3, number(&error)],
+    });
+    let absent = |error| GroupError::Absent { path: path.to_owned(), error };
+    let [outcome, value] = looked.map_err(absent)?;
+    let error = io::Error::from_raw_os_error(i32::try_from(value).unwrap_or(libc::EIO));
+    match outcome {
+        0 => Ok(value),
+        1 => Err(GroupError::NoHierarchy(path.to_owned())),
+        2 => Err(GroupError::Mounts(error)),
+        _ => Err(absent(error)),
+    }
+}
+
+/// The same, for as long as it takes.
+fn look(path: &Path) -> Result<u64, GroupError> {
     let text = std::fs::read("/proc/self/mountinfo").map_err(GroupError::Mounts)?;
     let mounts = parse(&text);
     let is_group = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_MAGIC);
@@ -61,7 +83,7 @@ pub fn find(path: &Path) -> Result<u64, GroupError> {
     let directory = directory.canonicalize().map_err(absent)?;
     let found = std::fs::metadata(&directory).map_err(absent)?;
     if !found.is_dir() || !is_group(&directory) {
-        return Err(absent(io::ErrorKind::NotADirectory.into()));
+        return Err(absent(Errno::ENOTDIR.into()));
     }
     Ok(found.ino())
 }

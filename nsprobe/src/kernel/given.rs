@@ -2,7 +2,7 @@
 //! the same, whatever nsprobe and Rust's runtime have changed for themselves.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigHandler, Signal, signal};
 use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -78,6 +78,13 @@ pub fn raise_file_limit() {
     {
         let _ = FILES.set((soft, hard));
     }
+}
+
+/// Has ended children wait until they are reaped, also where `SIGCHLD` was ignored: otherwise the number of one that has
+/// ended may be another process's by the time that nsprobe kills it.
+pub fn keep_ended_children() {
+    // SAFETY: the default action is no function of this program. It fails for no signal that there is.
+    let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
 }
 
 /// Gives the calling process back what this one was given. For a child between fork and exec: async-signal-safe.

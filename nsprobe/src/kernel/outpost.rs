@@ -3,19 +3,21 @@
 //! Who asks a FUSE file system waits for its server in the kernel, and not even SIGKILL ends that once the server has read
 //! the question. A thread of nsprobe would keep the whole process from ending; a child does not.
 
+use super::advice::exhausted;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
     socketpair,
 };
 use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Pid, getpid, getppid};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long one piece of work may stand still.
@@ -29,6 +31,13 @@ const PATIENCE_WHEN_BUSY: Duration = Duration::from_secs(1);
 
 /// The most that all of the work may take, whether or not it stands still: so long, and so much more for each job.
 const LONGEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_micros(100));
+
+/// How many children that cannot end may be left behind before no more are started.
+const MOST_STUCK: usize = 8;
+
+/// The children that were killed and had not ended when they were given up. They end with the server's connection, and are
+/// reaped before the next is started. When nsprobe ends first, they are left to whoever reaps orphans.
+static STUCK: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
 /// The most that a piece of work may answer.
 pub const MOST: usize = 8192;
@@ -55,8 +64,46 @@ pub enum Answer {
     Done(Reply),
     /// It was still waiting when it was given up.
     Waiting,
-    /// It was not begun: others had waited too long, or there is no child process.
-    NotBegun,
+    /// The child ended without an answer: it was killed, could not close what it inherited, or panicked.
+    Ended,
+    /// It was not begun.
+    NotBegun(Reason),
+}
+
+/// Why a piece of work was not begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Reason {
+    /// Others had waited too long.
+    #[error("others have waited too long")]
+    OutOfTime,
+    /// The kernel refused.
+    #[error("no child process can be started: {text}", text = refusal(*.0))]
+    NoChild(Errno),
+    /// Too many are waiting since earlier.
+    #[error("{MOST_STUCK} child processes wait for servers of file systems: no more are started")]
+    TooManyStuck,
+}
+
+/// In words, with the limit that is to be raised where it is one.
+fn refusal(error: Errno) -> String {
+    match error {
+        Errno::EAGAIN => "EAGAIN: a limit of processes (ulimit -u, pids.max) is reached".to_owned(),
+        _ => exhausted(&error.into()).unwrap_or_else(|| error.to_string()),
+    }
+}
+
+impl Answer {
+    /// The reply. `Err(ETIMEDOUT)`: it did not come in time; `Err(EMFILE)` and `Err(ENFILE)`: a child needs one more
+    /// descriptor than there may be. Other errors have no number, but say what failed.
+    pub fn reply(self) -> io::Result<Reply> {
+        match self {
+            Self::Done(reply) => Ok(reply),
+            Self::Waiting | Self::NotBegun(Reason::OutOfTime) => Err(Errno::ETIMEDOUT.into()),
+            Self::Ended => Err(io::Error::other("a child process ended before it answered")),
+            Self::NotBegun(Reason::NoChild(error @ (Errno::EMFILE | Errno::ENFILE))) => Err(error.into()),
+            Self::NotBegun(reason) => Err(io::Error::other(reason)),
+        }
+    }
 }
 
 /// Does the `jobs` in a child process, one after the other, and gives what each answers to `done`, in their order. The
@@ -71,22 +118,29 @@ pub fn each<'a, J>(
 ) {
     let end = Instant::now() + LONGEST.0 + LONGEST.1 * u32::try_from(jobs.len()).unwrap_or(u32::MAX);
     let mut left = jobs;
+    let mut reason = Reason::OutOfTime;
     while !left.is_empty() && !patience.is_zero() && Instant::now() < end {
-        let Ok(child) = Child::start(left, keep, &mut work) else { break };
+        let child = match Child::start(left, keep, &mut work) {
+            Ok(child) => child,
+            Err(refused) => {
+                reason = refused;
+                break;
+            }
+        };
         while let Some((job, rest)) = left.split_first() {
             let answer = child.answer(patience, end);
-            let waits = answer.is_none();
+            let goes_on = matches!(answer, Answer::Done(_));
             left = rest;
             // It waits, or has been killed; either way not a second time.
-            done(job, answer.map_or(Answer::Waiting, Answer::Done));
-            if waits {
+            done(job, answer);
+            if !goes_on {
                 *patience = patience.saturating_sub(CHECK);
                 break;
             }
         }
     }
     for job in left {
-        done(job, Answer::NotBegun);
+        done(job, Answer::NotBegun(reason));
     }
 }
 
@@ -97,50 +151,56 @@ struct Child {
 }
 
 impl Child {
-    fn start<J>(jobs: &[J], keep: &[BorrowedFd<'_>], work: &mut impl FnMut(&J) -> Reply) -> io::Result<Self> {
+    fn start<J>(
+        jobs: &[J],
+        keep: &[BorrowedFd<'_>],
+        work: &mut impl FnMut(&J) -> Reply,
+    ) -> Result<Self, Reason> {
+        if stuck().len() >= MOST_STUCK {
+            return Err(Reason::TooManyStuck);
+        }
         let cloexec = SockFlag::SOCK_CLOEXEC;
-        let (answers, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, cloexec)?;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, cloexec);
+        let (answers, theirs) = pair.map_err(Reason::NoChild)?;
+        let parent = getpid();
         // SAFETY: of the threads only this one is in the child. It locks nothing that another may have held but the
         // allocator, which fork(3) leaves usable; it returns to no caller and ends by _exit(2).
-        match unsafe { nix::unistd::fork() }? {
+        match unsafe { nix::unistd::fork() }.map_err(Reason::NoChild)? {
             ForkResult::Parent { child } => Ok(Self { pid: child, answers }),
             ForkResult::Child => {
-                close_all_but(&[keep, &[theirs.as_fd()]].concat());
                 let all = catch_unwind(AssertUnwindSafe(|| {
-                    for job in jobs {
-                        if reply(theirs.as_fd(), &work(job)).is_err() {
-                            return;
-                        }
-                    }
+                    end_with(parent)?;
+                    close_all_but(&[keep, &[theirs.as_fd()]].concat())?;
+                    jobs.iter().try_for_each(|job| reply(theirs.as_fd(), &work(job)).map(drop))
                 }));
                 // SAFETY: ends the child and does nothing else.
-                unsafe { libc::_exit(i32::from(all.is_err())) }
+                unsafe { libc::_exit(i32::from(!matches!(all, Ok(Ok(()))))) }
             }
         }
     }
 
-    /// The next answer; `None` when it does not come.
-    fn answer(&self, patience: &mut Duration, end: Instant) -> Option<Reply> {
+    /// The next answer.
+    fn answer(&self, patience: &mut Duration, end: Instant) -> Answer {
         let (mut still, mut busy) = (PATIENCE.min(*patience), PATIENCE_WHEN_BUSY);
         loop {
             let mut ready = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::try_from(CHECK).unwrap_or(PollTimeout::ZERO)) {
-                Ok(0) if Instant::now() >= end => return None,
+                Ok(0) if Instant::now() >= end => return Answer::Waiting,
                 // It has the processor, or waits for it.
                 Ok(0) if is_running(self.pid) && !busy.is_zero() => busy = busy.saturating_sub(CHECK),
                 Ok(0) => {
                     *patience = patience.saturating_sub(CHECK);
                     still = still.saturating_sub(CHECK);
                     if still.is_zero() {
-                        return None;
+                        return Answer::Waiting;
                     }
                 }
                 Ok(_) => break,
                 Err(Errno::EINTR) => {}
-                Err(_) => return None,
+                Err(_) => return Answer::Ended,
             }
         }
-        self.read()
+        self.read().map_or(Answer::Ended, Answer::Done)
     }
 
     fn read(&self) -> Option<Reply> {
@@ -180,20 +240,31 @@ impl Drop for Child {
         let end = Instant::now() + Duration::from_millis(20);
         while waitpid(self.pid, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_none()) {
             if Instant::now() > end {
-                return reap_later(self.pid);
+                stuck().push(self.pid);
+                return;
             }
             std::thread::sleep(Duration::from_micros(50));
         }
     }
 }
 
-/// Has a thread wait for a child that cannot end yet, so that it does not remain as a zombie while nsprobe goes on. When
-/// nsprobe ends first, the child is left to whoever reaps orphans.
-fn reap_later(child: Pid) {
-    // Signals are for the threads that expect them.
-    let Ok(before) = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK) else { return };
-    let _ = std::thread::Builder::new().spawn(move || waitpid(child, None));
-    let _ = before.thread_set_mask();
+/// The children that cannot end yet; those that have ended are reaped first.
+fn stuck() -> MutexGuard<'static, Vec<Pid>> {
+    let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
+    stuck.retain(|&child| {
+        waitpid(child, Some(WaitPidFlag::WNOHANG)).is_ok_and(|status| status.pid().is_none())
+    });
+    stuck
+}
+
+/// Has the kernel kill the calling child when the thread that made it ends, or fails when nsprobe has ended before.
+fn end_with(parent: Pid) -> nix::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // 0: the child is in a pid namespace that nsprobe is outside of.
+    match getppid() {
+        now if now == parent || now.as_raw() == 0 => Ok(()),
+        _ => Err(Errno::ESRCH),
+    }
 }
 
 /// Whether a process has the processor, waits for nothing but that, or is being traced.
@@ -205,21 +276,21 @@ fn is_running(pid: Pid) -> bool {
 
 /// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe that a reader
 /// waits at the end of.
-fn close_all_but(keep: &[BorrowedFd<'_>]) {
+fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
     keep.sort_unstable();
     let close = |first: u32, last: u32| {
         // SAFETY: the descriptors closed are not used any more: this process does nothing but its work.
-        unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
     };
     let mut first = 0;
     for number in keep {
         if number > first {
-            close(first, number - 1);
+            close(first, number - 1)?;
         }
         first = number + 1;
     }
-    close(first, u32::MAX);
+    close(first, u32::MAX)
 }
 
 #[cfg(test)]
@@ -270,7 +341,7 @@ mod tests {
         });
         assert!(begin.elapsed() < Duration::from_secs(20));
         assert!((1..=3).contains(&said.iter().filter(|&said| said == "Waiting").count()), "{said:?}");
-        assert_eq!(said[99], "NotBegun");
+        assert_eq!(said[99], "NotBegun(OutOfTime)");
     }
 
     #[test]
@@ -289,5 +360,70 @@ mod tests {
         let identity = |file: &File| crate::kernel::nsfs::identity(file.as_fd()).unwrap();
         let expected = File::open("/proc/self/ns/net").unwrap();
         assert_eq!(identity(&File::from(reply.descriptor.unwrap())), identity(&expected));
+    }
+    #[test]
+    fn a_child_that_is_killed_has_ended_and_the_next_goes_on() {
+        let said = said(&[0, 1, 2], |&job| {
+            if job == 1 {
+                kill(getpid(), Signal::SIGKILL).unwrap();
+            }
+            Some(job.to_string().into_bytes()).into()
+        });
+        assert_eq!(said, ["0", "Ended", "2"]);
+    }
+
+    /// What comes of a job while so many children cannot end and when one of them has, each told by its exit code.
+    fn at_the_limit() -> i32 {
+        let spawn = |_| std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut children: Vec<_> = (0..MOST_STUCK).map(spawn).collect();
+        let pid = |child: &std::process::Child| Pid::from_raw(i32::try_from(child.id()).unwrap());
+        let done = || said(&[0], |_| Some(b"done".to_vec()).into()).remove(0);
+        stuck().extend(children[1..].iter().map(pid));
+        let below = done();
+        stuck().push(pid(&children[0]));
+        let at = done();
+        for child in &mut children {
+            child.kill().unwrap();
+        }
+        // Reaped by the call itself, when they have ended.
+        let mut after = done();
+        let end = Instant::now() + Duration::from_secs(20);
+        while after != "done" && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+            after = done();
+        }
+        let all_reaped = || waitpid(None, Some(WaitPidFlag::WNOHANG)) == Err(Errno::ECHILD);
+        while !all_reaped() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(1));
+            drop(stuck());
+        }
+        match (below.as_str(), at.as_str(), after.as_str()) {
+            ("done", "NotBegun(TooManyStuck)", "done") if all_reaped() => 0,
+            ("done", "NotBegun(TooManyStuck)", _) => 1,
+            ("done", ..) => 2,
+            _ => 3,
+        }
+    }
+
+    #[test]
+    fn no_more_children_than_a_limit_are_left_behind() {
+        // In a process of its own: the count is the whole process's. No other thread has the lock in the copy.
+        let lock = stuck();
+        // SAFETY: as for the children themselves; it ends by _exit(2).
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            ForkResult::Child => {
+                drop(lock);
+                let code = catch_unwind(at_the_limit).unwrap_or(4);
+                // SAFETY: ends the child and does nothing else.
+                unsafe { libc::_exit(code) }
+            }
+            ForkResult::Parent { child } => {
+                drop(lock);
+                let ended = waitpid(child, None).unwrap();
+                assert_eq!(ended, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
+        let said = Answer::NotBegun(Reason::TooManyStuck).reply().unwrap_err().to_string();
+        assert!(said.contains("8 child processes"), "{said}");
     }
 }

@@ -3,6 +3,7 @@
 
 use super::outpost::{self, Answer};
 use super::proc::ProcessDir;
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use std::io;
@@ -47,7 +48,7 @@ pub fn cached(root: &impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     loop {
         left -= 1;
         match openat2(root, path, OpenHow::new().flags(FOUND).resolve(resolve)) {
-            Err(nix::errno::Errno::EAGAIN) if left > 0 => {}
+            Err(Errno::EAGAIN) if left > 0 => {}
             result => return Ok(result?),
         }
     }
@@ -68,32 +69,43 @@ pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Device and inode of what the path that a user has given leads to, wherever that is. `Err(ETIMEDOUT)`: some file system's
-/// server does not answer.
+/// Device and inode of what the path that a user has given leads to, wherever that is; the errors of [`in_child`] and of
+/// stat(2).
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    let ask = |&(): &()| {
-        let numbers = match nix::sys::stat::stat(path) {
-            Ok(file) => [0, file.st_dev, file.st_ino],
-            Err(error) => [u64::from((error as i32).unsigned_abs()), 0, 0],
-        };
-        Some(numbers.map(u64::to_ne_bytes).concat()).into()
-    };
-    let mut bytes = None;
-    outpost::each(&[()], &[], &mut { PATIENCE }, ask, |(), answer| {
-        if let Answer::Done(reply) = answer {
-            bytes = reply.bytes;
-        }
-    });
-    let Some(bytes) = bytes else {
-        return Err(io::Error::from_raw_os_error(libc::ETIMEDOUT));
-    };
-    let mut numbers =
-        bytes.chunks_exact(8).map(|bytes| u64::from_ne_bytes(bytes.try_into().unwrap_or_default()));
-    let mut next = || numbers.next().unwrap_or_default();
-    match (next(), next(), next()) {
-        (0, dev, ino) => Ok((dev, ino)),
-        (error, ..) => Err(io::Error::from_raw_os_error(i32::try_from(error).unwrap_or(libc::EIO))),
+    let [error, dev, ino] = in_child(|| match nix::sys::stat::stat(path) {
+        Ok(file) => [0, file.st_dev, file.st_ino],
+        Err(error) => [u64::from((error as i32).unsigned_abs()), 0, 0],
+    })?;
+    match i32::try_from(error) {
+        Ok(0) => Ok((dev, ino)),
+        number => Err(io::Error::from_raw_os_error(number.unwrap_or(libc::EIO))),
     }
+}
+
+/// Whether something has the name that a user has given; the errors of [`in_child`].
+pub fn is_there(path: &Path) -> io::Result<bool> {
+    let [there] = in_child(|| [u64::from(nix::sys::stat::lstat(path).is_ok())])?;
+    Ok(there != 0)
+}
+
+/// Asks in a child process what may wait for a file system's server. `ErrorKind::TimedOut`: it does not answer; other
+/// errors say why there was no asking.
+pub(super) fn in_child<const N: usize>(ask: impl Fn() -> [u64; N]) -> io::Result<[u64; N]> {
+    let ask = |&(): &()| Some(ask().map(u64::to_ne_bytes).concat()).into();
+    let mut answered = Err(Errno::EIO.into());
+    outpost::each(&[()], &[], &mut { PATIENCE }, ask, |(), answer| {
+        answered = match answer {
+            Answer::Waiting => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"))
+            }
+            Answer::NotBegun(reason) => Err(io::Error::other(reason)),
+            answer => answer.reply(),
+        };
+    });
+    let bytes = answered?.bytes.unwrap_or_default();
+    let (numbers, _) = bytes.as_chunks();
+    let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
+    numbers.try_into().map_err(|_| Errno::EIO.into())
 }
 
 fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {

@@ -50,8 +50,8 @@ pub struct Facts {
     pub cookie: Option<u64>,
 }
 
-/// Asks sockets what they say of themselves, which changes nothing. `Err(ETIMEDOUT)`: there was no answer in time; the
-/// errors of [`PidFd::of`] and [`PidFd::socket`]; `Err(ENOTSOCK)`: it is no socket by now.
+/// Asks sockets what they say of themselves, which changes nothing. the errors of [`Answer::reply`], of
+/// [`PidFd::of`] and [`PidFd::socket`]; `Err(ENOTSOCK)`: it is no socket by now.
 pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<Facts>> {
     let mut owners = Owners::default();
     let ask = |question: &Question| {
@@ -160,10 +160,8 @@ fn numbers(numbers: &[u64]) -> Reply {
 
 /// The numbers and the descriptor that a child has replied, if it was no error.
 fn answered(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
-    let Answer::Done(Reply { bytes: Some(bytes), descriptor }) = answer else {
-        return Err(Errno::ETIMEDOUT.into());
-    };
-    let (numbers, _) = bytes.as_chunks();
+    let Reply { bytes, descriptor } = answer.reply()?;
+    let (numbers, _) = bytes.as_deref().unwrap_or_default().as_chunks();
     let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
     match numbers.first().copied().map(i32::try_from) {
         Some(Ok(0)) => Ok((numbers, descriptor)),
