@@ -156,17 +156,26 @@ pub fn furnish(root: &Path, program: &str) {
     }
 }
 
-/// `pid` and its descendants now, parents before children.
+/// `pid` and its descendants now, parents before children. Each by its own file: with thousands of processes on the machine,
+/// one that lives for a moment would be gone before all had been looked through.
 fn family(pid: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> =
-        proc::pids().into_iter().filter_map(|pid| Some((pid, proc::ppid(pid)?))).collect();
     let mut family = vec![pid];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {
-        family.extend(parents.iter().filter(|&&(_, ppid)| ppid == parent).map(|&(pid, _)| pid));
+        family.extend(children(parent));
         next += 1;
     }
     family
+}
+
+/// The children of a process, by whichever thread of it (proc_pid_children(5), Linux 4.2); none once it has ended.
+fn children(pid: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let files =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    files
+        .flat_map(|text| text.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect::<Vec<_>>())
+        .collect()
 }
 
 /// Ends everything that this process has started.
