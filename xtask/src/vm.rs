@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 /// Tests that run natively only: of what does not depend on the kernel; and those of servers that have stopped answering,
-/// which pass on 5.10 and take minutes there, and two of which fail on 7.2 for reasons not found yet.
+/// which take minutes here, and two of which are staged with modules of Perl that the machines do not have.
 const ELSEWHERE: [&str; 6] = ["docs::", "bytes::", "conformance::", "filter::", "schema::", "hang::"];
 
 /// The test that compares costs by the instructions they take.
