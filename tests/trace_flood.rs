@@ -93,7 +93,8 @@ impl Watched {
         let before = [others(true), others(false)];
         assert_eq!(Flood::by_user(test, "others", self.other).end(), AT_ONCE);
         let now = || [others(true) - before[0], others(false) - before[1]];
-        let patience = Instant::now() + Duration::from_secs(20);
+        // They come after all that is in the buffer and on its way to the reader; emulated processors are slow.
+        let patience = Instant::now() + Duration::from_mins(2);
         while now() != [AT_ONCE; 2] && Instant::now() < patience {
             thread::sleep(Duration::from_millis(5));
         }
