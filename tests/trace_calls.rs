@@ -258,6 +258,7 @@ fn an_empty_mount_namespace_is_of_kind_mnt() {
         if stream.code == Some(3) {
             return skipped("this kernel has no UNSHARE_EMPTY_MNTNS (Linux 7.1)");
         }
-        assert_eq!((stream.code, changed(event)), (Some(0), vec!["mnt"]));
+        // Its root and working directory are in it too.
+        assert!(stream.code == Some(0) && changed(event).contains(&"mnt"), "{event}");
     });
 }
