@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// How long a FIFO may be without a program that writes to it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a file for reading. A FIFO that nobody has open for writing is an error after [`PATIENCE`].
+/// Opens a file for reading. A FIFO that nobody has open for writing is an error after 2 s.
 pub fn open(path: &Path) -> io::Result<impl Read> {
     let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = File::options().read(true).custom_flags(how.bits()).open(path)?;

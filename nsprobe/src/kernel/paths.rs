@@ -69,7 +69,7 @@ pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Device and inode of what the path that a user has given leads to, wherever that is; the errors of [`in_child`] and of
+/// Device and inode of what the path that a user has given leads to, wherever that is; the errors of a child process and of
 /// stat(2).
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let [error, dev, ino] = in_child(|| match nix::sys::stat::stat(path) {
@@ -82,7 +82,7 @@ pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Whether something has the name that a user has given; the errors of [`in_child`].
+/// Whether something has the name that a user has given; the errors of a child process that asks.
 pub fn is_there(path: &Path) -> io::Result<bool> {
     let [there] = in_child(|| [u64::from(nix::sys::stat::lstat(path).is_ok())])?;
     Ok(there != 0)

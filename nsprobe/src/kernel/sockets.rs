@@ -4,7 +4,7 @@
 //! (pidfd_getfd(2), Linux 5.6), closed at once. What that does: for some microseconds the socket has one
 //! more reference, so that a close by its owner right then takes effect when the duplicate goes.
 //!
-//! A child process does it ([`outpost`](super::outpost)). The owner may put another file in the place of the socket at
+//! A child process does it ([`super::outpost`]). The owner may put another file in the place of the socket at
 //! any moment, and closing a duplicate of that may wait for a file system's server, which not even SIGKILL ends; closing
 //! the last duplicate of a socket may wait for its peer (`SO_LINGER`).
 

@@ -40,7 +40,7 @@ enum Step {
     Second(Box<Sight>),
 }
 
-/// What [`Account::go_on`] saw.
+/// What `Account::go_on` saw.
 #[derive(Debug)]
 pub struct Sight {
     /// What the probe watched, first of all.
