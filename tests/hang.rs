@@ -279,9 +279,7 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
         let Some(server) = Server::mount(&point, 65534, sleeper()) else {
             return skipped("the kernel has no FUSE");
         };
-        let mut tenant = Command::new("perl");
-        tenant.args(["-e", ARGUMENTS_IN_A_FILE]).arg(point.join("program")).stdout(Stdio::piped());
-        let mut tenant = tenant.stdin(Stdio::piped()).spawn().unwrap();
+        let mut tenant = tenant(ARGUMENTS_IN_A_FILE, &point.join("program"));
         let mut said = tenant.stdout.take().unwrap();
         let mut ready = || std::io::Read::read_exact(&mut said, &mut [0]).unwrap();
         ready();
@@ -325,11 +323,19 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
     });
 }
 
+/// Starts a program in Perl that opens `file`; it says on its stdout how far it is, and waits for lines on its stdin.
+fn tenant(program: &str, file: &Path) -> Child {
+    let mut command = Command::new("perl");
+    command.args(["-e", program]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().expect("perl")
+}
+
 /// Has descriptors that are now a socket, now a file: whoever has seen the one may get the other. (The descriptor that
 /// the socket is kept by comes after those.) One is a socket for as long as closing the file takes, the others are files.
-const SWAPPER: &str = "use POSIX (); $| = 1; open F, '<', shift or die; socket S, 1, 2, 0 or die; \
-    POSIX::dup2(fileno(S), 150) // die; close S; print 'x'; <STDIN>; \
-    while (1) { for my $to (100 .. 119) { POSIX::dup2($_, $to) // die for 150, fileno(F) } }";
+const SWAPPER: &str = "$| = 1; open F, '<', shift or die; socket S, 1, 2, 0 or die; \
+    sub dup { syscall(33, $_[0], $_[1]) == $_[1] or die } \
+    dup(fileno(S), 150); close S; print 'x'; <STDIN>; \
+    while (1) { for my $to (100 .. 119) { dup($_, $to) for 150, fileno(F) } }";
 
 #[test]
 fn a_file_in_the_place_of_a_socket_is_not_waited_for() {
@@ -345,9 +351,7 @@ fn a_file_in_the_place_of_a_socket_is_not_waited_for() {
         let Some(server) = Server::mount(&point, 65534, sleeper()) else {
             return skipped("the kernel has no FUSE");
         };
-        let mut tenant = Command::new("perl");
-        tenant.args(["-e", SWAPPER]).arg(point.join("program")).stdout(Stdio::piped());
-        let mut tenant = tenant.stdin(Stdio::piped()).spawn().unwrap();
+        let mut tenant = tenant(SWAPPER, &point.join("program"));
         std::io::Read::read_exact(tenant.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let before = Before::look();
         server.answer_only(tenant.id());

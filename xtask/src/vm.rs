@@ -59,7 +59,7 @@ pub struct Args {
 }
 
 /// Tests that run natively only: of what does not depend on the kernel; and those of servers that have stopped answering,
-/// which take minutes here, and two of which are staged with modules of Perl that the machines do not have.
+/// which take minutes here, and one of which is not known to pass on 7.2.
 const ELSEWHERE: [&str; 6] = ["docs::", "bytes::", "conformance::", "filter::", "schema::", "hang::"];
 
 /// The test that compares costs by the instructions they take.

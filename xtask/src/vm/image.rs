@@ -156,7 +156,15 @@ fn programs(root: &Path) -> Result<()> {
             missing.join(", ")
         );
     }
+    needed.extend(perl_modules()?);
     needed.iter().try_for_each(|file| place(root, file))
+}
+
+/// What Perl loads for the modules that tests use.
+fn perl_modules() -> Result<Vec<PathBuf>> {
+    let loaded = r#"print join "\n", values %INC, @DynaLoader::dl_shared_objects"#;
+    let listed = checkout::output(Command::new("perl").args(["-MPOSIX", "-MFcntl", "-e", loaded]))?;
+    Ok(String::from_utf8(listed.stdout)?.lines().map(PathBuf::from).collect())
 }
 
 /// The shared libraries of `program`, its loader included; nothing for a script or a static one.
