@@ -227,6 +227,8 @@ fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<Str
 /// to anything.
 fn same(ours: &str, theirs: &str) -> bool {
     ours == theirs
+        // The task was killed before strace saw what the call returned.
+        || theirs.strip_suffix(" = ?").is_some_and(|call| ours.rsplit_once(" = ").is_some_and(|(ours, _)| ours == call))
         || theirs.split_once("(?)").is_some_and(|(name, rest)| {
             ours.strip_prefix(name).is_some_and(|args| args.starts_with('(') && args.ends_with(rest))
         })
@@ -296,17 +298,28 @@ fn shortened(path: &str) -> String {
     path.get(..200).map_or_else(|| path.to_owned(), |beginning| format!("{beginning}…"))
 }
 
+/// Flags that strace(1) does not know yet, and shows as one number.
+fn newer_flag(name: &str) -> Option<u64> {
+    Some(match name {
+        "UNSHARE_EMPTY_MNTNS" => 0x10_0000,
+        "CLONE_AUTOREAP" => 1 << 34,
+        "CLONE_NNP" => 1 << 35,
+        "CLONE_PIDFD_AUTOKILL" => 1 << 36,
+        "CLONE_EMPTY_MNTNS" => 1 << 37,
+        _ => return None,
+    })
+}
+
 /// An event in strace's words.
 fn as_strace(event: &Value) -> String {
     let (name, args) = (event["event"].as_str().expect("a name"), &event["args"]);
-    let flags = |value: &Value| match value.as_array().expect("flags") {
-        none if none.is_empty() => "0".to_owned(),
-        some => sorted(some.iter().map(|flag| match flag.as_str().expect("a name") {
-            // Newer than strace.
-            "UNSHARE_EMPTY_MNTNS" => "0x100000",
-            "CLONE_EMPTY_MNTNS" => "0x2000000000",
-            name => name,
-        })),
+    let flags = |value: &Value| {
+        let names = value.as_array().expect("flags").iter().map(|flag| flag.as_str().expect("a name"));
+        let (newer, known): (Vec<&str>, Vec<&str>) = names.partition(|name| newer_flag(name).is_some());
+        let newer = newer.iter().filter_map(|name| newer_flag(name)).fold(0, |bits, bit| bits | bit);
+        let bits = format!("{newer:#x}");
+        let all = known.into_iter().chain((newer != 0).then_some(bits.as_str()));
+        Some(sorted(all)).filter(|text| !text.is_empty()).unwrap_or_else(|| "0".to_owned())
     };
     let path = |value: &Value| match &value["path"] {
         Value::Null => "?".to_owned(),
