@@ -407,16 +407,19 @@ fn without_root_it_shows_what_it_may_and_says_what_it_may_not() {
 #[test]
 fn lines_are_ascii_when_asked_for_and_without_a_utf8_locale() {
     let _limit = support::time_limit();
-    let own = std::process::id().to_string();
     let drawn = |text: &str| text.contains(['├', '└', '│', '┊', '…']);
-    let utf8 = support::run(&["tree", "--pid", &own]).stdout;
-    assert!(drawn(&utf8), "{utf8}");
-    let asked = support::run(&["tree", "--ascii", "--pid", &own]).stdout;
+    // More arguments than are kept: that they are cut is said in ASCII, too.
+    let mut staged = Staged::spawn(Command::new("sh").args(["-c", "sleep 1000; :", &"x".repeat(6000)]));
+    staged.wait_for("sleep");
+    let pid = staged.pid().to_string();
+    let utf8 = support::run(&["tree", "--pid", &pid]).stdout;
+    assert!(drawn(&utf8) && utf8.contains("xxx …\n"), "{utf8}");
+    let asked = support::run(&["tree", "--ascii", "--pid", &pid]).stdout;
     let locale =
-        support::nsprobe().args(["tree", "--pid", &own]).env("LC_ALL", "C").output().expect("it runs");
+        support::nsprobe().args(["tree", "--pid", &pid]).env("LC_ALL", "C").output().expect("it runs");
     for text in [asked, support::Ran::from(locale).stdout] {
         assert!(!drawn(&text), "{text}");
-        assert!(text.contains("`- "), "{text}");
+        assert!(text.contains("`- ") && text.contains("xxx ...\n"), "{text}");
     }
 }
 

@@ -28,28 +28,28 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         writeln!(out, "{}", look.paint(mark.0, line.trim_end()))
     };
     for namespace in &difference.went {
-        line(WENT, &namespace.id.to_string(), &content(namespace, old))?;
+        line(WENT, &namespace.id.to_string(), &content(namespace, old, look))?;
     }
     for namespace in &difference.came {
-        line(CAME, &namespace.id.to_string(), &content(namespace, new))?;
+        line(CAME, &namespace.id.to_string(), &content(namespace, new, look))?;
     }
     for (_, namespace) in &difference.unsure {
-        let text = format!("may be another of the same number: {}", content(namespace, new));
+        let text = format!("may be another of the same number: {}", content(namespace, new, look));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for process in &difference.processes_went {
-        line(WENT, &process.pid.to_string(), &process.command())?;
+        line(WENT, &process.pid.to_string(), &style::command(process, look))?;
     }
     let fresh: HashSet<NsId> = difference.came.iter().map(|namespace| namespace.id).collect();
     for process in &difference.processes_came {
         let namespaces: Vec<String> = fresh_namespaces(process, &fresh).iter().map(NsId::to_string).collect();
         let inside =
             if namespaces.is_empty() { String::new() } else { format!("  in {}", namespaces.join(" ")) };
-        let text = format!("{}{inside}", process.command());
+        let text = format!("{}{inside}", style::command(process, look));
         line(CAME, &process.pid.to_string(), &text)?;
     }
     for moved in &difference.processes_changed {
-        let text = format!("{}  {}", changes(moved, look).join("  "), moved.new.command());
+        let text = format!("{}  {}", changes(moved, look).join("  "), style::command(moved.new, look));
         line(CHANGED, &moved.new.pid.to_string(), &text)?;
     }
     Ok(())
@@ -61,14 +61,15 @@ const CHANGED: (Style, char) = (style::WARNING, '~');
 const UNSURE: (Style, char) = (style::WARNING, '?');
 
 /// Who is in a namespace, or what holds it.
-fn content(namespace: &Namespace, snapshot: &Snapshot) -> String {
+fn content(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> String {
     let count = namespace.processes;
     let at_least = if namespace.all_seen { "" } else { "at least " };
+    let more = if look.unicode { "…" } else { "..." };
     match namespace.leader.and_then(|pid| snapshot.process(pid)) {
         Some(leader) if count > 1 => {
-            format!("{at_least}{count} processes: {} {}, …", leader.pid, leader.command())
+            format!("{at_least}{count} processes: {} {}, {more}", leader.pid, style::command(leader, look))
         }
-        Some(leader) => format!("{} {}", leader.pid, leader.command()),
+        Some(leader) => format!("{} {}", leader.pid, style::command(leader, look)),
         None => table::held(namespace),
     }
 }

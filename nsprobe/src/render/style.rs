@@ -1,6 +1,6 @@
 //! How text looks: colour, line drawing, width.
 
-use crate::model::text;
+use crate::model::{Process, text};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -44,6 +44,16 @@ pub const BAD: Style = AnsiColor::Red.on_default();
 #[must_use]
 pub fn printable(text: &str) -> String {
     text::guarded(&text.replace('\\', "\\\\")).into_owned()
+}
+
+/// What to call a process in one line, with a mark in ASCII where its arguments were cut if `look` wants that.
+#[must_use]
+pub fn command(process: &Process, look: Look) -> String {
+    let command = process.command();
+    match command.strip_suffix('…') {
+        Some(kept) if process.arguments.cut() && !look.unicode => format!("{kept}..."),
+        _ => command,
+    }
 }
 
 /// `text`, cut with an ellipsis to `width` terminal columns.

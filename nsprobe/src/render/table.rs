@@ -179,7 +179,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
-            Some(process) => process.command(),
+            Some(process) => style::command(process, options.look),
             None => held(namespace),
         },
     }

@@ -67,7 +67,7 @@ fn members(drawing: &mut Drawing, node: usize, place: &Place<'_>, all: bool, loo
     let mut rest = Folded::default();
     for process in &place.members {
         if all || others == 1 || is_leader(process) {
-            drawing.add(Some(node), process_node(process));
+            drawing.add(Some(node), process_node(process, look));
         } else {
             rest.add(Folded::one(process));
         }
@@ -107,10 +107,10 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
     if options.by == By::User
         && let Some(leader) = namespace.leader.and_then(|pid| snapshot.process(pid))
     {
-        facts.push(format!("{} {}", leader.pid, leader.command()));
+        facts.push(format!("{} {}", leader.pid, style::command(leader, look)));
     }
     let between = if look.unicode { " · " } else { ", " };
-    let held = if namespace.processes == 0 { holders(namespace, snapshot) } else { Vec::new() };
+    let held = if namespace.processes == 0 { holders(namespace, snapshot, look) } else { Vec::new() };
     Node {
         head: vec![Span::new(style::NAMESPACE, namespace.id.to_string())],
         text: Span::new(Style::new(), facts.join(between)),
@@ -120,9 +120,9 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
 }
 
 /// What keeps a namespace alive that no process is in, a phrase each.
-fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<String> {
+fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String> {
     let name = |pid| match snapshot.process(pid) {
-        Some(process) => format!("{pid} {}", process.command()),
+        Some(process) => format!("{pid} {}", style::command(process, look)),
         None => pid.to_string(),
     };
     let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
@@ -205,7 +205,7 @@ pub(super) fn vacant(
     writeln!(out, "\nNo process is in:")?;
     let shown = if options.all { vacant.len() } else { MOST_VACANT };
     for namespace in vacant.iter().take(shown) {
-        let held = holders(namespace, snapshot).join(", ");
+        let held = holders(namespace, snapshot, look).join(", ");
         let id = namespace.id.to_string();
         let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(id.len() + 3));
         writeln!(out, "  {} {}", look.paint(style::NAMESPACE, &id), style::cut(&held, room, look))?;

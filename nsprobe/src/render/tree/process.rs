@@ -61,7 +61,7 @@ pub(super) fn text(
             continue;
         }
         let parent = forest.parent[i].and_then(|parent| drawn[parent]);
-        let mut node = process_node(&snapshot.processes[i]);
+        let mut node = process_node(&snapshot.processes[i], look);
         node.notes = notes(snapshot, &boundaries[i]);
         drawn[i] = Some(drawing.add(parent, node));
     }
@@ -101,13 +101,13 @@ pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options
 }
 
 /// The line of a process, without what is below it.
-pub(super) fn process_node(process: &Process) -> Node {
+pub(super) fn process_node(process: &Process, look: Look) -> Node {
     let mut head = vec![Span::new(style::PID, process.pid.to_string())];
     if let Some(inside @ [_, ..]) = process.pids.get(1..) {
         let inside: Vec<String> = inside.iter().map(ToString::to_string).collect();
         head.push(Span::new(Style::new(), format!("[{}]", inside.join(" "))));
     }
-    let text = Span::new(Style::new(), process.command());
+    let text = Span::new(Style::new(), style::command(process, look));
     let tail = if process.namespaces.is_none() { "(namespaces not readable)" } else { "" };
     Node { head, text, tail: Span::new(style::WARNING, tail), notes: Vec::new() }
 }
