@@ -426,6 +426,8 @@ fn no_daemon_is_asked_to_mount_something() {
             requests.push(u32::from_ne_bytes(request[..length][36..40].try_into().unwrap()));
         }
         let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
+        // Nor may the file stay that nothing can remove while it is mounted on.
+        nix::mount::umount2(&point.join("f"), nix::mount::MntFlags::MNT_DETACH).unwrap();
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         let Some(outcomes) = outcomes else { return skipped("the kernel has no autofs") };
