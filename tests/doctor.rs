@@ -56,11 +56,8 @@ fn within(wrapper: &[&str]) -> (Option<i32>, Value) {
 #[test]
 fn lines_fit_the_terminal_and_words_stay_whole() {
     let _limit = support::time_limit();
-    let at = |columns: &str| {
-        let output = support::nsprobe().arg("doctor").env("COLUMNS", columns).output().unwrap();
-        support::Ran::from(output).stdout
-    };
-    let (narrow, wide) = (at("80"), at("1000"));
+    let at = |columns| support::on_terminal(support::nsprobe().arg("doctor"), columns).stdout;
+    let (narrow, wide) = (at(80), at(1000));
     assert!(narrow.lines().all(|line| line.chars().count() <= 80), "{narrow}");
     // Numbers of processes change between the two.
     let is_word = |word: &&str| !word.starts_with(|first: char| first.is_ascii_digit());

@@ -135,7 +135,7 @@ fn a_zombie_has_a_place_and_no_namespaces() {
     fs::write(fixture.0.path().join("5/cmdline"), "").unwrap();
     let found = fixture.snapshot();
     let zombie = found.process(5).unwrap();
-    assert_eq!((zombie.command(), &zombie.root), ("[gone]".to_owned(), &Root::Unknown));
+    assert_eq!((zombie.command(), &zombie.root), ("(gone)".to_owned(), &Root::Unknown));
     assert_eq!(zombie.namespace(NsSlot::In(NsKind::User)), None);
 }
 

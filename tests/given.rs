@@ -26,6 +26,12 @@ fn a_closed_stdout_is_an_error_of_every_command() {
         assert_eq!(ran.stderr.lines().count(), 1, "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("stdout is closed"), "{command}: {}", ran.stderr);
     }
+    // Nothing goes there.
+    let dir = tempfile::tempdir().expect("a directory");
+    let lines = dir.path().join("lines");
+    let ran = sh(&format!("exec \"$0\" trace --json --hooks poll --output {} -- true >&-", lines.display()));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(read_to_string(&lines).expect("lines").ends_with("}\n"));
     // Open, but not for writing.
     for command in ["list", "list --json", "trace --hooks poll -d 1ms"] {
         let ran = sh(&format!("exec \"$0\" {command} 1</dev/null"));

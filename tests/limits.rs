@@ -81,8 +81,8 @@ fn with_little_memory(args: &str, input: Stdio) -> Ran {
     let script = format!("ulimit -d 65536; exec \"$0\" {args}");
     let program = nsprobe().get_program().to_owned();
     let mut command = Command::new("sh");
-    command.args(["-c", &script]).arg(program).env("LC_ALL", "C.UTF-8").env("COLUMNS", "80");
-    command.stdin(input).output().expect("it starts").into()
+    command.args(["-c", &script]).arg(program).env("LC_ALL", "C.UTF-8").env_remove("COLUMNS");
+    support::on_terminal(command.stdin(input), 80)
 }
 
 /// Eight processes with 5.7 MB of arguments each.

@@ -1,7 +1,7 @@
 //! `nsprobe list`, compared with lsns(8) and with `/proc` read by hand.
 
 use crate::support::stage::{NamedNetns, Staged, wait};
-use crate::support::{self, json, nsprobe, proc, run};
+use crate::support::{self, json, nsprobe, on_terminal, proc, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
@@ -217,9 +217,9 @@ fn nothing_found_says_what_was_searched() {
     for arguments in [["list", "--filter", "nprocs < 0"], ["tree", "--filter", "pid == 0"]] {
         let ran = run(&arguments);
         assert_eq!(ran.code, Some(1), "{arguments:?}");
-        let message =
-            ran.stderr.lines().find(|line| line.starts_with("nsprobe: nothing matched, of ")).unwrap();
-        let processes = message.split(' ').rev().nth(1).and_then(|count| count.parse::<usize>().ok());
+        let message = ran.stderr.lines().find(|line| line.starts_with("nsprobe: nothing matches; ")).unwrap();
+        let processes =
+            message.split_once(" and ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<usize>().ok());
         assert!(processes.is_some_and(|count| count > 0), "{message}");
     }
 }
@@ -239,6 +239,13 @@ fn messages_are_written_on_request() {
     assert!(reports(&stderr(&["-v", "list"], None)));
     assert!(reports(&stderr(&["list"], Some("nsprobe=info"))));
     assert!(!reports(&stderr(&["list"], Some("nsprobe=error"))));
+    for unknown in ["loud", "nsprobe=loud"] {
+        let said = stderr(&["list"], Some(unknown));
+        assert!(
+            said.starts_with(&format!("nsprobe: NSPROBE_LOG is ignored: {unknown} is neither a level")),
+            "{said}"
+        );
+    }
 }
 
 #[test]
@@ -285,10 +292,17 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
 #[test]
 fn rows_fit_the_terminal_and_the_command_is_what_is_cut() {
     let _limit = support::time_limit();
-    let ran: support::Ran = nsprobe().arg("list").env("COLUMNS", "80").output().unwrap().into();
-    for line in ran.stdout.lines() {
-        assert!(line.chars().count() <= 80, "{line}");
+    // The width of the terminal, unless COLUMNS has another; a pipe is none, whatever is exported.
+    let with_columns = |columns| nsprobe().arg("list").env("COLUMNS", columns).output().unwrap();
+    let ran = on_terminal(nsprobe().arg("list"), 80);
+    let exported = on_terminal(nsprobe().arg("list").env("COLUMNS", "70"), 80);
+    for (ran, columns) in [(&ran, 80), (&exported, 70)] {
+        for line in ran.stdout.lines().chain(ran.stderr.lines()) {
+            assert!(line.chars().count() <= columns, "{line}");
+        }
     }
+    let piped: support::Ran = with_columns("20").into();
+    assert!(piped.stdout.lines().next().unwrap().ends_with("INITIAL COMMAND"), "{}", piped.stdout);
     assert!(ran.stdout.lines().next().unwrap().ends_with("COMMAND"), "{}", ran.stdout);
     let ran: support::Ran = nsprobe().args(["list", "--color", "always"]).output().unwrap().into();
     assert!(ran.stdout.starts_with("\u{1b}[1m"), "{:?}", ran.stdout);

@@ -3,7 +3,7 @@
 use crate::support::stage::{self, NamedNetns};
 use crate::support::trace::{Stream, again, each_plan, each_rung, one_plan, refusal};
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, nsprobe, root, run, skipped, unprivileged_copy};
+use crate::support::{Ran, nsprobe, on_terminal, root, run, skipped, unprivileged_copy};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::collections::BTreeSet;
@@ -236,7 +236,7 @@ fn people_get_a_line_an_event_and_notes_on_stderr() {
         assert_eq!(began, format!("nsprobe: tracing by {plan}; not all is shown: -v says what, and why"));
         // On a narrow terminal words stay whole, and nothing is lost.
         let arguments = ["trace", "--hooks", plan, "--event", "setns", "--", "nsenter", &join, "true"];
-        let narrow: Ran = nsprobe().args(arguments).env("COLUMNS", "80").output().unwrap().into();
+        let narrow = on_terminal(nsprobe().args(arguments), 80);
         assert!(narrow.stdout.lines().all(|line| line.chars().count() <= 80), "{}", narrow.stdout);
         let words = narrow.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(setns.trim_end().split("  ").next().unwrap()), "{words}");
@@ -361,7 +361,10 @@ fn a_full_buffer_loses_events_and_says_how_many() {
         let [in_all] = &end["totals"]["lost"].as_array().expect("a list")[..] else { panic!("{end}") };
         assert_eq!((&in_all["stage"], &in_all["count"]), (&"ring_full".into(), &lost.into()), "{end}");
         assert_eq!(in_all["owners"][0]["count"], lost, "{end}");
-        let ends = [format!("{lost} lost (ring_full: uid 0"), format!(" {lost}); a larger --buffer")];
+        let ends = [
+            format!("{lost} lost as the buffer in the kernel was full (ring_full: uid 0"),
+            format!(" {lost}); a larger --buffer"),
+        ];
         assert!(ends.iter().all(|text| ran.stderr.contains(text)), "{}", ran.stderr);
     });
 }

@@ -82,7 +82,7 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
         // What the output did not take counts as lost, even if some of it has come through.
         let totals = ran.stderr.split_once("output closed: ").expect("the totals on stderr").1;
         let number = |word: &str| totals.split(", ").find_map(|part| part.split_once(word)?.0.parse().ok());
-        let (told, lost): (Option<usize>, Option<usize>) = (number(" event"), number(" lost (sink)"));
+        let (told, lost): (Option<usize>, Option<usize>) = (number(" event"), number(" lost as"));
         assert!(told.is_some_and(|told| told <= events), "{events} events, {}", ran.stderr);
         assert!(
             lost.is_some_and(|lost| told.unwrap_or(0) + lost >= events),

@@ -430,14 +430,13 @@ fn lines_fit_the_terminal_and_json_is_never_cut() {
     let mut staged = Staged::spawn(Command::new("sh").args(["-c", "sleep 1000; :", &long]));
     staged.wait_for("sleep");
     let pid = staged.pid().to_string();
-    let narrow = support::nsprobe().args(["tree", "--pid", &pid]).env("COLUMNS", "60").output();
-    let narrow = support::Ran::from(narrow.expect("it runs")).stdout;
+    let narrow = support::on_terminal(support::nsprobe().args(["tree", "--pid", &pid]), 60).stdout;
     let widest = narrow.lines().map(|line| line.chars().count()).max();
     assert!(widest.is_some_and(|widest| widest <= 60), "{narrow}");
     assert!(narrow.contains(&format!("{pid} sh -c")), "{narrow}");
     assert!(support::run(&["tree", "--pid", &pid]).stdout.contains(&long), "no terminal, nothing is cut");
-    let json = support::nsprobe().args(["tree", "--json", "--pid", &pid]).env("COLUMNS", "60").output();
-    assert!(support::Ran::from(json.expect("it runs")).stdout.contains(&long));
+    let json = support::on_terminal(support::nsprobe().args(["tree", "--json", "--pid", &pid]), 60);
+    assert!(json.stdout.contains(&long));
 }
 
 #[test]
@@ -487,4 +486,28 @@ fn a_closed_pipe_ends_it_quietly() {
     let ran = support::Ran::from(child.wait_with_output().expect("it ends"));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(!ran.stderr.contains("pipe"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_process_without_arguments_is_told_from_a_kernel_thread() {
+    let _limit = support::time_limit();
+    // Named as a kernel thread, and as a pid inside a namespace would stand there.
+    for name in ["kthreadd", "1"] {
+        let script = format!("$0 = '{name}'; exit unless fork; sleep 1000");
+        let mut staged = Staged::spawn(Command::new("perl").args(["-e", &script]));
+        staged.wait_for(name);
+        // The child has ended, and nobody has waited for it: it has no arguments.
+        let ended = || {
+            let children =
+                std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", staged.pid())).ok()?;
+            let child: u32 = children.trim().parse().ok()?;
+            std::fs::read(format!("/proc/{child}/cmdline")).is_ok_and(|text| text.is_empty()).then_some(child)
+        };
+        let child = support::stage::wait(ended).expect("a process without arguments");
+        let tree = support::run(&["tree", "--all", "--pid", &staged.pid().to_string()]).stdout;
+        assert!(tree.lines().any(|line| line.ends_with(&format!("{child} ({name})"))), "{tree}");
+    }
+    if support::root() {
+        assert!(support::run(&["tree", "--all", "--pid", "2"]).stdout.contains("2 [kthreadd]"));
+    }
 }

@@ -11,10 +11,12 @@ pub mod proc;
 pub mod programs;
 pub mod seccomp;
 pub mod stage;
+pub mod terminal;
 pub mod trace;
 pub mod tracing;
 
 pub use limit::time_limit;
+pub use terminal::on_terminal;
 
 use nix::sys::signal::{SigHandler, Signal};
 use std::io::Write as _;

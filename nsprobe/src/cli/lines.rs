@@ -140,22 +140,19 @@ impl Sink for Lines {
 }
 
 fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
-    match &line.body {
-        Body::Start(_) => writeln!(out, "{}", event::header(look)),
-        Body::Event(event) => {
-            writeln!(out, "{}", wrapped(&event::line(event, line.time, look), event::CONTINUED, look))
-        }
-        Body::Created(created) => writeln!(out, "{}", event::created(created, line.time, look)),
-        Body::Destroyed(destroyed) => writeln!(out, "{}", event::destroyed(destroyed, line.time, look)),
-        Body::Rebuilt(rebuilt) => {
-            writeln!(out, "{}", look.paint(style::WARNING, event::rebuilt(rebuilt)))
-        }
+    let text = match &line.body {
+        Body::Start(_) => event::header(look),
+        Body::Event(event) => event::line(event, line.time, look),
+        Body::Created(created) => event::created(created, line.time, look),
+        Body::Destroyed(destroyed) => event::destroyed(destroyed, line.time, look),
+        Body::Rebuilt(rebuilt) => look.paint(style::WARNING, event::rebuilt(rebuilt)),
         Body::Lost(Loss { lost, .. }) => {
-            let text = format!("-- events lost: {} ({})", lost.count, losses::stage(lost));
-            writeln!(out, "{}", look.paint(style::WARNING, text))
+            let text = format!("-- events: {}", losses::told(lost));
+            look.paint(style::WARNING, text)
         }
-        Body::End(_) => Ok(()),
-    }
+        Body::End(_) => return Ok(()),
+    };
+    writeln!(out, "{}", wrapped(&text, event::CONTINUED, look))
 }
 
 /// What is missed where `/proc` is looked at, and what would help.
@@ -203,7 +200,7 @@ pub(super) fn totals(end: &StreamEnd) -> String {
     let reason = if end.reason.starts_with("error: ") { "ended" } else { &end.reason };
     let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
     for lost in &end.totals.lost {
-        text = format!("{text}, {} lost ({})", lost.count, losses::stage(lost));
+        text = format!("{text}, {}", losses::told(lost));
     }
     if end.totals.unevaluated > 0 {
         text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);

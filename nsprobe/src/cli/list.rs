@@ -55,7 +55,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = SELECT)]
     orphans: bool,
 
-    /// Everything that holds each namespace, one holder a row
+    /// Everything that holds each namespace, one holder per row
     #[arg(long, conflicts_with_all = ["columns", "json"], help_heading = OUTPUT)]
     holders: bool,
 
@@ -82,7 +82,7 @@ pub(super) struct Args {
 }
 
 const EXAMPLES: &str = r#"Examples:
-  nsprobe list                             every namespace, one a row
+  nsprobe list                             every namespace, one per row
   nsprobe list --kind net,pid              network and pid namespaces only
   nsprobe list --pid 1                     the namespaces of process 1
   nsprobe list /proc/self/ns/net           the namespace of a file

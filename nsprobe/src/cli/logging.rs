@@ -1,9 +1,9 @@
 //! `-v` and `NSPROBE_LOG`: what nsprobe does, on stderr.
 
+use super::output;
 use crate::model::text;
 use env_logger::{Builder, Target};
 use log::LevelFilter;
-use std::io::Write as _;
 
 /// Which messages are written instead of those that `-v` selects, in the form of the crate `env_logger`.
 const VARIABLE: &str = "NSPROBE_LOG";
@@ -19,14 +19,56 @@ pub(super) fn start(verbose: u8) {
     };
     let mut builder = Builder::new();
     builder.filter_module("nsprobe", level);
-    if let Ok(levels) = std::env::var(VARIABLE) {
-        builder.parse_filters(&levels);
+    if let Some(levels) = std::env::var_os(VARIABLE) {
+        let levels = levels.to_string_lossy();
+        match unknown(&levels) {
+            None => _ = builder.parse_filters(&levels),
+            Some(unknown) => output::complain(&format_args!(
+                "{VARIABLE} is ignored: {} is neither a level (off, error, warn, info, debug, trace) nor a module of nsprobe \
+                 (nsprobe, nsprobe::trace=debug)",
+                text::shown(unknown)
+            )),
+        }
     }
-    builder.target(Target::Stderr).format(|out, record| {
-        // A message may quote what a tenant has named.
-        let message = record.args().to_string();
-        writeln!(out, "nsprobe: {}: {}", record.level().as_str().to_lowercase(), text::guarded(&message))
+    // Nothing goes through the crate's own writer: it would wait for a reader of stderr.
+    builder.target(Target::Stderr).format(|_, record| {
+        output::complain(&format_args!("{}: {}", record.level().as_str().to_lowercase(), record.args()));
+        Ok(())
     });
     // Fails when there is a logger already, as in a program that uses the library.
     let _ = builder.try_init();
+}
+
+/// The first of the selections that selects nothing: the crate takes any word for a module.
+fn unknown(levels: &str) -> Option<&str> {
+    let (selections, _pattern) = levels.split_once('/').unwrap_or((levels, ""));
+    let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
+    let is_module = |text: &str| text.trim().split("::").next() == Some("nsprobe");
+    selections.split(',').filter(|selection| !selection.trim().is_empty()).find(|selection| !match selection
+        .split_once('=')
+    {
+        None => is_level(selection) || is_module(selection),
+        Some((module, level)) => is_module(module) && (level.trim().is_empty() || is_level(level)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selection_that_selects_nothing_is_found() {
+        for good in ["", "info", "nsprobe=debug", "nsprobe::trace=trace,nsprobe::kernel", "OFF", "debug/took"]
+        {
+            assert_eq!(unknown(good), None, "{good}");
+        }
+        for (bad, which) in [
+            ("loud", "loud"),
+            ("info,nsprobe=loud", "nsprobe=loud"),
+            ("other=info", "other=info"),
+            ("7", "7"),
+        ] {
+            assert_eq!(unknown(bad), Some(which));
+        }
+    }
 }

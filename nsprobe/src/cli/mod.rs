@@ -56,7 +56,7 @@ const METHOD: &str = "Method";
 const EXAMPLES: &str = "\
 Examples:
   nsprobe tree                      processes, and where namespaces change
-  nsprobe list --kind net           the network namespaces, one a row
+  nsprobe list --kind net           the network namespaces, one per row
   sudo nsprobe trace -- COMMAND     what COMMAND does to namespaces
   nsprobe doctor                    what this kernel and these privileges allow
 
@@ -64,7 +64,7 @@ Exit codes: 0 done; 1 nothing found, or a problem or a difference found; 2 error
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The namespaces, one a row
+    /// The namespaces, one per row
     List(list::Args),
     /// The processes or namespaces as a tree
     Tree(tree::Args),
@@ -111,8 +111,12 @@ fn code() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return output::usage(error),
+        Err(error) if error.exit_code() != 0 || !given::stdout_is_closed() => return output::usage(error),
+        Err(_) => return closed(),
     };
+    if given::stdout_is_closed() && !cli.command.writes_elsewhere() {
+        return closed();
+    }
     logging::start(cli.verbose);
     match run(&cli) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
@@ -124,6 +128,21 @@ fn code() -> ExitCode {
             output::complain(&format_args!("{error:#}"));
             ExitCode::from(2)
         }
+    }
+}
+
+/// That there is nowhere to write to.
+fn closed() -> ExitCode {
+    output::complain(
+        &"stdout is closed: nothing that is written there would arrive; use >/dev/null to drop it",
+    );
+    ExitCode::from(2)
+}
+
+impl Command {
+    /// Whether nothing of this command goes to stdout.
+    const fn writes_elsewhere(&self) -> bool {
+        matches!(self, Self::Trace(args) if args.has_output())
     }
 }
 
@@ -147,11 +166,6 @@ fn begin() -> anyhow::Result<()> {
         anyhow::bail!(
             "installed set-user-id or set-group-id: anybody who runs it would have its privileges; remove the bit, \
              and use sudo"
-        );
-    }
-    if given::stdout_is_closed() {
-        anyhow::bail!(
-            "stdout is closed: nothing that is written there would arrive; use >/dev/null to drop it"
         );
     }
     given::raise_file_limit();

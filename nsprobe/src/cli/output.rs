@@ -4,6 +4,7 @@ use super::Color;
 use super::feed::Feed;
 use crate::model::{Snapshot, text};
 use crate::render::style::Look;
+use crate::render::wrap::wrapped;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::{ContextKind, ContextValue};
 use std::fmt::Display;
@@ -49,7 +50,7 @@ impl Output {
 
     /// What the terminal takes; `ascii` is the caller's wish for plain lines.
     pub(super) fn look(&self, ascii: bool) -> Look {
-        Look { color: self.color, unicode: !ascii && locale_is_utf8(), width: width() }
+        Look { color: self.color, unicode: !ascii && locale_is_utf8(), width: width(&io::stdout()) }
     }
 }
 
@@ -73,15 +74,17 @@ pub(super) fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-/// Columns of the terminal on stdout, or of `COLUMNS` where that is set; `None` when stdout is no terminal.
-fn width() -> Option<usize> {
-    if let Some(columns) = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()) {
-        return Some(columns);
-    }
-    if !io::stdout().is_terminal() {
+/// Columns of the terminal behind `stream`, or of `COLUMNS` where that is set; `None` when it is no terminal: what goes to a
+/// pipe or a file is whole, whatever the shell has exported.
+fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
+    if !stream.is_terminal() {
         return None;
     }
-    terminal_size::terminal_size_of(io::stdout()).map(|(width, _)| usize::from(width.0))
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    columns.filter(|&columns| columns > 0).or_else(|| {
+        let (width, _) = terminal_size::terminal_size_of(stream)?;
+        Some(usize::from(width.0)).filter(|&width| width > 0)
+    })
 }
 
 /// Whether the locale's characters are UTF-8: the first of the three variables that is set decides, as
@@ -121,10 +124,14 @@ pub(super) fn finish_talk() {
     }
 }
 
+/// Where a message goes on that is wider than the terminal: below its first word.
+const INDENT: usize = "nsprobe: ".len();
+
 /// Says on stderr what went wrong: the one place from which anything gets there. Texts of others are in their printed
-/// form in `message` already; what comes from libraries may not be.
+/// form in `message` already; what comes from libraries may not be. On a terminal it is wrapped.
 pub(super) fn complain(message: &dyn Display) {
-    let line = format!("nsprobe: {}\n", text::guarded(&message.to_string()));
+    let line = format!("nsprobe: {}", text::guarded(&message.to_string()));
+    let line = wrapped(&line, INDENT, Look { width: width(&io::stderr()), ..Look::PLAIN }) + "\n";
     // With stderr gone there is nobody left to tell.
     if let Some(talk) = &mut *TALK.lock().unwrap_or_else(PoisonError::into_inner) {
         let _ = talk.push(line.as_bytes(), false, 0) && talk.flush().is_ok();
@@ -175,7 +182,7 @@ pub(super) fn nothing(snapshot: &Snapshot) {
     let count =
         |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     complain(&format_args!(
-        "nothing matched, of {} and {}",
+        "nothing matches; {} and {} were looked at",
         count(snapshot.namespaces.len(), "namespace", "namespaces"),
         count(snapshot.processes.len(), "process", "processes")
     ));

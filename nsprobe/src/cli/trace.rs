@@ -73,7 +73,7 @@ pub(super) struct Args {
     #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..), value_name = "NUMBER", help_heading = OUTPUT)]
     count: Option<u64>,
 
-    /// JSON, one object a line
+    /// JSON, one object per line
     #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
@@ -119,6 +119,13 @@ pub(super) struct Args {
     /// Only errors, and what cannot be seen, on stderr
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
+}
+
+impl Args {
+    /// Whether the lines go to a file of their own.
+    pub(super) const fn has_output(&self) -> bool {
+        self.output.is_some()
+    }
 }
 
 const EXAMPLES: &str = r#"Examples:

@@ -35,17 +35,21 @@ pub struct Process {
 }
 
 impl Process {
-    /// What to call the process in one line: its arguments, or its name in brackets as ps(1) has it; in their printed
-    /// form.
+    /// What to call the process in one line, in its printed form: its arguments, else its name. That is in brackets, as
+    /// ps(1) has it, for a kernel thread only: anybody can run a process named `kthreadd` or `1` without arguments.
     #[must_use]
     pub fn command(&self) -> String {
-        if self.arguments.is_empty() { format!("[{}]", self.comm) } else { self.arguments.to_string() }
+        if self.arguments.is_empty() { self.enclosed(&self.comm) } else { self.arguments.to_string() }
     }
 
     /// The same, as text to be searched.
     #[must_use]
     pub fn command_text(&self) -> String {
-        if self.arguments.is_empty() { format!("[{}]", self.comm.lossy()) } else { self.arguments.joined() }
+        if self.arguments.is_empty() { self.enclosed(self.comm.lossy()) } else { self.arguments.joined() }
+    }
+
+    fn enclosed(&self, name: impl std::fmt::Display) -> String {
+        if self.kernel_thread { format!("[{name}]") } else { format!("({name})") }
     }
 
     /// A process for tests, of which nothing can be read; it started as many clock ticks after boot as its number says.

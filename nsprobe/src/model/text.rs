@@ -227,6 +227,7 @@ pub fn is_hidden(c: char) -> bool {
         '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{3164}'
         | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}');
     is_ignorable
+        || is_blank(c)
         || matches!(
             get_general_category(c),
             GeneralCategory::Control
@@ -237,6 +238,13 @@ pub fn is_hidden(c: char) -> bool {
                 | GeneralCategory::Surrogate
                 | GeneralCategory::Unassigned
         )
+}
+
+/// Whether a character beyond ASCII takes room and shows nothing: spaces, and what is none by its category (an empty Braille
+/// pattern, a note without a head, blank hieroglyphs, a filler of the Khitan script).
+fn is_blank(c: char) -> bool {
+    matches!(c, '\u{2800}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}')
+        || get_general_category(c) == GeneralCategory::SpaceSeparator
 }
 
 /// Whether a character is drawn over the one before it, or into one with it (the vowels of Hangul).
@@ -330,7 +338,7 @@ mod tests {
 
     #[test]
     fn what_could_deceive_is_quoted_and_escaped() {
-        let cases: [(&[u8], &str); 20] = [
+        let cases: [(&[u8], &str); 21] = [
             (b"/run/netns/a", "/run/netns/a"),
             ("größe/名前".as_bytes(), "größe/名前"),
             (b"", r#""""#),
@@ -351,6 +359,11 @@ mod tests {
                 r#""\u{61c}\u{200b}\u{2028}\u{e0041}\u{202e}\u{ad}\u{180e}\u{fe0f}""#,
             ),
             ("e\u{301}".as_bytes(), "e\u{301}"),
+            (
+                "\u{a0}\u{2003}\u{3000}\u{2800}\u{3164}\u{115f}\u{ffa0}\u{1d159}\u{13441}a\u{16fe4}"
+                    .as_bytes(),
+                r#""\u{a0}\u{2003}\u{3000}\u{2800}\u{3164}\u{115f}\u{ffa0}\u{1d159}\u{13441}a\u{16fe4}""#,
+            ),
             ("\u{301}".as_bytes(), r#""\u{301}""#),
             ("/\u{301}".as_bytes(), r#""/\u{301}""#),
             ("a\u{301}\u{301}\u{301}\u{301}\u{301}".as_bytes(), "\"a\u{301}\u{301}\u{301}\u{301}\\u{301}\""),

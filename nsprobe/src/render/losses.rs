@@ -5,19 +5,43 @@ use crate::model::{Lost, Owner};
 /// How many owners are named.
 const MOST: usize = 3;
 
-/// The stage, and who lost most there.
+/// How many events were lost and why, with the name of the stage in JSON and who lost most there.
 #[must_use]
-pub fn stage(lost: &Lost) -> String {
+pub fn told(lost: &Lost) -> String {
+    let Lost { stage, count, .. } = lost;
+    let why = why(stage);
+    let owners = owners(lost).map(|owners| format!(": {owners}")).unwrap_or_default();
+    format!("{count} lost {why} ({stage}{owners})")
+}
+
+/// What happened at a stage; schema/nsprobe.trace-1.0.json has the names.
+fn why(stage: &str) -> &'static str {
+    match stage {
+        "ring_full" | "perf_ring_full" => "as the buffer in the kernel was full",
+        "share" => "as a user's share of the buffer in the kernel was used up",
+        "pending_full" => "as the kernel had no memory for calls under way",
+        "follow_full" | "namespaces_full" | "denied_full" => "as a table in the kernel was full",
+        "denied_unread" => "as the arguments of calls stopped by seccomp were not found",
+        "recursion" => "as the kernel did not run the probe's programs",
+        "decode" => "as the records were not understood",
+        "output_full" | "output_full_lives" => "as the reader of the output was too slow",
+        "sink" => "as the output did not take them",
+        _ => "at a stage of another name",
+    }
+}
+
+/// Who lost most, if that is known.
+fn owners(lost: &Lost) -> Option<String> {
     let worst = lost.worst(MOST);
     if worst.is_empty() {
-        return lost.stage.to_owned();
+        return None;
     }
     let others = lost.count.saturating_sub(worst.iter().map(|owner| owner.count).sum());
     let mut owners: Vec<String> = worst.into_iter().map(owner).collect();
     if others > 0 {
         owners.push(format!("others {others}"));
     }
-    format!("{}: {}", lost.stage, owners.join(", "))
+    Some(owners.join(", "))
 }
 
 fn owner(owner: &Owner) -> String {
@@ -38,11 +62,15 @@ mod tests {
             cgroup: path.map(|path| OwnerCgroup { id: 7, path: Some(path.into()) }),
             count,
         };
-        assert_eq!(stage(&Lost::at("decode", 3)), "decode");
-        let owners = vec![owner(1, 1, None), owner(2, 5, Some("/a\u{1b}")), owner(3, 2, None)];
-        let lost = Lost { stage: "share", count: 8, owners: owners.clone() };
-        assert_eq!(stage(&lost), "share: uid 2 in \"/a\\u{1b}\" 5, uid 3 2, uid 1 1");
-        let lost = Lost { stage: "share", count: 17, owners: [owners, vec![owner(4, 3, None)]].concat() };
-        assert_eq!(stage(&lost), "share: uid 2 in \"/a\\u{1b}\" 5, uid 4 3, uid 3 2, others 7");
+        assert_eq!(told(&Lost::at("decode", 3)), "3 lost as the records were not understood (decode)");
+        let all = vec![owner(1, 1, None), owner(2, 5, Some("/a\u{1b}")), owner(3, 2, None)];
+        let lost = Lost { stage: "share", count: 8, owners: all.clone() };
+        assert_eq!(owners(&lost).unwrap(), "uid 2 in \"/a\\u{1b}\" 5, uid 3 2, uid 1 1");
+        let lost = Lost { stage: "share", count: 17, owners: [all, vec![owner(4, 3, None)]].concat() };
+        let whose = "uid 2 in \"/a\\u{1b}\" 5, uid 4 3, uid 3 2, others 7";
+        assert_eq!(
+            told(&lost),
+            format!("17 lost as a user's share of the buffer in the kernel was used up (share: {whose})")
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Namespaces as a table, one a row.
+//! Namespaces as a table, one per row.
 
 use super::grid::{self, Heading};
 use crate::model::text;
@@ -133,7 +133,7 @@ pub struct Options<'a> {
     pub look: Look,
 }
 
-/// Writes `wanted`, namespaces of `snapshot`, one a row.
+/// Writes `wanted`, namespaces of `snapshot`, one per row.
 pub fn write(
     snapshot: &Snapshot,
     wanted: &[&Namespace],

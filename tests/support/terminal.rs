@@ -1,0 +1,51 @@
+//! nsprobe on a terminal: pseudo-terminals of a given width behind stdout and stderr.
+
+use super::Ran;
+use nix::fcntl::OFlag;
+use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+use std::fs::{File, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::process::Command;
+use std::thread::JoinHandle;
+
+/// Runs `command` to its end, with its output on terminals that are `columns` wide, and without colours.
+pub fn on_terminal(command: &mut Command, columns: u16) -> Ran {
+    let (stdout, told) = terminal(columns);
+    let (stderr, said) = terminal(columns);
+    let mut child = command.stdout(stdout).stderr(stderr).env("NO_COLOR", "1").spawn().expect("it starts");
+    // With the command go the last descriptors of the terminals, and only then do their readers end.
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let code = child.wait().expect("it ends").code();
+    let read = |reader: JoinHandle<Vec<u8>>| {
+        String::from_utf8(reader.join().expect("the reader ends")).expect("UTF-8")
+    };
+    Ran { code, stdout: read(told), stderr: read(said) }
+}
+
+/// The side of a terminal that a program has, and what is read from the other. No other program inherits either.
+fn terminal(columns: u16) -> (File, JoinHandle<Vec<u8>>) {
+    let mut master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
+    grantpt(&master).expect("it is ours");
+    unlockpt(&master).expect("it can be opened");
+    let slave = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(OFlag::O_NOCTTY.bits())
+        .open(ptsname_r(&master).expect("a name"))
+        .expect("its other side");
+    // Raw, without which `\n` would be read as `\r\n`.
+    let mut stty = Command::new("stty");
+    stty.args(["raw", "-echo", "rows", "50", "cols", &columns.to_string()])
+        .stdin(slave.try_clone().expect("a copy"));
+    assert!(stty.status().expect("stty starts").success());
+    let reader = std::thread::spawn(move || {
+        let (mut all, mut piece) = (Vec::new(), [0; 4096]);
+        // EIO: nobody has the other side any more.
+        while let Ok(length @ 1..) = master.read(&mut piece) {
+            all.extend_from_slice(&piece[..length]);
+        }
+        all
+    });
+    (slave, reader)
+}
