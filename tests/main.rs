@@ -12,6 +12,7 @@ mod fixture;
 mod given;
 mod hang;
 mod holders;
+mod holders_files;
 mod limits;
 mod list;
 mod list_sight;

@@ -5,7 +5,7 @@ use crate::doctor::diagnosis;
 use crate::support::stage::{NamedNetns, Staged};
 use crate::support::{self, json, nsprobe};
 use jsonschema::Validator;
-use nsprobe::model::{GapKind, NsKind, NsSlot, Source};
+use nsprobe::model::{GapKind, HeldBy, NsKind, NsSlot, Source};
 use nsprobe::render::schemas::{self, Schema};
 use serde_json::{Value, json as value};
 use std::collections::{BTreeSet, HashSet};
@@ -161,13 +161,15 @@ fn the_words_of_the_schemas_are_those_of_the_code() {
     let kinds: Vec<_> = NsKind::ALL.iter().map(|kind| kind.name()).collect();
     let sources: Vec<_> = Source::ALL.iter().map(|source| source.name()).collect();
     let gaps: Vec<_> = GapKind::ALL.iter().map(|gap| gap.name()).collect();
-    let mut counts = [0; 3];
+    let files: Vec<_> = HeldBy::ALL.iter().map(|by| by.name()).collect();
+    let mut counts = [0; 4];
     for schema in schemas::ALL {
         let document = published(schema);
         for (i, (word, wanted)) in [
             ("cgroup", vec![&kinds, &slots, &slots_and_root, &slots_and_directories]),
             ("kernel_lists", vec![&sources]),
             ("hidden_processes", vec![&gaps]),
+            ("peer_credentials", vec![&files]),
         ]
         .into_iter()
         .enumerate()

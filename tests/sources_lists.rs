@@ -8,7 +8,7 @@ use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nsprobe::kernel::sockets::PidFd;
 use serde_json::{Value, json};
 use std::fs::File;
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::os::unix::net::UnixStream;
 use std::process::Command;
 
@@ -54,7 +54,11 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
         assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
-        let what = "nothing found in /proc: a tun or tap device, a socket without a process, a descriptor in flight, or the kernel";
+        let what = if support::bpf() {
+            "nothing found in /proc and among the open files: a socket without a process, a descriptor in flight, or the kernel"
+        } else {
+            "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight, or the kernel"
+        };
         let ns = format!("net:[{ino}]");
         said(&["list", "--holders", "--no-header", "--ns", &ns], &format!("{ino} net ? {what}"));
         said(&["tree", "--ns", &ns], &format!("No process is in: {ns} held by {what}"));
@@ -81,7 +85,7 @@ fn what_may_hold_a_namespace_is_said_by_its_kind() {
     let link = support::stage::succeed(Command::new("unshare").args(unshared));
     let ran = run(&["list", "--holders", "--no-header", "--ns", link.trim()]);
     nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    assert!(ran.stdout.contains(" a mount of proc, "), "{} {}", ran.stdout, ran.stderr);
+    assert!(ran.stdout.contains(": a mount of proc, "), "{} {}", ran.stdout, ran.stderr);
 }
 
 #[test]
@@ -158,15 +162,18 @@ fn what_only_credentials_hold_is_found_where_the_kernel_has_lists() {
     let file = PidFd::open(sleep).and_then(|process| process.socket(0)).unwrap();
     drop(staged);
     let name = format!("user:[{ino}]");
+    let fd = file.as_fd().as_raw_fd();
+    let holders = json!([{"type": "credentials", "pid": std::process::id(), "fd": fd}]);
+    let sources = json!(["descriptors", "kernel_lists"]);
     if WALK.here() {
         let ns = find("user", ino);
-        assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
+        assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &sources));
         assert_eq!(ns["parent"]["ino"], proc::namespace(2, "user").unwrap());
     } else if LISTNS.here() {
         // Inactive, to these kernels: nobody can open it, and only BPF tells of it.
         if support::bpf() {
             let ns = find("user", ino);
-            assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
+            assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &sources));
             assert_eq!((ns["kernel_id"].is_string(), &ns["parent"]), (true, &Value::Null));
             let inactive = |gap: &Value| gap["reason"].as_str().unwrap().starts_with("inactive: ");
             assert!(gaps("relations").iter().any(inactive));

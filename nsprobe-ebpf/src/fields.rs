@@ -153,6 +153,20 @@ fields! {
     SockCommon = "sock" "__sk_common",
     SockCommonNet = "sock_common" "skc_net",
     NetUserNs = "net" "user_ns",
+    // What holds a namespace without standing for it.
+    FileCred = "file" "f_cred",
+    // A pointer since 6.12.
+    FileOwner = "file" "f_owner",
+    FileOwnerPid = "fown_struct" "pid",
+    SockPeerPid = "sock" "sk_peer_pid",
+    SockPeerCred = "sock" "sk_peer_cred",
+    SockCommonProt = "sock_common" "skc_prot",
+    ProtoName = "proto" "name",
+    SuperBlockInfo = "super_block" "s_fs_info",
+    SuperBlockUserNs = "super_block" "s_user_ns",
+    ProcFsInfoPidNs = "proc_fs_info" "pid_ns",
+    SeqFilePrivate = "seq_file" "private",
+    ProcMountsNs = "proc_mounts" "ns",
     KernelCloneFlags = "kernel_clone_args" "flags",
     // The registers that carry the arguments of a system call (x86-64).
     PtRegsFirst = "pt_regs" "di",

@@ -6,6 +6,7 @@
 #![no_std]
 
 mod fields;
+mod held_record;
 mod record;
 pub mod share;
 mod task_record;
@@ -13,6 +14,7 @@ mod walk_record;
 pub mod wish;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
+pub use held_record::{Held, how};
 pub use record::{
     Child, Config, Counter, Event, Freed, Header, NamespaceIds, NamespaceInodes, Pids, Target, Text, Watched,
     cause, config, event_flags, global, map, slot, text, text_flags,

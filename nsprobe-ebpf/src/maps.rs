@@ -48,6 +48,10 @@ static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.l
 #[map]
 static WALK: Array<Walk> = Array::with_max_entries(1, 0);
 
+/// The kernel's numbers of the namespaces whose holders are sought. Userspace sets the size.
+#[map]
+static SOUGHT: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
+
 /// The offset of `field`, or [`ABSENT`]. Known to the verifier, which so drops what an absent field guards.
 #[inline(always)]
 pub fn offset(field: Field) -> u32 {
@@ -128,6 +132,12 @@ pub unsafe fn add(value: *mut u64, more: u64) {
 #[inline(always)]
 pub fn is_wished(wish: &wish::Wish) -> bool {
     WISHES.get_ptr(wish).is_some()
+}
+
+/// Whether what holds the namespace with this number is sought.
+#[inline(always)]
+pub fn is_sought(id: u64) -> bool {
+    id != 0 && SOUGHT.get_ptr(id).is_some()
 }
 
 /// Whether `task` is one of the followed.

@@ -23,6 +23,9 @@ pub mod cause {
     pub const WALK: u16 = 8;
     /// The kernel gave back the inode number of a namespace: its end. The record is a [`crate::Freed`].
     pub const FREED: u16 = 9;
+    /// Nothing happened: the iterator over all open files came by one that holds a namespace without standing for it; the
+    /// record is a [`crate::Held`].
+    pub const HELD: u16 = 10;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].
@@ -397,6 +400,8 @@ pub mod map {
     pub const LOSERS: &str = "LOSERS";
     /// One [`crate::Walk`].
     pub const WALK: &str = "WALK";
+    /// The kernel's numbers (`u64`) of the namespaces whose holders are sought: keys, whose value is 1.
+    pub const SOUGHT: &str = "SOUGHT";
 }
 
 /// Counters of what the probe could not do; the index into the map `COUNTERS`.

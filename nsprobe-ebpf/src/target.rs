@@ -11,13 +11,13 @@ pub const NSFS: u64 = 0x6e73_6673;
 pub const SOCKFS: u64 = 0x534f_434b;
 
 /// `PID_FS_MAGIC`: what pidfds are of since 6.9.
-const PIDFS: u64 = 0x5049_4446;
+pub const PIDFS: u64 = 0x5049_4446;
 
 /// `ANON_INODE_FS_MAGIC`: what they were of before, among others.
 const ANON_INODE: u64 = 0x0904_1934;
 
 /// `PROC_SUPER_MAGIC`.
-const PROC: u64 = 0x9fa0;
+pub const PROC: u64 = 0x9fa0;
 
 /// What tells a pidfd from other anonymous files: the name of its dentry.
 const PIDFD_NAME: u64 = u64::from_ne_bytes(*b"[pidfd]\0");

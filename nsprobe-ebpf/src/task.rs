@@ -187,6 +187,12 @@ pub fn kinds_for_children(task: u64) -> u64 {
     kind(pid, slot::PID) | kind(time, slot::TIME)
 }
 
+/// The namespace that the `struct pid` at `pid` is of: its innermost one, which it holds.
+#[inline(always)]
+pub fn namespace_of_pid(pid: u64) -> u64 {
+    read(upid_at(pid, read(pid, Field::PidLevel)), Field::UpidNs)
+}
+
 /// The `struct upid` at depth `level` of the `struct pid` at `pid`.
 #[inline(always)]
 fn upid_at(pid: u64, level: u32) -> u64 {

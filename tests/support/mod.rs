@@ -11,6 +11,7 @@ pub mod proc;
 pub mod programs;
 pub mod seccomp;
 pub mod stage;
+pub mod tenant;
 pub mod terminal;
 pub mod trace;
 pub mod tracing;

@@ -12,10 +12,10 @@ use nsprobe_ebpf::{Descriptor, Field, Header, RECORD_VERSION, cause};
 /// `struct bpf_iter__task_file` of the kernel.
 #[repr(C)]
 pub struct Context {
-    meta: *const Meta,
-    task: u64,
-    fd: u32,
-    file: u64,
+    pub meta: *const Meta,
+    pub task: u64,
+    pub fd: u32,
+    pub file: u64,
 }
 
 #[unsafe(no_mangle)]

@@ -7,6 +7,7 @@ mod denied;
 mod exit;
 mod files;
 mod freed;
+mod held;
 mod namespaces;
 mod pivot_root;
 mod present;

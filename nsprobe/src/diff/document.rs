@@ -3,8 +3,8 @@
 use super::read::{self, SlotInodes};
 use crate::model::text;
 use crate::model::{
-    Arguments, Holder, Initial, Namespace, NetnsId, NsId, NsKind, Origin, Pid, Process, ProcessSource, Root,
-    Slots, Snapshot, Source, Taken, Text,
+    Arguments, HeldBy, Holder, Initial, Namespace, NetnsId, NsId, NsKind, Origin, Pid, Process,
+    ProcessSource, Root, Slots, Snapshot, Source, Taken, Text,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
@@ -210,6 +210,12 @@ enum HolderObject {
     Ancestor {
         of: NamespaceRef,
     },
+    File {
+        by: HeldBy,
+        pid: Pid,
+        tid: Option<Pid>,
+        fd: u32,
+    },
     /// Of a later version.
     Unknown,
 }
@@ -230,7 +236,10 @@ impl TryFrom<HolderFields> for HolderObject {
                 .zip(here)
                 .map(|((path, mount_namespace), here)| Self::BindMount { mount_namespace, path, here }),
             "ancestor" => of.map(|of| Self::Ancestor { of }),
-            _ => Some(Self::Unknown),
+            other => match HeldBy::ALL.into_iter().find(|by| by.name() == other) {
+                Some(by) => pid.zip(fd).map(|(pid, fd)| Self::File { by, pid, tid, fd }),
+                None => Some(Self::Unknown),
+            },
         };
         whole.ok_or_else(|| format!("a holder `{kind}` that does not say what it is"))
     }
@@ -306,6 +315,7 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             HolderObject::BindMount { mount_namespace, path, here } => {
                 Holder::BindMount { mount_namespace: id(mount_namespace), path, here }
             }
+            HolderObject::File { by, pid, tid, fd } => Holder::File { by, pid, tid, fd },
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,
         })

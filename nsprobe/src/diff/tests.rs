@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::{Arguments, Gap, GapKind, Holder, Initial, Origin, Slots, Snapshot, Source, Taken};
+use crate::model::{
+    Arguments, Gap, GapKind, HeldBy, Holder, Initial, Origin, Slots, Snapshot, Source, Taken,
+};
 use crate::render::json::{self, Selection};
 use std::time::{Duration, SystemTime};
 
@@ -247,6 +249,8 @@ fn rich() -> Taken {
             },
             Holder::Ancestor { of: id(NsKind::User, 6) },
         ];
+        let file = |by| Holder::File { by, pid: 10, tid: Some(12), fd: 5 };
+        ns.holders.extend(HeldBy::ALL.map(file));
     });
     let user = namespace(NsKind::User, 1, |ns| {
         (ns.initial, ns.owner_uid, ns.parent) = (Initial::Unknown, Some(0), Some(id(NsKind::User, 9)));
@@ -298,7 +302,7 @@ fn a_document_of_a_later_minor_version_is_read() {
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
         .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
     let side = Side::read(text.as_bytes()).unwrap();
-    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6);
+    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6 + HeldBy::ALL.len());
 }
 
 #[test]

@@ -81,7 +81,7 @@ impl Entry {
         self.source(match holder {
             Holder::Thread { .. } => Source::Threads,
             Holder::ForChildren { .. } => Source::ForChildren,
-            Holder::Descriptor { .. } => Source::Descriptors,
+            Holder::Descriptor { .. } | Holder::File { .. } => Source::Descriptors,
             Holder::Socket { .. } => Source::Sockets,
             Holder::BindMount { .. } => Source::BindMounts,
             Holder::Ancestor { .. } => Source::Relations,
@@ -204,6 +204,14 @@ impl Census {
     pub(super) fn without_way(&self) -> Vec<NsId> {
         let without = self.found.values().filter(|entry| !entry.asked && entry.witnesses.is_empty());
         without.map(|entry| entry.namespace.id).collect()
+    }
+
+    /// The kernel's numbers of the namespaces that no process is in and that nothing is known to hold.
+    pub(super) fn unheld(&self) -> HashMap<u64, NsId> {
+        let unheld = self.found.values().map(|entry| &entry.namespace).filter(|namespace| {
+            namespace.processes == 0 && namespace.holders.is_empty() && namespace.holders_omitted == 0
+        });
+        unheld.filter_map(|namespace| Some((namespace.kernel_id?, namespace.id))).collect()
     }
 
     /// The kernel's numbers of the namespaces of one kind, as far as they are known.

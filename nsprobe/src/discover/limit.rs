@@ -1,20 +1,19 @@
 //! What is kept of the holders of a namespace, of which one process may be any number.
 
 use crate::model::Holder;
-use std::mem::{Discriminant, discriminant};
 
 /// How many descriptors, say, of one process, or mounts in one mount namespace, are told as holders of a namespace: the
 /// others hold it no better, and counting them is enough. What one holder has too many of takes nothing from another.
 pub(super) const MOST_OF_ONE: usize = 64;
 
 /// Whose a holder is; a namespace that holds another holds it once.
-fn whose(holder: &Holder) -> (Discriminant<Holder>, u64) {
+fn whose(holder: &Holder) -> (&'static str, u64) {
     let whose = match holder {
         Holder::BindMount { mount_namespace, .. } => mount_namespace.ino,
         Holder::Ancestor { of } => of.ino,
         other => other.pid().map_or(0, u64::from),
     };
-    (discriminant(holder), whose)
+    (holder.name(), whose)
 }
 
 /// Drops of `holders`, which are in order, what one has too many of; gives how many those are.

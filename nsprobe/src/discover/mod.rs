@@ -9,6 +9,8 @@ mod command_lines;
 mod descriptors;
 mod environment;
 mod gaps;
+mod held;
+mod held_records;
 mod limit;
 mod lines;
 mod listed;
@@ -193,6 +195,9 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut inquiry, &mut census, &mut gaps);
     if let Some(listed) = listed {
         listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
+    }
+    if options.bpf {
+        held::find(&proc, &mut census);
     }
     let mut namespaces = census.finish();
     step("namespaces found");

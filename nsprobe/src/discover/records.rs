@@ -94,7 +94,7 @@ pub(super) fn descriptors(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(Desc
 }
 
 /// Gives `read` every record in `bytes`, and the number of those that it, or nobody, understood.
-fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -> u64 {
+pub(super) fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -> u64 {
     let mut unknown = 0;
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -112,7 +112,7 @@ fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -> u64 {
 }
 
 /// Whether a record is of this version, and of this cause.
-fn is(record: &[u8], cause: u16) -> bool {
+pub(super) fn is(record: &[u8], cause: u16) -> bool {
     let half = |at: usize| record.get(at..).and_then(<[u8]>::first_chunk).copied().map(u16::from_ne_bytes);
     half(offset_of!(Header, version)) == Some(RECORD_VERSION)
         && half(offset_of!(Header, cause)) == Some(cause)
@@ -190,11 +190,11 @@ fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
     })
 }
 
-fn long(bytes: &[u8], at: usize) -> Option<u64> {
+pub(super) fn long(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
+pub(super) fn word(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 

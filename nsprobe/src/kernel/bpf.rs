@@ -56,9 +56,15 @@ impl Programs {
     }
 
     /// Loads the iterator `program`, whose function in the kernel has the type id `target`, and starts it. What the
-    /// program writes is what the file reads; program and link are gone when the file is closed.
-    pub(super) fn iterator(&self, program: &str, target: u32) -> Result<File, Refusal> {
-        let code = self.code(program, &[])?;
+    /// program writes is what the file reads; program and link are gone when the file is closed. `maps`: those that it
+    /// uses.
+    pub(super) fn iterator(
+        &self,
+        program: &str,
+        target: u32,
+        maps: &[(&str, RawFd, &Map)],
+    ) -> Result<File, Refusal> {
+        let code = self.code(program, maps)?;
         let program = self.load(&code, |load| {
             load.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
             load.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
@@ -168,6 +174,29 @@ fn array(data: &Map) -> io::Result<OwnedFd> {
     // SAFETY: as above.
     unsafe { &mut attr.__bindgen_anon_2 }.map_fd = raw(&map);
     call(bpf_cmd::BPF_MAP_FREEZE, &attr)?;
+    Ok(map)
+}
+
+/// A hash table with these `keys`, each with the value 1, of a byte.
+pub(super) fn set(keys: &[u64]) -> io::Result<OwnedFd> {
+    let mut attr = blank();
+    // SAFETY: a union of plain structs, zeroed as a whole before.
+    let map = unsafe { &mut attr.__bindgen_anon_1 };
+    map.map_type = bpf_map_type::BPF_MAP_TYPE_HASH as u32;
+    map.key_size = 8;
+    map.value_size = 1;
+    map.max_entries = u32::try_from(keys.len().max(1)).map_err(io::Error::other)?;
+    let map = create(bpf_cmd::BPF_MAP_CREATE, &attr)?;
+    let value = 1_u8;
+    for key in keys {
+        let mut attr = blank();
+        // SAFETY: as above.
+        let element = unsafe { &mut attr.__bindgen_anon_2 };
+        element.map_fd = raw(&map);
+        element.key = std::ptr::from_ref(key) as u64;
+        element.__bindgen_anon_1.value = &raw const value as u64;
+        call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr)?;
+    }
     Ok(map)
 }
 

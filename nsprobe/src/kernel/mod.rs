@@ -9,6 +9,7 @@ pub mod clock;
 pub mod document;
 mod entries;
 pub mod given;
+pub mod held;
 pub mod kcmp;
 pub mod listns;
 pub mod lists;

@@ -122,7 +122,7 @@ impl Iterators {
     }
 
     fn read(&self, program: &str, target: u32) -> Result<Vec<u8>, TasksError> {
-        Ok(read_all(self.programs.iterator(program, target).map_err(TasksError::Refused)?)?)
+        Ok(read_all(self.programs.iterator(program, target, &[]).map_err(TasksError::Refused)?)?)
     }
 }
 
@@ -130,7 +130,7 @@ impl Iterators {
 const CHUNK: usize = 1 << 16;
 
 /// The iterator's descriptor, read to its end.
-fn read_all(mut file: File) -> io::Result<Vec<u8>> {
+pub(super) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
     let (mut bytes, mut end) = (Vec::new(), 0);
     loop {
         bytes.resize(end + CHUNK, 0);

@@ -21,6 +21,7 @@ impl Holder {
             Self::Descriptor { .. } => "descriptor",
             Self::Socket { .. } => "socket",
             Self::BindMount { .. } => "bind_mount",
+            Self::File { by, .. } => by.name(),
             Self::Ancestor { .. } => "ancestor",
         }
     }
@@ -32,6 +33,7 @@ impl Holder {
             Self::Thread { pid, .. }
             | Self::ForChildren { pid, .. }
             | Self::Descriptor { pid, .. }
+            | Self::File { pid, .. }
             | Self::Socket { pid, .. } => Some(pid),
             Self::BindMount { .. } | Self::Ancestor { .. } => None,
         }
@@ -84,7 +86,10 @@ impl Namespace {
             Holder::Descriptor { pid, tid: None, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
             Holder::Descriptor { pid, tid: Some(tid), fd } => Some(format!("/proc/{pid}/task/{tid}/fd/{fd}")),
             // A mount's path is one in its own mount namespace: whether it leads anywhere from here has been tried.
-            Holder::BindMount { .. } | Holder::Socket { .. } | Holder::Ancestor { .. } => None,
+            Holder::BindMount { .. }
+            | Holder::Socket { .. }
+            | Holder::File { .. }
+            | Holder::Ancestor { .. } => None,
         };
         self.leader
             .map(|pid| format!("/proc/{pid}/ns/{kind}"))

@@ -44,6 +44,8 @@ pub struct Namespace {
     pub holders: Vec<Holder>,
     /// How many more there are, of processes and mount namespaces that have too many to be told one by one.
     pub holders_omitted: u64,
+    /// Where else holders of it were sought, because there were none.
+    pub searched: Searched,
     /// What led to it; sorted, each once, never empty.
     pub sources: Vec<Source>,
 }
@@ -67,6 +69,7 @@ impl Namespace {
             mount_path: None,
             holders: Vec::new(),
             holders_omitted: 0,
+            searched: Searched { files: false },
             sources: Vec::new(),
         }
     }
@@ -213,9 +216,102 @@ pub enum Holder {
         /// Whether that is the mount namespace nsprobe was in.
         here: bool,
     },
+    /// An open file that holds it without standing for it, or belonging to it as a socket does.
+    File {
+        /// In which way.
+        by: HeldBy,
+        /// Whose.
+        pid: Pid,
+        /// The thread whose it is, where that has a descriptor table of its own.
+        tid: Option<Pid>,
+        /// Its number.
+        fd: u32,
+    },
     /// It is the parent or the owner of another namespace.
     Ancestor {
         /// Of which.
         of: NsId,
     },
+}
+
+/// In which way an open file holds a namespace that it does not stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HeldBy {
+    /// It is a tun or tap device: a network namespace.
+    Tun,
+    /// It is a pidfd of a process that was in the namespace: a pid namespace.
+    Pidfd,
+    /// It is a file or a directory of `/proc/PID` of a process that was in the namespace: a pid namespace.
+    ProcFile,
+    /// It is in a file system of the namespace: in a proc of a pid namespace, or in one mounted in a user namespace.
+    FileSystem,
+    /// It was opened with credentials of the namespace: a user namespace.
+    Credentials,
+    /// It is a socket whose peer had credentials of the namespace (`SO_PEERCRED`, socket(7)): a user namespace.
+    PeerCredentials,
+    /// It is a socket whose peer was a process in the namespace (`SO_PEERPIDFD`): a pid namespace.
+    PeerProcess,
+    /// Its signals go to a process or process group of the namespace (`F_SETOWN`, fcntl(2)): a pid namespace.
+    Signals,
+    /// It is a list of the mounts of the namespace, `/proc/PID/mounts` say: a mount namespace.
+    MountList,
+    /// It is a file below `/proc/PID/net`: a network namespace.
+    ProcNet,
+}
+
+impl HeldBy {
+    /// All ways.
+    pub const ALL: [Self; 10] = [
+        Self::Tun,
+        Self::Pidfd,
+        Self::ProcFile,
+        Self::FileSystem,
+        Self::Credentials,
+        Self::PeerCredentials,
+        Self::PeerProcess,
+        Self::Signals,
+        Self::MountList,
+        Self::ProcNet,
+    ];
+
+    /// The holder's `type` in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tun => "tun",
+            Self::Pidfd => "pidfd",
+            Self::ProcFile => "proc_file",
+            Self::FileSystem => "file_system",
+            Self::Credentials => "credentials",
+            Self::PeerCredentials => "peer_credentials",
+            Self::PeerProcess => "peer_process",
+            Self::Signals => "signals",
+            Self::MountList => "mount_list",
+            Self::ProcNet => "proc_net",
+        }
+    }
+
+    /// What the file is, in words that the descriptor's number can follow.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::Tun => "tun device",
+            Self::Pidfd => "pidfd",
+            Self::ProcFile => "file of a /proc/PID",
+            Self::FileSystem => "file in its file system",
+            Self::Credentials => "file opened in it",
+            Self::PeerCredentials => "socket with a peer in it",
+            Self::PeerProcess => "socket with a peer process in it",
+            Self::Signals => "file with an owner in it",
+            Self::MountList => "list of mounts",
+            Self::ProcNet => "file of a /proc/PID/net",
+        }
+    }
+}
+
+/// What of the kernel's own tables was searched for holders of a namespace of which nothing else told any.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Searched {
+    /// The open files of all processes.
+    pub files: bool,
 }

@@ -1,7 +1,7 @@
 //! All that holds each namespace, one holder a row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Snapshot, Source};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -58,12 +58,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
                 format!("thread {tid} {of}")
             }
             Holder::ForChildren { pid, tid: None } => command(*pid),
-            Holder::Descriptor { tid: None, fd, .. } | Holder::Socket { tid: None, fd, .. } => {
-                format!("{fd} {of}")
-            }
-            Holder::Descriptor { tid: Some(tid), fd, .. } | Holder::Socket { tid: Some(tid), fd, .. } => {
-                format!("{fd} of thread {tid} {of}")
-            }
+            Holder::Descriptor { tid: None, fd, .. }
+            | Holder::Socket { tid: None, fd, .. }
+            | Holder::File { tid: None, fd, .. } => format!("{fd} {of}"),
+            Holder::Descriptor { tid: Some(tid), fd, .. }
+            | Holder::Socket { tid: Some(tid), fd, .. }
+            | Holder::File { tid: Some(tid), fd, .. } => format!("{fd} of thread {tid} {of}"),
             Holder::BindMount { mount_namespace, path, .. } => {
                 format!("{path} in {mount_namespace}")
             }
@@ -77,32 +77,43 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         rows.push(("...", None, format!("{} more of the same", namespace.holders_omitted)));
     }
     if rows.is_empty() {
-        rows.push(("?", None, unseen(namespace).to_owned()));
+        rows.push(("?", None, unseen(namespace)));
     }
     rows
 }
 
-/// What is to be said of a namespace that no process is in and of which no holder was found.
-pub(super) fn unseen(namespace: &Namespace) -> &'static str {
+/// What is to be said of a namespace that no process is in and of which no holder was found: what it may be, without what
+/// was searched for it.
+pub(super) fn unseen(namespace: &Namespace) -> String {
     if !namespace.sources.contains(&Source::KernelLists) {
-        return "something that was not found";
+        return "something that was not found".to_owned();
     }
+    let Searched { files } = namespace.searched;
+    let unless = |searched: bool, what| if searched { None } else { Some(what) };
+    let may_be: &[Option<&str>] = match namespace.id.kind {
+        NsKind::Pid => &[
+            Some("a mount of proc"),
+            unless(files, "an open file of a /proc/PID"),
+            unless(files, "a pidfd"),
+            unless(files, "a socket's peer"),
+        ],
+        NsKind::Ipc => &[Some("shared memory that a process has attached")],
+        NsKind::Net => &[
+            unless(files, "a tun or tap device"),
+            unless(files, "an open file of a /proc/PID/net"),
+            Some("a socket without a process"),
+        ],
+        NsKind::User => &[
+            unless(files, "credentials of an open file or of a socket's peer"),
+            Some("a file system that was mounted in it"),
+        ],
+        NsKind::Mnt => &[unless(files, "an open /proc/PID/mounts")],
+        NsKind::Cgroup | NsKind::Time | NsKind::Uts => &[],
+    };
+    let may_be: Vec<&str> = may_be.iter().flatten().copied().chain(["a descriptor in flight"]).collect();
     // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
-    match namespace.id.kind {
-        NsKind::Pid => {
-            "nothing found in /proc: a mount of proc, an open file of a /proc/PID, a descriptor in flight, or the kernel"
-        }
-        NsKind::Ipc => "nothing found in /proc: a mount of mqueue, a descriptor in flight, or the kernel",
-        NsKind::Net => {
-            "nothing found in /proc: a tun or tap device, a socket without a process, a descriptor in flight, or the kernel"
-        }
-        NsKind::User => {
-            "nothing found in /proc: credentials of an open file, a descriptor in flight, or the kernel"
-        }
-        NsKind::Cgroup | NsKind::Mnt | NsKind::Time | NsKind::Uts => {
-            "nothing found in /proc: a descriptor in flight, or the kernel"
-        }
-    }
+    let place = if files { "in /proc and among the open files" } else { "in /proc" };
+    format!("nothing found {place}: {}, or the kernel", may_be.join(", "))
 }
 
 /// Whether `namespace` is the parent of `child`, and not only its owner.
@@ -113,7 +124,7 @@ fn is_parent(namespace: &Namespace, child: NsId, snapshot: &Snapshot) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Arguments, NsKind, Process, Root, Slots};
+    use crate::model::{Arguments, HeldBy, NsKind, Process, Root, Slots};
 
     fn process(pid: Pid, command_line: &str) -> Process {
         Process {
@@ -146,6 +157,7 @@ mod tests {
                     Holder::ForChildren { pid: 7, tid: Some(9) },
                     Holder::Descriptor { pid: 8, tid: None, fd: 3 },
                     Holder::Socket { pid: 8, tid: Some(9), fd: 4 },
+                    Holder::File { by: HeldBy::Tun, pid: 8, tid: None, fd: 5 },
                     Holder::BindMount { mount_namespace, path: "/run/netns/a\nb".into(), here: true },
                 ],
                 ..Namespace::new(net)
@@ -174,6 +186,7 @@ mod tests {
         4026532177 net  for_children   7 thread 9 of server -v
         4026532177 net  descriptor     8 3 of "client\u{1b}[2J"
         4026532177 net  socket         8 4 of thread 9 of "client\u{1b}[2J"
+        4026532177 net  tun            8 5 of "client\u{1b}[2J"
         4026532177 net  bind_mount       "/run/netns/a\nb" in mnt:[4026531832]
         4026531837 user processes      7 2: server -v
         4026531837 user ancestor         owner of net:[4026532177]

@@ -112,6 +112,16 @@ enum HolderObject<'a> {
     Ancestor {
         of: NamespaceRef,
     },
+    /// An open file: its type is the way in which it holds the namespace.
+    #[serde(untagged)]
+    File {
+        #[serde(rename = "type")]
+        by: &'static str,
+        pid: Pid,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tid: Option<Pid>,
+        fd: u32,
+    },
 }
 
 /// Something that could not be seen.
@@ -215,6 +225,9 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
             path_base64: bytes::base64(path),
             here: *here,
         },
+        Holder::File { by, pid, tid, fd } => {
+            HolderObject::File { by: by.name(), pid: *pid, tid: *tid, fd: *fd }
+        }
         Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
     }
 }

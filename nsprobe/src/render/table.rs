@@ -209,6 +209,10 @@ pub fn held(namespace: &Namespace) -> String {
             }
             Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
             Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
+            Holder::File { by, pid, tid: None, fd } => format!("{} {fd} of {pid}", by.text()),
+            Holder::File { by, pid, tid: Some(tid), fd } => {
+                format!("{} {fd} of thread {tid} of {pid}", by.text())
+            }
             Holder::BindMount { .. } => return None,
             Holder::Ancestor { of } => of.to_string(),
         })

@@ -149,6 +149,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String
             Holder::Socket { pid, tid, fd } => {
                 phrases.push(format!("held by socket {fd} of {}{}", thread(*tid), name(*pid)));
             }
+            Holder::File { by, pid, tid, fd } => {
+                phrases.push(format!("held by {} {fd} of {}{}", by.text(), thread(*tid), name(*pid)));
+            }
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }
     }

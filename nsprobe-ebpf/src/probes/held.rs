@@ -1,0 +1,136 @@
+//! Every open file that holds a namespace without standing for it, for a snapshot: `iter/task_file`, where namespaces
+//! have numbers (Linux 6.18).
+//!
+//! Only namespaces are sought of which nothing else tells what holds them; their numbers are in a map. What is found
+//! at the end of a way through the kernel's structs is taken for a namespace when its kind is the one that the way leads
+//! to, and its number, which is given once, is one of those sought.
+
+use super::files::Context;
+use crate::maps;
+use crate::target;
+use crate::task::{self, embedded, read, read_at};
+use aya_ebpf::helpers::generated::bpf_seq_write;
+use core::ffi::c_void;
+use nsprobe_ebpf::{ABSENT, Field, Header, Held, RECORD_VERSION, cause, how};
+
+const MNT: Kind = Kind { flag: 0x0002_0000, common: Field::MntNsCommon };
+const USER: Kind = Kind { flag: 0x1000_0000, common: Field::UserNsCommon };
+const PID: Kind = Kind { flag: 0x2000_0000, common: Field::PidNsCommon };
+const NET: Kind = Kind { flag: 0x4000_0000, common: Field::NetNsCommon };
+
+/// What tells the two kinds of sockets behind character devices: the name of their protocol.
+const TUN_NAME: u32 = u32::from_ne_bytes(*b"tun\0");
+const TAP_NAME: u32 = u32::from_ne_bytes(*b"tap\0");
+
+/// A kind of namespace: its `CLONE_NEW*` flag, and where its `struct ns_common` is.
+#[derive(Clone, Copy)]
+struct Kind {
+    flag: u32,
+    common: Field,
+}
+
+/// What may be a namespace that is sought.
+#[derive(Clone, Copy)]
+struct Candidate {
+    /// The address of its `struct ns_common`; 0: there is none.
+    common: u64,
+    flag: u32,
+    how: u32,
+}
+
+/// As many as one file can lead to.
+const MOST: usize = 8;
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+extern "C" fn iterate_held(context: *const Context) -> i32 {
+    // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
+    let (seq, task, fd, file) =
+        unsafe { ((*(*context).meta).seq, (*context).task, (*context).fd, (*context).file) };
+    if task == 0 || file == 0 {
+        return 0;
+    }
+    let mut found = [Candidate { common: 0, flag: 0, how: 0 }; MOST];
+    let [credentials, signals, of_user, first, second, third, fourth, fifth] = &mut found;
+    *credentials = candidate(how::CREDENTIALS, USER, read(read(file, Field::FileCred), Field::CredUserNs));
+    *signals = of_pid(how::SIGNALS, read(read(file, Field::FileOwner), Field::FileOwnerPid));
+    let inode: u64 = read(file, Field::FileInode);
+    let super_block: u64 = read(inode, Field::InodeSb);
+    *of_user = candidate(how::FILE_SYSTEM, USER, read(super_block, Field::SuperBlockUserNs));
+    let private: u64 = read(file, Field::FilePrivate);
+    match read::<u64>(super_block, Field::SuperBlockMagic) {
+        target::SOCKFS => {
+            let sock: u64 = read(private, Field::SocketSock);
+            let peer: u64 = read(sock, Field::SockPeerCred);
+            *first = candidate(how::PEER_CREDENTIALS, USER, read(peer, Field::CredUserNs));
+            *second = of_pid(how::PEER_PROCESS, read(sock, Field::SockPeerPid));
+        }
+        target::PIDFS => *first = of_pid(how::PIDFD, read(inode, Field::InodePrivate)),
+        target::PROC => {
+            let info: u64 = read(super_block, Field::SuperBlockInfo);
+            *first = candidate(how::FILE_SYSTEM, PID, read(info, Field::ProcFsInfoPidNs));
+            if maps::offset(Field::ProcInodeInode) != ABSENT {
+                let proc_inode = inode - u64::from(maps::offset(Field::ProcInodeInode));
+                *second = of_pid(how::PROC_FILE, read(proc_inode, Field::ProcInodePid));
+            }
+            // Of files of these three sorts only, and nothing tells those from others but what they lead to.
+            let of_sequence: u64 = read(private, Field::SeqFilePrivate);
+            *third = candidate(how::MOUNT_LIST, MNT, read(of_sequence, Field::ProcMountsNs));
+            *fourth = candidate(how::PROC_NET, NET, of_sequence);
+            // The first member of a `struct seq_net_private`.
+            *fifth = candidate(how::PROC_NET, NET, read_at(of_sequence));
+        }
+        target::NSFS => {}
+        // What such a device opens begins with a `struct sock`.
+        _ => {
+            let common = embedded(private, Field::SockCommon);
+            let name = read_at::<u32>(embedded(read(common, Field::SockCommonProt), Field::ProtoName));
+            if name == TUN_NAME || name == TAP_NAME {
+                *first = candidate(how::TUN, NET, read(common, Field::SockCommonNet));
+            }
+        }
+    }
+    for candidate in found {
+        let id: u64 = read(candidate.common, Field::NsCommonId);
+        if candidate.common != 0
+            && maps::is_sought(id)
+            && read::<u32>(candidate.common, Field::NsCommonType) == candidate.flag
+        {
+            write(seq, (task, fd), id, candidate.how);
+        }
+    }
+    0
+}
+
+/// What may be a namespace of this kind at this address.
+#[inline(always)]
+fn candidate(how: u32, kind: Kind, namespace: u64) -> Candidate {
+    let common = if namespace == 0 { 0 } else { embedded(namespace, kind.common) };
+    Candidate { common, flag: kind.flag, how }
+}
+
+/// The pid namespace of the `struct pid` at this address.
+#[inline(always)]
+fn of_pid(how: u32, pid: u64) -> Candidate {
+    candidate(how, PID, if pid == 0 { 0 } else { task::namespace_of_pid(pid) })
+}
+
+/// Writes that the file `fd` of `task` holds a namespace.
+#[inline(always)]
+fn write(seq: *mut c_void, (task, fd): (u64, u32), id: u64, how: u32) {
+    let leader: u64 = read(task, Field::TaskGroupLeader);
+    let reader = task::reader();
+    let tid = task::number_for(task, reader);
+    let record = Held {
+        header: Header { size: size_of::<Held>() as u32, version: RECORD_VERSION, cause: cause::HELD },
+        id,
+        table: read(task, Field::TaskFiles),
+        tgid: if task == leader { tid } else { task::number_for(leader, reader) },
+        tid,
+        fd,
+        how,
+    };
+    // SAFETY: the kernel's own seq_file, and as many bytes as the record has. When they do not fit the kernel
+    // drops all of this file, and calls again for it at the reader's next read.
+    unsafe { bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Held>() as u32) };
+}

@@ -1,0 +1,105 @@
+//! What holds a namespace without standing for it, by the kernel's own tables: BPF programs that are loaded, run to their
+//! ends, and gone.
+
+use super::bpf::{Programs, set};
+use super::btf;
+use super::probe::{MemoryLimit, OpenError};
+use super::tasks::{TasksError, read_all};
+use super::vmlinux::KernelTypes;
+use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+
+/// What leads from a file to what it holds. A kernel that lacks one of them is not one on which this is sought.
+pub const NEEDED: [Field; 35] = [
+    Field::TaskThreadPid,
+    Field::TaskGroupLeader,
+    Field::TaskFiles,
+    Field::TaskFs,
+    Field::FsRoot,
+    Field::PathMnt,
+    Field::PathDentry,
+    Field::PidLevel,
+    Field::PidNumbers,
+    Field::UpidNr,
+    Field::UpidNs,
+    Field::UpidSize,
+    Field::CredUserNs,
+    Field::FileCred,
+    Field::FileInode,
+    Field::FilePrivate,
+    Field::InodeSb,
+    Field::InodePrivate,
+    Field::SuperBlockMagic,
+    Field::SuperBlockInfo,
+    Field::SuperBlockUserNs,
+    Field::SocketSock,
+    Field::SockCommon,
+    Field::SockCommonNet,
+    Field::SockCommonProt,
+    Field::ProtoName,
+    Field::SockPeerPid,
+    Field::SockPeerCred,
+    Field::NsCommonId,
+    Field::NsCommonType,
+    Field::MntNsCommon,
+    Field::NetNsCommon,
+    Field::PidNsCommon,
+    Field::UserNsCommon,
+    Field::ProcInodePid,
+];
+
+/// What a kernel may lack: no file holds anything in that way then, or not as far as can be told.
+const OPTIONAL: [Field; 6] = [
+    Field::FileOwner,
+    Field::FileOwnerPid,
+    Field::ProcInodeInode,
+    Field::ProcFsInfoPidNs,
+    Field::SeqFilePrivate,
+    Field::ProcMountsNs,
+];
+
+/// The kernel's name of the iterator over files.
+const FILES: &str = "bpf_iter_task_file";
+
+/// The program that it runs.
+const FIND_FILES: &str = "iterate_held";
+
+/// The programs that search, and what they are to find.
+pub struct Search {
+    programs: Programs,
+    files: u32,
+    sought: OwnedFd,
+    /// Kept for as long as programs are loaded.
+    _memory: MemoryLimit,
+}
+
+impl Search {
+    /// Prepares a search for what holds the namespaces with these numbers.
+    pub fn open(sought: &[u64]) -> Result<Self, TasksError> {
+        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
+        let fields: Vec<Field> = NEEDED.into_iter().chain(OPTIONAL).collect();
+        let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
+        let wanted = btf::Wanted { fields: &sources, functions: &[FILES], typedefs: &[] };
+        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
+        let mut offsets = vec![ABSENT; FIELDS.len()];
+        fields.iter().zip(&found.offsets).for_each(|(&field, &offset)| offsets[field as usize] = offset);
+        if let Some(field) = btf::absent(&NEEDED, &offsets) {
+            return Err(TasksError::NoField(field));
+        }
+        let memory = MemoryLimit::raise();
+        Ok(Self {
+            programs: Programs::open(&[FIND_FILES], &offsets).map_err(TasksError::Refused)?,
+            files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
+            sought: set(sought)?,
+            _memory: memory,
+        })
+    }
+
+    /// The records ([`nsprobe_ebpf::Held`]) of all open files that hold one of them, in the order of their thread ids.
+    pub fn files(&self) -> Result<Vec<u8>, TasksError> {
+        let definition = self.programs.map(map::SOUGHT).map_err(TasksError::Refused)?;
+        let maps = [(map::SOUGHT, self.sought.as_raw_fd(), definition)];
+        let file = self.programs.iterator(FIND_FILES, self.files, &maps).map_err(TasksError::Refused)?;
+        Ok(read_all(file)?)
+    }
+}
