@@ -49,7 +49,7 @@ pub const NEEDED: [Field; 35] = [
 ];
 
 /// What a kernel may lack: no file holds anything in that way then, or not as far as can be told.
-const OPTIONAL: [Field; 6] = [
+pub const OPTIONAL: [Field; 6] = [
     Field::FileOwner,
     Field::FileOwnerPid,
     Field::ProcInodeInode,

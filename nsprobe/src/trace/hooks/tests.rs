@@ -1,5 +1,5 @@
 use super::*;
-use crate::kernel::{lists, tasks};
+use crate::kernel::{held, lists, tasks};
 
 #[test]
 fn clone_alone_needs_no_other_call() {
@@ -48,8 +48,12 @@ fn every_field_is_missed_when_it_is_absent() {
         let of_kind = both.contains(&field) || field == Field::NsCommonOps;
         let of_parents = parents.contains(&field);
         // The snapshot's programs, no part of tracing, refuse to start without their own.
-        let of_snapshots = [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618].concat().contains(&field);
-        assert!(told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots, "{field:?}");
+        let of_snapshots =
+            [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618, &held::NEEDED, &held::OPTIONAL].concat();
+        assert!(
+            told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots.contains(&field),
+            "{field:?}"
+        );
     }
 }
 
