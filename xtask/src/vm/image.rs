@@ -35,6 +35,7 @@ const PROGRAMS: &[&str] = &[
     "mountpoint",
     "nsenter",
     "perl",
+    "prlimit",
     "ps",
     "readlink",
     "rm",
@@ -71,10 +72,10 @@ const FILES: &[(&str, &str)] = &[
 /// What an image is made of.
 pub struct Contents<'a> {
     pub tests: &'a Tests,
-    /// Arguments of the test harness.
-    pub filter: &'a [String],
-    /// Whether all tests run that depend on the kernel, and not only those that somebody named.
-    pub whole: bool,
+    /// Arguments of the test harness for the unit tests.
+    pub unit: &'a [&'a str],
+    /// Those for the integration tests, by the version of the kernel.
+    pub integration: &'a [(String, Vec<&'a str>)],
     /// Whether clocks count instructions, which the tests are told.
     pub counted: bool,
     /// A directory of more programs, which the tests find by [`conformance::DIRECTORY`].
@@ -200,7 +201,7 @@ fn sources() -> Result<Vec<PathBuf>> {
 
 /// The script that runs the tests, and fails when one does.
 fn run_tests(contents: &Contents) -> String {
-    let Contents { tests, filter, counted, programs, .. } = *contents;
+    let Contents { tests, unit, integration, counted, programs, .. } = *contents;
     let package = checkout::root().join("nsprobe");
     let mut script = format!(
         "#!/bin/sh\ncd {package}\nexport CI=true RUST_BACKTRACE=1 LC_ALL=C.UTF-8 INSTA_UPDATE=no\n\
@@ -215,25 +216,21 @@ fn run_tests(contents: &Contents) -> String {
         package = quoted(&package.to_string_lossy()),
         nsprobe = quoted(&tests.nsprobe.to_string_lossy()),
     );
-    // Of the unit tests only those that ask the kernel or read what it writes.
-    let unit = ["kernel::".to_owned(), "discover::".to_owned(), "trace::hooks".to_owned()];
-    let run = |executable: &Path, filter: &[String]| {
-        let arguments: Vec<String> = [executable.to_string_lossy().as_ref(), "--test-threads=1"]
-            .into_iter()
-            .chain(filter.iter().map(String::as_str))
-            .map(quoted)
-            .collect();
-        arguments.join(" ")
+    let run = |executable: &Path, filter: &[&str]| {
+        let executable = executable.to_string_lossy();
+        let words: Vec<String> =
+            [&executable, "--test-threads=1"].into_iter().chain(filter.iter().copied()).map(quoted).collect();
+        words.join(" ") + " || status=$?\n"
     };
-    for (executable, filter) in tests
-        .unit
-        .iter()
-        .map(|executable| (executable, if contents.whole { &unit[..] } else { filter }))
-        .chain(tests.integration.iter().map(|executable| (executable, filter)))
-    {
-        script.push_str(&run(executable, filter));
-        script.push_str(" || status=$?\n");
+    script.extend(tests.unit.iter().map(|executable| run(executable, unit)));
+    script.push_str("case $(uname -r) in\n");
+    for (version, filter) in integration {
+        script.push_str(&quoted(version));
+        script.push_str(")\n");
+        script.extend(tests.integration.iter().map(|executable| run(executable, filter)));
+        script.push_str(";;\n");
     }
+    script.push_str("*) echo 'a kernel without tests'; status=1;;\nesac\n");
     script.push_str("exit $status\n");
     script
 }

@@ -20,7 +20,8 @@ const ACCELERATOR: &str = "tcg,thread=single";
 const PROCESSOR: &str = "max,-la57,-smap,-smep,-pku,-umip";
 
 /// Without defences and without clearing of fresh memory the tests take 15 % less time.
-const PARAMETERS: &str = "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off init_on_alloc=0";
+const PARAMETERS: &str =
+    "console=ttyS0 panic=-1 quiet loglevel=4 mitigations=off init_on_alloc=0 rcupdate.rcu_expedited=1";
 
 /// One processor, whose clocks go one nanosecond an instruction and stand still for nothing else.
 const COUNTED: [&str; 4] = ["-icount", "shift=0,sleep=off", "-smp", "1"];
