@@ -35,6 +35,7 @@ pub fn find(kind: &str, ino: u64) -> Value {
         let document = json(&["list", "--json", "--ns", &format!("{kind}:[{ino}]")]);
         assert_eq!(document["namespaces"].as_array().unwrap().len(), 1);
         let ns = document["namespaces"][0].clone();
+        assert!(ns["nprocs"] == ns["nprocs_seen"] || !proc::all_readable(), "{ns}");
         (!ns["holders"].as_array().unwrap().iter().any(looked_at)).then_some(ns)
     };
     wait(find).expect("a moment of quiet")

@@ -12,6 +12,14 @@ pub fn pids() -> Vec<u32> {
         .collect()
 }
 
+/// Whether the namespaces of every process may be read, as of root they may, but for a sandbox around this machine: where
+/// they may, numbers of processes are known.
+pub fn all_readable() -> bool {
+    let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
+    let unreadable = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/net")).is_err_and(denied);
+    !pids().iter().any(unreadable)
+}
+
 /// The value of a field of `/proc/PID/status`, such as `NSpid`; `None` when the process is gone.
 pub fn status(pid: u32, field: &str) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/status")).ok()?;
