@@ -91,7 +91,9 @@ impl Feed {
         let news = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), news, room });
         let writer = (file.try_clone()?, Arc::clone(&shared));
-        signals::spawn_without("writer", move || write(&writer.0, &writer.1))?;
+        signals::spawn_without(std::thread::Builder::new().name("writer".to_owned()), move || {
+            write(&writer.0, &writer.1);
+        })?;
         Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0, flushed: Instant::now() })
     }
 

@@ -5,7 +5,7 @@ use super::limit;
 use super::reach::MountPoint;
 use super::sight;
 use super::threads::Stray;
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Source, Text};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
 use std::collections::{BTreeMap, HashMap};
 
 /// The namespaces known so far.
@@ -218,25 +218,6 @@ impl Census {
     pub(super) fn kernel_ids(&self, kind: NsKind) -> impl Iterator<Item = (u64, NsId)> {
         let of_kind = self.found.range((kind, 0)..=(kind, u64::MAX));
         of_kind.filter_map(|(_, entry)| Some((entry.namespace.kernel_id?, entry.namespace.id)))
-    }
-
-    /// For every mount namespace, the process to read its mounts through: one whose root is whole, because
-    /// mountinfo leaves out what lies outside the reader's root. Only `readable` ones: the kernel's own tasks
-    /// are also those whose files are closed.
-    pub(super) fn mount_readers(
-        processes: &[Process],
-        readable: impl Fn(Pid) -> bool,
-    ) -> BTreeMap<NsId, Pid> {
-        let mut readers: BTreeMap<NsId, (bool, Pid)> = BTreeMap::new();
-        for process in processes {
-            if let Some(id) = process.namespace(NsSlot::In(NsKind::Mnt)) {
-                let candidate = (process.root != Root::Whole, process.pid);
-                if readers.get(&id).is_none_or(|best| candidate < *best) && readable(process.pid) {
-                    readers.insert(id, candidate);
-                }
-            }
-        }
-        readers.into_iter().map(|(id, (_, pid))| (id, pid)).collect()
     }
 
     /// The namespaces, complete.

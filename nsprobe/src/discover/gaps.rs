@@ -57,6 +57,11 @@ impl Gaps {
         }
     }
 
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Why the first of them is one.
     pub(super) fn first_reason(&self) -> String {
         self.0.keys().next().map(|(_, reason)| reason.clone()).unwrap_or_default()

@@ -69,7 +69,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
 }
 
 /// Marks the namespaces that the kernel has listed, and adds those that were not known and are still there.
-pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
     let known: HashMap<u64, NsId> =
         NsKind::ALL.into_iter().flat_map(|kind| census.kernel_ids(kind)).collect();
     for &number in &listed.numbers {
@@ -94,7 +94,7 @@ pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry<'_>, census: &mut Censu
 pub(super) fn ask_latest(
     listed: &Listed,
     nsfs_dev: u64,
-    inquiry: &mut Inquiry<'_>,
+    inquiry: &mut Inquiry,
     census: &mut Census,
     gaps: &mut Gaps,
 ) {

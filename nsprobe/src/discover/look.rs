@@ -2,9 +2,11 @@
 //! little or nothing.
 
 use super::{Error, Gaps, Options, denied, nsfs_dev, open, parse, processes, who};
-use crate::kernel::proc::Proc;
-use crate::model::{Actor, Gap, NsId, NsSlot, Pid, Process, Slots, Text};
+use crate::kernel::bounded::{self, Reading};
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{Actor, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
 use std::io;
+use std::time::Duration;
 
 /// A proc file system that is looked at again and again.
 #[derive(Debug)]
@@ -45,51 +47,104 @@ impl Look {
     /// Whether it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may see.
     #[must_use]
     pub fn is_of_whole_machine(&self) -> bool {
-        let mut buffer = Vec::new();
-        let read = self.proc.process(2).and_then(|dir| dir.read("stat", &mut buffer));
-        read.is_ok() && parse::stat(&buffer).is_some_and(|facts| facts.ppid == 0 && facts.kernel_thread)
+        let proc = self.proc.clone();
+        // In another pid namespace it is anybody's.
+        let kthreadd = bounded::one(move |buffer| {
+            proc.process(2).and_then(|dir| dir.read("stat", buffer)).ok()?;
+            parse::stat(buffer).map(|facts| facts.ppid == 0 && facts.kernel_thread)
+        });
+        matches!(kthreadd, Ok(Some(true)))
     }
 
-    /// Every process, in the order of their numbers, and what could not be read.
-    pub fn processes(&self) -> io::Result<(Vec<Process>, Vec<Gap>)> {
-        let mut gaps = Gaps::default();
-        let processes = processes::alone(&self.proc, &self.proc.pids()?, self.nsfs_dev, &mut gaps);
-        Ok((processes, gaps.finish()))
+    /// Begins to read every process, in the order of their numbers.
+    pub fn processes(&self) -> io::Result<Processes> {
+        let pids = self.proc.pids()?;
+        Ok(Processes { reading: processes::alone(&self.proc, pids.clone(), self.nsfs_dev), pids })
     }
 
-    /// Every thread of every process. One that ends meanwhile may be missing.
-    pub fn threads(&self) -> io::Result<Vec<Thread>> {
-        let mut threads = Vec::new();
-        for pid in self.proc.pids()? {
-            let Ok(process) = self.proc.process(pid) else { continue };
-            for tid in process.threads().unwrap_or_default() {
-                threads.extend(self.thread(&process, pid, tid));
-            }
-        }
-        Ok(threads)
+    /// Begins to read every thread of every process. One that ends meanwhile may be missing.
+    pub fn threads(&self) -> io::Result<Reading<Vec<Thread>>> {
+        let (proc, nsfs_dev) = (self.proc.clone(), self.nsfs_dev);
+        Ok(Reading::begin(self.proc.pids()?, move |&pid, buffer| {
+            let Ok(process) = proc.process(pid) else { return Vec::new() };
+            let tids = process.threads().unwrap_or_default();
+            tids.into_iter().filter_map(|tid| thread(&process, (pid, tid), nsfs_dev, buffer)).collect()
+        }))
     }
 
-    fn thread(&self, process: &crate::kernel::proc::ProcessDir, pid: Pid, tid: Pid) -> Option<Thread> {
-        let dir = process.thread(tid).ok()?;
-        let mut buffer = Vec::new();
-        dir.read("stat", &mut buffer).ok()?;
-        let parse::StatFacts { ppid, comm, .. } = parse::stat(&buffer)?;
-        let mut namespaces = Slots::default();
-        for slot in NsSlot::ALL {
-            match processes::namespace(&dir, slot, self.nsfs_dev) {
-                Ok(id) => *namespaces.get_mut(slot) = id,
-                Err(error) if denied(&error) => {
-                    return Some(Thread { pid, tid, ppid, comm, namespaces: None });
+    /// Begins to read what is known of threads now, each of a process, without their names. `Err`: it has gone, or cannot
+    /// be read.
+    #[must_use]
+    pub fn actors(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Actor>> {
+        let proc = self.proc.clone();
+        Reading::begin(wanted, move |&(pid, tid), buffer| who::read(&proc, pid, tid, buffer))
+    }
+}
+
+/// The processes, while they are read.
+pub struct Processes {
+    pids: Vec<Pid>,
+    reading: Reading<processes::Alone>,
+}
+
+/// What came of a look at the processes.
+#[derive(Debug, Default)]
+pub struct Looked {
+    /// Those that have been read.
+    pub processes: Vec<Process>,
+    /// Those that do not answer, or did not in time.
+    pub unread: Vec<Pid>,
+    /// What could not be read.
+    pub gaps: Vec<Gap>,
+}
+
+impl Processes {
+    /// Waits for the end, but no longer than `limit`; returns whether it has come.
+    pub fn wait(&mut self, limit: Duration) -> bool {
+        self.reading.wait(limit)
+    }
+
+    /// What has been read by now.
+    #[must_use]
+    pub fn take(self) -> Looked {
+        let (mut looked, mut gaps) = (Looked::default(), Gaps::default());
+        for (pid, read) in std::iter::zip(self.pids, self.reading.take()) {
+            match read {
+                Ok((process, of_process)) => {
+                    // Gone, or known to keep others waiting.
+                    if process.is_none() {
+                        looked.unread.extend(of_process.any().then_some(pid));
+                    }
+                    looked.processes.extend(process);
+                    gaps.merge(of_process);
                 }
-                // A kind that the kernel lacks, or the task is ending.
-                Err(_) => {}
+                Err(stuck) => {
+                    looked.unread.push(pid);
+                    gaps.add(GapKind::ProcessStatus, stuck.to_string(), None);
+                }
             }
         }
-        Some(Thread { pid, tid, ppid, comm, namespaces: Some(namespaces) })
+        Looked { gaps: gaps.finish(), ..looked }
     }
+}
 
-    /// What is known of a thread now, without its name. `Err`: it has gone.
-    pub fn actor(&self, pid: Pid, tid: Pid) -> io::Result<Actor> {
-        who::read(&self.proc, pid, tid)
+fn thread(
+    process: &ProcessDir,
+    (pid, tid): (Pid, Pid),
+    nsfs_dev: u64,
+    buffer: &mut Vec<u8>,
+) -> Option<Thread> {
+    let dir = process.thread(tid).ok()?;
+    dir.read("stat", buffer).ok()?;
+    let parse::StatFacts { ppid, comm, .. } = parse::stat(buffer)?;
+    let mut namespaces = Slots::default();
+    for slot in NsSlot::ALL {
+        match processes::namespace(&dir, slot, nsfs_dev) {
+            Ok(id) => *namespaces.get_mut(slot) = id,
+            Err(error) if denied(&error) => return Some(Thread { pid, tid, ppid, comm, namespaces: None }),
+            // A kind that the kernel lacks, or the task is ending.
+            Err(_) => {}
+        }
     }
+    Some(Thread { pid, tid, ppid, comm, namespaces: Some(namespaces) })
 }

@@ -3,7 +3,6 @@
 //! A snapshot is no instant: processes come and go while it is taken. Each process is read through a
 //! descriptor that cannot turn into another process, and one that vanishes midway is left out.
 
-mod blocks;
 mod census;
 mod command_lines;
 mod descriptors;
@@ -20,6 +19,7 @@ mod origin;
 mod parse;
 mod processes;
 mod reach;
+mod readers;
 mod records;
 mod relations;
 mod room;
@@ -28,11 +28,13 @@ mod sockets;
 mod tasks;
 mod threads;
 mod walk;
+mod ways;
 mod whereabouts;
 mod who;
 
 pub use origin::origin;
 
+use crate::kernel::bounded;
 use crate::kernel::proc::Proc;
 use crate::model::text::shown_path;
 use crate::model::{Pid, Process, ProcessSource, Snapshot};
@@ -256,9 +258,11 @@ pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -
 pub fn process_of_thread(tid: Pid) -> Option<Pid> {
     let proc = open(&Options::default()).ok()?;
     // Not listed, but there: a thread has a directory like that of a process.
-    let mut status = Vec::new();
-    proc.process(tid).and_then(|thread| thread.read("status", &mut status)).ok()?;
-    parse::thread_group(&status).filter(|&pid| pid != tid)
+    let group = bounded::one(move |status| {
+        proc.process(tid).and_then(|thread| thread.read("status", status)).ok()?;
+        parse::thread_group(status)
+    });
+    group.ok().flatten().filter(|&pid| pid != tid)
 }
 
 fn open(options: &Options) -> Result<Proc, Error> {

@@ -10,12 +10,13 @@
 
 use super::census::{Census, Witness};
 use super::limit::MOST_OF_ONE;
-use super::lines::{self, Line};
 use super::reach::MountPoint;
+use super::readers::{self, Mountinfo, Point};
 use super::relations::Inquiry;
 use super::room::{self, Room, Share};
 use super::{Gaps, parse, processes, vanished};
-use crate::kernel::mounts::{LONGEST_PATH, MountTable};
+use crate::kernel::bounded;
+use crate::kernel::mounts::MountTable;
 use crate::kernel::nsfs::{self, Neighbour};
 use crate::kernel::proc::Proc;
 use crate::model::{GapKind, Holder, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
@@ -36,12 +37,11 @@ pub(super) fn find(
     proc: &Proc,
     nsfs_dev: u64,
     processes: &[Process],
-    inquiry: &mut Inquiry<'_>,
+    inquiry: &mut Inquiry,
     census: &mut Census,
     gaps: &mut Gaps,
 ) {
-    let readable = |pid| proc.process(pid).and_then(|dir| dir.read_link("root")).is_ok();
-    let readers = Census::mount_readers(processes, readable);
+    let readers = readers::find(proc, processes);
     let own =
         proc.this_process().and_then(|own| processes::namespace(&own, NsSlot::In(NsKind::Mnt), nsfs_dev));
     let mut search = Search {
@@ -111,7 +111,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Those mount namespaces that the kernel lists to us.
-    fn listed_by_the_kernel(&mut self, inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+    fn listed_by_the_kernel(&mut self, inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
         let own = self.proc.this_process().and_then(|own| own.open_namespace("ns/mnt"));
         let Ok(own) = own else { return };
         if let (Ok(id), Ok(_)) =
@@ -154,7 +154,7 @@ impl Search<'_> {
     }
 
     /// One that is known by other means.
-    fn known(&mut self, id: NsId, inquiry: &Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+    fn known(&mut self, id: NsId, inquiry: &Inquiry, census: &mut Census, gaps: &mut Gaps) {
         if self.table.is_some() {
             let witnesses = census.entry(id).witnesses.clone();
             match inquiry.open(id, &witnesses) {
@@ -190,13 +190,13 @@ impl Search<'_> {
             if let Some(mount) = mount
                 && let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes())
             {
-                let path = mount.point.map(Text::from);
-                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, path), census, gaps);
+                let point = mount.point.map_or(Point::TooLong, |point| Point::Kept(point.into()));
+                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, point), census, gaps);
             }
             turn.read(1, 0)
         };
         let listed = table.each(number, after, &mut each);
-        self.room.settle(&turn);
+        self.room.settle(turn.used());
         self.table = Some(table);
         match listed {
             Ok(stopped) => {
@@ -232,37 +232,36 @@ impl Search<'_> {
 
     /// The same, from those in the lines after the first `read` on.
     fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), census: &mut Census, gaps: &mut Gaps) {
-        let mut turn = self.room.turn(self.share);
         self.kept = HashMap::new();
-        let process = self.proc.process(pid);
-        let mut count = 0;
-        let mut each = |line: Line<'_>| {
-            count += 1;
-            if count <= read {
-                return turn.read(0, 0);
+        let (proc, room, share) = (self.proc.clone(), self.room, self.share);
+        let seen = bounded::one(move |_| {
+            let mut turn = room.turn(share);
+            let seen = proc.process(pid).and_then(|dir| readers::read(&dir, read, &mut turn));
+            (seen, turn.used())
+        });
+        let seen = seen.map_err(io::Error::from).and_then(|(seen, used)| {
+            self.room.settle(used);
+            seen
+        });
+        match seen {
+            Ok(Mountinfo { mounts, too_long, lines, whole }) => {
+                for (kind, ino, mount_id, point) in mounts {
+                    self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, point), census, gaps);
+                }
+                for _ in 0..too_long {
+                    gaps.add(GapKind::Mounts, "a line of mountinfo of more than 64 KiB is passed over", None);
+                }
+                if !whole {
+                    self.put_off.push((id, Way::Process(pid, lines)));
+                }
             }
-            let Line::Whole(line) = line else {
-                gaps.add(GapKind::Mounts, "a line of mountinfo of more than 64 KiB is passed over", None);
-                return turn.read(1, lines::LONGEST);
-            };
-            if let Some(parse::NamespaceMount { kind, ino, path, mount_id }) = parse::namespace_mount(line) {
-                let path = (path.as_bytes().len() <= LONGEST_PATH).then_some(path);
-                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, path), census, gaps);
-            }
-            turn.read(1, line.len() + 1)
-        };
-        let whole = process.and_then(|dir| lines::each(&dir, "mountinfo", &mut each));
-        self.room.settle(&turn);
-        match whole {
-            Ok(true) => {}
-            Ok(false) => self.put_off.push((id, Way::Process(pid, count))),
             Err(error) if vanished(&error) => {}
             Err(error) => gaps.add_error(GapKind::Mounts, &error),
         }
     }
 
     /// What has been put off; then what is still unread is a gap.
-    fn the_rest(&mut self, inquiry: &Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+    fn the_rest(&mut self, inquiry: &Inquiry, census: &mut Census, gaps: &mut Gaps) {
         let mut unread = Vec::new();
         let mut all = false;
         while !self.put_off.is_empty() || !self.new.is_empty() {
@@ -296,7 +295,7 @@ impl Search<'_> {
         &mut self,
         mount_namespace: NsId,
         target: NsId,
-        (mount_id, path): (u64, Option<Text>),
+        (mount_id, point): (u64, Point),
         census: &mut Census,
         gaps: &mut Gaps,
     ) {
@@ -307,13 +306,13 @@ impl Search<'_> {
         entry.source(Source::BindMounts);
         let kept = self.kept.entry(target).or_default();
         let room = |path: &Text| path.as_bytes().len() <= self.paths;
-        let path = match path {
-            Some(path) if *kept < MOST_OF_ONE && room(&path) => path,
+        let path = match point {
+            Point::Kept(path) if *kept < MOST_OF_ONE && room(&path) => path,
             omitted => {
                 entry.namespace.holders_omitted += 1;
-                if omitted.is_none() {
+                if omitted == Point::TooLong {
                     gaps.add(GapKind::Mounts, "mounted at a path of more than 4,096 bytes", None);
-                } else if *kept < MOST_OF_ONE {
+                } else if *kept < MOST_OF_ONE && omitted != Point::Further {
                     gaps.add(GapKind::Mounts, "paths of mounts beyond 16 MiB are not kept", None);
                 }
                 return;

@@ -1,6 +1,7 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
-use super::{Found, Gaps, blocks, command_lines, denied, parse, threads, vanished};
+use super::{Found, Gaps, command_lines, denied, parse, threads, vanished};
+use crate::kernel::bounded::{self, Reading};
 use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
@@ -18,35 +19,35 @@ pub(super) fn read(
     gaps: &mut Gaps,
 ) {
     let whose = Whose::new(proc, nsfs_dev);
-    let parts = blocks::each(pids, |pids| {
+    let proc = proc.clone();
+    let parts = bounded::each(pids.to_vec(), move |&pid, buffer| {
         let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        let mut reader = Reader { whose, command_lines, buffer: Vec::new(), gaps: &mut gaps };
-        for &pid in pids {
-            reader.add(proc, pid, &mut found);
-        }
+        Reader { whose, command_lines, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
         (found, gaps)
     });
-    for (part, part_gaps) in parts {
-        found.extend(part);
-        gaps.merge(part_gaps);
+    for part in parts {
+        match part {
+            Ok((part, part_gaps)) => {
+                found.extend(part);
+                gaps.merge(part_gaps);
+            }
+            Err(stuck) => gaps.add(GapKind::ProcessStatus, stuck.to_string(), None),
+        }
     }
 }
 
-/// The processes `pids` of `proc`, and nothing else that their directories lead to.
-pub(super) fn alone(proc: &Proc, pids: &[Pid], nsfs_dev: u64, gaps: &mut Gaps) -> Vec<Process> {
+/// One process, where there is one, and what could not be read of it.
+pub(super) type Alone = (Option<Process>, Gaps);
+
+/// Begins to read the processes `pids` of `proc`, and nothing else that their directories lead to.
+pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone> {
     let whose = Whose::new(proc, nsfs_dev);
-    let parts = blocks::each(pids, |pids| {
+    let proc = proc.clone();
+    Reading::begin(pids, move |&pid, buffer| {
         let mut gaps = Gaps::default();
-        let mut reader = Reader { whose, command_lines: false, buffer: Vec::new(), gaps: &mut gaps };
-        let found: Vec<Process> = pids.iter().filter_map(|&pid| reader.open(proc, pid)).collect();
-        (found, gaps)
-    });
-    let mut found = Vec::new();
-    for (part, part_gaps) in parts {
-        found.extend(part);
-        gaps.merge(part_gaps);
-    }
-    found
+        let process = Reader { whose, command_lines: false, buffer, gaps: &mut gaps }.open(&proc, pid);
+        (process, gaps)
+    })
 }
 
 /// Whose view a proc file system gives.
@@ -80,7 +81,7 @@ pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 struct Reader<'a> {
     whose: Whose,
     command_lines: bool,
-    buffer: Vec<u8>,
+    buffer: &'a mut Vec<u8>,
     gaps: &'a mut Gaps,
 }
 
@@ -135,8 +136,8 @@ impl Reader<'_> {
     }
 
     fn process(&mut self, pid: u32, dir: &ProcessDir) -> Option<Process> {
-        let facts = match dir.read("stat", &mut self.buffer) {
-            Ok(()) => parse::stat(&self.buffer),
+        let facts = match dir.read("stat", self.buffer) {
+            Ok(()) => parse::stat(self.buffer),
             Err(error) => {
                 self.note(GapKind::ProcessStatus, &error);
                 return None;
@@ -146,11 +147,11 @@ impl Reader<'_> {
             self.gaps.add(GapKind::ProcessStatus, "/proc/PID/stat is not of the known form", None);
             return None;
         };
-        let uid = dir.owner().inspect_err(|error| self.note(GapKind::ProcessStatus, error)).ok()?;
+        let uid = dir.owner();
         let namespaces = self.namespaces(dir)?;
         // Its end may come between two reads: what was read before is true all the same.
         let wanted = self.command_lines && !facts.kernel_thread;
-        let arguments = if wanted { command_lines::of(dir, &mut self.buffer) } else { None };
+        let arguments = if wanted { command_lines::of(dir, self.buffer) } else { None };
         let pids = self.pids(pid, dir, namespaces.as_ref());
         let root = self.root(dir, namespaces.is_some());
         Some(Process {
@@ -207,7 +208,7 @@ impl Reader<'_> {
         if pid_ns.is_some() && pid_ns == self.whose.own_pid_ns {
             return vec![pid];
         }
-        let read = dir.read("status", &mut self.buffer).map(|()| parse::pids(&self.buffer));
+        let read = dir.read("status", self.buffer).map(|()| parse::pids(self.buffer));
         match read {
             Ok(Some(pids)) if pids.first() == Some(&pid) => pids,
             Ok(_) => {

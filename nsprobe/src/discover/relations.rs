@@ -1,17 +1,16 @@
 //! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
 //! else leads to. Each namespace is asked once.
 
+use super::Gaps;
 use super::census::{Census, Witness};
-use super::lines::{self, Line};
-use super::reach::{MountPoint, Obstacle, Unreachable};
-use super::room::{self, Room};
-use super::{Gaps, parse};
+use super::reach::{MountPoint, Unreachable};
+use super::room::Room;
+use super::ways::{self, Opened, Ways};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
 use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind, Pid, Text};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -21,53 +20,62 @@ const MOST_NAMED: usize = 8;
 
 /// Asks namespaces, and writes into the census what they say.
 #[derive(Debug)]
-pub(super) struct Inquiry<'a> {
-    proc: &'a Proc,
-    nsfs_dev: u64,
+pub(super) struct Inquiry {
+    ways: Ways,
     rtnetlink: Option<Rtnetlink>,
-    /// How much work following paths to mounts may still be.
-    room: RefCell<Room>,
 }
 
-impl<'a> Inquiry<'a> {
-    pub(super) fn new(proc: &'a Proc, nsfs_dev: u64) -> Self {
+impl Inquiry {
+    pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
         // Without rtnetlink (a kernel without network) no namespace has a number.
-        let room = RefCell::new(Room::for_paths());
-        Self { proc, nsfs_dev, rtnetlink: Rtnetlink::open().ok(), room }
+        Self { ways: Ways::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
     }
 
     /// Asks every namespace that has not been asked.
     pub(super) fn ask_all(&mut self, census: &mut Census, gaps: &mut Gaps) {
-        for id in census.ids() {
-            if census.entry(id).asked {
-                continue;
-            }
-            match self.open_by(id, &census.entry(id).witnesses.clone()) {
-                Ok(Some((fd, way))) => {
-                    census.entry(id).namespace.mount_path = way.mount_path();
-                    self.ask(id, fd, census, gaps);
+        let ids = census.ids();
+        for ids in ids.chunks(ways::at_once()) {
+            let unasked: Vec<NsId> = ids.iter().copied().filter(|&id| !census.entry(id).asked).collect();
+            for (id, opened) in self.open_all(&unasked, census) {
+                // One of the others has led to it meanwhile.
+                if census.entry(id).asked {
+                    continue;
                 }
-                // All who were in it are gone, and it may be as well.
-                Ok(None) => {}
-                // The kernel may list it.
-                Err(error) => match Unreachable::reason(&error) {
-                    Some(reason) => census.entry(id).unreached = Some(reason),
-                    None => gaps.add_error(GapKind::Relations, &error),
-                },
+                match opened {
+                    Ok(Some((fd, mount_path))) => {
+                        census.entry(id).namespace.mount_path = mount_path;
+                        self.ask(id, fd, census, gaps);
+                    }
+                    // All who were in it are gone, and it may be as well.
+                    Ok(None) => {}
+                    // The kernel may list it.
+                    Err(error) => match Unreachable::reason(&error).or_else(|| ways::stuck(&error)) {
+                        Some(reason) => census.entry(id).unreached = Some(reason),
+                        None => gaps.add_error(GapKind::Relations, &error),
+                    },
+                }
             }
         }
     }
 
+    /// Opens namespaces by the ways that lead to them.
+    fn open_all(&self, ids: &[NsId], census: &mut Census) -> Vec<(NsId, io::Result<Option<Opened>>)> {
+        let ways = ids.iter().map(|&id| (id, census.entry(id).witnesses.clone())).collect();
+        std::iter::zip(ids.iter().copied(), self.ways.open(ways)).collect()
+    }
+
     /// Finds a path to what nothing but a mount leads to and was asked without following that.
     pub(super) fn find_paths(&self, census: &mut Census) {
-        for id in census.ids() {
-            let entry = census.entry(id);
+        let is_sought = |id: &NsId, census: &mut Census| {
+            let entry = census.entry(*id);
             // What could not be asked has been tried already.
-            if !entry.asked || entry.witnesses.is_empty() || entry.namespace.path().is_some() {
-                continue;
+            entry.asked && !entry.witnesses.is_empty() && entry.namespace.path().is_none()
+        };
+        let sought: Vec<NsId> = census.ids().into_iter().filter(|id| is_sought(id, census)).collect();
+        for ids in sought.chunks(ways::at_once()) {
+            for (id, opened) in self.open_all(ids, census) {
+                census.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
             }
-            let found = self.open_by(id, &entry.witnesses);
-            entry.namespace.mount_path = found.ok().flatten().and_then(|(_, way)| way.mount_path());
         }
     }
 
@@ -115,21 +123,9 @@ impl<'a> Inquiry<'a> {
         }
         let (mut hidden, mut room) = (HashMap::new(), Room::new());
         for (reader, sought) in sought {
-            let mut turn = room.turn(room::ONE);
-            let mut each = |line: Line<'_>| {
-                let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
-                if let Some(mount) = parse::namespace_mount(line) {
-                    let found = (NsId::new(mount.kind, self.nsfs_dev, mount.ino), mount.path);
-                    if sought.contains(&found) {
-                        hidden.insert(found.0, "mounted only where another mount hides it");
-                    }
-                }
-                turn.read(1, line.len())
-            };
-            let process = reader.map_or_else(|| self.proc.this_process(), |pid| self.proc.process(pid));
-            let read = process.and_then(|dir| lines::each(&dir, "mountinfo", &mut each));
-            room.settle(&turn);
-            if matches!(read, Ok(false)) {
+            let Ok((found, whole)) = self.ways.mounted(reader, sought.clone(), &mut room) else { continue };
+            hidden.extend(found.into_iter().map(|id| (id, "mounted only where another mount hides it")));
+            if !whole {
                 for (id, _) in sought {
                     hidden.entry(id).or_insert("mounted among too many mounts to see whether it still is");
                 }
@@ -178,49 +174,8 @@ impl<'a> Inquiry<'a> {
 
     /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
     pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
-        Ok(self.open_by(id, witnesses)?.map(|(fd, _)| fd))
-    }
-
-    /// The same, with the way.
-    fn open_by<'w>(&self, id: NsId, witnesses: &'w [Witness]) -> io::Result<Option<(OwnedFd, &'w Witness)>> {
-        let mut failure = None;
-        for witness in witnesses {
-            // Since it was seen, the process may have moved or something else been mounted there; and the number
-            // may be that of a namespace of another kind by now.
-            match self.follow(witness).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
-                Ok(Some(fd)) => return Ok(Some((fd, witness))),
-                Ok(None) => {}
-                Err(error) if super::vanished(&error) => {}
-                Err(error) => failure = failure.or(Some(error)),
-            }
-        }
-        failure.map_or(Ok(None), Err)
-    }
-
-    fn follow(&self, witness: &Witness) -> io::Result<OwnedFd> {
-        match *witness {
-            Witness::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
-            Witness::Thread(pid, tid, slot) => {
-                self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
-            }
-            Witness::Descriptor(pid, tid, fd) => {
-                let process = self.proc.process(pid)?;
-                match tid {
-                    None => process.open_namespace_descriptor(fd, self.nsfs_dev),
-                    Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
-                }
-            }
-            Witness::Mount(ref mount) => {
-                let mut room = self.room.borrow_mut();
-                if room.is_used_up() {
-                    return Err(io::Error::other(mount.unreachable(Obstacle::TooMuch)));
-                }
-                let mut turn = room.turn(room::PATH);
-                let opened = mount.open(self.proc, self.nsfs_dev, &mut turn);
-                room.settle(&turn);
-                opened
-            }
-        }
+        let mut opened = self.ways.open(vec![(id, witnesses.to_vec())]);
+        Ok(opened.pop().transpose()?.flatten().map(|(fd, _)| fd))
     }
 
     /// Asks one namespace; what it leads to and was not known is put among the `open`.

@@ -27,7 +27,7 @@ pub(super) const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..
 pub(super) const ALL: Share = Share { mounts: 400_000, bytes: 256 << 20, time: Duration::from_secs(4) };
 
 /// What is left for all.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Room(Share);
 
 impl Room {
@@ -56,10 +56,10 @@ impl Room {
     }
 
     /// Takes what a part has used from what is left.
-    pub(super) fn settle(&mut self, turn: &Turn) {
-        self.0.mounts = self.0.mounts.saturating_sub(turn.mounts);
-        self.0.bytes = self.0.bytes.saturating_sub(turn.bytes);
-        self.0.time = self.0.time.saturating_sub(turn.time());
+    pub(super) fn settle(&mut self, used: Share) {
+        self.0.mounts = self.0.mounts.saturating_sub(used.mounts);
+        self.0.bytes = self.0.bytes.saturating_sub(used.bytes);
+        self.0.time = self.0.time.saturating_sub(used.time);
     }
 }
 
@@ -87,6 +87,11 @@ impl Turn {
             && (!self.calls.is_multiple_of(CLOCK) || self.time() <= self.most.time)
     }
 
+    /// What it has used, as the thread knows that has done it.
+    pub(super) fn used(&self) -> Share {
+        Share { mounts: self.mounts, bytes: self.bytes, time: self.time() }
+    }
+
     fn time(&self) -> Duration {
         processor_time().saturating_sub(self.began)
     }
@@ -105,7 +110,7 @@ mod tests {
     fn read(room: &mut Room, share: Share, bytes: usize) -> usize {
         let mut turn = room.turn(share);
         let count = 1 + (0..10_000_000).take_while(|_| turn.read(1, bytes)).count();
-        room.settle(&turn);
+        room.settle(turn.used());
         count
     }
 
@@ -138,7 +143,7 @@ mod tests {
         while turn.read(0, 0) {
             std::hint::black_box((0..1000).sum::<u64>());
         }
-        room.settle(&turn);
+        room.settle(turn.used());
         assert!(room.0.time + Duration::from_millis(2) <= ALL.time, "{room:?}");
     }
 }

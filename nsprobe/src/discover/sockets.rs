@@ -58,7 +58,7 @@ pub(super) struct Belonging {
 ///
 /// Where a namespace has a number (Linux 6.18) no socket is touched. Before, one socket of a namespace that nothing
 /// else has led to is asked for it, which changes nothing there: no namespace was ever inactive.
-pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry<'_>, census: &mut Census, gaps: &mut Gaps) {
+pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
     let mut opened = open_unnumbered(sockets, census);
     for socket in sockets {
         let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
@@ -105,7 +105,7 @@ pub(super) fn find(
     nsfs_dev: u64,
     sockets: &[SocketDescriptor],
     bpf: bool,
-    inquiry: &mut Inquiry<'_>,
+    inquiry: &mut Inquiry,
     census: &mut Census,
     gaps: &mut Gaps,
 ) {
@@ -138,8 +138,8 @@ fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
     questions
 }
 
-struct Search<'a, 'b> {
-    inquiry: &'a mut Inquiry<'b>,
+struct Search<'a> {
+    inquiry: &'a mut Inquiry,
     census: &'a mut Census,
     gaps: &'a mut Gaps,
     /// Where to look for namespaces with numbers that are not known yet, when that has not been done.
@@ -149,7 +149,7 @@ struct Search<'a, 'b> {
     patience: Duration,
 }
 
-impl Search<'_, '_> {
+impl Search<'_> {
     /// The cookies of the namespaces known so far, where the kernel lets them be compared.
     fn learn_cookies(&mut self) {
         let own = UnixDatagram::unbound().map(|socket| Socket::from(OwnedFd::from(socket)));

@@ -6,10 +6,12 @@ use super::records::{self, LeadsTo, RootFacts, TaskFacts};
 use super::sockets::Belonging;
 use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
 use super::{Found, Gaps, joined, parse, vanished};
+use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{Arguments, GapKind, Pid, Process, Root};
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::io;
 
 /// Why the kernel's tasks are not what `proc` shows.
@@ -51,7 +53,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     if !own_numbers_agree(proc, &leaders) {
         return Err(Unavailable::OtherNumbers);
     }
-    let mut processes: Vec<Process> = leaders.into_iter().map(|facts| process(proc, facts, gaps)).collect();
+    let mut processes = processes(proc, leaders, gaps);
     processes.sort_by_key(|process| process.pid);
     let strays = strays(&mut processes, threads);
     let mut descriptors = Descriptors::default();
@@ -101,16 +103,29 @@ fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
         && parse::stat(&buffer).is_some_and(|facts| {
             (proc.offset().start(facts.start_ticks), facts.ppid) == (record.start_ticks, record.ppid)
         })
-        && dir.owner().is_ok_and(|uid| uid == record.uid)
+        && dir.owner() == record.uid
 }
 
-fn process(proc: &Proc, facts: TaskFacts, gaps: &mut Gaps) -> Process {
-    let root = match facts.root {
-        RootFacts::None => Root::Unknown,
-        RootFacts::Whole => Root::Whole,
-        RootFacts::Elsewhere => root(proc, &facts, gaps),
-    };
-    Process {
+/// The processes, with the paths of those root directories that are not the usual one: only `/proc` tells these.
+fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Process> {
+    let elsewhere = leaders.iter().filter(|facts| facts.root == RootFacts::Elsewhere);
+    let elsewhere: Vec<(Pid, u64)> = elsewhere.map(|facts| (facts.pid, facts.start_ticks)).collect();
+    let proc = proc.clone();
+    let links = bounded::each(elsewhere, move |&(pid, start_ticks), buffer| {
+        let dir = proc.process(pid)?;
+        dir.read("stat", buffer)?;
+        // By now the number may have been given to another.
+        let same =
+            parse::stat(buffer).is_some_and(|stat| proc.offset().start(stat.start_ticks) == start_ticks);
+        if same { dir.read_link("root") } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+    });
+    let mut links = links.into_iter();
+    let process = |facts: TaskFacts| Process {
+        root: match facts.root {
+            RootFacts::None => Root::Unknown,
+            RootFacts::Whole => Root::Whole,
+            RootFacts::Elsewhere => root(links.next(), gaps),
+        },
         pid: facts.pid,
         ppid: facts.ppid,
         pids: facts.pids,
@@ -121,29 +136,20 @@ fn process(proc: &Proc, facts: TaskFacts, gaps: &mut Gaps) -> Process {
         comm: facts.comm,
         arguments: Arguments::default(),
         namespaces: Some(facts.namespaces),
-        root,
-    }
+    };
+    leaders.into_iter().map(process).collect()
 }
 
-/// The path of a root directory that is not the usual one: only `/proc` tells it.
-fn root(proc: &Proc, facts: &TaskFacts, gaps: &mut Gaps) -> Root {
-    let mut buffer = Vec::new();
-    let link = proc.process(facts.pid).and_then(|dir| {
-        dir.read("stat", &mut buffer)?;
-        // By now the number may have been given to another.
-        let same = parse::stat(&buffer)
-            .is_some_and(|stat| proc.offset().start(stat.start_ticks) == facts.start_ticks);
-        if same { dir.read_link("root") } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
-    });
+fn root(link: Option<Result<io::Result<OsString>, Stuck>>, gaps: &mut Gaps) -> Root {
+    let link = link.map(|read| read.map_err(io::Error::from).and_then(|link| link));
     match link {
-        Ok(path) if path == "/" => Root::Whole,
-        Ok(path) => Root::Chrooted(path.into()),
-        Err(error) => {
-            if !vanished(&error) {
-                gaps.add_error(GapKind::ProcessRoot, &error);
-            }
+        Some(Ok(path)) if path == "/" => Root::Whole,
+        Some(Ok(path)) => Root::Chrooted(path.into()),
+        Some(Err(error)) if !vanished(&error) => {
+            gaps.add_error(GapKind::ProcessRoot, &error);
             Root::Unknown
         }
+        Some(Err(_)) | None => Root::Unknown,
     }
 }
 

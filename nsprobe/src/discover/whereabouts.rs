@@ -6,6 +6,7 @@
 //! the pid namespace that `/proc` shows has one number in `status`. Of the other kinds nothing is known.
 
 use super::parse;
+use crate::kernel::bounded;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
 use std::collections::{BTreeSet, HashMap};
@@ -40,13 +41,17 @@ impl Whereabouts {
         }
         found.unknown.extend(NsKind::ALL.into_iter().filter(|kind| !KINDS.contains(kind)));
         let known = known(proc, processes);
-        for process in denied {
+        let (pids, of_thread): (Vec<Pid>, _) =
+            (denied.iter().map(|process| process.pid).collect(), proc.clone());
+        let tokens = bounded::each(pids, move |&pid, _| {
+            of_thread.process(pid).ok().map(|dir| [net(&dir), mount(&dir)])
+        });
+        for (process, tokens) in std::iter::zip(denied, tokens) {
             found.processes += 1;
-            // Gone: it is as if it had ended before.
-            let Ok(dir) = proc.process(process.pid) else { continue };
+            // Gone: it is as if it had ended before. Of one that does not answer nothing is known.
+            let Some(tokens) = tokens.unwrap_or(Some([None; 2])) else { continue };
             let pid = own.filter(|_| process.pids.len() == 1);
-            let tokens =
-                [net(&dir), mount(&dir)].map(|token| token.and_then(|token| known.get(&token).copied()));
+            let tokens = tokens.map(|token| token.and_then(|token| known.get(&token).copied()));
             for (kind, id) in KINDS.into_iter().zip([tokens[0], tokens[1], pid]) {
                 match id {
                     Some(id) => found.inside.push(id),
@@ -70,14 +75,16 @@ fn known(proc: &Proc, processes: &[Process]) -> HashMap<Token, NsId> {
             }
         }
     }
-    let token = |(id, pid): (NsId, Pid)| {
+    let proc = proc.clone();
+    let token = move |&(id, pid): &(NsId, Pid), _: &mut Vec<u8>| {
         let dir = proc.process(pid).ok()?;
         let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir) }?;
         // It may have moved since.
         let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
         (still == Some(id)).then_some((token, id))
     };
-    witnesses.into_iter().filter_map(token).collect()
+    let tokens = bounded::each(witnesses.into_iter().collect(), token);
+    tokens.into_iter().filter_map(|token| token.ok().flatten()).collect()
 }
 
 fn net(dir: &ProcessDir) -> Option<Token> {

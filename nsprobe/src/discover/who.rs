@@ -32,22 +32,21 @@ fn status(bytes: &[u8]) -> Option<StatusFacts> {
 }
 
 /// The thread `tid` of the process `pid`, as it is now; without its name.
-pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid) -> io::Result<Actor> {
+pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io::Result<Actor> {
     let process = proc.process(pid)?;
     let thread = process.thread(tid)?;
-    let mut buffer = Vec::new();
     let mut actor = Actor::new(pid, tid);
-    thread.read("status", &mut buffer)?;
-    if let Some(facts) = status(&buffer) {
+    thread.read("status", buffer)?;
+    if let Some(facts) = status(buffer) {
         actor.ppid = facts.ppid;
         (actor.uid, actor.gid, actor.euid) = (Some(facts.uid), Some(facts.gid), Some(facts.euid));
         actor.cap_effective = Some(facts.cap_effective);
         actor.pids = facts.pids;
     }
-    process.read("stat", &mut buffer)?;
-    actor.start_ticks = parse::stat(&buffer).map(|facts| proc.offset().start(facts.start_ticks));
+    process.read("stat", buffer)?;
+    actor.start_ticks = parse::stat(buffer).map(|facts| proc.offset().start(facts.start_ticks));
     actor.exe = exe(&process);
-    actor.arguments = command_lines::of(&process, &mut buffer).filter(|arguments| !arguments.is_empty());
+    actor.arguments = command_lines::of(&process, buffer).filter(|arguments| !arguments.is_empty());
     Ok(actor)
 }
 
@@ -62,20 +61,25 @@ fn exe(process: &ProcessDir) -> Option<Place> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::bounded;
 
     #[test]
     fn a_task_is_what_its_own_proc_says() {
-        let proc = Proc::open("/proc".as_ref()).unwrap();
+        let of_thread = Proc::open("/proc".as_ref()).unwrap();
         let own = std::process::id();
         let tid = nix::unistd::gettid().as_raw().unsigned_abs();
-        let actor = read(&proc, own, tid).unwrap();
+        let read = |pid, tid| {
+            let proc = of_thread.clone();
+            bounded::one(move |buffer| read(&proc, pid, tid, buffer)).unwrap()
+        };
+        let actor = read(own, tid).unwrap();
         assert_eq!((actor.pid, actor.tid, actor.ppid), (own, tid, Some(std::os::unix::process::parent_id())));
         assert_eq!(actor.pids.first(), Some(&own));
         assert_eq!(actor.euid, Some(nix::unistd::geteuid().as_raw()));
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
         assert_eq!(actor.exe.unwrap().path, crate::model::Text::from(exe));
         assert!(actor.start_ticks.is_some() && actor.arguments.is_some());
-        assert!(read(&proc, own, 1).is_err(), "another process's thread");
+        assert!(read(own, 1).is_err(), "another process's thread");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
 
 pub mod advice;
+pub mod bounded;
 mod bpf;
 pub mod btf;
 pub mod capabilities;

@@ -1,8 +1,12 @@
 //! `/proc`, read and not interpreted: every function gives bytes, link texts, descriptors or errors.
 //!
+//! Whatever is read of a process may wait for it, so that only threads do it that are watched
+//! ([`bounded`](super::bounded)).
+//!
 //! A process is read through one descriptor of its directory. That directory stays with the process it was
 //! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
 
+use super::bounded;
 use super::clock::Offset;
 use super::entries::numbers;
 use super::statx::FileFacts;
@@ -13,13 +17,14 @@ use nix::unistd::read;
 use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
 /// A proc file system, or a directory laid out like one.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Proc {
-    root: PathBuf,
-    dir: OwnedFd,
+    root: Arc<Path>,
+    dir: Arc<OwnedFd>,
     /// By how much it shifts the start of processes for this reader.
     offset: Offset,
 }
@@ -28,7 +33,7 @@ impl Proc {
     /// Opens the proc file system at `root`.
     pub fn open(root: &Path) -> io::Result<Self> {
         let dir = nix::fcntl::open(root, directory(), Mode::empty())?;
-        Ok(Self { root: root.to_owned(), dir, offset: Offset::own(root) })
+        Ok(Self { root: root.into(), dir: Arc::new(dir), offset: Offset::own(root) })
     }
 
     /// By how much the reader's time namespace shifts what it tells of the start of processes.
@@ -41,7 +46,7 @@ impl Proc {
     #[must_use]
     pub fn is_live(&self) -> bool {
         use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
-        fstatfs(&self.dir).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
+        fstatfs(&*self.dir).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
     }
 
     /// Where it is.
@@ -54,7 +59,7 @@ impl Proc {
     /// and some ten directories that are no process's. Where it is another directory, its links.
     #[must_use]
     pub fn about_how_many(&self) -> usize {
-        fstat(&self.dir).map_or(0, |stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
+        fstat(&*self.dir).map_or(0, |stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
     }
 
     /// The text of `loadavg`, by the proc file system itself: container managers mount a file of their own over it.
@@ -63,13 +68,13 @@ impl Proc {
             .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS);
         let mut bytes = Vec::new();
-        read_some(&openat2(&self.dir, "loadavg", how)?, &mut bytes, CHUNK)?;
+        read_some(&openat2(&*self.dir, "loadavg", how)?, &mut bytes, CHUNK)?;
         Ok(bytes)
     }
 
     /// The ids of all processes that it shows, in ascending order.
     pub fn pids(&self) -> io::Result<Vec<u32>> {
-        let dir = openat(&self.dir, ".", directory(), Mode::empty())?;
+        let dir = openat(&*self.dir, ".", directory(), Mode::empty())?;
         let mut pids = numbers(dir.as_fd())?;
         pids.sort_unstable();
         Ok(pids)
@@ -82,9 +87,13 @@ impl Proc {
         Ok(bytes)
     }
 
-    /// One process. `Err(ESRCH)` or `Err(ENOENT)`: it is gone.
+    /// One process. `Err(ESRCH)` or `Err(ENOENT)`: it is gone; [`Stuck`](bounded::Stuck): it is known to keep others
+    /// waiting.
     pub fn process(&self, pid: u32) -> io::Result<ProcessDir> {
-        self.directory(&pid.to_string())
+        bounded::begin(pid);
+        let dir = self.directory(&pid.to_string())?;
+        bounded::enter(pid, dir.owner)?;
+        Ok(dir)
     }
 
     /// The calling process, where this is the proc file system of its own pid namespace or of an outer one.
@@ -95,11 +104,13 @@ impl Proc {
     /// The caller's process id as this proc file system numbers it; `None` when it is not visible in it.
     #[must_use]
     pub fn own_pid(&self) -> Option<u32> {
-        readlinkat(&self.dir, "self").ok()?.to_str()?.parse().ok()
+        readlinkat(&*self.dir, "self").ok()?.to_str()?.parse().ok()
     }
 
     fn directory(&self, name: &str) -> io::Result<ProcessDir> {
-        Ok(ProcessDir { dir: openat(&self.dir, name, directory() | OFlag::O_PATH, Mode::empty())? })
+        let dir = openat(&*self.dir, name, directory() | OFlag::O_PATH, Mode::empty())?;
+        let owner = fstat(&dir)?.st_uid;
+        Ok(ProcessDir { dir, owner })
     }
 }
 
@@ -154,6 +165,7 @@ fn read_some(fd: &OwnedFd, buffer: &mut Vec<u8>, most: usize) -> io::Result<()> 
 #[derive(Debug)]
 pub struct ProcessDir {
     dir: OwnedFd,
+    owner: u32,
 }
 
 impl ProcessDir {
@@ -189,10 +201,11 @@ impl ProcessDir {
         Ok(readlinkat(&self.dir, name)?)
     }
 
-    /// The effective user that owns the directory: the process's, or 0 while the process is not dumpable
-    /// (`PR_SET_DUMPABLE`, prctl(2)).
-    pub fn owner(&self) -> io::Result<u32> {
-        Ok(fstat(&self.dir)?.st_uid)
+    /// The effective user that owned the directory when it was opened: the process's, or 0 while the process is not
+    /// dumpable (`PR_SET_DUMPABLE`, prctl(2)).
+    #[must_use]
+    pub const fn owner(&self) -> u32 {
+        self.owner
     }
 
     /// Device and inode of what one of its links points at.
@@ -213,7 +226,8 @@ impl ProcessDir {
     /// One of its threads: a directory like that of a process.
     pub fn thread(&self, tid: u32) -> io::Result<Self> {
         let name = format!("task/{tid}");
-        Ok(Self { dir: openat(&self.dir, name.as_str(), directory() | OFlag::O_PATH, Mode::empty())? })
+        let dir = openat(&self.dir, name.as_str(), directory() | OFlag::O_PATH, Mode::empty())?;
+        Ok(Self { dir, owner: self.owner })
     }
 
     /// The numbers of its open descriptors, and the directory to look at them in.

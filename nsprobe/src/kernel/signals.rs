@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
+use std::thread::Builder;
 
 /// The signals that end nsprobe or tell of its child, held back and read from a descriptor instead.
 #[derive(Debug)]
@@ -76,9 +77,9 @@ impl Signals {
 }
 
 /// Starts a thread to which no signal is delivered: they are the main thread's, whatever it does with them.
-pub fn spawn_without(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn spawn_without(builder: Builder, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(work);
+    let spawned = builder.spawn(work);
     former.thread_set_mask()?;
     spawned.map(drop)
 }

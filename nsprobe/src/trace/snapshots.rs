@@ -43,7 +43,7 @@ impl Snapshots {
         }
         let (sender, receiver) = channel();
         let (look, news) = (Arc::clone(&self.look), Arc::clone(&self.news));
-        signals::spawn_without("snapshot", move || {
+        signals::spawn_without(std::thread::Builder::new().name("snapshot".to_owned()), move || {
             // With the trace at its end nobody wants it.
             let _ = sender.send(look());
             let _ = news.write(1);

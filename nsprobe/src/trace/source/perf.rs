@@ -5,8 +5,9 @@ pub mod record;
 pub mod table;
 
 use super::{Source, Told};
-use crate::discover::look::Look;
+use crate::discover::look::{Look, Thread};
 use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
+use crate::kernel::bounded::Reading;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::{Sideband, online, page_size};
@@ -16,7 +17,7 @@ use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::session::Options;
 use nix::errno::Errno;
-use record::{Record, What};
+use record::{Record, Task, What};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -26,6 +27,28 @@ use table::{Seen, Table};
 /// For so long nobody is woken after records have come: a busy machine makes some thousands a second, most of which
 /// are of tasks that begin and end.
 const PAUSE: Duration = Duration::from_millis(2);
+
+/// For so long `/proc` is waited for at once.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// For so long it is waited for at the end.
+const AT_END: Duration = Duration::from_millis(300);
+
+/// So many records are taken at once.
+const BATCH: usize = 256;
+
+/// More records than this are not taken from the buffers while `/proc` is being read.
+const MOST_READY: usize = 1 << 16;
+
+/// What is being read from `/proc`, by other threads: a process may keep them waiting.
+enum Step {
+    /// Nothing.
+    Idle,
+    /// All tasks.
+    Filling(Reading<Vec<Thread>>),
+    /// What the callers and children of these events are.
+    Asking(Reading<io::Result<Actor>>, Vec<Event>),
+}
 
 /// The records of all CPUs, in the order of their times.
 pub struct PerfSource {
@@ -45,6 +68,12 @@ pub struct PerfSource {
     held: Vec<Record>,
     /// In order.
     ready: VecDeque<Record>,
+    /// What is being read from `/proc`.
+    step: Step,
+    /// Events that are complete.
+    told: VecDeque<Event>,
+    /// Until when `/proc` is waited for, at the end.
+    limit: Option<Instant>,
     /// Until when nobody waits for records, because there have just been some.
     pause: Option<Instant>,
     undecoded: u64,
@@ -88,21 +117,75 @@ impl PerfSource {
             bytes: Vec::new(),
             held: Vec::new(),
             ready: VecDeque::new(),
+            step: Step::Idle,
+            told: VecDeque::new(),
+            limit: None,
             pause: None,
             undecoded: 0,
             lost: 0,
             stale: false,
             finished: false,
         };
-        source.fill()?;
+        source.begin_to_fill()?;
+        while matches!(source.step, Step::Filling(_)) {
+            source.go_on()?;
+        }
         source.begun = source.clock.since_boot()?;
         Ok(source)
     }
 
-    fn fill(&mut self) -> io::Result<()> {
+    fn begin_to_fill(&mut self) -> io::Result<()> {
         if self.own_numbers {
-            let threads = self.look.threads()?;
-            self.table.fill(threads, self.clock.since_boot()?);
+            self.step = Step::Filling(self.look.threads()?);
+        }
+        Ok(())
+    }
+
+    /// Goes on with what is being read, or with the next records: until there are events, or nothing to do. The buffers are
+    /// emptied meanwhile.
+    fn go_on(&mut self) -> io::Result<()> {
+        while self.told.is_empty() {
+            let is_late = self.limit.is_some_and(|limit| limit <= Instant::now());
+            match std::mem::replace(&mut self.step, Step::Idle) {
+                Step::Filling(mut reading) => {
+                    if !reading.wait(MOMENT) && !is_late {
+                        self.step = Step::Filling(reading);
+                        return self.refill();
+                    }
+                    // Those of a process that does not answer are unknown.
+                    let threads = reading.take().into_iter().flatten().flatten().collect();
+                    self.table.fill(threads, self.clock.since_boot()?);
+                }
+                Step::Asking(mut reading, drafts) => {
+                    if !reading.wait(MOMENT) && !is_late {
+                        self.step = Step::Asking(reading, drafts);
+                        return self.refill();
+                    }
+                    let actors = reading.take().into_iter().map(|actor| actor.ok()?.ok()).collect();
+                    self.tell(drafts, actors);
+                }
+                Step::Idle => {
+                    if self.ready.is_empty() && !self.finished {
+                        if std::mem::take(&mut self.stale) {
+                            self.begin_to_fill()?;
+                            continue;
+                        }
+                        self.refill()?;
+                    }
+                    let records: Vec<Record> = self.ready.drain(..self.ready.len().min(BATCH)).collect();
+                    if records.is_empty() {
+                        return Ok(());
+                    }
+                    let drafts: Vec<Event> =
+                        records.into_iter().filter_map(|record| self.draft(record)).collect();
+                    if self.own_numbers {
+                        let wanted = drafts.iter().flat_map(tasks).collect();
+                        self.step = Step::Asking(self.look.actors(wanted), drafts);
+                    } else {
+                        self.tell(drafts, Vec::new());
+                    }
+                }
+            }
         }
         Ok(())
     }
@@ -110,6 +193,10 @@ impl PerfSource {
     /// Takes what the buffers have. All that one task did is in order then, and what it led others to do after it: each
     /// writes its own records before it goes on, so what is older than this reading has been read, and the rest waits.
     fn refill(&mut self) -> io::Result<()> {
+        // The buffers count what they have no room for.
+        if self.ready.len() + self.held.len() >= MOST_READY {
+            return Ok(());
+        }
         let now = self.clock.since_boot()?;
         let held = self.held.len();
         for cpu in &mut self.cpus {
@@ -143,8 +230,8 @@ impl PerfSource {
         Ok(())
     }
 
-    /// The event that is to be told of a record, if one is.
-    fn event(&mut self, record: Record) -> Option<Event> {
+    /// The event that is to be told of a record, if one is, without what `/proc` says of its tasks.
+    fn draft(&mut self, record: Record) -> Option<Event> {
         let time = record.time;
         let seen = self.table.take(record)?;
         if time <= self.begun || !self.options.command.is_empty() && !seen.followed {
@@ -152,24 +239,16 @@ impl PerfSource {
         }
         let Seen { task, comm, child, before, after, .. } = seen;
         let (crossing, outcome) = match child {
-            Some(child) => {
-                let (pid, tid) = (child.pid, child.tid);
-                let made = self.actor(pid, tid, time).unwrap_or_else(|| Actor::new(pid, tid));
-                let child = CloneChild { pid, tid, pids: made.pids, ppid: made.ppid, cgroup: None };
-                // Both are numbered from nsprobe's own pid namespace inwards.
-                let caller = self.actor(task.pid, task.tid, time).map(|actor| actor.pids).unwrap_or_default();
-                let outcome = match caller[..] {
-                    [_] => Outcome::Success(tid.into()),
-                    _ => decode::returned(&child, &caller),
-                };
-                (Crossing::Clone { flags: None, child: Some(child) }, outcome)
+            Some(Task { pid, tid }) => {
+                let child = CloneChild { pid, tid, pids: Vec::new(), ppid: None, cgroup: None };
+                (Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(tid.into()))
             }
             None => (Crossing::Change { looks: None }, Outcome::Unseen),
         };
-        let mut event = Event {
+        let event = Event {
             since_boot: time,
             duration: None,
-            process: Actor::new(task.pid, task.tid),
+            process: Actor { comm, ..Actor::new(task.pid, task.tid) },
             crossing,
             compat: None,
             outcome,
@@ -184,22 +263,49 @@ impl PerfSource {
         let all = if child.is_some() { self.options.every_clone } else { self.options.unchanged };
         // Where nothing is known of before, a call that succeeded is told.
         let is_known = before.iter().any(|(_, id)| id.is_some());
-        if !all && event.changed().next().is_none() && (child.is_some() || is_known) {
-            return None;
-        }
-        event.process = self.actor(task.pid, task.tid, time).unwrap_or(event.process);
-        if !comm.is_empty() {
-            event.process.comm = comm;
-        }
-        Some(event)
+        let is_told = all || event.changed().next().is_some() || child.is_none() && !is_known;
+        is_told.then_some(event)
     }
 
-    /// What `/proc` says of a task now; `None` when that is another by then.
-    fn actor(&self, pid: u32, tid: u32, time: Duration) -> Option<Actor> {
-        let actor = self.own_numbers.then(|| self.look.actor(pid, tid).ok())??;
-        let started = Duration::from_millis(actor.start_ticks?.saturating_mul(10));
-        (started <= time).then_some(actor)
+    /// Completes events by what `/proc` says of their tasks, in the order of these, and tells them.
+    fn tell(&mut self, drafts: Vec<Event>, actors: Vec<Option<Actor>>) {
+        let mut actors = actors.into_iter();
+        for mut event in drafts {
+            let time = event.since_boot;
+            // Another may have the number by then.
+            let mut next = || actors.next().flatten().filter(|actor| has_begun(actor, time));
+            let caller = next();
+            if let Crossing::Clone { child: Some(child), .. } = &mut event.crossing {
+                if let Some(made) = next() {
+                    (child.pids, child.ppid) = (made.pids, made.ppid);
+                }
+                // Both are numbered from nsprobe's own pid namespace inwards.
+                let pids = caller.as_ref().map(|actor| actor.pids.as_slice()).unwrap_or_default();
+                if !matches!(pids, [_]) {
+                    event.outcome = decode::returned(child, pids);
+                }
+            }
+            if let Some(caller) = caller {
+                let comm = std::mem::take(&mut event.process.comm);
+                event.process = Actor { comm, ..caller };
+            }
+            self.told.push_back(event);
+        }
     }
+}
+
+/// The tasks of which an event tells: its caller, and its child if it has one.
+fn tasks(event: &Event) -> Vec<(u32, u32)> {
+    let mut tasks = vec![(event.process.pid, event.process.tid)];
+    if let Crossing::Clone { child: Some(child), .. } = &event.crossing {
+        tasks.push((child.pid, child.tid));
+    }
+    tasks
+}
+
+/// Whether a task had begun at that time.
+fn has_begun(actor: &Actor, time: Duration) -> bool {
+    actor.start_ticks.is_some_and(|ticks| Duration::from_millis(ticks.saturating_mul(10)) <= time)
 }
 
 impl Source for PerfSource {
@@ -213,7 +319,8 @@ impl Source for PerfSource {
     }
 
     fn due(&self) -> Option<Instant> {
-        let is_waiting = !self.ready.is_empty() || !self.held.is_empty();
+        let is_reading = !matches!(self.step, Step::Idle) || !self.told.is_empty();
+        let is_waiting = is_reading || !self.ready.is_empty() || !self.held.is_empty();
         if is_waiting { Some(Instant::now()) } else { self.pause.filter(|&until| Instant::now() < until) }
     }
 
@@ -222,18 +329,12 @@ impl Source for PerfSource {
     }
 
     fn next(&mut self) -> io::Result<Option<Told>> {
-        if self.ready.is_empty() && !self.finished {
-            if std::mem::take(&mut self.stale) {
-                self.fill()?;
-            }
-            self.refill()?;
+        self.go_on()?;
+        // At the end there is nothing to be done meanwhile.
+        while self.limit.is_some() && self.told.is_empty() && !matches!(self.step, Step::Idle) {
+            self.go_on()?;
         }
-        while let Some(record) = self.ready.pop_front() {
-            if let Some(event) = self.event(record) {
-                return Ok(Some(Told::Event(Box::new(event))));
-            }
-        }
-        Ok(None)
+        Ok(self.told.pop_front().map(|event| Told::Event(Box::new(event))))
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
@@ -247,8 +348,10 @@ impl Source for PerfSource {
 
     fn finish(&mut self) -> io::Result<usize> {
         self.finished = true;
+        self.limit = Some(Instant::now() + AT_END);
         self.refill()?;
-        Ok(self.ready.len())
+        let asked = if let Step::Asking(_, drafts) = &self.step { drafts.len() } else { 0 };
+        Ok(self.told.len() + asked + self.ready.len() + self.held.len())
     }
 }
 

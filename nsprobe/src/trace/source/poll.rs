@@ -3,7 +3,8 @@
 pub mod compare;
 
 use super::{Source, Told};
-use crate::discover::look::Look;
+use crate::discover::look::{Look, Looked, Processes};
+use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::model::{Actor, Crossing, Event, Hooks, Looks, Lost, Outcome, Process};
 use crate::trace::TraceError;
@@ -15,13 +16,34 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+/// For so long `/proc` is waited for at once.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// For so long it is waited for at the end.
+const AT_END: Duration = Duration::from_millis(300);
+
+/// What is being read from `/proc`, by other threads: a process may keep them waiting.
+enum Step {
+    /// Nothing.
+    Idle,
+    /// All processes; since when, after boot.
+    Looking(Processes, Duration),
+    /// What these are beside.
+    Asking(Reading<io::Result<Actor>>, Vec<Changed>),
+}
+
 /// The processes, looked at at intervals.
 pub struct PollSource {
     look: Look,
     clock: BootClock,
     hooks: Hooks,
     interval: Duration,
-    next: Instant,
+    /// When the next look is due; `None`: there is no other.
+    next: Option<Instant>,
+    /// What is being read.
+    step: Step,
+    /// Until when that is waited for, at the end.
+    limit: Option<Instant>,
     known: Known,
     /// When the last look began, after boot.
     last: Duration,
@@ -47,9 +69,11 @@ impl PollSource {
         }
         let clock = BootClock::read()?;
         let last = clock.since_boot()?;
-        let (processes, gaps) = look.processes().map_err(TraceError::Proc)?;
+        let mut reading = look.processes().map_err(TraceError::Proc)?;
+        while !reading.wait(Duration::MAX) {}
+        let Looked { processes, gaps, .. } = reading.take();
         let mut known = Known::default();
-        known.take(&processes, follow);
+        known.take(&processes, &[], follow);
         let unreadable = processes.iter().filter(|process| process.namespaces.is_none()).count();
         let mut missing = Vec::new();
         if unreadable > 0 {
@@ -71,7 +95,9 @@ impl PollSource {
                 cost: None,
             },
             interval: options.interval,
-            next: Instant::now() + options.interval,
+            next: Some(Instant::now() + options.interval),
+            step: Step::Idle,
+            limit: None,
             known,
             last,
             follow,
@@ -80,25 +106,71 @@ impl PollSource {
         })
     }
 
-    fn look(&mut self) -> io::Result<()> {
-        let began = self.clock.since_boot()?;
-        let (processes, _) = self.look.processes()?;
-        let now = self.clock.since_boot()?;
-        let within = now.saturating_sub(self.last);
-        for change in self.known.take(&processes, self.follow) {
-            if self.follow.is_none() || change.followed {
-                let event = self.event(&change, &processes[change.index], now, within);
-                self.ready.push_back(event);
+    /// Goes on with what is being read, or with the next look when it is due: until there are events, or nothing to do.
+    fn go_on(&mut self) -> io::Result<()> {
+        while self.ready.is_empty() {
+            match std::mem::replace(&mut self.step, Step::Idle) {
+                Step::Idle => {
+                    if self.next.is_none_or(|next| Instant::now() < next) {
+                        return Ok(());
+                    }
+                    self.next = (!self.finished).then(|| Instant::now() + self.interval);
+                    self.step = Step::Looking(self.look.processes()?, self.clock.since_boot()?);
+                }
+                Step::Looking(mut reading, began) => {
+                    if !reading.wait(MOMENT) && !self.is_late() {
+                        self.step = Step::Looking(reading, began);
+                        return Ok(());
+                    }
+                    self.compare(&reading.take(), began)?;
+                }
+                Step::Asking(mut reading, changed) => {
+                    if !reading.wait(MOMENT) && !self.is_late() {
+                        self.step = Step::Asking(reading, changed);
+                        return Ok(());
+                    }
+                    let events = std::iter::zip(changed, reading.take());
+                    self.ready.extend(
+                        events.map(|(changed, actor)| changed.event(actor.ok().and_then(Result::ok))),
+                    );
+                }
             }
         }
-        self.last = began;
-        self.next = Instant::now() + self.interval;
         Ok(())
     }
 
-    fn event(&self, change: &Change, process: &Process, now: Duration, within: Duration) -> Event {
+    fn is_late(&self) -> bool {
+        self.limit.is_some_and(|limit| limit <= Instant::now())
+    }
+
+    fn compare(&mut self, looked: &Looked, began: Duration) -> io::Result<()> {
+        let now = self.clock.since_boot()?;
+        let within = now.saturating_sub(self.last);
+        self.last = began;
+        let changes = self.known.take(&looked.processes, &looked.unread, self.follow);
+        let followed = changes.into_iter().filter(|change| self.follow.is_none() || change.followed);
+        let changed: Vec<Changed> = followed
+            .map(|change| Changed { process: looked.processes[change.index].clone(), change, now, within })
+            .collect();
+        let wanted = changed.iter().map(|Changed { process, .. }| (process.pid, process.pid)).collect();
+        self.step = Step::Asking(self.look.actors(wanted), changed);
+        Ok(())
+    }
+}
+
+/// A process that is elsewhere.
+struct Changed {
+    change: Change,
+    process: Process,
+    now: Duration,
+    within: Duration,
+}
+
+impl Changed {
+    /// The event, with what was found out about the process since.
+    fn event(self, found: Option<Actor>) -> Event {
+        let Self { change, process, now, within } = self;
         let pid = process.pid;
-        let found = self.look.actor(pid, pid).ok();
         let actor = found.filter(|actor| actor.start_ticks == Some(process.start_ticks));
         let known = Actor {
             ppid: Some(process.ppid),
@@ -110,7 +182,7 @@ impl PollSource {
         Event {
             since_boot: now,
             duration: None,
-            process: Actor { comm: process.comm.clone(), ..actor.unwrap_or(known) },
+            process: Actor { comm: process.comm, ..actor.unwrap_or(known) },
             crossing: Crossing::Change { looks: Some(Looks { within, is_new: change.is_new }) },
             compat: None,
             outcome: Outcome::Unseen,
@@ -119,7 +191,7 @@ impl PollSource {
             marks: None,
             seen: None,
             denied: false,
-            root: change.root.clone(),
+            root: change.root,
             cwd: None,
         }
     }
@@ -135,13 +207,12 @@ impl Source for PollSource {
     }
 
     fn due(&self) -> Option<Instant> {
-        Some(if self.ready.is_empty() { self.next } else { Instant::now() })
+        let is_busy = !self.ready.is_empty() || !matches!(self.step, Step::Idle);
+        if is_busy { Some(Instant::now()) } else { self.next }
     }
 
     fn next(&mut self) -> io::Result<Option<Told>> {
-        if self.ready.is_empty() && !self.finished && self.next <= Instant::now() {
-            self.look()?;
-        }
+        self.go_on()?;
         Ok(self.ready.pop_front().map(|event| Told::Event(Box::new(event))))
     }
 
@@ -151,7 +222,15 @@ impl Source for PollSource {
 
     fn finish(&mut self) -> io::Result<usize> {
         self.finished = true;
-        self.look()?;
+        self.limit = Some(Instant::now() + AT_END);
+        let mut events = VecDeque::new();
+        // What is being read may be of before the last that happened: once more.
+        self.next = Some(Instant::now());
+        while self.next.is_some() || !matches!(self.step, Step::Idle) {
+            self.go_on()?;
+            events.append(&mut self.ready);
+        }
+        self.ready = events;
         Ok(self.ready.len())
     }
 }

@@ -35,8 +35,9 @@ pub struct Change {
 }
 
 impl Known {
-    /// Takes a later look. Children of the process `follow`, and theirs, are followed.
-    pub fn take(&mut self, processes: &[Process], follow: Option<Pid>) -> Vec<Change> {
+    /// Takes a later look. Children of the process `follow`, and theirs, are followed. Processes that were there and
+    /// `unread` are as they were.
+    pub fn take(&mut self, processes: &[Process], unread: &[Pid], follow: Option<Pid>) -> Vec<Change> {
         let mut now: HashMap<Pid, State> = HashMap::with_capacity(processes.len());
         let mut was: HashMap<Pid, Option<State>> = HashMap::with_capacity(processes.len());
         for process in processes {
@@ -44,6 +45,12 @@ impl Known {
             let former = former.filter(|former| former.start_ticks == process.start_ticks);
             now.insert(process.pid, state(process, former.as_ref()));
             was.insert(process.pid, former);
+        }
+        for pid in unread {
+            if let Some(former) = self.0.remove(pid) {
+                now.insert(*pid, former.clone());
+                was.insert(*pid, Some(former));
+            }
         }
         // Parents may have higher numbers than their children: until nothing more is found.
         while let Some(pid) = processes
@@ -174,51 +181,53 @@ mod tests {
     #[test]
     fn who_has_moved_and_who_began_elsewhere_is_told() {
         let mut known = Known::default();
-        known.take(&[process(1, 0, 1), process(5, 1, 1), process(6, 1, 2)], None);
+        known.take(&[process(1, 0, 1), process(5, 1, 1), process(6, 1, 2)], &[], None);
         let later =
             [process(1, 0, 1), process(5, 1, 3), process(6, 1, 2), process(7, 6, 2), process(8, 6, 4)];
-        assert_eq!(told(&known.take(&later, None)), [(1, false, false, 1, 3), (4, true, false, 2, 4)]);
-        assert_eq!(told(&known.take(&later, None)), []);
+        assert_eq!(told(&known.take(&later, &[], None)), [(1, false, false, 1, 3), (4, true, false, 2, 4)]);
+        assert_eq!(told(&known.take(&later, &[], None)), []);
         // The number of one that has ended, given to another.
         let mut again = later.clone();
         (again[1].start_ticks, again[1].ppid) = (99, 8);
-        assert_eq!(told(&known.take(&again, None)), [(1, true, false, 4, 3)]);
+        assert_eq!(told(&known.take(&again, &[], None)), [(1, true, false, 4, 3)]);
     }
 
     #[test]
     fn where_a_child_began_is_not_claimed_when_its_parent_moved() {
         let mut known = Known::default();
-        known.take(&[process(5, 1, 1)], None);
+        known.take(&[process(5, 1, 1)], &[], None);
         // It moves from 1 to 3, and has children before, after, and one that moves itself.
         let later = [process(5, 1, 3), process(9, 5, 1), process(10, 5, 3), process(11, 5, 4)];
-        assert_eq!(told(&known.take(&later, None)), [(0, false, false, 1, 3), (3, true, false, 0, 4)]);
+        assert_eq!(told(&known.take(&later, &[], None)), [(0, false, false, 1, 3), (3, true, false, 0, 4)]);
         // A new parent, that was where its own parent is when it had a child.
         let later = [process(5, 1, 3), process(20, 5, 6), process(21, 20, 3), process(22, 21, 7)];
-        let changes = known.take(&later, None);
+        let changes = known.take(&later, &[], None);
         assert_eq!(told(&changes), [(1, true, false, 3, 6), (3, true, false, 0, 7)]);
         assert_eq!(changes[1].before.of(NsKind::Uts).map(|id| id.ino), Some(1), "what nobody left");
         let mut circle = [process(30, 31, 1), process(31, 30, 2)];
         circle[0].root = Root::Chrooted("/srv".into());
-        assert_eq!(told(&known.take(&circle, None)).len(), 0);
+        assert_eq!(told(&known.take(&circle, &[], None)).len(), 0);
     }
 
     #[test]
     fn a_root_is_told_and_what_cannot_be_read_is_no_change() {
         let mut known = Known::default();
-        known.take(&[process(5, 1, 1)], None);
+        known.take(&[process(5, 1, 1)], &[], None);
         let mut hidden = process(5, 1, 1);
         (hidden.namespaces, hidden.root) = (None, Root::Unknown);
-        assert_eq!(known.take(&[hidden], None), []);
+        assert_eq!(known.take(&[hidden], &[], None), []);
         let mut jailed = process(5, 1, 1);
         jailed.root = Root::Chrooted("/srv".into());
-        let [Change { root: Some(root), .. }] = &known.take(&[jailed], None)[..] else { panic!("a root") };
+        let [Change { root: Some(root), .. }] = &known.take(&[jailed], &[], None)[..] else {
+            panic!("a root")
+        };
         assert_eq!((root.before.path.clone(), root.after.path.clone()), ("/".into(), "/srv".into()));
     }
 
     #[test]
     fn a_pid_namespace_without_a_child_yet_is_told_when_there_is_one() {
         let mut known = Known::default();
-        known.take(&[process(5, 1, 1)], None);
+        known.take(&[process(5, 1, 1)], &[], None);
         let slot = NsSlot::PidForChildren;
         let mut waiting = process(5, 1, 1);
         let with = |id| {
@@ -228,24 +237,24 @@ mod tests {
         };
         let (none, some) = (with(None), with(Some(NsId::new(NsKind::Pid, 4, 9))));
         waiting.namespaces = none;
-        assert_eq!(known.take(std::slice::from_ref(&waiting), None), []);
+        assert_eq!(known.take(std::slice::from_ref(&waiting), &[], None), []);
         waiting.namespaces = some;
-        assert_eq!(known.take(&[waiting], None).len(), 1);
+        assert_eq!(known.take(&[waiting], &[], None).len(), 1);
     }
 
     #[test]
     fn what_the_command_leads_to_is_followed() {
         let mut known = Known::default();
-        known.take(&[process(1, 0, 1), process(40, 1, 1)], Some(40));
+        known.take(&[process(1, 0, 1), process(40, 1, 1)], &[], Some(40));
         // Grandchild 20 has a lower number than its parent 50; 60 is somebody else's.
         let later =
             [process(1, 0, 1), process(20, 50, 3), process(40, 1, 1), process(50, 40, 2), process(60, 1, 2)];
-        let changes = known.take(&later, Some(40));
+        let changes = known.take(&later, &[], Some(40));
         // The parent was in 1 and is in 2: where the grandchild began is not known.
         let seen = [(1, true, true, 0, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
         assert_eq!(told(&changes), seen);
         // Its parent has ended; it is still the command's.
         let orphan = [process(1, 0, 1), process(20, 1, 4), process(40, 1, 1)];
-        assert_eq!(told(&known.take(&orphan, Some(40))), [(1, false, true, 3, 4)]);
+        assert_eq!(told(&known.take(&orphan, &[], Some(40))), [(1, false, true, 3, 4)]);
     }
 }

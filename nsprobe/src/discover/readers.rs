@@ -1,0 +1,97 @@
+//! For every mount namespace a process to read its mounts through, and the reading.
+
+use super::limit::MOST_OF_ONE;
+use super::lines::{self, Line};
+use super::parse::{self, NamespaceMount};
+use super::room::Turn;
+use crate::kernel::bounded;
+use crate::kernel::mounts::LONGEST_PATH;
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{NsId, NsKind, NsSlot, Pid, Process, Root, Text};
+use std::collections::{BTreeMap, HashMap};
+use std::io;
+
+/// For every mount namespace one whose root is whole, because mountinfo leaves out what lies outside the reader's root. Only
+/// readable ones: the kernel's own tasks are also those whose files are closed.
+pub(super) fn find(proc: &Proc, processes: &[Process]) -> BTreeMap<NsId, Pid> {
+    let mut candidates: BTreeMap<NsId, Vec<(bool, Pid)>> = BTreeMap::new();
+    for process in processes {
+        if let Some(id) = process.namespace(NsSlot::In(NsKind::Mnt)) {
+            candidates.entry(id).or_default().push((process.root != Root::Whole, process.pid));
+        }
+    }
+    for candidates in candidates.values_mut() {
+        // The best one last.
+        candidates.sort_unstable_by(|one, other| other.cmp(one));
+    }
+    let mut readers = BTreeMap::new();
+    // Nearly always the first one is readable. All namespaces are looked at together, each time by one process.
+    while !candidates.is_empty() {
+        let tried: Vec<(NsId, Pid)> =
+            candidates.iter_mut().filter_map(|(&id, left)| Some((id, left.pop()?.1))).collect();
+        let proc = proc.clone();
+        let readable = bounded::each(tried.clone(), move |&(_, pid), _| {
+            proc.process(pid).and_then(|dir| dir.read_link("root")).is_ok()
+        });
+        readers.extend(
+            std::iter::zip(tried, readable)
+                .filter(|(_, readable)| *readable == Ok(true))
+                .map(|(tried, _)| tried),
+        );
+        candidates.retain(|id, left| !left.is_empty() && !readers.contains_key(id));
+    }
+    readers
+}
+
+/// Where a namespace is mounted, as far as that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Point {
+    Kept(Text),
+    /// At a path of more than 4,096 bytes.
+    TooLong,
+    /// The namespace is mounted at so many others as are kept.
+    Further,
+}
+
+impl Point {
+    pub(super) fn of(path: Text) -> Self {
+        if path.as_bytes().len() > LONGEST_PATH { Self::TooLong } else { Self::Kept(path) }
+    }
+}
+
+/// The mounts of namespaces among the lines of a mountinfo.
+#[derive(Debug, Default)]
+pub(super) struct Mountinfo {
+    /// Kind and inode of each, the number of the mount, and where it is.
+    pub(super) mounts: Vec<(NsKind, u64, u64, Point)>,
+    /// How many lines are longer than is read.
+    pub(super) too_long: usize,
+    /// How many lines have been read.
+    pub(super) lines: usize,
+    /// Whether these were all.
+    pub(super) whole: bool,
+}
+
+/// The mounts of namespaces in the lines after the first `read`.
+pub(super) fn read(dir: &ProcessDir, read: usize, turn: &mut Turn) -> io::Result<Mountinfo> {
+    let mut found = Mountinfo::default();
+    let mut kept: HashMap<(NsKind, u64), usize> = HashMap::new();
+    found.whole = lines::each(dir, "mountinfo", &mut |line| {
+        found.lines += 1;
+        if found.lines <= read {
+            return turn.read(0, 0);
+        }
+        let Line::Whole(line) = line else {
+            found.too_long += 1;
+            return turn.read(1, lines::LONGEST);
+        };
+        if let Some(NamespaceMount { kind, ino, path, mount_id }) = parse::namespace_mount(line) {
+            let kept = kept.entry((kind, ino)).or_default();
+            *kept += 1;
+            let point = if *kept > MOST_OF_ONE { Point::Further } else { Point::of(path) };
+            found.mounts.push((kind, ino, mount_id, point));
+        }
+        turn.read(1, line.len() + 1)
+    })?;
+    Ok(found)
+}

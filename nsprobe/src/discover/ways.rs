@@ -1,0 +1,158 @@
+//! The ways to a namespace's file, through processes and mounts: each is gone by a thread that is watched, because a process
+//! decides how long that takes.
+
+use super::census::Witness;
+use super::lines::{self, Line};
+use super::reach::Obstacle;
+use super::room::{self, Room, Turn};
+use super::{parse, relations, vanished};
+use crate::kernel::bounded::{self, Stuck};
+use crate::kernel::proc::{Proc, ProcessDir};
+use crate::model::{NsId, Pid, Text};
+use nix::sys::resource::{Resource, getrlimit};
+use std::collections::HashSet;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A namespace that was opened; and the path, from where nsprobe is, if a mount has led to it.
+pub(super) type Opened = (OwnedFd, Option<Text>);
+
+/// How many namespaces are opened at once: to have another thread do something costs as much as opening two.
+pub(super) fn at_once() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft / 16);
+    usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, 64)
+}
+
+/// Why nothing was opened, where it is that reading a process does not return.
+pub(super) fn stuck(error: &io::Error) -> Option<String> {
+    Some(error.get_ref()?.downcast_ref::<Stuck>()?.to_string())
+}
+
+/// Goes ways.
+#[derive(Clone, Debug)]
+pub(super) struct Ways {
+    proc: Proc,
+    nsfs_dev: u64,
+    /// How much work following paths to mounts may still be.
+    room: Arc<Mutex<Room>>,
+}
+
+impl Ways {
+    pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
+        Self { proc: proc.clone(), nsfs_dev, room: Arc::new(Mutex::new(Room::for_paths())) }
+    }
+
+    /// Opens each namespace by whatever way still leads to it; `None` when all have vanished.
+    pub(super) fn open(&self, sought: Vec<(NsId, Vec<Witness>)>) -> Vec<io::Result<Option<Opened>>> {
+        let sought = Arc::new(sought);
+        let mut opened: Vec<io::Result<Option<Opened>>> = sought.iter().map(|_| Ok(None)).collect();
+        let mut left: Vec<usize> = (0..sought.len()).collect();
+        let most = sought.iter().map(|(_, witnesses)| witnesses.len()).max().unwrap_or(0);
+        // Each time a process that does not answer is passed over: it is known by then.
+        for _ in 0..=most {
+            let (ways, of_thread) = (self.clone(), Arc::clone(&sought));
+            let results = bounded::each(left.clone(), move |&index, _| {
+                let (id, witnesses) = &of_thread[index];
+                ways.open_by(*id, witnesses)
+            });
+            let mut stuck = Vec::new();
+            for (index, result) in std::iter::zip(left, results) {
+                opened[index] = result.unwrap_or_else(|error| {
+                    stuck.push(index);
+                    Err(error.into())
+                });
+            }
+            left = stuck;
+            if left.is_empty() {
+                break;
+            }
+        }
+        opened
+    }
+
+    fn open_by(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<Opened>> {
+        let mut failure = None;
+        for witness in witnesses {
+            // Since it was seen, the process may have moved or something else been mounted there; and the number
+            // may be that of a namespace of another kind by now.
+            match self.follow(witness).and_then(|fd| Ok(relations::is(fd.as_fd(), id)?.then_some(fd))) {
+                Ok(Some(fd)) => return Ok(Some((fd, witness.mount_path()))),
+                Ok(None) => {}
+                Err(error) if vanished(&error) => {}
+                Err(error) => failure = failure.or(Some(error)),
+            }
+        }
+        failure.map_or(Ok(None), Err)
+    }
+
+    fn follow(&self, witness: &Witness) -> io::Result<OwnedFd> {
+        match *witness {
+            Witness::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
+            Witness::Thread(pid, tid, slot) => {
+                self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
+            }
+            Witness::Descriptor(pid, tid, fd) => {
+                let process = self.proc.process(pid)?;
+                match tid {
+                    None => process.open_namespace_descriptor(fd, self.nsfs_dev),
+                    Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
+                }
+            }
+            Witness::Mount(ref mount) => {
+                // Not held meanwhile: this thread may never come back.
+                let room = *self.room();
+                if room.is_used_up() {
+                    return Err(io::Error::other(mount.unreachable(Obstacle::TooMuch)));
+                }
+                let mut turn = room.turn(room::PATH);
+                let opened = mount.open(&self.proc, self.nsfs_dev, &mut turn);
+                self.room().settle(turn.used());
+                opened
+            }
+        }
+    }
+
+    fn room(&self) -> MutexGuard<'_, Room> {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Which of the namespaces `sought`, each mounted at a path, are mounted there as the process `reader` has it (or
+    /// nsprobe); and whether all mounts were read.
+    pub(super) fn mounted(
+        &self,
+        reader: Option<Pid>,
+        sought: HashSet<(NsId, Text)>,
+        room: &mut Room,
+    ) -> io::Result<(Vec<NsId>, bool)> {
+        let (ways, left) = (self.clone(), *room);
+        let (mounted, used) = bounded::one(move |_| {
+            let mut turn = left.turn(room::ONE);
+            let process = reader.map_or_else(|| ways.proc.this_process(), |pid| ways.proc.process(pid));
+            let mounted = process.and_then(|dir| ways.read(&dir, &sought, &mut turn));
+            (mounted, turn.used())
+        })?;
+        room.settle(used);
+        mounted
+    }
+
+    fn read(
+        &self,
+        dir: &ProcessDir,
+        sought: &HashSet<(NsId, Text)>,
+        turn: &mut Turn,
+    ) -> io::Result<(Vec<NsId>, bool)> {
+        let mut found = Vec::new();
+        let whole = lines::each(dir, "mountinfo", &mut |line| {
+            let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
+            if let Some(mount) = parse::namespace_mount(line) {
+                let mount = (NsId::new(mount.kind, self.nsfs_dev, mount.ino), mount.path);
+                if sought.contains(&mount) {
+                    found.push(mount.0);
+                }
+            }
+            turn.read(1, line.len())
+        })?;
+        Ok((found, whole))
+    }
+}

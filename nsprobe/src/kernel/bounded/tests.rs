@@ -1,0 +1,107 @@
+use super::*;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::thread::sleep;
+
+#[test]
+fn every_item_is_worked_on_once_and_in_order() {
+    for count in [0, 1, 2, 63, 1000] {
+        for threads in [1, 2, 5] {
+            let items: Vec<usize> = (0..count).collect();
+            let done = Arc::new(AtomicUsize::new(0));
+            let of_threads = Arc::clone(&done);
+            let mut reading = Reading::in_threads(items.clone(), threads, move |&item, _| {
+                of_threads.fetch_add(1, Ordering::Relaxed);
+                item
+            });
+            while !reading.wait(Duration::MAX) {}
+            let results: Vec<usize> = reading.take().into_iter().map(Result::unwrap).collect();
+            assert_eq!((results, done.load(Ordering::Relaxed)), (items, count), "{threads} threads");
+        }
+    }
+}
+
+#[test]
+fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
+    let begun = Instant::now();
+    let (go, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    // All but one of those that wait wait for that one.
+    let results = each((0..300).collect(), move |&item: &u32, _| {
+        // As numbers of processes: no other test reads these.
+        begin(4_100_000_000 + item);
+        if item % 20 == 7 {
+            let _ = wait.lock().map(|wait| wait.recv());
+        }
+        item
+    });
+    assert_eq!(results.len(), 300);
+    for (item, result) in (0..).zip(results) {
+        let stuck = item % 20 == 7;
+        let expected = if stuck { Err(Stuck::Process(4_100_000_000 + item)) } else { Ok(item) };
+        assert_eq!(result, expected);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    // Nobody waits for the same a second time.
+    let enter = || one(|_| enter(4_100_000_027, 4_100_000_000)).unwrap();
+    assert_eq!(enter(), Err(Stuck::Process(4_100_000_027)));
+    drop(go);
+    while enter().is_err() {
+        sleep(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn who_is_busy_is_not_left_behind() {
+    let end = Instant::now() + TICK * (2 * PATIENCE);
+    let busy = one(move |_| {
+        let mut turns = 0_u64;
+        while Instant::now() < end {
+            turns = std::hint::black_box(turns + 1);
+        }
+        turns
+    });
+    assert!(busy.is_ok());
+    // Nor is one that is asleep again and again, which may take longer than an item should: each time it has got on.
+    let slow = one(|_| (0..60).for_each(|_| sleep(Duration::from_millis(7))));
+    assert!(slow.is_ok());
+}
+
+#[test]
+fn threads_that_wait_for_one_users_processes_are_few() {
+    let (go, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let results = each((0..100).collect(), move |&item: &u32, _| {
+        begin(4_200_000_000 + item);
+        enter(4_200_000_000 + item, 4_200_000_000)?;
+        let _ = wait.lock().map(|wait| wait.recv());
+        Ok(())
+    });
+    let stuck = results.iter().filter(|result| result.is_err()).count();
+    assert!((8..=8 + MOST_AT_ONCE).contains(&stuck), "{stuck}");
+    assert!(matches!(results[99], Ok(Err(Stuck::User(_, 4_200_000_000)))), "{:?}", results[99]);
+    // Another user's are read.
+    assert_eq!(one(|_| enter(4_200_000_500, 4_200_000_001)), Ok(Ok(())));
+    drop(go);
+}
+
+#[test]
+fn a_panic_is_passed_on() {
+    let panicked = catch_unwind(|| one(|_| assert!(std::hint::black_box(false), "on purpose")));
+    assert!(panicked.is_err());
+}
+
+#[test]
+fn what_nobody_waits_for_any_more_is_not_begun() {
+    let (begun, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (of_threads, may_go) = (Arc::clone(&begun), Arc::clone(&go));
+    let reading = Reading::in_threads((0..1000).collect(), 1, move |_: &u32, _| {
+        of_threads.fetch_add(1, Ordering::Relaxed);
+        while !may_go.load(Ordering::Relaxed) {
+            sleep(Duration::from_millis(1));
+        }
+    });
+    drop(reading);
+    go.store(true, Ordering::Relaxed);
+    assert!(begun.load(Ordering::Relaxed) <= 1);
+}
