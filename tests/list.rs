@@ -11,7 +11,7 @@ const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", 
 
 /// `(kind, inode)` → number of processes, as nsprobe has it.
 fn counted_by_nsprobe(document: &Value) -> BTreeMap<(String, u64), u64> {
-    let known = support::proc::all_readable();
+    let known = proc::all_readable();
     let entry = |ns: &Value| {
         assert!(ns["nprocs"] == ns["nprocs_seen"] || !known, "{ns}");
         let key = (ns["kind"].as_str().unwrap().to_owned(), ns["ino"].as_u64().unwrap());
