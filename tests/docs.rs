@@ -156,6 +156,32 @@ fn completions_are_written_for_every_shell() {
 }
 
 #[test]
+fn a_list_is_completed_behind_its_last_comma() {
+    let _limit = support::time_limit();
+    let script = run(&["completions", "bash"]).stdout;
+    let completed = |words: &[&str]| {
+        // $0 is the script, the other arguments are the words of the line.
+        let complete = r#"eval "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+            _nsprobe "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"; echo "${COMPREPLY[*]}""#;
+        let ran = Command::new("bash").args(["-c", complete, &script]).args(words).output();
+        ran.map(|ran| String::from_utf8(ran.stdout).unwrap().trim_end().to_owned())
+    };
+    let Ok(first) = completed(&["nsprobe", "list", "--kind", "u"]) else {
+        return support::skipped("there is no bash");
+    };
+    assert_eq!(first, "user uts");
+    for (option, so_far, expected) in [
+        ("--kind", "net,u", "net,user net,uts"),
+        ("-k", "net,pid,m", "net,pid,mnt"),
+        ("--columns", "ns,ty", "ns,type"),
+        ("--color", "a", "auto always"),
+    ] {
+        assert_eq!(completed(&["nsprobe", "list", option, so_far]).unwrap(), expected, "{option} {so_far}");
+    }
+    assert_eq!(completed(&["nsprobe", "trace", "--event", "clone,s"]).unwrap(), "clone,setns");
+}
+
+#[test]
 fn help_texts_fit_eighty_columns_and_a_screen() {
     let _limit = support::time_limit();
     let help = |arguments: &[&str]| {

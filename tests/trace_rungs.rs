@@ -298,6 +298,26 @@ fn people_are_told_what_is_not_known() {
     }
     let ran = run(&["trace", "-v", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line.contains("  change  uts ")), "{}", ran.stdout);
-    let unseen = "not shown by this plan: whether a change is by unshare or setns";
+    let unseen = "not shown by this way: whether a change is by unshare or setns";
     assert!(ran.stderr.contains(unseen), "{}", ran.stderr);
+    // What was requested and cannot be seen is reported whatever else is not, in one sentence.
+    for (plan, blind) in [
+        ("perf", "calls that fail, chroot and pivot_root, roots and arguments are not seen"),
+        (
+            "poll",
+            "/proc is looked at from time to time: single calls, those that fail, arguments, and what lasts",
+        ),
+    ] {
+        for quiet in [true, false] {
+            let ran = run(&[
+                &["trace", "--hooks", plan][..],
+                if quiet { &["--quiet"] } else { &[] },
+                &["--", "true"],
+            ]
+            .concat());
+            let expected = format!("nsprobe: tracing by {plan}; {blind}");
+            assert!(ran.stderr.starts_with(&expected), "{}", ran.stderr);
+            assert_eq!(ran.stderr.lines().count(), if quiet { 1 } else { 2 }, "{}", ran.stderr);
+        }
+    }
 }

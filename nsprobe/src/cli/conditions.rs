@@ -3,7 +3,7 @@
 use super::SELECT;
 use super::list::kinds;
 use super::printed;
-use super::which::Which;
+use super::which::{Which, no_process};
 use crate::discover::{self, CommandLines};
 use crate::kernel::cgroups;
 use crate::model::{NsKind, NsSlot, Pid, Snapshot, Text};
@@ -18,13 +18,13 @@ pub(super) struct ConditionArgs {
     ///
     /// Those named by clone's or unshare's flags or by setns's target, and those that changed: cgroup, ipc, mnt, net, pid, time,
     /// user, uts. chroot and pivot_root are about mnt.
-    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
+    #[arg(short, long, value_name = "KIND,...", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
     kind: Vec<NsKind>,
 
     /// Only calls of these processes
     ///
     /// Process ids as nsprobe sees them. Outside the initial pid namespace BPF is not used.
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
+    #[arg(short, long, value_name = "PID,...", value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
     pid: Vec<Pid>,
 
     /// With --pid, also of their descendants
@@ -34,14 +34,14 @@ pub(super) struct ConditionArgs {
     /// Only calls of these users, by name or number
     ///
     /// The real user id of the caller counts.
-    #[arg(short, long, value_name = "USER", value_delimiter = ',', value_parser = user, help_heading = SELECT)]
+    #[arg(short, long, value_name = "USER,...", value_delimiter = ',', value_parser = user, help_heading = SELECT)]
     uid: Vec<u32>,
 
     /// Only calls of programs with these names
     ///
     /// The kernel keeps 15 bytes of a name (comm). A name may also be given as nsprobe prints it, quotes and escapes
     /// included: both are looked for.
-    #[arg(long, value_name = "NAME", value_parser = comms(), help_heading = SELECT)]
+    #[arg(long, value_name = "NAME,...", value_parser = comms(), help_heading = SELECT)]
     comm: Vec<Comms>,
 
     /// Only events that involve this namespace
@@ -104,7 +104,7 @@ fn is_there(snapshot: &Snapshot, pid: Pid) -> anyhow::Result<()> {
     let own = snapshot.process(std::process::id()).and_then(|own| own.namespace(NsSlot::In(NsKind::Pid)));
     let sees_all = own.is_some() && own == snapshot.initial(NsKind::Pid).map(|namespace| namespace.id);
     if sees_all && snapshot.process(pid).is_none() {
-        return Err(anyhow!("--pid: there is no process {pid}"));
+        return Err(anyhow!("--pid: {}", no_process(pid)));
     }
     Ok(())
 }

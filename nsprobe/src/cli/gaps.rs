@@ -23,10 +23,13 @@ impl Strict {
     }
 }
 
-/// One line on stderr for all the gaps together; nothing when there are none.
-pub(super) fn report(gaps: &[Gap]) {
-    if !gaps.is_empty() {
-        output::complain(&describe(gaps));
+/// One message on stderr for all the gaps together; nothing when there are none. A way to find namespaces that is not there
+/// is the same at every run: it is reported where it matters (`all`), with `-v`, in JSON and by `doctor`.
+pub(super) fn report(gaps: &[Gap], all: bool) {
+    let all = all || log::log_enabled!(log::Level::Info);
+    let told: Vec<&Gap> = gaps.iter().filter(|gap| all || gap.kind != GapKind::Source).collect();
+    if !told.is_empty() {
+        output::complain(&describe(&told));
     }
 }
 
@@ -40,58 +43,59 @@ pub(super) fn report_unknown_orphans(count: usize) {
     }
 }
 
-fn describe(gaps: &[Gap]) -> String {
-    let mut parts: Vec<String> = gaps.iter().map(part).collect();
-    let mut remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
-    remedies.sort_unstable();
-    remedies.dedup();
+fn describe(gaps: &[&Gap]) -> String {
+    let (things, sentences): (Vec<_>, Vec<_>) =
+        gaps.iter().map(|gap| (thing(gap.kind, gap.count), gap)).partition(|(thing, _)| thing.is_some());
+    let things: Vec<String> =
+        things.into_iter().filter_map(|(thing, gap)| Some(format!("{} ({})", thing?, gap.reason))).collect();
+    let mut parts = Vec::new();
+    if !things.is_empty() {
+        parts.push(format!("not readable: {}", things.join(", ")));
+    }
+    parts.extend(sentences.into_iter().map(|(_, gap)| gap.reason.clone()));
+    let remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
     if !remedies.is_empty() {
-        parts.push(format!("to see more: {}", remedies.join("; ")));
+        parts.push(format!("to see more: {}", together(remedies)));
     }
     parts.join("; ")
 }
 
-fn part(gap: &Gap) -> String {
-    let Gap { count, reason, .. } = gap;
-    let plural = |one: &str, many: &str| format!("{count} {}", if *count == 1 { one } else { many });
-    let what = match gap.kind {
-        GapKind::ProcessNamespaces => {
-            plural("process whose namespaces are not readable", "processes whose namespaces are not readable")
+/// The remedies, each once; those that name capabilities as one.
+fn together(remedies: Vec<&str>) -> String {
+    const SUDO: &str = "run with sudo, or with ";
+    let (mut with, mut others) = (Vec::new(), Vec::new());
+    for remedy in remedies {
+        let (list, one) = match remedy.strip_prefix(SUDO) {
+            Some(capabilities) => (&mut with, capabilities),
+            None => (&mut others, remedy),
+        };
+        if !list.contains(&one) {
+            list.push(one);
         }
-        GapKind::ProcessRoot => {
-            plural("process whose root is not readable", "processes whose roots are not readable")
-        }
-        GapKind::ProcessStatus => plural("process not readable", "processes not readable"),
-        GapKind::PidForChildren => plural(
-            "pid namespace made for children is not known",
-            "pid namespaces made for children are not known",
-        ),
-        GapKind::ThreadNamespaces => {
-            plural("thread whose namespaces are not readable", "threads whose namespaces are not readable")
-        }
-        GapKind::ProcessIds => plural(
-            "process whose ids inside its pid namespaces are not known",
-            "processes whose ids inside their pid namespaces are not known",
-        ),
-        GapKind::Descriptors => plural(
-            "process whose descriptors are not readable",
-            "processes whose descriptors are not readable",
-        ),
-        GapKind::Sockets => plural(
-            "socket whose network namespace is not readable",
-            "sockets whose network namespaces are not readable",
-        ),
-        GapKind::Mounts => plural(
-            "mount namespace whose mounts are not readable",
-            "mount namespaces whose mounts are not readable",
-        ),
-        GapKind::Relations => plural(
-            "namespace whose parent and owner are not readable",
-            "namespaces whose parents and owners are not readable",
-        ),
-        GapKind::PidNamespace | GapKind::HiddenProcesses | GapKind::Source => return reason.clone(),
+    }
+    let sudo = (!with.is_empty()).then(|| format!("{SUDO}{}", with.join(" and ")));
+    let all: Vec<&str> = sudo.as_deref().into_iter().chain(others).collect();
+    all.join("; ")
+}
+
+/// What is missing `count` times; `None` where the reason says it all.
+fn thing(kind: GapKind, count: u64) -> Option<String> {
+    let of = |what: &str, one: &str, many: &str| {
+        Some(format!("{what}{count} {}", if count == 1 { one } else { many }))
     };
-    format!("{what} ({reason})")
+    match kind {
+        GapKind::ProcessNamespaces => of("the namespaces of ", "process", "processes"),
+        GapKind::ProcessRoot => of("the roots of ", "process", "processes"),
+        GapKind::ProcessStatus => of("", "process", "processes"),
+        GapKind::PidForChildren => of("the pid namespaces for children of ", "process", "processes"),
+        GapKind::ThreadNamespaces => of("the namespaces of ", "thread", "threads"),
+        GapKind::ProcessIds => of("the inner process ids of ", "process", "processes"),
+        GapKind::Descriptors => of("the descriptors of ", "process", "processes"),
+        GapKind::Sockets => of("the network namespaces of ", "socket", "sockets"),
+        GapKind::Mounts => of("the mounts of ", "mount namespace", "mount namespaces"),
+        GapKind::Relations => of("the parents and owners of ", "namespace", "namespaces"),
+        GapKind::PidNamespace | GapKind::HiddenProcesses | GapKind::Source => None,
+    }
 }
 
 #[cfg(test)]
@@ -99,21 +103,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_line_says_how_many_why_and_what_to_do() {
+    fn one_message_says_how_many_why_and_what_to_do() {
         let gap = |kind, count, reason: &str, remedy: Option<&str>| Gap {
             kind,
             count,
             reason: reason.to_owned(),
             remedy: remedy.map(str::to_owned),
         };
-        let denied = "Permission denied (os error 13)";
+        let denied = "Permission denied";
+        let gaps = [
+            gap(GapKind::ProcessNamespaces, 1, denied, Some("run with sudo, or with CAP_SYS_PTRACE")),
+            gap(GapKind::Descriptors, 1, denied, Some("run with sudo, or with CAP_SYS_PTRACE")),
+            gap(GapKind::Mounts, 2, denied, Some("run with sudo, or with CAP_SYS_ADMIN")),
+            gap(GapKind::PidNamespace, 1, "this /proc shows one pid namespace", Some("run on the host")),
+        ];
         insta::assert_snapshot!(
-            describe(&[
-                gap(GapKind::ProcessNamespaces, 1, denied, Some("run as root")),
-                gap(GapKind::Mounts, 2, denied, Some("run as root")),
-                gap(GapKind::PidNamespace, 1, "this /proc shows one pid namespace", None),
-            ]),
-            @"1 process whose namespaces are not readable (Permission denied (os error 13)); 2 mount namespaces whose mounts are not readable (Permission denied (os error 13)); this /proc shows one pid namespace; to see more: run as root"
+            describe(&gaps.iter().collect::<Vec<_>>()),
+            @"not readable: the namespaces of 1 process (Permission denied), the descriptors of 1 process (Permission denied), the mounts of 2 mount namespaces (Permission denied); this /proc shows one pid namespace; to see more: run with sudo, or with CAP_SYS_PTRACE and CAP_SYS_ADMIN; run on the host"
         );
     }
 }

@@ -28,32 +28,13 @@ pub(super) enum Format {
     Human(Look),
 }
 
-/// What is said on stderr at the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Talk {
-    All,
-    /// What cannot be seen of what is requested, and that a way was taken that sees less.
-    Warnings,
-    /// What cannot be seen of what is requested: the way was chosen.
-    Missing,
-}
-
-impl Talk {
-    pub(super) const fn of(quiet: bool, auto: bool) -> Self {
-        match (quiet, auto) {
-            (false, _) => Self::All,
-            (true, true) => Self::Warnings,
-            (true, false) => Self::Missing,
-        }
-    }
-}
-
 /// Lines to the output; what the stream says of itself to stderr too.
 pub(super) struct Lines {
     feed: Feed,
     format: Format,
     filter: Option<filters::Counting>,
-    talk: Talk,
+    /// Whether the start is worth a message only where something cannot be seen.
+    quiet: bool,
     line: Vec<u8>,
 }
 
@@ -62,9 +43,9 @@ impl Lines {
         file: File,
         format: Format,
         filter: Option<filters::Counting>,
-        talk: Talk,
+        quiet: bool,
     ) -> io::Result<Self> {
-        Ok(Self { feed: Feed::new(file, ROOM)?, format, filter, talk, line: Vec::new() })
+        Ok(Self { feed: Feed::new(file, ROOM)?, format, filter, quiet, line: Vec::new() })
     }
 }
 
@@ -81,16 +62,10 @@ impl Sink for Lines {
     }
 
     fn line(&mut self, line: &Line) -> io::Result<bool> {
-        if let Body::Start(start) = &line.body {
-            let looks_only = start.hooks.plan == Plan::Poll.name();
-            let sees_less = sees_less(start);
-            let warns = !start.hooks.missing.is_empty() || sees_less && self.talk == Talk::Warnings;
-            if self.talk == Talk::All || warns {
-                output::complain(&beginning(start));
-            }
-            if looks_only && self.talk == Talk::All {
-                output::complain(&only_looks());
-            }
+        if let Body::Start(start) = &line.body
+            && (!self.quiet || blind(start).is_some() || !start.hooks.missing.is_empty())
+        {
+            output::complain(&beginning(start));
         }
         self.line.clear();
         match self.format {
@@ -155,44 +130,50 @@ fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{}", wrapped(&text, event::CONTINUED, look))
 }
 
-/// What is missed where `/proc` is looked at, and what would help.
-fn only_looks() -> String {
-    let more = match remedy(&[Capability::Bpf, Capability::Perfmon]) {
-        Some(remedy) => {
-            format!(": every change is seen with CAP_PERFMON, every call with CAP_BPF too: {remedy}")
-        }
-        None => String::new(),
-    };
-    format!("warning: this only looks at /proc from time to time, and misses what is shorter{more}")
+/// What cannot be seen of calls, failures and roots by ways that do not see calls, but only what comes of them.
+fn blind(start: &StreamStart) -> Option<&'static str> {
+    let plan = start.hooks.plan;
+    if plan == Plan::Perf.name() {
+        return Some("calls that fail, chroot and pivot_root, roots and arguments are not seen");
+    }
+    let polls = plan == Plan::Poll.name();
+    polls.then_some(
+        "/proc is looked at from time to time: single calls, those that fail, arguments, and what lasts less long are not seen",
+    )
 }
 
-/// Whether the source does not see calls, but only what comes of them.
-fn sees_less(start: &StreamStart) -> bool {
-    [Plan::Perf.name(), Plan::Poll.name()].contains(&start.hooks.plan)
-}
-
-/// One line: how the trace sees calls. Where messages are requested (`-v`) or it does not see calls at all, also why so, what
-/// it does not show, and what it costs, which are in the JSON of the stream's start too.
+/// One line: how the trace sees calls, and what it cannot see of them. Where messages are requested (`-v`), also why so,
+/// what else it does not show, and what it costs, which are in the JSON of the stream's start too.
 fn beginning(start: &StreamStart) -> String {
     let hooks = &start.hooks;
-    let mut text = format!("tracing by {}", hooks.plan);
-    let missing = if hooks.missing.is_empty() {
-        String::new()
-    } else {
-        format!("; missing: {}", hooks.missing.join("; "))
-    };
-    if !log::log_enabled!(log::Level::Info) && !sees_less(start) {
-        let more = if hooks.unseen.is_empty() { "" } else { "; not all is shown: -v says what, and why" };
-        return format!("{text}{missing}{more}");
+    let all = log::log_enabled!(log::Level::Info);
+    let mut parts = vec![format!("tracing by {}", hooks.plan)];
+    if all {
+        parts[0] = format!("{} ({})", parts[0], hooks.reason);
     }
-    text = format!("{text} ({}){missing}", hooks.reason);
+    if let Some(blind) = blind(start) {
+        parts.push(blind.to_owned());
+        let needed = [Capability::Bpf, Capability::Perfmon];
+        if let Some(remedy) = remedy(&needed) {
+            parts.push(format!("to see more: {remedy}"));
+        }
+    }
+    if !hooks.missing.is_empty() {
+        parts.push(format!("missing: {}", hooks.missing.join("; ")));
+    }
+    if !all {
+        if !hooks.unseen.is_empty() {
+            parts.push("-v lists what this way does not show".to_owned());
+        }
+        return parts.join("; ");
+    }
     if !hooks.unseen.is_empty() {
-        text = format!("{text}; not shown by this plan: {}", hooks.unseen.join("; "));
+        parts.push(format!("not shown by this way: {}", hooks.unseen.join("; ")));
     }
     if let Some(cost) = hooks.cost {
-        text = format!("{text}; cost: {cost}");
+        parts.push(format!("cost: {cost}"));
     }
-    text
+    parts.join("; ")
 }
 
 pub(super) fn totals(end: &StreamEnd) -> String {

@@ -27,8 +27,10 @@ pub(super) struct Args {
     namespace: Option<Which>,
 
     /// Only namespaces of these kinds
-    #[arg(short, long, value_name = "KIND", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
-    #[arg(long_help = "Only namespaces of these kinds: cgroup, ipc, mnt, net, pid, time, user, uts")]
+    #[arg(short, long, value_name = "KIND,...", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
+    #[arg(
+        long_help = "Only namespaces of these kinds, with commas between them: cgroup, ipc, mnt, net, pid, time, user, uts"
+    )]
     kind: Vec<NsKind>,
 
     /// Only the namespaces of a process
@@ -60,7 +62,7 @@ pub(super) struct Args {
     holders: bool,
 
     /// The columns, in order; --help lists them
-    #[arg(short, long, value_name = "COLUMN", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new())]
+    #[arg(short, long, value_name = "COLUMN,...", value_delimiter = ',', ignore_case = true, value_parser = EnumValueParser::<Column>::new())]
     #[arg(hide_possible_values = true, hide_default_value = true, default_values_t = Column::DEFAULT, help_heading = OUTPUT, long_help = columns())]
     columns: Vec<Column>,
 
@@ -103,10 +105,14 @@ fn after_help() -> String {
 
 /// The columns with their meaning, for the help.
 fn columns() -> String {
-    let column = |column: &Column| format!("  {:<9} {}", column.name().to_lowercase(), column.help());
+    let column = |column: &Column| format!("  {:<9} {}", column.name(), column.help());
     let lines: Vec<String> = Column::ALL.iter().map(column).collect();
-    let default: Vec<String> = Column::DEFAULT.iter().map(|column| column.name().to_lowercase()).collect();
-    format!("The columns, in order; by default {}\n\n{}", default.join(","), lines.join("\n"))
+    let default: Vec<&str> = Column::DEFAULT.iter().copied().map(Column::name).collect();
+    format!(
+        "The columns, in order, with commas between them; by default {}\n\n{}",
+        default.join(","),
+        lines.join("\n")
+    )
 }
 
 /// The parser of the eight kinds' names, shared with the other commands.
@@ -155,7 +161,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         json::list(&origin, &snapshot, selection, out).context("stdout")?;
     } else if args.holders {
         holders::write(&snapshot, &wanted, !args.no_header, out.look(false), out).context("stdout")?;
-        gaps::report(&snapshot.gaps);
+        gaps::report(&snapshot.gaps, args.orphans || args.strict.is_set());
     } else {
         let users = users(&snapshot, &wanted);
         let options = table::Options {
@@ -165,7 +171,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             look: out.look(false),
         };
         table::write(&snapshot, &wanted, &options, out).context("stdout")?;
-        gaps::report(&snapshot.gaps);
+        gaps::report(&snapshot.gaps, args.orphans || args.strict.is_set());
     }
     if wanted.is_empty() {
         output::nothing(&snapshot);

@@ -1,7 +1,7 @@
 //! `nsprobe trace`
 
 use super::conditions::ConditionArgs;
-use super::lines::{Format, Lines, Talk, totals};
+use super::lines::{Format, Lines, totals};
 use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
@@ -31,7 +31,7 @@ pub(super) struct Args {
     command: Vec<OsString>,
 
     /// Only these calls
-    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL", default_values_t = Event::ALL)]
+    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL,...", default_values_t = Event::ALL)]
     #[arg(hide_possible_values = true, hide_default_value = true, help_heading = SELECT)]
     #[arg(
         long_help = "Only these calls: clone (fork, vfork and clone3 too), unshare, setns, chroot, pivot_root; by default all"
@@ -87,7 +87,7 @@ pub(super) struct Args {
     ///
     /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list,
     /// nsprobe takes the best one permitted, whatever the order; if none is permitted, that is an error.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hooks::Auto], value_name = "PLAN", help_heading = METHOD)]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hooks::Auto], value_name = "PLAN,...", help_heading = METHOD)]
     hooks: Vec<Hooks>,
 
     /// Time between two scans of /proc, without privileges
@@ -117,6 +117,8 @@ pub(super) struct Args {
     ascii: bool,
 
     /// Only errors, and what cannot be seen, on stderr
+    ///
+    /// Where calls, failures or roots cannot be seen, one sentence says so all the same.
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
 }
@@ -132,7 +134,9 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace                              the whole machine, until Ctrl-C
   sudo nsprobe trace -- unshare --net true        one command with its descendants
   sudo nsprobe trace --event setns --count 10     the next ten calls of setns
-  sudo nsprobe trace --kind user,net --failed -- unshare --user true
+  sudo nsprobe trace --kind net,uts -- unshare --net --uts true
+  sudo nsprobe trace --failed -- nsenter --net=/dev/null true
+                                                  calls that fail
   sudo nsprobe trace --pid 1 --follow --duration 5s
                                                   a process and its descendants
   sudo nsprobe trace --uid nobody --ok --duration 5s
@@ -245,7 +249,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     };
     let format = if args.json { Format::Json } else { Format::Human(look) };
     let filter = filter.map(filters::Counting::new);
-    let mut lines = Lines::new(file, format, filter, Talk::of(args.quiet, options.hooks == Choice::Auto))?;
+    let mut lines = Lines::new(file, format, filter, args.quiet)?;
     output::talk_in_background()?;
     let ended = session::run(&options, &look_at_machine(), &mut lines)?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);

@@ -172,7 +172,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     } else {
         let look = out.look(args.ascii);
         tree::text(out, &snapshot, &options, look).context("stdout")?;
-        gaps::report(&snapshot.gaps);
+        gaps::report(&snapshot.gaps, args.strict.is_set());
     }
     let nothing = filter.is_some() && processes.is_empty() && namespaces.is_empty();
     if nothing {

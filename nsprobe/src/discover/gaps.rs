@@ -2,7 +2,7 @@
 
 use crate::kernel::advice::{exhausted, remedy};
 use crate::kernel::capabilities::Capability;
-use crate::model::{Gap, GapKind};
+use crate::model::{Gap, GapKind, errno_text};
 use std::collections::BTreeMap;
 use std::io;
 
@@ -39,20 +39,20 @@ impl Gaps {
             return self.add(kind, exhausted, Some("raise it (ulimit -n)"));
         }
         if !super::denied(error) {
-            return self.add(kind, error.to_string(), None);
+            return self.add(kind, in_words(error), None);
         }
         let of_processes = !matches!(kind, GapKind::Mounts | GapKind::Relations | GapKind::Source);
         let needed = if of_processes { Capability::SysPtrace } else { Capability::SysAdmin };
         match remedy(&[needed]) {
-            Some(remedy) => self.add(kind, error.to_string(), Some(&remedy)),
+            Some(remedy) => self.add(kind, in_words(error), Some(&remedy)),
             None if of_processes => {
                 let why = "even with CAP_SYS_PTRACE: a security module or sandbox forbids it";
-                self.add(kind, format!("{error}, {why}"), None);
+                self.add(kind, format!("{}, {why}", in_words(error)), None);
             }
             None => {
                 let why =
                     "even with CAP_SYS_ADMIN: a file system on the way (FUSE, NFS) or a security module";
-                self.add(kind, format!("{error}, {why}"), None);
+                self.add(kind, format!("{}, {why}", in_words(error)), None);
             }
         }
     }
@@ -79,6 +79,11 @@ impl Gaps {
         let gap = |((kind, reason), (count, remedy))| Gap { kind, count, reason, remedy };
         self.0.into_iter().map(gap).collect()
     }
+}
+
+/// What the C library says of an error.
+fn in_words(error: &io::Error) -> String {
+    error.raw_os_error().and_then(errno_text).unwrap_or_else(|| error.to_string())
 }
 
 #[cfg(test)]

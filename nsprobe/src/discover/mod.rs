@@ -165,6 +165,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         && options.processes_from.is_none()
         && let Ok(tasks) = tasks::read(&proc, nsfs_dev, &mut of_tasks)
     {
+        log::info!("source: /proc denies some processes: the kernel's own tasks, by BPF");
         processes_from = ProcessSource::Bpf;
         (found, of_processes) = gather(Some(tasks));
         gaps.merge(of_tasks);
@@ -287,13 +288,14 @@ fn from_kernel(
         None => {
             let tasks = about_how_many_tasks(proc);
             if tasks < BREAK_EVEN {
-                log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: /proc");
+                log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: begins with /proc");
                 return Ok(None);
             }
             // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
             let read = tasks::read(proc, nsfs_dev, gaps);
-            if let Err(why) = &read {
-                log::info!("source: about {tasks} tasks, but BPF is not available: {why}");
+            match &read {
+                Ok(_) => log::info!("source: about {tasks} tasks: the kernel's own, by BPF"),
+                Err(why) => log::info!("source: about {tasks} tasks, but BPF is not available: {why}: /proc"),
             }
             Ok(read.ok())
         }

@@ -75,7 +75,7 @@ impl Column {
 
     /// The heading.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn heading(self) -> &'static str {
         match self {
             Self::Ns => "NS",
             Self::Type => "TYPE",
@@ -91,6 +91,27 @@ impl Column {
             Self::Pns => "PNS",
             Self::Ons => "ONS",
             Self::Command => "COMMAND",
+        }
+    }
+
+    /// The name by which it is asked for.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ns => "ns",
+            Self::Type => "type",
+            Self::Path => "path",
+            Self::Nprocs => "nprocs",
+            Self::Pid => "pid",
+            Self::Ppid => "ppid",
+            Self::Uid => "uid",
+            Self::User => "user",
+            Self::Initial => "initial",
+            Self::Netnsid => "netnsid",
+            Self::Nsfs => "nsfs",
+            Self::Pns => "pns",
+            Self::Ons => "ons",
+            Self::Command => "command",
         }
     }
 
@@ -151,7 +172,7 @@ pub fn write(
     let headings: Vec<_> = options
         .columns
         .iter()
-        .map(|column| Heading { name: column.name(), is_number: column.is_number() })
+        .map(|column| Heading { name: column.heading(), is_number: column.is_number() })
         .collect();
     grid::write(&headings, rows, options.header, options.look, out)
 }
