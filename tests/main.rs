@@ -13,6 +13,7 @@ mod given;
 mod hang;
 mod holders;
 mod holders_files;
+mod holders_mounts;
 mod limits;
 mod list;
 mod list_sight;

@@ -1,6 +1,6 @@
-//! The record of a file that holds a namespace without standing for it.
+//! The records of files and of file systems that hold a namespace without standing for it.
 
-use crate::Header;
+use crate::{COMM_LEN, Header};
 
 /// In which way a file holds a namespace; the value of [`Held::how`].
 pub mod how {
@@ -49,3 +49,52 @@ pub struct Held {
 
 // No hidden padding: the fields add up to the whole.
 const _: () = assert!(size_of::<Held>() == 40);
+
+/// Places in the list of superblocks that one run of the program looks at.
+pub const SUPERBLOCK_STEPS: usize = 16;
+
+/// The mounts of a superblock that are told.
+pub const MOUNTS: usize = 16;
+
+/// A mount of a superblock.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Mount {
+    /// Its number, which is given once: `mount.mnt_id_unique`.
+    pub id: u64,
+    /// The kernel's number of the mount namespace that it is in; 0: it is in none.
+    pub namespace_id: u64,
+    /// The inode of that mount namespace.
+    pub namespace_ino: u32,
+    /// Keeps the record free of hidden padding; always 0.
+    pub reserved: u32,
+}
+
+/// What one run found, and where the next one goes on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Superblocks {
+    /// Its cause is [`crate::cause::SUPERBLOCKS`].
+    pub header: Header,
+    /// One of [`crate::outcome`]; 0 before the first run.
+    pub outcome: u32,
+    /// How many of `mounts` are set.
+    pub count: u32,
+    /// The address of the superblock to go on from.
+    pub at: u64,
+    /// The address of its root directory, to know it again by.
+    pub at_root: u64,
+    /// The number of the namespace that the superblock there holds, if it is one that is sought; else 0.
+    pub id: u64,
+    /// Its device, as the kernel has it: 12 bits for the major number, 20 for the minor.
+    pub dev: u32,
+    /// 1: it has more mounts than were looked at.
+    pub more: u32,
+    /// The type of its file system, ended by a NUL.
+    pub fs_type: [u8; COMM_LEN],
+    /// Its mounts.
+    pub mounts: [Mount; MOUNTS],
+}
+
+// No hidden padding: the fields add up to the whole.
+const _: () = assert!(size_of::<Superblocks>() == 64 + 24 * MOUNTS);

@@ -14,7 +14,7 @@ mod walk_record;
 pub mod wish;
 
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
-pub use held_record::{Held, how};
+pub use held_record::{Held, MOUNTS, Mount, SUPERBLOCK_STEPS, Superblocks, how};
 pub use record::{
     Child, Config, Counter, Event, Freed, Header, NamespaceIds, NamespaceInodes, Pids, Target, Text, Watched,
     cause, config, event_flags, global, map, slot, text, text_flags,

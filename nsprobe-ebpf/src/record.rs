@@ -26,6 +26,8 @@ pub mod cause {
     /// Nothing happened: the iterator over all open files came by one that holds a namespace without standing for it; the
     /// record is a [`crate::Held`].
     pub const HELD: u16 = 10;
+    /// Nothing happened: the kernel's list of superblocks was walked along; the record is a [`crate::Superblocks`].
+    pub const SUPERBLOCKS: u16 = 11;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].
@@ -400,6 +402,8 @@ pub mod map {
     pub const LOSERS: &str = "LOSERS";
     /// One [`crate::Walk`].
     pub const WALK: &str = "WALK";
+    /// One [`crate::Superblocks`].
+    pub const SUPERBLOCKS: &str = "SUPERBLOCKS";
     /// The kernel's numbers (`u64`) of the namespaces whose holders are sought: keys, whose value is 1.
     pub const SOUGHT: &str = "SOUGHT";
 }

@@ -13,5 +13,6 @@ mod pivot_root;
 mod present;
 mod returned;
 mod setns;
+mod superblocks;
 mod tasks;
 mod unshare;

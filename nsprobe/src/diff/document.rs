@@ -178,6 +178,9 @@ struct HolderFields {
     #[serde(default, deserialize_with = "bytes")]
     path_base64: Option<Text>,
     here: Option<bool>,
+    fs_type: Option<String>,
+    dev_major: Option<u32>,
+    dev_minor: Option<u32>,
     of: Option<NamespaceRef>,
 }
 
@@ -210,6 +213,16 @@ enum HolderObject {
     Ancestor {
         of: NamespaceRef,
     },
+    Mount {
+        fs_type: Text,
+        mount_namespace: NamespaceRef,
+        path: Option<Text>,
+        here: bool,
+    },
+    DetachedMount {
+        fs_type: Text,
+        dev: (u32, u32),
+    },
     File {
         by: HeldBy,
         pid: Pid,
@@ -224,17 +237,22 @@ impl TryFrom<HolderFields> for HolderObject {
     type Error = String;
 
     fn try_from(fields: HolderFields) -> Result<Self, String> {
-        let HolderFields { kind, pid, tid, fd, mount_namespace, path, path_base64, here, of } = fields;
+        let HolderFields { kind, pid, tid, fd, mount_namespace, path, path_base64, here, of, .. } = fields;
+        let (fs_type, dev) = (fields.fs_type.map(Text::from), fields.dev_major.zip(fields.dev_minor));
+        let path = path_base64.or_else(|| path.map(Text::from));
         let whole = match kind.as_str() {
             "thread" => pid.zip(tid).map(|(pid, tid)| Self::Thread { pid, tid }),
             "for_children" => pid.map(|pid| Self::ForChildren { pid, tid }),
             "descriptor" => pid.zip(fd).map(|(pid, fd)| Self::Descriptor { pid, tid, fd }),
             "socket" => pid.zip(fd).map(|(pid, fd)| Self::Socket { pid, tid, fd }),
-            "bind_mount" => path_base64
-                .or_else(|| path.map(Text::from))
+            "bind_mount" => path
                 .zip(mount_namespace)
                 .zip(here)
                 .map(|((path, mount_namespace), here)| Self::BindMount { mount_namespace, path, here }),
+            "mount" => fs_type.zip(mount_namespace).zip(here).map(|((fs_type, mount_namespace), here)| {
+                Self::Mount { fs_type, mount_namespace, path, here }
+            }),
+            "detached_mount" => fs_type.zip(dev).map(|(fs_type, dev)| Self::DetachedMount { fs_type, dev }),
             "ancestor" => of.map(|of| Self::Ancestor { of }),
             other => match HeldBy::ALL.into_iter().find(|by| by.name() == other) {
                 Some(by) => pid.zip(fd).map(|(pid, fd)| Self::File { by, pid, tid, fd }),
@@ -316,6 +334,10 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
                 Holder::BindMount { mount_namespace: id(mount_namespace), path, here }
             }
             HolderObject::File { by, pid, tid, fd } => Holder::File { by, pid, tid, fd },
+            HolderObject::Mount { fs_type, mount_namespace, path, here } => {
+                Holder::Mount { fs_type, mount_namespace: id(mount_namespace), path, here }
+            }
+            HolderObject::DetachedMount { fs_type, dev } => Holder::DetachedMount { fs_type, dev },
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,
         })

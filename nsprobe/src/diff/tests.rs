@@ -249,6 +249,14 @@ fn rich() -> Taken {
             },
             Holder::Ancestor { of: id(NsKind::User, 6) },
         ];
+        let mount = |path| Holder::Mount {
+            fs_type: "proc".into(),
+            mount_namespace: id(NsKind::Mnt, 5),
+            path,
+            here: false,
+        };
+        ns.holders.extend([mount(Some(b"/p\xff".as_slice().into())), mount(None)]);
+        ns.holders.push(Holder::DetachedMount { fs_type: "proc".into(), dev: (0, 45) });
         let file = |by| Holder::File { by, pid: 10, tid: Some(12), fd: 5 };
         ns.holders.extend(HeldBy::ALL.map(file));
     });
@@ -302,7 +310,7 @@ fn a_document_of_a_later_minor_version_is_read() {
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
         .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
     let side = Side::read(text.as_bytes()).unwrap();
-    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 6 + HeldBy::ALL.len());
+    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 9 + HeldBy::ALL.len());
 }
 
 #[test]

@@ -85,6 +85,7 @@ impl Entry {
             Holder::Socket { .. } => Source::Sockets,
             Holder::BindMount { .. } => Source::BindMounts,
             Holder::Ancestor { .. } => Source::Relations,
+            Holder::Mount { .. } | Holder::DetachedMount { .. } => Source::FileSystems,
         });
         self.namespace.holders.push(holder);
     }

@@ -1,8 +1,9 @@
-//! The records of files that hold namespaces without standing for them, from bytes; nothing here asks the kernel.
+//! The records of files and file systems that hold namespaces without standing for them, from bytes; nothing here asks the kernel.
 
 use super::records::{is, long, records, word};
-use crate::model::{HeldBy, Pid};
-use nsprobe_ebpf::{Held, cause, how};
+use super::walk::Outcome;
+use crate::model::{HeldBy, Pid, Text};
+use nsprobe_ebpf::{COMM_LEN, Held, MOUNTS, Mount, Superblocks, cause, how};
 use std::mem::offset_of;
 
 /// A file that holds a namespace, as its record has it.
@@ -17,6 +18,69 @@ pub(super) struct HeldFacts {
     /// What tells its table from others; `None` when that is gone.
     pub(super) table: Option<u64>,
     pub(super) fd: u32,
+}
+
+/// A file system that holds a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SuperblockFacts {
+    /// The kernel's number of the namespace.
+    pub(super) kernel_id: u64,
+    /// Its device, major and minor number.
+    pub(super) dev: (u32, u32),
+    pub(super) fs_type: Text,
+    /// Its mounts that are in a mount namespace.
+    pub(super) mounts: Vec<MountFacts>,
+    /// Whether it has more than were looked at.
+    pub(super) more: bool,
+}
+
+/// A mount in a mount namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MountFacts {
+    pub(super) id: u64,
+    /// The kernel's number of the mount namespace.
+    pub(super) namespace_id: u64,
+    /// Its inode.
+    pub(super) namespace_ino: u64,
+}
+
+/// How the walk along the superblocks goes on after the steps in one record, and the file system that they led to;
+/// `None` when the record is not of the form that this nsprobe's probe writes.
+pub(super) fn superblock(record: &[u8]) -> Option<(Outcome, Option<SuperblockFacts>)> {
+    let count = word(record, offset_of!(Superblocks, count))? as usize;
+    if !is(record, cause::SUPERBLOCKS) || record.len() != size_of::<Superblocks>() || count > MOUNTS {
+        return None;
+    }
+    let outcome = Outcome::of(word(record, offset_of!(Superblocks, outcome))?)?;
+    let kernel_id = long(record, offset_of!(Superblocks, id))?;
+    if kernel_id == 0 {
+        return Some((outcome, None));
+    }
+    let mut mounts = Vec::new();
+    for index in 0..count {
+        let at = offset_of!(Superblocks, mounts) + index * size_of::<Mount>();
+        let mount = MountFacts {
+            id: long(record, at + offset_of!(Mount, id))?,
+            namespace_id: long(record, at + offset_of!(Mount, namespace_id))?,
+            namespace_ino: word(record, at + offset_of!(Mount, namespace_ino))?.into(),
+        };
+        if mount.namespace_id != 0 {
+            mounts.push(mount);
+        }
+    }
+    let dev = word(record, offset_of!(Superblocks, dev))?;
+    let fs_type = record.get(offset_of!(Superblocks, fs_type)..)?.get(..COMM_LEN)?;
+    let fs_type = fs_type.split(|&byte| byte == 0).next().unwrap_or_default();
+    Some((
+        outcome,
+        Some(SuperblockFacts {
+            kernel_id,
+            dev: (dev >> 20, dev & 0x000f_ffff),
+            fs_type: fs_type.into(),
+            mounts,
+            more: word(record, offset_of!(Superblocks, more))? != 0,
+        }),
+    ))
 }
 
 /// Gives `each` every file in `bytes`, records one after the other, and the number of those that were not understood.
@@ -62,7 +126,7 @@ fn file(record: &[u8]) -> Option<HeldFacts> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nsprobe_ebpf::RECORD_VERSION;
+    use nsprobe_ebpf::{RECORD_VERSION, outcome};
 
     /// A record as the probe writes it: the words in the order of the struct.
     fn record(tgid: u32, tid: u32, how: u32) -> Vec<u8> {
@@ -83,6 +147,42 @@ mod tests {
         for end in 1..size_of::<Held>() {
             assert_eq!(files(&whole[..end], |_| unreachable!()), 1, "{end} bytes");
         }
+    }
+
+    /// The record of a proc on device 0:45 that holds the namespace 77, with these mounts: number, number and inode of
+    /// the mount namespace.
+    pub(in crate::discover) fn superblock_record(id: u64, mounts: &[(u64, u64, u32)]) -> Vec<u8> {
+        let size = size_of::<Superblocks>();
+        let head = (u64::from(RECORD_VERSION) | u64::from(cause::SUPERBLOCKS) << 16) << 32 | size as u64;
+        let mut bytes = head.to_ne_bytes().to_vec();
+        bytes.extend(
+            [outcome::MORE, u32::try_from(mounts.len()).unwrap()].iter().flat_map(|it| it.to_ne_bytes()),
+        );
+        bytes.extend([1, 2, id].iter().flat_map(|it: &u64| it.to_ne_bytes()));
+        bytes.extend([45_u32, 0].iter().flat_map(|it| it.to_ne_bytes()));
+        bytes.extend(*b"proc\0garbage\0\0\0\0");
+        for &(id, namespace_id, ino) in mounts {
+            bytes.extend([id, namespace_id].iter().flat_map(|it| it.to_ne_bytes()));
+            bytes.extend([ino, 0].iter().flat_map(|it| it.to_ne_bytes()));
+        }
+        bytes.resize(size, 0);
+        bytes
+    }
+
+    #[test]
+    fn a_superblock_is_told_with_the_mounts_that_are_in_a_mount_namespace() {
+        let record = superblock_record(77, &[(5, 9, 4_026_531_832), (6, 0, 0)]);
+        let mounts = vec![MountFacts { id: 5, namespace_id: 9, namespace_ino: 4_026_531_832 }];
+        let fs_type = Text::from("proc");
+        let facts = SuperblockFacts { kernel_id: 77, dev: (0, 45), fs_type, mounts, more: false };
+        assert_eq!(superblock(&record), Some((Outcome::More, Some(facts))));
+        assert_eq!(superblock(&superblock_record(0, &[])), Some((Outcome::More, None)));
+        for end in 0..record.len() {
+            assert_eq!(superblock(&record[..end]), None, "{end} bytes");
+        }
+        let mut too_many = record;
+        too_many[offset_of!(Superblocks, count)] = 17;
+        assert_eq!(superblock(&too_many), None);
     }
 
     #[test]

@@ -9,7 +9,9 @@ pub(super) const MOST_OF_ONE: usize = 64;
 /// Whose a holder is; a namespace that holds another holds it once.
 fn whose(holder: &Holder) -> (&'static str, u64) {
     let whose = match holder {
-        Holder::BindMount { mount_namespace, .. } => mount_namespace.ino,
+        Holder::BindMount { mount_namespace, .. } | Holder::Mount { mount_namespace, .. } => {
+            mount_namespace.ino
+        }
         Holder::Ancestor { of } => of.ino,
         other => other.pid().map_or(0, u64::from),
     };

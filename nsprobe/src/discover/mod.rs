@@ -200,7 +200,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
     }
     if options.bpf {
-        held::find(&proc, &mut census);
+        held::find(&proc, nsfs_dev, &mut census);
     }
     let mut namespaces = census.finish();
     step("namespaces found");

@@ -25,6 +25,18 @@ pub(super) enum Outcome {
     Lost,
 }
 
+impl Outcome {
+    /// What the probe writes as this number.
+    pub(super) const fn of(number: u32) -> Option<Self> {
+        Some(match number {
+            outcome::MORE => Self::More,
+            outcome::END => Self::End,
+            outcome::LOST => Self::Lost,
+            _ => return None,
+        })
+    }
+}
+
 /// The steps in one record; `None` when it is not of the form that this nsprobe's probe writes.
 pub(super) fn steps(record: &[u8]) -> Option<Steps> {
     let half = |at: usize| Some(u16::from_ne_bytes(record.get(at..at + 2)?.try_into().ok()?));
@@ -50,12 +62,7 @@ pub(super) fn steps(record: &[u8]) -> Option<Steps> {
             found.push((id, ino));
         }
     }
-    let outcome = match word(offset_of!(Walk, outcome))? {
-        outcome::MORE => Outcome::More,
-        outcome::END => Outcome::End,
-        outcome::LOST => Outcome::Lost,
-        _ => return None,
-    };
+    let outcome = Outcome::of(word(offset_of!(Walk, outcome))?)?;
     Some(Steps { outcome, head: word(offset_of!(Walk, heads))? != 0, found })
 }
 

@@ -3,14 +3,17 @@
 
 use super::bpf::{Programs, set};
 use super::btf;
+use super::on_demand::OnDemand;
 use super::probe::{MemoryLimit, OpenError};
 use super::tasks::{TasksError, read_all};
 use super::vmlinux::KernelTypes;
+use aya_obj::Map;
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 /// What leads from a file to what it holds. A kernel that lacks one of them is not one on which this is sought.
-pub const NEEDED: [Field; 35] = [
+pub const NEEDED: [Field; 36] = [
     Field::TaskThreadPid,
     Field::TaskGroupLeader,
     Field::TaskFiles,
@@ -40,6 +43,7 @@ pub const NEEDED: [Field; 35] = [
     Field::SockPeerPid,
     Field::SockPeerCred,
     Field::NsCommonId,
+    Field::NsCommonInum,
     Field::NsCommonType,
     Field::MntNsCommon,
     Field::NetNsCommon,
@@ -58,17 +62,49 @@ pub const OPTIONAL: [Field; 6] = [
     Field::ProcMountsNs,
 ];
 
+/// What leads along the kernel's superblocks, to their mounts. Without one of the first seven there is no walk.
+pub const OF_SUPERBLOCKS: [Field; 13] = [
+    Field::SuperBlockList,
+    Field::SuperBlockRoot,
+    Field::SuperBlockDev,
+    Field::DentrySb,
+    Field::VfsmountSb,
+    Field::ListNext,
+    Field::ListPrev,
+    Field::SuperBlockType,
+    Field::FileSystemTypeName,
+    Field::SuperBlockMounts,
+    Field::MountNextForSb,
+    Field::MountIdUnique,
+    Field::MountNamespace,
+];
+
 /// The kernel's name of the iterator over files.
 const FILES: &str = "bpf_iter_task_file";
 
 /// The program that it runs.
 const FIND_FILES: &str = "iterate_held";
 
+/// The program that goes along the superblocks.
+const FIND_SUPERBLOCKS: &str = "list_superblocks";
+
+/// A walk along the superblocks, as far as it has come.
+pub struct Superblocks(OnDemand);
+
+impl Superblocks {
+    /// Goes some steps, from the beginning or from where the last ones ended, and gives the record of them: a
+    /// [`nsprobe_ebpf::Superblocks`].
+    pub fn walk(&self, begin: bool) -> io::Result<Vec<u8>> {
+        self.0.run(&[u64::from(begin)])
+    }
+}
+
 /// The programs that search, and what they are to find.
 pub struct Search {
     programs: Programs,
     files: u32,
     sought: OwnedFd,
+    offsets: Vec<u32>,
     /// Kept for as long as programs are loaded.
     _memory: MemoryLimit,
 }
@@ -77,7 +113,7 @@ impl Search {
     /// Prepares a search for what holds the namespaces with these numbers.
     pub fn open(sought: &[u64]) -> Result<Self, TasksError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let fields: Vec<Field> = NEEDED.into_iter().chain(OPTIONAL).collect();
+        let fields: Vec<Field> = NEEDED.into_iter().chain(OPTIONAL).chain(OF_SUPERBLOCKS).collect();
         let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
         let wanted = btf::Wanted { fields: &sources, functions: &[FILES], typedefs: &[] };
         let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
@@ -88,18 +124,33 @@ impl Search {
         }
         let memory = MemoryLimit::raise();
         Ok(Self {
-            programs: Programs::open(&[FIND_FILES], &offsets).map_err(TasksError::Refused)?,
+            programs: Programs::open(&[FIND_FILES, FIND_SUPERBLOCKS], &offsets)
+                .map_err(TasksError::Refused)?,
             files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
             sought: set(sought)?,
+            offsets,
             _memory: memory,
         })
     }
 
     /// The records ([`nsprobe_ebpf::Held`]) of all open files that hold one of them, in the order of their thread ids.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
+        let file = self.programs.iterator(FIND_FILES, self.files, &[self.table()?]);
+        Ok(read_all(file.map_err(TasksError::Refused)?)?)
+    }
+
+    /// Loads the program that finds the superblocks that hold one of them.
+    pub fn superblocks(&self) -> Result<Superblocks, TasksError> {
+        if let Some(field) = btf::absent(&OF_SUPERBLOCKS[..7], &self.offsets) {
+            return Err(TasksError::NoField(field));
+        }
+        let load = OnDemand::load(&self.programs, FIND_SUPERBLOCKS, map::SUPERBLOCKS, &[self.table()?]);
+        Ok(Superblocks(load.map_err(TasksError::Refused)?))
+    }
+
+    /// The map of what is sought.
+    fn table(&self) -> Result<(&'static str, RawFd, &Map), TasksError> {
         let definition = self.programs.map(map::SOUGHT).map_err(TasksError::Refused)?;
-        let maps = [(map::SOUGHT, self.sought.as_raw_fd(), definition)];
-        let file = self.programs.iterator(FIND_FILES, self.files, &maps).map_err(TasksError::Refused)?;
-        Ok(read_all(file)?)
+        Ok((map::SOUGHT, self.sought.as_raw_fd(), definition))
     }
 }

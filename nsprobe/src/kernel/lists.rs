@@ -75,7 +75,7 @@ impl Lists {
         drop(kernel);
         let _memory = MemoryLimit::raise();
         let load = Programs::open(&[PROGRAM], &offsets)
-            .and_then(|programs| OnDemand::load(&programs, PROGRAM, map::WALK));
+            .and_then(|programs| OnDemand::load(&programs, PROGRAM, map::WALK, &[]));
         Ok(Self { program: load.map_err(ListsError::Refused)?, offsets })
     }
 

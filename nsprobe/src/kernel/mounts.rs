@@ -118,6 +118,21 @@ impl MountTable {
         }
     }
 
+    /// The device of the mount with the number `id`, and where it is; `None`: the path is longer than [`LONGEST_PATH`].
+    ///
+    /// Errors as those of [`Self::each`]; `Err(ENOENT)` too when it is not in that mount namespace.
+    pub fn place(&mut self, id: u64, namespace_id: u64) -> io::Result<((u32, u32), Option<OsString>)> {
+        let mask = STATMOUNT_SB_BASIC | STATMOUNT_MNT_POINT;
+        let size = HEAD + ROOT + LONGEST_PATH;
+        match self.statmount(&Request::new(id, mask, namespace_id), size) {
+            Err(error) if error.raw_os_error() == Some(libc::EOVERFLOW) => {
+                self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
+            }
+            result => result?,
+        }
+        place(&self.buffer).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))
+    }
+
     /// One mount; `None` when it is none of nsfs.
     fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
         self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
@@ -167,6 +182,25 @@ fn head(statmount: &[u8]) -> Option<Head> {
     })
 }
 
+/// The text at this place in the strings of a `struct statmount`.
+fn string(statmount: &[u8], offset: u32) -> Option<OsString> {
+    let rest = statmount.get(HEAD.checked_add(offset as usize)?..)?;
+    let end = rest.iter().position(|&byte| byte == 0)?;
+    Some(OsString::from_vec(rest[..end].to_vec()))
+}
+
+/// The device in a `struct statmount` with its strings, and where it is mounted if it says so.
+fn place(statmount: &[u8]) -> Option<((u32, u32), Option<OsString>)> {
+    let u32_at = |at: usize| Some(u32::from_ne_bytes(*statmount.get(at..)?.first_chunk()?));
+    let head = head(statmount)?;
+    if head.mask & STATMOUNT_SB_BASIC == 0 {
+        return None;
+    }
+    let has_point = head.mask & STATMOUNT_MNT_POINT != 0;
+    let point = if has_point { Some(string(statmount, head.point)?) } else { None };
+    Some(((u32_at(16)?, u32_at(20)?), point))
+}
+
 /// The nsfs mount in a `struct statmount` with its strings; `None` when it is none.
 fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     let head = head(statmount)?;
@@ -174,11 +208,7 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     if head.magic != NSFS_MAGIC || head.mask & wanted != wanted {
         return None;
     }
-    let string = |offset: u32| {
-        let rest = statmount.get(HEAD.checked_add(offset as usize)?..)?;
-        let end = rest.iter().position(|&byte| byte == 0)?;
-        Some(OsString::from_vec(rest[..end].to_vec()))
-    };
+    let string = |offset: u32| string(statmount, offset);
     let point = if head.mask & STATMOUNT_MNT_POINT == 0 { None } else { Some(string(head.point)?) };
     Some(NsfsMount { root: string(head.root)?, point, number: head.number.into() })
 }

@@ -3,9 +3,10 @@
 
 use super::bpf::{Programs, blank, call, create, raw};
 use super::probe::Refusal;
+use aya_obj::Map;
 use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 /// A loaded program, with its map; both are gone when it is dropped.
 #[derive(Debug)]
@@ -16,11 +17,17 @@ pub(super) struct OnDemand {
 }
 
 impl OnDemand {
-    /// Loads `program`, whose only map besides the constants is the array called `map`.
-    pub(super) fn load(programs: &Programs, program: &str, map: &str) -> Result<Self, Refusal> {
+    /// Loads `program`, whose only maps besides the constants are the array called `map` and `others`.
+    pub(super) fn load(
+        programs: &Programs,
+        program: &str,
+        map: &str,
+        others: &[(&str, RawFd, &Map)],
+    ) -> Result<Self, Refusal> {
         let definition = programs.map(map)?;
         let array = array(definition.value_size()).map_err(|error| Refusal::error(&error))?;
-        let code = programs.code(program, &[(map, array.as_raw_fd(), definition)])?;
+        let maps = [&[(map, array.as_raw_fd(), definition)], others].concat();
+        let code = programs.code(program, &maps)?;
         let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
         let program = programs.load(&code, |load| load.prog_type = kind as u32)?;
         Ok(Self { program, map: array, value_size: definition.value_size() as usize })

@@ -22,6 +22,8 @@ impl Holder {
             Self::Socket { .. } => "socket",
             Self::BindMount { .. } => "bind_mount",
             Self::File { by, .. } => by.name(),
+            Self::Mount { .. } => "mount",
+            Self::DetachedMount { .. } => "detached_mount",
             Self::Ancestor { .. } => "ancestor",
         }
     }
@@ -35,7 +37,10 @@ impl Holder {
             | Self::Descriptor { pid, .. }
             | Self::File { pid, .. }
             | Self::Socket { pid, .. } => Some(pid),
-            Self::BindMount { .. } | Self::Ancestor { .. } => None,
+            Self::BindMount { .. }
+            | Self::Mount { .. }
+            | Self::DetachedMount { .. }
+            | Self::Ancestor { .. } => None,
         }
     }
 }
@@ -89,6 +94,8 @@ impl Namespace {
             Holder::BindMount { .. }
             | Holder::Socket { .. }
             | Holder::File { .. }
+            | Holder::Mount { .. }
+            | Holder::DetachedMount { .. }
             | Holder::Ancestor { .. } => None,
         };
         self.leader

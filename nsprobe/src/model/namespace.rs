@@ -69,7 +69,7 @@ impl Namespace {
             mount_path: None,
             holders: Vec::new(),
             holders_omitted: 0,
-            searched: Searched { files: false },
+            searched: Searched { files: false, file_systems: false },
             sources: Vec::new(),
         }
     }
@@ -108,6 +108,8 @@ pub enum Source {
     BindMounts,
     /// It is the parent or the owner of another: ioctl_nsfs(2).
     Relations,
+    /// A file system holds it: the kernel's superblocks (BPF, Linux 6.18).
+    FileSystems,
     /// The kernel lists it: `NS_MNT_GET_NEXT` (mount namespaces, Linux 6.12), BPF (all, Linux 6.18),
     /// listns(2) (all, Linux 6.19).
     KernelLists,
@@ -115,7 +117,7 @@ pub enum Source {
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Processes,
         Self::Threads,
         Self::ForChildren,
@@ -123,6 +125,7 @@ impl Source {
         Self::Sockets,
         Self::BindMounts,
         Self::Relations,
+        Self::FileSystems,
         Self::KernelLists,
     ];
 
@@ -137,6 +140,7 @@ impl Source {
             Self::Sockets => "sockets",
             Self::BindMounts => "bind_mounts",
             Self::Relations => "relations",
+            Self::FileSystems => "file_systems",
             Self::KernelLists => "kernel_lists",
         }
     }
@@ -227,6 +231,25 @@ pub enum Holder {
         /// Its number.
         fd: u32,
     },
+    /// A mount of a file system that holds it: of a proc of a pid namespace, or of what was mounted in a user namespace.
+    Mount {
+        /// The type of the file system.
+        fs_type: Text,
+        /// The mount namespace the mount is in.
+        mount_namespace: NsId,
+        /// Where, as seen by a process in that mount namespace; `None` where that could not be read.
+        path: Option<Text>,
+        /// Whether that is the mount namespace nsprobe was in.
+        here: bool,
+    },
+    /// Such a file system that is mounted nowhere: a mount that was taken away while in use, or was never put anywhere.
+    /// A descriptor, a working directory or a root directory keeps it.
+    DetachedMount {
+        /// The type of the file system.
+        fs_type: Text,
+        /// Its device, major and minor number: what stat(2) gives for a file there.
+        dev: (u32, u32),
+    },
     /// It is the parent or the owner of another namespace.
     Ancestor {
         /// Of which.
@@ -314,4 +337,6 @@ impl HeldBy {
 pub struct Searched {
     /// The open files of all processes.
     pub files: bool,
+    /// All file systems, with their mounts.
+    pub file_systems: bool,
 }

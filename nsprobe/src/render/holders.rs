@@ -1,7 +1,7 @@
 //! All that holds each namespace, one holder a row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source, Text};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -67,6 +67,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
             Holder::BindMount { mount_namespace, path, .. } => {
                 format!("{path} in {mount_namespace}")
             }
+            Holder::Mount { fs_type, mount_namespace, path, .. } => {
+                mounted_at(fs_type, path.as_ref(), *mount_namespace)
+            }
+            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
+                format!("{fs_type} (device {major}:{minor}), mounted nowhere")
+            }
             Holder::Ancestor { of } => {
                 format!("{} of {of}", if is_parent(namespace, *of, snapshot) { "parent" } else { "owner" })
             }
@@ -82,17 +88,25 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
     rows
 }
 
+/// Where a file system of this type is mounted, in words.
+pub(super) fn mounted_at(fs_type: &Text, path: Option<&Text>, mount_namespace: NsId) -> String {
+    match path {
+        Some(path) => format!("{fs_type} at {path} in {mount_namespace}"),
+        None => format!("{fs_type} in {mount_namespace}"),
+    }
+}
+
 /// What is to be said of a namespace that no process is in and of which no holder was found: what it may be, without what
 /// was searched for it.
 pub(super) fn unseen(namespace: &Namespace) -> String {
     if !namespace.sources.contains(&Source::KernelLists) {
         return "something that was not found".to_owned();
     }
-    let Searched { files } = namespace.searched;
+    let Searched { files, file_systems } = namespace.searched;
     let unless = |searched: bool, what| if searched { None } else { Some(what) };
     let may_be: &[Option<&str>] = match namespace.id.kind {
         NsKind::Pid => &[
-            Some("a mount of proc"),
+            unless(file_systems, "a mount of proc"),
             unless(files, "an open file of a /proc/PID"),
             unless(files, "a pidfd"),
             unless(files, "a socket's peer"),
@@ -105,14 +119,18 @@ pub(super) fn unseen(namespace: &Namespace) -> String {
         ],
         NsKind::User => &[
             unless(files, "credentials of an open file or of a socket's peer"),
-            Some("a file system that was mounted in it"),
+            unless(file_systems, "a file system that was mounted in it"),
         ],
         NsKind::Mnt => &[unless(files, "an open /proc/PID/mounts")],
         NsKind::Cgroup | NsKind::Time | NsKind::Uts => &[],
     };
     let may_be: Vec<&str> = may_be.iter().flatten().copied().chain(["a descriptor in flight"]).collect();
     // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
-    let place = if files { "in /proc and among the open files" } else { "in /proc" };
+    let place = match (files, file_systems) {
+        (true, true) => "in /proc and among the open files and file systems",
+        (true, false) => "in /proc and among the open files",
+        (false, _) => "in /proc",
+    };
     format!("nothing found {place}: {}, or the kernel", may_be.join(", "))
 }
 
@@ -173,6 +191,28 @@ mod tests {
                 sources: vec![Source::KernelLists],
                 ..Namespace::new(id(NsKind::Uts, 4_026_532_301))
             },
+            Namespace {
+                holders: vec![
+                    Holder::Mount {
+                        fs_type: "proc".into(),
+                        mount_namespace,
+                        path: Some("/p".into()),
+                        here: true,
+                    },
+                    Holder::Mount { fs_type: "proc".into(), mount_namespace, path: None, here: true },
+                    Holder::DetachedMount { fs_type: "proc".into(), dev: (0, 45) },
+                ],
+                ..Namespace::new(id(NsKind::Pid, 4_026_532_302))
+            },
+            Namespace {
+                sources: vec![Source::KernelLists],
+                ..Namespace::new(id(NsKind::Pid, 4_026_532_303))
+            },
+            Namespace {
+                sources: vec![Source::KernelLists],
+                searched: Searched { files: true, file_systems: true },
+                ..Namespace::new(id(NsKind::Pid, 4_026_532_304))
+            },
         ];
         let processes = vec![process(7, "server -v"), process(8, "client\u{1b}[2J")];
         let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
@@ -180,19 +220,24 @@ mod tests {
         let mut out = Vec::new();
         write(&snapshot, &wanted, true, Look::PLAIN, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
-                NS TYPE HOLDER       PID WHAT
-        4026532177 net  thread         7 thread 9 of server -v
-        4026532177 net  for_children   7 server -v
-        4026532177 net  for_children   7 thread 9 of server -v
-        4026532177 net  descriptor     8 3 of "client\u{1b}[2J"
-        4026532177 net  socket         8 4 of thread 9 of "client\u{1b}[2J"
-        4026532177 net  tun            8 5 of "client\u{1b}[2J"
-        4026532177 net  bind_mount       "/run/netns/a\nb" in mnt:[4026531832]
-        4026531837 user processes      7 2: server -v
-        4026531837 user ancestor         owner of net:[4026532177]
-        4026531837 user ancestor         parent of user:[4026532300]
-        4026532300 user ?                something that was not found
-        4026532301 uts  ?                nothing found in /proc: a descriptor in flight, or the kernel
+                NS TYPE HOLDER         PID WHAT
+        4026532177 net  thread           7 thread 9 of server -v
+        4026532177 net  for_children     7 server -v
+        4026532177 net  for_children     7 thread 9 of server -v
+        4026532177 net  descriptor       8 3 of "client\u{1b}[2J"
+        4026532177 net  socket           8 4 of thread 9 of "client\u{1b}[2J"
+        4026532177 net  tun              8 5 of "client\u{1b}[2J"
+        4026532177 net  bind_mount         "/run/netns/a\nb" in mnt:[4026531832]
+        4026531837 user processes        7 2: server -v
+        4026531837 user ancestor           owner of net:[4026532177]
+        4026531837 user ancestor           parent of user:[4026532300]
+        4026532300 user ?                  something that was not found
+        4026532301 uts  ?                  nothing found in /proc: a descriptor in flight, or the kernel
+        4026532302 pid  mount              proc at /p in mnt:[4026531832]
+        4026532302 pid  mount              proc in mnt:[4026531832]
+        4026532302 pid  detached_mount     proc (device 0:45), mounted nowhere
+        4026532303 pid  ?                  nothing found in /proc: a mount of proc, an open file of a /proc/PID, a pidfd, a socket's peer, a descriptor in flight, or the kernel
+        4026532304 pid  ?                  nothing found in /proc and among the open files and file systems: a descriptor in flight, or the kernel
         "#);
     }
 }

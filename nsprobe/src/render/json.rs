@@ -109,6 +109,19 @@ enum HolderObject<'a> {
         path_base64: Option<String>,
         here: bool,
     },
+    Mount {
+        fs_type: Cow<'a, str>,
+        mount_namespace: NamespaceRef,
+        path: Option<Cow<'a, str>>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        path_base64: Option<String>,
+        here: bool,
+    },
+    DetachedMount {
+        fs_type: Cow<'a, str>,
+        dev_major: u32,
+        dev_minor: u32,
+    },
     Ancestor {
         of: NamespaceRef,
     },
@@ -228,6 +241,18 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
         Holder::File { by, pid, tid, fd } => {
             HolderObject::File { by: by.name(), pid: *pid, tid: *tid, fd: *fd }
         }
+        Holder::Mount { fs_type, mount_namespace, path, here } => HolderObject::Mount {
+            fs_type: fs_type.lossy(),
+            mount_namespace: (*mount_namespace).into(),
+            path: path.as_ref().map(Text::lossy),
+            path_base64: path.as_ref().and_then(bytes::base64),
+            here: *here,
+        },
+        Holder::DetachedMount { fs_type, dev: (dev_major, dev_minor) } => HolderObject::DetachedMount {
+            fs_type: fs_type.lossy(),
+            dev_major: *dev_major,
+            dev_minor: *dev_minor,
+        },
         Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
     }
 }

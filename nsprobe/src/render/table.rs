@@ -3,6 +3,7 @@
 use super::grid::{self, Heading};
 use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
+use crate::render::holders::mounted_at;
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::collections::HashMap;
@@ -233,6 +234,12 @@ pub fn held(namespace: &Namespace) -> String {
             Holder::File { by, pid, tid: None, fd } => format!("{} {fd} of {pid}", by.text()),
             Holder::File { by, pid, tid: Some(tid), fd } => {
                 format!("{} {fd} of thread {tid} of {pid}", by.text())
+            }
+            Holder::Mount { fs_type, mount_namespace, path, .. } => {
+                mounted_at(fs_type, path.as_ref(), *mount_namespace)
+            }
+            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
+                format!("{fs_type} {major}:{minor} mounted nowhere")
             }
             Holder::BindMount { .. } => return None,
             Holder::Ancestor { of } => of.to_string(),

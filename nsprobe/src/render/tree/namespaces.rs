@@ -7,6 +7,7 @@ use super::process::process_node;
 use super::{By, Options};
 use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
+use crate::render::holders::mounted_at;
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -151,6 +152,12 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String
             }
             Holder::File { by, pid, tid, fd } => {
                 phrases.push(format!("held by {} {fd} of {}{}", by.text(), thread(*tid), name(*pid)));
+            }
+            Holder::Mount { fs_type, mount_namespace, path, .. } => {
+                phrases.push(format!("held by {}", mounted_at(fs_type, path.as_ref(), *mount_namespace)));
+            }
+            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
+                phrases.push(format!("held by a {fs_type} (device {major}:{minor}) that is mounted nowhere"));
             }
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }

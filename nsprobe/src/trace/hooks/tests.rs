@@ -48,8 +48,15 @@ fn every_field_is_missed_when_it_is_absent() {
         let of_kind = both.contains(&field) || field == Field::NsCommonOps;
         let of_parents = parents.contains(&field);
         // The snapshot's programs, no part of tracing, refuse to start without their own.
-        let of_snapshots =
-            [&tasks::NEEDED[..], &lists::NEEDED, &lists::OF_618, &held::NEEDED, &held::OPTIONAL].concat();
+        let of_snapshots = [
+            &tasks::NEEDED[..],
+            &lists::NEEDED,
+            &lists::OF_618,
+            &held::NEEDED,
+            &held::OPTIONAL,
+            &held::OF_SUPERBLOCKS,
+        ]
+        .concat();
         assert!(
             told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots.contains(&field),
             "{field:?}"
