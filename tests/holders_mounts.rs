@@ -42,7 +42,7 @@ impl Drop for Proc {
 fn wait_for(ino: u64, expected: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let mut last = Vec::new();
     let found = wait(|| {
-        last = find("pid", ino)["holders"].as_array().unwrap().clone();
+        last.clone_from(find("pid", ino)["holders"].as_array().unwrap());
         expected(&last).then_some(())
     });
     assert!(found.is_some(), "{last:?}");

@@ -153,7 +153,7 @@ mod tests {
             threads: 2,
             kernel_thread: false,
             uid: 0,
-            comm: crate::model::Text::new(),
+            comm: Text::new(),
             arguments: Arguments::of(command_line.split(' ').filter(|argument| !argument.is_empty())),
             namespaces: Some(Slots::default()),
             root: Root::Whole,
