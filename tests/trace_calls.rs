@@ -1,8 +1,9 @@
 //! What `nsprobe trace` says of calls, compared with strace(1) on the same calls and with what the processes
 //! themselves read in `/proc/self/ns`.
 
+use crate::support::parts::{Part, each_plan_in_parts};
 use crate::support::stage::NamedNetns;
-use crate::support::trace::{Stream, beside_strace, each_plan, one_plan};
+use crate::support::trace::{Stream, each_plan, one_plan};
 use crate::support::{proc, skipped, stage};
 use serde_json::Value;
 use std::process::Command;
@@ -31,28 +32,39 @@ fn assert_moved(event: &Value, kind: &str, before: u64, after: u64) {
 }
 
 #[test]
-fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
+fn calls_are_seen_as_strace_and_the_callers_see_them() {
     let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let name = format!("nsprobe-trace-{}", std::process::id());
-        let script = format!(
-            "{before}
+    each_plan_in_parts(|| {
+        let mut parts = vec![unshare_and_ip_netns(), every_namespace(), failures(), chroots(), joined()];
+        if Command::new("bwrap").arg("--version").output().is_ok() {
+            parts.extend([a_clone(), a_failed_clone()]);
+        } else {
+            skipped("no bwrap(1), which clones into namespaces");
+        }
+        parts
+    });
+}
+
+fn unshare_and_ip_netns<'a>() -> Part<'a> {
+    let name = format!("nsprobe-trace-{}", std::process::id());
+    let script = format!(
+        "{before}
              unshare -n sh -c '{unshared}'
              ip netns add {name}
              echo named: net:[$(stat -c %i /run/netns/{name})] >&3
              ip netns exec {name} sh -c '{inside}'
              ip netns del {name}",
-            before = tell("before", "net mnt"),
-            unshared = tell("unshared", "net"),
-            inside = tell("inside", "net mnt"),
-        );
-        let (stream, report) = beside_strace(plan, &script);
+        before = tell("before", "net mnt"),
+        unshared = tell("unshared", "net"),
+        inside = tell("inside", "net mnt"),
+    );
+    Part::new("unshare_and_ip_netns", script, move |stream, report| {
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "command ended"), "{}", stream.stderr);
-        let [net, mnt] = inodes(&report, "before")[..] else { panic!("{report}") };
-        let [named] = inodes(&report, "named")[..] else { panic!("{report}") };
+        let [net, mnt] = inodes(report, "before")[..] else { panic!("{report}") };
+        let [named] = inodes(report, "named")[..] else { panic!("{report}") };
 
         let [unshared, added, entered] = stream.of("unshare")[..] else { panic!("three unshares") };
-        assert_moved(unshared, "net", net, inodes(&report, "unshared")[0]);
+        assert_moved(unshared, "net", net, inodes(report, "unshared")[0]);
         assert_eq!(changed(unshared), ["net"]);
         assert_moved(added, "net", net, named);
 
@@ -64,22 +76,19 @@ fn unshare_and_ip_netns_are_seen_as_strace_sees_them() {
             (&target["kind"], &target["ino"], &target["path"]),
             (&"net".into(), &named.into(), &format!("/run/netns/{name}").into())
         );
-        assert_eq!(inodes(&report, "inside"), [named, entered["after"]["mnt"].as_u64().expect("an inode")]);
+        assert_eq!(inodes(report, "inside"), [named, entered["after"]["mnt"].as_u64().expect("an inode")]);
         assert_eq!(entered["before"]["mnt"], mnt);
-    });
+    })
 }
 
-#[test]
-fn every_namespace_of_the_caller_is_told() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let links = "cgroup ipc mnt net pid time user uts pid_for_children time_for_children";
-        let script = format!("{}\nexec unshare -u true", tell("self", links));
-        let (stream, report) = beside_strace(plan, &script);
+fn every_namespace<'a>() -> Part<'a> {
+    let links = "cgroup ipc mnt net pid time user uts pid_for_children time_for_children";
+    let script = format!("{}\nexec unshare -u true", tell("self", links));
+    Part::new("every_namespace", script, move |stream, report| {
         let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
         let slots = event["before"].as_object().expect("an object");
         let told: Vec<u64> = links.split(' ').map(|link| slots[link].as_u64().expect("an inode")).collect();
-        assert_eq!(told, inodes(&report, "self"));
+        assert_eq!(told, inodes(report, "self"));
         assert_eq!((slots.len(), changed(event)), (10, vec!["uts"]));
         let process = &event["process"];
         assert_eq!(
@@ -87,19 +96,16 @@ fn every_namespace_of_the_caller_is_told() {
             (&"unshare".into(), &0.into(), &0.into(), &0.into())
         );
         assert!(event["duration_ns"].as_u64().is_some_and(|ns| ns > 0), "{event}");
-    });
+    })
 }
 
-#[test]
-fn calls_that_fail_are_told_with_their_errno() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let script = "chroot /nonexistent true
+fn failures<'a>() -> Part<'a> {
+    let script = "chroot /nonexistent true
              nsenter --net=/etc/passwd true
              nsenter --net=/proc/self/ns/uts true
              unshare --user --map-root-user sh -c 'echo 0 > /proc/sys/user/max_uts_namespaces; unshare --uts true'
              true";
-        let (stream, _) = beside_strace(plan, script);
+    Part::new("failures", script, move |stream, _| {
         // nsenter tries each twice, the second time after a user namespace would have been entered.
         let mut errnos: Vec<&str> = stream.events().filter_map(|event| event["errno"].as_str()).collect();
         errnos.dedup();
@@ -111,22 +117,19 @@ fn calls_that_fail_are_told_with_their_errno() {
         let [text, .., uts] = stream.of("setns")[..] else { panic!("two setns") };
         assert_eq!(text.get("target"), None);
         assert_eq!((&uts["target"]["kind"], &uts["target"]["path"]), (&"uts".into(), &Value::Null));
-    });
+    })
 }
 
-#[test]
-fn chroot_into_a_directory_without_and_with_a_shell() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let [empty, furnished] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
-        stage::furnish(furnished.path(), "/bin/sh");
-        let long = format!("/tmp/{}", "x/".repeat(200));
-        let script = format!(
-            "chroot {} /bin/sh -c true; echo $? >&3; chroot {long} true; chroot {} /bin/sh -c 'exit 5'",
-            empty.path().display(),
-            furnished.path().display()
-        );
-        let (stream, report) = beside_strace(plan, &script);
+fn chroots<'a>() -> Part<'a> {
+    let [empty, furnished] = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    stage::furnish(furnished.path(), "/bin/sh");
+    let long = format!("/tmp/{}", "x/".repeat(200));
+    let script = format!(
+        "chroot {} /bin/sh -c true; echo $? >&3; chroot {long} true; chroot {} /bin/sh -c 'exit 5'",
+        empty.path().display(),
+        furnished.path().display()
+    );
+    Part::new("chroots", script, move |stream, report| {
         // In an empty directory the chroot succeeds, what is run in it is not there.
         assert_eq!((report.trim(), stream.code), ("127", Some(5)));
         let [without, cut, with] = stream.of("chroot")[..] else { panic!("three chroots") };
@@ -138,24 +141,18 @@ fn chroot_into_a_directory_without_and_with_a_shell() {
         let told = cut["args"]["path"]["path"].as_str().expect("a path");
         assert!(told.len() >= 200 && long.starts_with(told), "{told}");
         assert_eq!((&cut["args"]["path"]["cut"], &cut["errno"]), (&true.into(), &"ENOENT".into()));
-    });
+    })
 }
 
-#[test]
-fn a_clone_into_new_namespaces_tells_its_child_inside_and_outside() {
-    let _limit = crate::support::time_limit();
-    if Command::new("bwrap").arg("--version").output().is_err() {
-        return skipped("no bwrap(1), which clones into namespaces");
-    }
-    each_plan(|plan| {
-        let inside = tell("inside", "mnt net pid");
-        let script = format!(
-            "{}\nbwrap --unshare-pid --unshare-net --dev-bind / / sh -c '{inside}; echo child: $$ >&3'",
-            tell("outside", "mnt net pid")
-        );
-        let (stream, report) = beside_strace(plan, &script);
+fn a_clone<'a>() -> Part<'a> {
+    let inside = tell("inside", "mnt net pid");
+    let script = format!(
+        "{}\nbwrap --unshare-pid --unshare-net --dev-bind / / sh -c '{inside}; echo child: $$ >&3'",
+        tell("outside", "mnt net pid")
+    );
+    Part::new("a_clone", script, move |stream, report| {
         let [clone] = stream.of("clone")[..] else { panic!("one clone") };
-        let (outside, inside) = (inodes(&report, "outside"), inodes(&report, "inside"));
+        let (outside, inside) = (inodes(report, "outside"), inodes(report, "inside"));
         assert_moved(clone, "net", outside[1], inside[1]);
         assert_moved(clone, "pid", outside[2], inside[2]);
         let child = &clone["child"];
@@ -173,23 +170,21 @@ fn a_clone_into_new_namespaces_tells_its_child_inside_and_outside() {
         }
         // A second pivot leaves the child in another mount namespace's root, not in another namespace.
         assert_eq!(clone["after"]["mnt"], stream.of("pivot_root")[0]["before"]["mnt"]);
-    });
+    })
 }
 
-#[test]
-fn a_clone_that_fails_is_told_too() {
-    let _limit = crate::support::time_limit();
-    if Command::new("bwrap").arg("--version").output().is_err() {
-        return skipped("no bwrap(1), which clones into namespaces");
-    }
-    each_plan(|plan| {
-        let limited = "echo 0 > /proc/sys/user/max_net_namespaces; bwrap --unshare-net --dev-bind / / true";
-        let (stream, _) = beside_strace(plan, &format!("unshare --user --map-root-user sh -c '{limited}'"));
-        let [clone] = stream.of("clone")[..] else { panic!("one clone") };
-        assert_eq!((&clone["result"], &clone["errno"]), (&(-1).into(), &"ENOSPC".into()));
-        assert_eq!((clone.get("child"), &clone["before"]), (None, &clone["after"]));
-        assert_eq!(clone["args"]["flags"], serde_json::json!(["CLONE_NEWNS", "CLONE_NEWNET"]));
-    });
+fn a_failed_clone<'a>() -> Part<'a> {
+    let limited = "echo 0 > /proc/sys/user/max_net_namespaces; bwrap --unshare-net --dev-bind / / true";
+    Part::new(
+        "a_failed_clone",
+        format!("unshare --user --map-root-user sh -c '{limited}'"),
+        move |stream, _| {
+            let [clone] = stream.of("clone")[..] else { panic!("one clone") };
+            assert_eq!((&clone["result"], &clone["errno"]), (&(-1).into(), &"ENOSPC".into()));
+            assert_eq!((clone.get("child"), &clone["before"]), (None, &clone["after"]));
+            assert_eq!(clone["args"]["flags"], serde_json::json!(["CLONE_NEWNS", "CLONE_NEWNET"]));
+        },
+    )
 }
 
 #[test]
@@ -214,17 +209,15 @@ fn clone_all_tells_every_task() {
     });
 }
 
-#[test]
-fn a_joined_namespace_is_named_by_its_kind_and_path() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let netns = NamedNetns::add();
-        let mut staged =
-            stage::Staged::spawn(Command::new("unshare").args(["--uts", "--ipc", "sleep", "60"]));
-        let pid = staged.wait_for("sleep");
-        let (uts, ipc) = (proc::namespace(pid, "uts"), proc::namespace(pid, "ipc"));
-        let script = format!("nsenter --net={} true; nsenter --uts --ipc --target {pid} true", netns.path());
-        let (stream, _) = beside_strace(plan, &script);
+fn joined<'a>() -> Part<'a> {
+    let netns = NamedNetns::add();
+    let mut staged = stage::Staged::spawn(Command::new("unshare").args(["--uts", "--ipc", "sleep", "1000"]));
+    let pid = staged.wait_for("sleep");
+    let (uts, ipc) = (proc::namespace(pid, "uts"), proc::namespace(pid, "ipc"));
+    let script = format!("nsenter --net={} true; nsenter --uts --ipc --target {pid} true", netns.path());
+    Part::new("joined", script, move |stream, _| {
+        // Until the script has joined its namespaces.
+        let _ = &staged;
         let [net, ref others @ ..] = stream.of("setns")[..] else { panic!("a setns") };
         let target = &net["target"];
         assert_eq!(
@@ -244,7 +237,7 @@ fn a_joined_namespace_is_named_by_its_kind_and_path() {
             let ino = if target["kind"] == "uts" { uts } else { ipc };
             assert_eq!(target["ino"].as_u64(), ino, "{target}");
         }
-    });
+    })
 }
 
 #[test]

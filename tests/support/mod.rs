@@ -7,6 +7,7 @@ pub mod fuse;
 pub mod kernel;
 mod limit;
 pub mod look;
+pub mod parts;
 pub mod proc;
 pub mod programs;
 pub mod seccomp;

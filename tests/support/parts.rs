@@ -1,0 +1,54 @@
+//! Several scripts beside strace(1) in one trace: what starts a trace costs more than what most tests do in it, and on an
+//! emulated processor ten seconds.
+
+use super::trace::{Stream, beside_strace, each_plan};
+use std::fmt::Write as _;
+
+/// What is to hold of a part of the stream, and of what the script wrote to fd 3.
+type Check<'a> = Box<dyn Fn(&Stream, &str) + 'a>;
+
+/// A script, and what is to hold of it.
+pub struct Part<'a> {
+    name: &'a str,
+    script: String,
+    check: Check<'a>,
+}
+
+impl<'a> Part<'a> {
+    pub fn new(name: &'a str, script: impl Into<String>, check: impl Fn(&Stream, &str) + 'a) -> Self {
+        Self { name, script: script.into(), check: Box::new(check) }
+    }
+}
+
+/// Runs the parts that `parts` makes with each plan, one after another in one trace; see [`beside_strace`]. A part's stream
+/// has the lines `start` and `end` of the whole, its own events, and the code of its script.
+pub fn each_plan_in_parts<'a>(parts: impl Fn() -> Vec<Part<'a>>) {
+    each_plan(|plan| run(plan, &parts()));
+}
+
+/// The directory that a chroot between two parts fails to find.
+const MARK: &str = "/nsprobe-part-";
+
+fn run(plan: &str, parts: &[Part]) {
+    let mut whole = String::new();
+    for (number, Part { script, .. }) in parts.iter().enumerate() {
+        let quoted = script.replace('\'', r"'\''");
+        let _ =
+            writeln!(whole, "sh -c '{quoted}'; echo \"\n{MARK}{number} $?\" >&3; chroot {MARK}{number} true");
+    }
+    let (stream, report) = beside_strace(plan, &format!("{whole}true"));
+    let mut rest = &report[..];
+    let mut lines = stream.lines.iter().filter(|line| line["type"] == "event");
+    for (number, part) in parts.iter().enumerate() {
+        eprintln!("part `{}`, plan {plan}", part.name);
+        let mark = format!("{MARK}{number}");
+        let (said, after) = rest.split_once(&format!("\n{mark} ")).expect("a part's end in the report");
+        let (code, after) = after.split_once('\n').expect("a code");
+        rest = after;
+        let own = lines.by_ref().take_while(|line| line["args"]["path"]["path"] != mark.as_str());
+        let [start, end] = [0, stream.lines.len() - 1].map(|at| stream.lines[at].clone());
+        let lines = [start].into_iter().chain(own.cloned()).chain([end]).collect();
+        let part_stream = Stream { code: code.parse().ok(), stderr: stream.stderr.clone(), lines };
+        (part.check)(&part_stream, said);
+    }
+}
