@@ -34,7 +34,7 @@ fn assert_moved(event: &Value, kind: &str, before: u64, after: u64) {
 #[test]
 fn calls_are_seen_as_strace_and_the_callers_see_them() {
     let _limit = crate::support::time_limit();
-    each_plan_in_parts(|| {
+    each_plan_in_parts(|_| {
         let mut parts = vec![unshare_and_ip_netns(), every_namespace(), failures(), chroots(), joined()];
         if Command::new("bwrap").arg("--version").output().is_ok() {
             parts.extend([a_clone(), a_failed_clone()]);
@@ -216,8 +216,6 @@ fn joined<'a>() -> Part<'a> {
     let (uts, ipc) = (proc::namespace(pid, "uts"), proc::namespace(pid, "ipc"));
     let script = format!("nsenter --net={} true; nsenter --uts --ipc --target {pid} true", netns.path());
     Part::new("joined", script, move |stream, _| {
-        // Until the script has joined its namespaces.
-        let _ = &staged;
         let [net, ref others @ ..] = stream.of("setns")[..] else { panic!("a setns") };
         let target = &net["target"];
         assert_eq!(
@@ -238,6 +236,7 @@ fn joined<'a>() -> Part<'a> {
             assert_eq!(target["ino"].as_u64(), ino, "{target}");
         }
     })
+    .keeping(staged)
 }
 
 #[test]

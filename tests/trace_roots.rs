@@ -1,10 +1,10 @@
 //! What `nsprobe trace` says of root and working directories, compared with the links of `/proc/PID`.
 
-use crate::support::trace::{Stream, beside_strace, each_plan};
-use crate::support::{skipped, stage};
+use crate::support::parts::{Part, each_plan_in_parts};
+use crate::support::stage;
+use crate::support::trace::Stream;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::process::Command;
 
 fn place(path: impl AsRef<Path>) -> Value {
     json!({"path": path.as_ref(), "cut": false, "detached": false, "deleted": false, "unreachable": false})
@@ -44,14 +44,26 @@ fn in_mount_namespace(directory: &Path, script: &str) -> String {
 }
 
 #[test]
-fn chroot_tells_where_its_argument_leads() {
+fn roots_and_working_directories_are_those_of_proc() {
     let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let jailed = jail(&links_of("chroot a/link/jail /bin/sh -c 'while :; do :; done'"));
-        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), &jailed));
+    each_plan_in_parts(|plan| {
+        vec![
+            chroot(),
+            a_chroot_that_fails(),
+            setns_to_the_own_mount_namespace(),
+            calls_that_change_nothing(plan),
+            pivot_root(plan),
+            too_deep_or_nowhere(),
+        ]
+    });
+}
+
+fn chroot<'a>() -> Part<'a> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let jailed = jail(&links_of("chroot a/link/jail /bin/sh -c 'while :; do :; done'"));
+    Part::new("chroot", in_mount_namespace(dir.path(), &jailed), move |stream, report| {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot: {report}") };
-        let root = told(&report, "root");
+        let root = told(report, "root");
         assert_eq!(root, dir.path().join("a/b/jail").to_str().expect("UTF-8"));
         assert_eq!(event["args"]["path"]["path"], "a/link/jail");
         assert_eq!((&event["root"]["before"], &event["root"]["after"]), (&place("/"), &place(root)));
@@ -60,79 +72,71 @@ fn chroot_tells_where_its_argument_leads() {
             (&event["cwd"]["before"], &event["cwd"]["after"]),
             (&place(dir.path()), &place(dir.path()))
         );
-        assert_eq!((told(&report, "cwd"), &event["changed"]), (root, &json!(["root"])));
+        assert_eq!((told(report, "cwd"), &event["changed"]), (root, &json!(["root"])));
         // A mount namespace of its own moves nothing.
         let [unshare] = stream.of("unshare")[..] else { panic!("one unshare") };
         assert_eq!((&unshare["changed"], &unshare["root"]["after"]), (&json!(["mnt"]), &place("/")));
         assert_eq!(unshare["cwd"]["after"], place(dir.path()));
-    });
+    })
 }
 
-#[test]
-fn a_chroot_that_fails_moves_nothing() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let stream =
-            Stream::record(&["--hooks", plan, "--quiet", "--", "sh", "-c", "cd /; chroot /nowhere true"]);
+fn a_chroot_that_fails<'a>() -> Part<'a> {
+    Part::new("a_chroot_that_fails", "cd /; chroot /nowhere true; :", |stream, _| {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
         assert_eq!((&event["errno"], &event["changed"]), (&"ENOENT".into(), &json!([])));
         assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
         assert_eq!(event["cwd"], event["root"]);
-    });
+    })
 }
 
-#[test]
-fn setns_to_the_own_mount_namespace_leaves_a_chroot() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let jail = dir.path().join("jail");
-        std::fs::create_dir_all(jail.join("proc")).expect("directories");
-        stage::furnish(&jail, "/usr/bin/nsenter");
-        let path = jail.display();
-        let script = format!(
-            "mount --rbind /proc {path}/proc
+fn setns_to_the_own_mount_namespace<'a>() -> Part<'a> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let jail = dir.path().join("jail");
+    std::fs::create_dir_all(jail.join("proc")).expect("directories");
+    stage::furnish(&jail, "/usr/bin/nsenter");
+    let path = jail.display();
+    let script = format!(
+        "mount --rbind /proc {path}/proc
              chroot {path} /usr/bin/nsenter --mount=/proc/self/ns/mnt sh -c 'readlink /proc/self/root >&3'"
-        );
-        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), &script));
-        assert_eq!(report.trim(), "/", "outside again");
-        let [event] = stream.of("setns")[..] else { panic!("one setns: {report}") };
-        assert_eq!(event["changed"], json!(["root", "cwd"]));
-        assert_eq!(event["before"], event["after"]);
-        let moved = json!({"before": place(&jail), "after": place("/")});
-        assert_eq!((&event["root"], &event["cwd"]), (&moved, &moved));
-    });
+    );
+    Part::new(
+        "setns_to_the_own_mount_namespace",
+        in_mount_namespace(dir.path(), &script),
+        move |stream, report| {
+            assert_eq!(report.trim(), "/", "outside again");
+            let [event] = stream.of("setns")[..] else { panic!("one setns: {report}") };
+            assert_eq!(event["changed"], json!(["root", "cwd"]));
+            assert_eq!(event["before"], event["after"]);
+            let moved = json!({"before": place(&jail), "after": place("/")});
+            assert_eq!((&event["root"], &event["cwd"]), (&moved, &moved));
+        },
+    )
+    .keeping(dir)
 }
 
-#[test]
-fn calls_that_change_nothing_are_told_with_all() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let script = "cd /; unshare true; unshare --uts sh -c 'nsenter --uts=/proc/$$/ns/uts \
+fn calls_that_change_nothing(plan: &str) -> Part<'_> {
+    let script = "cd /; unshare true; unshare --uts sh -c 'nsenter --uts=/proc/$$/ns/uts \
                       nsenter --mount=/proc/$$/ns/mnt true'; cd /tmp; nsenter --mount=/proc/$$/ns/mnt true";
-        let (all, _) = beside_strace(plan, script);
+    Part::new("calls_that_change_nothing", script, move |all, _| {
         let quiet = Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
         let changes = |stream: &Stream| -> Vec<Value> {
             stream.events().map(|event| json!([event["event"], event["changed"]])).collect()
         };
         let told = changes(&quiet);
         assert_eq!(told, [json!(["unshare", ["uts"]]), json!(["setns", ["cwd"]])]);
-        let every = changes(&all);
+        let every = changes(all);
         assert_eq!(every.iter().filter(|change| change[1] != json!([])).cloned().collect::<Vec<_>>(), told);
         let nothing: Vec<&Value> =
             every.iter().filter(|change| change[1] == json!([])).map(|it| &it[0]).collect();
         assert_eq!(nothing, ["unshare", "setns", "setns"]);
-    });
+    })
 }
 
-#[test]
-fn pivot_root_tells_what_its_arguments_are() {
-    let _limit = crate::support::time_limit();
-    each_plan(|plan| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let script = "mkdir m; mount -t tmpfs nsprobe m; mkdir -p m/old/er; cd m; ln -s er old/link
+fn pivot_root(plan: &str) -> Part<'_> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let script = "mkdir m; mount -t tmpfs nsprobe m; mkdir -p m/old/er; cd m; ln -s er old/link
                       pivot_root . old/link; cd /old/link; pwd -P >&3";
-        let (stream, report) = beside_strace(plan, &in_mount_namespace(dir.path(), script));
+    Part::new("pivot_root", in_mount_namespace(dir.path(), script), move |stream, report| {
         assert_eq!(report.trim(), "/old/er", "the old root lies there");
         let [event] = stream.of("pivot_root")[..] else { panic!("one pivot_root") };
         let new = dir.path().join("m");
@@ -146,28 +150,22 @@ fn pivot_root_tells_what_its_arguments_are() {
         // The same directory, which lies elsewhere now.
         assert_eq!(event["cwd"], json!({"before": place(&new), "after": place("/")}));
         assert_eq!(event["changed"], json!(["root"]));
-    });
+    })
 }
 
-#[test]
-fn a_place_that_is_too_deep_or_nowhere_is_told_as_far_as_it_goes() {
-    let _limit = crate::support::time_limit();
-    if Command::new("umount").arg("--version").output().is_err() {
-        return skipped("no umount(8)");
-    }
-    each_plan(|plan| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let deep = "d/".repeat(40);
-        // 255 bytes is the longest name, so one and its parent are more than the probe keeps.
-        let (long, other) = ("n".repeat(255), "o".repeat(200));
-        let script = format!(
+fn too_deep_or_nowhere<'a>() -> Part<'a> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let deep = "d/".repeat(40);
+    // 255 bytes is the longest name, so one and its parent are more than the probe keeps.
+    let (long, other) = ("n".repeat(255), "o".repeat(200));
+    let script = format!(
             "mkdir -p {deep} {other}/{long} gone
              (cd {deep}; chroot . /nowhere)
              (cd {other}/{long}; chroot . /nowhere)
              (cd {other}; chroot . /nowhere)
              mount -t tmpfs nsprobe gone; mkdir gone/there; cd gone/there; umount -l ../../gone; chroot . /nowhere"
         );
-        let (stream, _) = beside_strace(plan, &in_mount_namespace(dir.path(), &script));
+    Part::new("too_deep_or_nowhere", in_mount_namespace(dir.path(), &script), move |stream, _| {
         let [deep, long, whole, gone] = stream.of("chroot")[..] else { panic!("four chroots") };
         for (event, least) in [(deep, 28), (long, 0)] {
             let after = &event["root"]["after"];
@@ -176,10 +174,10 @@ fn a_place_that_is_too_deep_or_nowhere_is_told_as_far_as_it_goes() {
             assert!(path.bytes().all(|byte| b"d/n".contains(&byte)) && !path.starts_with('/'), "{path}");
             assert!(path.matches('/').count() >= least, "{path}");
         }
-        assert_eq!(whole["root"]["after"], place(dir.path().join(other)));
+        assert_eq!(whole["root"]["after"], place(dir.path().join(&other)));
         assert_eq!(
             gone["root"]["after"],
             json!({"path": "/there", "cut": false, "detached": true, "deleted": false, "unreachable": false})
         );
-    });
+    })
 }

@@ -2,6 +2,7 @@
 //! emulated processor ten seconds.
 
 use super::trace::{Stream, beside_strace, each_plan};
+use std::any::Any;
 use std::fmt::Write as _;
 
 /// What is to hold of a part of the stream, and of what the script wrote to fd 3.
@@ -12,18 +13,25 @@ pub struct Part<'a> {
     name: &'a str,
     script: String,
     check: Check<'a>,
+    kept: Vec<Box<dyn Any>>,
 }
 
 impl<'a> Part<'a> {
     pub fn new(name: &'a str, script: impl Into<String>, check: impl Fn(&Stream, &str) + 'a) -> Self {
-        Self { name, script: script.into(), check: Box::new(check) }
+        Self { name, script: script.into(), check: Box::new(check), kept: Vec::new() }
+    }
+
+    /// With something that is to be there until the script has run.
+    pub fn keeping(mut self, staged: impl Any) -> Self {
+        self.kept.push(Box::new(staged));
+        self
     }
 }
 
-/// Runs the parts that `parts` makes with each plan, one after another in one trace; see [`beside_strace`]. A part's stream
+/// Runs the parts that `parts` makes for each plan, one after another in one trace; see [`beside_strace`]. A part's stream
 /// has the lines `start` and `end` of the whole, its own events, and the code of its script.
-pub fn each_plan_in_parts<'a>(parts: impl Fn() -> Vec<Part<'a>>) {
-    each_plan(|plan| run(plan, &parts()));
+pub fn each_plan_in_parts(parts: impl for<'a> Fn(&'a str) -> Vec<Part<'a>>) {
+    each_plan(|plan| run(plan, &parts(plan)));
 }
 
 /// The directory that a chroot between two parts fails to find.
