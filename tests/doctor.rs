@@ -74,11 +74,9 @@ fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
     let document = diagnosis();
     let perf = run(&["trace", "--hooks", "perf", "--", "true"]);
     let perf = (perf.code != Some(0)).then_some(perf.stderr);
-    for (plan, refusal) in [
-        ("functions", refusal("functions")),
-        ("tracepoints", refusal("tracepoints")),
-        ("perf", perf.as_deref()),
-    ] {
+    for (plan, refusal) in
+        [("functions", refusal("functions")), ("tracepoints", refusal("tracepoints")), ("perf", perf)]
+    {
         let said = verdict(document, plan);
         assert_eq!(said["verdict"] == "good", refusal.is_none(), "{said}\n{refusal:?}");
     }

@@ -9,8 +9,11 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::fs::File;
 
-/// More than a table of 2048 would have room for.
-const MANY: usize = 2060;
+/// Room of the table of calls under way, where the kernel has no storage of tasks; else there is no such table.
+const ROOM: &str = "64";
+
+/// More than it has room for.
+const MANY: usize = 80;
 
 /// Calls of somebody else.
 const CALLS: usize = 20;
@@ -67,6 +70,11 @@ impl Told {
     }
 }
 
+fn numbers<const COUNT: usize>(report: &str) -> [usize; COUNT] {
+    let numbers = report.split(' ').map(|number| number.parse().expect("a number"));
+    numbers.collect::<Vec<_>>().try_into().expect("as many")
+}
+
 fn changed(event: &Value, what: &str) -> bool {
     event["changed"].as_array().is_some_and(|changed| changed.iter().any(|name| name == what))
 }
@@ -75,13 +83,17 @@ fn changed(event: &Value, what: &str) -> bool {
 fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
-        for which in [&format!("leave {MANY}"), "stops"] {
+        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", ROOM]);
+        for which in [&format!("leave {MANY}"), "stops", "exec 8", "exit 8"] {
             let mut abuse = Abuse::start(which);
             assert_eq!(abuse.report(), "done");
             abuse.end();
             witness(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
         }
+        let mut signals = Abuse::start("signals 200");
+        let [failed, changed_by_handler]: [usize; 2] = numbers(&signals.report());
+        signals.end();
+        assert!(changed_by_handler > 0, "no signal came");
         let mut standing = Abuse::start(&format!("stand {MANY}"));
         assert_eq!(standing.report(), "standing");
         witness("w-stand");
@@ -89,10 +101,24 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
         drop(standing);
         witness("w-killed");
         let told = Told::end(tracing);
-        for name in ["w-leave", "w-stops", "w-stand", "w-killed"] {
+        for name in ["w-leave", "w-stops", "w-exec", "w-exit", "w-stand", "w-killed"] {
             told.expect(name, told.of(name).filter(|event| changed(event, "uts")).count(), CALLS);
         }
-        told.expect("abuse-stand", told.of("abuse-stand").count(), MANY);
+        // The children of vfork make calls while their parents stand in theirs.
+        for call in ["clone", "unshare"] {
+            let of_call = told.of("abuse-stand").filter(|event| event["event"] == call);
+            told.expect("abuse-stand", of_call.count(), MANY);
+        }
+        // Killed in the middle, they have returned from nothing.
+        for name in ["abuse-exec", "abuse-exit"] {
+            let returned = told.of(name).filter(|event| event["event"] != "clone").count();
+            assert_eq!(returned, 0, "{name}");
+            let begun = told.of(name).filter(|event| changed(event, "uts")).count();
+            told.expect(name, begun, 8);
+        }
+        let of = |result: i64| told.of("abuse-signals").filter(move |event| event["result"] == result);
+        told.expect("abuse-signals", of(-1).filter(|event| event["event"] == "setns").count(), failed);
+        told.expect("abuse-signals", of(0).filter(|event| changed(event, "uts")).count(), changed_by_handler);
         told.expect("abuse-leave", told.of("abuse-leave").count(), MANY);
         // Its tasks make no call with success but clone.
         for event in told.of("abuse-stops") {
@@ -107,12 +133,30 @@ fn what_a_call_did_is_what_has_changed() {
     each_plan(|plan| {
         let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
         let mut jail = Abuse::start("jail 40");
-        let left: usize = jail.report().parse().expect("a number");
+        let [left] = numbers(&jail.report());
         jail.end();
+        assert!(left > 5, "the descriptor was not swapped: {left}");
+        let mut clones = Abuse::start("clone3 200");
+        let [of_uts, of_ipc] = numbers(&clones.report());
+        clones.end();
+        assert!(of_uts > 0 && of_ipc > 0, "the arguments were not swapped: {of_uts}, {of_ipc}");
+        let mut pivots = Abuse::start("pivot 40");
+        let [pivoted] = numbers(&pivots.report());
+        pivots.end();
+        assert!(pivoted > 0, "no pivot_root succeeded");
         let mut memory = Abuse::start("memory 100");
         let led = memory.report();
         memory.end();
+        assert!(led.contains('a') && led.contains('b'), "the path was not swapped: {led}");
         let told = Told::end(tracing);
+        for (slot, count) in [("uts", of_uts), ("ipc", of_ipc)] {
+            let of_slot =
+                told.of("abuse-clone3").filter(|event| event["event"] == "clone" && changed(event, slot));
+            told.expect("abuse-clone3", of_slot.count(), count);
+        }
+        let moved =
+            told.of("abuse-pivot").filter(|event| event["event"] == "pivot_root" && event["result"] == 0);
+        told.expect("abuse-pivot", moved.filter(|event| changed(event, "root")).count(), pivoted);
         let escapes =
             told.of("abuse-jail").filter(|event| event["event"] == "setns" && changed(event, "root"));
         told.expect("abuse-jail", escapes.count(), left);
@@ -125,8 +169,9 @@ fn what_a_call_did_is_what_has_changed() {
         // By what it changed, not by what its descriptor was.
         let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
         let mut net = Abuse::start("net 1000");
-        let joined: usize = net.report().parse().expect("a number");
+        let [joined] = numbers(&net.report());
         net.end();
+        assert!(joined > 10, "the descriptor was not swapped: {joined}");
         let told = Told::end(tracing);
         told.expect("abuse-net", told.of("abuse-net").filter(|event| changed(event, "net")).count(), joined);
     });

@@ -1,13 +1,13 @@
 //! Several traces at once, outputs that end or are full in the middle of a stream, and the clock of events.
 
-use crate::support::trace::{Stream, each_plan, one_plan};
+use crate::support::trace::{Stream, each_plan, of_probe, one_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
 use nsprobe::trace::attach::attach;
 use nsprobe::trace::decode;
-use nsprobe::trace::hooks::{Call, Plan};
+use nsprobe::trace::hooks::Call;
 use nsprobe::trace::plan::Choice;
 use nsprobe_ebpf::Config;
 use serde_json::Value;
@@ -125,8 +125,8 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let config = Config::default();
-        let own = if plan == "functions" { Plan::Functions } else { Plan::Tracepoints };
-        let attached = attach(config, &[], Choice::Only(own), &[Call::Unshare], false, false, 1 << 20);
+        let attached =
+            attach(config, &[], Choice::Only(of_probe(plan)), &[Call::Unshare], false, false, 1 << 20);
         let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
         let mut ring = attached.probe.take_ring().expect("a ring");
         let before = since_boot();

@@ -8,7 +8,7 @@ use nix::unistd::{Pid, chown};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,6 +30,8 @@ struct Seen {
     others: [AtomicU64; 2],
     /// The last line.
     end: Mutex<Value>,
+    /// The reader stands still.
+    stands_still: AtomicBool,
 }
 
 /// A trace whose lines are read as they come.
@@ -44,8 +46,13 @@ struct Watched {
 impl Watched {
     /// Traces these users, and no others that there may be.
     fn start(plan: &str, other: u32, flooders: Vec<u32>) -> Self {
+        Self::start_with(&["--hooks", plan], other, flooders)
+    }
+
+    /// The same with these arguments.
+    fn start_with(args: &[&str], other: u32, flooders: Vec<u32>) -> Self {
         let mut command = nsprobe();
-        command.args(["trace", "--json", "--quiet", "--event", "setns,unshare", "--hooks", plan]);
+        command.args(["trace", "--json", "--quiet", "--event", "setns,unshare"]).args(args);
         let users: Vec<String> = flooders.iter().chain([&other]).map(u32::to_string).collect();
         command.args(["--uid", &users.join(",")]);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("nsprobe starts");
@@ -56,6 +63,9 @@ impl Watched {
         let to = Arc::clone(&seen);
         let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
+                while to.stands_still.load(Ordering::Relaxed) {
+                    thread::sleep(Duration::from_millis(5));
+                }
                 // Faster than nsprobe writes: an event is not parsed as a whole, or the output has no room for others.
                 if line.starts_with(r#"{"type":"event""#) {
                     let uid = line.split_once(r#""uid":"#).and_then(|(_, rest)| rest.split_once(','));
@@ -89,17 +99,29 @@ impl Watched {
         let begun =
             || flood.load(Ordering::Relaxed) > told + 5000 || dropped.load(Ordering::Relaxed) > lost + 100;
         assert!(stage::wait(|| begun().then_some(())).is_some(), "{what}: there is no flood");
-        let others = |succeed: bool| self.seen.others[usize::from(succeed)].load(Ordering::Relaxed);
-        let before = [others(true), others(false)];
+        let before = self.others();
         assert_eq!(Flood::by_user(test, "others", self.other).end(), AT_ONCE);
-        let now = || [others(true) - before[0], others(false) - before[1]];
+        let dropped = || self.seen.dropped.load(Ordering::Relaxed) - lost;
+        self.wait_for_others(before, &format!("{what}, {} of the flood dropped", dropped()));
+    }
+
+    /// Events of the other user that were reported: that succeed, and that fail.
+    fn others(&self) -> [u64; 2] {
+        [true, false].map(|succeed| self.seen.others[usize::from(succeed)].load(Ordering::Relaxed))
+    }
+
+    /// Checks that of [`AT_ONCE`] that succeed and as many that fail 99 of 100 are reported, beside those `before`.
+    fn wait_for_others(&self, before: [u64; 2], what: &str) {
+        let now = || {
+            let [succeed, fail] = self.others();
+            [succeed - before[0], fail - before[1]]
+        };
         // They come after all that is in the buffer and on its way to the reader; emulated processors are slow.
         let patience = Instant::now() + Duration::from_mins(2);
         while now() != [AT_ONCE; 2] && Instant::now() < patience {
             thread::sleep(Duration::from_millis(5));
         }
-        let dropped = dropped.load(Ordering::Relaxed) - lost;
-        eprintln!("{what}: {:?} of {AT_ONCE} told; {dropped} of the flood dropped", now());
+        eprintln!("{what}: {:?} of {AT_ONCE} told", now());
         assert!(
             now().iter().all(|&told| told * 100 >= 99 * AT_ONCE),
             "{what}: {:?} of {AT_ONCE} told",
@@ -157,6 +179,30 @@ fn a_flood_by_one_user_hides_no_event_of_others() {
         let (told, end) = watched.end();
         adds_up(flooder, done, told, &end);
         assert!(lost(&end, Some(flooder), &["share"]) > 0, "nothing was dropped: {end}");
+    });
+}
+
+#[test]
+fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
+    let _limit = crate::support::time_limit();
+    let test = "trace_flood::a_reader_that_stands_still_costs_who_floods_and_no_others";
+    if is_flood() {
+        return;
+    }
+    one_plan(|plan| {
+        let (flooder, other) = (FLOODERS[2], OTHERS[0]);
+        let watched = Watched::start_with(&["--hooks", plan, "--buffer", "1M"], other, vec![flooder]);
+        watched.seen.stands_still.store(true, Ordering::Relaxed);
+        // More than the queue of lines and the buffer have room for.
+        let done = Flood::by_user(test, "each", flooder).end();
+        assert_eq!(Flood::by_user(test, "others", other).end(), AT_ONCE);
+        watched.seen.stands_still.store(false, Ordering::Relaxed);
+        watched.wait_for_others([0; 2], "a reader that stood still");
+        let (told, end) = watched.end();
+        // Calls of chroot are not requested, and `told` is of setns.
+        assert!(told < done / 3 && lost(&end, Some(flooder), &["share", "ring_full"]) > 0, "{told}: {end}");
+        assert_eq!(lost(&end, Some(other), &["share", "ring_full"]), 0, "{end}");
+        assert_eq!(lost(&end, None, &["output_full"]), 0, "{end}");
     });
 }
 

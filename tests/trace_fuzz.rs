@@ -1,6 +1,6 @@
 //! Records of the probe, from the running kernel and then spoilt: what is not whole is counted and never misread.
 
-use crate::support::trace::each_plan;
+use crate::support::trace::{each_plan, of_probe};
 use nsprobe::kernel::ring::Ring;
 use nsprobe::model::{Crossing, Event as Told};
 use nsprobe::trace::attach::attach;
@@ -123,7 +123,7 @@ fn records(plan: Plan) -> Vec<Vec<u8>> {
 fn records_that_were_spoilt_are_counted_and_not_misread() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let records = records(if plan == "functions" { Plan::Functions } else { Plan::Tracepoints });
+        let records = records(of_probe(plan));
         let events: Vec<Told> = records.iter().filter_map(|record| decode::event(record, DEV).ok()).collect();
         let of = |name: &str| events.iter().filter(|event| event.crossing.name() == name).count();
         assert!(of("unshare") >= 2 && of("setns") >= 1 && of("chroot") >= 2, "{events:?}");

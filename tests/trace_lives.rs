@@ -1,5 +1,6 @@
 //! `nsprobe trace --lives`: when namespaces are made and end, and what tells them from others of their number.
 
+use crate::support::abuse::Abuse;
 use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
@@ -204,7 +205,7 @@ fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
         let owner = list["namespaces"].as_array().expect("namespaces").iter().find(|ns| ns["ino"] == ino);
         assert_eq!(first["owner"], owner.expect("it is listed")["owner"]["ino"]);
         drop(net);
-        if plan == "functions" {
+        if plan != "tracepoints" {
             let end =
                 std::iter::repeat_with(&mut line).find(|line| line["type"] == "destroyed" && is_net(line));
             let end = end.expect("it is told");
@@ -256,5 +257,51 @@ fn lives_are_told_whatever_events_are_asked_for() {
         let script = "unshare --uts true; sleep 0.5";
         let args = ["--lives", "--hooks", plan, "--event", "chroot", "--", "sh", "-c", script];
         assert_eq!(of(&Stream::record(&args), "destroyed").len(), 1);
+    });
+}
+
+/// Namespaces of others than who makes many.
+const OTHERS: usize = 20;
+
+#[test]
+fn who_makes_many_namespaces_hides_the_end_of_no_other() {
+    let _limit = crate::support::time_limit();
+    each_plan(|plan| {
+        if plan == "tracepoints" {
+            return skipped("no tracepoint tells of ends");
+        }
+        let mut tracing =
+            Tracing::start(&["--lives", "--hooks", plan, "--room", "128", "--event", "pivot_root"]);
+        let mut ends = |inos: &BTreeSet<u64>, count: usize| {
+            let mut seen = 0;
+            while seen < count {
+                let line: Value = serde_json::from_str(&tracing.line()).expect("JSON");
+                let is_end = line["type"] == "destroyed" && line["seen"] == true;
+                let ino = line["namespace"]["ino"].as_u64().filter(|_| is_end);
+                seen += usize::from(ino.is_some_and(|ino| inos.contains(&ino)));
+            }
+        };
+        // More than the table has room for, of one user, who keeps them.
+        let mut many = Abuse::start("many 300");
+        let last: u64 = many.report().parse().expect("an inode");
+        let script = format!("for i in $(seq {OTHERS}); do unshare --uts readlink /proc/self/ns/uts; done");
+        let ran = std::process::Command::new("sh").args(["-c", &script]).output().expect("sh");
+        let text = String::from_utf8(ran.stdout).expect("text");
+        let inos =
+            text.lines().filter_map(|line| line.strip_prefix("uts:[")?.strip_suffix(']')?.parse().ok());
+        let inos: BTreeSet<u64> = inos.collect();
+        assert!(!inos.contains(&last) && text.lines().count() == OTHERS, "{text}");
+        ends(&inos, OTHERS);
+        // There is room again.
+        drop(many);
+        let mut few = Abuse::start("many 3");
+        let last: u64 = few.report().parse().expect("an inode");
+        drop(few);
+        ends(&BTreeSet::from([last]), 1);
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        let ran = tracing.end();
+        let end: Value = serde_json::from_str(ran.stdout.lines().last().expect("a line")).expect("JSON");
+        let lost = end["totals"]["lost"].as_array().expect("a list");
+        assert!(lost.iter().any(|lost| lost["stage"] == "namespaces_full"), "it was never full: {end}");
     });
 }

@@ -244,7 +244,7 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
     // Nothing for the tracefs: what has no hook of its own is not taken.
     let (plan, reason, events) = hooks("-all,+bpf,+perfmon");
     match plan.as_str() {
-        "functions" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
+        "functions" | "fprobes" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
         plan if works => assert_eq!((plan, events), ("perf", 1), "{reason}"),
         plan => assert_eq!(plan, "poll", "{reason}"),
     }

@@ -28,7 +28,7 @@ static SHARES: Array<Held> = Array::with_max_entries((ROWS * SLOTS) as u32, MAPP
 static LOSERS: HashMap<Loser, u64> = HashMap::with_max_entries(nsprobe_ebpf::share::LOSERS as u32, 0);
 
 #[unsafe(no_mangle)]
-static SHARE: Settings = Settings { ring: 0, seeds: [0; 2] };
+static SHARE: Settings = Settings { ring: 0, seeds: [0; 2], watches: 0 };
 
 /// A user holds at most so many times what is free when a call fails or changes nothing: three quarters of the buffer, if
 /// it is alone.
@@ -51,7 +51,7 @@ pub fn crowded(events: &RingBuf) -> Option<u64> {
 }
 
 /// The user and the control group that an event of the running task is charged to.
-struct Tenant {
+pub struct Tenant {
     /// What their slots are found by; 0: none.
     keys: [u64; 2],
     uid: u32,
@@ -135,7 +135,7 @@ fn owner(node: u64) -> u32 {
 }
 
 #[inline(always)]
-fn tenant() -> Tenant {
+pub fn tenant() -> Tenant {
     let task = task::current();
     let (group, cgroup) = cgroup(task);
     let (user, uid) = user(task, group);
@@ -155,6 +155,20 @@ fn slots(key: u64) -> [u16; 2] {
         (key.wrapping_mul(seeds[0] | 1) >> SHIFT) as u16 + 1,
         (key.wrapping_mul(seeds[1] | 1) >> SHIFT) as u16 + 1,
     ]
+}
+
+/// The slots of a tenant, by row.
+#[inline(always)]
+pub fn shares(tenant: &Tenant) -> [u16; ROWS] {
+    let (users, cgroups) = (slots(tenant.keys[0]), slots(tenant.keys[1]));
+    [users[0], users[1], cgroups[0], cgroups[1]]
+}
+
+/// Namespaces that there is room for.
+#[inline(always)]
+pub fn watches() -> u64 {
+    // SAFETY: a valid static; volatile as in `crowded`.
+    unsafe { (&raw const SHARE.watches).read_volatile() }
 }
 
 #[inline(always)]
@@ -215,11 +229,12 @@ pub fn admit(event: &mut Event, bytes: u64, free: u64) -> bool {
         return true;
     }
     let tenant = tenant();
-    let (users, cgroups) = (slots(tenant.keys[0]), slots(tenant.keys[1]));
+    let slots = shares(&tenant);
     let most = if is_idle(event) { USER } else { USER_DOES };
-    let is_admitted = holds(0, users) + bytes <= free * most && holds(2, cgroups) + bytes <= free * CGROUP;
+    let is_admitted = holds(0, [slots[0], slots[1]]) + bytes <= free * most
+        && holds(2, [slots[2], slots[3]]) + bytes <= free * CGROUP;
     if is_admitted {
-        event.shares = [users[0], users[1], cgroups[0], cgroups[1]];
+        event.shares = slots;
         add(event.shares, bytes);
     } else {
         lose(Counter::Share, &tenant);

@@ -1,8 +1,10 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
+use crate::probes::denied::{UNDER_WAY, number};
 use crate::state::Pending;
-use crate::{maps, path, place, program, state, task, wanted};
+use crate::{hook, maps, path, place, program, state, task, wanted, watched};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, slot, text};
 
 /// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
@@ -46,6 +48,8 @@ pub mod how {
     pub const FUNCTION: u64 = 1;
     /// By a tracepoint; seccomp had stopped the call.
     pub const DENIED: u64 = 2;
+    /// By the function itself, without its arguments.
+    pub const FPROBE: u64 = 3;
 }
 
 /// Completes and sends the event that the running task has begun, if it has. `last` may look at it once more,
@@ -91,6 +95,9 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
             pending => pending,
         };
     }
+    if how == how::FPROBE && pending.is_none() {
+        pending = arguments(cause).and_then(|args| without_entry(cause, result, args));
+    }
     let Some(pending) = pending else { return };
     if how == how::DENIED {
         pending.event.flags |= event_flags::DENIED;
@@ -102,6 +109,27 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
         place::after(pending, result);
         true
     });
+}
+
+/// The arguments of the call under way of the running task, from the registers it came with; not of a 32-bit one.
+#[inline(always)]
+fn arguments(cause: u16) -> Option<[u64; 2]> {
+    let number = match cause {
+        cause::UNSHARE => number::UNSHARE,
+        cause::SETNS => number::SETNS,
+        cause::CHROOT => number::CHROOT,
+        _ => number::PIVOT_ROOT,
+    };
+    let task = task::current();
+    if task::is_compat(task) {
+        return None;
+    }
+    let [first, second] = hook::registers(task::registers(task, number, UNDER_WAY)?);
+    Some(match cause {
+        cause::SETNS => [first & 0xffff_ffff, second & 0xffff_ffff],
+        cause::PIVOT_ROOT => [first, second],
+        _ => [first, 0],
+    })
 }
 
 /// Begins an event at the return of a call whose entry the kernel did not tell: where tasks are preempted in the kernel,
@@ -173,9 +201,10 @@ fn watch(event: &Event) {
                 id: event.after_ids.id[slot],
                 made_ns: if made { event.time_ns } else { 0 },
                 slot: slot as u32,
+                shares: [0; ROWS],
                 reserved: 0,
             };
-            maps::watch(ino, &watched);
+            watched::watch(ino, &watched);
         }
     }
 }

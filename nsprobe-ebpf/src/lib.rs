@@ -6,6 +6,7 @@
 #![no_std]
 
 mod fields;
+pub mod function;
 mod held_record;
 mod record;
 pub mod share;

@@ -33,6 +33,7 @@ mod state;
 mod target;
 mod task;
 mod wanted;
+mod watched;
 
 /// What the kernel asks for before it lets a program use helpers reserved to the GPL.
 #[unsafe(link_section = "license")]

@@ -5,9 +5,7 @@ use crate::state::Pending;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use nsprobe_ebpf::share::ROWS;
-use nsprobe_ebpf::{
-    ABSENT, Config, Counter, Event, FIELDS, Field, Freed, Superblocks, TEXT_LEN, Walk, Watched, wish,
-};
+use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, Superblocks, TEXT_LEN, Walk, wish};
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -37,10 +35,6 @@ static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 /// The callers and namespaces asked for. Userspace sets the size.
 #[map]
 static WISHES: HashMap<wish::Wish, u8> = HashMap::with_max_entries(1, 0);
-
-/// With [`nsprobe_ebpf::config::LIVES`], the namespaces whose end is to be told, by inode. Userspace sets the size.
-#[map]
-static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(1, 0);
 
 /// What could not be done, by [`Counter`].
 #[map]
@@ -169,27 +163,6 @@ pub fn unfollow(task: u64) {
 
 /// `BPF_NOEXIST`: an entry that is there stays as it is.
 pub const NO_EXIST: u64 = 1;
-
-/// `EEXIST`
-const EXISTS: i32 = -17;
-
-/// Tells the end of the namespace with this inode. One that was made takes the place of what had the number before.
-#[inline(always)]
-pub fn watch(ino: u32, watched: &Watched) {
-    let flags = if watched.made_ns == 0 { NO_EXIST } else { 0 };
-    match NAMESPACES.insert(ino, watched, flags) {
-        Ok(()) | Err(EXISTS) => {}
-        Err(_) => count(Counter::NamespacesFull),
-    }
-}
-
-/// Tells it no more; the id it has (0 for none) if it was to be told.
-#[inline(always)]
-pub fn unwatch(ino: u32) -> Option<u64> {
-    // SAFETY: as long as the entry is there nobody else removes it: a number is given back once.
-    let id = NAMESPACES.get_ptr(ino).map(|watched| unsafe { (*watched).id })?;
-    NAMESPACES.remove(ino).is_ok().then_some(id)
-}
 
 /// What the absence of a note means.
 pub mod notes {

@@ -298,6 +298,8 @@ pub struct Watched {
     pub id: u64,
     /// When the call that made it returned: `CLOCK_BOOTTIME` in nanoseconds, as the event has it; 0 when it was joined.
     pub made_ns: u64,
+    /// Where its room in the table is charged, as [`Event::shares`]; zeroes where it is not.
+    pub shares: [u16; ROWS],
     /// Its kind, by a [`slot`].
     pub slot: u32,
     /// Keeps the record free of hidden padding; always 0.
@@ -392,6 +394,8 @@ pub mod map {
     pub const FOLLOWED: &str = "FOLLOWED";
     /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`super::Watched`] by inode.
     pub const NAMESPACES: &str = "NAMESPACES";
+    /// Those that userspace has found, likewise.
+    pub const FOUND: &str = "FOUND";
     /// The [`crate::wish`]es: keys, whose value is 1.
     pub const WISHES: &str = "WISHES";
     /// Per-CPU `u64`s by [`super::Counter`].

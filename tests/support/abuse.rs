@@ -11,7 +11,7 @@ use std::mem::offset_of;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// The abuse, in the environment.
 const WHICH: &str = "NSPROBE_TEST_ABUSE";
@@ -70,6 +70,12 @@ pub fn run() {
         "leave" => (0..count).for_each(|_| traced(&mut leaving_nothing_seen)),
         "stand" => stand(count),
         "stops" => every_stop(),
+        "exec" => ended_in_the_middle(count, true),
+        "exit" => ended_in_the_middle(count, false),
+        "signals" => return say(&interrupted(count)),
+        "clone3" => return say(&rewritten_flags(count)),
+        "pivot" => return say(&rewritten_root(count).to_string()),
+        "many" => return many_namespaces(count),
         "net" => return say(&swapped_net(count).to_string()),
         "jail" => return say(&swapped_root(count).to_string()),
         "memory" => return say(&rewritten_path(count)),
@@ -212,6 +218,7 @@ fn stand(count: usize) {
         unsafe {
             if libc::syscall(libc::SYS_clone, i64::from(flags), 0, 0, 0, 0) == 0 {
                 libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                libc::unshare(libc::CLONE_NEWUTS);
                 STANDING.fetch_add(1, Ordering::Relaxed);
                 loop {
                     libc::syscall(libc::SYS_pause);
@@ -231,23 +238,217 @@ fn stand(count: usize) {
     }
 }
 
+/// Begins a clone in a thread that stands in it (vfork), so many times, and ends the thread's process in the middle: by
+/// another thread that executes a program, or ends it.
+fn ended_in_the_middle(count: usize, by_exec: bool) {
+    for _ in 0..count {
+        // SAFETY: the child has one thread, which goes on like a process of its own, and does not return.
+        match unsafe { fork() }.expect("fork") {
+            ForkResult::Child => {
+                let standing = std::thread::Builder::new().stack_size(64 << 10).spawn(stand_in_vfork);
+                if standing.is_ok() {
+                    while STANDING.load(Ordering::Relaxed) == 0 {
+                        std::thread::yield_now();
+                    }
+                }
+                let program = c"/bin/true";
+                let none = std::ptr::null();
+                if by_exec {
+                    // SAFETY: arrays that end with a null pointer, of strings.
+                    unsafe {
+                        libc::execve(program.as_ptr(), [program.as_ptr(), none].as_ptr(), [none].as_ptr())
+                    };
+                }
+                exit();
+            }
+            ForkResult::Parent { child } => drop(waitpid(child, None).expect("it ends")),
+        }
+    }
+}
+
+/// Stands in a clone until this process ends; so does the child.
+fn stand_in_vfork() {
+    let flags = libc::CLONE_NEWUTS | libc::CLONE_VFORK | libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: as in `stand`.
+    unsafe {
+        if libc::syscall(libc::SYS_clone, i64::from(flags), 0, 0, 0, 0) == 0 {
+            libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            STANDING.fetch_add(1, Ordering::Relaxed);
+            loop {
+                libc::syscall(libc::SYS_pause);
+            }
+        }
+    }
+}
+
+/// Calls that signal handlers have made.
+static HANDLED: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn unshare_uts(_: libc::c_int) {
+    // SAFETY: takes no pointer.
+    if unsafe { libc::unshare(libc::CLONE_NEWUTS) } == 0 {
+        HANDLED.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Makes so many calls of setns that fail, while signals come, whose handler calls unshare; gives how many of each.
+fn interrupted(count: usize) -> String {
+    let handler: extern "C" fn(libc::c_int) = unshare_uts;
+    // SAFETY: the handler makes a system call and adds to a number.
+    unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
+    let me = nix::unistd::gettid();
+    let interrupt = || {
+        // SAFETY: takes no pointer.
+        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), me.as_raw(), libc::SIGUSR1) };
+        std::thread::sleep(std::time::Duration::from_micros(200));
+    };
+    let mut failed = 0;
+    meanwhile(interrupt, || {
+        while failed < count {
+            assert!(!setns(-1));
+            failed += 1;
+        }
+    });
+    format!("{failed} {}", HANDLED.load(Ordering::Relaxed))
+}
+
+/// Runs `call` with a byte at `place` that another thread sets to `usual` and `other` in turn.
+fn rewriting(place: &AtomicU8, usual: u8, other: u8, call: impl FnOnce()) {
+    let rewrite = || {
+        place.store(other, Ordering::Relaxed);
+        place.store(usual, Ordering::Relaxed);
+    };
+    meanwhile(rewrite, call);
+}
+
+/// clone3(2) with flags that another thread rewrites; gives how many children had another uts namespace, and how many
+/// another ipc namespace.
+fn rewritten_flags(tries: usize) -> String {
+    /// The byte of the flags in which the two lie.
+    const BYTE: usize = 3;
+    let [uts, ipc] = [libc::CLONE_NEWUTS, libc::CLONE_NEWIPC].map(|flag| flag.to_le_bytes()[BYTE]);
+    let args = [const { AtomicU8::new(0) }; 64];
+    args[BYTE].store(uts, Ordering::Relaxed);
+    // The exit signal.
+    args[32].store(u8::try_from(libc::SIGCHLD).expect("small"), Ordering::Relaxed);
+    let own = inode(c"/proc/self/ns/uts");
+    let (mut of_uts, mut of_ipc) = (0, 0);
+    rewriting(&args[BYTE], uts, ipc, || {
+        for turn in 0.. {
+            if turn >= tries && of_uts > 0 && of_ipc > 0 || turn > 100 * tries {
+                break;
+            }
+            // SAFETY: the arguments have the size that is told; the child makes system calls only.
+            match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) } {
+                0 => {
+                    let is_uts = inode(c"/proc/self/ns/uts") != own;
+                    // SAFETY: ends the child.
+                    unsafe { libc::_exit(i32::from(is_uts)) }
+                }
+                child => {
+                    let child = Pid::from_raw(i32::try_from(child).expect("a pid"));
+                    match waitpid(child, None).expect("it ends") {
+                        WaitStatus::Exited(_, 1) => of_uts += 1,
+                        _ => of_ipc += 1,
+                    }
+                }
+            }
+        }
+    });
+    format!("{of_uts} {of_ipc}")
+}
+
+fn inode(path: &std::ffi::CStr) -> u64 {
+    // SAFETY: integers, for which zero is a value; a string, and as much room as stat needs.
+    unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        libc::stat(path.as_ptr(), &raw mut stat);
+        stat.st_ino
+    }
+}
+
+/// pivot_root(2) to a path that another thread rewrites, each time in a mount namespace of a thread of its own; gives how
+/// often it succeeded.
+fn rewritten_root(tries: usize) -> usize {
+    use nix::mount::{MsFlags, mount};
+    const NONE: Option<&str> = None;
+    let dir = tempfile::tempdir().expect("a directory");
+    for name in ["a", "b"] {
+        std::fs::create_dir(dir.path().join(name)).expect("a directory");
+    }
+    let path = std::ffi::CString::new(dir.path().join("a").to_str().expect("UTF-8")).expect("a path");
+    let path: Vec<AtomicU8> = path.into_bytes_with_nul().into_iter().map(Into::into).collect();
+    let pivoted = AtomicUsize::new(0);
+    let pivot = || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).expect("root");
+        mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).expect("root");
+        for name in ["a", "b"] {
+            mount(Some("none"), &dir.path().join(name), Some("tmpfs"), MsFlags::empty(), NONE).expect("root");
+        }
+        let path = path.as_ptr();
+        // SAFETY: a string at any time: its last byte stays 0.
+        if unsafe { libc::syscall(libc::SYS_pivot_root, path, path) } == 0 {
+            pivoted.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    rewriting(&path[path.len() - 2], b'a', b'b', || {
+        for turn in 0..10 * tries {
+            if turn >= tries && pivoted.load(Ordering::Relaxed) > 0 {
+                break;
+            }
+            std::thread::scope(|scope| {
+                let _ = std::thread::Builder::new().spawn_scoped(scope, pivot).expect("a thread").join();
+            });
+        }
+    });
+    pivoted.into_inner()
+}
+
+/// Makes so many namespaces as a user who is nobody else, and keeps them until it is killed.
+fn many_namespaces(count: usize) {
+    let (user, root) = (nix::unistd::Uid::from_raw(61_240), nix::unistd::Uid::from_raw(0));
+    nix::unistd::setresuid(user, root, root).expect("root may be anybody");
+    let held: Vec<File> = (0..count)
+        .map(|_| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWUTS).expect("root");
+            File::open("/proc/thread-self/ns/uts").expect("a namespace")
+        })
+        .collect();
+    let last = held.last().map_or(0, |file| file.metadata().expect("a namespace").ino());
+    say(&last.to_string());
+    loop {
+        std::thread::park();
+        std::hint::black_box(&held);
+    }
+}
+
 /// Runs `call` in this thread, which has a root directory of its own, while another one puts `other` and `usual` in the
 /// place of a descriptor in turn. The descriptor is what `call` is given.
 fn swapping(usual: &File, other: &File, mut call: impl FnMut(i32)) {
     let place = File::open("/proc/self/ns/uts").expect("a file");
     let (place, usual, other) = (place.as_raw_fd(), usual.as_raw_fd(), other.as_raw_fd());
-    let stop = AtomicBool::new(false);
+    // SAFETY: descriptors that stay open for as long as this runs.
+    let swap = || unsafe {
+        libc::dup2(other, place);
+        libc::dup2(usual, place);
+    };
+    meanwhile(swap, || call(place));
+}
+
+/// Runs `call` while another thread runs `action` again and again, from before it begins.
+fn meanwhile(action: impl Fn() + Sync, call: impl FnOnce()) {
+    let [begun, stop] = [const { AtomicBool::new(false) }; 2];
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                // SAFETY: descriptors that stay open for as long as this thread runs.
-                unsafe {
-                    libc::dup2(other, place);
-                    libc::dup2(usual, place);
-                }
+                action();
+                begun.store(true, Ordering::Relaxed);
             }
         });
-        call(place);
+        while !begun.load(Ordering::Relaxed) {
+            std::thread::yield_now();
+        }
+        call();
         stop.store(true, Ordering::Relaxed);
     });
 }
@@ -269,7 +470,10 @@ fn swapped_net(tries: usize) -> usize {
     let mut joined = 2;
     let at_home = net();
     swapping(&uts, &there, |place| {
-        for _ in 0..tries {
+        for _ in 0..100 * tries {
+            if joined >= ENOUGH {
+                break;
+            }
             setns(place);
             if net() != at_home {
                 assert!(setns(home.as_raw_fd()));
@@ -280,16 +484,23 @@ fn swapped_net(tries: usize) -> usize {
     joined
 }
 
+/// As often a swap need be the moment that the kernel looks at.
+const ENOUGH: usize = 60;
+
 /// Leaves a chroot by the mount namespace it is in, where a uts namespace stood when the call began; gives how often.
 fn swapped_root(tries: usize) -> usize {
     let jail = tempfile::tempdir().expect("a directory");
     let inside = std::fs::metadata(jail.path()).expect("it is there").ino();
     let [mnt, uts] = ["mnt", "uts"].map(|kind| File::open(format!("/proc/self/ns/{kind}")).expect("a file"));
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
     let outside = File::open("/").expect("a directory");
     let mut left = 0;
     swapping(&uts, &mnt, |place| {
+        // Who shares it with another thread may join no mount namespace.
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
         for _ in 0..tries {
+            if left >= ENOUGH / 3 {
+                break;
+            }
             nix::unistd::chroot(jail.path()).expect("root");
             for _ in 0..20 {
                 setns(place);
@@ -313,27 +524,22 @@ fn rewritten_path(tries: usize) -> String {
     std::fs::create_dir(&b).expect("a directory");
     let inside = std::fs::metadata(&a).expect("it is there").ino();
     let path = std::ffi::CString::new(a.to_str().expect("UTF-8")).expect("a path").into_bytes_with_nul();
-    let path: Vec<std::sync::atomic::AtomicU8> = path.into_iter().map(Into::into).collect();
+    let path: Vec<AtomicU8> = path.into_iter().map(Into::into).collect();
     let last = &path[path.len() - 2];
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
     let outside = File::open("/").expect("a directory");
-    let stop = AtomicBool::new(false);
     let mut led = String::new();
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                last.store(b'b', Ordering::Relaxed);
-                last.store(b'a', Ordering::Relaxed);
+    rewriting(last, b'a', b'b', || {
+        for turn in 0..20 * tries {
+            if turn >= tries && led.contains('a') && led.contains('b') {
+                break;
             }
-        });
-        for _ in 0..tries {
             // SAFETY: a string at any time: its last byte stays 0.
             assert_eq!(unsafe { libc::chroot(path.as_ptr().cast()) }, 0);
             led.push(if std::fs::metadata("/").expect("a root").ino() == inside { 'a' } else { 'b' });
             nix::unistd::fchdir(&outside).expect("outside");
             nix::unistd::chroot(".").expect("root");
         }
-        stop.store(true, Ordering::Relaxed);
     });
     led
 }

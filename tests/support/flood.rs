@@ -2,6 +2,8 @@
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Uid, chroot, setresuid};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
@@ -132,10 +134,21 @@ fn call_setns() {
     FILE.with(|file| assert!(setns(file, CloneFlags::empty()).is_err()));
 }
 
+/// The same call as that of the flood, from one namespace to the other and back; at first there is one only.
 fn succeed_and_fail() {
-    // Not the call of the flood: on preemptible kernels functions do not see it while the flood is preempted in its program.
-    unshare(CloneFlags::CLONE_NEWUTS).expect("it has privileges");
-    call_unshare();
+    thread_local!(static PLACES: RefCell<VecDeque<File>> = const { RefCell::new(VecDeque::new()) });
+    let here = || File::open("/proc/thread-self/ns/uts").expect("a file");
+    PLACES.with_borrow_mut(|places| match places.pop_front() {
+        None => {
+            places.push_back(here());
+            unshare(CloneFlags::CLONE_NEWUTS).expect("it has privileges");
+        }
+        Some(place) => {
+            places.push_back(here());
+            setns(place, CloneFlags::CLONE_NEWUTS).expect("it has privileges");
+        }
+    });
+    call_setns();
 }
 
 fn call_unshare() {

@@ -1,6 +1,7 @@
 //! Running `nsprobe trace`, and strace(1) on the same processes to compare with.
 
 use super::{Ran, nsprobe, skipped};
+use nsprobe::trace::hooks::Plan;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -23,22 +24,31 @@ pub fn each_plan(test: impl Fn(&str)) {
 }
 
 /// Runs `test` with one plan that loads: for what the same code does in each, whichever hook calls it. That is
-/// functions where they load, and tracepoints elsewhere.
+/// the one on functions that nsprobe prefers where it loads, and tracepoints elsewhere.
 pub fn one_plan(test: impl Fn(&str)) {
     if let Some((plan, _)) = plans().iter().find(|(_, refusal)| refusal.is_none()) {
         test(plan);
     }
 }
 
-/// The plans, the better first, and why each does not load if it does not; none without the privileges.
+/// The plans that nsprobe chooses from on such a kernel, the better first, and why each does not load if it does not; none
+/// without the privileges. Where the kernel preempts its own tasks, functions are none of them: others can blind them.
 fn plans() -> &'static [(&'static str, Option<String>)] {
     static PLANS: OnceLock<[(&str, Option<String>); 2]> = OnceLock::new();
     if !super::root() {
         return &[];
     }
-    let plans = PLANS.get_or_init(|| ["functions", "tracepoints"].map(|plan| (plan, try_out(plan))));
+    let plans = PLANS.get_or_init(|| {
+        let of_functions = if chosen() == "fprobes" { "fprobes" } else { "functions" };
+        [of_functions, "tracepoints"].map(|plan| (plan, try_out(plan)))
+    });
     assert!(plans.iter().any(|(_, refusal)| refusal.is_none()), "no plan loads: {plans:?}");
     plans
+}
+
+/// The plan of this name, of those that use the probe.
+pub fn of_probe(name: &str) -> Plan {
+    Plan::OF_PROBE.into_iter().find(|plan| plan.name() == name).expect("a plan of the probe")
 }
 
 /// Runs `test` with each source of events: the probe, with one plan that loads, and those that need no BPF.
@@ -50,8 +60,19 @@ pub fn each_rung(test: impl Fn(&str)) {
 }
 
 /// Why a plan does not load; `None` when it does. Needs root.
-pub fn refusal(plan: &str) -> Option<&'static str> {
-    plans().iter().find(|(name, _)| *name == plan)?.1.as_deref()
+pub fn refusal(plan: &str) -> Option<String> {
+    match plans().iter().find(|(name, _)| *name == plan) {
+        Some((_, refusal)) => refusal.clone(),
+        None => try_out(plan),
+    }
+}
+
+/// The plan that nsprobe chooses.
+pub fn chosen() -> String {
+    let ran = super::run(&["trace", "--json", "--quiet", "--duration", "1ms"]);
+    let start: Value =
+        ran.stdout.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    start["hooks"]["plan"].as_str().unwrap_or_default().to_owned()
 }
 
 fn try_out(plan: &str) -> Option<String> {

@@ -52,6 +52,13 @@ impl Tracing {
         line
     }
 
+    /// The next line, if there is one now.
+    pub fn line_now(&mut self) -> Option<String> {
+        let mut ready = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+        let is_there = !self.stdout.buffer().is_empty() || poll(&mut ready, PollTimeout::ZERO) == Ok(1);
+        is_there.then(|| self.line())
+    }
+
     /// Waits for its end.
     pub fn end(mut self) -> Ran {
         let mut stderr = String::new();

@@ -51,16 +51,21 @@ fn is_asked_for_failed(flags: u64) -> bool {
 
 #[btf_tracepoint(function = "task_newtask")]
 pub fn task_newtask(context: BtfTracePointContext) -> i32 {
-    let flags: u64 = context.arg(1);
+    new_task(context.arg(0), context.arg(1));
+    0
+}
+
+/// A new task that has not run yet, made with these flags.
+#[inline(always)]
+pub fn new_task(child: u64, flags: u64) {
     // First of all, because every new task of the machine comes by here.
     let following = maps::flags() & config::FOLLOW != 0;
-    let child: u64 = context.arg(0);
     let parent = task::current();
     let asked = (is_asked_for(flags)
         || is_asked_for(wanted::ANY_KIND) && task::begins_elsewhere(child, parent))
         && wanted::result(0);
     if !asked && !following {
-        return 0;
+        return;
     }
     if following {
         if maps::is_followed(parent) {
@@ -70,14 +75,14 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
             if flags & CLONE_THREAD == 0 && task::is_named(parent) {
                 maps::follow(child);
             }
-            return 0;
+            return;
         }
         if !asked {
-            return 0;
+            return;
         }
     }
     if !wanted::traits(parent) {
-        return 0;
+        return;
     }
     call::tell(cause::CLONE, parent, |pending| {
         pending.child = child;
@@ -92,7 +97,6 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
         task::fill_pids(&mut event.child.pids, child);
         wanted::kinds_of_clone(flags, event)
     });
-    0
 }
 
 #[fexit(function = "kernel_clone")]
@@ -151,7 +155,29 @@ pub fn exit(result: i64, how: u64, address: u64) {
 #[inline(never)]
 pub fn enter(flags: u64) {
     // The kernel takes the lower half of the register only.
-    let flags = flags & 0xffff_ffff & !CSIGNAL;
+    begin(flags & 0xffff_ffff & !CSIGNAL);
+}
+
+/// The entry of `kernel_clone`, by the kernel's own copy of the flags.
+#[inline(never)]
+pub fn enter_kernel(args: u64) {
+    let flags: u64 = task::read(args, Field::KernelCloneFlags);
+    // It has begun at the entry of the call.
+    if !(is_in_clone3(task::current()) && state::amend_clone(flags)) {
+        begin(flags);
+    }
+}
+
+/// The return of `kernel_clone`; that of clone3 is told at its own.
+#[inline(never)]
+pub fn exit_kernel(result: i64) {
+    if !is_in_clone3(task::current()) {
+        exit(result, how::TRACEPOINT, 0);
+    }
+}
+
+#[inline(always)]
+fn begin(flags: u64) {
     if is_asked_for_failed(flags)
         && let Some(pending) = call::begin(cause::CLONE, kinds(flags))
     {

@@ -3,17 +3,21 @@
 //! Functions plan: `void proc_free_inum(unsigned int inum)`, by which every kind does (tried on 5.10 to 7.2). Entries
 //! of /proc have numbers of the same source, so it is told of namespaces that were seen only.
 
-use crate::{call, maps};
+use crate::{call, maps, watched};
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use nsprobe_ebpf::{Freed, Header, RECORD_VERSION, cause};
 
 #[fentry(function = "proc_free_inum")]
 pub fn fentry_free_inum(context: FEntryContext) -> i32 {
-    let ino: u32 = context.arg(0);
-    if let Some(id) = maps::unwatch(ino) {
+    tell(context.arg(0));
+    0
+}
+
+#[inline(always)]
+pub fn tell(ino: u32) {
+    if let Some(id) = watched::unwatch(ino) {
         let header = Header { size: size_of::<Freed>() as u32, version: RECORD_VERSION, cause: cause::FREED };
         maps::send_freed(&Freed { header, time_ns: call::now(), id, ino, reserved: 0 });
     }
-    0
 }

@@ -3,9 +3,10 @@
 mod chroot;
 mod clone;
 mod compat;
-mod denied;
+pub mod denied;
 mod exit;
 mod files;
+mod fprobes;
 mod freed;
 mod held;
 mod namespaces;

@@ -35,12 +35,18 @@ pub fn fentry_pivot_root(context: FEntryContext) -> i32 {
 
 #[fentry(function = "security_sb_pivotroot")]
 pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
+    resolved(context.arg(0), context.arg(1));
+    0
+}
+
+/// Adds what the arguments of the call under way were resolved to.
+#[inline(always)]
+pub fn resolved(put_old: u64, new_root: u64) {
     // Of what is kept without text nothing can be added.
     if let Some(pending) = state::resume_whole(cause::PIVOT_ROOT) {
-        path::walk::<{ text::FIRST_RESOLVED }>(pending, task::path(context.arg(1)));
-        path::walk::<{ text::SECOND_RESOLVED }>(pending, task::path(context.arg(0)));
+        path::walk::<{ text::FIRST_RESOLVED }>(pending, task::path(new_root));
+        path::walk::<{ text::SECOND_RESOLVED }>(pending, task::path(put_old));
     }
-    0
 }
 
 #[fexit(function = "__x64_sys_pivot_root")]

@@ -98,7 +98,7 @@ impl Feed {
     }
 
     /// Bytes that nobody has written yet.
-    fn held(&self) -> usize {
+    pub(super) fn held(&self) -> usize {
         self.shared.lock().bytes + self.chunk.bytes.len()
     }
 

@@ -20,6 +20,9 @@ use std::time::Duration;
 const ROOM: usize = 8 << 20;
 const MORE_FOR_LIVES: usize = 4 << 20;
 
+/// No line of an event is longer: its texts are 2 KiB, of which each byte takes up to six.
+const LONGEST: usize = 64 << 10;
+
 /// For so long the first line waits for somebody to read it.
 const FIRST: Duration = Duration::from_millis(200);
 
@@ -95,6 +98,10 @@ impl Sink for Lines {
 
     fn has_room(&self) -> bool {
         self.feed.has_room()
+    }
+
+    fn is_full(&self) -> bool {
+        self.feed.held() + LONGEST > ROOM
     }
 
     fn unwritten(&self) -> u64 {

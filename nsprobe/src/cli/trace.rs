@@ -106,6 +106,10 @@ pub(super) struct Args {
     #[arg(long, help_heading = METHOD)]
     denied: bool,
 
+    /// Most entries of a table that tenants fill, to test what happens when it is full
+    #[arg(long, default_value_t = u32::MAX, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER", hide = true)]
+    room: u32,
+
     /// Kernel memory for events not yet written
     ///
     /// Rounded up to a power of two.
@@ -199,6 +203,7 @@ enum Hooks {
     /// The first of these that this machine allows
     Auto,
     Functions,
+    Fprobes,
     Tracepoints,
     Perf,
     Poll,
@@ -210,6 +215,7 @@ impl Hooks {
         match self {
             Self::Auto => None,
             Self::Functions => Some(Plan::Functions),
+            Self::Fprobes => Some(Plan::Fprobes),
             Self::Tracepoints => Some(Plan::Tracepoints),
             Self::Perf => Some(Plan::Perf),
             Self::Poll => Some(Plan::Poll),
@@ -236,6 +242,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         denied: args.denied,
         lives: args.lives,
         ring_bytes: args.buffer,
+        room: args.room,
         interval: args.interval,
         duration: args.duration,
         count: args.count,

@@ -244,7 +244,7 @@ fn perf(facts: &Facts) -> Check {
 
 fn trace(facts: &Facts) -> Check {
     match &facts.trace {
-        Ok((plan @ "functions", reason)) => good("trace", format!("takes {plan}: {reason}")),
+        Ok((plan @ ("functions" | "fprobes"), reason)) => good("trace", format!("takes {plan}: {reason}")),
         Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
         Err(why) => missing("trace", why, None),
     }

@@ -11,7 +11,7 @@ use aya_obj::generated::{
 };
 use aya_obj::{EbpfSectionKind, Map, Object};
 use nsprobe_ebpf::global;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
@@ -33,11 +33,21 @@ pub(super) struct Code {
 impl Programs {
     /// Takes these `programs` from the object, and puts these `offsets` in their constants.
     pub(super) fn open(programs: &[&str], offsets: &[u32]) -> Result<Self, Refusal> {
-        let mut object = Object::parse(OBJECT).map_err(|error| Refusal::error(&error))?;
-        let bytes: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_ne_bytes()).collect();
+        let mut this = Self::with(programs, &[(global::OFFSETS, bytes(offsets))])?;
+        // What other programs call has maps that are not made here. What the compiler puts in has none.
+        let object = &mut this.object;
+        let own: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
         object
-            .patch_map_data(HashMap::from([(global::OFFSETS, (bytes.as_slice(), true))]))
-            .map_err(|error| Refusal::error(&error))?;
+            .functions
+            .retain(|key, function| own.contains(key) || COMPILERS.contains(&function.name.as_str()));
+        Ok(this)
+    }
+
+    /// Takes these `programs` from the object, with all that any program calls, and gives their constants these values.
+    pub(super) fn with(programs: &[&str], globals: &[(&str, Vec<u8>)]) -> Result<Self, Refusal> {
+        let mut object = Object::parse(OBJECT).map_err(|error| Refusal::error(&error))?;
+        let globals = globals.iter().map(|(name, value)| (*name, (value.as_slice(), true)));
+        object.patch_map_data(globals.collect()).map_err(|error| Refusal::error(&error))?;
         let is_data = |map: &mut Map| {
             matches!(
                 map.section_kind(),
@@ -45,13 +55,9 @@ impl Programs {
             )
         };
         let data = object.maps.extract_if(|_, map| is_data(map)).map(|(_, map)| map).collect();
-        // The other programs, and what they alone call, have maps that are not made here. What the compiler puts in
-        // has none.
-        object.programs.retain(|name, _| programs.contains(&name.as_str()));
-        let own: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
-        object
-            .functions
-            .retain(|key, function| own.contains(key) || COMPILERS.contains(&function.name.as_str()));
+        let others = object.programs.extract_if(|name, _| !programs.contains(&name.as_str()));
+        let others: HashSet<_> = others.map(|(_, program)| program.function_key()).collect();
+        object.functions.retain(|key, _| !others.contains(key));
         Ok(Self { object, data })
     }
 
@@ -134,6 +140,11 @@ impl Programs {
             Refusal::verifier(&error, &String::from_utf8_lossy(&log[..end]))
         })
     }
+}
+
+/// Some words as the bytes that they are in memory.
+pub(super) fn bytes(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 /// Functions that the compiler calls without being told to.

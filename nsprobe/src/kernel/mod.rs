@@ -20,6 +20,7 @@ mod on_demand;
 pub mod outpost;
 pub mod paths;
 pub mod perf;
+pub mod preemption;
 pub mod probe;
 pub mod proc;
 pub mod pseudo;

@@ -24,11 +24,14 @@ use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+mod fprobes;
 mod point;
 mod room;
 mod wishes;
 
+use fprobes::{Fprobes, Globals};
 pub use point::{Hook, Point};
+pub use room::Size;
 
 /// The object, with every program.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
@@ -36,6 +39,10 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe
 /// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
 /// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
 const SAFE_TRAMPOLINES: FieldSource = FieldSource { type_name: "bpf_tramp_image", member: "" };
+
+/// Came with fprobes whose returns have room in each task (Linux 6.14): before, a number of tasks that stand in calls takes
+/// all the room there is.
+const SAFE_FPROBES: FieldSource = FieldSource { type_name: "fprobe_hlist", member: "" };
 
 /// The fields that the probe reads and this kernel does not have. Of some, one of several is enough.
 pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
@@ -160,6 +167,10 @@ pub struct Probe {
     /// What the functions and tracepoints take and give that may be hooked, by their names in the kernel's types.
     prototypes: std::collections::HashMap<String, btf::Prototype>,
     safe_trampolines: bool,
+    safe_fprobes: bool,
+    fprobes: Fprobes,
+    /// What the programs of fprobes are loaded with.
+    globals: Globals,
     /// Opened when the first tracepoint is asked for.
     tracefs: Option<PseudoFs>,
     /// Kept for as long as programs are loaded.
@@ -172,13 +183,15 @@ impl Probe {
     pub fn open(
         mut config: Config,
         wishes: &[Wish],
-        ring_bytes: u32,
+        size: Size,
         hooks: &[Hook],
         storage: Option<TaskStorage>,
     ) -> Result<Self, OpenError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
         let hooked = hooks.iter().filter_map(|hook| match hook.point {
-            Point::Fentry(name) | Point::Fexit(name) => Some(name),
+            Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
+                Some(name)
+            }
             _ => None,
         });
         let functions: Vec<&str> = hooked.chain([wishes::TASKS]).collect();
@@ -190,25 +203,29 @@ impl Probe {
             })
             .collect();
         let typedefs: Vec<&str> = typedefs.iter().map(String::as_str).collect();
-        let fields: Vec<FieldSource> = FIELDS.iter().copied().chain([SAFE_TRAMPOLINES]).collect();
+        let fields: Vec<FieldSource> =
+            FIELDS.iter().copied().chain([SAFE_TRAMPOLINES, SAFE_FPROBES]).collect();
         let wanted = btf::Wanted { fields: &fields, functions: &functions, typedefs: &typedefs };
         let mut found = btf::find(&kernel, &wanted)?;
-        let safe_trampolines = found.offsets.pop().is_some_and(|size| size != ABSENT);
+        let mut is_there = || found.offsets.pop().is_some_and(|size| size != ABSENT);
+        let (safe_fprobes, safe_trampolines) = (is_there(), is_there());
         // Before the loader, which reads the same once more, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
-        let ring_bytes = shares::ring_size(ring_bytes);
-        let share = shares::settings(ring_bytes).map_err(OpenError::Shares)?.words();
+        let ring_bytes = shares::ring_size(size.ring_bytes);
+        let namespaces = room::NAMESPACES.min(size.room);
+        let share = shares::settings(ring_bytes, namespaces).map_err(OpenError::Shares)?.words();
         let is_asked_for = |flag| config.flags & flag != 0;
         let room = |asked: bool, room| if asked { room } else { 1 };
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
         let rooms = [
             (map::EVENTS, ring_bytes),
             (map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1)),
-            (map::NOTES, room(hooks.iter().any(Hook::is_of_denied), tasks)),
+            (map::NOTES, room(hooks.iter().any(Hook::is_of_denied), tasks.min(size.room))),
             (map::FOLLOWED, room(is_asked_for(nsprobe_ebpf::config::FOLLOW), tasks)),
-            (map::NAMESPACES, room(is_asked_for(nsprobe_ebpf::config::LIVES), room::NAMESPACES)),
-            (map::CALLS, room(in_tables, room::CALLS)),
+            (map::NAMESPACES, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
+            (map::FOUND, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
+            (map::CALLS, room(in_tables, room::CALLS.min(size.room))),
             (map::BRIEFS, room(in_tables, tasks)),
             (map::SCRATCH, room(in_tables, room::SCRATCH)),
         ];
@@ -235,7 +252,10 @@ impl Probe {
         Ok(Self {
             ebpf,
             ids: Some(ids),
-            offsets: found.offsets,
+            offsets: found.offsets.clone(),
+            globals: Globals { offsets: found.offsets, config: config.to_vec(), share },
+            fprobes: Fprobes::default(),
+            safe_fprobes,
             prototypes: found.prototypes,
             safe_trampolines,
             tracefs: None,
@@ -271,10 +291,13 @@ impl Probe {
         map.map(Losers::new).ok_or(OpenError::NoMap(map::LOSERS))
     }
 
-    /// The map of the namespaces whose end is to be told. Once.
+    /// The maps of the namespaces whose end is to be told. Once.
     pub fn take_watches(&mut self) -> Result<Watches, OpenError> {
-        let map = self.ebpf.take_map(map::NAMESPACES).and_then(|map| HashMap::try_from(map).ok());
-        map.map(Watches::new).ok_or(OpenError::NoMap(map::NAMESPACES))
+        let mut take = |name| {
+            let map = self.ebpf.take_map(name).and_then(|map| HashMap::try_from(map).ok());
+            map.ok_or(OpenError::NoMap(name))
+        };
+        Ok(Watches::new(take(map::NAMESPACES)?, take(map::FOUND)?))
     }
 
     /// Loads the hook's program, if it is not loaded, and attaches it until the link is dropped.
@@ -283,6 +306,15 @@ impl Probe {
             return Err(Refusal::new(
                 "this kernel may crash when it is detached (its BTF has no bpf_tramp_image)",
             ));
+        }
+        if let Some(function) = hook.point.fprobe() {
+            if !self.safe_fprobes {
+                return Err(Refusal::new(
+                    "tasks that stand in calls can exhaust this kernel's fprobes (its BTF has no fprobe_hlist)",
+                ));
+            }
+            let link = self.fprobes.attach(&self.ebpf, &self.globals, hook.program, function)?;
+            return Ok(Link(Attached::Descriptor(link)));
         }
         let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"));
         let program = self
@@ -322,8 +354,9 @@ impl Probe {
                 }
                 let id = tracepoint_id(&mut self.tracefs, hook.point)?;
                 let program = program.fd().map_err(refusal)?;
-                Attached::Perf(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
+                Attached::Descriptor(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
             }
+            Point::Fprobe(_) | Point::FprobeReturn(_) => return Err(Refusal::new("no program of aya's")),
         };
         Ok(Link(link))
     }
@@ -331,6 +364,7 @@ impl Probe {
     /// Lets go of what is needed only to attach more.
     pub fn settle(&mut self) {
         self.ids = None;
+        self.fprobes.settle();
         // What the types of the kernel have taken stays in the heap otherwise: a trace may run for months.
         #[cfg(target_env = "gnu")]
         // SAFETY: takes no pointer, and gives back only what is free.
@@ -343,6 +377,7 @@ impl Probe {
     #[must_use]
     pub fn recursion_misses(&self) -> u64 {
         let programs = self.ebpf.programs().filter_map(|(_, program)| fd_of(program));
+        let programs = programs.chain(self.fprobes.fds());
         programs
             .filter_map(|fd| std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok())
             .map(|text| misses(&text))
@@ -358,7 +393,15 @@ enum Attached {
     TpBtf(aya::programs::tp_btf::BtfTracePointLink),
     Fentry(aya::programs::fentry::FEntryLink),
     Fexit(aya::programs::fexit::FExitLink),
-    Perf(OwnedFd),
+    Descriptor(OwnedFd),
+}
+
+/// The descriptor of a map of a kind that the programs have.
+fn map_fd(map: &Map) -> Option<i32> {
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+        return None;
+    };
+    Some(data.fd().as_fd().as_raw_fd())
 }
 
 fn fd_of(program: &Program) -> Option<i32> {

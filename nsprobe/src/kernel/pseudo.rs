@@ -21,6 +21,8 @@ pub struct PseudoFs {
 const TRACEFS_MAGIC: FsType = FsType(0x7472_6163);
 /// `<linux/magic.h>`: `SECURITYFS_MAGIC`.
 const SECURITYFS_MAGIC: FsType = FsType(0x7363_6673);
+/// `<linux/magic.h>`: `DEBUGFS_MAGIC`.
+const DEBUGFS_MAGIC: FsType = FsType(0x6462_6720);
 
 impl PseudoFs {
     /// The tracing file system.
@@ -31,6 +33,11 @@ impl PseudoFs {
     /// The file system of the security modules.
     pub fn securityfs() -> io::Result<Self> {
         Self::open(c"securityfs", SECURITYFS_MAGIC, &["/sys/kernel/security"])
+    }
+
+    /// The file system for debugging.
+    pub fn debugfs() -> io::Result<Self> {
+        Self::open(c"debugfs", DEBUGFS_MAGIC, &["/sys/kernel/debug"])
     }
 
     /// Opens the first of `places` where it is mounted, else a mount of our own that is attached nowhere:

@@ -7,8 +7,11 @@ use super::source::End;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
-use crate::model::{Body, Changes, Event, Life, Lost, Mark, Namespace, NsId, NsSlot, Origination, Snapshot};
+use crate::model::{
+    Body, Changes, Event, Initial, Life, Lost, Mark, Namespace, NsId, NsKind, NsSlot, Origination, Snapshot,
+};
 use nsprobe_ebpf::Watched;
+use nsprobe_ebpf::share::ROWS;
 use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
@@ -116,10 +119,11 @@ impl Account {
         let mut alive = self.clock.since_boot()?;
         let mut added = HashMap::new();
         if let Some(watches) = &mut self.watches {
-            for namespace in snapshot.namespaces.iter().filter(|it| is_new(&self.lives, it, &snapshot)) {
+            let new = snapshot.namespaces.iter().filter(|it| is_new(&self.lives, it, &snapshot));
+            for namespace in by_turns(new, &snapshot) {
                 let id = snapshot.life(namespace).mark.kernel_id().unwrap_or(0);
                 let slot = u32::try_from(NsSlot::In(namespace.id.kind).index()).unwrap_or(u32::MAX);
-                let watched = Watched { id, made_ns: 0, slot, reserved: 0 };
+                let watched = Watched { id, made_ns: 0, shares: [0; ROWS], slot, reserved: 0 };
                 if watches.add(namespace.id.ino, watched) {
                     added.insert(namespace.id.ino, watched);
                 } else {
@@ -236,6 +240,38 @@ impl Account {
 fn is_new(lives: &Lives, namespace: &Namespace, snapshot: &Snapshot) -> bool {
     let mark = snapshot.life(namespace).mark;
     lives.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
+}
+
+/// These in another order: one of each tenant, then another of each. So whoever has many takes no room from others.
+fn by_turns<'a>(
+    namespaces: impl Iterator<Item = &'a Namespace>,
+    snapshot: &Snapshot,
+) -> impl Iterator<Item = &'a Namespace> {
+    let mut turns: HashMap<Option<u32>, usize> = HashMap::new();
+    let turn = |namespace: &'a Namespace| {
+        let turn = turns.entry(tenant(namespace, snapshot)).or_default();
+        *turn += 1;
+        (*turn, namespace)
+    };
+    let mut all: Vec<_> = namespaces.map(turn).collect();
+    all.sort_by_key(|(turn, _)| *turn);
+    all.into_iter().map(|(_, namespace)| namespace)
+}
+
+/// Who has made the outermost user namespace that it lies in, below the initial one; `None`: nobody, as far as known.
+fn tenant(namespace: &Namespace, snapshot: &Snapshot) -> Option<u32> {
+    /// How deep user namespaces nest, at most.
+    const DEPTH: usize = 33;
+    let of = |id: Option<NsId>| id.and_then(|id| snapshot.namespace(id));
+    let is_user = namespace.id.kind == NsKind::User;
+    let mut user = if is_user { Some(namespace) } else { of(namespace.owner) };
+    let mut made_by = None;
+    for _ in 0..DEPTH {
+        let Some(now) = user.filter(|now| now.initial != Initial::Yes) else { break };
+        made_by = now.owner_uid.or(made_by);
+        user = of(now.parent);
+    }
+    made_by
 }
 
 fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {

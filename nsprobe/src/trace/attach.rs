@@ -2,10 +2,11 @@
 
 use super::TraceError;
 use super::hooks::prototype::mismatch;
-use super::hooks::{self, Call, Group, Plan, Purpose, unreadable, unseen};
+use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
-use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, errno_of};
+use crate::kernel::preemption::is_preemptible;
+use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, Size, errno_of};
 use crate::kernel::pseudo::lockdown;
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
@@ -40,7 +41,7 @@ pub fn attach(
     calls: &[Call],
     compat: bool,
     denied: bool,
-    ring_bytes: u32,
+    size: impl Into<Size>,
 ) -> Result<Attached, TraceError> {
     let capabilities = Effective::read().map_err(TraceError::Proc)?;
     let missing = capabilities.missing_to_trace();
@@ -54,27 +55,29 @@ pub fn attach(
     let in_tables = storage.is_none();
     let groups = |plan| {
         let mut groups = hooks::groups(plan, calls, follow);
-        if compat || plan == Plan::Functions {
+        if compat || plan != Plan::Tracepoints {
             groups.extend(hooks::compat(plan, calls));
         }
         if lives {
             groups.extend(hooks::lives(plan));
         }
         if !follow && (in_tables || denied) {
-            groups.push(hooks::ends());
+            groups.push(hooks::ends(plan));
         }
         groups
     };
-    let plans = [Plan::Functions, Plan::Tracepoints].map(groups);
+    let plans = Plan::OF_PROBE.map(groups);
     let of_denied = if denied { hooks::denied(calls) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, wishes, ring_bytes, &hooks, storage).map_err(forbidden)?;
+    let mut probe = Probe::open(config, wishes, size.into(), &hooks, storage).map_err(forbidden)?;
     let lockdown = lockdown();
+    let preemptible = is_preemptible();
+    let kernel = plan::Kernel { lockdown: lockdown.as_deref(), preemptible };
     let mut trials = Vec::new();
     let mut links = Vec::new();
     let reason = loop {
-        match plan::judge(choice, &trials, lockdown.as_deref()) {
+        match plan::judge(choice, &trials, kernel) {
             Verdict::Keep(reason) => break reason,
             Verdict::GiveUp(reason) => return Err(TraceError::Refused(reason)),
             Verdict::Try(plan) => {
@@ -106,7 +109,7 @@ pub fn attach(
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen: unseen(trial.plan, calls, compat, lives, denied),
+        unseen: unseen(trial.plan, calls, Extras { compat, lives, denied }, preemptible),
         cost: hooks::cost(trial.plan, compat, links.len() > planned),
     };
     probe.settle();
@@ -139,7 +142,8 @@ fn attach_group(
     let named = |hook: &Hook, refusal| (hook.point.to_string(), refusal);
     let before = links.len();
     for hook in &group.hooks {
-        if let Point::Fentry(name) | Point::Fexit(name) = hook.point
+        if let Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) =
+            hook.point
             && probe.prototype(hook.point).is_none()
         {
             links.truncate(before);

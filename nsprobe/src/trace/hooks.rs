@@ -6,6 +6,7 @@ use std::fmt;
 
 mod denied;
 mod details;
+mod fprobes;
 pub mod prototype;
 
 pub use denied::{cost, denied};
@@ -49,6 +50,9 @@ impl Call {
 pub enum Plan {
     /// fentry and fexit on the kernel functions behind the calls: other system calls pay nothing.
     Functions,
+    /// The same functions by fprobes, whose programs no task is preempted in: a little dearer for traced calls, and a page
+    /// of kernel memory for each task.
+    Fprobes,
     /// Tracepoints at entry and return of the calls. With any of these attached the kernel takes its slow
     /// path into and out of every system call of the machine (+29 ns on one of 115 ns).
     Tracepoints,
@@ -59,11 +63,15 @@ pub enum Plan {
 }
 
 impl Plan {
+    /// Those that use the probe.
+    pub const OF_PROBE: [Self; 3] = [Self::Functions, Self::Fprobes, Self::Tracepoints];
+
     /// Its name in every output, and for `--hooks`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Functions => "functions",
+            Self::Fprobes => "fprobes",
             Self::Tracepoints => "tracepoints",
             Self::Perf => "perf",
             Self::Poll => "poll",
@@ -129,12 +137,14 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     let group = |purpose, hooks: &[Hook], fields| Group { purpose, hooks: hooks.to_vec(), fields };
     let mut groups = Vec::new();
     if follow {
-        let exit = hook("task_exit", Point::TpBtf("sched_process_exit"));
-        groups.push(group(Purpose::Descendants, &[exit], FOLLOW_FIELDS));
+        groups.push(group(Purpose::Descendants, &[end_of_task(plan)], FOLLOW_FIELDS));
     }
     let clones = calls.contains(&Call::Clone);
     if clones || follow {
-        let newtask = hook("task_newtask", Point::TpBtf("task_newtask"));
+        let newtask = match plan {
+            Plan::Fprobes => hook("enter_new_task", Point::Fprobe("uprobe_copy_process")),
+            _ => hook("task_newtask", Point::TpBtf("task_newtask")),
+        };
         groups.push(group(Purpose::NewTasks, &[newtask], if follow { FOLLOW_FIELDS } else { &[] }));
     }
     match plan {
@@ -189,9 +199,18 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
                 }
             }
         }
+        Plan::Fprobes => groups.extend(fprobes::groups(calls)),
         Plan::Perf | Plan::Poll => {}
     }
     groups
+}
+
+/// What tells that a task has ended.
+fn end_of_task(plan: Plan) -> Hook {
+    match plan {
+        Plan::Fprobes => Hook { program: "enter_exit_fs", point: Point::Fprobe("exit_fs") },
+        _ => Hook { program: "task_exit", point: Point::TpBtf("sched_process_exit") },
+    }
 }
 
 /// The hooks with which the plan of tracepoints shows fork and vfork where they fail.
@@ -229,32 +248,51 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
             hook("exit_compat", Point::EverySyscall("sys_exit")),
             hook("enter_compat", Point::EverySyscall("sys_enter")),
         ])],
+        Plan::Fprobes => fprobes::compat(calls),
         Plan::Perf | Plan::Poll => Vec::new(),
     }
 }
 
 /// The hook by which tables of tasks have room again when tasks end; with any plan.
 #[must_use]
-pub fn ends() -> Group {
-    let exit = Hook { program: "task_exit", point: Point::TpBtf("sched_process_exit") };
-    Group { purpose: Purpose::Ends, hooks: vec![exit], fields: &[] }
+pub fn ends(plan: Plan) -> Group {
+    Group { purpose: Purpose::Ends, hooks: vec![end_of_task(plan)], fields: &[] }
 }
 
 /// The hooks with which `plan` shows the ends of namespaces.
 #[must_use]
 pub fn lives(plan: Plan) -> Vec<Group> {
-    let free = Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") };
-    match plan {
-        Plan::Functions => vec![Group { purpose: Purpose::Lives, hooks: vec![free], fields: &[] }],
-        _ => Vec::new(),
-    }
+    let free = match plan {
+        Plan::Functions => Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") },
+        Plan::Fprobes => Hook { program: "enter_free_inum", point: Point::Fprobe("proc_free_inum") },
+        _ => return Vec::new(),
+    };
+    vec![Group { purpose: Purpose::Lives, hooks: vec![free], fields: &[] }]
 }
 
-/// What `plan` cannot tell of `calls` on any kernel, in words; with or without 32-bit system calls, the lives of
-/// namespaces, and what seccomp stops, asked for.
+/// What is asked for beside the calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// 32-bit system calls, though other system calls pay for it.
+    pub compat: bool,
+    /// The lives of namespaces.
+    pub lives: bool,
+    /// Calls that seccomp stops.
+    pub denied: bool,
+}
+
+/// What `plan` cannot tell of `calls`, in words: on any kernel, or because this one is `preemptible`.
 #[must_use]
-pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: bool) -> Vec<String> {
+pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> Vec<String> {
+    let Extras { compat, lives, denied } = extras;
     let mut unseen = denied::unseen(denied);
+    match plan {
+        Plan::Functions if preemptible => unseen.push(WHILE_PREEMPTED.to_owned()),
+        Plan::Tracepoints if preemptible && calls.contains(&Call::Clone) => {
+            unseen.push(CLONES_WHILE_PREEMPTED.to_owned());
+        }
+        _ => {}
+    }
     unseen.push(INTERRUPTED.to_owned());
     unseen.push(BY_EXEC.to_owned());
     if calls.contains(&Call::PivotRoot) {
@@ -274,6 +312,14 @@ pub fn unseen(plan: Plan, calls: &[Call], compat: bool, lives: bool, denied: boo
     }
     unseen
 }
+
+/// What others can keep a program from being run for.
+const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempted in the program of the same call: this \
+    kernel preempts its own tasks; counted as lost, `recursion`";
+
+/// The same where only new tasks are seen by a program that can be preempted.
+const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same program, \
+    from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
 
 /// What happens to a call after all that a probe sees of it.
 const INTERRUPTED: &str = "whether a call that a signal interrupted (`restarted`, but for ERESTARTNOINTR) is made again or \

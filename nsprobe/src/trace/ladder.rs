@@ -43,14 +43,14 @@ pub fn next(choice: Choice, refused: &[Refused]) -> Option<(Rung, String)> {
         Choice::Auto => &[Rung::Probe, Rung::Perf, Rung::Poll],
         Choice::Among(plans) => {
             let is_in = |rung: &Rung| match rung {
-                Rung::Probe => plans.has(Plan::Functions) || plans.has(Plan::Tracepoints),
+                Rung::Probe => Plan::OF_PROBE.into_iter().any(|plan| plans.has(plan)),
                 Rung::Perf => plans.has(Plan::Perf),
                 Rung::Poll => plans.has(Plan::Poll),
             };
             among = [Rung::Probe, Rung::Perf, Rung::Poll].into_iter().filter(is_in).collect::<Vec<_>>();
             &among
         }
-        Choice::Only(Plan::Functions | Plan::Tracepoints) => &[Rung::Probe],
+        Choice::Only(Plan::Functions | Plan::Fprobes | Plan::Tracepoints) => &[Rung::Probe],
         Choice::Only(Plan::Perf) => &[Rung::Perf],
         Choice::Only(Plan::Poll) => &[Rung::Poll],
     };
@@ -87,20 +87,22 @@ mod tests {
     #[test]
     fn nothing_beyond_a_list_is_tried() {
         let among = Choice::Among([Plan::Perf, Plan::Tracepoints].into_iter().collect());
-        assert_eq!(among.in_probe(), Choice::Only(Plan::Tracepoints));
+        assert_eq!(among.in_probe(), [Plan::Tracepoints]);
         assert_eq!(next(among, &[]), Some((Rung::Probe, "asked for".to_owned())));
         let probe = refused(Rung::Probe, "no capability");
         let perf = next(among, std::slice::from_ref(&probe));
         assert_eq!(perf, Some((Rung::Perf, "no BPF: no capability".to_owned())));
         assert_eq!(next(among, &[probe, refused(Rung::Perf, "EACCES")]), None);
         let both = Choice::Among([Plan::Tracepoints, Plan::Functions].into_iter().collect());
-        assert_eq!((both.in_probe(), next(both, &[refused(Rung::Probe, "no")])), (Choice::Auto, None));
+        assert_eq!(both.in_probe(), [Plan::Functions, Plan::Tracepoints]);
+        assert_eq!(next(both, &[refused(Rung::Probe, "no")]), None);
     }
 
     #[test]
     fn what_is_asked_for_is_tried_and_nothing_else() {
         for (plan, rung) in [
             (Plan::Functions, Rung::Probe),
+            (Plan::Fprobes, Rung::Probe),
             (Plan::Tracepoints, Rung::Probe),
             (Plan::Perf, Rung::Perf),
             (Plan::Poll, Rung::Poll),

@@ -33,18 +33,37 @@ impl FromIterator<Plan> for Plans {
 }
 
 impl Choice {
-    /// What of it is for the probe to choose from.
+    /// What of it is for the probe to choose from, in the order in which other system calls pay least.
     #[must_use]
-    pub const fn in_probe(self) -> Self {
-        match self {
-            Self::Among(plans) => match (plans.has(Plan::Functions), plans.has(Plan::Tracepoints)) {
-                (true, false) => Self::Only(Plan::Functions),
-                (false, true) => Self::Only(Plan::Tracepoints),
-                _ => Self::Auto,
-            },
-            choice => choice,
-        }
+    pub fn in_probe(self) -> Vec<Plan> {
+        let is_in = |plan: &Plan| match self {
+            Self::Auto => true,
+            Self::Only(only) => only == *plan,
+            Self::Among(plans) => plans.has(*plan),
+        };
+        Plan::OF_PROBE.into_iter().filter(is_in).collect()
     }
+
+    /// The same, in the order in which they are tried.
+    fn order(self, preemptible: bool) -> Vec<Plan> {
+        let mut plans = self.in_probe();
+        if preemptible {
+            // Others can keep its programs from being run.
+            plans.sort_by_key(|&plan| plan == Plan::Functions);
+        } else if self == Self::Auto {
+            plans.retain(|&plan| plan != Plan::Fprobes);
+        }
+        plans
+    }
+}
+
+/// What a choice depends on beside what was tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Kernel<'a> {
+    /// Its lockdown level, where one is in force.
+    pub lockdown: Option<&'a str>,
+    /// Whether it preempts its own tasks, or may.
+    pub preemptible: bool,
 }
 
 /// What became of one group.
@@ -139,20 +158,16 @@ pub enum Verdict {
     GiveUp(String),
 }
 
-/// Judges the plans tried so far, the last of which is attached. `lockdown` is the kernel's lockdown level,
-/// where one is in force.
+/// Judges the plans tried so far, the last of which is attached.
 #[must_use]
-pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdict {
-    let choice = choice.in_probe();
+pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel<'_>) -> Verdict {
+    let order = choice.order(kernel.preemptible);
     let Some(last) = trials.last() else {
-        return Verdict::Try(match choice {
-            Choice::Only(plan) => plan,
-            _ => Plan::Functions,
-        });
+        return order.first().map_or_else(|| Verdict::GiveUp(String::new()), |&plan| Verdict::Try(plan));
     };
     let because = |trial: &Trial| {
         let refusal = trial.first_refusal().unwrap_or_default();
-        match lockdown {
+        match kernel.lockdown {
             // The level `integrity` forbids nothing that a plan does.
             Some("confidentiality") if trial.is_forbidden() => {
                 format!("{refusal} (kernel lockdown=confidentiality)")
@@ -166,48 +181,79 @@ pub fn judge(choice: Choice, trials: &[Trial], lockdown: Option<&str>) -> Verdic
             || tried.purpose == Purpose::Descendants
     });
     if let Some((hook, refusal)) = needed.and_then(|tried| tried.result.as_ref().err()) {
+        // Its hooks are its own; the other plans have theirs in common.
+        if let (Plan::Fprobes, Some(&next)) = (last.plan, order.get(trials.len())) {
+            return Verdict::Try(next);
+        }
         return Verdict::GiveUp(format!(
             "a command's descendants cannot be followed: {hook}: {}",
             refusal.reason
         ));
     }
-    match (choice, trials) {
-        (Choice::Only(_), [only]) if !only.is_refused() => Verdict::Keep("asked for".to_owned()),
-        (Choice::Only(plan), _) => {
-            Verdict::GiveUp(format!("this kernel refuses the plan `{}`: {}", plan.name(), because(last)))
-        }
-        (Choice::Auto, [functions]) if functions.is_complete() => {
-            Verdict::Keep("fentry and fexit work here, and cost other system calls nothing".to_owned())
-        }
-        (Choice::Auto, [_]) => Verdict::Try(Plan::Tracepoints),
-        (Choice::Auto, [functions, tracepoints]) => {
-            if functions.missing().len() < tracepoints.missing().len() && !functions.is_refused() {
-                Verdict::Try(Plan::Functions)
-            } else if tracepoints.is_refused() {
-                Verdict::GiveUp(format!(
-                    "this kernel refuses every plan: functions: {}; tracepoints: {}",
-                    because(functions),
-                    because(tracepoints)
-                ))
-            } else {
-                Verdict::Keep(format!("functions are refused: {}", because(functions)))
-            }
-        }
-        (Choice::Auto, [.., again]) if again.is_refused() => {
-            Verdict::GiveUp(format!("this kernel refuses every plan: functions: {}", because(again)))
-        }
-        (Choice::Auto, [_, tracepoints, ..]) => {
-            Verdict::Keep(format!("tracepoints show less: {}", because(tracepoints)))
-        }
-        (_, _) => Verdict::GiveUp(String::new()),
+    let refused = |trials: &[Trial], separator: &str| {
+        let each = trials.iter().map(|trial| format!("{}{separator}: {}", trial.plan.name(), because(trial)));
+        each.collect::<Vec<_>>().join("; ")
+    };
+    if let [only] = order[..] {
+        return if last.is_refused() {
+            Verdict::GiveUp(format!("this kernel refuses the plan `{}`: {}", only.name(), because(last)))
+        } else {
+            Verdict::Keep("asked for".to_owned())
+        };
+    }
+    if trials.len() > order.len() {
+        let less = &trials[order.len() - 1];
+        return if last.is_refused() {
+            Verdict::GiveUp(format!(
+                "this kernel refuses every plan: {}",
+                refused(&trials[order.len()..], "")
+            ))
+        } else {
+            Verdict::Keep(format!("{} show less: {}", less.plan.name(), because(less)))
+        };
+    }
+    let keep = || {
+        let before = &trials[..trials.len() - 1];
+        Verdict::Keep(match (last.plan, before) {
+            (Plan::Functions, []) => WORK.to_owned(),
+            (_, []) => NOT_PREEMPTED.to_owned(),
+            _ => refused(before, " are refused"),
+        })
+    };
+    if last.is_complete() {
+        return keep();
+    }
+    if let Some(&next) = order.get(trials.len()) {
+        return Verdict::Try(next);
+    }
+    // None is complete: the one that shows most, of equal ones the one that others blind least.
+    let rank = |trial: &&Trial| {
+        let place = [Plan::Tracepoints, Plan::Fprobes].iter().position(|&plan| plan == trial.plan);
+        (trial.missing().len(), place.unwrap_or(2))
+    };
+    match trials.iter().filter(|trial| !trial.is_refused()).min_by_key(rank) {
+        None => Verdict::GiveUp(format!("this kernel refuses every plan: {}", refused(trials, ""))),
+        Some(best) if best.plan == last.plan => keep(),
+        Some(best) => Verdict::Try(best.plan),
     }
 }
+
+/// Why functions are kept.
+const WORK: &str = "fentry and fexit work here, and cost other system calls nothing";
+
+/// Why fprobes are.
+const NOT_PREEMPTED: &str =
+    "this kernel preempts its own tasks, but not in fprobes, which cost other system calls nothing";
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kernel::probe::{Hook, Point};
     use crate::trace::hooks::{Call, Group, groups};
+
+    const STAYS: Kernel<'_> = Kernel { lockdown: None, preemptible: false };
+    const LOCKED: Kernel<'_> = Kernel { lockdown: Some("confidentiality"), ..STAYS };
+    const PREEMPTS: Kernel<'_> = Kernel { preemptible: true, ..STAYS };
 
     /// A trial of `plan` for every call, in which the kernel answers as `answer` does.
     fn trial(plan: Plan, follow: bool, answer: impl Fn(&Hook) -> Option<i32>) -> Trial {
@@ -231,24 +277,49 @@ mod tests {
 
     #[test]
     fn functions_are_kept_where_they_work() {
-        assert_eq!(judge(Choice::Auto, &[], None), Verdict::Try(Plan::Functions));
+        assert_eq!(judge(Choice::Auto, &[], STAYS), Verdict::Try(Plan::Functions));
         let works = trial(Plan::Functions, true, |_| None);
-        assert!(matches!(judge(Choice::Auto, &[works], None), Verdict::Keep(_)));
+        assert!(matches!(judge(Choice::Auto, &[works], STAYS), Verdict::Keep(_)));
+    }
+
+    #[test]
+    fn where_tasks_are_preempted_in_the_kernel_others_blind_no_plan_that_is_chosen() {
+        assert_eq!(judge(Choice::Auto, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
+        let works = |plan| trial(plan, true, |_| None);
+        assert_eq!(
+            judge(Choice::Auto, &[works(Plan::Fprobes)], PREEMPTS),
+            Verdict::Keep(NOT_PREEMPTED.to_owned())
+        );
+        let old = trial(Plan::Fprobes, true, |hook| {
+            matches!(hook.point, Point::Fprobe(_) | Point::FprobeReturn(_)).then_some(libc::EOPNOTSUPP)
+        });
+        assert_eq!(
+            judge(Choice::Auto, std::slice::from_ref(&old), PREEMPTS),
+            Verdict::Try(Plan::Tracepoints)
+        );
+        let why = "fprobes are refused: kretprobe.multi/kernel_clone: EOPNOTSUPP";
+        let trials = [old.clone(), works(Plan::Tracepoints)];
+        assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Keep(why.to_owned()));
+        let no_tracefs = trial(Plan::Tracepoints, true, |hook| {
+            matches!(hook.point, Point::Syscall(_)).then_some(libc::EPERM)
+        });
+        let trials = [old, no_tracefs];
+        assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Try(Plan::Functions));
+        let asked = Choice::Among([Plan::Functions, Plan::Fprobes].into_iter().collect());
+        assert_eq!(judge(asked, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
+        assert_eq!(judge(Choice::Only(Plan::Functions), &[], PREEMPTS), Verdict::Try(Plan::Functions));
     }
 
     #[test]
     fn tracepoints_follow_with_the_reason_where_functions_are_refused() {
         let functions = trial(Plan::Functions, true, no_fentry);
         assert_eq!(
-            judge(Choice::Auto, std::slice::from_ref(&functions), Some("confidentiality")),
+            judge(Choice::Auto, std::slice::from_ref(&functions), LOCKED),
             Verdict::Try(Plan::Tracepoints)
         );
         let tracepoints = trial(Plan::Tracepoints, true, |_| None);
         let why = "functions are refused: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
-        assert_eq!(
-            judge(Choice::Auto, &[functions, tracepoints], Some("confidentiality")),
-            Verdict::Keep(why.to_owned())
-        );
+        assert_eq!(judge(Choice::Auto, &[functions, tracepoints], LOCKED), Verdict::Keep(why.to_owned()));
     }
 
     /// Linux 5.10 without BPF trampolines for one function, and a tracefs that lacks one event.
@@ -258,7 +329,7 @@ mod tests {
             (hook.point == Point::Fentry("__x64_sys_pivot_root")).then_some(libc::ENOENT)
         });
         assert_eq!(
-            judge(Choice::Auto, std::slice::from_ref(&functions), None),
+            judge(Choice::Auto, std::slice::from_ref(&functions), STAYS),
             Verdict::Try(Plan::Tracepoints)
         );
         let worse = trial(Plan::Tracepoints, false, |hook| {
@@ -266,24 +337,24 @@ mod tests {
             (name.ends_with("unshare") || name.ends_with("setns")).then_some(libc::ENOENT)
         });
         let trials = [functions.clone(), worse];
-        assert_eq!(judge(Choice::Auto, &trials, None), Verdict::Try(Plan::Functions));
+        assert_eq!(judge(Choice::Auto, &trials, STAYS), Verdict::Try(Plan::Functions));
         let again = [trials[0].clone(), trials[1].clone(), functions];
         let why = "tracepoints show less: tracepoint/syscalls/sys_exit_unshare: ENOENT";
-        assert_eq!(judge(Choice::Auto, &again, None), Verdict::Keep(why.to_owned()));
+        assert_eq!(judge(Choice::Auto, &again, STAYS), Verdict::Keep(why.to_owned()));
         assert_eq!(again[2].missing(), ["pivot_root: fentry/__x64_sys_pivot_root: ENOENT"]);
     }
 
     #[test]
     fn a_forced_plan_is_kept_or_nothing() {
         let choice = Choice::Only(Plan::Functions);
-        assert_eq!(judge(choice, &[], None), Verdict::Try(Plan::Functions));
+        assert_eq!(judge(choice, &[], STAYS), Verdict::Try(Plan::Functions));
         let refused = trial(Plan::Functions, false, no_fentry);
         let why = "this kernel refuses the plan `functions`: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
-        assert_eq!(judge(choice, &[refused], Some("confidentiality")), Verdict::GiveUp(why.to_owned()));
+        assert_eq!(judge(choice, &[refused], LOCKED), Verdict::GiveUp(why.to_owned()));
         let partial = trial(Plan::Functions, false, |hook| {
             (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
         });
-        assert_eq!(judge(choice, &[partial], None), Verdict::Keep("asked for".to_owned()));
+        assert_eq!(judge(choice, &[partial], STAYS), Verdict::Keep("asked for".to_owned()));
     }
 
     /// `CAP_BPF` and `CAP_PERFMON` alone, with a tracefs that is not readable: neither plan has a group left.
@@ -299,17 +370,17 @@ mod tests {
         };
         let two = trials(&[Call::Clone, Call::Unshare]);
         assert_eq!([two[0].missing().len(), two[1].missing().len()], [3, 3]);
-        assert!(matches!(judge(Choice::Auto, &two, None), Verdict::GiveUp(_)));
+        assert!(matches!(judge(Choice::Auto, &two, STAYS), Verdict::GiveUp(_)));
         // Clones that succeed are seen all the same, by either plan; by functions also some that fail.
         let clones = trials(&[Call::Clone]);
-        assert!(matches!(judge(Choice::Auto, &clones, None), Verdict::Keep(_)));
+        assert!(matches!(judge(Choice::Auto, &clones, STAYS), Verdict::Keep(_)));
         let some = |hook: &Hook| (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EPERM);
         let [_, tracepoints] = clones;
         let clones = [of(Plan::Functions, &[Call::Clone], some), tracepoints];
-        assert_eq!(judge(Choice::Auto, &clones, None), Verdict::Try(Plan::Functions));
+        assert_eq!(judge(Choice::Auto, &clones, STAYS), Verdict::Try(Plan::Functions));
         // What was kept before is refused this time.
         let again = [&two[..], &two[..1]].concat();
-        assert!(matches!(judge(Choice::Auto, &again, None), Verdict::GiveUp(_)));
+        assert!(matches!(judge(Choice::Auto, &again, STAYS), Verdict::GiveUp(_)));
     }
 
     #[test]
@@ -330,10 +401,10 @@ mod tests {
     fn a_command_needs_its_descendants() {
         let refuse = |hook: &Hook| matches!(hook.point, Point::TpBtf(_)).then_some(libc::EINVAL);
         let why = "a command's descendants cannot be followed: tp_btf/sched_process_exit: EINVAL";
-        let verdict = judge(Choice::Auto, &[trial(Plan::Functions, true, refuse)], None);
+        let verdict = judge(Choice::Auto, &[trial(Plan::Functions, true, refuse)], STAYS);
         assert_eq!(verdict, Verdict::GiveUp(why.to_owned()));
         let whole = trial(Plan::Functions, false, refuse);
         assert_eq!(whole.missing(), ["clone: tp_btf/task_newtask: EINVAL"]);
-        assert!(matches!(judge(Choice::Auto, &[whole], None), Verdict::Keep(_)));
+        assert!(matches!(judge(Choice::Auto, &[whole], STAYS), Verdict::Keep(_)));
     }
 }

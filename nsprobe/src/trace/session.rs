@@ -40,6 +40,8 @@ pub struct Options {
     pub denied: bool,
     /// Size of the ring buffer; made a power of two and a multiple of the page size.
     pub ring_bytes: u32,
+    /// Most entries of a table that tenants fill, where that is fewer than usual: for tests.
+    pub room: u32,
     /// Between two looks at `/proc`, where nothing else is allowed.
     pub interval: Duration,
     /// At most this long.
@@ -63,6 +65,7 @@ impl Default for Options {
             compat: false,
             denied: false,
             ring_bytes: 4 << 20,
+            room: u32::MAX,
             interval: Duration::from_secs(1),
             duration: None,
             count: None,
@@ -87,6 +90,10 @@ pub trait Sink {
     fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()>;
     /// Whether there is room again, after there was none.
     fn has_room(&self) -> bool;
+    /// Whether there may be no room for another event.
+    fn is_full(&self) -> bool {
+        false
+    }
     /// Events that it has taken and that have not reached the output.
     fn unwritten(&self) -> u64;
     /// What shows by `POLLERR` that there is no reader any more.
@@ -203,7 +210,7 @@ fn live(
         }
         // Where something is kept back, what comes meanwhile is taken with it: one wake-up for many records, as long as
         // there is room for many more.
-        let heard = !stream.is_holding() || taken * 8 > source.room();
+        let heard = !stream.holds_back() && (!stream.is_holding() || taken * 8 > source.room());
         let until = deadline.into_iter().chain(stream.due()).min();
         if wait(source, heard, signals, stream, until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());

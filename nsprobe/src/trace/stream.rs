@@ -64,6 +64,10 @@ pub(super) struct Stream<'a> {
     healed: Option<Instant>,
     /// What is being made good.
     healing: Option<Healing>,
+    /// The source is left alone until the output has room again.
+    holding_back: bool,
+    /// Nothing is left to the source any more.
+    closing: bool,
     /// Whether the source has tasks to know that it follows.
     follows: bool,
     /// Why there is no output any more.
@@ -102,6 +106,8 @@ impl<'a> Stream<'a> {
             lost: None,
             healed: None,
             healing: None,
+            holding_back: false,
+            closing: false,
             follows: source.follows(),
             failure: None,
         })
@@ -119,14 +125,36 @@ impl<'a> Stream<'a> {
 
     /// Takes up to `most` things from the source, passes on what is due, and gives how many it took.
     pub(super) fn drain(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {
+        self.hold_back();
+        if self.holding_back {
+            return Ok(0);
+        }
         let taken = self.take(source, most)?;
         let now = self.clock.since_boot()?;
         while !self.has_enough()
+            && !self.hold_back()
             && let Some(told) = self.order.pop(now)
         {
             self.pass_on(told);
         }
         Ok(taken)
+    }
+
+    /// Leaves to the source what the output has no room for, until it has: the source knows whose events are to be lost, if
+    /// some are. The account of namespaces needs them all.
+    fn hold_back(&mut self) -> bool {
+        if self.holding_back {
+            self.holding_back = !self.closing && self.failure.is_none() && !self.sink.has_room();
+        } else if self.account.is_none() && !self.closing && self.sink.is_full() {
+            // Asking for room has its coming announced.
+            self.holding_back = !self.sink.has_room();
+        }
+        self.holding_back
+    }
+
+    /// Whether the source is left alone now.
+    pub(super) const fn holds_back(&self) -> bool {
+        self.holding_back
     }
 
     /// The same, and passes on all. At no time is more kept in memory than when it goes on.
@@ -229,13 +257,14 @@ impl<'a> Stream<'a> {
     /// When it has something to do, whether there is news or not.
     pub(super) fn due(&self) -> Option<Instant> {
         // All that is kept back by now is due then.
-        let order = self.is_holding().then(|| Instant::now() + WINDOW);
+        let is_due = self.is_holding() && !self.holding_back;
+        let order = is_due.then(|| Instant::now() + WINDOW);
         order.into_iter().chain(self.heal_due()).min()
     }
 
     /// Says what was lost since the last time, as `counted` by the source; where the output has no room, another time.
     pub(super) fn tell_losses(&mut self, mut counted: Vec<Lost>) {
-        if !self.choked.now {
+        if !self.choked.now && !self.holding_back {
             if let Some(account) = &self.account {
                 account.count(&mut counted);
             }
@@ -263,6 +292,8 @@ impl<'a> Stream<'a> {
     /// Takes and passes on what there is until now, and tells what was lost. As much of that as can be done; the error is
     /// the first.
     pub(super) fn close(&mut self, source: &mut dyn Source) -> Result<(), TraceError> {
+        self.closing = true;
+        self.holding_back = false;
         let finished = source.finish();
         let most = *finished.as_ref().unwrap_or(&0);
         let drained = self.drain_all(source, most);

@@ -13,6 +13,10 @@ pub enum Point {
     Fentry(&'static str),
     /// The return of a kernel function.
     Fexit(&'static str),
+    /// The entry of a kernel function by an fprobe, which is not preempted (Linux 5.18).
+    Fprobe(&'static str),
+    /// The return of a kernel function likewise.
+    FprobeReturn(&'static str),
     /// A tracepoint of the category `syscalls`, by perf_event_open(2).
     Syscall(&'static str),
     /// One of the category `raw_syscalls`: of every system call.
@@ -25,8 +29,21 @@ impl fmt::Display for Point {
             Self::TpBtf(name) => write!(f, "tp_btf/{name}"),
             Self::Fentry(name) => write!(f, "fentry/{name}"),
             Self::Fexit(name) => write!(f, "fexit/{name}"),
+            Self::Fprobe(name) => write!(f, "kprobe.multi/{name}"),
+            Self::FprobeReturn(name) => write!(f, "kretprobe.multi/{name}"),
             Self::Syscall(name) => write!(f, "tracepoint/syscalls/{name}"),
             Self::EverySyscall(name) => write!(f, "tracepoint/raw_syscalls/{name}"),
+        }
+    }
+}
+
+impl Point {
+    /// The function that an fprobe is for, and whether for its return.
+    pub(super) const fn fprobe(self) -> Option<(&'static str, bool)> {
+        match self {
+            Self::Fprobe(name) => Some((name, false)),
+            Self::FprobeReturn(name) => Some((name, true)),
+            _ => None,
         }
     }
 }
@@ -53,7 +70,9 @@ impl Probe {
     pub fn prototype(&self, point: Point) -> Option<&Prototype> {
         match point {
             Point::TpBtf(name) => self.prototypes.get(&format!("btf_trace_{name}")),
-            Point::Fentry(name) | Point::Fexit(name) => self.prototypes.get(name),
+            Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
+                self.prototypes.get(name)
+            }
             Point::Syscall(_) | Point::EverySyscall(_) => None,
         }
     }

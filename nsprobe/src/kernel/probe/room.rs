@@ -13,8 +13,23 @@ pub(super) const CALLS: u32 = 2048;
 /// Events in the making at a time, there: before 5.11 a program is not preempted, so that there is one a processor.
 pub(super) const SCRATCH: u32 = 512;
 
-/// Namespaces whose end is reported.
+/// Namespaces whose end is reported: of those that calls make or join, and as many of those that were found.
 pub(super) const NAMESPACES: u32 = 65536;
+
+/// What the size of is decided by whoever traces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Bytes of the ring buffer.
+    pub ring_bytes: u32,
+    /// Most entries of a table that tenants fill; tests fill small ones.
+    pub room: u32,
+}
+
+impl From<u32> for Size {
+    fn from(ring_bytes: u32) -> Self {
+        Self { ring_bytes, room: u32::MAX }
+    }
+}
 
 /// How many tasks there may be at a time: proc_sys_kernel(5).
 pub(super) fn tasks() -> u32 {

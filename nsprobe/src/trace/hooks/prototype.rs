@@ -53,6 +53,8 @@ const FUNCTIONS: &[(&str, &[Expected], Option<Expected>)] = &[
     ("__ia32_sys_pivot_root", &[Pointer("pt_regs")], Some(Integer(8))),
     ("security_sb_pivotroot", &[Pointer("path"), Pointer("path")], None),
     ("proc_free_inum", &[Integer(4)], None),
+    ("uprobe_copy_process", &[Pointer("task_struct"), Integer(8)], None),
+    ("exit_fs", &[Pointer("task_struct")], None),
 ];
 
 /// The same of the raw tracepoints: their first parameters, which is what is read.
@@ -65,7 +67,7 @@ const TRACEPOINTS: &[(&str, &[Expected])] = &[
 #[must_use]
 pub fn mismatch(point: Point, found: &Prototype) -> Option<String> {
     let (name, expected, result, exact) = match point {
-        Point::Fentry(name) | Point::Fexit(name) => {
+        Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
             let (_, parameters, result) = FUNCTIONS.iter().find(|(function, ..)| *function == name)?;
             (name, *parameters, *result, true)
         }
@@ -149,13 +151,16 @@ mod tests {
         let Ok(kernel) = std::fs::read(btf::PATH) else {
             return eprintln!("SKIPPED: no {}", btf::PATH);
         };
-        let plans = [Plan::Functions, Plan::Tracepoints];
+        let plans = Plan::OF_PROBE;
         let groups = |plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), lives(plan)].concat();
         let points = plans.into_iter().flat_map(groups).flat_map(|group| group.hooks).map(|hook| hook.point);
         let mut known = 0;
         for point in points {
             let (name, functions, typedefs) = match point {
-                Point::Fentry(name) | Point::Fexit(name) => (name.to_owned(), true, false),
+                Point::Fentry(name)
+                | Point::Fexit(name)
+                | Point::Fprobe(name)
+                | Point::FprobeReturn(name) => (name.to_owned(), true, false),
                 Point::TpBtf(name) => (format!("btf_trace_{name}"), false, true),
                 Point::Syscall(_) | Point::EverySyscall(_) => continue,
             };

@@ -15,7 +15,7 @@ fn clone_alone_needs_no_other_call() {
         ["task_exit", "task_newtask", "exit_call", "enter_setns"]
     );
     // Every return hook before its entry hook.
-    for plan in [Plan::Functions, Plan::Tracepoints] {
+    for plan in [Plan::Functions, Plan::Fprobes, Plan::Tracepoints] {
         for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), denied(&Call::ALL)].concat() {
             if let [first, second] = group.hooks.as_slice() {
                 assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
@@ -67,8 +67,15 @@ fn every_field_is_missed_when_it_is_absent() {
 #[test]
 fn what_a_plan_shows_on_no_kernel_is_named() {
     let named = |plan, calls: &[Call], word: &str| {
-        unseen(plan, calls, false, true, false).iter().any(|unseen| unseen.starts_with(word))
+        unseen(plan, calls, Extras { lives: true, ..Extras::default() }, false)
+            .iter()
+            .any(|unseen| unseen.starts_with(word))
     };
+    let preempted = |plan| {
+        let on = |preemptible| unseen(plan, &Call::ALL, Extras::default(), preemptible).len();
+        on(true) - on(false)
+    };
+    assert_eq!([Plan::Functions, Plan::Fprobes, Plan::Tracepoints].map(preempted), [1, 0, 1]);
     for (plan, calls, word, is_named) in [
         (Plan::Tracepoints, &Call::ALL[..], "the ends of namespaces", true),
         (Plan::Functions, &Call::ALL, "the ends of namespaces", false),

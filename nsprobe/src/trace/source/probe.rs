@@ -3,6 +3,7 @@
 use super::{Source, Told};
 use crate::discover::look::Look;
 use crate::kernel::cgroups::Hierarchy;
+use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
@@ -110,8 +111,8 @@ impl LostByOwner {
     }
 }
 
-/// The hook that tells the ends of namespaces.
-const ENDS: &str = "fentry/proc_free_inum";
+/// The function that tells the ends of namespaces.
+const ENDS: &str = "/proc_free_inum";
 
 /// Bytes of a record in the ring buffer, about.
 const RECORD: usize = 1200;
@@ -144,8 +145,8 @@ impl ProbeSource {
         };
         let wishes = in_probe(options).ask(&mut settings);
         let compat = options.compat;
-        let mut attached =
-            attach(settings, &wishes, options.hooks, &calls, compat, options.denied, options.ring_bytes)?;
+        let size = Size { ring_bytes: options.ring_bytes, room: options.room };
+        let mut attached = attach(settings, &wishes, options.hooks, &calls, compat, options.denied, size)?;
         let watches =
             (options.lives && sees_ends(&attached.hooks)).then(|| attached.probe.take_watches()).transpose();
         let has_cgroups = has_cgroups()?;
@@ -287,7 +288,7 @@ fn in_probe(options: &Options) -> Conditions {
 
 /// Whether it sees when namespaces end.
 fn sees_ends(hooks: &Hooks) -> bool {
-    hooks.attached.iter().any(|hook| hook == ENDS)
+    hooks.attached.iter().any(|hook| hook.ends_with(ENDS))
 }
 
 /// The counter's name in the output.

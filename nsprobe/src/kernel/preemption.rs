@@ -1,0 +1,40 @@
+//! Whether the kernel preempts tasks while they are in it.
+
+use super::pseudo::PseudoFs;
+
+/// Whether it does, or may: where it is not known, it counts as if it did.
+#[must_use]
+pub fn is_preemptible() -> bool {
+    let version = std::fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
+    if !is_built_to(&version) {
+        return false;
+    }
+    // Chosen at boot, or later.
+    let chosen = PseudoFs::debugfs().and_then(|debugfs| debugfs.read("sched/preempt"));
+    let chosen = chosen.ok().and_then(|text| Some(text.split_once('(')?.1.split_once(')')?.0.to_owned()));
+    chosen.is_none_or(|model| preempts(&model))
+}
+
+/// Whether a kernel of this version (`uname -v`) can; one built with `PREEMPT_DYNAMIC` need not.
+fn is_built_to(version: &str) -> bool {
+    version.split_whitespace().any(|word| word.starts_with("PREEMPT"))
+}
+
+/// Whether this model of preemption interrupts tasks in the kernel wherever they are.
+fn preempts(model: &str) -> bool {
+    !matches!(model, "none" | "voluntary")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_model_is_told_from_what_the_kernel_says() {
+        assert!(!is_built_to("#1 SMP Debian 5.10.223-1 (2024-08-10)"));
+        assert!(is_built_to("#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1"));
+        assert!(is_built_to("#1 SMP PREEMPT Debian 7.2.13-1"));
+        assert!(preempts("full") && preempts("lazy"));
+        assert!(!preempts("voluntary") && !preempts("none"));
+    }
+}

@@ -1,0 +1,107 @@
+//! Programs on kernel functions by fprobes: `kprobe.multi` and `kretprobe.multi`, which aya does not load.
+
+use super::{Refusal, map_fd};
+use crate::kernel::bpf::{Programs, blank, bytes, create, raw};
+use aya::Ebpf;
+use aya_obj::generated::{BPF_F_KPROBE_MULTI_RETURN, bpf_attach_type, bpf_cmd, bpf_prog_type};
+use nsprobe_ebpf::{function, global};
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+/// The programs in the object that are attached by fprobes.
+const PROGRAMS: [&str; 6] = [
+    "enter_function",
+    "exit_function",
+    "enter_new_task",
+    "enter_pivot_paths",
+    "enter_exit_fs",
+    "enter_free_inum",
+];
+
+/// The values of the read-only globals, with which these programs are loaded as the others are.
+pub(super) struct Globals {
+    pub(super) offsets: Vec<u32>,
+    pub(super) config: Vec<u32>,
+    pub(super) share: [u64; 4],
+}
+
+/// Those that are loaded.
+#[derive(Default)]
+pub(super) struct Fprobes {
+    object: Option<Programs>,
+    loaded: HashMap<&'static str, OwnedFd>,
+}
+
+impl Fprobes {
+    /// Loads `program`, if it is not loaded, with the maps of `ebpf`, and attaches it to `function` until the link is
+    /// closed: to its entry or its return.
+    pub(super) fn attach(
+        &mut self,
+        ebpf: &Ebpf,
+        globals: &Globals,
+        program: &'static str,
+        (function, is_return): (&str, bool),
+    ) -> Result<OwnedFd, Refusal> {
+        if !self.loaded.contains_key(program) {
+            let loaded = self.load(ebpf, globals, program)?;
+            self.loaded.insert(program, loaded);
+        }
+        let program = self.loaded.get(program).ok_or_else(|| Refusal::new("it is not loaded"))?;
+        link(program, function, is_return).map_err(|error| Refusal::io(&error))
+    }
+
+    fn load(&mut self, ebpf: &Ebpf, globals: &Globals, program: &str) -> Result<OwnedFd, Refusal> {
+        let object = match &mut self.object {
+            Some(object) => object,
+            none => {
+                let share = globals.share.iter().flat_map(|word| word.to_ne_bytes()).collect();
+                none.insert(Programs::with(
+                    &PROGRAMS,
+                    &[
+                        (global::OFFSETS, bytes(&globals.offsets)),
+                        (global::CONFIG, bytes(&globals.config)),
+                        (global::SHARE, share),
+                    ],
+                )?)
+            }
+        };
+        let fds: Vec<(&str, RawFd)> =
+            ebpf.maps().filter_map(|(name, map)| Some((name, map_fd(map)?))).collect();
+        let maps: Vec<_> =
+            fds.into_iter().filter_map(|(name, fd)| Some((name, fd, object.map(name).ok()?))).collect();
+        let code = object.code(program, &maps)?;
+        object.load(&code, |load| {
+            load.prog_type = bpf_prog_type::BPF_PROG_TYPE_KPROBE as u32;
+            load.expected_attach_type = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
+        })
+    }
+
+    /// Lets go of what is needed only to load more.
+    pub(super) fn settle(&mut self) {
+        self.object = None;
+    }
+
+    /// The descriptors of the programs.
+    pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
+        self.loaded.values().map(AsRawFd::as_raw_fd)
+    }
+}
+
+fn link(program: &OwnedFd, name: &str, is_return: bool) -> io::Result<OwnedFd> {
+    let symbol = CString::new(name).map_err(io::Error::other)?;
+    let (symbols, cookies) = ([symbol.as_ptr()], [function::cookie(name)]);
+    let mut attr = blank();
+    // SAFETY: a union of plain structs, zeroed as a whole before.
+    let link = unsafe { &mut attr.link_create };
+    link.__bindgen_anon_1.prog_fd = raw(program);
+    link.attach_type = bpf_attach_type::BPF_TRACE_KPROBE_MULTI as u32;
+    // SAFETY: likewise.
+    let multi = unsafe { &mut link.__bindgen_anon_3.kprobe_multi };
+    multi.flags = if is_return { BPF_F_KPROBE_MULTI_RETURN } else { 0 };
+    multi.cnt = 1;
+    multi.syms = symbols.as_ptr() as u64;
+    multi.cookies = cookies.as_ptr() as u64;
+    create(bpf_cmd::BPF_LINK_CREATE, &attr)
+}
