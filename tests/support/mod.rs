@@ -16,6 +16,7 @@ pub mod tenant;
 pub mod terminal;
 pub mod trace;
 pub mod tracing;
+pub mod waits;
 
 pub use limit::time_limit;
 pub use terminal::on_terminal;

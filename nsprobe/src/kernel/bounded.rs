@@ -64,8 +64,11 @@ impl<R: Send + 'static> Reading<R> {
         items: Vec<T>,
         work: impl Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
     ) -> Self {
-        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
-        let threads = processors.min(MOST_THREADS).min(items.len() / WORTH_A_THREAD).max(1);
+        let threads = match items.len() / WORTH_A_THREAD {
+            // To ask for the processors takes more calls than to read a process.
+            0 | 1 => 1,
+            worth => worth.min(MOST_THREADS).min(available_parallelism().map_or(1, NonZeroUsize::get)),
+        };
         Self::in_threads(items, threads, work)
     }
 

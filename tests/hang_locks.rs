@@ -1,0 +1,129 @@
+//! nsprobe waits for no process that holds its own locks while a file server does not answer: in execve(2), which closes
+//! files.
+
+use crate::support::fuse::Server;
+use crate::support::stage::wait;
+use crate::support::waits::{Before, Outcome, commands, in_own_mounts, sleeper, within};
+use crate::support::{self, Ran, skipped};
+use serde_json::Value;
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::process::{Child, Command, Stdio};
+
+/// Children that go into a uts namespace of their own, and execute a program when they are told to, which closes the file.
+/// More of one user than nsprobe leaves threads behind for, and one of another user.
+const EXECUTE: &str = "$| = 1; my ($file, $many) = @ARGV; for my $n (1 .. $many) { pipe R, W; next if fork; close W; \
+    if ($n < $many) { $) = '65534 65534'; $> = 65534 } else { $) = '65533 65533'; $> = 65533 } \
+    open F, '<', $file or die; syscall(272, 0x10000000 | 0x04000000) and die; \
+    print 'x'; sysread STDIN, my $go, 1; exec 'sleep', '1000' } select undef, undef, undef, 1000";
+
+/// How many children.
+const MANY: u32 = 12;
+
+/// What a command says that looks at the whole machine, and ends in time; `None` where BPF is refused.
+fn said(outcome: Outcome) -> Option<Ran> {
+    let Outcome { args, ended, .. } = outcome;
+    let ran = match ended {
+        Ok((ran, _)) => ran,
+        Err(mut child) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("not done in time: {args}");
+        }
+    };
+    let refused = args.contains("bpf") && ran.code == Some(2);
+    let differs = args.starts_with("diff") && ran.code == Some(1);
+    assert!(ran.code == Some(0) || refused || differs, "{args}: {} {}", ran.stderr, ran.stdout);
+    (!refused).then_some(ran)
+}
+
+/// The gaps of a document that say why processes were not read: how many, and why.
+fn unread(document: &Value) -> Vec<(u64, String)> {
+    let gaps = document["gaps"].as_array().unwrap();
+    let of_processes = gaps.iter().filter(|gap| gap["kind"] == "process_status");
+    let gap = |gap: &Value| (gap["count"].as_u64().unwrap(), gap["reason"].as_str().unwrap().to_owned());
+    of_processes.map(gap).filter(|(_, reason)| reason.contains("does not return")).collect()
+}
+
+/// Whether a document of `list` has the process.
+fn has(document: &Value, pid: u32) -> bool {
+    document["processes"].as_array().unwrap().iter().any(|process| process["pid"] == pid)
+}
+
+#[test]
+fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().join("point");
+        fs::create_dir(&point).unwrap();
+        let Some(server) = Server::mount(&point, 0, sleeper()) else {
+            return skipped("the kernel has no FUSE");
+        };
+        let before = Before::look();
+        let mut command = Command::new("perl");
+        command.args(["-e", EXECUTE]).arg(point.join("program")).arg(MANY.to_string());
+        let mut tenants = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ready = vec![0; MANY as usize];
+        tenants.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        server.stop_answering();
+        tenants.stdin.as_mut().unwrap().write_all(&ready).unwrap();
+        let stuck = wait(|| Some(server.closing()).filter(|closing| closing.len() == MANY as usize));
+        let stuck = stuck.expect("they close the file");
+        // From where the server cannot be seen, as from where it can.
+        let outcomes: Vec<Outcome> =
+            commands(&before.document).iter().map(|args| within(true, args, before.limit())).collect();
+        let traced = traces(&before);
+        drop(server);
+        end(&stuck, tenants);
+        let mut documents = 0;
+        for outcome in outcomes {
+            let (is_list, by_proc) = (outcome.args.starts_with("list --json"), outcome.args.contains("proc"));
+            let Some(ran) = said(outcome) else { continue };
+            if !is_list {
+                continue;
+            }
+            documents += 1;
+            let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+            assert!(has(&document, std::process::id()), "others are read");
+            let unread = unread(&document);
+            let count: u64 = unread.iter().map(|(count, _)| count).sum();
+            let present = stuck.iter().filter(|&&pid| has(&document, pid)).count() as u64;
+            // Where the kernel shows its own tables they are there all the same. Kernels before 6.18 hold fewer files back.
+            assert_eq!(count + present, u64::from(MANY), "{unread:?}");
+            assert!(by_proc || count == 0 || document["processes_from"] == "proc", "{unread:?}");
+        }
+        assert!(documents >= 2);
+        for (_, outcome) in traced {
+            let lines = lines(&said(outcome).unwrap().stdout);
+            assert_eq!(lines.last().unwrap()["type"], "end");
+        }
+    });
+}
+
+/// What traces by `/proc` come to in so little time.
+fn traces(before: &Before) -> [(&'static str, Outcome); 2] {
+    ["poll", "perf"].map(|hooks| {
+        let args = ["trace", "--json", "-d", "500ms", "--interval", "100ms", "--hooks", hooks];
+        (hooks, within(true, &args, before.limit()))
+    })
+}
+
+fn lines(stdout: &str) -> Vec<Value> {
+    stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Ends processes, and whoever started them.
+fn end(pids: &[u32], mut parent: Child) {
+    for &pid in pids {
+        let _ = nix::sys::signal::kill(
+            nix::unistd::Pid::from_raw(pid.cast_signed()),
+            nix::sys::signal::Signal::SIGKILL,
+        );
+    }
+    parent.kill().unwrap();
+    parent.wait().unwrap();
+}

@@ -1,0 +1,166 @@
+//! Commands beside file systems that do not answer: where these are mounted, and how long a command may take.
+
+use super::{Ran, nsprobe, programs};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::fs::{self, File};
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a command may take, where the machine is not slow.
+const LIMIT: Duration = Duration::from_secs(2);
+
+/// What takes longer than this while all servers answer shows that the machine is slow.
+const SLOW: Duration = Duration::from_millis(300);
+
+/// Whether more tasks want to run than there are processors, now or in the last minute.
+pub fn is_busy() -> bool {
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let mut fields = load.split([' ', '/']);
+    let average: f64 = fields.next().unwrap().parse().unwrap();
+    let now: f64 = fields.nth(2).unwrap().parse().unwrap();
+    let processors = std::thread::available_parallelism().unwrap().get();
+    average.max(now) > f64::from(u32::try_from(processors).unwrap())
+}
+
+/// Runs `body` in a thread with a mount namespace of its own.
+pub fn in_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    let staged = || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+        body()
+    };
+    let name = std::thread::current().name().unwrap_or("hang").to_owned();
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name(name).spawn_scoped(scope, staged).unwrap();
+        thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
+}
+
+/// A command, started in the mount namespace of the tests (`outside`) or in that of the calling thread.
+pub fn command(outside: bool, args: &[&str]) -> Command {
+    let program = nsprobe();
+    if !outside {
+        let mut program = program;
+        program.args(args);
+        return program;
+    }
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--mount=/proc/{}/ns/mnt", std::process::id())).arg("--").arg(program.get_program());
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// What came of a command: what it left behind and how long it took; or the process that is still running.
+pub struct Outcome {
+    pub args: String,
+    pub pid: u32,
+    pub ended: Result<(Ran, Duration), Child>,
+}
+
+/// Where in the kernel the threads of a process wait.
+pub fn waits(pid: u32) -> String {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let wait = |task: fs::DirEntry| fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
+    tasks.map(wait).collect::<Vec<_>>().join(", ")
+}
+
+/// Runs a command, which has so much time.
+pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
+    let dir = tempfile::tempdir().unwrap();
+    let output = |name: &str| File::create(dir.path().join(name)).unwrap();
+    let begin = Instant::now();
+    let mut command = command(outside, args);
+    let mut child = command.stdout(output("stdout")).stderr(output("stderr")).spawn().unwrap();
+    let (args, pid) = (args.join(" "), child.id());
+    let code = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status.code();
+        }
+        if begin.elapsed() > limit {
+            let args = format!("{args} (in {})", waits(pid));
+            return Outcome { args, pid, ended: Err(child) };
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let took = begin.elapsed();
+    let text = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+    let ran = Ran { code, stdout: text("stdout"), stderr: text("stderr") };
+    Outcome { args, pid, ended: Ok((ran, took)) }
+}
+
+/// The commands that look at the whole machine; `before` is a document of `list --json`.
+pub fn commands(before: &str) -> [Vec<&str>; 9] {
+    [
+        vec!["list"],
+        vec!["list", "--json", "--source", "proc"],
+        vec!["list", "--json"],
+        vec!["list", "--json", "--source", "bpf"],
+        vec!["tree"],
+        vec!["tree", "--json", "--source", "proc"],
+        vec!["diff", before],
+        vec!["doctor"],
+        vec!["trace", "--lives", "--duration", "200ms", "--json"],
+    ]
+}
+
+/// How fast this machine is while all servers answer, and what nsprobe has found then.
+pub struct Before {
+    _dir: tempfile::TempDir,
+    pub document: String,
+    /// How long the command took that takes longest.
+    took: Duration,
+}
+
+impl Before {
+    pub fn look() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let answered = |args: &[&str]| {
+            let (ran, took) = within(true, args, LIMIT * 60).ended.expect("all servers answer");
+            assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+            (ran.stdout, took)
+        };
+        let (list, _) = answered(&["list", "--json"]);
+        // It takes longest.
+        let (_, took) = answered(&["doctor"]);
+        let document = dir.path().join("before.json");
+        fs::write(&document, list).unwrap();
+        Self { document: document.to_str().unwrap().to_owned(), _dir: dir, took }
+    }
+
+    /// How long a command may take from now on: two seconds, and more only where the machine is slow or busy.
+    pub fn limit(&self) -> Duration {
+        if self.took > SLOW || is_busy() { LIMIT + self.took * 8 } else { LIMIT }
+    }
+}
+
+/// Runs all commands beside servers that have stopped answering, up to the first that does not end in time.
+pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
+    let mut outcomes = Vec::new();
+    // From within the way to the mounts is another, the rest is the same.
+    for args in commands(&before.document).into_iter().take(if outside { 9 } else { 3 }) {
+        let outcome = within(outside, &args, before.limit());
+        let late = outcome.ended.is_err();
+        outcomes.push(outcome);
+        if late {
+            break;
+        }
+    }
+    outcomes
+}
+
+/// Starts a program in Perl that opens `file`; it says on its stdout how far it is, and waits for lines on its stdin.
+pub fn tenant(program: &str, file: &Path) -> Child {
+    let mut command = Command::new("perl");
+    command.args(["-e", program]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.spawn().expect("perl")
+}
+
+/// A program that sleeps for ever.
+pub fn sleeper() -> Vec<u8> {
+    // mov eax, 34 (pause); syscall; jmp to the beginning.
+    programs::elf(&[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7], 0)
+}
