@@ -51,17 +51,24 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
     assert_eq!(in_flight_is_a_gap(&[]), !LISTS.here());
     if LISTS.here() {
         let ns = find("net", ino);
-        assert_eq!((&ns["holders"], &ns["sources"]), (&json!([]), &json!(["kernel_lists"])));
+        let (pid, fd) = (std::process::id(), pair.1.as_raw_fd());
+        let name = format!("net:[{ino}]");
+        if support::bpf() {
+            let holders = json!([{"type": "in_flight", "pid": pid, "fd": fd}]);
+            assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &json!(["descriptors", "kernel_lists"])));
+            let text = run(&["tree", "--ns", &name]).stdout;
+            assert!(
+                text.contains(&format!("held by descriptor in flight to socket {fd} of {pid} ")),
+                "{text}"
+            );
+        }
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
-        let what = if support::bpf() {
-            "nothing found in /proc and among the open files and file systems: a socket without a process, a descriptor in flight, or the kernel"
-        } else {
-            "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight, or the kernel"
-        };
-        let ns = format!("net:[{ino}]");
-        said(&["list", "--holders", "--no-header", "--ns", &ns], &format!("{ino} net ? {what}"));
-        said(&["tree", "--ns", &ns], &format!("No process is in: {ns} held by {what}"));
+        if LISTNS.here() {
+            let what = "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight, or the kernel";
+            let args = ["list", "--holders", "--no-header", "--source", "proc", "--ns", &name];
+            said(&args, &format!("{ino} net ? {what}"));
+        }
     } else {
         not_found(&["--ns", &format!("net:[{ino}]")]);
     }

@@ -158,6 +158,15 @@ fields! {
     // A pointer since 6.12.
     FileOwner = "file" "f_owner",
     FileOwnerPid = "fown_struct" "pid",
+    SockCommonFamily = "sock_common" "skc_family",
+    // Messages that wait in a Unix socket, and the descriptors in them.
+    SockReceiveQueue = "sock" "sk_receive_queue",
+    QueueNext = "sk_buff_head" "next",
+    SkbNext = "sk_buff" "next",
+    SkbControl = "sk_buff" "cb",
+    UnixSkbFiles = "unix_skb_parms" "fp",
+    ScmFilesCount = "scm_fp_list" "count",
+    ScmFilesFile = "scm_fp_list" "fp",
     SockPeerPid = "sock" "sk_peer_pid",
     SockPeerCred = "sock" "sk_peer_cred",
     SockCommonProt = "sock_common" "skc_prot",

@@ -24,6 +24,8 @@ pub mod how {
     pub const MOUNT_LIST: u32 = 9;
     /// It is a file below `/proc/PID/net`: a network namespace.
     pub const PROC_NET: u32 = 10;
+    /// It is a Unix socket with a message in which a descriptor of the namespace waits, or a socket that belongs to it.
+    pub const IN_FLIGHT: u32 = 11;
 }
 
 /// An open file that holds a namespace which is sought. Every id is as the reader's pid namespace numbers it.

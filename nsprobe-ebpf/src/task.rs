@@ -14,6 +14,7 @@ use nsprobe_ebpf::{
 /// A type that any bytes make a value of, so that the kernel may write it.
 pub trait Plain: Copy + Default {}
 impl Plain for u8 {}
+impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 

@@ -6,7 +6,7 @@
 //! to, and its number, which is given once, is one of those sought.
 
 use super::files::Context;
-use crate::maps;
+use crate::maps::{self, offset};
 use crate::target;
 use crate::task::{self, embedded, read, read_at};
 use aya_ebpf::helpers::generated::bpf_seq_write;
@@ -58,9 +58,11 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
     let super_block: u64 = read(inode, Field::InodeSb);
     *of_user = candidate(how::FILE_SYSTEM, USER, read(super_block, Field::SuperBlockUserNs));
     let private: u64 = read(file, Field::FilePrivate);
+    let mut unix = (0, 0);
     match read::<u64>(super_block, Field::SuperBlockMagic) {
         target::SOCKFS => {
             let sock: u64 = read(private, Field::SocketSock);
+            unix = (read::<u16>(embedded(sock, Field::SockCommon), Field::SockCommonFamily), sock);
             let peer: u64 = read(sock, Field::SockPeerCred);
             *first = candidate(how::PEER_CREDENTIALS, USER, read(peer, Field::CredUserNs));
             *second = of_pid(how::PEER_PROCESS, read(sock, Field::SockPeerPid));
@@ -69,8 +71,8 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
         target::PROC => {
             let info: u64 = read(super_block, Field::SuperBlockInfo);
             *first = candidate(how::FILE_SYSTEM, PID, read(info, Field::ProcFsInfoPidNs));
-            if maps::offset(Field::ProcInodeInode) != ABSENT {
-                let proc_inode = inode - u64::from(maps::offset(Field::ProcInodeInode));
+            if offset(Field::ProcInodeInode) != ABSENT {
+                let proc_inode = inode - u64::from(offset(Field::ProcInodeInode));
                 *second = of_pid(how::PROC_FILE, read(proc_inode, Field::ProcInodePid));
             }
             // Of files of these three sorts only, and nothing tells those from others but what they lead to.
@@ -90,6 +92,10 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
             }
         }
     }
+    let (family, sock) = unix;
+    if family == AF_UNIX {
+        in_flight(sock, seq, (task, fd));
+    }
     for candidate in found {
         let id: u64 = read(candidate.common, Field::NsCommonId);
         if candidate.common != 0
@@ -100,6 +106,50 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
         }
     }
     0
+}
+
+/// `AF_UNIX`.
+const AF_UNIX: u16 = 1;
+
+/// How many messages and descriptors in them are looked at. (Each is a way of its own to the verifier.)
+const PLACES: usize = 24;
+
+/// Writes which namespaces descriptors hold that wait in the messages to a Unix socket, as far as those are looked at.
+///
+/// The queue changes meanwhile, and what is read of a message that has gone may be anything: so it counts only when it is a
+/// namespace that is sought.
+#[inline(always)]
+fn in_flight(sock: u64, seq: *mut c_void, whose: (u64, u32)) {
+    if offset(Field::UnixSkbFiles) == ABSENT || offset(Field::SockReceiveQueue) == ABSENT {
+        return;
+    }
+    let queue = embedded(sock, Field::SockReceiveQueue);
+    let mut message: u64 = read(queue, Field::QueueNext);
+    let mut index = 0_u64;
+    for _ in 0..PLACES {
+        if message == 0 || message == queue {
+            return;
+        }
+        let files: u64 = read(embedded(message, Field::SkbControl), Field::UnixSkbFiles);
+        if files == 0 || index >= u64::from(read::<u16>(files, Field::ScmFilesCount)) {
+            message = read(message, Field::SkbNext);
+            index = 0;
+            continue;
+        }
+        let file: u64 = read_at(embedded(files, Field::ScmFilesFile) + index * 8);
+        index += 1;
+        let inode: u64 = read(file, Field::FileInode);
+        let mut common: u64 = read(inode, Field::InodePrivate);
+        if target::file_system(inode) == target::SOCKFS {
+            let other: u64 = read(read(file, Field::FilePrivate), Field::SocketSock);
+            let net: u64 = read(embedded(other, Field::SockCommon), Field::SockCommonNet);
+            common = embedded(net, Field::NetNsCommon);
+        }
+        let id: u64 = read(common, Field::NsCommonId);
+        if maps::is_sought(id) {
+            write(seq, whose, id, how::IN_FLIGHT);
+        }
+    }
 }
 
 /// What may be a namespace of this kind at this address.

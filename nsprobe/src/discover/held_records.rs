@@ -114,6 +114,7 @@ fn file(record: &[u8]) -> Option<HeldFacts> {
             how::SIGNALS => HeldBy::Signals,
             how::MOUNT_LIST => HeldBy::MountList,
             how::PROC_NET => HeldBy::ProcNet,
+            how::IN_FLIGHT => HeldBy::InFlight,
             _ => return None,
         },
         pid,

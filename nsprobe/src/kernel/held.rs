@@ -53,7 +53,15 @@ pub const NEEDED: [Field; 36] = [
 ];
 
 /// What a kernel may lack: no file holds anything in that way then, or not as far as can be told.
-pub const OPTIONAL: [Field; 6] = [
+pub const OPTIONAL: [Field; 14] = [
+    Field::SockCommonFamily,
+    Field::SockReceiveQueue,
+    Field::QueueNext,
+    Field::SkbNext,
+    Field::SkbControl,
+    Field::UnixSkbFiles,
+    Field::ScmFilesCount,
+    Field::ScmFilesFile,
     Field::FileOwner,
     Field::FileOwnerPid,
     Field::ProcInodeInode,

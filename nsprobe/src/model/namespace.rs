@@ -280,11 +280,14 @@ pub enum HeldBy {
     MountList,
     /// It is a file below `/proc/PID/net`: a network namespace.
     ProcNet,
+    /// It is a Unix socket with a message in which a descriptor of the namespace waits, or a socket that belongs to it
+    /// (`SCM_RIGHTS`, unix(7)).
+    InFlight,
 }
 
 impl HeldBy {
     /// All ways.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Tun,
         Self::Pidfd,
         Self::ProcFile,
@@ -295,6 +298,7 @@ impl HeldBy {
         Self::Signals,
         Self::MountList,
         Self::ProcNet,
+        Self::InFlight,
     ];
 
     /// The holder's `type` in JSON.
@@ -311,6 +315,7 @@ impl HeldBy {
             Self::Signals => "signals",
             Self::MountList => "mount_list",
             Self::ProcNet => "proc_net",
+            Self::InFlight => "in_flight",
         }
     }
 
@@ -328,6 +333,7 @@ impl HeldBy {
             Self::Signals => "file with an owner in it",
             Self::MountList => "list of mounts",
             Self::ProcNet => "file of a /proc/PID/net",
+            Self::InFlight => "descriptor in flight to socket",
         }
     }
 }
