@@ -3,8 +3,9 @@
 use crate::support::stage::{NamedNetns, Staged, until, wait};
 use crate::support::{self, Ran, nsprobe, proc, run};
 use serde_json::Value;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -261,4 +262,36 @@ fn what_is_no_snapshot_is_an_error_that_names_the_file() {
             assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
         }
     }
+}
+
+#[test]
+fn what_another_user_cannot_see_has_not_gone() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let mut staged = Staged::spawn(Command::new("unshare").args(["--net", "--uts", "sleep", "1000"]));
+    staged.wait_for("sleep");
+    let net = std::fs::metadata(format!("/proc/{}/ns/net", staged.pid())).unwrap().ino();
+    let before = Before::take();
+    let mut file = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(before.path(), file.clone()).unwrap();
+    file.set_mode(0o755);
+    std::fs::set_permissions(before.path().parent().unwrap(), file).unwrap();
+    let (_dir, nsprobe) = support::unprivileged_copy();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&nsprobe).arg("diff");
+    command.arg(before.path()).args(["--only", "namespaces"]).env("LC_ALL", "C.UTF-8");
+    let ran: Ran = command.output().unwrap().into();
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    let line = ran.stdout.lines().find(|line| line.contains(&format!("net:[{net}]"))).expect("a line");
+    let why =
+        format!("not compared with the later snapshot (process {} is not readable there)", staged.pid());
+    assert!(line.starts_with("? ") && line.contains(&why), "{line}");
+    let json: Value = serde_json::from_slice(&command.arg("--json").output().unwrap().stdout).unwrap();
+    let about = |list: &str| {
+        let all = json["namespaces"][list].as_array().unwrap().iter();
+        all.filter(|ns| ns["ino"] == net || ns["old"]["ino"] == net).count()
+    };
+    assert_eq!((about("went"), about("unseen")), (0, 1));
 }

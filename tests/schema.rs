@@ -327,6 +327,22 @@ fn differences_are_as_their_schema_says() {
     admitted(&diff, &document, "diff");
     let ways = refused_when_broken(&diff, &document);
     assert!(ways > 200, "only {ways} ways to break a diff");
+    // Whoever took that snapshot did not see all processes, nor the mount namespace of one.
+    let taken = json(&["list", "--json"]);
+    let all = taken["processes"].as_array().unwrap();
+    let child = all.iter().find(|process| process["ppid"] == staged.pid()).unwrap();
+    let namespaces = before["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|ns| ns["ino"] != child["namespaces"]["mnt"]);
+    before["gaps"] = value!([{"kind": "hidden_processes", "count": 1, "reason": "no", "remedy": null}]);
+    fs::write(&old, before.to_string()).unwrap();
+    let output = nsprobe().args(["diff", "--json"]).arg(&old).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for list in ["/namespaces/unseen", "/processes/unseen"] {
+        let unseen = document.pointer(list).unwrap().as_array().unwrap();
+        assert!(unseen.iter().any(|it| it["old"].is_null() && it["new"].is_object()), "{list}: {document}");
+    }
+    admitted(&diff, &document, "diff");
+    refused_when_broken(&diff, &document);
 }
 
 #[test]

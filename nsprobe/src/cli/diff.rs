@@ -46,7 +46,7 @@ enum Only {
 }
 
 const EXAMPLES: &str = "\
-A line begins with + for what came, - for what went, ~ for what changed, and ? for a namespace that may or may not be the same: the kernel reuses the number of a namespace that is gone. Where namespaces have ids (Linux 6.18), or something in one stayed all the time, nsprobe knows. Kernel threads and the nsprobe processes that took the snapshots are left out.
+A line begins with + for what came, - for what went, ~ for what changed, and ? for what may or may not be the same: the kernel reuses the number of a namespace that is gone, and what only one of the two snapshots could see has neither come nor gone. Where namespaces have ids (Linux 6.18), or something in one stayed all the time, nsprobe knows. Kernel threads and the nsprobe processes that took the snapshots are left out.
 
 Examples:
   nsprobe list --json | nsprobe diff -
@@ -131,5 +131,5 @@ fn sight(difference: &Difference<'_>) -> String {
         format!("{kind} ({reason}): {} before, {} now", change.old, change.new)
     };
     let changes: Vec<String> = difference.sight.iter().map(change).collect();
-    format!("not the same could be seen both times: {}", changes.join("; "))
+    format!("the two snapshots could not see the same: {}", changes.join("; "))
 }

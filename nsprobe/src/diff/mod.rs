@@ -6,12 +6,16 @@
 mod document;
 mod pairs;
 mod read;
+mod unseen;
 
 pub use document::{Error, Side, SideGap};
 
-use crate::model::{Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, SightChange};
+use crate::model::{
+    self, Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, SightChange,
+};
 use pairs::{Pairs, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
+use unseen::Unseen;
 
 /// What of a process stays as long as it lives, and is another process's never (in one boot).
 type ProcessKey = (Pid, u64);
@@ -36,6 +40,19 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         let namespaces = side.taken.snapshot.namespaces.iter();
         namespaces.filter(|ns| pairs.verdict(key(ns.id)).is_none_or(|verdict| verdict == gone)).collect()
     };
+    let missed = |side, other| if same_boot { Unseen::find(side, other) } else { Unseen::default() };
+    let (by_new, by_old) = (missed(old, new), missed(new, old));
+    let is_missed = |by: &Unseen, namespace: &Namespace| by.namespace(namespace).is_some();
+    let (mut came, mut went) = (only(new, Verdict::Other), only(old, Verdict::Other));
+    let mut unseen = Vec::new();
+    for (by, side, namespaces) in
+        [(&by_new, model::Side::New, &mut went), (&by_old, model::Side::Old, &mut came)]
+    {
+        for namespace in namespaces.extract_if(.., |namespace| is_missed(by, namespace)) {
+            let reason = by.namespace(namespace).unwrap_or_default().to_owned();
+            unseen.push(model::Unseen { what: namespace, by: side, reason });
+        }
+    }
     let unsure = pairs.unsure().filter_map(|id| {
         let find = |side: &'a Side| {
             let namespaces = &side.taken.snapshot.namespaces;
@@ -57,16 +74,33 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         let new = after.get(key)?;
         moved(old, new, &pairs)
     });
+    let mut processes_came: Vec<_> =
+        after.iter().filter(|(key, _)| lacks(&before, key)).map(|(_, new)| *new).collect();
+    let mut processes_went: Vec<_> =
+        before.iter().filter(|(key, _)| lacks(&after, key)).map(|(_, old)| *old).collect();
+    let mut processes_unseen = Vec::new();
+    for (by, side, processes) in
+        [(&by_new, model::Side::New, &mut processes_went), (&by_old, model::Side::Old, &mut processes_came)]
+    {
+        let Some(why) = by.process() else { continue };
+        processes_unseen.extend(processes.drain(..).map(|what| model::Unseen {
+            what,
+            by: side,
+            reason: why.to_owned(),
+        }));
+    }
     Difference {
         old: &old.taken,
         new: &new.taken,
         same_boot,
-        came: only(new, Verdict::Other),
-        went: only(old, Verdict::Other),
+        came,
+        went,
         unsure: unsure.collect(),
-        processes_came: after.iter().filter(|(key, _)| lacks(&before, key)).map(|(_, new)| *new).collect(),
-        processes_went: before.iter().filter(|(key, _)| lacks(&after, key)).map(|(_, old)| *old).collect(),
+        processes_came,
+        processes_went,
         processes_changed: changed.collect(),
+        unseen,
+        processes_unseen,
         sight: sight(old, new),
     }
 }

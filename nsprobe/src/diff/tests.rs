@@ -232,7 +232,7 @@ fn rich() -> Taken {
         ns.kernel_id = Some(u64::MAX);
         ns.file_since = Some(at(900) + Duration::from_nanos(123));
         ns.owner = Some(id(NsKind::User, 1));
-        ns.netnsid = Some(crate::model::NetnsId::Unassigned);
+        ns.netnsid = Some(model::NetnsId::Unassigned);
         ns.processes = 1;
         ns.leader = Some(10);
         ns.sources = vec![Source::Processes, Source::BindMounts];
@@ -376,4 +376,52 @@ fn what_only_one_of_the_two_could_see_is_said() {
     new.gaps = vec![];
     let change = SightChange { kind: "mounts".to_owned(), reason: "no".to_owned(), old: 1, new: 0 };
     assert_eq!(compare(&old, &new).sight, [change]);
+}
+
+/// The second snapshot, with a gap.
+fn with_gap(mut side: Side, kind: GapKind) -> Side {
+    side.gaps.push(SideGap { kind: kind.name().to_owned(), reason: "no".to_owned(), count: 1 });
+    side
+}
+
+#[test]
+fn what_one_look_could_not_see_has_neither_come_nor_gone() {
+    let mounted = |ns: &mut Namespace| {
+        ns.holders = vec![Holder::BindMount {
+            mount_namespace: id(NsKind::Mnt, 8),
+            path: "/run/netns/a".into(),
+            here: false,
+        }];
+    };
+    let full = || {
+        let namespaces = vec![
+            namespace(NsKind::Mnt, 8, |_| {}),
+            namespace(NsKind::Net, 9, mounted),
+            namespace(NsKind::Net, 10, |ns| ns.sources = vec![Source::Processes]),
+        ];
+        side(1_000, namespaces, vec![process(30, NsKind::Mnt, 8), process(31, NsKind::Net, 10)])
+    };
+    let closed = |pid| Process { namespaces: None, ..process(pid, NsKind::Mnt, 8) };
+    let summary = |difference: &Difference<'_>| {
+        let ids = |namespaces: &[&Namespace]| namespaces.iter().map(|ns| ns.id.ino).collect::<Vec<_>>();
+        let unseen: Vec<_> = difference.unseen.iter().map(|it| (it.what.id.ino, it.by)).collect();
+        let gone = difference.processes_went.len();
+        (ids(&difference.came), ids(&difference.went), unseen, gone, difference.processes_unseen.len())
+    };
+    let (old, new) = (model::Side::Old, model::Side::New);
+    // A process that is there and not readable may still be in its namespace, in which something is mounted; one that has
+    // ended is not.
+    let less = side(2_000, vec![], vec![closed(30)]);
+    let (whole, empty) = (full(), side(2_000, vec![], vec![]));
+    assert_eq!(summary(&compare(&whole, &less)), (vec![], vec![10], vec![(8, new), (9, new)], 1, 0));
+    assert_eq!(summary(&compare(&less, &whole)), (vec![10], vec![], vec![(8, old), (9, old)], 0, 0));
+    assert_eq!(summary(&compare(&whole, &empty)), (vec![], vec![8, 9, 10], vec![], 2, 0));
+    // Where processes are hidden, none of them is known to have ended.
+    let hidden = with_gap(side(2_000, vec![], vec![]), GapKind::HiddenProcesses);
+    let all = vec![(8, new), (9, new), (10, new)];
+    assert_eq!(summary(&compare(&whole, &hidden)), (vec![], vec![], all, 0, 2));
+    // Where mounts are not readable, what was mounted may be.
+    let mounts = with_gap(side(2_000, vec![], vec![]), GapKind::Mounts);
+    assert_eq!(summary(&compare(&whole, &mounts)), (vec![], vec![8, 10], vec![(9, new)], 2, 0));
+    assert!(!compare(&whole, &hidden).is_empty());
 }

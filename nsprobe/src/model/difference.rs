@@ -23,6 +23,10 @@ pub struct Difference<'a> {
     pub processes_went: Vec<&'a Process>,
     /// Processes of both that are elsewhere now.
     pub processes_changed: Vec<Moved<'a>>,
+    /// Namespaces of one snapshot that the other may have missed: neither came nor gone.
+    pub unseen: Vec<Unseen<&'a Namespace>>,
+    /// Processes of one snapshot that the other may have missed.
+    pub processes_unseen: Vec<Unseen<&'a Process>>,
     /// What the two could not see, where that differs.
     pub sight: Vec<SightChange>,
 }
@@ -37,6 +41,8 @@ impl Difference<'_> {
             && self.processes_came.is_empty()
             && self.processes_went.is_empty()
             && self.processes_changed.is_empty()
+            && self.unseen.is_empty()
+            && self.processes_unseen.is_empty()
     }
 
     /// Leaves nothing but the namespaces.
@@ -44,6 +50,7 @@ impl Difference<'_> {
         self.processes_came.clear();
         self.processes_went.clear();
         self.processes_changed.clear();
+        self.processes_unseen.clear();
     }
 
     /// Leaves nothing but the processes.
@@ -51,7 +58,28 @@ impl Difference<'_> {
         self.came.clear();
         self.went.clear();
         self.unsure.clear();
+        self.unseen.clear();
     }
+}
+
+/// Something that is in one snapshot, and that the other could not see if it were there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen<T> {
+    /// What.
+    pub what: T,
+    /// Which of the two does not show it.
+    pub by: Side,
+    /// Why that may have missed it, in words.
+    pub reason: String,
+}
+
+/// One of the two snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The earlier one.
+    Old,
+    /// The later one.
+    New,
 }
 
 /// A process that is in other namespaces than it was, or has another root.

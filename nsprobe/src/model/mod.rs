@@ -25,7 +25,7 @@ pub mod text;
 pub use arguments::Arguments;
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
-pub use difference::{Difference, Moved, SightChange};
+pub use difference::{Difference, Moved, Side, SightChange, Unseen};
 pub use errno::{errno_name, errno_text};
 pub use event::{
     Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,

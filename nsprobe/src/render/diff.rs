@@ -1,7 +1,8 @@
 //! Differences between two snapshots: a line each, or as JSON.
 
 use crate::model::{
-    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, SightChange, Slots, Snapshot, Text,
+    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, SightChange, Slots, Snapshot, Text,
+    Unseen,
 };
 use crate::render::bytes;
 use crate::render::json::{
@@ -37,6 +38,11 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         let text = format!("may be another of the same number: {}", content(namespace, new, look));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
+    for Unseen { what: namespace, by, reason } in &difference.unseen {
+        let snapshot = if *by == Side::New { old } else { new };
+        let text = format!("{}: {}", not_compared(*by, reason), content(namespace, snapshot, look));
+        line(UNSURE, &namespace.id.to_string(), &text)?;
+    }
     for process in &difference.processes_went {
         line(WENT, &process.pid.to_string(), &style::command(process, look))?;
     }
@@ -48,11 +54,24 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         let text = format!("{}{inside}", style::command(process, look));
         line(CAME, &process.pid.to_string(), &text)?;
     }
+    for Unseen { what: process, by, reason } in &difference.processes_unseen {
+        let text = format!("{}: {}", not_compared(*by, reason), style::command(process, look));
+        line(UNSURE, &process.pid.to_string(), &text)?;
+    }
     for moved in &difference.processes_changed {
         let text = format!("{}  {}", changes(moved, look).join("  "), style::command(moved.new, look));
         line(CHANGED, &moved.new.pid.to_string(), &text)?;
     }
     Ok(())
+}
+
+/// That a snapshot may have missed something.
+fn not_compared(by: Side, reason: &str) -> String {
+    let which = match by {
+        Side::Old => "earlier",
+        Side::New => "later",
+    };
+    format!("not compared with the {which} snapshot ({reason})")
 }
 
 const CAME: (Style, char) = (style::GOOD, '+');
@@ -126,6 +145,15 @@ struct NamespacesObject<'a> {
     came: Vec<NamespaceObject<'a>>,
     went: Vec<NamespaceObject<'a>>,
     unsure: Vec<UnsureObject<'a>>,
+    unseen: Vec<UnseenObject<NamespaceObject<'a>>>,
+}
+
+/// Something that one of the snapshots may have missed.
+#[derive(Serialize)]
+struct UnseenObject<T> {
+    old: Option<T>,
+    new: Option<T>,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -139,6 +167,7 @@ struct ProcessesObject<'a> {
     came: Vec<ProcessObject<'a>>,
     went: Vec<ProcessObject<'a>>,
     changed: Vec<MovedObject<'a>>,
+    unseen: Vec<UnseenObject<ProcessObject<'a>>>,
 }
 
 #[derive(Serialize)]
@@ -184,16 +213,34 @@ pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) ->
                     new: namespace_object(after, new),
                 })
                 .collect(),
+            unseen: difference
+                .unseen
+                .iter()
+                .map(|it| unseen(it, namespace_object(it.what, if it.by == Side::New { old } else { new })))
+                .collect(),
         },
         processes: ProcessesObject {
             came: difference.processes_came.iter().map(|process| process_object(process)).collect(),
             went: difference.processes_went.iter().map(|process| process_object(process)).collect(),
             changed: difference.processes_changed.iter().map(moved).collect(),
+            unseen: difference
+                .processes_unseen
+                .iter()
+                .map(|it| unseen(it, process_object(it.what)))
+                .collect(),
         },
         sight: difference.sight.iter().map(sight).collect(),
     };
     bytes::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
+}
+
+fn unseen<T, O>(unseen: &Unseen<T>, what: O) -> UnseenObject<O> {
+    let (old, new) = match unseen.by {
+        Side::New => (Some(what), None),
+        Side::Old => (None, Some(what)),
+    };
+    UnseenObject { old, new, reason: unseen.reason.clone() }
 }
 
 fn origin(origin: &Origin) -> OriginObject<'_> {
@@ -298,6 +345,16 @@ mod tests {
                 ],
                 root: Some((&Root::Whole, &jailed.root)),
             }],
+            unseen: vec![Unseen {
+                what: &went,
+                by: Side::New,
+                reason: "process 9 is not readable there".to_owned(),
+            }],
+            processes_unseen: vec![Unseen {
+                what: &gone,
+                by: Side::Old,
+                reason: "/proc hides processes there".to_owned(),
+            }],
             sight: vec![],
         };
         let mut out = Vec::new();
@@ -311,8 +368,10 @@ mod tests {
         - net:[11]  (held by /run/netns/a)
         + net:[12]  3 processes: 931 server --title "a\nb" and more, …
         ? net:[13]  may be another of the same number: (held by /run/netns/a)
+        ? net:[11]  not compared with the later snapshot (process 9 is not readable there): (held by /run/netns/a)
         - 45  true
         + 931  server --title "a\nb" and more  in net:[12]
+        ? 45  not compared with the earlier snapshot (/proc hides processes there): true
         ~ 44  net:[11] → net:[12]  pid_for_children:[5] → pid_for_children:[5] (a new one of that number)  root / → /jail  nsenter --net=/run/netns/a sh
         "#);
     }
@@ -324,8 +383,10 @@ mod tests {
         ^[31m- net:[11]  (held by /run/netns/a)^[0m
         ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m
         ^[33m? net:[13]  may be another of the same nu...^[0m
+        ^[33m? net:[11]  not compared with the later s...^[0m
         ^[31m- 45  true^[0m
         ^[32m+ 931  server --title "a\nb" and more  in...^[0m
+        ^[33m? 45  not compared with the earlier snaps...^[0m
         ^[33m~ 44  net:[11] -> net:[12]  pid_for_child...^[0m
         "#);
     }

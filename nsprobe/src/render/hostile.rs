@@ -160,6 +160,8 @@ fn difference(old: &Taken, new: &Taken, with: impl FnOnce(&Difference<'_>)) {
         processes_came: new.snapshot.processes.iter().collect(),
         processes_went: old.snapshot.processes.iter().collect(),
         processes_changed: vec![moved],
+        unseen: Vec::new(),
+        processes_unseen: Vec::new(),
         sight: vec![SightChange { kind: reason.clone(), reason, old: 1, new: 2 }],
     });
 }

@@ -1,0 +1,124 @@
+//! What is in one snapshot and not in the other because that did not see it: it has neither come nor gone.
+
+use super::{NsKey, ProcessKey, Side, key, observer, process_key};
+use crate::model::{GapKind, Holder, Namespace, NsSlot, Pid, Process, Source};
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// What another look may have missed, and why.
+#[derive(Debug, Default)]
+pub(super) struct Unseen {
+    /// Why not all processes were shown.
+    processes: Option<&'static str>,
+    namespaces: BTreeMap<NsKey, String>,
+}
+
+impl Unseen {
+    /// What `other` may have missed of what `side` shows.
+    pub(super) fn find(side: &Side, other: &Side) -> Self {
+        let hidden = hides_processes(side, other);
+        let there: HashMap<ProcessKey, &Process> =
+            other.taken.snapshot.processes.iter().map(|process| (process_key(process), process)).collect();
+        // Why the namespaces of a process of `side` are not known to `other`.
+        let missing = |process: &Process| -> Option<String> {
+            match there.get(&process_key(process)) {
+                None => hidden.map(str::to_owned),
+                Some(seen) if seen.namespaces.is_none() && !seen.kernel_thread => {
+                    Some(format!("process {} is not readable there", process.pid))
+                }
+                Some(_) => None,
+            }
+        };
+        let (mut by_member, mut by_pid) = (HashMap::<NsKey, String>::new(), HashMap::<Pid, String>::new());
+        for process in &side.taken.snapshot.processes {
+            let Some(why) = missing(process) else { continue };
+            for id in NsSlot::ALL.into_iter().filter_map(|slot| process.namespace(slot)) {
+                by_member.entry(key(id)).or_insert_with(|| why.clone());
+            }
+            by_pid.insert(process.pid, why);
+        }
+        let seen: HashSet<NsKey> = other.taken.snapshot.namespaces.iter().map(|ns| key(ns.id)).collect();
+        let lacks = |kind: GapKind| count(other, kind) > count(side, kind);
+        let mut namespaces = BTreeMap::new();
+        let mut left: Vec<&Namespace> =
+            side.taken.snapshot.namespaces.iter().filter(|ns| !seen.contains(&key(ns.id))).collect();
+        // As long as one is found: what is unseen hides what it holds.
+        loop {
+            let before = left.len();
+            left.retain(|namespace| {
+                let id = key(namespace.id);
+                let holders = || namespace.holders.iter();
+                let by_process = || holders().find_map(|holder| by_pid.get(&holder.pid()?)).cloned();
+                let by_holder = || holders().find_map(|holder| through(holder, &namespaces, &lacks));
+                let why = by_member.get(&id).cloned().or_else(by_process).or_else(by_holder);
+                let why = why.or_else(|| unlisted(namespace, &lacks));
+                let found = why.is_some();
+                namespaces.extend(why.map(|why| (id, why)));
+                !found
+            });
+            if left.len() == before {
+                return Self { processes: hidden, namespaces };
+            }
+        }
+    }
+
+    /// Why a namespace that is not in the other snapshot may be there all the same.
+    pub(super) fn namespace(&self, namespace: &Namespace) -> Option<&str> {
+        self.namespaces.get(&key(namespace.id)).map(String::as_str)
+    }
+
+    /// The same of any process.
+    pub(super) const fn process(&self) -> Option<&'static str> {
+        self.processes
+    }
+}
+
+/// How many gaps of a kind there are.
+fn count(side: &Side, kind: GapKind) -> u64 {
+    side.gaps.iter().filter(|gap| gap.kind == kind.name()).map(|gap| gap.count).sum()
+}
+
+/// Why `other` may lack processes that `side` shows. Where both show a part of them, it is the same part for the same user.
+fn hides_processes(side: &Side, other: &Side) -> Option<&'static str> {
+    let user = |side: &Side| {
+        let (_, process) = observer(side).zip(side.taken.snapshot.process(side.taken.origin.own_pid?))?;
+        Some(process.uid)
+    };
+    let same_user = user(side).is_some_and(|uid| user(other) == Some(uid));
+    [
+        (GapKind::HiddenProcesses, "/proc hides processes there"),
+        (GapKind::PidNamespace, "/proc shows one pid namespace there"),
+        (GapKind::ProcessStatus, "not all processes are readable there"),
+    ]
+    .into_iter()
+    .find(|&(kind, _)| count(other, kind) > 0 && !(same_user && count(side, kind) > 0))
+    .map(|(_, why)| why)
+}
+
+/// Why what a holder that is no process leads to is not seen.
+fn through(
+    holder: &Holder,
+    unseen: &BTreeMap<NsKey, String>,
+    lacks: &dyn Fn(GapKind) -> bool,
+) -> Option<String> {
+    match holder {
+        Holder::BindMount { mount_namespace, .. } if unseen.contains_key(&key(*mount_namespace)) => {
+            Some(format!("{mount_namespace}, where it is mounted, is not seen there"))
+        }
+        Holder::BindMount { .. } if lacks(GapKind::Mounts) => {
+            Some("not all mounts are readable there".to_owned())
+        }
+        Holder::Ancestor { of } if unseen.contains_key(&key(*of)) => {
+            Some(format!("{of}, which leads to it, is not seen there"))
+        }
+        Holder::Ancestor { .. } if lacks(GapKind::Relations) => {
+            Some("not all parents and owners are readable there".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Why a namespace is not seen that only the kernel's lists lead to.
+fn unlisted(namespace: &Namespace, lacks: &dyn Fn(GapKind) -> bool) -> Option<String> {
+    let only_listed = namespace.sources.iter().all(|source| *source == Source::KernelLists);
+    (only_listed && lacks(GapKind::Source)).then(|| "the kernel's lists are not read there".to_owned())
+}
