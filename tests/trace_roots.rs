@@ -144,7 +144,7 @@ fn pivot_root(plan: &str) -> Part<'_> {
         // What no tracepoint tells is not guessed.
         let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
         assert_eq!(unseen.contains("pivot_root"), plan == "tracepoints", "{unseen}");
-        let old = if plan == "functions" { place(new.join("old/er")) } else { Value::Null };
+        let old = if plan == "tracepoints" { Value::Null } else { place(new.join("old/er")) };
         assert_eq!(event["args"]["put_old"], json!({"path": "old/link", "cut": false, "resolved": old}));
         assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
         // The same directory, which lies elsewhere now.

@@ -2,8 +2,9 @@
 //! at `/proc`.
 
 use crate::schema::{admitted, closed, refused_when_broken};
+use crate::support::programs::Program;
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::Stream;
+use crate::support::trace::{Stream, one_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, proc, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
@@ -248,6 +249,30 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
         plan if works => assert_eq!((plan, events), ("perf", 1), "{reason}"),
         plan => assert_eq!(plan, "poll", "{reason}"),
     }
+}
+
+/// `<linux/mount.h>`, Linux 7.0.
+const OPEN_TREE_NAMESPACE: i64 = 2;
+
+#[test]
+fn mount_namespaces_that_other_calls_make_are_named_where_there_are_such_calls() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        let flags = OPEN_TREE_NAMESPACE | i64::from(libc::O_CLOEXEC);
+        // A program of its own: the namespace goes with it.
+        let mut program = Program::default();
+        program.call(libc::SYS_open_tree, [i64::from(libc::AT_FDCWD).into(), "/".into(), flags.into()]);
+        let dir = tempfile::tempdir().expect("a directory");
+        let strace = Command::new("strace")
+            .args(["-e", "trace=open_tree"])
+            .arg(program.install(dir.path(), "opens"))
+            .output()
+            .expect("strace starts");
+        let is_made = !String::from_utf8_lossy(&strace.stderr).contains("= -1");
+        let stream = Stream::record(&["--hooks", plan, "--", "true"]);
+        let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
+        assert_eq!(unseen.contains("open_tree"), is_made, "{unseen}");
+    });
 }
 
 #[test]

@@ -213,6 +213,17 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     Some(NsfsMount { root: string(head.root)?, point, number: head.number.into() })
 }
 
+/// Whether open_tree(2) and fsmount(2) can make mount namespaces here: `OPEN_TREE_NAMESPACE`. Nothing is opened: an empty
+/// path leads nowhere, and an unknown flag is refused before that is seen.
+#[must_use]
+pub fn can_make_namespaces() -> bool {
+    const OPEN_TREE_NAMESPACE: libc::c_uint = 2;
+    // SAFETY: reads the NUL-ended path, which outlives the call.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, -1, c"".as_ptr(), OPEN_TREE_NAMESPACE) };
+    let refused = [libc::EINVAL, libc::ENOSYS];
+    result < 0 && io::Error::last_os_error().raw_os_error().is_some_and(|errno| !refused.contains(&errno))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

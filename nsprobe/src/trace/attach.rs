@@ -5,6 +5,7 @@ use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
+use crate::kernel::mounts::can_make_namespaces;
 use crate::kernel::preemption::is_preemptible;
 use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, Size, errno_of};
 use crate::kernel::pseudo::lockdown;
@@ -104,12 +105,16 @@ pub fn attach(
     let planned = links.len();
     missing.extend(attach_denied(&mut probe, &of_denied, &mut links));
     missing.extend(unreadable(|field| probe.has(field)));
+    let mut unseen = unseen(trial.plan, calls, Extras { compat, lives, denied }, preemptible);
+    if can_make_namespaces() {
+        unseen.push(hooks::BY_MOUNT_CALLS.to_owned());
+    }
     let hooks = Hooks {
         plan: trial.plan.name(),
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen: unseen(trial.plan, calls, Extras { compat, lives, denied }, preemptible),
+        unseen,
         cost: hooks::cost(trial.plan, compat, links.len() > planned),
     };
     probe.settle();

@@ -329,6 +329,10 @@ const INTERRUPTED: &str = "whether a call that a signal interrupted (`restarted`
 const BY_EXEC: &str =
     "the time namespace that a process which unshared it enters by executing a program (Linux 6.3)";
 
+/// What makes mount namespaces and is no call of those that are traced.
+pub const BY_MOUNT_CALLS: &str = "mount namespaces that open_tree(2) and fsmount(2) make (OPEN_TREE_NAMESPACE, FSMOUNT_NAMESPACE), \
+    until somebody joins them";
+
 /// What a call does to others than its caller.
 const OF_OTHERS: &str = "other processes whose root or working directory a pivot_root moves";
 
