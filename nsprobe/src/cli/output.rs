@@ -2,6 +2,7 @@
 
 use super::Color;
 use super::feed::Feed;
+use crate::kernel::document;
 use crate::model::{Snapshot, text};
 use crate::render::style::Look;
 use crate::render::wrap::wrapped;
@@ -64,14 +65,12 @@ impl Write for Output {
     }
 }
 
-/// Opens a file to write to, empty, as a shell does for `>`; but does not wait for the reader of a pipe.
-pub(super) fn create(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
+/// Opens a file to write to, empty, as a shell does for `>`; but does not wait for the reader of a pipe, nor for a file
+/// system's server for longer than `patience`.
+pub(super) fn create(path: &Path, patience: Duration) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    document::open_within(patience, || options.open(path))
 }
 
 /// Columns of the terminal behind `stream`, or of `COLUMNS` where that is set; `None` when it is no terminal: what goes to a

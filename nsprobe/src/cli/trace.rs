@@ -223,6 +223,10 @@ impl Hooks {
     }
 }
 
+/// How long opening `--output` may take: as long as the trace, within these limits.
+const LEAST_TO_OPEN: Duration = Duration::from_millis(250);
+const MOST_TO_OPEN: Duration = Duration::from_secs(5);
+
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filters::compile(args.filter.as_deref(), EventRow::FIELDS)?;
     if args.command.is_empty() && std::env::args_os().next_back().is_some_and(|last| last == "--") {
@@ -251,7 +255,10 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let (file, look) = match &args.output {
         None => (out.file().context("stdout")?, out.look(args.ascii)),
         Some(path) => {
-            (output::create(path).with_context(|| output_name(path))?, out.look_of_file(args.ascii))
+            let patience =
+                args.duration.map_or(MOST_TO_OPEN, |duration| duration.clamp(LEAST_TO_OPEN, MOST_TO_OPEN));
+            let file = output::create(path, patience).with_context(|| output_name(path))?;
+            (file, out.look_of_file(args.ascii))
         }
     };
     let format = if args.json { Format::Json } else { Format::Human(look) };

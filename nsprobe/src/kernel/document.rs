@@ -1,5 +1,6 @@
 //! Files that somebody names on the command line: whatever they turn out to be, opening them does not wait for ever.
 
+use super::outpost::{self, Answer, Reason, Reply};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -12,13 +13,40 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a FIFO may be without a program that writes to it.
+/// How long a FIFO may be without a program that writes to it, and how long opening a file may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Opens a file in a child process, because a file system's server may have to answer for that; an error when it has not
+/// after `patience`.
+pub fn open_within(patience: Duration, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    let work = || match open() {
+        Ok(file) => Reply { bytes: None, descriptor: Some(file.into()) },
+        Err(error) => {
+            let number = error.raw_os_error().unwrap_or(libc::EIO);
+            Some(number.to_ne_bytes().to_vec()).into()
+        }
+    };
+    match outpost::alone(patience, work) {
+        // As without the precaution.
+        Answer::NotBegun(Reason::NoChild(_)) => open(),
+        Answer::Waiting => {
+            Err(io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"))
+        }
+        answer => match answer.reply()? {
+            Reply { descriptor: Some(file), .. } => Ok(file.into()),
+            Reply { bytes, .. } => {
+                let number =
+                    bytes.and_then(|bytes| bytes.try_into().ok()).map_or(libc::EIO, i32::from_ne_bytes);
+                Err(io::Error::from_raw_os_error(number))
+            }
+        },
+    }
+}
 
 /// Opens a file for reading. A FIFO that nobody has open for writing is an error after 2 s.
 pub fn open(path: &Path) -> io::Result<impl Read> {
     let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = File::options().read(true).custom_flags(how.bits()).open(path)?;
+    let file = open_within(PATIENCE, || File::options().read(true).custom_flags(how.bits()).open(path))?;
     let first = if file.metadata()?.file_type().is_fifo() { wait_for_writer(&file)? } else { Vec::new() };
     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(io::Cursor::new(first).chain(file))

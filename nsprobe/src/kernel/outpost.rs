@@ -144,6 +144,17 @@ pub fn each<'a, J>(
     }
 }
 
+/// Does one piece of `work` in a child process that may stand still for all of `patience`.
+pub fn alone(patience: Duration, mut work: impl FnMut() -> Reply) -> Answer {
+    match Child::start(&[()], &[], &mut |()| work()) {
+        Ok(child) => {
+            let end = Instant::now() + patience + PATIENCE_WHEN_BUSY;
+            child.answer_within(patience, &mut { patience }, end)
+        }
+        Err(reason) => Answer::NotBegun(reason),
+    }
+}
+
 /// The child, and the socket that it writes its answers to. It ends with this.
 struct Child {
     pid: Pid,
@@ -181,7 +192,11 @@ impl Child {
 
     /// The next answer.
     fn answer(&self, patience: &mut Duration, end: Instant) -> Answer {
-        let (mut still, mut busy) = (PATIENCE.min(*patience), PATIENCE_WHEN_BUSY);
+        self.answer_within(PATIENCE.min(*patience), patience, end)
+    }
+
+    fn answer_within(&self, mut still: Duration, patience: &mut Duration, end: Instant) -> Answer {
+        let mut busy = PATIENCE_WHEN_BUSY;
         loop {
             let mut ready = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::try_from(CHECK).unwrap_or(PollTimeout::ZERO)) {
