@@ -151,3 +151,28 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
     });
     assert!(gone.is_some(), "{names:?}");
 }
+
+#[test]
+fn a_tcp_connection_that_no_process_has_is_found() {
+    let _limit = support::time_limit();
+    if !support::bpf() {
+        return;
+    }
+    if !IDS.here() {
+        return support::skipped("namespaces have no numbers");
+    }
+    let Left { ino, .. } = leave(&["--net"], "net", "tcp", |_| {});
+    let name = format!("net:[{ino}]");
+    let found = listed(&["--ns", &name]);
+    let holders = found[0]["holders"].as_array().unwrap();
+    assert_eq!(holders.len(), 2, "both ends: {found:?}");
+    for holder in holders {
+        assert_eq!(
+            (&holder["type"], &holder["state"]),
+            (&json!("connection"), &json!("FIN_WAIT1")),
+            "{holder}"
+        );
+    }
+    assert_eq!(holders[0]["local"], holders[1]["remote"], "{found:?}");
+    assert_eq!(holders[1]["local"], holders[0]["remote"], "{found:?}");
+}

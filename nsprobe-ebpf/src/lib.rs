@@ -5,6 +5,7 @@
 //! pattern that would be invalid, so a record may be read from any bytes of the right length.
 #![no_std]
 
+mod connections_record;
 mod fields;
 pub mod function;
 mod held_record;
@@ -14,6 +15,7 @@ mod task_record;
 mod walk_record;
 pub mod wish;
 
+pub use connections_record::{CONNECTION_STEPS, Connection, Connections, FOUND};
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use held_record::{Held, MOUNTS, Mount, SUPERBLOCK_STEPS, Superblocks, how};
 pub use record::{

@@ -5,7 +5,9 @@ use crate::state::Pending;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
 use nsprobe_ebpf::share::ROWS;
-use nsprobe_ebpf::{ABSENT, Config, Counter, Event, FIELDS, Field, Freed, Superblocks, TEXT_LEN, Walk, wish};
+use nsprobe_ebpf::{
+    ABSENT, Config, Connections, Counter, Event, FIELDS, Field, Freed, Superblocks, TEXT_LEN, Walk, wish,
+};
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -51,6 +53,10 @@ static SOUGHT: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 /// The walk along the list of superblocks.
 #[map]
 static SUPERBLOCKS: Array<Superblocks> = Array::with_max_entries(1, 0);
+
+/// The walk along the table of TCP connections.
+#[map]
+static CONNECTIONS: Array<Connections> = Array::with_max_entries(1, 0);
 
 /// The offset of `field`, or [`ABSENT`]. Known to the verifier, which so drops what an absent field guards.
 #[inline(always)]
@@ -232,6 +238,13 @@ pub fn walk() -> Option<&'static mut Walk> {
 pub fn superblocks() -> Option<&'static mut Superblocks> {
     // SAFETY: as in `walk`.
     SUPERBLOCKS.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
+}
+
+/// The walk along the table of TCP connections, as the last run left it.
+#[inline(always)]
+pub fn connections() -> Option<&'static mut Connections> {
+    // SAFETY: as in `walk`.
+    CONNECTIONS.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
 }
 
 /// Bytes of the record that a pending event makes.

@@ -28,6 +28,8 @@ pub mod cause {
     pub const HELD: u16 = 10;
     /// Nothing happened: the kernel's list of superblocks was walked along; the record is a [`crate::Superblocks`].
     pub const SUPERBLOCKS: u16 = 11;
+    /// Nothing happened: the kernel's table of TCP connections was walked along; the record is a [`crate::Connections`].
+    pub const CONNECTIONS: u16 = 12;
 }
 
 /// The index of each namespace in [`NamespaceInodes::ino`].
@@ -408,6 +410,8 @@ pub mod map {
     pub const WALK: &str = "WALK";
     /// One [`crate::Superblocks`].
     pub const SUPERBLOCKS: &str = "SUPERBLOCKS";
+    /// One [`crate::Connections`].
+    pub const CONNECTIONS: &str = "CONNECTIONS";
     /// The kernel's numbers (`u64`) of the namespaces whose holders are sought: keys, whose value is 1.
     pub const SOUGHT: &str = "SOUGHT";
 }

@@ -62,6 +62,17 @@ pub fn leave(unshare: &[&str], kind: &str, what: &str, before_its_end: impl FnOn
     Left { ino, file, connection }
 }
 
+/// Leaves a TCP connection within this network namespace that waits for an answer to its end, at both of its ends.
+fn orphan_connection() {
+    let lo = |state| super::stage::succeed(Command::new("ip").args(["link", "set", "lo", state]));
+    lo("up");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let client = std::net::TcpStream::connect(listener.local_addr().expect("a port")).expect("a connection");
+    let server = listener.accept().expect("a connection");
+    lo("down");
+    drop((client, server));
+}
+
 /// In the process that was started for it: opens what is wanted, says so, and ends when it may.
 pub fn run() {
     let Ok(what) = std::env::var(WHAT) else { return };
@@ -71,6 +82,10 @@ pub fn run() {
     let ino = inode(&std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("a namespace"));
     let file = match what {
         "" => None,
+        "tcp" => {
+            orphan_connection();
+            None
+        }
         "signals" => {
             let (read, _) = nix::unistd::pipe().expect("a pipe");
             // SAFETY: a call with numbers only.

@@ -3,6 +3,7 @@
 mod chroot;
 mod clone;
 mod compat;
+mod connections;
 pub mod denied;
 mod exit;
 mod files;

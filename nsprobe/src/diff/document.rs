@@ -4,11 +4,12 @@ use super::read::{self, SlotInodes};
 use crate::model::text;
 use crate::model::{
     Arguments, HeldBy, Holder, Initial, Namespace, NetnsId, NsId, NsKind, Origin, Pid, Process,
-    ProcessSource, Root, Slots, Snapshot, Source, Taken, Text,
+    ProcessSource, Root, Slots, Snapshot, Source, Taken, TcpState, Text,
 };
 use data_encoding::BASE64;
 use serde::{Deserialize, Deserializer};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 /// One of the two snapshots of a comparison.
@@ -179,6 +180,9 @@ struct HolderFields {
     path_base64: Option<Text>,
     here: Option<bool>,
     fs_type: Option<String>,
+    local: Option<SocketAddr>,
+    remote: Option<SocketAddr>,
+    state: Option<String>,
     dev_major: Option<u32>,
     dev_minor: Option<u32>,
     of: Option<NamespaceRef>,
@@ -223,6 +227,11 @@ enum HolderObject {
         fs_type: Text,
         dev: (u32, u32),
     },
+    Connection {
+        local: SocketAddr,
+        remote: SocketAddr,
+        state: TcpState,
+    },
     File {
         by: HeldBy,
         pid: Pid,
@@ -253,6 +262,11 @@ impl TryFrom<HolderFields> for HolderObject {
                 Self::Mount { fs_type, mount_namespace, path, here }
             }),
             "detached_mount" => fs_type.zip(dev).map(|(fs_type, dev)| Self::DetachedMount { fs_type, dev }),
+            "connection" => fields.local.zip(fields.remote).map(|(local, remote)| {
+                let is = |state: &TcpState| Some(state.name()) == fields.state.as_deref();
+                let state = TcpState::ALL.into_iter().find(is).unwrap_or(TcpState::Other);
+                Self::Connection { local, remote, state }
+            }),
             "ancestor" => of.map(|of| Self::Ancestor { of }),
             other => match HeldBy::ALL.into_iter().find(|by| by.name() == other) {
                 Some(by) => pid.zip(fd).map(|(pid, fd)| Self::File { by, pid, tid, fd }),
@@ -337,6 +351,7 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
             HolderObject::Mount { fs_type, mount_namespace, path, here } => {
                 Holder::Mount { fs_type, mount_namespace: id(mount_namespace), path, here }
             }
+            HolderObject::Connection { local, remote, state } => Holder::Connection { local, remote, state },
             HolderObject::DetachedMount { fs_type, dev } => Holder::DetachedMount { fs_type, dev },
             HolderObject::Ancestor { of } => Holder::Ancestor { of: id(of) },
             HolderObject::Unknown => return None,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    Arguments, Gap, GapKind, HeldBy, Holder, Initial, Origin, Slots, Snapshot, Source, Taken,
+    Arguments, Gap, GapKind, HeldBy, Holder, Initial, Origin, Slots, Snapshot, Source, Taken, TcpState,
 };
 use crate::render::json::{self, Selection};
 use std::time::{Duration, SystemTime};
@@ -257,6 +257,11 @@ fn rich() -> Taken {
         };
         ns.holders.extend([mount(Some(b"/p\xff".as_slice().into())), mount(None)]);
         ns.holders.push(Holder::DetachedMount { fs_type: "proc".into(), dev: (0, 45) });
+        ns.holders.push(Holder::Connection {
+            local: "127.0.0.1:80".parse().unwrap(),
+            remote: "[::1]:81".parse().unwrap(),
+            state: TcpState::LastAck,
+        });
         let file = |by| Holder::File { by, pid: 10, tid: Some(12), fd: 5 };
         ns.holders.extend(HeldBy::ALL.map(file));
     });
@@ -310,7 +315,7 @@ fn a_document_of_a_later_minor_version_is_read() {
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
         .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
     let side = Side::read(text.as_bytes()).unwrap();
-    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 9 + HeldBy::ALL.len());
+    assert_eq!(side.taken.snapshot.namespaces[0].holders.len(), 10 + HeldBy::ALL.len());
 }
 
 #[test]

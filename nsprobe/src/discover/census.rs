@@ -82,7 +82,7 @@ impl Entry {
             Holder::Thread { .. } => Source::Threads,
             Holder::ForChildren { .. } => Source::ForChildren,
             Holder::Descriptor { .. } | Holder::File { .. } => Source::Descriptors,
-            Holder::Socket { .. } => Source::Sockets,
+            Holder::Socket { .. } | Holder::Connection { .. } => Source::Sockets,
             Holder::BindMount { .. } => Source::BindMounts,
             Holder::Ancestor { .. } => Source::Relations,
             Holder::Mount { .. } | Holder::DetachedMount { .. } => Source::FileSystems,

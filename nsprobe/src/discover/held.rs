@@ -5,7 +5,7 @@
 //! what such a namespace may be held by, and leaves out what was searched without finding anything.
 
 use super::census::Census;
-use super::held_records::{self, HeldFacts, SuperblockFacts};
+use super::held_records::{self, ConnectionFacts, HeldFacts, SuperblockFacts};
 use super::limit::MOST_OF_ONE;
 use super::walk::Outcome;
 use super::{processes, tasks};
@@ -14,7 +14,7 @@ use crate::kernel::mounts::MountTable;
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::TasksError;
 use crate::model::{Holder, NsId, NsKind, NsSlot, Pid, Text};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 
 /// Adds what holds the namespaces that nothing else is known to hold.
@@ -36,6 +36,11 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
     };
     if let Err(why) = files(&search, &sought, census) {
         log::info!("holders: open files are not searched: {why}");
+    }
+    if sought.values().any(|id| id.kind == NsKind::Net)
+        && let Err(why) = connections(&search, &sought, census)
+    {
+        log::info!("holders: TCP connections are not searched: {why}");
     }
     let own =
         proc.this_process().and_then(|own| processes::namespace(&own, NsSlot::In(NsKind::Mnt), nsfs_dev));
@@ -67,6 +72,37 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
         Err(why) => log::info!("holders: file systems are not searched: {why}"),
     }
 }
+
+/// Adds the TCP connections that hold network namespaces.
+fn connections(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> Result<(), String> {
+    let connections = search.connections().map_err(|why| why.to_string())?;
+    let mut bucket = 0;
+    let mut found = HashSet::new();
+    loop {
+        let record = connections.walk(bucket).map_err(|error| format!("running the BPF program: {error}"))?;
+        let next = held_records::connections(&record, &mut |facts| {
+            let ConnectionFacts { kernel_id, local, remote, state } = facts;
+            if found.len() < MOST_CONNECTIONS {
+                found.insert((kernel_id, Holder::Connection { local, remote, state }));
+            }
+        });
+        match next {
+            // The table has an end, whatever the record says.
+            Some(Some(next)) if next > bucket => bucket = next,
+            Some(None) => break,
+            Some(Some(_)) | None => return Err("the table of connections is of an unknown form".to_owned()),
+        }
+    }
+    for (kernel_id, holder) in found {
+        if let Some(&id) = sought.get(&kernel_id) {
+            census.entry(id).held(holder);
+        }
+    }
+    Ok(())
+}
+
+/// This many connections are kept.
+const MOST_CONNECTIONS: usize = 4096;
 
 /// A walk that has lost its way begins again, this often.
 const ATTEMPTS: u32 = 16;

@@ -2,9 +2,10 @@
 
 use super::records::{is, long, records, word};
 use super::walk::Outcome;
-use crate::model::{HeldBy, Pid, Text};
-use nsprobe_ebpf::{COMM_LEN, Held, MOUNTS, Mount, Superblocks, cause, how};
+use crate::model::{HeldBy, Pid, TcpState, Text};
+use nsprobe_ebpf::{COMM_LEN, Connection, Connections, FOUND, Held, MOUNTS, Mount, Superblocks, cause, how};
 use std::mem::offset_of;
+use std::net::{IpAddr, SocketAddr};
 
 /// A file that holds a namespace, as its record has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,58 @@ pub(super) fn superblock(record: &[u8]) -> Option<(Outcome, Option<SuperblockFac
             more: word(record, offset_of!(Superblocks, more))? != 0,
         }),
     ))
+}
+
+/// A TCP connection without a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ConnectionFacts {
+    /// The kernel's number of its network namespace.
+    pub(super) kernel_id: u64,
+    pub(super) local: SocketAddr,
+    pub(super) remote: SocketAddr,
+    pub(super) state: TcpState,
+}
+
+/// The bucket that the walk along the table of connections goes on at after the steps in one record (`None`: it is over),
+/// and what they came by; `None` when the record is not of the form that this nsprobe's probe writes, or the table of no
+/// form that it knows.
+#[expect(clippy::option_option, reason = "the end of a walk is not its failure")]
+pub(super) fn connections(record: &[u8], each: &mut impl FnMut(ConnectionFacts)) -> Option<Option<u32>> {
+    let count = word(record, offset_of!(Connections, count))? as usize;
+    if !is(record, cause::CONNECTIONS) || record.len() != size_of::<Connections>() || count > FOUND {
+        return None;
+    }
+    for index in 0..count {
+        let at = offset_of!(Connections, found) + index * size_of::<Connection>();
+        let half = |at: usize| Some(u16::from_ne_bytes(*record.get(at..)?.first_chunk()?));
+        let family = half(at + offset_of!(Connection, family))?;
+        let address = |at: usize| {
+            let bytes: [u8; 16] = *record.get(at..)?.first_chunk()?;
+            Some(match i32::from(family) {
+                libc::AF_INET6 => IpAddr::from(bytes),
+                _ => IpAddr::from(*bytes.first_chunk::<4>()?),
+            })
+        };
+        let local_port = half(at + offset_of!(Connection, local_port))?;
+        let remote_port = u16::from_be(half(at + offset_of!(Connection, remote_port))?);
+        each(ConnectionFacts {
+            kernel_id: long(record, at + offset_of!(Connection, id))?,
+            local: SocketAddr::new(address(at + offset_of!(Connection, local))?, local_port),
+            remote: SocketAddr::new(address(at + offset_of!(Connection, remote))?, remote_port),
+            state: match half(at + offset_of!(Connection, state))? {
+                4 => TcpState::FinWait1,
+                5 => TcpState::FinWait2,
+                9 => TcpState::LastAck,
+                11 => TcpState::Closing,
+                _ => TcpState::Other,
+            },
+        });
+    }
+    match Outcome::of(word(record, offset_of!(Connections, outcome))?)? {
+        Outcome::More => Some(Some(word(record, offset_of!(Connections, bucket))?)),
+        Outcome::End => Some(None),
+        Outcome::Lost => None,
+    }
 }
 
 /// Gives `each` every file in `bytes`, records one after the other, and the number of those that were not understood.

@@ -87,6 +87,26 @@ pub const OF_SUPERBLOCKS: [Field; 13] = [
     Field::MountNamespace,
 ];
 
+/// What leads along the table of TCP connections.
+pub const OF_CONNECTIONS: [Field; 16] = [
+    Field::TaskNsproxy,
+    Field::NsproxyNet,
+    Field::NetIpv4,
+    Field::Ipv4DeathRow,
+    Field::DeathRowHashinfo,
+    Field::HashinfoTable,
+    Field::HashinfoMask,
+    Field::SockCommonNode,
+    Field::SockCommonState,
+    Field::SockCommonRemote,
+    Field::SockCommonLocal,
+    Field::SockCommonRemotePort,
+    Field::SockCommonLocalPort,
+    Field::SockSocket,
+    Field::SockCommonRemote6,
+    Field::SockCommonLocal6,
+];
+
 /// The kernel's name of the iterator over files.
 const FILES: &str = "bpf_iter_task_file";
 
@@ -107,6 +127,19 @@ impl Superblocks {
     }
 }
 
+/// The program that goes along the table of TCP connections.
+const FIND_CONNECTIONS: &str = "list_connections";
+
+/// A walk along that table.
+pub struct Connections(OnDemand);
+
+impl Connections {
+    /// Goes some steps, from this bucket on, and gives the record of them: a [`nsprobe_ebpf::Connections`].
+    pub fn walk(&self, bucket: u32) -> io::Result<Vec<u8>> {
+        self.0.run(&[u64::from(bucket)])
+    }
+}
+
 /// The programs that search, and what they are to find.
 pub struct Search {
     programs: Programs,
@@ -121,7 +154,8 @@ impl Search {
     /// Prepares a search for what holds the namespaces with these numbers.
     pub fn open(sought: &[u64]) -> Result<Self, TasksError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let fields: Vec<Field> = NEEDED.into_iter().chain(OPTIONAL).chain(OF_SUPERBLOCKS).collect();
+        let fields: Vec<Field> =
+            NEEDED.into_iter().chain(OPTIONAL).chain(OF_SUPERBLOCKS).chain(OF_CONNECTIONS).collect();
         let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
         let wanted = btf::Wanted { fields: &sources, functions: &[FILES], typedefs: &[] };
         let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
@@ -132,7 +166,7 @@ impl Search {
         }
         let memory = MemoryLimit::raise();
         Ok(Self {
-            programs: Programs::open(&[FIND_FILES, FIND_SUPERBLOCKS], &offsets)
+            programs: Programs::open(&[FIND_FILES, FIND_SUPERBLOCKS, FIND_CONNECTIONS], &offsets)
                 .map_err(TasksError::Refused)?,
             files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
             sought: set(sought)?,
@@ -154,6 +188,15 @@ impl Search {
         }
         let load = OnDemand::load(&self.programs, FIND_SUPERBLOCKS, map::SUPERBLOCKS, &[self.table()?]);
         Ok(Superblocks(load.map_err(TasksError::Refused)?))
+    }
+
+    /// Loads the program that finds the TCP connections that hold one of them.
+    pub fn connections(&self) -> Result<Connections, TasksError> {
+        if let Some(field) = btf::absent(&OF_CONNECTIONS[..14], &self.offsets) {
+            return Err(TasksError::NoField(field));
+        }
+        let load = OnDemand::load(&self.programs, FIND_CONNECTIONS, map::CONNECTIONS, &[self.table()?]);
+        Ok(Connections(load.map_err(TasksError::Refused)?))
     }
 
     /// The map of what is sought.

@@ -24,6 +24,7 @@ impl Holder {
             Self::File { by, .. } => by.name(),
             Self::Mount { .. } => "mount",
             Self::DetachedMount { .. } => "detached_mount",
+            Self::Connection { .. } => "connection",
             Self::Ancestor { .. } => "ancestor",
         }
     }
@@ -40,6 +41,7 @@ impl Holder {
             Self::BindMount { .. }
             | Self::Mount { .. }
             | Self::DetachedMount { .. }
+            | Self::Connection { .. }
             | Self::Ancestor { .. } => None,
         }
     }
@@ -96,6 +98,7 @@ impl Namespace {
             | Holder::File { .. }
             | Holder::Mount { .. }
             | Holder::DetachedMount { .. }
+            | Holder::Connection { .. }
             | Holder::Ancestor { .. } => None,
         };
         self.leader

@@ -35,7 +35,7 @@ pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
 pub use life::{Created, Destroyed, Life, Mark, Origination, SlotMarks};
-pub use namespace::{HeldBy, Holder, Initial, Namespace, NetnsId, Searched, Source};
+pub use namespace::{HeldBy, Holder, Initial, Namespace, NetnsId, Searched, Source, TcpState};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};

@@ -2,6 +2,7 @@
 
 use crate::model::{NsId, Pid, Text};
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::SystemTime;
 
 /// One namespace.
@@ -177,7 +178,7 @@ pub enum Initial {
 }
 
 /// What keeps a namespace alive without being a process in it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A thread that is in it while its process is not: setns(2) and unshare(2) act on one thread.
     Thread {
@@ -250,11 +251,52 @@ pub enum Holder {
         /// Its device, major and minor number: what stat(2) gives for a file there.
         dev: (u32, u32),
     },
+    /// A TCP connection that belongs to it, and that no process has any more: it waits for an answer to its end.
+    Connection {
+        /// Its own address and port.
+        local: SocketAddr,
+        /// The other's.
+        remote: SocketAddr,
+        /// Its state.
+        state: TcpState,
+    },
     /// It is the parent or the owner of another namespace.
     Ancestor {
         /// Of which.
         of: NsId,
     },
+}
+
+/// The state of a TCP connection that no process has any more, RFC 9293.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TcpState {
+    /// Its end has been sent, and not been confirmed.
+    FinWait1,
+    /// Its end has been confirmed, the other's has not come.
+    FinWait2,
+    /// Both ends have been sent, its own has not been confirmed.
+    Closing,
+    /// The other's end came first, its own has not been confirmed.
+    LastAck,
+    /// One of the others.
+    Other,
+}
+
+impl TcpState {
+    /// All states.
+    pub const ALL: [Self; 5] = [Self::FinWait1, Self::FinWait2, Self::Closing, Self::LastAck, Self::Other];
+
+    /// The state's name, as netstat(8) has it; `?` for the others.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FinWait1 => "FIN_WAIT1",
+            Self::FinWait2 => "FIN_WAIT2",
+            Self::Closing => "CLOSING",
+            Self::LastAck => "LAST_ACK",
+            Self::Other => "?",
+        }
+    }
 }
 
 /// In which way an open file holds a namespace that it does not stand for.

@@ -73,6 +73,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
             Holder::DetachedMount { fs_type, dev: (major, minor) } => {
                 format!("{fs_type} (device {major}:{minor}), mounted nowhere")
             }
+            Holder::Connection { local, remote, state } => {
+                format!("TCP {local} to {remote}, {} without a process", state.name())
+            }
             Holder::Ancestor { of } => {
                 format!("{} of {of}", if is_parent(namespace, *of, snapshot) { "parent" } else { "owner" })
             }

@@ -1,7 +1,8 @@
 //! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
 
 use crate::model::{
-    Arguments, Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot, Text,
+    Arguments, Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot,
+    TcpState, Text,
 };
 use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
@@ -121,6 +122,12 @@ enum HolderObject<'a> {
         fs_type: Cow<'a, str>,
         dev_major: u32,
         dev_minor: u32,
+    },
+    Connection {
+        protocol: &'static str,
+        local: String,
+        remote: String,
+        state: Option<&'static str>,
     },
     Ancestor {
         of: NamespaceRef,
@@ -252,6 +259,12 @@ fn holder_object(holder: &Holder) -> HolderObject<'_> {
             fs_type: fs_type.lossy(),
             dev_major: *dev_major,
             dev_minor: *dev_minor,
+        },
+        Holder::Connection { local, remote, state } => HolderObject::Connection {
+            protocol: "tcp",
+            local: local.to_string(),
+            remote: remote.to_string(),
+            state: (*state != TcpState::Other).then_some(state.name()),
         },
         Holder::Ancestor { of } => HolderObject::Ancestor { of: (*of).into() },
     }

@@ -241,6 +241,7 @@ pub fn held(namespace: &Namespace) -> String {
             Holder::DetachedMount { fs_type, dev: (major, minor) } => {
                 format!("{fs_type} {major}:{minor} mounted nowhere")
             }
+            Holder::Connection { local, remote, .. } => format!("TCP {local} to {remote}"),
             Holder::BindMount { .. } => return None,
             Holder::Ancestor { of } => of.to_string(),
         })

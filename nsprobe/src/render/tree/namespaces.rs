@@ -159,6 +159,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String
             Holder::DetachedMount { fs_type, dev: (major, minor) } => {
                 phrases.push(format!("held by a {fs_type} (device {major}:{minor}) that is mounted nowhere"));
             }
+            Holder::Connection { local, remote, state } => {
+                phrases.push(format!("held by TCP {local} to {remote}, {} without a process", state.name()));
+            }
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
         }
     }

@@ -55,6 +55,7 @@ fn every_field_is_missed_when_it_is_absent() {
             &held::NEEDED,
             &held::OPTIONAL,
             &held::OF_SUPERBLOCKS,
+            &held::OF_CONNECTIONS,
         ]
         .concat();
         assert!(
