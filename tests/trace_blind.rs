@@ -168,7 +168,7 @@ fn what_a_call_did_is_what_has_changed() {
         assert!(roots == led || told.left_out > 0, "{roots}\n{led}");
         // By what it changed, not by what its descriptor was.
         let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
-        let mut net = Abuse::start("net 1000");
+        let mut net = Abuse::start("net 200");
         let [joined] = numbers(&net.report());
         net.end();
         assert!(joined > 10, "the descriptor was not swapped: {joined}");

@@ -12,6 +12,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// The abuse, in the environment.
 const WHICH: &str = "NSPROBE_TEST_ABUSE";
@@ -230,7 +231,7 @@ fn stand(count: usize) {
         std::thread::Builder::new().stack_size(64 << 10).spawn(call).expect("a thread");
     }
     while STANDING.load(Ordering::Relaxed) < count {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::sleep(Duration::from_millis(20));
     }
     say("standing");
     loop {
@@ -300,7 +301,7 @@ fn interrupted(count: usize) -> String {
     let interrupt = || {
         // SAFETY: takes no pointer.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), me.as_raw(), libc::SIGUSR1) };
-        std::thread::sleep(std::time::Duration::from_micros(200));
+        std::thread::sleep(Duration::from_micros(200));
     };
     let mut failed = 0;
     meanwhile(interrupt, || {
@@ -327,19 +328,27 @@ fn rewritten_flags(tries: usize) -> String {
     /// The byte of the flags in which the two lie.
     const BYTE: usize = 3;
     let [uts, ipc] = [libc::CLONE_NEWUTS, libc::CLONE_NEWIPC].map(|flag| flag.to_le_bytes()[BYTE]);
-    let args = [const { AtomicU8::new(0) }; 64];
+    let (writable, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    // Shared with the children: of what is not, each fork takes the right to write for a moment.
+    // SAFETY: a new mapping of zeroes, which stays for as long as this process.
+    let args: &[AtomicU8; 64] = unsafe {
+        let page = libc::mmap(std::ptr::null_mut(), 4096, writable, shared, -1, 0);
+        assert_ne!(page, libc::MAP_FAILED);
+        &*page.cast()
+    };
     args[BYTE].store(uts, Ordering::Relaxed);
     // The exit signal.
     args[32].store(u8::try_from(libc::SIGCHLD).expect("small"), Ordering::Relaxed);
     let own = inode(c"/proc/self/ns/uts");
     let (mut of_uts, mut of_ipc) = (0, 0);
     rewriting(&args[BYTE], uts, ipc, || {
+        let patience = Instant::now() + PATIENCE;
         for turn in 0.. {
-            if turn >= tries && of_uts > 0 && of_ipc > 0 || turn > 100 * tries {
+            if turn >= tries && of_uts > 0 && of_ipc > 0 || Instant::now() > patience {
                 break;
             }
             // SAFETY: the arguments have the size that is told; the child makes system calls only.
-            match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) } {
+            match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(args)) } {
                 0 => {
                     let is_uts = inode(c"/proc/self/ns/uts") != own;
                     // SAFETY: ends the child.
@@ -470,8 +479,9 @@ fn swapped_net(tries: usize) -> usize {
     let mut joined = 2;
     let at_home = net();
     swapping(&uts, &there, |place| {
-        for _ in 0..100 * tries {
-            if joined >= ENOUGH {
+        let patience = Instant::now() + PATIENCE;
+        for turn in 0.. {
+            if joined >= ENOUGH && turn >= tries || Instant::now() > patience {
                 break;
             }
             setns(place);
@@ -487,6 +497,9 @@ fn swapped_net(tries: usize) -> usize {
 /// As often a swap need be the moment that the kernel looks at.
 const ENOUGH: usize = 60;
 
+/// For so long that is waited for: the thread that swaps may get no processor for a while.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// Leaves a chroot by the mount namespace it is in, where a uts namespace stood when the call began; gives how often.
 fn swapped_root(tries: usize) -> usize {
     let jail = tempfile::tempdir().expect("a directory");
@@ -497,8 +510,9 @@ fn swapped_root(tries: usize) -> usize {
     swapping(&uts, &mnt, |place| {
         // Who shares it with another thread may join no mount namespace.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
-        for _ in 0..tries {
-            if left >= ENOUGH / 3 {
+        let patience = Instant::now() + PATIENCE;
+        for turn in 0.. {
+            if left >= ENOUGH / 3 && turn >= tries || Instant::now() > patience {
                 break;
             }
             nix::unistd::chroot(jail.path()).expect("root");
@@ -530,8 +544,9 @@ fn rewritten_path(tries: usize) -> String {
     let outside = File::open("/").expect("a directory");
     let mut led = String::new();
     rewriting(last, b'a', b'b', || {
-        for turn in 0..20 * tries {
-            if turn >= tries && led.contains('a') && led.contains('b') {
+        let patience = Instant::now() + PATIENCE;
+        for turn in 0.. {
+            if turn >= tries && led.contains('a') && led.contains('b') || Instant::now() > patience {
                 break;
             }
             // SAFETY: a string at any time: its last byte stays 0.
