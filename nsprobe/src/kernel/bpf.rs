@@ -97,10 +97,9 @@ impl Programs {
         let key = object.programs.get(program).map(aya_obj::Program::function_key);
         let key = key.ok_or_else(|| Refusal::new(format!("the probe has no program {program}")))?;
         // The others have maps that are not at hand.
-        object.programs.retain(|name, _| name == program);
-        object
-            .functions
-            .retain(|other, function| *other == key || COMPILERS.contains(&function.name.as_str()));
+        let others = object.programs.extract_if(|name, _| name != program);
+        let others: HashSet<_> = others.map(|(_, other)| other.function_key()).collect();
+        object.functions.retain(|key, _| !others.contains(key));
         let sections: HashSet<usize> = object.functions.keys().map(|&(section, _)| section).collect();
         let own = self.data.iter().zip(&data).map(|(map, fd)| ("", fd.as_raw_fd(), map));
         let maps = maps.iter().copied().chain(own);

@@ -105,3 +105,32 @@ fn link(program: &OwnedFd, name: &str, is_return: bool) -> io::Result<OwnedFd> {
     multi.cookies = cookies.as_ptr() as u64;
     create(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Probe, Size};
+    use super::*;
+    use crate::kernel::task_storage::TaskStorage;
+    use nsprobe_ebpf::Config;
+
+    #[test]
+    fn its_programs_load_whether_there_are_fprobes_or_not() {
+        if !nix::unistd::geteuid().is_root() {
+            return eprintln!("SKIPPED: needs root");
+        }
+        let Ok(storage) = TaskStorage::create() else {
+            return eprintln!("SKIPPED: no storage of tasks, so no fprobes either");
+        };
+        let config = Config { flags: nsprobe_ebpf::config::LIVES, ..Config::default() };
+        let Probe { ebpf, globals, mut fprobes, .. } =
+            Probe::open(config, &[], Size::from(1 << 16), &[], Some(storage)).expect("the object is loaded");
+        for program in PROGRAMS {
+            match fprobes.load(&ebpf, &globals, program) {
+                Err(refusal) if refusal.reason == "EINVAL" => {
+                    return eprintln!("SKIPPED: this kernel knows no such programs");
+                }
+                loaded => drop(loaded.unwrap_or_else(|refusal| panic!("{program}: {}", refusal.reason))),
+            }
+        }
+    }
+}
