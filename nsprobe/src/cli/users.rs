@@ -38,7 +38,7 @@ impl Users {
     pub(super) fn name(&self, uid: u32) -> Option<String> {
         let Asked { names, database } = &mut *self.0.borrow_mut();
         let look_up = || {
-            let answer = database.as_ref()?.name(uid);
+            let answer = database.as_ref()?.name(uid, PATIENCE);
             answer.unwrap_or_else(|| {
                 *database = None;
                 output::complain(&"the user database does not answer: users are shown by number");
@@ -65,9 +65,9 @@ impl Database {
 
     /// The name of a user, if there is one; `None`: no answer.
     #[expect(clippy::option_option, reason = "no answer and no name are two things")]
-    fn name(&self, uid: u32) -> Option<Option<String>> {
+    fn name(&self, uid: u32, patience: Duration) -> Option<Option<String>> {
         self.ask.send(uid).ok()?;
-        self.answers.recv_timeout(PATIENCE).ok()
+        self.answers.recv_timeout(patience).ok()
     }
 }
 
@@ -85,7 +85,8 @@ mod tests {
             std::thread::sleep(Duration::from_secs(1000));
             None
         });
-        assert_eq!(silent.unwrap().name(0), None);
-        assert_eq!(Database::start(system).unwrap().name(0), Some(Some("root".to_owned())));
+        assert_eq!(silent.unwrap().name(0, Duration::from_millis(10)), None);
+        let root = Database::start(system).unwrap().name(0, Duration::from_secs(60));
+        assert_eq!(root, Some(Some("root".to_owned())));
     }
 }

@@ -330,21 +330,27 @@ mod tests {
     #[test]
     fn what_waits_is_given_up_and_the_rest_is_done() {
         let jobs: Vec<u32> = (0..50).collect();
-        let said = said(&jobs, |&job| {
-            if job == 7 {
-                std::thread::sleep(Duration::from_secs(1000));
-            }
-            (job != 8).then(|| job.to_string().into_bytes()).into()
-        });
-        assert_eq!(said.len(), jobs.len());
-        for (job, said) in said.into_iter().enumerate() {
-            let expected = match job {
-                7 => "Waiting".to_owned(),
-                8 => "nothing".to_owned(),
-                job => job.to_string(),
-            };
-            assert_eq!(said, expected, "{job}");
+        let attempt = || {
+            said(&jobs, |&job| {
+                if job == 7 {
+                    std::thread::sleep(Duration::from_secs(1000));
+                }
+                (job != 8).then(|| job.to_string().into_bytes()).into()
+            })
+        };
+        let expected = |job: &u32| match job {
+            7 => "Waiting".to_owned(),
+            8 => "nothing".to_owned(),
+            job => job.to_string(),
+        };
+        let expected: Vec<String> = jobs.iter().map(expected).collect();
+        // On a busy machine the time for all of it may run out before the last is done.
+        let end = Instant::now() + Duration::from_secs(60);
+        let mut said = attempt();
+        while said != expected && Instant::now() < end {
+            said = attempt();
         }
+        assert_eq!(said, expected);
     }
 
     #[test]
