@@ -19,6 +19,7 @@ mod holders_mounts;
 mod limits;
 mod list;
 mod list_sight;
+mod privileges;
 mod schema;
 mod sources;
 mod sources_bpf;

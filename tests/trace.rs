@@ -293,7 +293,7 @@ fn without_privileges_the_missing_capabilities_are_named() {
     // A way that sees less and was not chosen is reported whatever else is not.
     let ran = as_nobody(Command::new(&copy).args(["trace", "--quiet", "--", "true"]));
     assert!(
-        ran.stderr.contains("tracing by poll") && ran.stderr.contains("calls that fail"),
+        ran.stderr.contains("tracing by poll") && ran.stderr.contains("those that fail"),
         "{}",
         ran.stderr
     );

@@ -3,8 +3,7 @@
 use super::feed::Feed;
 use super::{filters, output};
 use crate::filter::EventRow;
-use crate::kernel::advice::remedy;
-use crate::kernel::capabilities::Capability;
+use crate::kernel::advice::remedy_to_trace;
 use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::wrap::wrapped;
@@ -160,9 +159,9 @@ fn beginning(start: &StreamStart) -> String {
     }
     if let Some(blind) = blind(start) {
         parts.push(blind.to_owned());
-        let needed = [Capability::Bpf, Capability::Perfmon];
-        if let Some(remedy) = remedy(&needed) {
-            parts.push(format!("to see more: {remedy}"));
+        // Whoever has requested this way has no use for another.
+        if hooks.reason.contains("no BPF: ") {
+            parts.extend(remedy_to_trace().map(|remedy| format!("to see more: {remedy}")));
         }
     }
     if !hooks.missing.is_empty() {

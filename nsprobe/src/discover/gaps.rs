@@ -41,19 +41,11 @@ impl Gaps {
         if !super::denied(error) {
             return self.add(kind, in_words(error), None);
         }
-        let of_processes = !matches!(kind, GapKind::Mounts | GapKind::Relations | GapKind::Source);
-        let needed = if of_processes { Capability::SysPtrace } else { Capability::SysAdmin };
-        match remedy(&[needed]) {
-            Some(remedy) => self.add(kind, in_words(error), Some(&remedy)),
-            None if of_processes => {
-                let why = "even with CAP_SYS_PTRACE: a security module or sandbox forbids it";
-                self.add(kind, format!("{}, {why}", in_words(error)), None);
-            }
-            None => {
-                let why =
-                    "even with CAP_SYS_ADMIN: a file system on the way (FUSE, NFS) or a security module";
-                self.add(kind, format!("{}, {why}", in_words(error)), None);
-            }
+        let remedies = needed(kind, error).iter().map(|&needed| remedy(needed));
+        let reason = in_words(error);
+        match remedies.flatten().next() {
+            Some(remedy) => self.add(kind, reason, Some(&remedy)),
+            None => self.add(kind, format!("{reason}, {}", all_the_same(kind)), None),
         }
     }
 
@@ -78,6 +70,34 @@ impl Gaps {
     pub(super) fn finish(self) -> Vec<Gap> {
         let gap = |((kind, reason), (count, remedy))| Gap { kind, count, reason, remedy };
         self.0.into_iter().map(gap).collect()
+    }
+}
+
+/// The capabilities that may be the reason of `error`: the first of these groups that is not complete is. Files of
+/// `/proc/PID` are denied with EACCES, and CAP_SYS_PTRACE opens them; what asks for CAP_SYS_ADMIN answers EPERM.
+fn needed(kind: GapKind, error: &io::Error) -> &'static [&'static [Capability]] {
+    use Capability::{DacReadSearch, SysAdmin, SysPtrace};
+    match (kind, error.raw_os_error()) {
+        // Only the owner may list `/proc/PID/fd`, whoever may trace the process.
+        (GapKind::Descriptors, _) => &[&[SysPtrace, DacReadSearch]],
+        (GapKind::Mounts | GapKind::Relations | GapKind::Source, Some(libc::EPERM)) => {
+            &[&[SysAdmin], &[SysPtrace]]
+        }
+        (GapKind::Mounts | GapKind::Relations | GapKind::Source, _) => &[&[SysPtrace], &[SysAdmin]],
+        _ => &[&[SysPtrace]],
+    }
+}
+
+/// What may deny something to one who has all that is needed.
+const fn all_the_same(kind: GapKind) -> &'static str {
+    match kind {
+        GapKind::Descriptors => {
+            "even with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: a security module or sandbox forbids it"
+        }
+        GapKind::Mounts | GapKind::Relations | GapKind::Source => {
+            "even with CAP_SYS_ADMIN and CAP_SYS_PTRACE: a file system on the way (FUSE, NFS) or a security module"
+        }
+        _ => "even with CAP_SYS_PTRACE: a security module or sandbox forbids it",
     }
 }
 

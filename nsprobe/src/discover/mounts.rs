@@ -15,7 +15,9 @@ use super::readers::{self, Mountinfo, Point};
 use super::relations::Inquiry;
 use super::room::{self, Room, Share};
 use super::{Gaps, parse, processes, vanished};
+use crate::kernel::advice::remedy;
 use crate::kernel::bounded;
+use crate::kernel::capabilities::Capability;
 use crate::kernel::mounts::MountTable;
 use crate::kernel::nsfs::{self, Neighbour};
 use crate::kernel::proc::Proc;
@@ -223,8 +225,11 @@ impl Search<'_> {
     fn mountinfo(&mut self, id: NsId, census: &mut Census, gaps: &mut Gaps) {
         self.seen.insert(id);
         let Some(&pid) = self.readers.get(&id) else {
-            let reason = "no process is in it";
-            gaps.add(GapKind::Mounts, reason, Some("Linux 6.11 tells them, to root"));
+            let remedy = match self.table {
+                Some(_) => remedy(&[Capability::SysPtrace, Capability::SysAdmin]),
+                None => Some("Linux 6.11 tells them, to root".to_owned()),
+            };
+            gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
             return;
         };
         self.by_process(id, (pid, 0), census, gaps);

@@ -1,6 +1,7 @@
 //! What would give this process a capability, said so that it is true for who reads it.
 
 use super::capabilities::{Capability, Effective, has_all_users};
+use super::pseudo::PseudoFs;
 use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::sync::LazyLock;
@@ -19,6 +20,22 @@ struct Standing {
 #[must_use]
 pub fn remedy(needed: &[Capability]) -> Option<String> {
     advise(needed, standing())
+}
+
+/// What would let this process trace calls; `None` when it lacks no capability for that. Where functions cannot be traced
+/// it takes the files of tracefs, which are root's; whether it does, and they have to be mounted, is known once BPF may be
+/// used.
+#[must_use]
+pub fn remedy_to_trace() -> Option<String> {
+    let Standing { root, effective, .. } = standing();
+    let mut needed = effective.missing_to_trace();
+    if needed.is_empty() && !PseudoFs::tracefs_is_mounted() {
+        needed.push(Capability::SysAdmin);
+    }
+    if !root {
+        needed.push(Capability::DacReadSearch);
+    }
+    remedy(&needed)
 }
 
 /// How to get capabilities that have just been named.

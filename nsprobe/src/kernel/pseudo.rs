@@ -24,10 +24,19 @@ const SECURITYFS_MAGIC: FsType = FsType(0x7363_6673);
 /// `<linux/magic.h>`: `DEBUGFS_MAGIC`.
 const DEBUGFS_MAGIC: FsType = FsType(0x6462_6720);
 
+/// Where the tracing file system usually is.
+const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
+
 impl PseudoFs {
     /// The tracing file system.
     pub fn tracefs() -> io::Result<Self> {
-        Self::open(c"tracefs", TRACEFS_MAGIC, &["/sys/kernel/tracing", "/sys/kernel/debug/tracing"])
+        Self::open(c"tracefs", TRACEFS_MAGIC, &TRACEFS)
+    }
+
+    /// Whether the tracing file system is mounted where this process can see it.
+    #[must_use]
+    pub fn tracefs_is_mounted() -> bool {
+        TRACEFS.iter().any(|place| is_mounted(place, TRACEFS_MAGIC))
     }
 
     /// The file system of the security modules.
@@ -44,7 +53,7 @@ impl PseudoFs {
     /// nobody sees it, and nothing needs to be undone.
     fn open(name: &CStr, magic: FsType, places: &[&str]) -> io::Result<Self> {
         for place in places {
-            if statfs(Path::new(place)).is_ok_and(|found| found.filesystem_type() == magic) {
+            if is_mounted(place, magic) {
                 let root = nix::fcntl::open(*place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
                 return Ok(Self { root, mounted: true });
             }
@@ -59,6 +68,10 @@ impl PseudoFs {
         File::from(fd).read_to_string(&mut text)?;
         Ok(text)
     }
+}
+
+fn is_mounted(place: &str, magic: FsType) -> bool {
+    statfs(Path::new(place)).is_ok_and(|found| found.filesystem_type() == magic)
 }
 
 /// The level of kernel lockdown in force, as in `integrity`; `None` where there is none or it is not readable.
