@@ -86,7 +86,7 @@ mod tests {
             None
         });
         assert_eq!(silent.unwrap().name(0, Duration::from_millis(10)), None);
-        let root = Database::start(system).unwrap().name(0, Duration::from_secs(60));
+        let root = Database::start(system).unwrap().name(0, Duration::from_mins(1));
         assert_eq!(root, Some(Some("root".to_owned())));
     }
 }
