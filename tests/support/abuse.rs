@@ -315,9 +315,9 @@ fn interrupted(count: usize) -> String {
 
 /// Runs `call` with a byte at `place` that another thread sets to `usual` and `other` in turn.
 fn rewriting(place: &AtomicU8, usual: u8, other: u8, call: impl FnOnce()) {
+    // One value a turn, so that both last as long.
     let rewrite = || {
-        place.store(other, Ordering::Relaxed);
-        place.store(usual, Ordering::Relaxed);
+        place.fetch_xor(usual ^ other, Ordering::Relaxed);
     };
     meanwhile(rewrite, call);
 }
