@@ -62,13 +62,39 @@ impl Event {
     /// Whether setns joined something else than its descriptor stood for at entry.
     #[must_use]
     pub fn joined_another(&self) -> bool {
-        match (&self.crossing, &self.outcome) {
-            (
-                Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. },
-                Outcome::Success(_),
-            ) => !self.after.iter().any(|(_, after)| *after == Some(*id)),
+        let Outcome::Success(_) = self.outcome else { return false };
+        let is_in = |id: &NsId| self.after.iter().any(|(_, after)| after == &Some(*id));
+        let is_known = |id: &NsId| {
+            self.after.iter().filter(|(slot, _)| slot.kind() == id.kind).all(|(_, after)| after.is_some())
+        };
+        match &self.crossing {
+            Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => !is_in(id),
+            Crossing::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
+                namespaces.iter().any(|id| is_known(id) && !is_in(id))
+            }
             _ => false,
         }
+    }
+
+    /// Whether chroot led elsewhere than its path says that was read at entry: the path was rewritten before the kernel read
+    /// it, or a symbolic link is on the way.
+    #[must_use]
+    pub fn led_elsewhere(&self) -> bool {
+        let (Crossing::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
+            (&self.crossing, self.seen, &self.outcome)
+        else {
+            return false;
+        };
+        let (Some(root), Some(cwd)) = (&self.root, &self.cwd) else { return false };
+        let is_absolute = path.as_bytes().starts_with(b"/");
+        let from = if is_absolute { &root.before } else { &cwd.before };
+        let is_plain = |place: &Place| !(place.cut || place.deleted || place.unreachable || place.detached);
+        if !is_plain(from) || !is_plain(&root.after) {
+            return false;
+        }
+        // Where `..` is, its meaning depends on links, and on where the root is.
+        let [from, path, after] = [&from.path, path, &root.after.path].map(names);
+        !path.contains(&&b".."[..]) && !from.iter().chain(&path).eq(&after)
     }
 
     /// Who denied it, in every output, where that was not the kernel.
@@ -84,6 +110,11 @@ impl Event {
         let directories = [("root", moved(&self.root)), ("cwd", moved(&self.cwd))];
         slots.chain(directories.into_iter().filter_map(|(name, moved)| moved.then_some(name)))
     }
+}
+
+/// The names in a path.
+fn names(path: &Text) -> Vec<&[u8]> {
+    path.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
 
 /// When arguments were looked at: paths in the caller's memory, and what a descriptor stands for.

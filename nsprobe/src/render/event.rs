@@ -60,6 +60,9 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     if event.joined_another() {
         line.push_str("  (target as at entry)");
     }
+    if event.led_elsewhere() {
+        line.push_str("  (path as at entry)");
+    }
     if event.seen == Some(Seen::EntryMissed) {
         line.push_str("  (entry missed: before unknown)");
     }
@@ -368,6 +371,42 @@ mod tests {
         11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
         11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (stopped by seccomp)
         "#);
+    }
+
+    #[test]
+    fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
+        let marked = |path: &str, after: Place| {
+            let path = PathText::Whole(path.into());
+            let mut event = event(Crossing::Chroot { path }, Outcome::Success(0), &[]);
+            let before = |path| place(path, false);
+            event.root = Some(Directory { moved: true, before: before("/jail"), after });
+            event.cwd =
+                Some(Directory { moved: false, before: before("/jail/home"), after: before("/jail/home") });
+            let without = text(&event, Look::PLAIN).contains("as at entry");
+            event.seen = Some(Seen::Entry);
+            assert!(!without);
+            text(&event, Look::PLAIN).contains("  (path as at entry)")
+        };
+        assert!(!marked("/a/b", place("/jail/a/b", false)) && !marked("//a/./b/", place("/jail/a/b", false)));
+        assert!(!marked(".", place("/jail/home", false)) && !marked("a", place("/jail/home/a", false)));
+        assert!(marked("/a/b", place("/jail/a/c", false)) && marked("/a", place("/a", false)));
+        assert!(marked("a", place("/jail/a", false)));
+        // It cannot be told.
+        assert!(!marked("/a/..", place("/jail/b", false)) && !marked("/a", place("b/c", true)));
+        // A process whose namespaces are others than those that were joined.
+        let joined = |ino| {
+            let namespaces = vec![NsId::new(NsKind::Net, 4, ino)];
+            let target = Some(SetnsTarget::Process { pid: 7, tid: 7, comm: None, namespaces });
+            let nstype = NsKind::Net.clone_flag();
+            let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
+            text(
+                &event(Crossing::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed),
+                Look::PLAIN,
+            )
+        };
+        assert!(
+            !joined(4_026_532_208).contains("as at entry") && joined(5).contains("  (target as at entry)")
+        );
     }
 
     #[test]
