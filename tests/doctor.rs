@@ -188,3 +188,28 @@ fn looking_leaves_no_mount_behind() {
     assert!(document["checks"].as_array().unwrap().len() >= 13, "{document}");
     assert!(!before.is_empty() && before == after, "{before}\n{after}");
 }
+
+#[test]
+fn a_chroot_is_noticed_by_identity() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    assert_eq!(verdict(diagnosis(), "root")["verdict"], "good");
+    // All that the machine has, below a directory that is no mount of its own.
+    let dir = tempfile::tempdir().unwrap();
+    let script = format!(
+        "mount -t tmpfs none {0} && mkdir {0}/root && for dir in /*; do
+             if [ -L $dir ]; then cp -a $dir {0}/root
+             elif [ -d $dir ]; then mkdir {0}/root$dir && mount --rbind $dir {0}/root$dir; fi
+         done; exec setpriv --bounding-set=-bpf,-perfmon chroot {0}/root \"$0\" doctor --json",
+        dir.path().display()
+    );
+    let mut command = Command::new("unshare");
+    let program = support::nsprobe().get_program().to_owned();
+    let output = command.args(["--mount", "sh", "-c", &script]).arg(program).output().unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let root = verdict(&document, "root");
+    assert!(root["finding"].as_str().unwrap().starts_with("nsprobe is chrooted"), "{root}");
+}

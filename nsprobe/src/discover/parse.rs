@@ -60,11 +60,9 @@ pub(super) fn thread_group(status: &[u8]) -> Option<u32> {
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
-/// The least id of a mount in the bytes of a `/proc/PID/mountinfo`: who is in the same mount namespace and sees the same
-/// root has it too. `None` where there is no mount.
-pub(super) fn first_mount(mountinfo: &[u8]) -> Option<u64> {
-    let id = |line: &[u8]| std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok();
-    mountinfo.split(|&byte| byte == b'\n').filter_map(id).min()
+/// The id of a mount, from its line of a `/proc/PID/mountinfo`.
+pub(super) fn mount_id(line: &[u8]) -> Option<u64> {
+    std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()
 }
 
 /// Kind and inode from the text of a namespace link: `net:[4026531833]`.

@@ -1,6 +1,7 @@
 //! How much of the mounts is read. A tenant decides how many there are, and how many are stacked on one another: for
 //! each mount the kernel climbs over all that are below it, so that the time grows with the square of their number.
 
+use crate::kernel::own_mounts::{MOST_BYTES, MOST_MOUNTS, MOST_TIME};
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ pub(super) struct Share {
 pub(super) const FIRST: Share = Share { mounts: 256, bytes: 1 << 20, time: Duration::from_millis(50) };
 
 /// What one mount namespace is given at most.
-pub(super) const ONE: Share = Share { mounts: 100_000, bytes: 64 << 20, time: Duration::from_secs(1) };
+pub(super) const ONE: Share = Share { mounts: MOST_MOUNTS, bytes: MOST_BYTES, time: MOST_TIME };
 
 /// What following one path to a mount is given at most.
 pub(super) const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..ONE };

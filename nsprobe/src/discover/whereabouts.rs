@@ -5,11 +5,14 @@
 //! one mount namespace, so that two processes with one line of `mountinfo` in common are in the same; and a process in
 //! the pid namespace that `/proc` shows has one number in `status`. Of the other kinds nothing is known.
 
+use super::lines::{self, Line};
 use super::parse;
+use super::room::{self, Room};
 use crate::kernel::bounded;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
 use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What was found out about processes that may not be read.
 #[derive(Debug, Default)]
@@ -40,11 +43,12 @@ impl Whereabouts {
             return found;
         }
         found.unknown.extend(NsKind::ALL.into_iter().filter(|kind| !KINDS.contains(kind)));
-        let known = known(proc, processes);
+        let room = Arc::new(Mutex::new(Room::new()));
+        let known = known(proc, processes, &room);
         let (pids, of_thread): (Vec<Pid>, _) =
             (denied.iter().map(|process| process.pid).collect(), proc.clone());
         let tokens = bounded::each(pids, move |&pid, _| {
-            of_thread.process(pid).ok().map(|dir| [net(&dir), mount(&dir)])
+            of_thread.process(pid).ok().map(|dir| [net(&dir), mount(&dir, &room)])
         });
         for (process, tokens) in std::iter::zip(denied, tokens) {
             found.processes += 1;
@@ -66,7 +70,7 @@ impl Whereabouts {
 const KINDS: [NsKind; 3] = [NsKind::Net, NsKind::Mnt, NsKind::Pid];
 
 /// What stands for each network and mount namespace that a process is in that may be read: of one process each.
-fn known(proc: &Proc, processes: &[Process]) -> HashMap<Token, NsId> {
+fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap<Token, NsId> {
     let mut witnesses: HashMap<NsId, Pid> = HashMap::new();
     for process in processes {
         for kind in [NsKind::Net, NsKind::Mnt] {
@@ -75,10 +79,10 @@ fn known(proc: &Proc, processes: &[Process]) -> HashMap<Token, NsId> {
             }
         }
     }
-    let proc = proc.clone();
+    let (proc, room) = (proc.clone(), Arc::clone(room));
     let token = move |&(id, pid): &(NsId, Pid), _: &mut Vec<u8>| {
         let dir = proc.process(pid).ok()?;
-        let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir) }?;
+        let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir, &room) }?;
         // It may have moved since.
         let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
         (still == Some(id)).then_some((token, id))
@@ -91,8 +95,18 @@ fn net(dir: &ProcessDir) -> Option<Token> {
     dir.stat("net/dev").ok().map(|file| Token::Net(file.st_ino))
 }
 
-fn mount(dir: &ProcessDir) -> Option<Token> {
-    let mut mountinfo = Vec::new();
-    dir.read("mountinfo", &mut mountinfo).ok()?;
-    parse::first_mount(&mountinfo).map(Token::Mount)
+/// The least id of its mounts: who is in the same mount namespace and sees the same root has it too. `None` also where
+/// there are more than are read.
+fn mount(dir: &ProcessDir, room: &Mutex<Room>) -> Option<Token> {
+    let mut turn = room.lock().unwrap_or_else(PoisonError::into_inner).turn(room::ONE);
+    let mut least = None;
+    let whole = lines::each(dir, "mountinfo", &mut |line| {
+        let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
+        if let Some(id) = parse::mount_id(line) {
+            least = Some(least.map_or(id, |least: u64| least.min(id)));
+        }
+        turn.read(1, line.len() + 1)
+    });
+    room.lock().unwrap_or_else(PoisonError::into_inner).settle(turn.used());
+    least.filter(|_| whole.is_ok_and(|whole| whole)).map(Token::Mount)
 }

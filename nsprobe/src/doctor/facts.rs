@@ -4,8 +4,8 @@ use super::parse;
 use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::capabilities::{Capability, Effective};
-use crate::kernel::probe;
 use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::{own_mounts, probe, statx};
 use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
 use crate::trace::attach::attach;
@@ -90,7 +90,6 @@ impl Facts {
     /// Looks at the machine this runs on.
     pub fn gather() -> Result<Self, discover::Error> {
         let snapshot = discover::snapshot(&discover::Options::default())?;
-        let own = |file: &str| fs::read(Path::new("/proc/self").join(file)).unwrap_or_default();
         let capabilities = Effective::read().unwrap_or_default();
         let has = |kind| snapshot.gaps.iter().any(|gap| gap.kind == kind);
         let bpf = BpfFacts::gather();
@@ -103,7 +102,7 @@ impl Facts {
             initial_user_namespace: initial_user_namespace(&snapshot),
             whole_machine: (!has(GapKind::HiddenProcesses) || has(GapKind::PidNamespace))
                 .then(|| !has(GapKind::PidNamespace)),
-            proc_mount: ProcMount::parse(&own("mountinfo"), Path::new("/proc")),
+            proc_mount: ProcMount::parse(&own_mounts::text().unwrap_or_default(), Path::new("/proc")),
             processes: snapshot.processes.len(),
             unreadable_processes: snapshot
                 .processes
@@ -116,7 +115,7 @@ impl Facts {
                 .filter(|gap| gap.kind == GapKind::Source)
                 .map(|gap| (gap.reason.clone(), gap.remedy.clone()))
                 .collect(),
-            whole_root: fs::read_link("/proc/self/root").is_ok_and(|root| root == Path::new("/")),
+            whole_root: whole_root(),
             lockdown: lockdown(),
             btf: bpf.btf,
             bpf: bpf.programs,
@@ -207,6 +206,18 @@ fn tracefs() -> String {
             .to_owned(),
         Err(error) => format!("tracefs: {error}"),
     }
+}
+
+/// Whether nsprobe's root is that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everybody who
+/// looks at his own.
+fn whole_root() -> bool {
+    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    let own = namespace("self");
+    if own.is_some() && own == namespace("1") {
+        return statx::place(c"/proc/self/root/.") == statx::place(c"/proc/1/root/.");
+    }
+    // With no other root at hand: in a chroot that is no mount of its own, nothing is mounted at `/`.
+    own_mounts::text().is_ok_and(|text| parse::has_root_mount(&text))
 }
 
 fn initial_user_namespace(snapshot: &Snapshot) -> Option<bool> {

@@ -1,5 +1,6 @@
 //! Control groups of the hierarchy of version 2, by the paths that people have at hand: cgroups(7).
 
+use super::own_mounts;
 use super::paths::in_child;
 use crate::model::text;
 use nix::errno::Errno;
@@ -68,7 +69,7 @@ pub fn find(path: &Path) -> Result<u64, GroupError> {
 
 /// The same, for as long as it takes.
 fn look(path: &Path) -> Result<u64, GroupError> {
-    let text = std::fs::read("/proc/self/mountinfo").map_err(GroupError::Mounts)?;
+    let text = own_mounts::text().map_err(GroupError::Mounts)?;
     let mounts = parse(&text);
     let is_group = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_MAGIC);
     let directory = if is_group(path) {

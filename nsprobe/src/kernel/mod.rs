@@ -18,6 +18,7 @@ pub mod mounts;
 pub mod nsfs;
 mod on_demand;
 pub mod outpost;
+pub mod own_mounts;
 pub mod paths;
 pub mod perf;
 pub mod preemption;

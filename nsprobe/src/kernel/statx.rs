@@ -49,12 +49,23 @@ pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     Ok(look(dir, name)?.stx_nlink == 0)
 }
 
+/// What a directory is by identity: the number of its mount, its device, and its inode. Asks no file server.
+#[must_use]
+pub fn place(path: &CStr) -> Option<(u64, u64, u64)> {
+    let found = look_at(libc::AT_FDCWD, path, libc::STATX_MNT_ID).ok()?;
+    Some((found.stx_mnt_id, libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
+}
+
 fn look(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+    look_at(dir.as_raw_fd(), name, 0)
+}
+
+fn look_at(dir: libc::c_int, name: &CStr, mask: u32) -> io::Result<libc::statx> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
-    // SAFETY: `dir` is open and `name` NUL-terminated for the whole call; and the kernel writes one `struct statx` to
-    // `found`, which outlives the call.
-    let result = unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, 0, found.as_mut_ptr()) };
+    // SAFETY: `name` is NUL-terminated for the whole call, of `dir` only the number is used, and the kernel writes one
+    // `struct statx` to `found`, which outlives the call.
+    let result = unsafe { libc::statx(dir, name.as_ptr(), flags, mask, found.as_mut_ptr()) };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }

@@ -1,6 +1,7 @@
 //! Control groups by their ids, which are file handles: open_by_handle_at(2). No tree is walked, which tenants could make
 //! as large as they like.
 
+use crate::kernel::own_mounts;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
@@ -34,7 +35,7 @@ impl Hierarchy {
     /// Opens it; `None` where no mount of its root is at hand.
     #[must_use]
     pub fn open() -> Option<Self> {
-        let text = std::fs::read("/proc/self/mountinfo").ok()?;
+        let text = own_mounts::text().ok()?;
         super::parse(&text).into_iter().filter(|mount| mount.root == Path::new("/")).find_map(|mount| {
             let root = File::open(&mount.point).ok()?;
             // In a cgroup namespace of its own a process sees another group as the root.
