@@ -133,7 +133,7 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
     assert_eq!(hooks["plan"], "poll");
     let missing = hooks["missing"].to_string();
     assert!(missing.contains("the namespaces of ") && missing.contains("Permission denied"), "{missing}");
-    assert!(stream.stderr.contains("warning: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
+    assert!(stream.stderr.contains("to see more: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
     let changed = stream.events().flat_map(|event| event["changed"].as_array().expect("a list"));
     let mut changed: Vec<&str> = changed.filter_map(Value::as_str).collect();
     changed.sort_unstable();
