@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 /// How long a command may take, where the machine is not slow.
 const LIMIT: Duration = Duration::from_secs(2);
 
+/// No command has more time than this on the slowest machine: a test has eight minutes for all.
+const LONGEST: Duration = Duration::from_mins(2);
+
 /// What takes longer than this while all servers answer shows that the machine is slow.
 const SLOW: Duration = Duration::from_millis(300);
 
@@ -133,7 +136,7 @@ impl Before {
 
     /// How long a command may take from now on: two seconds, and more only where the machine is slow or busy.
     pub fn limit(&self) -> Duration {
-        if self.took > SLOW || is_busy() { LIMIT + self.took * 8 } else { LIMIT }
+        if self.took > SLOW || is_busy() { (LIMIT + self.took * 8).min(LONGEST) } else { LIMIT }
     }
 }
 

@@ -1,7 +1,8 @@
 //! BTF put together by hand, and this kernel's.
 
 use super::*;
-use nsprobe_ebpf::FIELDS;
+use crate::kernel::held;
+use nsprobe_ebpf::{ABSENT, FIELDS, Field};
 
 /// Types and strings, put together as the kernel does.
 #[derive(Default)]
@@ -185,7 +186,14 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
         return;
     };
     let found = offsets(&btf, FIELDS).unwrap();
-    for (source, offset) in FIELDS.iter().zip(&found) {
+    // What holds a namespace is searched where namespaces have numbers, and newer structs are wanted for that.
+    let has_numbers = found[Field::NsCommonId as usize] != ABSENT;
+    let of_holders =
+        [&held::NEEDED[..], &held::OPTIONAL, &held::OF_SUPERBLOCKS, &held::OF_CONNECTIONS].concat();
+    for ((source, offset), field) in FIELDS.iter().zip(&found).zip(Field::ALL) {
+        if !has_numbers && of_holders.contains(field) {
+            continue;
+        }
         // The kind of a namespace is in one of two, and the parent of a control group, see the table; and one kernel
         // has lists of namespaces.
         let of_lists = source.type_name == "ns_tree"
