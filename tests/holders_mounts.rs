@@ -13,13 +13,13 @@ use std::path::Path;
 use std::process::Command;
 
 /// A proc of a pid namespace in which no process is, mounted on a directory.
-struct Proc {
+pub struct Proc {
     dir: tempfile::TempDir,
-    ino: u64,
+    pub ino: u64,
 }
 
 impl Proc {
-    fn mount() -> Self {
+    pub fn mount() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("readlink /proc/self/ns/pid && mount -t proc proc {}", dir.path().display());
         let unshared = ["--pid", "--fork", "sh", "-c", &script];

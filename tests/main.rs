@@ -23,6 +23,7 @@ mod privileges;
 mod schema;
 mod sources;
 mod sources_bpf;
+mod sources_diff;
 mod sources_lists;
 mod sources_mounts;
 mod sources_threads;

@@ -25,7 +25,7 @@ fn mount_namespaces_are_listed_by_the_kernel_or_that_is_a_gap() {
 }
 
 /// Two sockets, and in the queue of one the descriptor of a network namespace with this inode that nothing else holds.
-fn in_flight() -> (u64, (UnixStream, UnixStream)) {
+pub fn in_flight() -> (u64, (UnixStream, UnixStream)) {
     let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
     let pair = UnixStream::pair().unwrap();
     let message = [ControlMessage::ScmRights(&[file.as_raw_fd()])];

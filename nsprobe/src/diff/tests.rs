@@ -400,7 +400,7 @@ fn what_one_look_could_not_see_has_neither_come_nor_gone() {
     };
     let full = || {
         let namespaces = vec![
-            namespace(NsKind::Mnt, 8, |_| {}),
+            namespace(NsKind::Mnt, 8, |ns| ns.sources = vec![Source::Processes]),
             namespace(NsKind::Net, 9, mounted),
             namespace(NsKind::Net, 10, |ns| ns.sources = vec![Source::Processes]),
         ];
@@ -429,4 +429,84 @@ fn what_one_look_could_not_see_has_neither_come_nor_gone() {
     let mounts = with_gap(side(2_000, vec![], vec![]), GapKind::Mounts);
     assert_eq!(summary(&compare(&whole, &mounts)), (vec![], vec![8, 10], vec![(9, new)], 2, 0));
     assert!(!compare(&whole, &hidden).is_empty());
+}
+
+#[test]
+fn what_only_the_kernels_lists_lead_to_is_unseen_where_they_are_not_read() {
+    let mount = Holder::Mount {
+        fs_type: "proc".into(),
+        mount_namespace: id(NsKind::Mnt, 8),
+        path: None,
+        here: false,
+    };
+    let file = |by| Holder::File { by, pid: 30, tid: None, fd: 3 };
+    let hidden = HeldBy::ALL.map(file).into_iter().chain([
+        mount,
+        Holder::DetachedMount { fs_type: "proc".into(), dev: (0, 45) },
+        Holder::Connection {
+            local: "127.0.0.1:80".parse().unwrap(),
+            remote: "127.0.0.1:81".parse().unwrap(),
+            state: TcpState::FinWait1,
+        },
+    ]);
+    let held = |holders: Vec<Holder>| {
+        namespace(NsKind::Net, 9, |ns| {
+            (ns.holders, ns.sources) = (holders, vec![Source::Relations, Source::KernelLists]);
+        })
+    };
+    let unseen = |old: &Side, new: &Side| {
+        let difference = compare(old, new);
+        let reasons: Vec<_> = difference.unseen.iter().map(|it| it.reason.clone()).collect();
+        (difference.came.len() + difference.went.len(), reasons)
+    };
+    let empty = || side(2_000, vec![], vec![process(30, NsKind::Mnt, 8)]);
+    let without_lists = with_gap(empty(), GapKind::Source);
+    let said = || (0, vec!["the kernel's lists are not read there".to_owned()]);
+    for holders in hidden.map(|holder| vec![holder]).chain([vec![]]) {
+        let whole = side(1_000, vec![held(holders.clone())], vec![process(30, NsKind::Mnt, 8)]);
+        assert_eq!(unseen(&whole, &without_lists), said(), "{holders:?}");
+        assert_eq!(unseen(&without_lists, &whole), said(), "{holders:?}");
+        // Both had them, or neither.
+        assert_eq!(unseen(&whole, &empty()), (1, vec![]), "{holders:?}");
+        let neither = with_gap(whole, GapKind::Source);
+        assert_eq!(unseen(&neither, &without_lists), (1, vec![]), "{holders:?}");
+    }
+    // What /proc leads to would have been found.
+    let open = vec![Holder::Descriptor { pid: 30, tid: None, fd: 4 }, file(HeldBy::Tun)];
+    let whole = side(1_000, vec![held(open)], vec![process(30, NsKind::Mnt, 8)]);
+    assert_eq!(unseen(&whole, &without_lists), (1, vec![]));
+}
+
+#[test]
+fn what_is_not_readable_of_a_process_that_stayed_is_unseen() {
+    let kernel = |namespaces: bool| {
+        let mut kernel = process(25, NsKind::Mnt, 8);
+        kernel.kernel_thread = true;
+        kernel.namespaces = kernel.namespaces.filter(|_| namespaces);
+        kernel
+    };
+    let mounts = || vec![namespace(NsKind::Mnt, 8, |ns| ns.sources = vec![Source::Processes])];
+    let (old, new) = (side(1_000, mounts(), vec![kernel(true)]), side(2_000, vec![], vec![kernel(false)]));
+    let reasons = |old: &Side, new: &Side| {
+        let difference = compare(old, new);
+        assert!(difference.came.is_empty() && difference.went.is_empty(), "{difference:?}");
+        difference.unseen.iter().map(|it| it.reason.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(reasons(&old, &new), ["process 25 is not readable there"]);
+    assert_eq!(reasons(&new, &old), ["process 25 is not readable there"]);
+
+    // Older kernels show the pid namespace for a process's children only when the first is there.
+    let parent = |ino: Option<u64>| {
+        let mut parent = process(40, NsKind::Mnt, 8);
+        let slots = parent.namespaces.as_mut().unwrap();
+        *slots.get_mut(NsSlot::PidForChildren) = ino.map(|ino| id(NsKind::Pid, ino));
+        parent
+    };
+    let children = namespace(NsKind::Pid, 9, |ns| {
+        (ns.holders, ns.sources) =
+            (vec![Holder::ForChildren { pid: 40, tid: None }], vec![Source::ForChildren]);
+    });
+    let (old, new) =
+        (side(1_000, vec![children], vec![parent(Some(9))]), side(2_000, vec![], vec![parent(None)]));
+    assert_eq!(reasons(&old, &new), ["pid_for_children of process 40 is not readable there"]);
 }

@@ -1,7 +1,7 @@
 //! What is in one snapshot and not in the other because that did not see it: it has neither come nor gone.
 
 use super::{NsKey, ProcessKey, Side, key, observer, process_key};
-use crate::model::{GapKind, Holder, Namespace, NsSlot, Pid, Process, Source};
+use crate::model::{GapKind, Holder, Namespace, NsKind, NsSlot, Pid, Process, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What another look may have missed, and why.
@@ -18,26 +18,33 @@ impl Unseen {
         let hidden = hides_processes(side, other);
         let there: HashMap<ProcessKey, &Process> =
             other.taken.snapshot.processes.iter().map(|process| (process_key(process), process)).collect();
-        // Why the namespaces of a process of `side` are not known to `other`.
-        let missing = |process: &Process| -> Option<String> {
-            match there.get(&process_key(process)) {
+        let (mut by_member, mut by_pid) = (HashMap::<NsKey, String>::new(), HashMap::<Pid, String>::new());
+        for process in &side.taken.snapshot.processes {
+            let seen = there.get(&process_key(process));
+            // A kernel thread too may be the only process in a namespace: kdevtmpfs is.
+            let why = match seen {
                 None => hidden.map(str::to_owned),
-                Some(seen) if seen.namespaces.is_none() && !seen.kernel_thread => {
+                Some(seen) if seen.namespaces.is_none() => {
                     Some(format!("process {} is not readable there", process.pid))
                 }
                 Some(_) => None,
+            };
+            for slot in NsSlot::ALL {
+                let Some(id) = process.namespace(slot) else { continue };
+                // One namespace of a readable process may be unreadable, such as that for its children.
+                let is_unknown = || seen.is_some_and(|seen| seen.namespace(slot).is_none());
+                let slot_unknown = || format!("{slot} of process {} is not readable there", process.pid);
+                if let Some(why) = why.clone().or_else(|| is_unknown().then(slot_unknown)) {
+                    by_member.entry(key(id)).or_insert(why);
+                }
             }
-        };
-        let (mut by_member, mut by_pid) = (HashMap::<NsKey, String>::new(), HashMap::<Pid, String>::new());
-        for process in &side.taken.snapshot.processes {
-            let Some(why) = missing(process) else { continue };
-            for id in NsSlot::ALL.into_iter().filter_map(|slot| process.namespace(slot)) {
-                by_member.entry(key(id)).or_insert_with(|| why.clone());
-            }
-            by_pid.insert(process.pid, why);
+            by_pid.extend(why.map(|why| (process.pid, why)));
         }
         let seen: HashSet<NsKey> = other.taken.snapshot.namespaces.iter().map(|ns| key(ns.id)).collect();
-        let lacks = |kind: GapKind| count(other, kind) > count(side, kind);
+        let lacks = |kind: GapKind| match kind {
+            GapKind::Source => lacks_source(side, other),
+            kind => count(other, kind) > count(side, kind),
+        };
         let mut namespaces = BTreeMap::new();
         let mut left: Vec<&Namespace> =
             side.taken.snapshot.namespaces.iter().filter(|ns| !seen.contains(&key(ns.id))).collect();
@@ -101,7 +108,9 @@ fn through(
     lacks: &dyn Fn(GapKind) -> bool,
 ) -> Option<String> {
     match holder {
-        Holder::BindMount { mount_namespace, .. } if unseen.contains_key(&key(*mount_namespace)) => {
+        Holder::BindMount { mount_namespace, .. } | Holder::Mount { mount_namespace, .. }
+            if unseen.contains_key(&key(*mount_namespace)) =>
+        {
             Some(format!("{mount_namespace}, where it is mounted, is not seen there"))
         }
         Holder::BindMount { .. } if lacks(GapKind::Mounts) => {
@@ -117,8 +126,43 @@ fn through(
     }
 }
 
-/// Why a namespace is not seen that only the kernel's lists lead to.
+/// Returns why a namespace is not seen to which nothing in `/proc` leads: what holds it is searched only where the kernel's
+/// lists are read.
 fn unlisted(namespace: &Namespace, lacks: &dyn Fn(GapKind) -> bool) -> Option<String> {
-    let only_listed = namespace.sources.iter().all(|source| *source == Source::KernelLists);
-    (only_listed && lacks(GapKind::Source)).then(|| "the kernel's lists are not read there".to_owned())
+    if in_proc(namespace) {
+        return None;
+    }
+    if lacks(GapKind::Source) {
+        return Some("the kernel's lists are not read there".to_owned());
+    }
+    // The kernel lists mount namespaces in another way too, which has a gap of its own.
+    let only_mounts = namespace.id.kind == NsKind::Mnt && lacks(GapKind::Mounts);
+    only_mounts.then(|| "not all mount namespaces are listed there".to_owned())
+}
+
+/// Whether something in `/proc` leads to a namespace. An ancestor counts: whether its descendant is seen decides.
+fn in_proc(namespace: &Namespace) -> bool {
+    let leads = |holder: &Holder| match holder {
+        Holder::Thread { .. }
+        | Holder::ForChildren { .. }
+        | Holder::Descriptor { .. }
+        | Holder::Socket { .. }
+        | Holder::BindMount { .. }
+        | Holder::Ancestor { .. } => true,
+        Holder::File { .. }
+        | Holder::Mount { .. }
+        | Holder::DetachedMount { .. }
+        | Holder::Connection { .. } => false,
+    };
+    namespace.sources.contains(&Source::Processes) || namespace.holders.iter().any(leads)
+}
+
+/// Whether `other` lacks a way to find namespaces that `side` had. Each has its own reason.
+fn lacks_source(side: &Side, other: &Side) -> bool {
+    let sources = |side: &Side| -> HashMap<String, u64> {
+        let gaps = side.gaps.iter().filter(|gap| gap.kind == GapKind::Source.name());
+        gaps.map(|gap| (gap.reason.clone(), gap.count)).collect()
+    };
+    let had = sources(side);
+    sources(other).iter().any(|(reason, count)| had.get(reason).is_none_or(|had| had < count))
 }

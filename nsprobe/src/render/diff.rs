@@ -35,12 +35,12 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         line(CAME, &namespace.id.to_string(), &content(namespace, new, look))?;
     }
     for (_, namespace) in &difference.unsure {
-        let text = format!("may be another of the same number: {}", content(namespace, new, look));
+        let text = followed("may be another of the same number", &content(namespace, new, look));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for Unseen { what: namespace, by, reason } in &difference.unseen {
         let snapshot = if *by == Side::New { old } else { new };
-        let text = format!("{}: {}", not_compared(*by, reason), content(namespace, snapshot, look));
+        let text = followed(&not_compared(*by, reason), &content(namespace, snapshot, look));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for process in &difference.processes_went {
@@ -55,7 +55,7 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         line(CAME, &process.pid.to_string(), &text)?;
     }
     for Unseen { what: process, by, reason } in &difference.processes_unseen {
-        let text = format!("{}: {}", not_compared(*by, reason), style::command(process, look));
+        let text = followed(&not_compared(*by, reason), &style::command(process, look));
         line(UNSURE, &process.pid.to_string(), &text)?;
     }
     for moved in &difference.processes_changed {
@@ -63,6 +63,11 @@ pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io
         line(CHANGED, &moved.new.pid.to_string(), &text)?;
     }
     Ok(())
+}
+
+/// Puts after a remark what it is about, where there is something to say.
+fn followed(remark: &str, by: &str) -> String {
+    if by.is_empty() { remark.to_owned() } else { format!("{remark}: {by}") }
 }
 
 /// That a snapshot may have missed something.
@@ -321,6 +326,7 @@ mod tests {
         };
         let led = |ns: &mut Namespace| (ns.leader, ns.processes) = (Some(931), 3);
         let (went, came, unsure) = (net(11, held), net(12, led), net(13, held));
+        let bare = net(14, |_| {});
         let mut server = process(931, "server --title a\nb and more");
         *server.namespaces.as_mut().unwrap().get_mut(NsSlot::In(NsKind::Net)) = Some(came.id);
         let mut jailed = process(44, "nsenter --net=/run/netns/a sh");
@@ -345,11 +351,12 @@ mod tests {
                 ],
                 root: Some((&Root::Whole, &jailed.root)),
             }],
-            unseen: vec![Unseen {
-                what: &went,
-                by: Side::New,
-                reason: "process 9 is not readable there".to_owned(),
-            }],
+            unseen: [
+                (&went, "process 9 is not readable there"),
+                (&bare, "the kernel's lists are not read there"),
+            ]
+            .map(|(what, reason)| Unseen { what, by: Side::New, reason: reason.to_owned() })
+            .to_vec(),
             processes_unseen: vec![Unseen {
                 what: &gone,
                 by: Side::Old,
@@ -369,6 +376,7 @@ mod tests {
         + net:[12]  3 processes: 931 server --title "a\nb" and more, …
         ? net:[13]  may be another of the same number: (held by /run/netns/a)
         ? net:[11]  not compared with the later snapshot (process 9 is not readable there): (held by /run/netns/a)
+        ? net:[14]  not compared with the later snapshot (the kernel's lists are not read there)
         - 45  true
         + 931  server --title "a\nb" and more  in net:[12]
         ? 45  not compared with the earlier snapshot (/proc hides processes there): true
@@ -384,6 +392,7 @@ mod tests {
         ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m
         ^[33m? net:[13]  may be another of the same nu...^[0m
         ^[33m? net:[11]  not compared with the later s...^[0m
+        ^[33m? net:[14]  not compared with the later s...^[0m
         ^[31m- 45  true^[0m
         ^[32m+ 931  server --title "a\nb" and more  in...^[0m
         ^[33m? 45  not compared with the earlier snaps...^[0m
