@@ -2,8 +2,8 @@
 
 use super::SELECT;
 use super::list::kinds;
-use super::printed;
 use super::which::{Which, no_process};
+use super::{passwd, printed};
 use crate::discover::{self, CommandLines};
 use crate::kernel::cgroups;
 use crate::model::{NsKind, NsSlot, Pid, Snapshot, Text};
@@ -124,6 +124,9 @@ fn comms() -> impl TypedValueParser<Value = Comms> {
 fn user(text: &str) -> Result<u32, String> {
     if let Ok(uid) = text.parse() {
         return Ok(uid);
+    }
+    if passwd::ALONE {
+        return passwd::uid(text).ok_or_else(|| "there is no such user in /etc/passwd".to_owned());
     }
     match nix::unistd::User::from_name(text) {
         Ok(Some(user)) => Ok(user.uid.as_raw()),

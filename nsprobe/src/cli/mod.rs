@@ -12,6 +12,7 @@ mod lines;
 mod list;
 mod logging;
 mod output;
+mod passwd;
 mod printed;
 mod quantity;
 mod source;

@@ -1,6 +1,6 @@
 //! The names of users.
 
-use super::output;
+use super::{output, passwd};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -72,6 +72,9 @@ impl Database {
 }
 
 fn system(uid: u32) -> Option<String> {
+    if passwd::ALONE {
+        return passwd::name(uid);
+    }
     nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
 }
 
