@@ -10,6 +10,7 @@
 //! with a fatal signal.
 
 mod registry;
+mod tenant;
 mod threads;
 
 use registry::{Doing, Seat};
@@ -34,7 +35,7 @@ const WORTH_A_THREAD: usize = 128;
 const MOST_THREADS: usize = 8;
 
 /// More threads than this are never at work on the items of one reading, whether they make progress or not.
-const MOST_AT_ONCE: usize = 16;
+const MOST_AT_ONCE: usize = 32;
 
 /// What `work` makes of each of the `items`, in their order. It gets a buffer that it may use for whatever it likes.
 pub fn each<T: Send + Sync + 'static, R: Send + 'static>(
@@ -49,7 +50,7 @@ pub fn each<T: Send + Sync + 'static, R: Send + 'static>(
 /// What `work` makes of one thing.
 pub fn one<R: Send + 'static>(work: impl Fn(&mut Vec<u8>) -> R + Send + Sync + 'static) -> Result<R, Stuck> {
     let mut results = each(vec![()], move |(), buffer| work(buffer));
-    results.pop().unwrap_or_else(|| Err(Stuck::not_begun()))
+    results.pop().unwrap_or(Err(Stuck::Others))
 }
 
 /// Work that has begun, in threads of its own.
@@ -269,8 +270,8 @@ impl<R> State<R> {
 }
 
 impl Post {
-    /// Whether it has got on since it was asked last.
-    fn has_moved(&mut self) -> bool {
+    /// Whether it has taken another item since it was asked last, or is at work. Counts how often it has not been.
+    fn is_on_its_way(&mut self) -> bool {
         if self.taken != self.seen {
             (self.seen, self.still, self.sleeps) = (self.taken, 0, None);
             return true;
@@ -279,10 +280,8 @@ impl Post {
             // It has not begun: the machine is busy.
             _ if self.taken == 0 => return true,
             Doing::Running => return true,
-            Doing::Asleep(times) if self.sleeps != Some(times) => {
-                self.sleeps = Some(times);
-                return true;
-            }
+            // In another wait than before: it has got on, though it sleeps now.
+            Doing::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
             Doing::Asleep(_) | Doing::Unknown => self.still += 1,
         }
         false
@@ -305,20 +304,22 @@ where
     fn watch(self: Arc<Self>) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
-        let (mut moving, mut still) = (0, 0);
+        let (mut moving, mut asleep) = (0, 0);
         for post in state.posts.iter_mut().filter(|post| post.status == Status::Working) {
-            if post.has_moved() {
+            if post.is_on_its_way() {
                 moving += 1;
             } else if post.still < PATIENCE {
-                still += 1;
+                asleep += 1;
             } else {
                 post.status = Status::Abandoned;
                 state.working -= 1;
                 state.results[post.item] = Some(Err(post.seat.abandon()));
             }
         }
-        // The others do the rest meanwhile.
-        while moving < self.threads && moving + still < MOST_AT_ONCE && state.next < self.items.len() {
+        // The others do the rest meanwhile. Where many sleep many more may: as many again wait side by side with them, so that
+        // their waits do not add up.
+        let wanted = self.threads.max(asleep);
+        while moving < wanted && moving + asleep < MOST_AT_ONCE && state.next < self.items.len() {
             if !self.start_one(state) {
                 if state.working == 0 {
                     state.next = self.items.len();
@@ -338,7 +339,7 @@ where
         }
         let results = std::mem::take(&mut state.results);
         state.results = results.iter().map(|_| None).collect();
-        results.into_iter().map(|result| result.unwrap_or_else(|| Err(Stuck::not_begun()))).collect()
+        results.into_iter().map(|result| result.unwrap_or(Err(Stuck::Others))).collect()
     }
 
     fn cancel(&self) {

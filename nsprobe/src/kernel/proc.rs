@@ -92,7 +92,7 @@ impl Proc {
     pub fn process(&self, pid: u32) -> io::Result<ProcessDir> {
         bounded::begin(pid);
         let dir = self.directory(&pid.to_string())?;
-        bounded::enter(pid, dir.owner)?;
+        bounded::enter(pid, dir.owner, || dir.user_map())?;
         Ok(dir)
     }
 
@@ -172,6 +172,13 @@ impl ProcessDir {
     /// The whole of one of its files, in `buffer`; what was in it is gone, also after an error.
     pub fn read(&self, name: &str, buffer: &mut Vec<u8>) -> io::Result<()> {
         read_file(&self.dir, name, buffer)
+    }
+
+    /// How its user namespace maps ids to the reader's; empty where that cannot be read. It waits for no lock of the process.
+    fn user_map(&self) -> Vec<u8> {
+        let mut map = Vec::new();
+        let read = self.read_start("uid_map", &mut map, CHUNK);
+        if read.is_ok() { map } else { Vec::new() }
     }
 
     /// At most the first `most` bytes of one of its files, in `buffer`; what was in it is gone, also after an error.

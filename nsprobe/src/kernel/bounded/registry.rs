@@ -1,18 +1,26 @@
 //! Which thread reads which process, and which of them have been left behind: no second thread waits for the same process,
-//! and no user's processes keep more than a few.
+//! and no tenant's processes keep more than a few.
 
+use super::tenant::{Class, Tenant};
 use std::cell::RefCell;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many threads may wait for processes of one user before no more of these are read.
-const MOST_OF_ONE_USER: usize = 8;
+/// So many threads may wait for processes of one tenant before no more of these are read.
+pub(super) const MOST_OF_ONE_TENANT: usize = 8;
 
-/// So many may wait for processes of all users.
-const MOST: usize = 64;
+/// So many may wait for processes of one class, of which root's is bounded as one tenant is: no class takes the places of
+/// another. What a tenant holds beyond its share is not counted here, so that it takes no other tenant's place.
+pub(super) const fn most(class: Class) -> usize {
+    match class {
+        Class::Root => MOST_OF_ONE_TENANT,
+        Class::System => 40,
+        Class::Outside => 24,
+    }
+}
 
-/// No process, and no user.
+/// No process.
 const NONE: u32 = u32::MAX;
 
 /// Where a thread sits that reads processes.
@@ -22,13 +30,13 @@ pub(super) struct Seat {
     tid: AtomicU32,
     /// The process that it reads.
     pid: AtomicU32,
-    /// Whose that process is.
-    uid: AtomicU32,
+    /// Whose that process is; not known before its directory is open.
+    tenant: Mutex<Option<Tenant>>,
 }
 
 impl Default for Seat {
     fn default() -> Self {
-        Self { tid: AtomicU32::new(NONE), pid: AtomicU32::new(NONE), uid: AtomicU32::new(NONE) }
+        Self { tid: AtomicU32::new(NONE), pid: AtomicU32::new(NONE), tenant: Mutex::new(None) }
     }
 }
 
@@ -45,7 +53,9 @@ static COUNT: AtomicUsize = AtomicUsize::new(0);
 struct Left {
     seat: Arc<Seat>,
     pid: u32,
-    uid: u32,
+    tenant: Option<Tenant>,
+    /// Whether it takes a place of its class: what is beyond its tenant's share does not.
+    counts: bool,
 }
 
 fn left() -> MutexGuard<'static, Vec<Left>> {
@@ -73,18 +83,14 @@ pub enum Stuck {
     )]
     Process(u32),
     /// Reading too many others has not come back.
-    #[error("not read, because reading {0} other processes of user {1} does not return")]
-    User(usize, u32),
-    /// Nor that of all others.
-    #[error("not read, because reading {0} other processes does not return")]
-    Others(usize),
-}
-
-impl Stuck {
-    /// Of what no thread has come to.
-    pub(super) fn not_begun() -> Self {
-        Self::Others(COUNT.load(Ordering::Relaxed))
-    }
+    #[error(
+        "not read, because reading other processes of the same user, or of ids that one user namespace maps with it, does \
+         not return"
+    )]
+    Tenant,
+    /// Nor that of others of many tenants.
+    #[error("not read, because reading too many other processes does not return")]
+    Others,
 }
 
 impl From<Stuck> for io::Error {
@@ -123,16 +129,25 @@ impl Seat {
 
     /// Leaves the thread behind, and says why.
     pub(super) fn abandon(self: &Arc<Self>) -> Stuck {
-        let (pid, uid) = (self.pid.load(Ordering::Relaxed), self.uid.load(Ordering::Relaxed));
+        let pid = self.pid.load(Ordering::Relaxed);
+        let tenant = self.tenant().clone();
         let mut left = left();
-        left.push(Left { seat: Arc::clone(self), pid, uid });
+        let of_tenant = tenant.as_ref().map_or(0, |tenant| held(&left, tenant));
+        let counts = of_tenant < MOST_OF_ONE_TENANT;
+        left.push(Left { seat: Arc::clone(self), pid, tenant, counts });
         COUNT.store(left.len(), Ordering::Relaxed);
-        log::info!(
-            "reading process {pid} of user {uid} does not return: thread given up ({} in all)",
-            left.len()
-        );
+        log::info!("reading process {pid} does not return: thread given up ({} in all)", left.len());
         Stuck::Process(pid)
     }
+
+    fn tenant(&self) -> MutexGuard<'_, Option<Tenant>> {
+        self.tenant.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many threads wait for processes of `tenant`.
+fn held(left: &[Left], tenant: &Tenant) -> usize {
+    left.iter().filter(|left| left.tenant.as_ref().is_some_and(|other| other.is_with(tenant))).count()
 }
 
 /// Notes that the calling thread is about to read the process `pid`. It has to be one that is watched: everything that is
@@ -141,27 +156,72 @@ pub fn begin(pid: u32) {
     SEAT.with_borrow(|seat| {
         debug_assert!(seat.is_some(), "process {pid} is read by a thread that nobody watches");
         if let Some(seat) = seat {
-            seat.uid.store(NONE, Ordering::Relaxed);
+            *seat.tenant() = None;
             seat.pid.store(pid, Ordering::Relaxed);
         }
     });
 }
 
-/// Notes that it is the user `uid`'s; the error says that it is not to be read.
-pub fn enter(pid: u32, uid: u32) -> Result<(), Stuck> {
-    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| seat.uid.store(uid, Ordering::Relaxed)));
-    if COUNT.load(Ordering::Relaxed) == 0 {
-        return Ok(());
-    }
-    let left = left();
-    let of_user = || left.iter().filter(|left| left.uid == uid).count();
+/// Notes that it is the user `uid`'s; the error says that it is not to be read. `map` reads its `uid_map`, for which the
+/// kernel takes no lock of the process, and is called only while there is somebody left behind.
+pub fn enter(pid: u32, uid: u32, map: impl FnOnce() -> Vec<u8>) -> Result<(), Stuck> {
+    let others = COUNT.load(Ordering::Relaxed) != 0;
+    let tenant = if others { Tenant::new(uid, &map()) } else { Tenant::user(uid) };
+    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| *seat.tenant() = Some(tenant.clone())));
+    if others { admit(&left(), pid, &tenant) } else { Ok(()) }
+}
+
+/// Whether one more process may be read, of `tenant`.
+fn admit(left: &[Left], pid: u32, tenant: &Tenant) -> Result<(), Stuck> {
     if left.iter().any(|left| left.pid == pid) {
-        Err(Stuck::Process(pid))
-    } else if of_user() >= MOST_OF_ONE_USER {
-        Err(Stuck::User(of_user(), uid))
-    } else if left.len() >= MOST {
-        Err(Stuck::Others(left.len()))
-    } else {
-        Ok(())
+        return Err(Stuck::Process(pid));
+    }
+    if held(left, tenant) >= MOST_OF_ONE_TENANT {
+        return Err(Stuck::Tenant);
+    }
+    let is_of_class = |left: &&Left| {
+        left.counts && left.tenant.as_ref().is_some_and(|other| other.class() == tenant.class())
+    };
+    if left.iter().filter(is_of_class).count() >= most(tenant.class()) { Err(Stuck::Others) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is left behind after processes of these tenants were read, if none of the reads returns.
+    fn after(tenants: impl Iterator<Item = Tenant>) -> Vec<Left> {
+        let mut left = Vec::new();
+        for (pid, tenant) in (1..).zip(tenants) {
+            if admit(&left, pid, &tenant).is_ok() {
+                left.push(Left { seat: Arc::default(), pid, tenant: Some(tenant), counts: true });
+            }
+        }
+        left
+    }
+
+    #[test]
+    fn ids_of_one_user_namespace_have_one_share() {
+        let map = b"         0      61000          1\n         1     700000      65536\n";
+        let left = after((0..90).map(|number| Tenant::new(700_000 + number % 11, map)));
+        assert_eq!(left.len(), MOST_OF_ONE_TENANT);
+        // The one who has made it is charged for them, and so is who is seen in it first.
+        let refused = |tenant: &Tenant| admit(&left, 1000, tenant).is_err();
+        assert!(refused(&Tenant::user(61_000)) && refused(&Tenant::user(700_500)));
+        assert!(!refused(&Tenant::user(0)) && !refused(&Tenant::user(61_001)));
+        // The neighbour's range of ids.
+        assert!(!refused(&Tenant::new(765_536, b"0 61001 1\n1 765536 65536\n")));
+    }
+
+    #[test]
+    fn a_tenant_that_counts_as_many_takes_no_place_of_root_and_of_the_systems_users() {
+        let left = after((0..500).map(|number| Tenant::user(70_000 + number)));
+        assert_eq!(left.len(), most(Class::Outside));
+        assert_eq!(admit(&left, 1000, &Tenant::user(80_000)), Err(Stuck::Others));
+        assert_eq!(admit(&left, 1000, &Tenant::user(1000)), Ok(()));
+        let left = after((0..500).map(|number| Tenant::user(1000 + number)));
+        assert_eq!(left.len(), most(Class::System));
+        assert_eq!(admit(&left, 1000, &Tenant::user(0)), Ok(()));
+        assert_eq!(admit(&left, 1000, &Tenant::user(80_000)), Ok(()));
     }
 }

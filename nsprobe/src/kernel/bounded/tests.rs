@@ -43,12 +43,27 @@ fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
     }
     assert!(begun.elapsed() < Duration::from_secs(20));
     // Nobody waits for the same a second time.
-    let enter = || one(|_| enter(4_100_000_027, 4_100_000_000)).unwrap();
+    let enter = || one(|_| enter(4_100_000_027, 4_100_000_000, Vec::new)).unwrap();
     assert_eq!(enter(), Err(Stuck::Process(4_100_000_027)));
     drop(go);
     while enter().is_err() {
         sleep(Duration::from_millis(1));
     }
+}
+
+#[test]
+fn waits_do_not_add_up() {
+    let begun = Instant::now();
+    let (go, wait) = channel::<()>();
+    let wait = Arc::new(Mutex::new(wait));
+    let results = each((0..64).collect(), move |&item: &u32, _| {
+        begin(4_150_000_000 + item);
+        let _ = wait.lock().map(|wait| wait.recv());
+    });
+    assert!(results.iter().all(Result::is_err));
+    // One after another took three ticks each to notice.
+    assert!(begun.elapsed() < TICK * 2 * 64, "{:?}", begun.elapsed());
+    drop(go);
 }
 
 #[test]
@@ -68,20 +83,20 @@ fn who_is_busy_is_not_left_behind() {
 }
 
 #[test]
-fn threads_that_wait_for_one_users_processes_are_few() {
+fn threads_that_wait_for_one_tenants_processes_are_few() {
     let (go, wait) = channel::<()>();
     let wait = Arc::new(Mutex::new(wait));
     let results = each((0..100).collect(), move |&item: &u32, _| {
         begin(4_200_000_000 + item);
-        enter(4_200_000_000 + item, 4_200_000_000)?;
+        enter(4_200_000_000 + item, 4_200_000_000, Vec::new)?;
         let _ = wait.lock().map(|wait| wait.recv());
         Ok(())
     });
     let stuck = results.iter().filter(|result| result.is_err()).count();
     assert!((8..=8 + MOST_AT_ONCE).contains(&stuck), "{stuck}");
-    assert!(matches!(results[99], Ok(Err(Stuck::User(_, 4_200_000_000)))), "{:?}", results[99]);
+    assert!(matches!(results[99], Ok(Err(Stuck::Tenant))), "{:?}", results[99]);
     // Another user's are read.
-    assert_eq!(one(|_| enter(4_200_000_500, 4_200_000_001)), Ok(Ok(())));
+    assert_eq!(one(|_| enter(4_200_000_500, 4_200_000_001, Vec::new)), Ok(Ok(())));
     drop(go);
 }
 
