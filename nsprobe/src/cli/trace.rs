@@ -160,7 +160,7 @@ All options must match; within a list, any entry. With BPF, all but --filter are
 
 Process ids are those of the initial pid namespace; in brackets, those inside others.
 
-Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
+Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), for tracepoints CAP_DAC_READ_SEARCH too, and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
 
 Exit codes: 0 done (also when the reader closed the pipe), 2 error, or the reader has stalled and the end could not be written. With a COMMAND, its own code, or 128 + N when signal N ended it; 127 when it was not found, 126 when it could not be run. If the trace ends first, COMMAND goes on, and the code is 0. Ctrl-C goes to COMMAND too: the trace ends when COMMAND does, or at the second Ctrl-C."#;
 
@@ -200,12 +200,17 @@ enum Clone {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Hooks {
-    /// The first of these that this machine allows
+    /// The best of these that this machine allows
     Auto,
+    /// Entry and return of the kernel's functions; where it preempts its own tasks, tried after tracepoints
     Functions,
+    /// The same by fprobes (Linux 6.14), which auto takes where the kernel preempts its own tasks
     Fprobes,
+    /// Tracepoints of single system calls
     Tracepoints,
+    /// Records of perf, without BPF: successful calls, without their arguments
     Perf,
+    /// Scans of /proc every --interval: what lasts longer than that
     Poll,
 }
 
