@@ -290,10 +290,12 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = nsprobe().args(["list", "--json"]).stdout(full).output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2));
-    assert!(stderr.contains("stdout: No space left on device"), "{stderr}");
+    for args in [&["list", "--json"][..], &["--help"], &["list", "-h"], &["--version"]] {
+        let output = nsprobe().args(args).stdout(full.try_clone().unwrap()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(stderr.contains("stdout: No space left on device"), "{args:?}: {stderr}");
+    }
 }
 
 #[test]

@@ -143,8 +143,15 @@ pub(super) fn complain(message: &dyn Display) {
 pub(super) fn usage(error: clap::Error) -> ExitCode {
     let error = harmless(error);
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
-    let _ = error.print();
-    ExitCode::from(code)
+    let printed = error.print().and_then(|()| io::stdout().flush());
+    match printed {
+        // What went to stderr and did not arrive leaves nowhere to report that.
+        Err(why) if !error.use_stderr() && why.kind() != io::ErrorKind::BrokenPipe => {
+            complain(&format_args!("stdout: {why}"));
+            ExitCode::from(2)
+        }
+        _ => ExitCode::from(code),
+    }
 }
 
 /// The error with the texts that were given in their printed form.
