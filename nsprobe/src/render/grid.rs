@@ -2,8 +2,9 @@
 
 use crate::render::style::{self, Look};
 use anstyle::Style;
-use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, presets};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table, presets};
 use std::io::{self, Write};
+use unicode_width::UnicodeWidthStr as _;
 
 /// A column's name, and whether it holds numbers.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +34,17 @@ pub(super) fn write(
         table.set_header(one_line(Row::from(names)));
         styles.push(Style::new().bold());
     }
+    // Before they are laid out: the time that it takes to split a text grows with the square of its length, and a
+    // column is as wide in each row as in its widest.
+    let cut = |cells: Vec<String>| cells.iter().map(|text| style::cut(text, widest, look)).collect();
+    let mut rows: Vec<(Style, Vec<String>)> = rows.map(|(style, cells)| (style, cut(cells))).collect();
+    cut_last(headings, &mut rows, header, look);
     for (style, cells) in rows {
-        // Before they are laid out: the time that it takes to split a text grows with the square of its length, and a
-        // column is as wide in each row as in its widest.
-        let cells = headings
-            .iter()
-            .zip(cells)
-            .map(|(heading, text)| aligned(*heading, style::cut(&text, widest, look)));
+        let cells = headings.iter().zip(cells).map(|(heading, text)| aligned(*heading, text));
         table.add_row(one_line(Row::from(cells)));
         styles.push(style);
     }
-    fit(&mut table, look);
+    fit(&mut table);
     for (style, line) in styles.into_iter().zip(table.lines()) {
         let line = line.trim_end();
         let painted = if style == Style::new() { line.to_owned() } else { look.paint(style, line) };
@@ -52,23 +53,27 @@ pub(super) fn write(
     Ok(())
 }
 
-/// All columns at their width, and the last cut to what the terminal leaves.
-fn fit(table: &mut Table, look: Look) {
-    let columns = table.column_count();
-    for (index, column) in table.column_iter_mut().enumerate() {
+/// Cuts the last column to what the others leave of the terminal. The table would cut it behind a word, however far from
+/// the edge that is.
+fn cut_last(headings: &[Heading], rows: &mut [(Style, Vec<String>)], header: bool, look: Look) {
+    let (Some(width), Some(last)) = (look.width, headings.len().checked_sub(1)) else { return };
+    let widest = |column: usize| {
+        let name = if header { headings[column].name.width() } else { 0 };
+        rows.iter().filter_map(|(_, cells)| Some(cells.get(column)?.width())).fold(name, usize::max)
+    };
+    let taken: usize = (0..last).map(|column| widest(column) + 1).sum();
+    let room = width.saturating_sub(taken).max(1);
+    for cell in rows.iter_mut().filter_map(|(_, cells)| cells.get_mut(last)) {
+        *cell = style::cut(cell, room, look);
+    }
+}
+
+/// Sets every column as wide as its widest cell.
+fn fit(table: &mut Table) {
+    for column in table.column_iter_mut() {
         column.set_padding((0, 1));
-        let last = index + 1 == columns;
-        if !last {
-            column.set_constraint(ColumnConstraint::ContentWidth);
-        }
     }
-    if let Some(width) = look.width {
-        table.set_content_arrangement(ContentArrangement::Dynamic);
-        table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-        table.set_truncation_indicator(if look.unicode { "…" } else { "..." });
-    } else {
-        table.set_content_arrangement(ContentArrangement::Disabled);
-    }
+    table.set_content_arrangement(ContentArrangement::Disabled);
 }
 
 fn one_line(mut row: Row) -> Row {
@@ -79,4 +84,28 @@ fn one_line(mut row: Row) -> Row {
 fn aligned(heading: Heading, text: String) -> Cell {
     let alignment = if heading.is_number { CellAlignment::Right } else { CellAlignment::Left };
     Cell::new(text).set_alignment(alignment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_column_is_cut_at_the_edge_and_not_behind_a_word() {
+        let headings = [Heading { name: "PID", is_number: true }, Heading { name: "WHAT", is_number: false }];
+        let command = format!("3 of {}", "x".repeat(90));
+        for width in [20, 79, 80, 81] {
+            let rows = [&command, "4 of 名前名前名前名前名前名前名前名前名前名前", "5 of a b"];
+            let rows = rows.map(|what| (Style::new(), vec!["12345".to_owned(), what.to_owned()]));
+            let mut out = Vec::new();
+            write(&headings, rows.into_iter(), true, Look { width: Some(width), ..Look::PLAIN }, &mut out)
+                .unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let [header, long, _, short] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };
+            assert_eq!((header, short), ("  PID WHAT", "12345 5 of a b"));
+            assert!(text.lines().all(|line| line.width() <= width), "{width}: {text}");
+            let expected = format!("12345 3 of {}…", "x".repeat(width - 12));
+            assert_eq!(long, expected, "{width}");
+        }
+    }
 }

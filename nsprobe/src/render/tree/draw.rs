@@ -28,7 +28,7 @@ pub(super) struct Node {
     pub text: Span,
     /// After the text, and preferred to it where there is no room for both.
     pub tail: Span,
-    /// Below it: each begins a line and is wrapped, never cut.
+    /// Below it: each begins a line and is wrapped between its spans, and a span wider than a line is cut.
     pub notes: Vec<Vec<Span>>,
 }
 
@@ -170,11 +170,22 @@ fn write_label(out: &mut dyn Write, node: &Node, prefix: &str, look: Look) -> io
     writeln!(out, "{line}")
 }
 
+/// How many columns have to be left for a remark to be cut to them: less would help nobody.
+const LEAST_ROOM: usize = 24;
+
+/// Cuts a remark to what a prefix of this width leaves. It is not wrapped, because the name of a process or of a path
+/// could then begin a line.
+fn fitting(span: &Span, prefix: usize, look: Look) -> Span {
+    let room = look.width.map(|width| width.saturating_sub(prefix)).filter(|room| *room >= LEAST_ROOM);
+    Span::new(span.style, room.map_or_else(|| span.text.clone(), |room| style::cut(&span.text, room, look)))
+}
+
 fn write_notes(out: &mut dyn Write, notes: &[Vec<Span>], prefix: &str, look: Look) -> io::Result<()> {
     for note in notes {
         let mut used = usize::MAX;
         let mut line = String::new();
-        for span in note {
+        let pieces = note.iter().map(|span| fitting(span, prefix.width(), look));
+        for span in pieces {
             let width = span.text.width();
             if !line.is_empty() && look.width.is_some_and(|most| used + 1 + width > most) {
                 writeln!(out, "{line}")?;

@@ -233,7 +233,7 @@ pub(super) fn vacant(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NsSlot;
+    use crate::model::{NsSlot, TcpState};
     use crate::render::tree::sample::{Sample, show_with};
     use insta::assert_snapshot;
 
@@ -260,6 +260,33 @@ mod tests {
         let user = user.id;
         host.namespace(NsId::new(NsKind::Net, DEV, 900)).owner = Some(user);
         host
+    }
+
+    #[test]
+    fn what_holds_a_namespace_is_cut_to_a_narrow_terminal() {
+        let mut host = host();
+        let held = host.namespace(NsId::new(NsKind::User, DEV, 801));
+        held.owner_uid = Some(1000);
+        let state = TcpState::FinWait1;
+        let (local, remote) = ("127.0.0.1:40080".parse().unwrap(), "127.0.0.1:80".parse().unwrap());
+        held.holders = vec![
+            Holder::Connection { local, remote, state },
+            Holder::Descriptor { pid: 200, tid: None, fd: 3 },
+            Holder::BindMount {
+                mount_namespace: NsId::new(NsKind::Mnt, DEV, 1),
+                path: "/x".repeat(400).as_str().into(),
+                here: true,
+            },
+        ];
+        let look = Look { width: Some(40), ..Look::PLAIN };
+        let text = show_with(&host, look, |options| options.by = By::User);
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert_snapshot!(text.split_once("user:[801] ").unwrap().1, @"
+        uid 1000 alice · 0 proces…
+           ┊ held by /x/x/x/x/x/x/x/x/x/x/x/x/x…
+           ┊ held by TCP 127.0.0.1:40080 to 127…
+           ┊ held by descriptor 3 of 200 browse…
+        ");
     }
 
     #[test]
