@@ -77,9 +77,11 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
         let outcomes: Vec<Outcome> =
             commands(&before.document).iter().map(|args| within(true, args, before.limit())).collect();
         let traced = traces(&before);
+        let asked =
+            within(true, &["list", "--source", "proc", "--pid", &stuck[0].to_string()], before.limit());
         drop(server);
         end(&stuck, tenants);
-        let mut documents = 0;
+        let (mut documents, mut by_proc_unread) = (0, 0);
         for outcome in outcomes {
             let (is_list, by_proc) = (outcome.args.starts_with("list --json"), outcome.args.contains("proc"));
             let Some(ran) = said(outcome) else { continue };
@@ -94,12 +96,26 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             let present = stuck.iter().filter(|&&pid| has(&document, pid)).count() as u64;
             // Where the kernel shows its own tables they are there all the same. Kernels before 6.18 hold fewer files back.
             assert_eq!(count + present, u64::from(MANY), "{unread:?}");
+            by_proc_unread = if by_proc { count } else { by_proc_unread };
+            // However many they are: those that do not answer, and those that are not asked.
+            assert!(unread.len() <= 3, "{unread:?}");
             assert!(by_proc || count == 0 || document["processes_from"] == "proc", "{unread:?}");
         }
         assert!(documents >= 2);
-        for (_, outcome) in traced {
+        for (hooks, outcome) in traced {
             let lines = lines(&said(outcome).unwrap().stdout);
             assert_eq!(lines.last().unwrap()["type"], "end");
+            let missing = lines[0]["hooks"]["missing"].to_string();
+            let is_due = hooks == "poll" && by_proc_unread > 0;
+            assert!(!is_due || missing.contains("could not be read: reading"), "{missing}");
+            assert!(!missing.contains("hidepid"), "{missing}");
+        }
+        // That it is there, and why it was not read.
+        if by_proc_unread == u64::from(MANY) {
+            let (ran, _) = asked.ended.unwrap_or_else(|_| panic!("not done in time: --pid"));
+            let why = format!("nsprobe: process {} was not read: reading ", stuck[0]);
+            assert!(ran.code == Some(1) && ran.stderr.starts_with(&why), "{}", ran.stderr);
+            assert!(ran.stderr.contains("does not return"), "{}", ran.stderr);
         }
     });
 }

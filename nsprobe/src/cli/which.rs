@@ -106,12 +106,13 @@ impl Which {
     }
 }
 
-/// That `pid` is no process; whose thread it is, if it is one.
+/// That `pid` is no process, or why it was not read; whose thread it is, if it is one.
 pub(super) fn no_process(pid: Pid) -> String {
-    match discover::process_of_thread(pid) {
-        Some(process) => {
-            format!("{pid} is no process, but a thread of process {process}: use --pid {process}")
-        }
+    if let Some(process) = discover::process_of_thread(pid) {
+        return format!("{pid} is no process, but a thread of process {process}: use --pid {process}");
+    }
+    match discover::why_unread(pid) {
+        Some(why) => format!("process {pid} was not read: {why}"),
         None => format!("there is no process {pid}"),
     }
 }

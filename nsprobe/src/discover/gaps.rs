@@ -1,14 +1,21 @@
 //! Counts what could not be read, by what and why.
 
 use crate::kernel::advice::{exhausted, remedy};
+use crate::kernel::bounded::Stuck;
 use crate::kernel::capabilities::Capability;
-use crate::model::{Gap, GapKind, errno_text};
-use std::collections::BTreeMap;
+use crate::model::{Gap, GapKind, Pid, errno_text};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// The gaps found so far.
 #[derive(Debug, Default)]
-pub(super) struct Gaps(BTreeMap<(GapKind, String), (u64, Option<String>)>);
+pub(super) struct Gaps {
+    /// By kind and reason.
+    told: BTreeMap<(GapKind, String), (u64, Option<String>)>,
+    /// How many of each kind are there because reading a process does not return, and which processes these are: they are
+    /// one gap, however many.
+    stuck: BTreeMap<GapKind, (u64, BTreeSet<Pid>)>,
+}
 
 /// How many reasons are told for gaps of one kind: some name what a tenant has made.
 const MOST_REASONS: usize = 64;
@@ -20,21 +27,32 @@ impl Gaps {
     /// One more of `kind`, for `reason`; `remedy` says what would help.
     pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&str>) {
         let key = (kind, reason.into());
-        if !self.0.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
-            self.0.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
+        if !self.told.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
+            self.told.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
             return;
         }
-        self.0.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
+        self.told.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
     }
 
     /// How many reasons there are for gaps of `kind`.
     fn reasons(&self, kind: GapKind) -> usize {
         let of_kind = (kind, String::new())..;
-        self.0.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
+        self.told.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
+    }
+
+    /// One more of `kind`, because reading a process does not return.
+    pub(super) fn add_stuck(&mut self, kind: GapKind, stuck: Stuck) {
+        let Stuck::Process(pid) = stuck else { return self.add(kind, stuck.to_string(), None) };
+        let (count, pids) = self.stuck.entry(kind).or_default();
+        *count += 1;
+        pids.insert(pid);
     }
 
     /// One more of `kind`, because of an error.
     pub(super) fn add_error(&mut self, kind: GapKind, error: &io::Error) {
+        if let Some(stuck) = Stuck::behind(error) {
+            return self.add_stuck(kind, stuck);
+        }
         if let Some(exhausted) = exhausted(error) {
             return self.add(kind, exhausted, Some("raise it (ulimit -n)"));
         }
@@ -51,25 +69,34 @@ impl Gaps {
 
     /// Whether there are any.
     pub(super) fn any(&self) -> bool {
-        !self.0.is_empty()
+        !self.told.is_empty() || !self.stuck.is_empty()
     }
 
     /// Why the first of them is one.
     pub(super) fn first_reason(&self) -> String {
-        self.0.keys().next().map(|(_, reason)| reason.clone()).unwrap_or_default()
+        let stuck = || self.stuck.values().next().map(|(_, pids)| Stuck::several(pids));
+        self.told.keys().next().map(|(_, reason)| reason.clone()).or_else(stuck).unwrap_or_default()
     }
 
     /// Those of another look as well.
     pub(super) fn merge(&mut self, other: Self) {
-        for (gap, (count, remedy)) in other.0 {
-            self.0.entry(gap).or_insert((0, remedy)).0 += count;
+        for (gap, (count, remedy)) in other.told {
+            self.told.entry(gap).or_insert((0, remedy)).0 += count;
+        }
+        for (kind, (count, pids)) in other.stuck {
+            let (of_kind, known) = self.stuck.entry(kind).or_default();
+            *of_kind += count;
+            known.extend(pids);
         }
     }
 
     /// The gaps, in the order of their kinds.
     pub(super) fn finish(self) -> Vec<Gap> {
+        let Self { mut told, stuck } = self;
+        let stuck = stuck.into_iter();
+        told.extend(stuck.map(|(kind, (count, pids))| ((kind, Stuck::several(&pids)), (count, None))));
         let gap = |((kind, reason), (count, remedy))| Gap { kind, count, reason, remedy };
-        self.0.into_iter().map(gap).collect()
+        told.into_iter().map(gap).collect()
     }
 }
 
@@ -109,6 +136,25 @@ fn in_words(error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_that_cannot_be_read_are_one_gap_that_names_some() {
+        let (mut gaps, mut other) = (Gaps::default(), Gaps::default());
+        gaps.add_stuck(GapKind::ProcessStatus, Stuck::Process(7));
+        assert!(
+            gaps.any() && gaps.first_reason().starts_with("reading /proc/7 does not return: the process ")
+        );
+        for pid in 100..120 {
+            other.add_error(GapKind::ProcessStatus, &Stuck::Process(pid).into());
+            other.add_error(GapKind::ProcessStatus, &Stuck::Tenant.into());
+        }
+        gaps.merge(other);
+        let found = gaps.finish();
+        let counts: Vec<u64> = found.iter().map(|gap| gap.count).collect();
+        assert_eq!(counts, [21, 20]);
+        let named = "reading /proc/PID of 7, 100, 101, 102, 103, 104, 105, 106, ... does not return: ";
+        assert!(found[0].reason.starts_with(named), "{}", found[0].reason);
+    }
 
     #[test]
     fn reasons_without_end_are_counted_as_one() {

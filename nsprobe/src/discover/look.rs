@@ -2,7 +2,7 @@
 //! little or nothing.
 
 use super::{Error, Gaps, Options, denied, nsfs_dev, open, parse, processes, who};
-use crate::kernel::bounded::{self, Reading};
+use crate::kernel::bounded::{self, Reading, Stuck};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Actor, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
 use std::io;
@@ -44,16 +44,21 @@ impl Look {
         self.proc.own_pid() == Some(std::process::id())
     }
 
-    /// Whether it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may see.
+    /// Whether it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may see. Where
+    /// reading it does not return it is there all the same.
     #[must_use]
     pub fn is_of_whole_machine(&self) -> bool {
         let proc = self.proc.clone();
         // In another pid namespace it is anybody's.
         let kthreadd = bounded::one(move |buffer| {
-            proc.process(2).and_then(|dir| dir.read("stat", buffer)).ok()?;
-            parse::stat(buffer).map(|facts| facts.ppid == 0 && facts.kernel_thread)
+            proc.process(2).and_then(|dir| dir.read("stat", buffer))?;
+            Ok(parse::stat(buffer).is_some_and(|facts| facts.ppid == 0 && facts.kernel_thread))
         });
-        matches!(kthreadd, Ok(Some(true)))
+        match kthreadd {
+            Ok(Ok(is_kthreadd)) => is_kthreadd,
+            Ok(Err(error)) => Stuck::behind(&error).is_some(),
+            Err(_) => true,
+        }
     }
 
     /// Begins to read every process, in the order of their numbers.
@@ -120,7 +125,7 @@ impl Processes {
                 }
                 Err(stuck) => {
                     looked.unread.push(pid);
-                    gaps.add(GapKind::ProcessStatus, stuck.to_string(), None);
+                    gaps.add_stuck(GapKind::ProcessStatus, stuck);
                 }
             }
         }

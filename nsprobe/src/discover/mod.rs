@@ -254,6 +254,18 @@ pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -
     Ok(())
 }
 
+/// Why the process `pid` is missing from a snapshot that was taken just now, although it is there; `None` where it is not.
+#[must_use]
+pub fn why_unread(pid: Pid) -> Option<String> {
+    let proc = open(&Options::default()).ok()?;
+    let read = bounded::one(move |buffer| proc.process(pid)?.read("stat", buffer));
+    match read.unwrap_or_else(|stuck| Err(stuck.into())) {
+        Ok(()) => Some("it was not there, or could not be read, a moment ago".to_owned()),
+        Err(error) if vanished(&error) => None,
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 /// The process that the thread `tid` belongs to; `None` where there is no such thread, or it is a process's first.
 #[must_use]
 pub fn process_of_thread(tid: Pid) -> Option<Pid> {

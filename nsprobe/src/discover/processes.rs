@@ -31,7 +31,7 @@ pub(super) fn read(
                 found.extend(part);
                 gaps.merge(part_gaps);
             }
-            Err(stuck) => gaps.add(GapKind::ProcessStatus, stuck.to_string(), None),
+            Err(stuck) => gaps.add_stuck(GapKind::ProcessStatus, stuck),
         }
     }
 }

@@ -26,7 +26,11 @@ pub(super) fn at_once() -> usize {
 
 /// Why nothing was opened, where it is that reading a process does not return.
 pub(super) fn stuck(error: &io::Error) -> Option<String> {
-    Some(error.get_ref()?.downcast_ref::<Stuck>()?.to_string())
+    Some(match Stuck::behind(error)? {
+        // Which it is, the gap of the process says: of many namespaces the reason is the same.
+        Stuck::Process(_) => "reading a process that leads to it does not return".to_owned(),
+        other => other.to_string(),
+    })
 }
 
 /// Goes ways.

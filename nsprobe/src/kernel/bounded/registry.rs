@@ -3,6 +3,7 @@
 
 use super::tenant::{Class, Tenant};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,13 +85,39 @@ pub enum Stuck {
     Process(u32),
     /// Reading too many others has not come back.
     #[error(
-        "not read, because reading other processes of the same user, or of ids that one user namespace maps with it, does \
-         not return"
+        "reading other processes of the same user, or of ids that one user namespace maps with it, does not return, and no \
+         more of them are read"
     )]
     Tenant,
     /// Nor that of others of many tenants.
-    #[error("not read, because reading too many other processes does not return")]
+    #[error("reading too many other processes does not return, and no more are read")]
     Others,
+}
+
+/// How many processes are named that do not let themselves be read.
+const NAMED: usize = 8;
+
+impl Stuck {
+    /// Why this error is one, where it is that reading a process does not return.
+    #[must_use]
+    pub fn behind(error: &io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref().copied()
+    }
+
+    /// What is to be said of several processes whose reading does not return.
+    #[must_use]
+    pub fn several(pids: &BTreeSet<u32>) -> String {
+        if let (Some(&pid), 1) = (pids.first(), pids.len()) {
+            return Self::Process(pid).to_string();
+        }
+        let named: Vec<String> = pids.iter().take(NAMED).map(u32::to_string).collect();
+        let further = if pids.len() > NAMED { ", ..." } else { "" };
+        format!(
+            "reading /proc/PID of {}{further} does not return: the processes may be in execve or munmap, waiting for a file \
+             system that does not answer",
+            named.join(", ")
+        )
+    }
 }
 
 impl From<Stuck> for io::Error {

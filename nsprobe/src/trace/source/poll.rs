@@ -6,7 +6,7 @@ use super::{Source, Told};
 use crate::discover::look::{Look, Looked, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
-use crate::model::{Actor, Crossing, Event, Hooks, Looks, Lost, Outcome, Process};
+use crate::model::{Actor, Crossing, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::session::Options;
@@ -71,14 +71,18 @@ impl PollSource {
         let last = clock.since_boot()?;
         let mut reading = look.processes().map_err(TraceError::Proc)?;
         while !reading.wait(Duration::MAX) {}
-        let Looked { processes, gaps, .. } = reading.take();
+        let Looked { processes, unread, gaps } = reading.take();
         let mut known = Known::default();
         known.take(&processes, &[], follow);
         let unreadable = processes.iter().filter(|process| process.namespaces.is_none()).count();
         let mut missing = Vec::new();
         if unreadable > 0 {
-            let reason = gaps.first().map(|gap| format!(": {}", gap.reason)).unwrap_or_default();
-            missing.push(format!("the namespaces of {unreadable} of {} processes{reason}", processes.len()));
+            let why = because(&gaps, GapKind::ProcessNamespaces);
+            missing.push(format!("the namespaces of {unreadable} of {} processes{why}", processes.len()));
+        }
+        if !unread.is_empty() {
+            let why = because(&gaps, GapKind::ProcessStatus);
+            missing.push(format!("{} processes that could not be read{why}", unread.len()));
         }
         if !look.is_of_whole_machine() {
             missing.push(super::NOT_WHOLE.to_owned());
@@ -235,6 +239,12 @@ impl Source for PollSource {
     }
 }
 
+/// Why something of a kind is missing, to be put behind what it is.
+fn because(gaps: &[Gap], kind: GapKind) -> String {
+    let of_kind: Vec<&str> = gaps.iter().filter(|gap| gap.kind == kind).map(|gap| &*gap.reason).collect();
+    if of_kind.is_empty() { String::new() } else { format!(": {}", of_kind.join("; ")) }
+}
+
 /// What no look tells, in words.
 fn unseen(options: &Options) -> Vec<String> {
     let mut unseen = vec![
@@ -242,6 +252,8 @@ fn unseen(options: &Options) -> Vec<String> {
         "which calls they were, arguments, targets, how long they took, and whether they are 32-bit: they are `change`"
             .to_owned(),
         "calls that fail".to_owned(),
+        "what processes do while reading them does not return, as in execve, or reading others of their user does not"
+            .to_owned(),
         "threads that are elsewhere than their process".to_owned(),
         "control groups, and working directories".to_owned(),
     ];
