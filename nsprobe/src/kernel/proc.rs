@@ -1,7 +1,7 @@
 //! `/proc`, read and not interpreted: every function gives bytes, link texts, descriptors or errors.
 //!
 //! Whatever is read of a process may wait for it, so that only threads do it that are watched
-//! ([`bounded`](super::bounded)).
+//! ([`bounded`]).
 //!
 //! A process is read through one descriptor of its directory. That directory stays with the process it was
 //! opened for: after its end every read fails with ESRCH, even when the pid has been given to another.
