@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Users who flood, in each test another, and two who do not.
+/// Users who flood, and who do not: in each test others, because tests run side by side.
 const FLOODERS: [u32; 3] = [61_234, 61_235, 61_236];
-const OTHERS: [u32; 2] = [61_237, 61_238];
+const OTHERS: [u32; 3] = [61_237, 61_238, 61_239];
 
 /// Ids that root has left to one who floods, for a user namespace.
 const FIRST: u32 = 2_000_000;
@@ -199,7 +199,7 @@ fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
     }
     // Functions lose calls of others where the kernel preempts its tasks.
     let plan = chosen();
-    let (flooder, other) = (FLOODERS[2], OTHERS[0]);
+    let (flooder, other) = (FLOODERS[2], OTHERS[2]);
     let watched = Watched::start_with(&["--hooks", &plan, "--buffer", "1M"], other, vec![flooder]);
     watched.seen.stands_still.store(true, Ordering::Relaxed);
     // More than the queue of lines and the buffer have room for.
@@ -210,8 +210,7 @@ fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
     let (told, end) = watched.end();
     // Calls of chroot are not requested, and `told` is of setns.
     assert!(told < done / 3 && lost(&end, Some(flooder), &["share", "ring_full"]) > 0, "{told}: {end}");
-    // In a buffer as small as this a share is some hundred events. On a busy machine 10 of 400 were lost, all failures.
-    assert!(lost(&end, Some(other), &["share", "ring_full"]) <= AT_ONCE / 2, "{end}");
+    assert!(lost(&end, Some(other), &["share", "ring_full"]) <= AT_ONCE / 50, "{end}");
     assert_eq!(lost(&end, None, &["output_full"]), 0, "{end}");
 }
 
