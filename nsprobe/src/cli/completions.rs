@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The script for bash, in which an option that takes a list completes what is behind the last comma. The generator
+/// The script for bash, in which an option that takes a list completes what follows the last comma. The generator
 /// completes the first value only.
 fn with_lists(script: &[u8], command: &Command) -> Vec<u8> {
     let lists: HashSet<String> =
@@ -48,7 +48,7 @@ fn with_lists(script: &[u8], command: &Command) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The option as one writes it, where it takes a list.
+/// The names of an option that takes a list.
 fn labels(argument: &Arg) -> Vec<String> {
     let long = argument.get_long().map(|long| format!("--{long}"));
     let short = argument.get_short().map(|short| format!("-{short}"));

@@ -3,7 +3,7 @@
 use super::SELECT;
 use super::list::kinds;
 use super::which::{Which, no_process};
-use super::{passwd, printed};
+use super::{passwd, printed, quantity};
 use crate::discover::{self, CommandLines};
 use crate::kernel::cgroups;
 use crate::model::{NsKind, NsSlot, Pid, Snapshot, Text};
@@ -24,7 +24,7 @@ pub(super) struct ConditionArgs {
     /// Only calls of these processes
     ///
     /// Process ids as nsprobe sees them. Outside the initial pid namespace BPF is not used.
-    #[arg(short, long, value_name = "PID,...", value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
+    #[arg(short, long, value_name = "PID,...", value_parser = quantity::pid, value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
     pid: Vec<Pid>,
 
     /// With --pid, also of their descendants
@@ -122,17 +122,7 @@ fn comms() -> impl TypedValueParser<Value = Comms> {
 
 /// A user by number or name.
 fn user(text: &str) -> Result<u32, String> {
-    if let Ok(uid) = text.parse() {
-        return Ok(uid);
-    }
-    if passwd::ALONE {
-        return passwd::uid(text).ok_or_else(|| "there is no such user in /etc/passwd".to_owned());
-    }
-    match nix::unistd::User::from_name(text) {
-        Ok(Some(user)) => Ok(user.uid.as_raw()),
-        Ok(None) => Err("there is no such user".to_owned()),
-        Err(error) => Err(format!("the user database: {}", error.desc())),
-    }
+    text.parse().or_else(|_| passwd::uid(text))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::output::{self, Output};
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::{Missing, Which};
-use super::{Exit, OUTPUT, SELECT, filters, gaps, help, which::no_process};
+use super::{Exit, OUTPUT, SELECT, filters, gaps, help, quantity, which::no_process};
 use crate::discover::{self, CommandLines};
 use crate::filter::NamespaceRow;
 use crate::kernel::advice::remedy;
@@ -36,7 +36,7 @@ pub(super) struct Args {
     /// Only the namespaces of a process
     ///
     /// Those that process PID is in, and those its next child will be in.
-    #[arg(short, long, value_name = "PID", help_heading = SELECT)]
+    #[arg(short, long, value_name = "PID", value_parser = quantity::pid, help_heading = SELECT)]
     pid: Option<Pid>,
 
     /// Only namespaces for which EXPR is true

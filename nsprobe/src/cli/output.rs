@@ -7,7 +7,7 @@ use crate::model::{Snapshot, text};
 use crate::render::style::Look;
 use crate::render::wrap::wrapped;
 use anstream::{AutoStream, ColorChoice};
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -141,7 +141,7 @@ pub(super) fn complain(message: &dyn Display) {
 
 /// Says what is wrong with the command line, or prints the help that it asks for.
 pub(super) fn usage(error: clap::Error) -> ExitCode {
-    let error = harmless(error);
+    let error = with_hint(harmless(error));
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
@@ -183,13 +183,27 @@ fn harmless(mut error: clap::Error) -> clap::Error {
     error
 }
 
+/// `1 process`, `2 processes`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// The error with a hint where a command to be traced is not marked as one.
+fn with_hint(mut error: clap::Error) -> clap::Error {
+    let is_word = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if !text.starts_with('-'));
+    let traces = std::env::args_os().any(|argument| argument == "trace");
+    if error.kind() == ErrorKind::UnknownArgument && is_word && traces {
+        let hint = "put `--` before the command: nsprobe trace -- COMMAND";
+        error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![hint.into()]));
+    }
+    error
+}
+
 /// Reports that nothing was selected, and from how much.
 pub(super) fn nothing(snapshot: &Snapshot) {
-    let count =
-        |count: usize, one: &str, many: &str| format!("{count} {}", if count == 1 { one } else { many });
     complain(&format_args!(
-        "nothing matches; {} and {} were looked at",
-        count(snapshot.namespaces.len(), "namespace", "namespaces"),
-        count(snapshot.processes.len(), "process", "processes")
+        "nothing matches; {} and {} were searched",
+        counted(snapshot.namespaces.len() as u64, "namespace", "namespaces"),
+        counted(snapshot.processes.len() as u64, "process", "processes")
     ));
 }

@@ -1,32 +1,44 @@
-//! The user database of a program that is linked statically: `/etc/passwd` alone.
+//! The user database.
 //!
-//! Where nsswitch.conf names another source, glibc loads a module for that, and with it a second glibc, of which a
-//! statically linked program dies (glibc 2.36: SIGSEGV for a user id that no file has).
+//! A program that is linked statically reads `/etc/passwd` alone: where nsswitch.conf names another source, glibc loads a
+//! module for that, and with it a second glibc, of which such a program dies (glibc 2.36: SIGSEGV for a user id that no file
+//! has).
 
+use nix::unistd::User;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 
 /// No more of the file is read.
 const MOST: u64 = 16 << 20;
 
-/// Whether this program is one that must not ask glibc for users.
-pub(super) const ALONE: bool = cfg!(target_feature = "crt-static");
+/// Whether this program may not ask glibc for users.
+const FILE_ALONE: bool = cfg!(target_feature = "crt-static");
 
-/// The name of a user, if the file has it.
+/// The name of a user, if there is one.
 pub(super) fn name(uid: u32) -> Option<String> {
-    find(|_, id| id == uid).map(|(name, _)| name)
+    if FILE_ALONE {
+        return find(|_, id| id == uid).map(|(name, _)| name);
+    }
+    User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
 }
 
-/// The user of a name, if the file has it.
-pub(super) fn uid(name: &str) -> Option<u32> {
-    find(|user, _| user == name).map(|(_, uid)| uid)
+/// The user of a name, or why there is none.
+pub(super) fn uid(name: &str) -> Result<u32, String> {
+    if FILE_ALONE {
+        let found = find(|user, _| user == name);
+        return found.map(|(_, uid)| uid).ok_or_else(|| "there is no such user in /etc/passwd".to_owned());
+    }
+    match User::from_name(name) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("there is no such user".to_owned()),
+        Err(error) => Err(format!("the user database: {}", error.desc())),
+    }
 }
 
+/// The first user in the file that is wanted.
 fn find(wanted: impl Fn(&str, u32) -> bool) -> Option<(String, u32)> {
     let lines = BufReader::new(File::open("/etc/passwd").ok()?.take(MOST)).lines();
-    let users = lines.map_while(Result::ok).filter_map(|line| parse(&line));
-    let mut users = users.filter(|(name, uid)| wanted(name, *uid));
-    users.next()
+    lines.map_while(Result::ok).filter_map(|line| parse(&line)).find(|(name, uid)| wanted(name, *uid))
 }
 
 /// The name and the id in a line of passwd(5).
@@ -46,6 +58,11 @@ mod tests {
         for line in ["", "x", "x:y", "x:y:z", ":x:1:1", "#a:x:1", "+:x:1:", "a:x:4294967296:0"] {
             assert_eq!(parse(line), None, "{line}");
         }
-        assert_eq!((name(0).as_deref(), uid("root"), name(u32::MAX)), (Some("root"), Some(0), None));
+        assert_eq!(find(|_, uid| uid == 0), Some(("root".to_owned(), 0)));
+        assert_eq!(
+            (find(|name, _| name == "root"), find(|_, uid| uid == u32::MAX)),
+            (find(|_, uid| uid == 0), None)
+        );
+        assert_eq!((name(0).as_deref(), uid("root"), name(u32::MAX)), (Some("root"), Ok(0), None));
     }
 }

@@ -1,5 +1,6 @@
-//! Times and sizes on the command line.
+//! Times, sizes and numbers on the command line.
 
+use crate::model::Pid;
 use jiff::SignedDuration;
 use std::time::Duration;
 
@@ -18,6 +19,20 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         Duration::ZERO => Err("must be greater than zero".to_owned()),
         span if span > LONGEST => Err("must be at most ten years: 87600h".to_owned()),
         span => Ok(span),
+    }
+}
+
+/// A process id.
+pub(super) fn pid(text: &str) -> Result<Pid, String> {
+    text.parse().map_err(|_| "not a process id".to_owned())
+}
+
+/// A number of events.
+pub(super) fn count(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("must be greater than zero".to_owned()),
+        Ok(count) => Ok(count),
+        Err(_) => Err("not a number of events".to_owned()),
     }
 }
 
@@ -56,6 +71,16 @@ mod tests {
         for long in ["87601h", "4294967295", "9223372036854775807s"] {
             assert!(duration(long).is_err_and(|why| why.contains("ten years")), "{long}");
         }
+    }
+
+    #[test]
+    fn numbers_are_read_or_refused_in_words() {
+        assert_eq!((pid("7"), count("7")), (Ok(7), Ok(7)));
+        for wrong in ["", "x", "-1", "99999999999999999999"] {
+            assert_eq!(pid(wrong), Err("not a process id".to_owned()), "{wrong}");
+            assert_eq!(count(wrong), Err("not a number of events".to_owned()), "{wrong}");
+        }
+        assert!(count("0").is_err_and(|why| why.contains("greater than zero")));
     }
 
     #[test]

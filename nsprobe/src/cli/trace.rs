@@ -70,7 +70,7 @@ pub(super) struct Args {
     duration: Option<Duration>,
 
     /// End after this many events
-    #[arg(short = 'n', long, value_parser = clap::value_parser!(u64).range(1..), value_name = "NUMBER", help_heading = OUTPUT)]
+    #[arg(short = 'n', long, value_parser = quantity::count, value_name = "NUMBER", help_heading = OUTPUT)]
     count: Option<u64>,
 
     /// JSON, one object per line
@@ -122,7 +122,7 @@ pub(super) struct Args {
 
     /// Only errors, and what cannot be seen, on stderr
     ///
-    /// Where calls, failures or roots cannot be seen, one sentence says so all the same.
+    /// Where calls, failures or roots cannot be seen, one sentence still says so.
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
 }
@@ -270,9 +270,21 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filter.map(filters::Counting::new);
     let mut lines = Lines::new(file, format, filter, args.quiet)?;
     output::talk_in_background()?;
-    let ended = session::run(&options, &look_at_machine(), &mut lines)?;
+    let ended = session::run(&options, &look_at_machine(), &mut lines)
+        .map_err(|error| refused(error, options.hooks != Choice::Auto))?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
+    if matches!(ended.command, CommandEnd::None) && !args.command.is_empty() && ended.output.is_some() {
+        output::complain(&"COMMAND was not started");
+    }
     finish(ended, args.quiet, name)
+}
+
+/// Why no trace began; where the way was `chosen`, that there may be others.
+fn refused(error: TraceError, chosen: bool) -> anyhow::Error {
+    if chosen && error.is_refusal() {
+        return anyhow::anyhow!("{error}; without --hooks, trace takes the best way that is permitted");
+    }
+    error.into()
 }
 
 fn choice(hooks: &[Hooks]) -> Choice {

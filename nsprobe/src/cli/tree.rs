@@ -4,7 +4,7 @@ use super::output::Output;
 use super::source::SourceArgs;
 use super::users::Users;
 use super::which::{Which, no_process};
-use super::{Exit, OUTPUT, SELECT, filters, gaps, help, output};
+use super::{Exit, OUTPUT, SELECT, filters, gaps, help, output, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::{NamespaceRow, ProcessRow};
 use crate::model::{Namespace, NsId, NsKind, Pid, Snapshot};
@@ -17,7 +17,7 @@ use std::collections::HashSet;
 #[command(after_help = help::MORE, after_long_help = after_help())]
 pub(super) struct Args {
     /// Only process PID, its ancestors and its descendants, as for --pid
-    #[arg(value_name = "PID", conflicts_with_all = ["by", "pid", "ns"])]
+    #[arg(value_name = "PID", value_parser = quantity::pid, conflicts_with_all = ["by", "pid", "ns"])]
     process: Option<Pid>,
 
     /// Show every process
@@ -31,7 +31,7 @@ pub(super) struct Args {
     by: By,
 
     /// Only process PID, its ancestors and its descendants
-    #[arg(short, long, value_name = "PID", conflicts_with = "by", help_heading = SELECT)]
+    #[arg(short, long, value_name = "PID", value_parser = quantity::pid, conflicts_with = "by", help_heading = SELECT)]
     pid: Option<Pid>,
 
     /// Only the processes in this namespace, and their ancestors

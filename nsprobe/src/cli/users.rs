@@ -22,7 +22,7 @@ struct Asked {
 
 impl Default for Asked {
     fn default() -> Self {
-        Self { names: HashMap::new(), database: Database::start(system) }
+        Self { names: HashMap::new(), database: Database::start(passwd::name) }
     }
 }
 
@@ -71,13 +71,6 @@ impl Database {
     }
 }
 
-fn system(uid: u32) -> Option<String> {
-    if passwd::ALONE {
-        return passwd::name(uid);
-    }
-    nix::unistd::User::from_uid(uid.into()).ok().flatten().map(|user| user.name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,7 +82,7 @@ mod tests {
             None
         });
         assert_eq!(silent.unwrap().name(0, Duration::from_millis(10)), None);
-        let root = Database::start(system).unwrap().name(0, Duration::from_mins(1));
+        let root = Database::start(passwd::name).unwrap().name(0, Duration::from_mins(1));
         assert_eq!(root, Some(Some("root".to_owned())));
     }
 }
