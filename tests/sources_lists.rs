@@ -101,7 +101,8 @@ fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
         let document = json(&["list", "--json", "--source", "proc"]);
         let gaps = document["gaps"].as_array().unwrap();
         let gap = gaps.iter().find(|gap| gap["reason"].as_str().unwrap().contains("SCM_RIGHTS")).unwrap();
-        let (remedy, other) = ("--source auto, or Linux 6.19", "BPF on Linux 6.18, or Linux 6.19");
+        let (remedy, other) =
+            ("use --source auto, or use Linux 6.19", "use BPF on Linux 6.18, or Linux 6.19");
         assert_eq!(gap["remedy"], if LISTS.here() { remedy } else { other });
     }
     // Nobody: without the capabilities for BPF, and with none in the owner of the namespace.

@@ -1,6 +1,7 @@
 //! Says on stderr what a snapshot does not hold: one line, whatever the command.
 
 use super::{Exit, METHOD, output};
+use crate::kernel::advice::{AND, WITH_SUDO};
 use crate::model::{Gap, GapKind};
 
 /// Whether gaps are taken for a finding.
@@ -27,62 +28,64 @@ impl Strict {
 /// is the same at every run: it is reported where it matters (`all`), with `-v`, in JSON and by `doctor`.
 pub(super) fn report(gaps: &[Gap], all: bool) {
     let all = all || log::log_enabled!(log::Level::Info);
-    let told: Vec<&Gap> = gaps.iter().filter(|gap| all || gap.kind != GapKind::Source).collect();
-    if !told.is_empty() {
-        output::complain(&describe(&told));
+    let reported: Vec<&Gap> = gaps.iter().filter(|gap| all || gap.kind != GapKind::Source).collect();
+    if !reported.is_empty() {
+        output::complain(&describe(&reported));
     }
 }
 
 /// Says of how many namespaces nobody knows whether a process is in them.
 pub(super) fn report_unknown_orphans(count: usize) {
-    let of = if count == 1 { "1 namespace" } else { &format!("{count} namespaces") };
     if count > 0 {
+        let namespaces = output::counted(count as u64, "namespace", "namespaces");
         output::complain(&format_args!(
-            "whether a process is in {of} more is not known: not all processes were seen, so none of them is listed"
+            "whether a process is in {namespaces} more is not known: not all processes were seen, so none of them is listed"
         ));
     }
 }
 
 fn describe(gaps: &[&Gap]) -> String {
-    let (things, sentences): (Vec<_>, Vec<_>) =
-        gaps.iter().map(|gap| (thing(gap.kind, gap.count), gap)).partition(|(thing, _)| thing.is_some());
-    let things: Vec<String> =
-        things.into_iter().filter_map(|(thing, gap)| Some(format!("{} ({})", thing?, gap.reason))).collect();
-    let mut parts = Vec::new();
-    if !things.is_empty() {
-        parts.push(format!("not readable: {}", things.join(", ")));
+    let (mut unreadable, mut parts) = (Vec::new(), Vec::new());
+    for gap in gaps {
+        match thing(gap.kind, gap.count) {
+            Some(thing) => unreadable.push(format!("{thing} ({})", gap.reason)),
+            None => parts.push(gap.reason.clone()),
+        }
     }
-    parts.extend(sentences.into_iter().map(|(_, gap)| gap.reason.clone()));
+    if !unreadable.is_empty() {
+        parts.insert(0, format!("not readable: {}", unreadable.join(", ")));
+    }
     let remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
     if !remedies.is_empty() {
-        parts.push(format!("to see more: {}", together(remedies)));
+        parts.push(format!("to see more: {}", together(&remedies)));
     }
     parts.join("; ")
 }
 
 /// The remedies, each once; those that name capabilities as one.
-fn together(remedies: Vec<&str>) -> String {
-    const SUDO: &str = "run with sudo, or with ";
-    let (mut with, mut others) = (Vec::new(), Vec::new());
+fn together(remedies: &[&str]) -> String {
+    let (mut capabilities, mut others) = (Vec::new(), Vec::new());
     for remedy in remedies {
-        let (list, one) = match remedy.strip_prefix(SUDO) {
-            Some(capabilities) => (&mut with, capabilities),
-            None => (&mut others, remedy),
+        let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+        let names: Option<Vec<&str>> = remedy.strip_prefix(WITH_SUDO).map(|names| names.split(AND).collect());
+        let (list, parts) = match names.filter(|names| names.iter().all(is_name)) {
+            Some(names) => (&mut capabilities, names),
+            None => (&mut others, vec![*remedy]),
         };
-        if !list.contains(&one) {
-            list.push(one);
+        for part in parts {
+            if !list.contains(&part) {
+                list.push(part);
+            }
         }
     }
-    let sudo = (!with.is_empty()).then(|| format!("{SUDO}{}", with.join(" and ")));
-    let all: Vec<&str> = sudo.as_deref().into_iter().chain(others).collect();
+    let with = (!capabilities.is_empty()).then(|| format!("{WITH_SUDO}{}", capabilities.join(AND)));
+    let all: Vec<&str> = with.as_deref().into_iter().chain(others).collect();
     all.join("; ")
 }
 
 /// What is missing `count` times; `None` where the reason says it all.
 fn thing(kind: GapKind, count: u64) -> Option<String> {
-    let of = |what: &str, one: &str, many: &str| {
-        Some(format!("{what}{count} {}", if count == 1 { one } else { many }))
-    };
+    let of = |what: &str, one: &str, many: &str| Some(format!("{what}{}", output::counted(count, one, many)));
     match kind {
         GapKind::ProcessNamespaces => of("the namespaces of ", "process", "processes"),
         GapKind::ProcessRoot => of("the roots of ", "process", "processes"),
@@ -114,12 +117,13 @@ mod tests {
         let gaps = [
             gap(GapKind::ProcessNamespaces, 1, denied, Some("run with sudo, or with CAP_SYS_PTRACE")),
             gap(GapKind::Descriptors, 1, denied, Some("run with sudo, or with CAP_SYS_PTRACE")),
-            gap(GapKind::Mounts, 2, denied, Some("run with sudo, or with CAP_SYS_ADMIN")),
+            gap(GapKind::Mounts, 2, denied, Some("run with sudo, or with CAP_SYS_ADMIN and CAP_SYS_PTRACE")),
             gap(GapKind::PidNamespace, 1, "this /proc shows one pid namespace", Some("run on the host")),
+            gap(GapKind::Source, 1, "no lists", Some("run with sudo, or with CAP_BPF, or use Linux 6.19")),
         ];
         insta::assert_snapshot!(
             describe(&gaps.iter().collect::<Vec<_>>()),
-            @"not readable: the namespaces of 1 process (Permission denied), the descriptors of 1 process (Permission denied), the mounts of 2 mount namespaces (Permission denied); this /proc shows one pid namespace; to see more: run with sudo, or with CAP_SYS_PTRACE and CAP_SYS_ADMIN; run on the host"
+            @"not readable: the namespaces of 1 process (Permission denied), the descriptors of 1 process (Permission denied), the mounts of 2 mount namespaces (Permission denied); this /proc shows one pid namespace; no lists; to see more: run with sudo, or with CAP_SYS_PTRACE and CAP_SYS_ADMIN; run on the host; run with sudo, or with CAP_BPF, or use Linux 6.19"
         );
     }
 }

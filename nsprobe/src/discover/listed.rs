@@ -193,7 +193,7 @@ pub(super) enum Unlisted {
 impl Unlisted {
     /// That the lists, or those in it that are not active, are a gap.
     pub(super) fn gap(self, gaps: &mut Gaps) {
-        self.note(MISSING, "Linux 6.19", gaps);
+        self.note(MISSING, "use Linux 6.19", gaps);
     }
 
     /// That something is `missing`, which a `later` kernel has in any case.
@@ -210,9 +210,9 @@ impl Unlisted {
                 because(&"listns(2) leaves out those whose owner grants you no CAP_SYS_ADMIN"),
                 remedy(&[Capability::SysAdmin]).unwrap_or_default(),
             ),
-            Self::Older => (missing.to_owned(), "BPF on Linux 6.18, or Linux 6.19".to_owned()),
+            Self::Older => (missing.to_owned(), "use BPF on Linux 6.18, or Linux 6.19".to_owned()),
             Self::NotWanted => {
-                (because(&"that takes BPF on this kernel"), or_later(Some("--source auto".to_owned())))
+                (because(&"that takes BPF on this kernel"), or_later(Some("use --source auto".to_owned())))
             }
             Self::NotPermitted(lacking) => (
                 because(&format_args!("that takes {lacking} on this kernel")),

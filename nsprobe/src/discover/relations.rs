@@ -90,7 +90,7 @@ impl Inquiry {
             } else if let Some(reason) = entry.unreached.take() {
                 if named.len() < MOST_NAMED || named.contains(&reason) {
                     named.insert(reason.clone());
-                    gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
+                    gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
                     continue;
                 }
                 "mounted where looking up a name may wait for a server, or take too long"
@@ -102,7 +102,7 @@ impl Inquiry {
                 // All that led to it has gone.
                 continue;
             };
-            gaps.add(GapKind::Relations, reason, Some("BPF on Linux 6.18, or Linux 6.19"));
+            gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
         }
     }
 

@@ -241,7 +241,7 @@ impl Search<'_> {
             _ if is_gone(error) => {}
             Some(libc::EINVAL) if of_thread => {
                 let reason = "in a table of descriptors that a thread has for its own";
-                self.gaps.add(GapKind::Sockets, reason, Some("BPF, or Linux 6.9"));
+                self.gaps.add(GapKind::Sockets, reason, Some("use BPF, or Linux 6.9"));
             }
             Some(libc::ETIMEDOUT) => {
                 let reason = "the network namespace was not learned in time: a process holds up questions to its sockets";

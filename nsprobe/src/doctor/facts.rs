@@ -208,8 +208,8 @@ fn tracefs() -> String {
     }
 }
 
-/// Whether nsprobe's root is that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everybody who
-/// looks at his own.
+/// Whether nsprobe's root is that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everyone who
+/// reads their own.
 fn whole_root() -> bool {
     let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
     let own = namespace("self");

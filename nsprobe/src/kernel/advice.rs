@@ -6,6 +6,11 @@ use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::sync::LazyLock;
 
+/// The beginning of advice that names capabilities.
+pub const WITH_SUDO: &str = "run with sudo, or with ";
+/// What is between two of them.
+pub const AND: &str = " and ";
+
 /// What the advice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
@@ -91,11 +96,11 @@ fn advise(needed: &[Capability], standing: Standing) -> Option<String> {
     if lacking.is_empty() {
         return None;
     }
-    let names = lacking.join(" and ");
+    let names = lacking.join(AND);
     Some(match (standing.initial_user_namespace, standing.root) {
         (false, _) => format!("run outside this user namespace, where {names} would count"),
         (true, true) => format!("start it with {names}, which this root lacks (docker: --cap-add)"),
-        (true, false) => format!("run with sudo, or with {names}"),
+        (true, false) => format!("{WITH_SUDO}{names}"),
     })
 }
 

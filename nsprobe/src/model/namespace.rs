@@ -45,7 +45,7 @@ pub struct Namespace {
     pub holders: Vec<Holder>,
     /// How many more there are, of processes and mount namespaces that have too many to be told one by one.
     pub holders_omitted: u64,
-    /// Where else holders of it were sought, because there were none.
+    /// Where else holders were searched for, because none was known.
     pub searched: Searched,
     /// What led to it; sorted, each once, never empty.
     pub sources: Vec<Source>,
@@ -380,7 +380,7 @@ impl HeldBy {
     }
 }
 
-/// What of the kernel's own tables was searched for holders of a namespace of which nothing else told any.
+/// Which of the kernel's own tables were searched for holders of a namespace without any known holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Searched {
     /// The open files of all processes.
