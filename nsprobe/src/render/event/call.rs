@@ -1,0 +1,51 @@
+//! Calls with their arguments, as strace(1) would write them.
+
+use super::place;
+use crate::model::{Crossing, Event, Looks, PathText, Place, SetnsTarget, Text, text};
+
+/// The call with its arguments.
+pub(super) fn call(event: &Event) -> String {
+    let name = event.crossing.name();
+    match &event.crossing {
+        Crossing::Clone { flags: Some(_), .. } | Crossing::Unshare { .. } => {
+            format!("{name}({})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
+        }
+        Crossing::Clone { flags: None, .. } => format!("{name}(?)"),
+        Crossing::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
+        Crossing::Change { .. } => name.to_owned(),
+        Crossing::Setns { fd, target, .. } => {
+            let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
+            format!("{name}({fd}{target}, {})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
+        }
+        Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
+        Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
+            let at =
+                |at: &Option<Place>| at.as_ref().map(|at| format!("<{}>", place(at))).unwrap_or_default();
+            let (new, old) = (path_text(new_root), path_text(put_old));
+            format!("{name}({new}{}, {old}{})", at(new_root_at), at(put_old_at))
+        }
+    }
+}
+
+fn target_text(target: &SetnsTarget) -> String {
+    match target {
+        SetnsTarget::Namespace { id, path: None, .. } => id.to_string(),
+        SetnsTarget::Namespace { id, path: Some(path), .. } => format!("{id} {path}"),
+        SetnsTarget::Process { pid, tid, comm, .. } => {
+            let comm = comm.as_ref().map_or_else(|| "(gone)".to_owned(), Text::to_string);
+            if tid == pid { format!("pid {pid} {comm}") } else { format!("pid {pid}/{tid} {comm}") }
+        }
+    }
+}
+
+fn flags_text(names: &[String]) -> String {
+    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+}
+
+fn path_text(path: &PathText) -> String {
+    match path {
+        PathText::Whole(path) => text::quoted(path.as_bytes()),
+        PathText::Cut(path) => format!("{}...", text::quoted(path.as_bytes())),
+        PathText::Unreadable => "<unreadable>".to_owned(),
+    }
+}

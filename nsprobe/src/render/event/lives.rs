@@ -1,0 +1,71 @@
+//! What became of namespaces, and of the account of them.
+
+use super::clock;
+use crate::model::{Changes, Created, Destroyed, Origination, Rebuilt};
+use crate::render::style::{self, Look};
+use std::fmt::Write as _;
+use std::time::SystemTime;
+
+/// A namespace that was made, on the line below the call that made it, or that is told of for the first time.
+#[must_use]
+pub fn created(created: &Created, time: SystemTime, look: Look) -> String {
+    let owner = created.owner.map(|owner| format!(", owner {}", owner.id)).unwrap_or_default();
+    let how = match created.by {
+        Origination::Call { .. } => "created",
+        Origination::FirstSeen => "first seen",
+    };
+    life(time, format_args!("{} {how}{owner}", created.namespace.id), look)
+}
+
+/// A namespace that ended.
+#[must_use]
+pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String {
+    let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
+    let seen = if destroyed.seen { "" } else { " (unseen, earlier)" };
+    life(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), look)
+}
+
+/// What was put right after a loss.
+#[must_use]
+pub fn rebuilt(rebuilt: &Rebuilt) -> String {
+    let mut text = match &rebuilt.failed {
+        None => "-- right again after a loss".to_owned(),
+        Some(why) => format!("-- not put right after a loss: {}", style::printable(why)),
+    };
+    if let Some(Changes { ended, found }) = rebuilt.namespaces {
+        let _ = write!(text, "; namespaces that had ended: {ended}, that were not known: {found}");
+    }
+    if let Some(followed) = rebuilt.followed {
+        let _ = write!(text, "; tasks that were not followed: {followed}");
+    }
+    text
+}
+
+fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: Look) -> String {
+    let time = look.paint(style::DIM, clock(time));
+    format!("{time}  {:>11}  {:>5}  {:15}  {}", "", "", "", look.paint(style::NAMESPACE, what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Life, Mark, NsId, NsKind};
+    use std::time::Duration;
+
+    #[test]
+    fn lives_of_namespaces_are_below_the_calls() {
+        let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789);
+        let id = NsId::new(NsKind::Net, 4, 4_026_532_208);
+        let owner = Some(NsId::new(NsKind::User, 4, 4_026_531_837));
+        let namespace = Life { id, mark: Mark::Id(77) };
+        let owner = owner.map(|id| Life { id, mark: Mark::Unknown });
+        let by = Origination::Call { name: "unshare", pid: 7 };
+        let made = created(&Created { namespace, owner, by }, time, Look::PLAIN);
+        let age = Some(Duration::from_millis(1500));
+        let ended = destroyed(&Destroyed { namespace, age, seen: true }, time, Look::PLAIN);
+        insta::assert_snapshot!(format!("{made}\n{ended}"), @"
+        11:06:40.123456                                       net:[4026532208] created, owner user:[4026531837]
+        11:06:40.123456                                       net:[4026532208] destroyed after 1.500000 s
+        ");
+    }
+}

@@ -1,0 +1,217 @@
+use super::*;
+use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, PathText, SetnsTarget, Slots};
+use std::time::Duration;
+
+fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
+    let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
+    let mut after = before;
+    for &(slot, ino) in changed {
+        *after.get_mut(slot) = Some(NsId::new(slot.kind(), 4, ino));
+    }
+    let process = Actor {
+        pid: 4242,
+        tid: 4242,
+        ppid: Some(4000),
+        pids: vec![4242],
+        comm: "unshare".into(),
+        uid: Some(0),
+        gid: Some(0),
+        euid: Some(0),
+        cap_effective: Some(0),
+        start_ticks: Some(1234),
+        exe: None,
+        arguments: None,
+        cgroup: None,
+    };
+    Event {
+        since_boot: Duration::from_secs(77),
+        duration: Some(Duration::from_nanos(52_100)),
+        process,
+        crossing,
+        compat: Some(false),
+        outcome,
+        before,
+        after,
+        marks: None,
+        seen: None,
+        denied: false,
+        root: None,
+        cwd: None,
+    }
+}
+
+fn place(path: &str, cut: bool) -> Place {
+    Place { path: path.into(), cut, ..Place::default() }
+}
+
+fn text(event: &Event, look: Look) -> String {
+    line(event, SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789), look)
+}
+
+#[test]
+fn each_call_reads_as_strace_has_it() {
+    let net = NsKind::Net;
+    let lines = [
+        event(
+            Crossing::Unshare { flags: net.clone_flag() | 0x2_0000 },
+            Outcome::Success(0),
+            &[(NsSlot::In(net), 4_026_532_208), (NsSlot::In(NsKind::Mnt), 4_026_532_300)],
+        ),
+        event(Crossing::Unshare { flags: NsKind::User.clone_flag() }, Outcome::Failure(libc::EPERM), &[]),
+        event(
+            Crossing::Setns {
+                fd: 3,
+                nstype: net.clone_flag(),
+                target: Some(SetnsTarget::Namespace {
+                    id: NsId::new(net, 4, 4_026_532_208),
+                    kernel_id: Some(77),
+                    path: Some("/run/netns/t".into()),
+                }),
+            },
+            Outcome::Success(0),
+            &[(NsSlot::In(net), 4_026_532_208)],
+        ),
+        event(
+            Crossing::Setns {
+                fd: 3,
+                nstype: net.clone_flag() | NsKind::Uts.clone_flag(),
+                target: Some(SetnsTarget::Process {
+                    pid: 77,
+                    tid: 78,
+                    comm: Some("sle\nep".into()),
+                    namespaces: vec![],
+                }),
+            },
+            Outcome::Success(0),
+            &[],
+        ),
+        event(Crossing::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
+        event(
+            Crossing::Clone {
+                flags: Some(NsKind::Pid.clone_flag()),
+                child: Some(CloneChild {
+                    pid: 4243,
+                    tid: 4243,
+                    pids: vec![4243, 1],
+                    ppid: None,
+                    cgroup: None,
+                }),
+            },
+            Outcome::Success(4243),
+            &[(NsSlot::In(NsKind::Pid), 4_026_532_301)],
+        ),
+        event(
+            Crossing::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".into()) },
+            Outcome::Success(0),
+            &[],
+        ),
+        event(
+            Crossing::PivotRoot {
+                new_root: PathText::Cut("/very/long".into()),
+                put_old: PathText::Unreadable,
+                new_root_at: Some(place("very/long", true)),
+                put_old_at: None,
+            },
+            Outcome::Failure(libc::EFAULT),
+            &[],
+        ),
+    ];
+    let mut lines = lines;
+    let moved = |before, after| Some(Directory { moved: true, before, after });
+    let gone = Place { detached: true, ..place("/a\n", false) };
+    lines[6].root = moved(place("/", false), place("/srv/jail", false));
+    lines[6].compat = Some(true);
+    lines[6].cwd = moved(place("b/c", true), gone);
+    let mut stopped = lines[1].clone();
+    stopped.denied = true;
+    let lines = [&lines[..], &[stopped]].concat();
+    let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
+    insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
+    TIME                     PID    UID  COMM             CALL
+    11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWNS|CLONE_NEWNET) = 0  mnt 4026531837→4026532300  net 4026531838→4026532208
+    11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
+    11:06:40.123456         4242      0  unshare          setns(3<net:[4026532208] /run/netns/t>, CLONE_NEWNET) = 0  net 4026531838→4026532208
+    11:06:40.123456         4242      0  unshare          setns(3<pid 77/78 "sle\nep">, CLONE_NEWUTS|CLONE_NEWNET) = 0
+    11:06:40.123456         4242      0  unshare          setns(-1, 0) = -1 EBADF (Bad file descriptor)
+    11:06:40.123456         4242      0  unshare          clone(CLONE_NEWPID) = 4243[1]  pid 4026531839→4026532301
+    11:06:40.123456         4242      0  unshare          chroot("/srv/ja\"il\u{1b}") = 0  (32-bit)  root /→/srv/jail  cwd .../b/c→"/a\n" (detached)
+    11:06:40.123456         4242      0  unshare          pivot_root("/very/long"...<.../very/long>, <unreadable>) = -1 EFAULT (Bad address)
+    11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (stopped by seccomp)
+    "#);
+}
+
+#[test]
+fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
+    let marked = |path: &str, after: Place| {
+        let path = PathText::Whole(path.into());
+        let mut event = event(Crossing::Chroot { path }, Outcome::Success(0), &[]);
+        let before = |path| place(path, false);
+        event.root = Some(Directory { moved: true, before: before("/jail"), after });
+        event.cwd =
+            Some(Directory { moved: false, before: before("/jail/home"), after: before("/jail/home") });
+        let without = text(&event, Look::PLAIN).contains("as at entry");
+        event.seen = Some(Seen::Entry);
+        assert!(!without);
+        text(&event, Look::PLAIN).contains("  (path as at entry)")
+    };
+    assert!(!marked("/a/b", place("/jail/a/b", false)) && !marked("//a/./b/", place("/jail/a/b", false)));
+    assert!(!marked(".", place("/jail/home", false)) && !marked("a", place("/jail/home/a", false)));
+    assert!(marked("/a/b", place("/jail/a/c", false)) && marked("/a", place("/a", false)));
+    assert!(marked("a", place("/jail/a", false)));
+    // It cannot be told.
+    assert!(!marked("/a/..", place("/jail/b", false)) && !marked("/a", place("b/c", true)));
+    // A process whose namespaces are others than those that were joined.
+    let joined = |ino| {
+        let namespaces = vec![NsId::new(NsKind::Net, 4, ino)];
+        let target = Some(SetnsTarget::Process { pid: 7, tid: 7, comm: None, namespaces });
+        let nstype = NsKind::Net.clone_flag();
+        let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
+        text(&event(Crossing::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), Look::PLAIN)
+    };
+    assert!(!joined(4_026_532_208).contains("as at entry") && joined(5).contains("  (target as at entry)"));
+}
+
+#[test]
+fn a_name_of_wide_characters_or_marks_takes_its_columns() {
+    let column = |comm: &str| {
+        let mut event = event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[]);
+        event.process.comm = comm.into();
+        let line = text(&event, Look::PLAIN);
+        line[..line.find("unshare(").expect("the call")].width()
+    };
+    assert_eq!([column("sh"), column("名前"), column("e\u{301}\u{301}e")], [column(""); 3]);
+}
+
+#[test]
+fn what_is_not_known_is_not_claimed() {
+    let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
+    let looks = Looks { within: Duration::from_secs(1), is_new: true };
+    let child = CloneChild { pid: 4243, tid: 4243, pids: vec![], ppid: None, cgroup: None };
+    let mut lines = [
+        event(Crossing::Change { looks: None }, Outcome::Unseen, &changed),
+        event(Crossing::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
+        event(Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
+    ];
+    let mut unknown = lines[1].clone();
+    *unknown.before.get_mut(NsSlot::In(NsKind::Net)) = None;
+    (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, Text::new());
+    let lines = lines.iter().chain([&unknown]);
+    let text: Vec<_> = lines.map(|event| text(event, Look::PLAIN)).collect();
+    insta::assert_snapshot!(text.join("\n"), @"
+    11:06:40.123456         4242      ?                   change  net 4026531838→4026532208
+    11:06:40.123456         4242      0  unshare          change (new process)  net 4026531838→4026532208
+    11:06:40.123456         4242      0  unshare          clone(?) = 4243  net 4026531838→4026532208
+    11:06:40.123456         4242      0  unshare          change (new process)  net ?→4026532208
+    ");
+}
+
+#[test]
+fn a_nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
+    let mut nested =
+        event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
+    nested.process.tid = 4300;
+    nested.process.pids = vec![4242, 17, 1];
+    let text = text(&nested, Look { unicode: false, ..Look::PLAIN });
+    assert!(text.is_ascii());
+    insta::assert_snapshot!(text, @"11:06:40.123456  4242/4300[17 1]      0  unshare          unshare(0) = 0  pid_for_children 4026531843->1");
+}
