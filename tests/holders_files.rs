@@ -134,7 +134,7 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
         });
         assert!(said.is_some(), "{args:?} does not say {what}: {last}");
     };
-    says(&["list", "--holders", "--no-header"], &format!("pid pidfd {pid} {fd} of "));
+    says(&["list", "--holders", "--no-header"], &format!("pid pidfd {pid} pidfd {fd} of "));
     says(&["list"], &format!("(held by pidfd {fd} of {pid})"));
     says(&["tree"], &format!("held by pidfd {fd} of {pid} "));
     let by_name = listed(&["--filter", "'pidfd' in holders"]);

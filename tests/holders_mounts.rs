@@ -99,8 +99,9 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
     wait_for(mounted.ino, |holders| *holders == [detached.clone()]);
     schema::admitted(&schema::closed(schemas::LIST), &json(&["list", "--json"]), "list");
     let place = format!("(device {}:{})", major(dev), minor(dev));
-    says(&["list", "--holders"], &format!(" pid detached_mount proc {place}, mounted nowhere"));
-    says(&["tree"], &format!("held by a proc {place} that is mounted nowhere"));
+    says(&["list"], &format!("held by proc {place} mounted nowhere"));
+    says(&["list", "--holders"], &format!(" pid detached_mount proc {place} mounted nowhere"));
+    says(&["tree"], &format!("held by proc {place} mounted nowhere"));
     drop(staged);
     not_found(&ns);
 }

@@ -265,9 +265,14 @@ fn orphans_and_holders_and_the_tree_of_one_namespace() {
     assert!(orphans.iter().any(|ns| ns["ino"] == ino));
     let path = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
     let ran = run(&["list", "--holders", "--no-header", "--ns", &path]);
-    let cells: Vec<_> = ran.stdout.split_whitespace().take(6).collect();
+    let cells: Vec<_> = ran.stdout.split_whitespace().take(7).collect();
     let (pid, fd) = (std::process::id().to_string(), file.as_raw_fd().to_string());
-    assert_eq!(cells, [&ino.to_string(), "net", "descriptor", &pid, &fd, "of"], "{}", ran.stdout);
+    assert_eq!(
+        cells,
+        [&ino.to_string(), "net", "descriptor", &pid, "descriptor", &fd, "of"],
+        "{}",
+        ran.stdout
+    );
 
     let tree = run(&["tree", "--ns", &path]).stdout;
     let held = format!("\nNo process is in:\n  net:[{ino}] held by descriptor {fd} of {pid}");

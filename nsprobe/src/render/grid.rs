@@ -8,8 +8,8 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// A column's name, and whether it holds numbers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Heading {
-    pub(super) name: &'static str,
+pub(super) struct Heading<'a> {
+    pub(super) name: &'a str,
     pub(super) is_number: bool,
 }
 
@@ -18,7 +18,7 @@ const WIDEST: usize = 4096;
 
 /// Writes `rows`, each in its style; the line of names only where `header` says so.
 pub(super) fn write(
-    headings: &[Heading],
+    headings: &[Heading<'_>],
     rows: impl Iterator<Item = (Style, Vec<String>)>,
     header: bool,
     look: Look,
@@ -44,7 +44,9 @@ pub(super) fn write(
         table.add_row(one_line(Row::from(cells)));
         styles.push(style);
     }
-    fit(&mut table);
+    // Every column is as wide as its widest cell.
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.column_iter_mut().for_each(|column| _ = column.set_padding((0, 1)));
     for (style, line) in styles.into_iter().zip(table.lines()) {
         let line = line.trim_end();
         let painted = if style == Style::new() { line.to_owned() } else { look.paint(style, line) };
@@ -53,9 +55,9 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Cuts the last column to what the others leave of the terminal. The table would cut it behind a word, however far from
-/// the edge that is.
-fn cut_last(headings: &[Heading], rows: &mut [(Style, Vec<String>)], header: bool, look: Look) {
+/// Cuts the last column to what the others leave of the terminal. The table would cut it after a word, however far that is
+/// from the edge.
+fn cut_last(headings: &[Heading<'_>], rows: &mut [(Style, Vec<String>)], header: bool, look: Look) {
     let (Some(width), Some(last)) = (look.width, headings.len().checked_sub(1)) else { return };
     let widest = |column: usize| {
         let name = if header { headings[column].name.width() } else { 0 };
@@ -68,20 +70,12 @@ fn cut_last(headings: &[Heading], rows: &mut [(Style, Vec<String>)], header: boo
     }
 }
 
-/// Sets every column as wide as its widest cell.
-fn fit(table: &mut Table) {
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 1));
-    }
-    table.set_content_arrangement(ContentArrangement::Disabled);
-}
-
 fn one_line(mut row: Row) -> Row {
     row.max_height(1);
     row
 }
 
-fn aligned(heading: Heading, text: String) -> Cell {
+fn aligned(heading: Heading<'_>, text: String) -> Cell {
     let alignment = if heading.is_number { CellAlignment::Right } else { CellAlignment::Left };
     Cell::new(text).set_alignment(alignment)
 }
@@ -91,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_column_is_cut_at_the_edge_and_not_behind_a_word() {
+    fn the_last_column_is_cut_at_the_edge_and_not_after_a_word() {
         let headings = [Heading { name: "PID", is_number: true }, Heading { name: "WHAT", is_number: false }];
         let command = format!("3 of {}", "x".repeat(90));
         for width in [20, 79, 80, 81] {

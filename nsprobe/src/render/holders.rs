@@ -1,12 +1,12 @@
-//! All that holds each namespace, one holder a row.
+//! All that holds each namespace, one holder per row.
 
 use super::grid::{self, Heading};
-use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source, Text};
+use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source};
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
 
-const HEADINGS: [Heading; 5] = [
+const HEADINGS: [Heading<'_>; 5] = [
     Heading { name: "NS", is_number: true },
     Heading { name: "TYPE", is_number: false },
     Heading { name: "HOLDER", is_number: false },
@@ -25,7 +25,7 @@ pub fn write(
 ) -> io::Result<()> {
     let rows = wanted.iter().flat_map(|namespace| {
         let style = if namespace.initial == Initial::Yes { style::DIM } else { Style::new() };
-        holders(namespace, snapshot).into_iter().map(move |(holder, pid, what)| {
+        holders(namespace, snapshot, look).into_iter().map(move |(holder, pid, what)| {
             let id = namespace.id;
             let pid = pid.map(|pid| pid.to_string()).unwrap_or_default();
             let cells = vec![id.ino.to_string(), id.kind.to_string(), holder.to_owned(), pid, what];
@@ -39,10 +39,14 @@ pub fn write(
 const MOST_COMMAND: usize = 256;
 
 /// What holds a namespace: the holder's name (as in JSON), the process it belongs to, and what it is.
-fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Option<Pid>, String)> {
+fn holders(
+    namespace: &Namespace,
+    snapshot: &Snapshot,
+    look: Look,
+) -> Vec<(&'static str, Option<Pid>, String)> {
     let command = |pid: Pid| match snapshot.process(pid) {
-        Some(process) => style::cut(&process.command(), MOST_COMMAND, Look::PLAIN),
-        None => String::new(),
+        Some(process) => style::cut(&style::command(process, look), MOST_COMMAND, look),
+        None => pid.to_string(),
     };
     let mut rows = Vec::new();
     let at_least = if namespace.all_seen { "" } else { "at least " };
@@ -51,36 +55,13 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
         rows.push(("processes", namespace.leader, format!("{at_least}{}{first}", namespace.processes)));
     }
     rows.extend(namespace.holders.iter().map(|holder| {
-        let pid = holder.pid();
-        let of = pid.map(|pid| format!("of {}", command(pid))).unwrap_or_default();
         let what = match holder {
-            Holder::Thread { tid, .. } | Holder::ForChildren { tid: Some(tid), .. } => {
-                format!("thread {tid} {of}")
-            }
-            Holder::ForChildren { pid, tid: None } => command(*pid),
-            Holder::Descriptor { tid: None, fd, .. }
-            | Holder::Socket { tid: None, fd, .. }
-            | Holder::File { tid: None, fd, .. } => format!("{fd} {of}"),
-            Holder::Descriptor { tid: Some(tid), fd, .. }
-            | Holder::Socket { tid: Some(tid), fd, .. }
-            | Holder::File { tid: Some(tid), fd, .. } => format!("{fd} of thread {tid} {of}"),
-            Holder::BindMount { mount_namespace, path, .. } => {
-                format!("{path} in {mount_namespace}")
-            }
-            Holder::Mount { fs_type, mount_namespace, path, .. } => {
-                mounted_at(fs_type, path.as_ref(), *mount_namespace)
-            }
-            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
-                format!("{fs_type} (device {major}:{minor}), mounted nowhere")
-            }
-            Holder::Connection { local, remote, state } => {
-                format!("TCP {local} to {remote}, {} without a process", state.name())
-            }
             Holder::Ancestor { of } => {
                 format!("{} of {of}", if is_parent(namespace, *of, snapshot) { "parent" } else { "owner" })
             }
+            other => phrase(other, command),
         };
-        (holder.name(), pid, what)
+        (holder.name(), holder.pid(), what)
     }));
     if namespace.holders_omitted > 0 {
         rows.push(("...", None, format!("{} more of the same", namespace.holders_omitted)));
@@ -91,16 +72,35 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot) -> Vec<(&'static str, Opt
     rows
 }
 
-/// Where a file system of this type is mounted, in words.
-pub(super) fn mounted_at(fs_type: &Text, path: Option<&Text>, mount_namespace: NsId) -> String {
-    match path {
-        Some(path) => format!("{fs_type} at {path} in {mount_namespace}"),
-        None => format!("{fs_type} in {mount_namespace}"),
+/// What a holder is, in words, with what `name` calls its process.
+pub(super) fn phrase(holder: &Holder, name: impl Fn(Pid) -> String) -> String {
+    let owner = |pid: Pid, tid: Option<Pid>| match tid {
+        Some(tid) => format!("thread {tid} of {}", name(pid)),
+        None => name(pid),
+    };
+    match holder {
+        Holder::Thread { pid, tid } => owner(*pid, Some(*tid)),
+        Holder::ForChildren { pid, tid } => format!("children of {}", owner(*pid, *tid)),
+        Holder::Descriptor { pid, tid, fd } => format!("descriptor {fd} of {}", owner(*pid, *tid)),
+        Holder::Socket { pid, tid, fd } => format!("socket {fd} of {}", owner(*pid, *tid)),
+        Holder::File { by, pid, tid, fd } => format!("{} {fd} of {}", by.text(), owner(*pid, *tid)),
+        Holder::BindMount { mount_namespace, path, .. } => format!("{path} in {mount_namespace}"),
+        Holder::Mount { fs_type, mount_namespace, path, .. } => match path {
+            Some(path) => format!("{fs_type} at {path} in {mount_namespace}"),
+            None => format!("{fs_type} in {mount_namespace}"),
+        },
+        Holder::DetachedMount { fs_type, dev: (major, minor) } => {
+            format!("{fs_type} (device {major}:{minor}) mounted nowhere")
+        }
+        Holder::Connection { local, remote, state } => {
+            format!("TCP {local} to {remote} ({}, no process)", state.name())
+        }
+        Holder::Ancestor { of } => of.to_string(),
     }
 }
 
-/// What is to be said of a namespace that no process is in and of which no holder was found: what it may be, without what
-/// was searched for it.
+/// Says of a namespace without processes and known holders what may hold it: all that its kind permits except what was
+/// searched.
 pub(super) fn unseen(namespace: &Namespace) -> String {
     if !namespace.sources.contains(&Source::KernelLists) {
         return "something that was not found".to_owned();
@@ -145,7 +145,7 @@ fn is_parent(namespace: &Namespace, child: NsId, snapshot: &Snapshot) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Arguments, HeldBy, NsKind, Process, Root, Slots};
+    use crate::model::{Arguments, HeldBy, Process, Root, Slots, Text};
 
     fn process(pid: Pid, command_line: &str) -> Process {
         Process {
@@ -225,11 +225,11 @@ mod tests {
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
                 NS TYPE HOLDER         PID WHAT
         4026532177 net  thread           7 thread 9 of server -v
-        4026532177 net  for_children     7 server -v
-        4026532177 net  for_children     7 thread 9 of server -v
-        4026532177 net  descriptor       8 3 of "client\u{1b}[2J"
-        4026532177 net  socket           8 4 of thread 9 of "client\u{1b}[2J"
-        4026532177 net  tun              8 5 of "client\u{1b}[2J"
+        4026532177 net  for_children     7 children of server -v
+        4026532177 net  for_children     7 children of thread 9 of server -v
+        4026532177 net  descriptor       8 descriptor 3 of "client\u{1b}[2J"
+        4026532177 net  socket           8 socket 4 of thread 9 of "client\u{1b}[2J"
+        4026532177 net  tun              8 tun device 5 of "client\u{1b}[2J"
         4026532177 net  bind_mount         "/run/netns/a\nb" in mnt:[4026531832]
         4026531837 user processes        7 2: server -v
         4026531837 user ancestor           owner of net:[4026532177]
@@ -238,7 +238,7 @@ mod tests {
         4026532301 uts  ?                  nothing found in /proc: a descriptor in flight, or the kernel
         4026532302 pid  mount              proc at /p in mnt:[4026531832]
         4026532302 pid  mount              proc in mnt:[4026531832]
-        4026532302 pid  detached_mount     proc (device 0:45), mounted nowhere
+        4026532302 pid  detached_mount     proc (device 0:45) mounted nowhere
         4026532303 pid  ?                  nothing found in /proc: a mount of proc, an open file of a /proc/PID, a pidfd, a socket's peer, a descriptor in flight, or the kernel
         4026532304 pid  ?                  nothing found in /proc and among the open files and file systems: a descriptor in flight, or the kernel
         "#);

@@ -3,7 +3,7 @@
 use super::grid::{self, Heading};
 use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
-use crate::render::holders::mounted_at;
+use crate::render::holders::phrase;
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::collections::HashMap;
@@ -74,28 +74,7 @@ impl Column {
         Self::Command,
     ];
 
-    /// The heading.
-    #[must_use]
-    pub const fn heading(self) -> &'static str {
-        match self {
-            Self::Ns => "NS",
-            Self::Type => "TYPE",
-            Self::Path => "PATH",
-            Self::Nprocs => "NPROCS",
-            Self::Pid => "PID",
-            Self::Ppid => "PPID",
-            Self::Uid => "UID",
-            Self::User => "USER",
-            Self::Initial => "INITIAL",
-            Self::Netnsid => "NETNSID",
-            Self::Nsfs => "NSFS",
-            Self::Pns => "PNS",
-            Self::Ons => "ONS",
-            Self::Command => "COMMAND",
-        }
-    }
-
-    /// The name by which it is asked for.
+    /// The name on the command line; the heading is the same in capitals.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -170,10 +149,13 @@ pub fn write(
         };
         (style, options.columns.iter().map(|column| text(*column, namespace, leader, options)).collect())
     });
+    let names: Vec<String> =
+        options.columns.iter().map(|column| column.name().to_ascii_uppercase()).collect();
     let headings: Vec<_> = options
         .columns
         .iter()
-        .map(|column| Heading { name: column.heading(), is_number: column.is_number() })
+        .zip(&names)
+        .map(|(column, name)| Heading { name, is_number: column.is_number() })
         .collect();
     grid::write(&headings, rows, options.header, options.look, out)
 }
@@ -220,32 +202,8 @@ const MOST_NAMED: usize = 8;
 /// What holds a namespace that no process is in, in words.
 #[must_use]
 pub fn held(namespace: &Namespace) -> String {
-    let others = namespace.holders.iter().filter_map(|holder| {
-        Some(match holder {
-            Holder::Thread { pid, tid } => format!("thread {tid} of {pid}"),
-            Holder::ForChildren { pid, tid: None } => format!("children of {pid}"),
-            Holder::ForChildren { pid, tid: Some(tid) } => format!("children of thread {tid} of {pid}"),
-            Holder::Descriptor { pid, tid: None, fd } => format!("descriptor {fd} of {pid}"),
-            Holder::Descriptor { pid, tid: Some(tid), fd } => {
-                format!("descriptor {fd} of thread {tid} of {pid}")
-            }
-            Holder::Socket { pid, tid: None, fd } => format!("socket {fd} of {pid}"),
-            Holder::Socket { pid, tid: Some(tid), fd } => format!("socket {fd} of thread {tid} of {pid}"),
-            Holder::File { by, pid, tid: None, fd } => format!("{} {fd} of {pid}", by.text()),
-            Holder::File { by, pid, tid: Some(tid), fd } => {
-                format!("{} {fd} of thread {tid} of {pid}", by.text())
-            }
-            Holder::Mount { fs_type, mount_namespace, path, .. } => {
-                mounted_at(fs_type, path.as_ref(), *mount_namespace)
-            }
-            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
-                format!("{fs_type} {major}:{minor} mounted nowhere")
-            }
-            Holder::Connection { local, remote, .. } => format!("TCP {local} to {remote}"),
-            Holder::BindMount { .. } => return None,
-            Holder::Ancestor { of } => of.to_string(),
-        })
-    });
+    let others = namespace.holders.iter().filter(|holder| !matches!(holder, Holder::BindMount { .. }));
+    let others = others.map(|holder| phrase(holder, |pid| pid.to_string()));
     let mut holders = unique(others.chain(namespace.mounts_with_namespace()));
     let more = holders.len().saturating_sub(MOST_NAMED) as u64 + namespace.holders_omitted;
     holders.truncate(MOST_NAMED);

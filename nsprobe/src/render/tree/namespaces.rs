@@ -7,7 +7,7 @@ use super::process::process_node;
 use super::{By, Options};
 use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Process, Snapshot};
-use crate::render::holders::mounted_at;
+use crate::render::holders::phrase;
 use crate::render::style::{self, Look};
 use anstyle::Style;
 use std::io::{self, Write};
@@ -126,7 +126,6 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String
         Some(process) => format!("{pid} {}", style::command(process, look)),
         None => pid.to_string(),
     };
-    let thread = |tid: Option<Pid>| tid.map(|tid| format!("thread {tid} of ")).unwrap_or_default();
     let mut phrases = Vec::new();
     let mut unnamed = namespace.holders_omitted;
     for holder in &namespace.holders {
@@ -137,32 +136,9 @@ fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String
         match holder {
             // A mount that propagates is one mount in each of many mount namespaces.
             Holder::BindMount { .. } => {}
-            Holder::Thread { pid, tid } => phrases.push(format!("held by thread {tid} of {}", name(*pid))),
-            Holder::ForChildren { pid, tid: None } => {
-                phrases.push(format!("held for the children of {}", name(*pid)));
-            }
-            Holder::ForChildren { pid, tid: Some(tid) } => {
-                phrases.push(format!("held for the children of thread {tid} of {}", name(*pid)));
-            }
-            Holder::Descriptor { pid, tid, fd } => {
-                phrases.push(format!("held by descriptor {fd} of {}{}", thread(*tid), name(*pid)));
-            }
-            Holder::Socket { pid, tid, fd } => {
-                phrases.push(format!("held by socket {fd} of {}{}", thread(*tid), name(*pid)));
-            }
-            Holder::File { by, pid, tid, fd } => {
-                phrases.push(format!("held by {} {fd} of {}{}", by.text(), thread(*tid), name(*pid)));
-            }
-            Holder::Mount { fs_type, mount_namespace, path, .. } => {
-                phrases.push(format!("held by {}", mounted_at(fs_type, path.as_ref(), *mount_namespace)));
-            }
-            Holder::DetachedMount { fs_type, dev: (major, minor) } => {
-                phrases.push(format!("held by a {fs_type} (device {major}:{minor}) that is mounted nowhere"));
-            }
-            Holder::Connection { local, remote, state } => {
-                phrases.push(format!("held by TCP {local} to {remote}, {} without a process", state.name()));
-            }
+            Holder::ForChildren { .. } => phrases.push(format!("held for the {}", phrase(holder, name))),
             Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
+            other => phrases.push(format!("held by {}", phrase(other, name))),
         }
     }
     let paths = namespace.mounts_with_namespace();
