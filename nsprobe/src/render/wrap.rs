@@ -4,13 +4,13 @@ use super::style::Look;
 use textwrap::core::{Word, break_words, display_width};
 use textwrap::wrap_algorithms::wrap_first_fit;
 
-/// Where a line is broken: behind these characters.
-const BREAKS: [char; 3] = [' ', '|', ','];
+/// Where a line is broken: after these characters.
+const BREAKS: &[u8] = b" |,";
 
-/// Where a piece is broken that is wider than a line all the same.
-const FURTHER_BREAKS: [char; 6] = ['/', '=', ':', ';', '<', '>'];
+/// Where a piece is broken that is still wider than a line.
+const FURTHER_BREAKS: &[u8] = b"/=:;<>";
 
-/// `line`, continued on further lines behind `indent` blanks where the terminal is narrower. It is broken at a blank, `|` or
+/// `line`, continued on further lines after `indent` blanks where the terminal is narrower. It is broken at a blank, `|` or
 /// `,`, in a longer piece at `/`, `=` and the like, and inside a word only where that does not fit into a line. Colours take
 /// no room.
 #[must_use]
@@ -21,39 +21,32 @@ pub fn wrapped(line: &str, indent: usize, look: Look) -> String {
         return line.to_owned();
     }
     let room = width - indent;
-    let words = pieces(line, &BREAKS).flat_map(|piece| {
+    let words = pieces(line, BREAKS).flat_map(|piece| {
         let fits = display_width(piece.trim_end()) <= room;
-        let further: &[char] = if fits { &[] } else { &FURTHER_BREAKS };
-        pieces(piece, further).map(Word::from)
+        pieces(piece, if fits { b"" } else { FURTHER_BREAKS }).map(Word::from)
     });
     let words = break_words(words, room);
     #[expect(clippy::cast_precision_loss, reason = "terminals are narrower than 2^52 columns")]
     let lines = wrap_first_fit(&words, &[width as f64, room as f64]);
-    let mut out = String::with_capacity(line.len() + lines.len() * (indent + 1));
-    for (number, words) in lines.into_iter().enumerate() {
-        if number > 0 {
-            out.extend(std::iter::once('\n').chain(std::iter::repeat_n(' ', indent)));
-        }
-        for (at, word) in words.iter().enumerate() {
-            out.push_str(word);
-            if at + 1 < words.len() {
-                out.push_str(word.whitespace);
-            }
-        }
-    }
-    out
+    let text = |words: &[Word<'_>]| -> String {
+        let text: String = words.iter().flat_map(|word| [word.word, word.whitespace]).collect();
+        text.trim_end_matches(' ').to_owned()
+    };
+    let lines: Vec<String> = lines.into_iter().map(text).collect();
+    lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
-/// The pieces of `line`, each with the breaks that it ends with.
-fn pieces<'a>(line: &'a str, breaks: &'a [char]) -> impl Iterator<Item = &'a str> {
+/// The pieces of `line`, each with the breaks that it ends with. A comma in a number is no break.
+fn pieces<'a>(line: &'a str, breaks: &'a [u8]) -> impl Iterator<Item = &'a str> {
     let mut rest = line;
     std::iter::from_fn(move || {
-        let is_break = |c: char| breaks.contains(&c);
-        let end = rest.find(is_break).map_or(rest.len(), |at| {
-            let after = &rest[at..];
-            at + (after.len() - after.trim_start_matches(is_break).len())
-        });
-        let (piece, after) = rest.split_at(end);
+        let bytes = rest.as_bytes();
+        let is_digit = |at: usize| bytes[at].is_ascii_digit();
+        let is_seam = |&at: &usize| {
+            let in_number = at > 1 && bytes[at - 1] == b',' && is_digit(at - 2) && is_digit(at);
+            breaks.contains(&bytes[at - 1]) && !breaks.contains(&bytes[at]) && !in_number
+        };
+        let (piece, after) = rest.split_at((1..rest.len()).find(is_seam).unwrap_or(rest.len()));
         rest = after;
         (!piece.is_empty()).then_some(piece)
     })
@@ -95,6 +88,10 @@ mod tests {
         assert_eq!(
             wrapped("    indented, and then some more text", 4, Look { width: Some(30), ..look }),
             "    indented, and then some\n    more text"
+        );
+        assert_eq!(
+            wrapped("the most that is read (100,000, 64 MiB)", 4, Look { width: Some(29), ..look }),
+            "the most that is read\n    (100,000, 64 MiB)"
         );
     }
 }
