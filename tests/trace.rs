@@ -364,7 +364,7 @@ fn a_full_buffer_loses_events_and_says_how_many() {
         assert_eq!((&in_all["stage"], &in_all["count"]), (&"ring_full".into(), &lost.into()), "{end}");
         assert_eq!(in_all["owners"][0]["count"], lost, "{end}");
         let ends = [
-            format!("{lost} lost as the buffer in the kernel was full (ring_full: uid 0"),
+            format!("{lost} lost because the buffer in the kernel was full (ring_full: uid 0"),
             format!(" {lost}); a larger --buffer"),
         ];
         assert!(ends.iter().all(|text| ran.stderr.contains(text)), "{}", ran.stderr);

@@ -195,8 +195,11 @@ fn what_the_output_did_not_take_is_counted() {
         let ran: Ran =
             command.args(["--mount", "sh", "-c", &script]).output().expect("unshare starts").into();
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-        let lost =
-            ran.stderr.split_once(" lost as the output did not take them (sink)").expect("it is counted").0;
+        let lost = ran
+            .stderr
+            .split_once(" lost because the output did not take them (sink)")
+            .expect("it is counted")
+            .0;
         let lost: u64 = lost.rsplit_once(' ').expect("a number").1.parse().expect("a number");
         assert!(lost > 0 && ran.stderr.contains("No space left"), "{}", ran.stderr);
     });

@@ -330,7 +330,7 @@ fn people_are_told_what_is_not_known() {
         ("perf", "calls that fail, chroot and pivot_root, roots and arguments are not seen"),
         (
             "poll",
-            "/proc is looked at from time to time: single calls, those that fail, arguments, and what lasts",
+            "/proc is scanned every --interval: single calls, those that fail, arguments, and changes undone",
         ),
     ] {
         for quiet in [true, false] {

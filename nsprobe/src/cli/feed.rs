@@ -370,7 +370,7 @@ mod tests {
             let mut ready = [PollFd::new(feed.news(), PollFlags::POLLIN)];
             poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap() == 1
         };
-        // Until there is no room in the pipe either, to which the queue goes meanwhile.
+        // Until the pipe is full too: it takes from the queue meanwhile.
         let takes_more = |feed: &Feed| {
             let mut ready = [PollFd::new(feed.as_fd(), PollFlags::POLLOUT)];
             poll(&mut ready, PollTimeout::ZERO).unwrap() == 1

@@ -128,7 +128,7 @@ fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
         Body::Destroyed(destroyed) => event::destroyed(destroyed, line.time, look),
         Body::Rebuilt(rebuilt) => look.paint(style::WARNING, event::rebuilt(rebuilt)),
         Body::Lost(Loss { lost, .. }) => {
-            let text = format!("-- events: {}", losses::told(lost));
+            let text = format!("-- events: {}", losses::described(lost));
             look.paint(style::WARNING, text)
         }
         Body::End(_) => return Ok(()),
@@ -144,7 +144,7 @@ fn blind(start: &StreamStart) -> Option<&'static str> {
     }
     let polls = plan == Plan::Poll.name();
     polls.then_some(
-        "/proc is looked at from time to time: single calls, those that fail, arguments, and what lasts less long are not seen",
+        "/proc is scanned every --interval: single calls, those that fail, arguments, and changes undone before the next scan are not seen",
     )
 }
 
@@ -185,9 +185,9 @@ fn beginning(start: &StreamStart) -> String {
 pub(super) fn totals(end: &StreamEnd) -> String {
     let events = end.totals.events;
     let reason = if end.reason.starts_with("error: ") { "ended" } else { &end.reason };
-    let mut text = format!("{reason}: {events} event{}", if events == 1 { "" } else { "s" });
+    let mut text = format!("{reason}: {}", output::counted(events, "event", "events"));
     for lost in &end.totals.lost {
-        text = format!("{text}, {}", losses::told(lost));
+        text = format!("{text}, {}", losses::described(lost));
     }
     if end.totals.unevaluated > 0 {
         text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);

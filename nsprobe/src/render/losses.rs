@@ -7,7 +7,7 @@ const MOST: usize = 3;
 
 /// How many events were lost and why, with the name of the stage in JSON and who lost most there.
 #[must_use]
-pub fn told(lost: &Lost) -> String {
+pub fn described(lost: &Lost) -> String {
     let Lost { stage, count, .. } = lost;
     let why = why(stage);
     let owners = owners(lost).map(|owners| format!(": {owners}")).unwrap_or_default();
@@ -17,15 +17,15 @@ pub fn told(lost: &Lost) -> String {
 /// What happened at a stage; schema/nsprobe.trace-1.0.json has the names.
 fn why(stage: &str) -> &'static str {
     match stage {
-        "ring_full" | "perf_ring_full" => "as the buffer in the kernel was full",
-        "share" => "as a user's share of the buffer in the kernel was used up",
-        "pending_full" => "as the kernel had no memory for calls under way",
-        "follow_full" | "namespaces_full" | "denied_full" => "as a table in the kernel was full",
-        "denied_unread" => "as the arguments of calls stopped by seccomp were not found",
-        "recursion" => "as the kernel did not run the probe's programs",
-        "decode" => "as the records were not understood",
-        "output_full" | "output_full_lives" => "as the reader of the output was too slow",
-        "sink" => "as the output did not take them",
+        "ring_full" | "perf_ring_full" => "because the buffer in the kernel was full",
+        "share" => "because a user's or control group's share of the buffer in the kernel was used up",
+        "pending_full" => "because the kernel had no memory for calls under way",
+        "follow_full" | "namespaces_full" | "denied_full" => "because a table in the kernel was full",
+        "denied_unread" => "because the arguments of calls stopped by seccomp were not found",
+        "recursion" => "because the kernel did not run the probe's programs",
+        "decode" => "because the records were not understood",
+        "output_full" | "output_full_lives" => "because the reader of the output was too slow",
+        "sink" => "because the output did not take them",
         _ => "at a stage of another name",
     }
 }
@@ -62,15 +62,20 @@ mod tests {
             cgroup: path.map(|path| OwnerCgroup { id: 7, path: Some(path.into()) }),
             count,
         };
-        assert_eq!(told(&Lost::at("decode", 3)), "3 lost as the records were not understood (decode)");
+        assert_eq!(
+            described(&Lost::at("decode", 3)),
+            "3 lost because the records were not understood (decode)"
+        );
         let all = vec![owner(1, 1, None), owner(2, 5, Some("/a\u{1b}")), owner(3, 2, None)];
         let lost = Lost { stage: "share", count: 8, owners: all.clone() };
         assert_eq!(owners(&lost).unwrap(), "uid 2 in \"/a\\u{1b}\" 5, uid 3 2, uid 1 1");
         let lost = Lost { stage: "share", count: 17, owners: [all, vec![owner(4, 3, None)]].concat() };
         let whose = "uid 2 in \"/a\\u{1b}\" 5, uid 4 3, uid 3 2, others 7";
         assert_eq!(
-            told(&lost),
-            format!("17 lost as a user's share of the buffer in the kernel was used up (share: {whose})")
+            described(&lost),
+            format!(
+                "17 lost because a user's or control group's share of the buffer in the kernel was used up (share: {whose})"
+            )
         );
     }
 }
