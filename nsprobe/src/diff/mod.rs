@@ -42,16 +42,18 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
     };
     let missed = |side, other| if same_boot { Unseen::find(side, other) } else { Unseen::default() };
     let (by_new, by_old) = (missed(old, new), missed(new, old));
-    let is_missed = |by: &Unseen, namespace: &Namespace| by.namespace(namespace).is_some();
     let (mut came, mut went) = (only(new, Verdict::Other), only(old, Verdict::Other));
     let mut unseen = Vec::new();
     for (by, side, namespaces) in
         [(&by_new, model::Side::New, &mut went), (&by_old, model::Side::Old, &mut came)]
     {
-        for namespace in namespaces.extract_if(.., |namespace| is_missed(by, namespace)) {
-            let reason = by.namespace(namespace).unwrap_or_default().to_owned();
-            unseen.push(model::Unseen { what: namespace, by: side, reason });
-        }
+        namespaces.retain(|&what| match by.namespace(what) {
+            None => true,
+            Some(reason) => {
+                unseen.push(model::Unseen { what, by: side, reason: reason.to_owned() });
+                false
+            }
+        });
     }
     let unsure = pairs.unsure().filter_map(|id| {
         let find = |side: &'a Side| {

@@ -4,7 +4,7 @@ use super::{NsKey, ProcessKey, Side, key, observer, process_key};
 use crate::model::{GapKind, Holder, Namespace, NsKind, NsSlot, Pid, Process, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What another look may have missed, and why.
+/// What the other snapshot may have missed, and why.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
     /// Why not all processes were shown.
@@ -68,7 +68,7 @@ impl Unseen {
         }
     }
 
-    /// Why a namespace that is not in the other snapshot may be there all the same.
+    /// Why a namespace that is not in the other snapshot may still be there.
     pub(super) fn namespace(&self, namespace: &Namespace) -> Option<&str> {
         self.namespaces.get(&key(namespace.id)).map(String::as_str)
     }
