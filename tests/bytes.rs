@@ -197,28 +197,15 @@ fn what_was_given_stands_harmless_in_messages() {
 #[test]
 fn nothing_is_written_past_the_one_place_for_messages() {
     let _limit = support::time_limit();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut dirs = vec![sources];
-    let mut count = 0;
-    while let Some(dir) = dirs.pop() {
-        let Ok(entries) = std::fs::read_dir(&dir) else {
-            return support::skipped("the sources are not here");
-        };
-        for path in entries.map(|entry| entry.unwrap().path()) {
-            if path.is_dir() {
-                dirs.push(path);
-                continue;
-            }
-            if path.ends_with("cli/output.rs") || path.ends_with("tests.rs") {
-                continue;
-            }
-            let text = std::fs::read_to_string(&path).unwrap();
-            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
-            for word in ["print!(", "println!(", "stderr()", "dbg!(", ".display()"] {
-                assert!(!text.contains(word), "{word} in {}", path.display());
-            }
-            count += 1;
+    let Some(sources) = support::sources() else { return support::skipped("the sources are not here") };
+    for (path, text) in &sources {
+        if path.ends_with("cli/output.rs") || path.ends_with("tests.rs") {
+            continue;
+        }
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        for word in ["print!(", "println!(", "stderr()", "dbg!(", ".display()"] {
+            assert!(!text.contains(word), "{word} in {}", path.display());
         }
     }
-    assert!(count > 100, "{count} files");
+    assert!(sources.len() > 100, "{} files", sources.len());
 }

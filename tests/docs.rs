@@ -111,23 +111,43 @@ fn the_commands_of_the_readme_run() {
     }
 }
 
+/// Whether a name can only be that of a test: nothing else is named by so many words.
+fn is_sentence(name: &str) -> bool {
+    let is_word = |word: &str| {
+        !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    name.split('_').all(is_word) && name.matches('_').count() > 4
+}
+
 #[test]
 fn the_tests_that_documents_name_are_there() {
     let _limit = support::time_limit();
-    let documents = [include_str!("../ARCHITECTURE.md"), include_str!("../SECURITY.md")].concat();
-    let names = documents.split('`').filter_map(|word| word.split_once("::"));
+    let documents = [
+        include_str!("../ARCHITECTURE.md"),
+        include_str!("../SECURITY.md"),
+        include_str!("../docs/limits.md"),
+    ];
+    let documents = documents.concat();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
-    if !tests.is_dir() {
+    let Some(sources) = support::sources().filter(|_| tests.is_dir()) else {
         return support::skipped("the sources are not here");
+    };
+    let (mut found, mut unit) = (0, 0);
+    for word in documents.split('`') {
+        let (module, name) = word.rsplit_once("::").unwrap_or(("", word));
+        // Words of the crate have `::` in them as well; an integration test is in a file of that name.
+        if let Ok(text) = std::fs::read_to_string(tests.join(module).with_extension("rs")) {
+            assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "there is no {word}");
+            found += 1;
+        } else if is_sentence(name) {
+            let [indented, not] =
+                ["    ", ""].map(|indent| format!("{indent}#[test]\n{indent}fn {name}() {{"));
+            let is_there = sources.iter().any(|(_, text)| text.contains(&indented) || text.contains(&not));
+            assert!(is_there, "there is no unit test {word}");
+            unit += 1;
+        }
     }
-    let mut found = 0;
-    for (file, name) in names {
-        // Words of the crate have `::` in them as well; a test is in a file of that name.
-        let Ok(text) = std::fs::read_to_string(tests.join(file).with_extension("rs")) else { continue };
-        assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "there is no {file}::{name}");
-        found += 1;
-    }
-    assert!(found > 25, "{found}");
+    assert!(found > 25 && unit > 3, "{found}, {unit}");
 }
 
 #[test]

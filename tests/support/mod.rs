@@ -24,6 +24,7 @@ pub use terminal::on_terminal;
 use nix::sys::signal::{SigHandler, Signal};
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// The nsprobe under test, with an environment that does not depend on who runs the tests.
@@ -105,6 +106,23 @@ pub fn bpf() -> bool {
     false
 }
 
+/// The source files of nsprobe, with their text; `None` where they are not here.
+pub fn sources() -> Option<Vec<(PathBuf, String)>> {
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    let mut files = Vec::new();
+    while let Some(dir) = dirs.pop() {
+        for path in std::fs::read_dir(&dir).ok()?.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                dirs.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    Some(files)
+}
+
 /// Says loudly that the calling test was not run, and why.
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
@@ -115,7 +133,7 @@ pub fn skipped(why: &str) {
 
 /// A copy of nsprobe in a directory open to every user; the original may lie below a closed one. It is
 /// removed when the directory is dropped.
-pub fn unprivileged_copy() -> (tempfile::TempDir, std::path::PathBuf) {
+pub fn unprivileged_copy() -> (tempfile::TempDir, PathBuf) {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
     let dir = tempfile::tempdir().expect("a temporary directory");
