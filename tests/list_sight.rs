@@ -169,3 +169,44 @@ fn a_thread_is_no_process_and_its_process_is_named() {
     let ran = run(&["list", "--pid", "4194305"]);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(1), "nsprobe: there is no process 4194305\n"));
 }
+
+#[test]
+fn a_chrooted_nsprobe_says_what_it_does_not_see() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let (jail, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (jail, mounted) = (jail.path().display(), dir.path().join("net"));
+    // The jail is a mount, so that something is mounted at the root that nsprobe sees. The shell stays outside.
+    let script = format!(
+        "mount --rbind / {jail} && touch {0} && unshare --net={0} true && \"$0\" list --json && echo &&
+         chroot {jail} \"$0\" list --json && chroot {jail} \"$0\" tree >/dev/null",
+        mounted.display()
+    );
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "sh", "-c", &script]);
+    let output = command.arg(support::nsprobe().get_program()).output().unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let (whole, chrooted) = stdout.split_once("\n\n").unwrap_or_else(|| panic!("{}", stderr(&output)));
+    let is_mounted = |text: &str| text.contains(&format!("\"path\":\"{}\"", mounted.display()));
+    assert!(is_mounted(whole) && !is_mounted(chrooted), "{stdout}");
+    let gap = |text: &str| {
+        let document: Value = serde_json::from_str(text).unwrap();
+        document["gaps"].as_array().unwrap().iter().find(|gap| gap["kind"] == "chroot").cloned()
+    };
+    assert_eq!(gap(whole), None);
+    let gap = gap(chrooted).expect("it is a gap");
+    assert_eq!((&gap["count"], &gap["remedy"]), (&1.into(), &"run outside the chroot".into()), "{gap}");
+    let shell = |text: &str| {
+        let document: Value = serde_json::from_str(text).unwrap();
+        let processes = document["processes"].as_array().unwrap();
+        let shell = processes.iter().find(|process| process["pid"] == 1).unwrap();
+        (shell["root"].clone(), shell["chrooted"].clone())
+    };
+    assert_eq!(shell(whole), ("/".into(), false.into()));
+    // Its root is `/` to itself as well as to who is in the jail.
+    assert_eq!(shell(chrooted), (Value::Null, Value::Null));
+    let said = stderr(&output);
+    assert!(said.contains("nsprobe is chrooted: ") && said.contains("run outside the chroot"), "{said}");
+}

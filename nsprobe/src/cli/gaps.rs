@@ -97,7 +97,7 @@ fn thing(kind: GapKind, count: u64) -> Option<String> {
         GapKind::Sockets => of("the network namespaces of ", "socket", "sockets"),
         GapKind::Mounts => of("the mounts of ", "mount namespace", "mount namespaces"),
         GapKind::Relations => of("the parents and owners of ", "namespace", "namespaces"),
-        GapKind::PidNamespace | GapKind::HiddenProcesses | GapKind::Source => None,
+        GapKind::PidNamespace | GapKind::HiddenProcesses | GapKind::Chroot | GapKind::Source => None,
     }
 }
 

@@ -426,8 +426,10 @@ fn what_one_look_could_not_see_has_neither_come_nor_gone() {
     let all = vec![(8, new), (9, new), (10, new)];
     assert_eq!(summary(&compare(&whole, &hidden)), (vec![], vec![], all, 0, 2));
     // Where mounts are not readable, what was mounted may be.
-    let mounts = with_gap(side(2_000, vec![], vec![]), GapKind::Mounts);
-    assert_eq!(summary(&compare(&whole, &mounts)), (vec![], vec![8, 10], vec![(9, new)], 2, 0));
+    for kind in [GapKind::Mounts, GapKind::Chroot] {
+        let mounts = with_gap(side(2_000, vec![], vec![]), kind);
+        assert_eq!(summary(&compare(&whole, &mounts)), (vec![], vec![8, 10], vec![(9, new)], 2, 0));
+    }
     assert!(!compare(&whole, &hidden).is_empty());
 }
 

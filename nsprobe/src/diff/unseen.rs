@@ -113,7 +113,7 @@ fn through(
         {
             Some(format!("{mount_namespace}, where it is mounted, is not seen there"))
         }
-        Holder::BindMount { .. } if lacks(GapKind::Mounts) => {
+        Holder::BindMount { .. } if lacks(GapKind::Mounts) || lacks(GapKind::Chroot) => {
             Some("not all mounts are readable there".to_owned())
         }
         Holder::Ancestor { of } if unseen.contains_key(&key(*of)) => {

@@ -1,12 +1,15 @@
-//! Limits of the view itself: which pid namespace `/proc` shows, and whether it hides processes.
+//! Limits of the view itself: which pid namespace `/proc` shows, whether it hides processes, and nsprobe's root directory.
 
-use super::Gaps;
 use super::lines::{self, Line};
+use super::room::{self, Room};
 use super::sight::kthreadd;
+use super::{Gaps, parse, processes};
 use crate::kernel::advice::remedy;
+use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Pid, Process};
+use crate::kernel::statx;
+use crate::model::{GapKind, NsKind, NsSlot, Pid, Process, Root};
 use std::path::Path;
 
 /// Notes as gaps what bounds the whole view. `listed` are the processes that `proc` shows, read or not.
@@ -28,6 +31,52 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
             Some("run nsprobe on the host, or in the host's pid namespace (docker: --pid=host)"),
         );
     }
+}
+
+/// Where nsprobe is chrooted, notes that as a gap, and forgets that processes in its mount namespace have the whole root:
+/// `/proc/PID/root` is `/` for who has the root of the reader, and for who has one above it.
+pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process], gaps: &mut Gaps) {
+    if !is_chrooted(proc, nsfs_dev) {
+        return;
+    }
+    gaps.add(
+        GapKind::Chroot,
+        "nsprobe is chrooted: in its mount namespace, mounts outside its root are not seen, and paths are relative to it",
+        Some("run outside the chroot"),
+    );
+    let own = proc.own_pid().and_then(|pid| processes.iter().find(|process| process.pid == pid));
+    let own = own.and_then(|process| process.namespace(MOUNTS));
+    for process in processes {
+        let elsewhere = process.namespace(MOUNTS).is_some_and(|id| own.is_some_and(|own| own != id));
+        if process.root == Root::Whole && !process.kernel_thread && !elsewhere {
+            process.root = Root::Unknown;
+        }
+    }
+}
+
+const MOUNTS: NsSlot = NsSlot::In(NsKind::Mnt);
+
+/// Whether nsprobe's root is not that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everyone who
+/// reads their own.
+fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
+    let Ok(own) = proc.this_process() else { return false };
+    let proc = proc.clone();
+    let first = bounded::one(move |_| {
+        let namespace = |dir| processes::namespace(dir, MOUNTS, nsfs_dev).ok().flatten();
+        let (first, own) = (namespace(&proc.process(1).ok()?)?, namespace(&proc.this_process().ok()?)?);
+        (first == own).then(|| statx::place(c"/proc/1/root"))?
+    });
+    if let Some(first) = first.ok().flatten() {
+        return statx::place(c"/").is_some_and(|own| own != first);
+    }
+    // With no other root at hand: in a chroot that is no mount of its own, nothing is mounted at `/`.
+    let (mut turn, mut found) = (Room::new().turn(room::ONE), false);
+    let mut each = |line: Line<'_>| {
+        let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
+        found |= parse::is_root_mount(line);
+        !found && turn.read(1, line.len() + 1)
+    };
+    lines::each(&own, "mountinfo", &mut each).is_ok() && !found
 }
 
 /// Whether the proc file system is mounted with `hidepid`.

@@ -178,6 +178,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         return Err(Error::Unreadable { count: pids.len(), why: gaps.first_reason() });
     }
     environment::note(&proc, &pids, &processes, &mut gaps);
+    environment::note_chroot(&proc, nsfs_dev, &mut processes, &mut gaps);
     let mut census = Census::take(&processes);
     let own = processes::own_pid_namespace(&proc, nsfs_dev);
     let whereabouts = whereabouts::Whereabouts::find(&proc, &processes, own);

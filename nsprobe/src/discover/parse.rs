@@ -65,6 +65,11 @@ pub(super) fn mount_id(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()
 }
 
+/// Whether the mount in a line of a `/proc/PID/mountinfo` is at the reader's root.
+pub(super) fn is_root_mount(line: &[u8]) -> bool {
+    line.split(|&byte| byte == b' ').nth(4) == Some(b"/")
+}
+
 /// Kind and inode from the text of a namespace link: `net:[4026531833]`.
 pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
     let (kind, rest) = std::str::from_utf8(text).ok()?.split_once(":[")?;

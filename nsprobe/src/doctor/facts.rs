@@ -5,7 +5,7 @@ use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::capabilities::{Capability, Effective};
 use crate::kernel::pseudo::PseudoFs;
-use crate::kernel::{own_mounts, probe, statx};
+use crate::kernel::{own_mounts, probe};
 use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
 use crate::trace::attach::attach;
@@ -14,7 +14,6 @@ use crate::trace::plan::Choice;
 use crate::trace::session::Options;
 use crate::trace::source;
 use nsprobe_ebpf::Config;
-use std::fs;
 use std::path::Path;
 
 /// What was found on this machine, uninterpreted.
@@ -115,7 +114,7 @@ impl Facts {
                 .filter(|gap| gap.kind == GapKind::Source)
                 .map(|gap| (gap.reason.clone(), gap.remedy.clone()))
                 .collect(),
-            whole_root: whole_root(),
+            whole_root: !has(GapKind::Chroot),
             lockdown: lockdown(),
             btf: bpf.btf,
             bpf: bpf.programs,
@@ -206,18 +205,6 @@ fn tracefs() -> String {
             .to_owned(),
         Err(error) => format!("tracefs: {error}"),
     }
-}
-
-/// Whether nsprobe's root is that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everyone who
-/// reads their own.
-fn whole_root() -> bool {
-    let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
-    let own = namespace("self");
-    if own.is_some() && own == namespace("1") {
-        return statx::place(c"/proc/self/root/.") == statx::place(c"/proc/1/root/.");
-    }
-    // With no other root at hand: in a chroot that is no mount of its own, nothing is mounted at `/`.
-    own_mounts::text().is_ok_and(|text| parse::has_root_mount(&text))
 }
 
 fn initial_user_namespace(snapshot: &Snapshot) -> Option<bool> {

@@ -12,12 +12,6 @@ pub(super) fn lockdown(text: &str) -> Lockdown {
     }
 }
 
-/// Whether a mount is at `/`, in the bytes of a mountinfo: proc_pid_mountinfo(5).
-pub(super) fn has_root_mount(mountinfo: &[u8]) -> bool {
-    let point = |line: &[u8]| line.split(|&byte| byte == b' ').nth(4) == Some(&b"/"[..]);
-    mountinfo.split(|&byte| byte == b'\n').any(point)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -41,13 +41,15 @@ pub enum GapKind {
     PidNamespace,
     /// `/proc` hides processes of other users (`hidepid`).
     HiddenProcesses,
+    /// nsprobe is chrooted: what is outside of its root directory is not seen.
+    Chroot,
     /// A way to find namespaces that is not there: on this kernel, or with these privileges.
     Source,
 }
 
 impl GapKind {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ProcessNamespaces,
         Self::ProcessRoot,
         Self::ProcessStatus,
@@ -60,6 +62,7 @@ impl GapKind {
         Self::Relations,
         Self::PidNamespace,
         Self::HiddenProcesses,
+        Self::Chroot,
         Self::Source,
     ];
 
@@ -79,6 +82,7 @@ impl GapKind {
             Self::Relations => "relations",
             Self::PidNamespace => "pid_namespace",
             Self::HiddenProcesses => "hidden_processes",
+            Self::Chroot => "chroot",
             Self::Source => "source",
         }
     }
