@@ -37,7 +37,8 @@ const MOST_THREADS: usize = 8;
 /// More threads than this are never at work on the items of one reading, whether they make progress or not.
 const MOST_AT_ONCE: usize = 32;
 
-/// What `work` makes of each of the `items`, in their order. It gets a buffer that it may use for whatever it likes.
+/// What `work` makes of each of the `items`, in their order. It gets a buffer that it may use for whatever it likes. Nothing
+/// keeps `work` and the items any longer, but for the threads that were left behind.
 pub fn each<T: Send + Sync + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
@@ -55,7 +56,7 @@ pub fn one<R: Send + 'static>(work: impl Fn(&mut Vec<u8>) -> R + Send + Sync + '
 
 /// Work that has begun, in threads of its own.
 pub struct Reading<R> {
-    job: Arc<dyn Watched<R>>,
+    job: Arc<Job<R>>,
     last: Instant,
 }
 
@@ -78,11 +79,12 @@ impl<R: Send + 'static> Reading<R> {
         threads: usize,
         work: impl Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
     ) -> Self {
+        let count = items.len();
         let results = items.iter().map(|_| None).collect();
-        let state = State { next: 0, results, posts: Vec::new(), working: 0, panic: None };
-        let job = Job { items, work, threads, state: Mutex::new(state), over: Condvar::new() };
-        let job = Arc::new(job);
-        job.clone().start(threads);
+        let work: Work<R> = Arc::new(move |item, buffer| work(&items[item], buffer));
+        let state = State { next: 0, work: Some(work), results, posts: Vec::new(), panic: None };
+        let job = Arc::new(Job { count, threads, state: Mutex::new(state), over: Condvar::new() });
+        job.start();
         Self { job, last: Instant::now() }
     }
 
@@ -92,7 +94,7 @@ impl<R: Send + 'static> Reading<R> {
         let is_over = self.job.wait(limit.min(TICK.saturating_sub(since)));
         if !is_over && self.last.elapsed() >= TICK {
             self.last = Instant::now();
-            return Arc::clone(&self.job).watch();
+            return self.job.watch();
         }
         is_over
     }
@@ -100,27 +102,34 @@ impl<R: Send + 'static> Reading<R> {
     /// The results, in the order of the items. What has not come is stuck.
     #[must_use]
     pub fn take(self) -> Vec<Result<R, Stuck>> {
-        self.job.take()
+        let mut state = self.job.state();
+        if let Some(panic) = state.panic.take() {
+            drop(state);
+            resume_unwind(panic);
+        }
+        let results = std::mem::take(&mut state.results);
+        results.into_iter().map(|result| result.unwrap_or(Err(Stuck::Others))).collect()
     }
 }
 
 impl<R> Drop for Reading<R> {
     fn drop(&mut self) {
-        self.job.cancel();
+        let mut state = self.job.state();
+        // What nobody has taken is not begun.
+        state.next = self.job.count;
+        let work = state.work.take();
+        // It may close files, which nobody is to wait for.
+        drop(state);
+        drop(work);
     }
 }
 
-/// A job, whatever its items are.
-trait Watched<R>: Send + Sync {
-    fn wait(&self, limit: Duration) -> bool;
-    fn watch(self: Arc<Self>) -> bool;
-    fn take(&self) -> Vec<Result<R, Stuck>>;
-    fn cancel(&self);
-}
+/// What is done with the item of a number.
+type Work<R> = Arc<dyn Fn(usize, &mut Vec<u8>) -> R + Send + Sync>;
 
-struct Job<T, R, F> {
-    items: Vec<T>,
-    work: F,
+struct Job<R> {
+    /// How many items there are.
+    count: usize,
     threads: usize,
     state: Mutex<State<R>>,
     /// Notified when nobody works on it any more.
@@ -130,91 +139,98 @@ struct Job<T, R, F> {
 struct State<R> {
     /// The item that nobody has taken yet.
     next: usize,
+    /// For threads that begin: each has its own reference, and drops it before it leaves. `None` once nobody waits for the
+    /// results any more.
+    work: Option<Work<R>>,
+    /// Empty once they have been taken.
     results: Vec<Option<Result<R, Stuck>>>,
     posts: Vec<Post>,
-    /// How many threads are at work that have not been left behind.
-    working: usize,
     /// What a thread panicked with.
     panic: Option<Box<dyn Any + Send>>,
 }
 
 /// One thread's part.
+#[derive(Default)]
 struct Post {
     seat: Arc<Seat>,
     status: Status,
-    item: usize,
-    /// How many items it has taken, and how many it had when it was looked at last.
-    taken: u64,
-    seen: u64,
+    /// The item that it has taken, and the one that it had when it was looked at last.
+    item: Option<usize>,
+    seen: Option<usize>,
     /// How often it was asleep since it took the item.
     still: u32,
     /// How often it had gone to sleep when it was looked at last.
     sleeps: Option<u64>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Status {
+    #[default]
     Working,
     Left,
     Abandoned,
 }
 
-impl<T, R, F> Job<T, R, F>
-where
-    T: Send + Sync + 'static,
-    R: Send + 'static,
-    F: Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
-{
+impl<R> Job<R> {
     fn state(&self) -> MutexGuard<'_, State<R>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    /// Has `count` threads begin. Where none can be started the calling thread does the work: then nothing can be bounded.
-    fn start(self: Arc<Self>, count: usize) {
-        for number in 0..count {
+impl<R: Send + 'static> Job<R> {
+    /// Has its threads begin. Where none can be started the calling thread does the work: then nothing can be bounded.
+    fn start(self: &Arc<Self>) {
+        for number in 0..self.threads {
             let mut state = self.state();
-            if state.next >= self.items.len() {
+            if state.next >= self.count {
                 return;
             }
             if !self.start_one(&mut state) {
                 drop(state);
                 if number == 0 {
-                    let post = self.state().post();
-                    self.serve(post);
+                    self.serve_here();
                 }
                 return;
             }
         }
     }
 
+    fn serve_here(&self) {
+        let mut state = self.state();
+        let Some(work) = state.work.clone() else { return };
+        let post = state.post();
+        drop(state);
+        self.serve(post, work);
+    }
+
     fn start_one(self: &Arc<Self>, state: &mut State<R>) -> bool {
+        let Some(work) = state.work.clone() else { return false };
         let post = state.post();
         let job = Arc::clone(self);
-        let started = threads::run(Box::new(move || job.serve(post)));
+        let started = threads::run(Box::new(move || job.serve(post, work)));
         if !started {
             state.posts.pop();
-            state.working -= 1;
         }
         started
     }
 
-    /// Takes items until there are none.
-    fn serve(&self, number: usize) {
+    /// Takes items until there are none. Has dropped `work` when it leaves.
+    fn serve(&self, number: usize, work: Work<R>) {
         let seat = Arc::clone(&self.state().posts[number].seat);
         let worked = seat.occupied(|| {
-            catch_unwind(AssertUnwindSafe(|| {
+            catch_unwind(AssertUnwindSafe(move || {
                 let (mut buffer, mut done) = (Vec::new(), None);
                 while let Some(item) = self.exchange(number, done) {
-                    done = Some((self.work)(&self.items[item], &mut buffer));
+                    done = Some(work(item, &mut buffer));
                 }
             }))
         });
+        let mut state = self.state();
         if let Err(panic) = worked {
-            let mut state = self.state();
             state.panic = Some(panic);
-            state.next = self.items.len();
-            self.leave(number, &mut state);
+            state.next = self.count;
         }
+        self.leave(number, &mut state);
     }
 
     /// Takes the next item, and gives what came of the one before.
@@ -225,83 +241,36 @@ where
         if post.status == Status::Abandoned {
             return None;
         }
-        if let Some(result) = done {
-            results[post.item] = Some(Ok(result));
+        if let (Some(done), Some(item)) = (done, post.item)
+            && let Some(result) = results.get_mut(item)
+        {
+            *result = Some(Ok(done));
         }
-        if *next < self.items.len() {
-            post.item = *next;
-            post.taken += 1;
-            *next += 1;
-            return Some(post.item);
+        if *next >= self.count {
+            return None;
         }
-        self.leave(number, &mut state);
-        None
+        post.item = Some(*next);
+        *next += 1;
+        post.item
     }
 
     fn leave(&self, number: usize, state: &mut State<R>) {
         if state.posts[number].status == Status::Working {
             state.posts[number].status = Status::Left;
-            state.working -= 1;
         }
-        if state.working == 0 {
+        if !state.is_worked_on() {
             self.over.notify_all();
         }
     }
-}
 
-impl<R> State<R> {
-    fn post(&mut self) -> usize {
-        self.working += 1;
-        self.posts.push(Post {
-            seat: Arc::default(),
-            status: Status::Working,
-            item: 0,
-            taken: 0,
-            seen: 0,
-            still: 0,
-            sleeps: None,
-        });
-        self.posts.len() - 1
-    }
-
-    fn is_over(&self, items: usize) -> bool {
-        self.working == 0 && self.next >= items
-    }
-}
-
-impl Post {
-    /// Whether it has taken another item since it was asked last, or is at work. Counts how often it has not been.
-    fn is_on_its_way(&mut self) -> bool {
-        if self.taken != self.seen {
-            (self.seen, self.still, self.sleeps) = (self.taken, 0, None);
-            return true;
-        }
-        match self.seat.doing() {
-            // It has not begun: the machine is busy.
-            _ if self.taken == 0 => return true,
-            Doing::Running => return true,
-            // In another wait than before: it has got on, though it sleeps now.
-            Doing::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
-            Doing::Asleep(_) | Doing::Unknown => self.still += 1,
-        }
-        false
-    }
-}
-
-impl<T, R, F> Watched<R> for Job<T, R, F>
-where
-    T: Send + Sync + 'static,
-    R: Send + 'static,
-    F: Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
-{
     fn wait(&self, limit: Duration) -> bool {
-        let is_waiting = |state: &mut State<R>| !state.is_over(self.items.len());
+        let is_waiting = |state: &mut State<R>| !state.is_over(self.count);
         let waited = self.over.wait_timeout_while(self.state(), limit, is_waiting);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.is_over(self.items.len())
+        state.is_over(self.count)
     }
 
-    fn watch(self: Arc<Self>) -> bool {
+    fn watch(self: &Arc<Self>) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
         let (mut moving, mut asleep) = (0, 0);
@@ -312,38 +281,61 @@ where
                 asleep += 1;
             } else {
                 post.status = Status::Abandoned;
-                state.working -= 1;
-                state.results[post.item] = Some(Err(post.seat.abandon()));
+                let stuck = post.seat.abandon();
+                // It may have given its result, and not come back from dropping the work.
+                if let Some(result) = post.item.and_then(|item| state.results.get_mut(item)) {
+                    result.get_or_insert(Err(stuck));
+                }
             }
         }
         // The others do the rest meanwhile. Where many sleep many more may: as many again wait side by side with them, so that
         // their waits do not add up.
         let wanted = self.threads.max(asleep);
-        while moving < wanted && moving + asleep < MOST_AT_ONCE && state.next < self.items.len() {
+        while moving < wanted && moving + asleep < MOST_AT_ONCE && state.next < self.count {
             if !self.start_one(state) {
-                if state.working == 0 {
-                    state.next = self.items.len();
+                if !state.is_worked_on() {
+                    state.next = self.count;
                 }
                 break;
             }
             moving += 1;
         }
-        state.is_over(self.items.len())
+        state.is_over(self.count)
+    }
+}
+
+impl<R> State<R> {
+    fn post(&mut self) -> usize {
+        self.posts.push(Post::default());
+        self.posts.len() - 1
     }
 
-    fn take(&self) -> Vec<Result<R, Stuck>> {
-        let mut state = self.state();
-        if let Some(panic) = state.panic.take() {
-            drop(state);
-            resume_unwind(panic);
+    /// Whether a thread is at work that has not been left behind.
+    fn is_worked_on(&self) -> bool {
+        self.posts.iter().any(|post| post.status == Status::Working)
+    }
+
+    fn is_over(&self, items: usize) -> bool {
+        !self.is_worked_on() && self.next >= items
+    }
+}
+
+impl Post {
+    /// Whether it has taken another item since it was asked last, or is at work. Counts how often it has not been.
+    fn is_on_its_way(&mut self) -> bool {
+        if self.item != self.seen {
+            (self.seen, self.still, self.sleeps) = (self.item, 0, None);
+            return true;
         }
-        let results = std::mem::take(&mut state.results);
-        state.results = results.iter().map(|_| None).collect();
-        results.into_iter().map(|result| result.unwrap_or(Err(Stuck::Others))).collect()
-    }
-
-    fn cancel(&self) {
-        self.state().next = self.items.len();
+        match self.seat.doing() {
+            // It has not begun: the machine is busy.
+            _ if self.item.is_none() => return true,
+            Doing::Running => return true,
+            // In another wait than before: it has got on, though it sleeps now.
+            Doing::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
+            Doing::Asleep(_) | Doing::Unknown => self.still += 1,
+        }
+        false
     }
 }
 

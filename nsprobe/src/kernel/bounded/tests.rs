@@ -120,3 +120,22 @@ fn what_nobody_waits_for_any_more_is_not_begun() {
     go.store(true, Ordering::Relaxed);
     assert!(begun.load(Ordering::Relaxed) <= 1);
 }
+
+#[test]
+fn nothing_keeps_what_the_work_has_captured_when_it_is_over() {
+    let descriptor = Arc::new(());
+    for threads in [1, 2, 5] {
+        for _ in 0..500 {
+            let items = vec![Arc::clone(&descriptor); 3];
+            let captured = Arc::clone(&descriptor);
+            let mut reading = Reading::in_threads(items, threads, move |_, _| Arc::strong_count(&captured));
+            while !reading.wait(Duration::MAX) {}
+            let results = reading.take();
+            assert_eq!(Arc::strong_count(&descriptor), 1, "{threads} threads, {results:?}");
+        }
+    }
+    let captured = Arc::clone(&descriptor);
+    let panicked = catch_unwind(|| one(move |_| assert!(Arc::strong_count(&captured) == 0, "on purpose")));
+    assert!(panicked.is_err());
+    assert_eq!(Arc::strong_count(&descriptor), 1);
+}
