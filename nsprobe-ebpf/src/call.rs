@@ -5,7 +5,7 @@ use crate::state::Pending;
 use crate::{hook, maps, path, place, program, state, task, wanted, watched};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use nsprobe_ebpf::share::ROWS;
-use nsprobe_ebpf::{Event, Header, RECORD_VERSION, SLOTS, Watched, cause, config, event_flags, slot, text};
+use nsprobe_ebpf::{Event, Header, SLOTS, Watched, cause, config, event_flags, slot, text};
 
 /// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
 /// in which namespaces. `None` when nobody asked for it or there is no room, which is counted.
@@ -29,7 +29,7 @@ pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
 /// Fills in what is known of a call from the start.
 #[inline(always)]
 pub fn fill(event: &mut Event, cause: u16, task: u64) {
-    event.header = Header { size: size_of::<Event>() as u32, version: RECORD_VERSION, cause };
+    event.header = Header::of::<Event>(cause);
     event.time_ns = now();
     if task::is_compat(task) {
         event.flags |= event_flags::COMPAT;

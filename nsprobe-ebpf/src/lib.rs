@@ -10,6 +10,7 @@ mod fields;
 pub mod function;
 mod held_record;
 mod record;
+mod settings;
 pub mod share;
 mod task_record;
 mod walk_record;
@@ -19,9 +20,10 @@ pub use connections_record::{CONNECTION_STEPS, Connection, Connections, FOUND};
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
 pub use held_record::{Held, MOUNTS, Mount, SUPERBLOCK_STEPS, Superblocks, how};
 pub use record::{
-    Child, Config, Counter, Event, Freed, Header, NamespaceIds, NamespaceInodes, Pids, Target, Text, Watched,
-    cause, config, event_flags, global, map, slot, text, text_flags,
+    Child, Event, Freed, Header, NamespaceIds, NamespaceInodes, Pids, Target, Text, Watched, cause,
+    event_flags, slot, text, text_flags,
 };
+pub use settings::{Config, Counter, config, global, map};
 pub use task_record::{Descriptor, Task, task_flags};
 pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 

@@ -244,6 +244,13 @@ pub fn number_for(task: u64, reader: &Reader) -> u32 {
     if has_one { read(upid, Field::UpidNr) } else { 0 }
 }
 
+/// The numbers of the process and of the thread of `task` likewise, by the `leader` of its thread group.
+#[inline(always)]
+pub fn ids_for(task: u64, leader: u64, reader: &Reader) -> (u32, u32) {
+    let tid = number_for(task, reader);
+    (if task == leader { tid } else { number_for(leader, reader) }, tid)
+}
+
 /// The command name of the running task, with nothing but zeroes after it.
 #[inline(always)]
 pub fn current_comm() -> [u8; COMM_LEN] {

@@ -10,7 +10,7 @@ use crate::maps::{self, offset};
 use crate::task::{self, embedded, read, read_at};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use nsprobe_ebpf::{CONNECTION_STEPS, Connections, FOUND, Field, Header, RECORD_VERSION, cause, outcome};
+use nsprobe_ebpf::{CONNECTION_STEPS, Connections, FOUND, Field, Header, cause, outcome};
 
 /// `TCP_TIME_WAIT` and `TCP_NEW_SYN_RECV`, which are no whole `struct sock`.
 const NO_SOCK: [u8; 2] = [6, 12];
@@ -22,11 +22,7 @@ const INET6: u16 = 10;
 #[raw_tracepoint]
 pub fn list_connections(context: RawTracePointContext) -> i32 {
     if let Some(walk) = maps::connections() {
-        walk.header = Header {
-            size: size_of::<Connections>() as u32,
-            version: RECORD_VERSION,
-            cause: cause::CONNECTIONS,
-        };
+        walk.header = Header::of::<Connections>(cause::CONNECTIONS);
         (walk.count, walk.outcome, walk.reserved) = (0, outcome::LOST, 0);
         let net: u64 = read(read(task::current(), Field::TaskNsproxy), Field::NsproxyNet);
         let row = embedded(embedded(net, Field::NetIpv4), Field::Ipv4DeathRow);

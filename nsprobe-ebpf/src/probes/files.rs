@@ -4,10 +4,10 @@
 //! table than the first of its process, and once more without one at the end. Of the thousands it passes over all but
 //! namespaces' files and the sockets of another network namespace than the process's own.
 
-use super::tasks::Meta;
+use super::tasks::{Meta, write};
 use crate::{target, task};
-use aya_ebpf::helpers::generated::bpf_seq_write;
-use nsprobe_ebpf::{Descriptor, Field, Header, RECORD_VERSION, cause};
+use core::ffi::c_void;
+use nsprobe_ebpf::{Descriptor, Field, Header, cause};
 
 /// `struct bpf_iter__task_file` of the kernel.
 #[repr(C)]
@@ -18,15 +18,26 @@ pub struct Context {
     pub file: u64,
 }
 
+impl Context {
+    /// Where to write, the task, the number of the descriptor, and the file; `None` where the kernel shows none.
+    ///
+    /// # Safety
+    ///
+    /// It is the kernel's own.
+    #[inline(always)]
+    pub unsafe fn file(context: *const Self) -> Option<(*mut c_void, u64, u32, u64)> {
+        // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
+        let (seq, task, fd, file) =
+            unsafe { ((*(*context).meta).seq, (*context).task, (*context).fd, (*context).file) };
+        (task != 0 && file != 0).then_some((seq, task, fd, file))
+    }
+}
+
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn iterate_files(context: *const Context) -> i32 {
-    // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
-    let (seq, task, fd, file) =
-        unsafe { ((*(*context).meta).seq, (*context).task, (*context).fd, (*context).file) };
-    if task == 0 || file == 0 {
-        return 0;
-    }
+    // SAFETY: the kernel's own.
+    let Some((seq, task, fd, file)) = (unsafe { Context::file(context) }) else { return 0 };
     let leader: u64 = task::read(task, Field::TaskGroupLeader);
     let inode: u64 = task::read(file, Field::FileInode);
     let mut record = match target::file_system(inode) {
@@ -37,16 +48,10 @@ extern "C" fn iterate_files(context: *const Context) -> i32 {
         },
         _ => return 0,
     };
-    let reader = task::reader();
-    record.header =
-        Header { size: size_of::<Descriptor>() as u32, version: RECORD_VERSION, cause: cause::DESCRIPTOR };
     record.table = task::read(task, Field::TaskFiles);
     record.fd = fd;
-    record.tid = task::number_for(task, reader);
-    record.tgid = if task == leader { record.tid } else { task::number_for(leader, reader) };
-    // SAFETY: the kernel's own seq_file, and as many bytes as the record has. When they do not fit the kernel
-    // drops them, and calls again for this file at the reader's next read.
-    unsafe { bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Descriptor>() as u32) };
+    (record.tgid, record.tid) = task::ids_for(task, leader, task::reader());
+    write(seq, &record, size_of::<Descriptor>());
     0
 }
 
@@ -83,7 +88,7 @@ fn socket(leader: u64, file: u64) -> Option<Descriptor> {
 }
 
 const BLANK: Descriptor = Descriptor {
-    header: Header { size: 0, version: 0, cause: 0 },
+    header: Header::of::<Descriptor>(cause::DESCRIPTOR),
     id: 0,
     owner_id: 0,
     table: 0,

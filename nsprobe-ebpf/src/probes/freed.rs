@@ -6,7 +6,7 @@
 use crate::{call, maps, watched};
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
-use nsprobe_ebpf::{Freed, Header, RECORD_VERSION, cause};
+use nsprobe_ebpf::{Freed, Header, cause};
 
 #[fentry(function = "proc_free_inum")]
 pub fn fentry_free_inum(context: FEntryContext) -> i32 {
@@ -17,7 +17,7 @@ pub fn fentry_free_inum(context: FEntryContext) -> i32 {
 #[inline(always)]
 pub fn tell(ino: u32) {
     if let Some(id) = watched::unwatch(ino) {
-        let header = Header { size: size_of::<Freed>() as u32, version: RECORD_VERSION, cause: cause::FREED };
+        let header = Header::of::<Freed>(cause::FREED);
         maps::send_freed(&Freed { header, time_ns: call::now(), id, ino, reserved: 0 });
     }
 }

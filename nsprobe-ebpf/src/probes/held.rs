@@ -6,12 +6,12 @@
 //! to, and its number, which is given once, is one of those sought.
 
 use super::files::Context;
+use super::tasks::write;
 use crate::maps::{self, offset};
 use crate::target;
 use crate::task::{self, embedded, read, read_at};
-use aya_ebpf::helpers::generated::bpf_seq_write;
 use core::ffi::c_void;
-use nsprobe_ebpf::{ABSENT, Field, Header, Held, RECORD_VERSION, cause, how};
+use nsprobe_ebpf::{ABSENT, Field, Header, Held, cause, how};
 
 const MNT: Kind = Kind { flag: 0x0002_0000, common: Field::MntNsCommon };
 const USER: Kind = Kind { flag: 0x1000_0000, common: Field::UserNsCommon };
@@ -44,12 +44,8 @@ const MOST: usize = 8;
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn iterate_held(context: *const Context) -> i32 {
-    // SAFETY: the kernel hands a context of this layout; the verifier checks the loads.
-    let (seq, task, fd, file) =
-        unsafe { ((*(*context).meta).seq, (*context).task, (*context).fd, (*context).file) };
-    if task == 0 || file == 0 {
-        return 0;
-    }
+    // SAFETY: the kernel's own.
+    let Some((seq, task, fd, file)) = (unsafe { Context::file(context) }) else { return 0 };
     let mut found = [Candidate { common: 0, flag: 0, how: 0 }; MOST];
     let [credentials, signals, of_user, first, second, third, fourth, fifth] = &mut found;
     *credentials = candidate(how::CREDENTIALS, USER, read(read(file, Field::FileCred), Field::CredUserNs));
@@ -102,7 +98,7 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
             && maps::is_sought(id)
             && read::<u32>(candidate.common, Field::NsCommonType) == candidate.flag
         {
-            write(seq, (task, fd), id, candidate.how);
+            tell(seq, (task, fd), id, candidate.how);
         }
     }
     0
@@ -155,7 +151,7 @@ fn in_flight(sock: u64, seq: *mut c_void, whose: (u64, u32)) {
         }
     }
     if held != 0 {
-        write(seq, whose, held, how::IN_FLIGHT);
+        tell(seq, whose, held, how::IN_FLIGHT);
     }
 }
 
@@ -174,20 +170,10 @@ fn of_pid(how: u32, pid: u64) -> Candidate {
 
 /// Writes that the file `fd` of `task` holds a namespace.
 #[inline(always)]
-fn write(seq: *mut c_void, (task, fd): (u64, u32), id: u64, how: u32) {
+fn tell(seq: *mut c_void, (task, fd): (u64, u32), id: u64, how: u32) {
     let leader: u64 = read(task, Field::TaskGroupLeader);
-    let reader = task::reader();
-    let tid = task::number_for(task, reader);
-    let record = Held {
-        header: Header { size: size_of::<Held>() as u32, version: RECORD_VERSION, cause: cause::HELD },
-        id,
-        table: read(task, Field::TaskFiles),
-        tgid: if task == leader { tid } else { task::number_for(leader, reader) },
-        tid,
-        fd,
-        how,
-    };
-    // SAFETY: the kernel's own seq_file, and as many bytes as the record has. When they do not fit the kernel
-    // drops all of this file, and calls again for it at the reader's next read.
-    unsafe { bpf_seq_write(seq.cast(), (&raw const record).cast(), size_of::<Held>() as u32) };
+    let (tgid, tid) = task::ids_for(task, leader, task::reader());
+    let header = Header::of::<Held>(cause::HELD);
+    let record = Held { header, id, table: read(task, Field::TaskFiles), tgid, tid, fd, how };
+    write(seq, &record, size_of::<Held>());
 }

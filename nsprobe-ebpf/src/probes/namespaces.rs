@@ -17,14 +17,14 @@ use crate::maps::{self, offset};
 use crate::task::{self, read, read_at};
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use nsprobe_ebpf::{ABSENT, Field, Header, RECORD_VERSION, WALK_STEPS, Walk, cause, outcome};
+use nsprobe_ebpf::{ABSENT, Field, Header, WALK_STEPS, Walk, cause, outcome};
 
 /// Goes some steps along the list of one kind. The first argument is a [`nsprobe_ebpf::slot`], the second is not 0 for
 /// the first steps.
 #[raw_tracepoint]
 pub fn list_namespaces(context: RawTracePointContext) -> i32 {
     if let Some(walk) = maps::walk() {
-        walk.header = Header { size: size_of::<Walk>() as u32, version: RECORD_VERSION, cause: cause::WALK };
+        walk.header = Header::of::<Walk>(cause::WALK);
         walk.count = 0;
         walk.outcome = outcome::LOST;
         let own = own(context.arg(0), context.arg(1));

@@ -11,19 +11,13 @@ use crate::task::{self, embedded, read, read_at};
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel_str;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
-use nsprobe_ebpf::{
-    ABSENT, COMM_LEN, Field, Header, MOUNTS, RECORD_VERSION, SUPERBLOCK_STEPS, Superblocks, cause, outcome,
-};
+use nsprobe_ebpf::{ABSENT, COMM_LEN, Field, Header, MOUNTS, SUPERBLOCK_STEPS, Superblocks, cause, outcome};
 
 /// Goes some steps along the list. The first argument is not 0 for the first steps.
 #[raw_tracepoint]
 pub fn list_superblocks(context: RawTracePointContext) -> i32 {
     if let Some(walk) = maps::superblocks() {
-        walk.header = Header {
-            size: size_of::<Superblocks>() as u32,
-            version: RECORD_VERSION,
-            cause: cause::SUPERBLOCKS,
-        };
+        walk.header = Header::of::<Superblocks>(cause::SUPERBLOCKS);
         (walk.count, walk.more, walk.id, walk.dev) = (0, 0, 0, 0);
         walk.fs_type = [0; COMM_LEN];
         let (mount, _) = task::root(task::current());

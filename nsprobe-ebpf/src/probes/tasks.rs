@@ -10,8 +10,9 @@
 use crate::task::{self, Reader};
 use crate::{path, state};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_seq_write};
+use core::ffi::c_void;
 use core::mem::{MaybeUninit, offset_of};
-use nsprobe_ebpf::{Field, Header, Pids, RECORD_VERSION, Task, cause, task_flags};
+use nsprobe_ebpf::{Field, Header, Pids, Task, cause, task_flags};
 
 /// `struct bpf_iter__task` of the kernel.
 #[repr(C)]
@@ -23,7 +24,16 @@ pub struct Context {
 /// The beginning of `struct bpf_iter_meta`.
 #[repr(C)]
 pub struct Meta {
-    pub seq: *mut core::ffi::c_void,
+    pub seq: *mut c_void,
+}
+
+/// Writes the first `length` bytes of a record for the reader of the iterator. When they do not fit the kernel drops all
+/// of this task or file, and calls again for it at the reader's next read.
+#[inline(always)]
+pub fn write<T>(seq: *mut c_void, record: &T, length: usize) {
+    let length = length.min(size_of::<T>()) as u32;
+    // SAFETY: the kernel's own seq_file, and no more bytes than the record has.
+    unsafe { bpf_seq_write(seq.cast(), (&raw const *record).cast(), length) };
 }
 
 /// `PF_KTHREAD` of linux/sched.h.
@@ -64,28 +74,25 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
     if task::depth(task) == reader.level {
         record.pids.count = 1;
         record.pids.nr[0] = record.tid;
-        write::<SHORT>(record, seq);
+        send(record, seq, SHORT);
     } else {
         task::fill_pids_from(&mut record.pids, task, reader.level);
-        write::<{ size_of::<Task>() }>(record, seq);
+        send(record, seq, size_of::<Task>());
     }
     0
 }
 
-/// Writes the first `LENGTH` bytes of a record.
+/// Writes the first `length` bytes of the record.
 #[inline(always)]
-fn write<const LENGTH: usize>(record: &mut Task, seq: *mut core::ffi::c_void) {
-    record.header = Header { size: LENGTH as u32, version: RECORD_VERSION, cause: cause::TASK };
-    // SAFETY: the kernel's own seq_file, and no more bytes than the record has. When they do not fit the kernel
-    // drops them, and calls again for this task at the reader's next read.
-    unsafe { bpf_seq_write(seq.cast(), (&raw const *record).cast(), LENGTH as u32) };
+fn send(record: &mut Task, seq: *mut c_void, length: usize) {
+    record.header = Header { size: length as u32, ..Header::of::<Task>(cause::TASK) };
+    write(seq, record, length);
 }
 
 #[inline(always)]
 fn fill(record: &mut Task, task: u64, leader: u64, reader: &Reader) {
     record.start_ns = task::read(task, Field::TaskStartBoottime);
-    record.tid = task::number_for(task, reader);
-    record.tgid = if task == leader { record.tid } else { task::number_for(leader, reader) };
+    (record.tgid, record.tid) = task::ids_for(task, leader, reader);
     let parent: u64 = task::read(task, Field::TaskRealParent);
     record.ppid = task::number_for(task::read(parent, Field::TaskGroupLeader), reader);
     record.euid = task::read(task::read(task, Field::TaskCred), Field::CredEuid);
