@@ -165,54 +165,54 @@ fn encode(instruction: aya_obj::generated::bpf_insn) -> [u8; INSTRUCTION] {
 fn array(data: &Map) -> io::Result<OwnedFd> {
     let value = data.data();
     let constant = data.section_kind() == EbpfSectionKind::Rodata;
-    let mut attr = blank();
-    // SAFETY: a union of plain structs, zeroed as a whole before.
-    let map = unsafe { &mut attr.__bindgen_anon_1 };
-    map.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
-    map.key_size = 4;
-    map.value_size = u32::try_from(value.len()).map_err(io::Error::other)?;
-    map.max_entries = 1;
-    map.map_flags = if constant { BPF_F_RDONLY_PROG } else { 0 };
-    let map = create(bpf_cmd::BPF_MAP_CREATE, &attr)?;
-    let key = 0_u32;
-    let mut attr = blank();
-    // SAFETY: as above.
-    let element = unsafe { &mut attr.__bindgen_anon_2 };
-    element.map_fd = raw(&map);
-    element.key = &raw const key as u64;
-    element.__bindgen_anon_1.value = value.as_ptr() as u64;
-    call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr)?;
-    if !constant {
-        return Ok(map);
+    let size = u32::try_from(value.len()).map_err(io::Error::other)?;
+    let flags = if constant { BPF_F_RDONLY_PROG } else { 0 };
+    let map = create_map(bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, size, 1], flags)?;
+    element(bpf_cmd::BPF_MAP_UPDATE_ELEM, &map, &raw const FIRST as u64, value.as_ptr() as u64)?;
+    if constant {
+        element(bpf_cmd::BPF_MAP_FREEZE, &map, 0, 0)?;
     }
-    let mut attr = blank();
-    // SAFETY: as above.
-    unsafe { &mut attr.__bindgen_anon_2 }.map_fd = raw(&map);
-    call(bpf_cmd::BPF_MAP_FREEZE, &attr)?;
     Ok(map)
 }
 
+/// The key of the only element of an array.
+pub(super) static FIRST: u32 = 0;
+
 /// A hash table with these `keys`, each with the value 1, of a byte.
 pub(super) fn set(keys: &[u64]) -> io::Result<OwnedFd> {
+    let room = u32::try_from(keys.len().max(1)).map_err(io::Error::other)?;
+    let map = create_map(bpf_map_type::BPF_MAP_TYPE_HASH, [8, 1, room], 0)?;
+    let value = 1_u8;
+    for key in keys {
+        let (key, value) = (std::ptr::from_ref(key) as u64, &raw const value as u64);
+        element(bpf_cmd::BPF_MAP_UPDATE_ELEM, &map, key, value)?;
+    }
+    Ok(map)
+}
+
+/// Creates a map, by the sizes of its keys and values and the number of its entries.
+pub(super) fn create_map(
+    kind: bpf_map_type,
+    [key, value, entries]: [u32; 3],
+    flags: u32,
+) -> io::Result<OwnedFd> {
     let mut attr = blank();
     // SAFETY: a union of plain structs, zeroed as a whole before.
     let map = unsafe { &mut attr.__bindgen_anon_1 };
-    map.map_type = bpf_map_type::BPF_MAP_TYPE_HASH as u32;
-    map.key_size = 8;
-    map.value_size = 1;
-    map.max_entries = u32::try_from(keys.len().max(1)).map_err(io::Error::other)?;
-    let map = create(bpf_cmd::BPF_MAP_CREATE, &attr)?;
-    let value = 1_u8;
-    for key in keys {
-        let mut attr = blank();
-        // SAFETY: as above.
-        let element = unsafe { &mut attr.__bindgen_anon_2 };
-        element.map_fd = raw(&map);
-        element.key = std::ptr::from_ref(key) as u64;
-        element.__bindgen_anon_1.value = &raw const value as u64;
-        call(bpf_cmd::BPF_MAP_UPDATE_ELEM, &attr)?;
-    }
-    Ok(map)
+    map.map_type = kind as u32;
+    (map.key_size, map.value_size, map.max_entries, map.map_flags) = (key, value, entries, flags);
+    create(bpf_cmd::BPF_MAP_CREATE, &attr)
+}
+
+/// Calls a command for an element of a map, by the addresses of its key and its value.
+pub(super) fn element(command: bpf_cmd, map: &OwnedFd, key: u64, value: u64) -> io::Result<()> {
+    let mut attr = blank();
+    // SAFETY: a union of plain structs, zeroed as a whole before.
+    let element = unsafe { &mut attr.__bindgen_anon_2 };
+    element.map_fd = raw(map);
+    element.key = key;
+    element.__bindgen_anon_1.value = value;
+    call(command, &attr).map(drop)
 }
 
 fn link(program: &OwnedFd) -> io::Result<OwnedFd> {

@@ -1,14 +1,11 @@
 //! What holds a namespace without standing for it, by the kernel's own tables: BPF programs that are loaded, run to their
 //! ends, and gone.
 
-use super::bpf::{Programs, set};
-use super::btf;
+use super::bpf::set;
 use super::on_demand::OnDemand;
-use super::probe::{MemoryLimit, OpenError};
-use super::tasks::{TasksError, read_all};
-use super::vmlinux::KernelTypes;
+use super::tasks::{self, FILES, Prepared, TasksError};
 use aya_obj::Map;
-use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
+use nsprobe_ebpf::{Field, map};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
@@ -107,14 +104,10 @@ pub const OF_CONNECTIONS: [Field; 16] = [
     Field::SockCommonLocal6,
 ];
 
-/// The kernel's name of the iterator over files.
-const FILES: &str = "bpf_iter_task_file";
-
-/// The program that it runs.
+/// The programs that search.
 const FIND_FILES: &str = "iterate_held";
-
-/// The program that goes along the superblocks.
 const FIND_SUPERBLOCKS: &str = "list_superblocks";
+const FIND_CONNECTIONS: &str = "list_connections";
 
 /// A walk along the superblocks, as far as it has come.
 pub struct Superblocks(OnDemand);
@@ -127,10 +120,7 @@ impl Superblocks {
     }
 }
 
-/// The program that goes along the table of TCP connections.
-const FIND_CONNECTIONS: &str = "list_connections";
-
-/// A walk along that table.
+/// A walk along the table of TCP connections.
 pub struct Connections(OnDemand);
 
 impl Connections {
@@ -142,66 +132,42 @@ impl Connections {
 
 /// The programs that search, and what they are to find.
 pub struct Search {
-    programs: Programs,
-    files: u32,
+    prepared: Prepared,
     sought: OwnedFd,
-    offsets: Vec<u32>,
-    /// Kept for as long as programs are loaded.
-    _memory: MemoryLimit,
 }
 
 impl Search {
     /// Prepares a search for what holds the namespaces with these numbers.
     pub fn open(sought: &[u64]) -> Result<Self, TasksError> {
-        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let fields: Vec<Field> =
-            NEEDED.into_iter().chain(OPTIONAL).chain(OF_SUPERBLOCKS).chain(OF_CONNECTIONS).collect();
-        let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
-        let wanted = btf::Wanted { fields: &sources, functions: &[FILES], typedefs: &[] };
-        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
-        let mut offsets = vec![ABSENT; FIELDS.len()];
-        fields.iter().zip(&found.offsets).for_each(|(&field, &offset)| offsets[field as usize] = offset);
-        if let Some(field) = btf::absent(&NEEDED, &offsets) {
-            return Err(TasksError::NoField(field));
-        }
-        let memory = MemoryLimit::raise();
-        Ok(Self {
-            programs: Programs::open(&[FIND_FILES, FIND_SUPERBLOCKS, FIND_CONNECTIONS], &offsets)
-                .map_err(TasksError::Refused)?,
-            files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
-            sought: set(sought)?,
-            offsets,
-            _memory: memory,
-        })
+        let fields = [&NEEDED[..], &OPTIONAL, &OF_SUPERBLOCKS, &OF_CONNECTIONS].concat();
+        let programs = [FIND_FILES, FIND_SUPERBLOCKS, FIND_CONNECTIONS];
+        let prepared = Prepared::open(&programs, &[FILES], &fields, &NEEDED)?;
+        Ok(Self { prepared, sought: set(sought)? })
     }
 
     /// The records ([`nsprobe_ebpf::Held`]) of all open files that hold one of them, in the order of their thread ids.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
-        let file = self.programs.iterator(FIND_FILES, self.files, &[self.table()?]);
-        Ok(read_all(file.map_err(TasksError::Refused)?)?)
+        self.prepared.records(FIND_FILES, FILES, &[self.table()?])
     }
 
     /// Loads the program that finds the superblocks that hold one of them.
     pub fn superblocks(&self) -> Result<Superblocks, TasksError> {
-        if let Some(field) = btf::absent(&OF_SUPERBLOCKS[..7], &self.offsets) {
-            return Err(TasksError::NoField(field));
-        }
-        let load = OnDemand::load(&self.programs, FIND_SUPERBLOCKS, map::SUPERBLOCKS, &[self.table()?]);
-        Ok(Superblocks(load.map_err(TasksError::Refused)?))
+        self.load(FIND_SUPERBLOCKS, map::SUPERBLOCKS, &OF_SUPERBLOCKS[..7]).map(Superblocks)
     }
 
     /// Loads the program that finds the TCP connections that hold one of them.
     pub fn connections(&self) -> Result<Connections, TasksError> {
-        if let Some(field) = btf::absent(&OF_CONNECTIONS[..14], &self.offsets) {
-            return Err(TasksError::NoField(field));
-        }
-        let load = OnDemand::load(&self.programs, FIND_CONNECTIONS, map::CONNECTIONS, &[self.table()?]);
-        Ok(Connections(load.map_err(TasksError::Refused)?))
+        self.load(FIND_CONNECTIONS, map::CONNECTIONS, &OF_CONNECTIONS[..14]).map(Connections)
+    }
+
+    fn load(&self, program: &str, map: &str, needed: &[Field]) -> Result<OnDemand, TasksError> {
+        tasks::has(needed, &self.prepared.offsets)?;
+        OnDemand::load(&self.prepared.programs, program, map, &[self.table()?]).map_err(TasksError::Refused)
     }
 
     /// The map of what is sought.
     fn table(&self) -> Result<(&'static str, RawFd, &Map), TasksError> {
-        let definition = self.programs.map(map::SOUGHT).map_err(TasksError::Refused)?;
+        let definition = self.prepared.programs.map(map::SOUGHT).map_err(TasksError::Refused)?;
         Ok((map::SOUGHT, self.sought.as_raw_fd(), definition))
     }
 }

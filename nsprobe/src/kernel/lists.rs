@@ -4,8 +4,9 @@
 use super::bpf::Programs;
 use super::btf;
 use super::listns;
+use super::memory_limit::MemoryLimit;
 use super::on_demand::OnDemand;
-use super::probe::{MemoryLimit, OpenError, Refusal};
+use super::probe::{OpenError, Refusal};
 use super::vmlinux::KernelTypes;
 use crate::model::NsKind;
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};

@@ -1,7 +1,7 @@
 //! A program that is attached to nothing and runs when it is asked to: `BPF_PROG_TEST_RUN` of a raw tracepoint
 //! (Linux 5.10), with one array element for what it finds.
 
-use super::bpf::{Programs, blank, call, create, raw};
+use super::bpf::{FIRST, Programs, blank, call, create_map, element, raw};
 use super::probe::Refusal;
 use aya_obj::Map;
 use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
@@ -25,7 +25,8 @@ impl OnDemand {
         others: &[(&str, RawFd, &Map)],
     ) -> Result<Self, Refusal> {
         let definition = programs.map(map)?;
-        let array = array(definition.value_size()).map_err(|error| Refusal::error(&error))?;
+        let array = create_map(bpf_map_type::BPF_MAP_TYPE_ARRAY, [4, definition.value_size(), 1], 0);
+        let array = array.map_err(|error| Refusal::error(&error))?;
         let maps = [&[(map, array.as_raw_fd(), definition)], others].concat();
         let code = programs.code(program, &maps)?;
         let kind = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT;
@@ -42,26 +43,9 @@ impl OnDemand {
         test.ctx_in = arguments.as_ptr() as u64;
         test.ctx_size_in = u32::try_from(size_of_val(arguments)).map_err(io::Error::other)?;
         call(bpf_cmd::BPF_PROG_TEST_RUN, &attr)?;
-        let (key, mut value) = (0_u32, vec![0_u8; self.value_size]);
-        let mut attr = blank();
-        // SAFETY: as above.
-        let element = unsafe { &mut attr.__bindgen_anon_2 };
-        element.map_fd = raw(&self.map);
-        element.key = &raw const key as u64;
-        element.__bindgen_anon_1.value = value.as_mut_ptr() as u64;
-        call(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &attr)?;
+        let mut value = vec![0_u8; self.value_size];
+        let (key, at) = (&raw const FIRST as u64, value.as_mut_ptr() as u64);
+        element(bpf_cmd::BPF_MAP_LOOKUP_ELEM, &self.map, key, at)?;
         Ok(value)
     }
-}
-
-/// An array of one value of this many bytes.
-fn array(value_size: u32) -> io::Result<OwnedFd> {
-    let mut attr = blank();
-    // SAFETY: a union of plain structs, zeroed as a whole before.
-    let map = unsafe { &mut attr.__bindgen_anon_1 };
-    map.map_type = bpf_map_type::BPF_MAP_TYPE_ARRAY as u32;
-    map.key_size = 4;
-    map.value_size = value_size;
-    map.max_entries = 1;
-    create(bpf_cmd::BPF_MAP_CREATE, &attr)
 }

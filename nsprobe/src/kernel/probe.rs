@@ -3,34 +3,35 @@
 //! Everything here lives by its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
 //! removes all of it.
 
-use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
+use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::btf::{self, BtfError};
 use crate::kernel::capabilities::Capability;
+use crate::kernel::memory_limit::MemoryLimit;
 use crate::kernel::perf;
-use crate::kernel::pseudo::{PseudoFs, lockdown};
+use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{self, Losers, Shares};
 use crate::kernel::task_storage::TaskStorage;
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
-use crate::model::errno_name;
 use aya::maps::{HashMap, Map, MapType, PerCpuArray, RingBuf};
-use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramError, ProgramType, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
-use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
-use std::error::Error;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 mod fprobes;
 mod point;
+mod refusal;
 mod room;
 mod wishes;
 
 use fprobes::{Fprobes, Globals};
 pub use point::{Hook, Point};
+pub use refusal::{Refusal, errno_of};
+use refusal::{chain, refusal};
 pub use room::Size;
 
 /// The object, with every program.
@@ -91,79 +92,11 @@ pub enum OpenError {
     NoMap(&'static str),
 }
 
-/// Why one hook is not there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// The kernel's answer, where there was one.
-    pub errno: Option<i32>,
-    /// In words, such as `EPERM`.
-    pub reason: String,
-    /// The kernel has no such function, by its own types.
-    pub absent: bool,
-}
-
-impl Refusal {
-    /// A refusal without an errno.
-    #[must_use]
-    pub fn new(reason: impl Into<String>) -> Self {
-        Self { errno: None, reason: reason.into(), absent: false }
-    }
-
-    /// The refusal of a function that this kernel does not have.
-    #[must_use]
-    pub fn absent(function: &str) -> Self {
-        Self { absent: true, ..Self::new(format!("this kernel has no function {function}")) }
-    }
-
-    /// A refusal for this error.
-    pub(super) fn error(error: &(dyn Error + 'static)) -> Self {
-        match errno_of(error) {
-            Some(errno) => Self::io(&io::Error::from_raw_os_error(errno)),
-            None => Self::new(chain(error)),
-        }
-    }
-
-    /// A refusal to load a program: this error, and what the verifier's log says of it.
-    pub(super) fn verifier(error: &io::Error, log: &str) -> Self {
-        let refusal = Self::io(error);
-        // No descriptor for a program that the verifier has passed.
-        if exhausted(error).is_some() {
-            return refusal;
-        }
-        match verdict(log) {
-            Some(said) if reads_by_helper(said) && lockdown().as_deref() == Some("confidentiality") => {
-                let why = "lockdown=confidentiality forbids BPF to read kernel memory by helper";
-                Self { reason: format!("{}: {why}", refusal.reason), ..refusal }
-            }
-            Some(said) => Self { reason: format!("{}: {said}", refusal.reason), ..refusal },
-            None => refusal,
-        }
-    }
-
-    fn io(error: &io::Error) -> Self {
-        let errno = error.raw_os_error();
-        let reason = exhausted(error).or_else(|| errno.map(errno_name)).unwrap_or_else(|| error.to_string());
-        Self { errno, ..Self::new(reason) }
-    }
-}
-
-/// What the verifier has found: its last words, before what it says of its own work.
-fn verdict(log: &str) -> Option<&str> {
-    let of_its_work = ["processed ", "stack depth ", "verification time ", "insns processed "];
-    log.lines().rfind(|line| !line.is_empty() && !of_its_work.iter().any(|start| line.starts_with(start)))
-}
-
-/// Whether the verifier complains of a helper that reads kernel memory.
-fn reads_by_helper(said: &str) -> bool {
-    said.contains("helper bpf_probe_read") || said.contains("unknown func bpf_probe_read")
-}
-
 /// The loaded object: its maps are there, its programs are loaded one by one.
 pub struct Probe {
     ebpf: Ebpf,
     /// What type ids are looked up in, as long as there may be something to attach: 9 MB.
     ids: Option<Btf>,
-    offsets: Vec<u32>,
     /// What the functions and tracepoints take and give that may be hooked, by their names in the kernel's types.
     prototypes: std::collections::HashMap<String, btf::Prototype>,
     safe_trampolines: bool,
@@ -188,12 +121,7 @@ impl Probe {
         storage: Option<TaskStorage>,
     ) -> Result<Self, OpenError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let hooked = hooks.iter().filter_map(|hook| match hook.point {
-            Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
-                Some(name)
-            }
-            _ => None,
-        });
+        let hooked = hooks.iter().filter_map(|hook| hook.point.function());
         let functions: Vec<&str> = hooked.chain([wishes::TASKS]).collect();
         let typedefs: Vec<String> = hooks
             .iter()
@@ -252,7 +180,6 @@ impl Probe {
         Ok(Self {
             ebpf,
             ids: Some(ids),
-            offsets: found.offsets.clone(),
             globals: Globals { offsets: found.offsets, config: config.to_vec(), share },
             fprobes: Fprobes::default(),
             safe_fprobes,
@@ -266,7 +193,7 @@ impl Probe {
     /// Whether this kernel has `field`.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
-        self.offsets.get(field as usize).is_some_and(|&offset| offset != ABSENT)
+        self.globals.offsets.get(field as usize).is_some_and(|&offset| offset != ABSENT)
     }
 
     /// The map that the records come through. Once.
@@ -448,79 +375,13 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Re
     text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is no number")))
 }
 
-/// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-pub(super) fn refusal(error: ProgramError) -> Refusal {
-    if let ProgramError::LoadError { io_error, verifier_log } = &error {
-        return Refusal::verifier(io_error, &verifier_log.to_string());
-    }
-    Refusal::error(&error)
-}
-
-/// The errno at the bottom of an error, where there is one.
-#[must_use]
-pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.raw_os_error();
-        }
-        next = error.source();
-    }
-    None
-}
-
-/// An error with its causes, on one line.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// Before 5.11 maps and programs count as locked memory of the process, of which it may have 64 KB. The
-/// former limit is back when this is dropped, so that no command inherits the raised one.
-pub(super) struct MemoryLimit(Option<(u64, u64)>);
-
-impl MemoryLimit {
-    pub(super) fn raise() -> Self {
-        let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
-        // Not permitted, where it is not needed, is no error; where it is, creating a map will say so.
-        let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
-        Self(former.filter(|_| raised))
-    }
-}
-
-impl Drop for MemoryLimit {
-    fn drop(&mut self) {
-        if let Some((soft, hard)) = self.0 {
-            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use aya::maps::MapError;
 
     #[test]
     fn misses_are_read_where_the_kernel_counts_them() {
         assert_eq!(misses("pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t9\n"), 17);
         assert_eq!(misses("pos:\t0\nprog_type:\t26\n"), 0);
-    }
-
-    #[test]
-    fn the_errno_is_found_below_other_errors() {
-        let io_error = io::Error::from_raw_os_error(libc::EPERM);
-        let error = EbpfError::from(MapError::CreateError { name: "EVENTS".to_owned(), io_error });
-        assert_eq!(errno_of(&error), Some(libc::EPERM));
-        assert_eq!(errno_name(libc::EPERM), "EPERM");
     }
 }

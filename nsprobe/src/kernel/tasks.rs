@@ -4,11 +4,14 @@ use super::advice::how_to_get_them;
 use super::bpf::Programs;
 use super::btf;
 use super::capabilities::lacking_to_trace;
-use super::probe::{MemoryLimit, OpenError, Refusal};
+use super::iterator::read_all;
+use super::memory_limit::MemoryLimit;
+use super::probe::{OpenError, Refusal};
 use super::vmlinux::KernelTypes;
-use nsprobe_ebpf::{FIELDS, Field};
-use std::fs::File;
-use std::io::{self, Read as _};
+use aya_obj::Map;
+use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource};
+use std::io;
+use std::os::fd::RawFd;
 
 /// Why the kernel's tasks cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +72,7 @@ pub const NEEDED: [Field; 30] = [
 
 /// What the iterators are called where the kernel's functions are.
 const TASKS: &str = "bpf_iter_task";
-const FILES: &str = "bpf_iter_task_file";
+pub(super) const FILES: &str = "bpf_iter_task_file";
 
 /// The programs that they run.
 const READ_TASKS: &str = "iterate_tasks";
@@ -80,69 +83,76 @@ pub fn permitted() -> Result<(), TasksError> {
     lacking_to_trace().map_or(Ok(()), |lacking| Err(TasksError::NotPermitted(lacking)))
 }
 
-/// The programs that read the kernel's own tables, ready to be loaded.
-pub struct Iterators {
-    programs: Programs,
-    tasks: u32,
-    files: u32,
+/// Programs that read the kernel's own tables, ready to be loaded.
+pub(super) struct Prepared {
+    pub(super) programs: Programs,
+    functions: btf::Ids,
+    pub(super) offsets: Vec<u32>,
     /// Kept for as long as programs are loaded.
     _memory: MemoryLimit,
 }
 
+impl Prepared {
+    /// Finds the `fields` in this kernel, of which these `programs` cannot do without the `needed`, and its iterators.
+    pub(super) fn open(
+        programs: &[&str],
+        iterators: &[&str],
+        fields: &[Field],
+        needed: &[Field],
+    ) -> Result<Self, TasksError> {
+        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
+        let sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
+        let wanted = btf::Wanted { fields: &sources, functions: iterators, typedefs: &[] };
+        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
+        let mut offsets = vec![ABSENT; FIELDS.len()];
+        fields.iter().zip(&found.offsets).for_each(|(&field, &offset)| offsets[field as usize] = offset);
+        has(needed, &offsets)?;
+        Ok(Self {
+            _memory: MemoryLimit::raise(),
+            programs: Programs::open(programs, &offsets).map_err(TasksError::Refused)?,
+            functions: found.ids,
+            offsets,
+        })
+    }
+
+    /// All that `program` writes, run by the iterator whose function in the kernel is called `iterator`. `maps`: those
+    /// that it uses.
+    pub(super) fn records(
+        &self,
+        program: &str,
+        iterator: &str,
+        maps: &[(&str, RawFd, &Map)],
+    ) -> Result<Vec<u8>, TasksError> {
+        let target = self.functions.number(iterator).ok_or(TasksError::NoIterator)?;
+        let mut file = self.programs.iterator(program, target, maps).map_err(TasksError::Refused)?;
+        Ok(read_all(&mut file)?)
+    }
+}
+
+/// Whether a kernel with these `offsets` has all the fields that are `needed`.
+pub(super) fn has(needed: &[Field], offsets: &[u32]) -> Result<(), TasksError> {
+    btf::absent(needed, offsets).map_or(Ok(()), |field| Err(TasksError::NoField(field)))
+}
+
+/// The iterators over all tasks and over all open files.
+pub struct Iterators(Prepared);
+
 impl Iterators {
     /// Finds the fields in this kernel.
     pub fn open() -> Result<Self, TasksError> {
-        let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
-        let wanted = btf::Wanted { fields: FIELDS, functions: &[TASKS, FILES], typedefs: &[] };
-        let found = btf::find(&kernel, &wanted).map_err(OpenError::from)?;
-        if let Some(field) = btf::absent(&NEEDED, &found.offsets) {
-            return Err(TasksError::NoField(field));
-        }
-        let memory = MemoryLimit::raise();
-        Ok(Self {
-            programs: Programs::open(&[READ_TASKS, READ_FILES], &found.offsets)
-                .map_err(TasksError::Refused)?,
-            tasks: found.ids.number(TASKS).ok_or(TasksError::NoIterator)?,
-            files: found.ids.number(FILES).ok_or(TasksError::NoIterator)?,
-            _memory: memory,
-        })
+        Prepared::open(&[READ_TASKS, READ_FILES], &[TASKS, FILES], Field::ALL, &NEEDED).map(Self)
     }
 
     /// The records ([`nsprobe_ebpf::Task`]) of all processes that this process's pid namespace has a number for, and
     /// of those threads that are in other namespaces than their process; one after the other, in the order of their
     /// thread ids.
     pub fn tasks(&self) -> Result<Vec<u8>, TasksError> {
-        self.read(READ_TASKS, self.tasks)
+        self.0.records(READ_TASKS, TASKS, &[])
     }
 
     /// The records ([`nsprobe_ebpf::Descriptor`]) of all descriptors of namespaces, and of all sockets that belong
     /// to another network namespace than the task that has them; in the order of their thread ids.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
-        self.read(READ_FILES, self.files)
+        self.0.records(READ_FILES, FILES, &[])
     }
-
-    fn read(&self, program: &str, target: u32) -> Result<Vec<u8>, TasksError> {
-        Ok(read_all(self.programs.iterator(program, target, &[]).map_err(TasksError::Refused)?)?)
-    }
-}
-
-/// How much is asked for at once: more than the kernel hands out, which is 32 KB.
-const CHUNK: usize = 1 << 16;
-
-/// The iterator's descriptor, read to its end.
-pub(super) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
-    let (mut bytes, mut end) = (Vec::new(), 0);
-    loop {
-        bytes.resize(end + CHUNK, 0);
-        match file.read(&mut bytes[end..]) {
-            Ok(0) => break,
-            Ok(count) => end += count,
-            // Interrupted; or the program wants to see a task again, or a million of them went by without a record:
-            // the iterator goes on where it was.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    bytes.truncate(end);
-    Ok(bytes)
 }

@@ -7,7 +7,7 @@ use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::mounts::can_make_namespaces;
 use crate::kernel::preemption::is_preemptible;
-use crate::kernel::probe::{Hook, Link, OpenError, Point, Probe, Refusal, Size, errno_of};
+use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, Size, errno_of};
 use crate::kernel::pseudo::lockdown;
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
@@ -147,8 +147,7 @@ fn attach_group(
     let named = |hook: &Hook, refusal| (hook.point.to_string(), refusal);
     let before = links.len();
     for hook in &group.hooks {
-        if let Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) =
-            hook.point
+        if let Some(name) = hook.point.function()
             && probe.prototype(hook.point).is_none()
         {
             links.truncate(before);

@@ -38,6 +38,17 @@ impl fmt::Display for Point {
 }
 
 impl Point {
+    /// The function that it is the entry or the return of; `None`: it is a tracepoint.
+    #[must_use]
+    pub const fn function(self) -> Option<&'static str> {
+        match self {
+            Self::Fentry(name) | Self::Fexit(name) | Self::Fprobe(name) | Self::FprobeReturn(name) => {
+                Some(name)
+            }
+            Self::TpBtf(_) | Self::Syscall(_) | Self::EverySyscall(_) => None,
+        }
+    }
+
     /// The function that an fprobe is for, and whether for its return.
     pub(super) const fn fprobe(self) -> Option<(&'static str, bool)> {
         match self {
@@ -70,10 +81,7 @@ impl Probe {
     pub fn prototype(&self, point: Point) -> Option<&Prototype> {
         match point {
             Point::TpBtf(name) => self.prototypes.get(&format!("btf_trace_{name}")),
-            Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
-                self.prototypes.get(name)
-            }
-            Point::Syscall(_) | Point::EverySyscall(_) => None,
+            point => self.prototypes.get(point.function()?),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! What the probe is asked for beyond its configuration: callers and namespaces, in a map.
 
 use super::{OpenError, Probe, Refusal, refusal};
+use crate::kernel::iterator::read_all;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap};
 use aya::programs::Iter;
 use nsprobe_ebpf::map;
 use nsprobe_ebpf::wish::Wish;
-use std::io::{self, Read as _};
 
 /// The kernel's name for what iterates over tasks, where its functions are.
 pub(super) const TASKS: &str = "bpf_iter_task";
@@ -74,20 +74,6 @@ impl Probe {
         let id = program.attach().map_err(refusal)?;
         let link = program.take_link(id).map_err(refusal)?;
         let mut file = link.into_file().map_err(|error| Refusal::error(&error))?;
-        read_to_end(&mut file).map_err(|error| Refusal::io(&error))
-    }
-}
-
-/// Reads an iterator to its end; gives how many bytes there were.
-fn read_to_end(file: &mut std::fs::File) -> io::Result<usize> {
-    let (mut buffer, mut total) = (vec![0; 1 << 16], 0);
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(total),
-            Ok(count) => total += count,
-            // A million tasks went by without a record: it goes on where it was.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
-            Err(error) => return Err(error),
-        }
+        read_all(&mut file).map(|bytes| bytes.len()).map_err(|error| Refusal::io(&error))
     }
 }

@@ -1,0 +1,24 @@
+//! The limit of locked memory, which maps and programs need raised.
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
+
+/// Before 5.11 maps and programs count as locked memory of the process, of which it may have 64 KB. The
+/// former limit is back when this is dropped, so that no command inherits the raised one.
+pub(super) struct MemoryLimit(Option<(u64, u64)>);
+
+impl MemoryLimit {
+    pub(super) fn raise() -> Self {
+        let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
+        // Not permitted, where it is not needed, is no error; where it is, creating a map will say so.
+        let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
+        Self(former.filter(|_| raised))
+    }
+}
+
+impl Drop for MemoryLimit {
+    fn drop(&mut self) {
+        if let Some((soft, hard)) = self.0 {
+            let _ = setrlimit(Resource::RLIMIT_MEMLOCK, soft, hard);
+        }
+    }
+}

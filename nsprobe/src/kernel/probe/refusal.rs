@@ -1,0 +1,126 @@
+//! Why the kernel refuses a program, or a place for it.
+
+use crate::kernel::advice::exhausted;
+use crate::kernel::pseudo::lockdown;
+use crate::model::errno_name;
+use aya::programs::ProgramError;
+use std::error::Error;
+use std::io;
+
+/// Why one hook is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// The kernel's answer, where there was one.
+    pub errno: Option<i32>,
+    /// In words, such as `EPERM`.
+    pub reason: String,
+    /// The kernel has no such function, by its own types.
+    pub absent: bool,
+}
+
+impl Refusal {
+    /// A refusal without an errno.
+    #[must_use]
+    pub fn new(reason: impl Into<String>) -> Self {
+        Self { errno: None, reason: reason.into(), absent: false }
+    }
+
+    /// The refusal of a function that this kernel does not have.
+    #[must_use]
+    pub fn absent(function: &str) -> Self {
+        Self { absent: true, ..Self::new(format!("this kernel has no function {function}")) }
+    }
+
+    /// A refusal for this error.
+    pub(in crate::kernel) fn error(error: &(dyn Error + 'static)) -> Self {
+        match errno_of(error) {
+            Some(errno) => Self::io(&io::Error::from_raw_os_error(errno)),
+            None => Self::new(chain(error)),
+        }
+    }
+
+    /// A refusal to load a program: this error, and what the verifier's log says of it.
+    pub(in crate::kernel) fn verifier(error: &io::Error, log: &str) -> Self {
+        let refusal = Self::io(error);
+        // No descriptor for a program that the verifier has passed.
+        if exhausted(error).is_some() {
+            return refusal;
+        }
+        match verdict(log) {
+            Some(said) if reads_by_helper(said) && lockdown().as_deref() == Some("confidentiality") => {
+                let why = "lockdown=confidentiality forbids BPF to read kernel memory by helper";
+                Self { reason: format!("{}: {why}", refusal.reason), ..refusal }
+            }
+            Some(said) => Self { reason: format!("{}: {said}", refusal.reason), ..refusal },
+            None => refusal,
+        }
+    }
+
+    pub(super) fn io(error: &io::Error) -> Self {
+        let errno = error.raw_os_error();
+        let reason = exhausted(error).or_else(|| errno.map(errno_name)).unwrap_or_else(|| error.to_string());
+        Self { errno, ..Self::new(reason) }
+    }
+}
+
+/// What the verifier has found: its last words, before what it says of its own work.
+fn verdict(log: &str) -> Option<&str> {
+    let of_its_work = ["processed ", "stack depth ", "verification time ", "insns processed "];
+    log.lines().rfind(|line| !line.is_empty() && !of_its_work.iter().any(|start| line.starts_with(start)))
+}
+
+/// Whether the verifier complains of a helper that reads kernel memory.
+fn reads_by_helper(said: &str) -> bool {
+    said.contains("helper bpf_probe_read") || said.contains("unknown func bpf_probe_read")
+}
+
+/// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+pub(super) fn refusal(error: ProgramError) -> Refusal {
+    if let ProgramError::LoadError { io_error, verifier_log } = &error {
+        return Refusal::verifier(io_error, &verifier_log.to_string());
+    }
+    Refusal::error(&error)
+}
+
+/// The errno at the bottom of an error, where there is one.
+#[must_use]
+pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return io.raw_os_error();
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// An error with its causes, on one line.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aya::EbpfError;
+    use aya::maps::MapError;
+
+    #[test]
+    fn the_errno_is_found_below_other_errors() {
+        let io_error = io::Error::from_raw_os_error(libc::EPERM);
+        let error = EbpfError::from(MapError::CreateError { name: "EVENTS".to_owned(), io_error });
+        assert_eq!(errno_of(&error), Some(libc::EPERM));
+        assert_eq!(errno_name(libc::EPERM), "EPERM");
+    }
+}
