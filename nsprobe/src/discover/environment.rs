@@ -1,12 +1,12 @@
 //! Limits of the view itself: which pid namespace `/proc` shows, whether it hides processes, and nsprobe's root directory.
 
 use super::lines::{self, Line};
-use super::room::{self, Room};
 use super::sight::kthreadd;
 use super::{Gaps, parse, processes};
 use crate::kernel::advice::remedy;
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
+use crate::kernel::mount_room::{self, Room};
 use crate::kernel::proc::Proc;
 use crate::kernel::statx;
 use crate::model::{GapKind, NsKind, NsSlot, Pid, Process, Root};
@@ -70,13 +70,13 @@ fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
         return statx::place(c"/").is_some_and(|own| own != first);
     }
     // With no other root at hand: in a chroot that is no mount of its own, nothing is mounted at `/`.
-    let (mut turn, mut found) = (Room::new().turn(room::ONE), false);
-    let mut each = |line: Line<'_>| {
-        let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
-        found |= parse::is_root_mount(line);
-        !found && turn.read(1, line.len() + 1)
-    };
-    lines::each(&own, "mountinfo", &mut each).is_ok() && !found
+    let (mut turn, mut found) = (Room::for_mounts().turn(mount_room::ONE), false);
+    let whole = lines::mounts(&own, 0, &mut turn, &mut |line| {
+        found |= matches!(line, Line::Whole(line) if parse::is_root_mount(line));
+        !found
+    });
+    // Where not all could be read the root mount may be among the rest.
+    whole.is_ok_and(|whole| whole && !found)
 }
 
 /// Whether the proc file system is mounted with `hidepid`.
@@ -88,7 +88,8 @@ fn hides(proc: &Proc) -> bool {
         }
         true
     };
-    let read = proc.this_process().and_then(|own| lines::each(&own, "mountinfo", &mut each));
+    let mut turn = Room::for_mounts().turn(mount_room::ONE);
+    let read = proc.this_process().and_then(|own| lines::mounts(&own, 0, &mut turn, &mut each));
     read.is_ok() && topmost.is_some_and(|mount| mount.hidepid)
 }
 

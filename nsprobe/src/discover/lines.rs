@@ -1,11 +1,12 @@
 //! The lines of a text that comes in parts; of a text of any length, no more than one line is kept.
 
+use crate::kernel::mount_room::Turn;
 use crate::kernel::proc::ProcessDir;
 use std::io;
 
 /// The longest line that is kept, in bytes. A line of mountinfo has two paths of 4,096 bytes, each byte of which may be
 /// written as four, and the options of a mount, which are a page at most.
-pub(super) const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 64 * 1024;
 
 /// A line, without its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,26 @@ impl Lines {
     }
 }
 
-/// Gives `each` the lines of a file of a process, until it returns false; returns whether that was all of them.
-pub(super) fn each(
+/// Gives `each` the lines of a process's mountinfo after the first `skip`, until it returns false or the `turn` is over;
+/// returns whether that was all of them.
+pub(super) fn mounts(
     process: &ProcessDir,
-    name: &str,
+    mut skip: usize,
+    turn: &mut Turn,
     each: &mut dyn FnMut(Line<'_>) -> bool,
 ) -> io::Result<bool> {
+    self::each(process, "mountinfo", &mut |line| {
+        if skip > 0 {
+            skip -= 1;
+            return turn.read(0, 0);
+        }
+        let length = if let Line::Whole(line) = line { line.len() + 1 } else { LONGEST };
+        each(line) && turn.read(1, length)
+    })
+}
+
+/// Gives `each` the lines of a file of a process, until it returns false; returns whether that was all of them.
+fn each(process: &ProcessDir, name: &str, each: &mut dyn FnMut(Line<'_>) -> bool) -> io::Result<bool> {
     let mut lines = Lines::default();
     let all = process.read_parts(name, &mut |part| lines.part(part, each))?;
     let rest = all && (lines.too_long || !lines.begun.is_empty());

@@ -22,7 +22,6 @@ mod reach;
 mod readers;
 mod records;
 mod relations;
-mod room;
 mod sight;
 mod sockets;
 mod tasks;

@@ -5,23 +5,23 @@
 //! the mounts of one that is known (listmount(2)). Without these, and in a mount namespace in which nsprobe
 //! has no `CAP_SYS_ADMIN`, it is `/proc/PID/mountinfo` of a process in it that tells.
 //!
-//! How much of them is read has a limit (`room.rs`). First come nsprobe's own mount namespace and the initial one, then a few
-//! mounts of each, then those that have more.
+//! How much of them is read has a limit (`kernel::mount_room`). First come nsprobe's own mount namespace and the initial
+//! one, then a few mounts of each, then those that have more.
 
 use super::census::{Census, Witness};
 use super::limit::MOST_OF_ONE;
 use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
 use super::relations::Inquiry;
-use super::room::{self, Room, Share};
 use super::{Gaps, parse, processes, vanished};
 use crate::kernel::advice::remedy;
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
+use crate::kernel::mount_room::{self as room, Room, Share};
 use crate::kernel::mounts::MountTable;
 use crate::kernel::nsfs::{self, Neighbour};
 use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Holder, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
+use crate::model::{GapKind, Holder, NsId, NsKind, Pid, Process, Source, Text};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -44,16 +44,14 @@ pub(super) fn find(
     gaps: &mut Gaps,
 ) {
     let readers = readers::find(proc, processes);
-    let own =
-        proc.this_process().and_then(|own| processes::namespace(&own, NsSlot::In(NsKind::Mnt), nsfs_dev));
     let mut search = Search {
         proc,
         nsfs_dev,
         readers,
-        own: own.unwrap_or_default(),
+        own: processes::own_namespace(proc, NsKind::Mnt, nsfs_dev),
         table: Some(MountTable::default()),
         seen: HashSet::new(),
-        room: Room::new(),
+        room: Room::for_mounts(),
         share: room::ONE,
         kept: HashMap::new(),
         paths: PATHS,

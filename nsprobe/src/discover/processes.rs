@@ -74,8 +74,7 @@ pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
     if proc.own_pid()? != std::process::id() {
         return None;
     }
-    let (kind, ino) = parse::namespace_link(proc.this_process().ok()?.read_link("ns/pid").ok()?.as_bytes())?;
-    Some(NsId::new(kind, nsfs_dev, ino))
+    own_namespace(proc, NsKind::Pid, nsfs_dev)
 }
 
 struct Reader<'a> {
@@ -241,6 +240,11 @@ impl Reader<'_> {
 pub(super) fn namespace(dir: &ProcessDir, slot: NsSlot, nsfs_dev: u64) -> io::Result<Option<NsId>> {
     let text = dir.read_link(link_name(slot))?;
     Ok(parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)))
+}
+
+/// The namespace of this kind that nsprobe itself is in.
+pub(super) fn own_namespace(proc: &Proc, kind: NsKind, nsfs_dev: u64) -> Option<NsId> {
+    namespace(&proc.this_process().ok()?, NsSlot::In(kind), nsfs_dev).ok()?
 }
 
 /// The path of a slot's link in the directory of a process or thread.

@@ -7,7 +7,7 @@
 
 use super::lines::{self, Line};
 use super::parse;
-use super::room::Turn;
+use crate::kernel::mount_room::Turn;
 use crate::kernel::paths;
 use crate::kernel::proc::{Proc, open_nsfs};
 use crate::model::{NsId, Pid, Text};
@@ -46,10 +46,11 @@ impl MountPoint {
         let root = if self.reader.is_some() { paths::root_of(&process) } else { paths::own_root() }?;
         let find = |mount: u64| {
             let mut found = None;
-            let whole = lines::each(&process, "mountinfo", &mut |line| {
-                let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
-                found = parse::mount(line, mount);
-                found.is_none() && turn.read(1, line.len())
+            let whole = lines::mounts(&process, 0, turn, &mut |line| {
+                if let Line::Whole(line) = line {
+                    found = parse::mount(line, mount);
+                }
+                found.is_none()
             })?;
             if found.is_none() && !whole {
                 return Err(io::Error::other(self.unreachable(Obstacle::TooMuch)));

@@ -3,8 +3,8 @@
 use super::limit::MOST_OF_ONE;
 use super::lines::{self, Line};
 use super::parse::{self, NamespaceMount};
-use super::room::Turn;
 use crate::kernel::bounded;
+use crate::kernel::mount_room::Turn;
 use crate::kernel::mounts::LONGEST_PATH;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, NsKind, NsSlot, Pid, Process, Root, Text};
@@ -74,16 +74,13 @@ pub(super) struct Mountinfo {
 
 /// The mounts of namespaces in the lines after the first `read`.
 pub(super) fn read(dir: &ProcessDir, read: usize, turn: &mut Turn) -> io::Result<Mountinfo> {
-    let mut found = Mountinfo::default();
+    let mut found = Mountinfo { lines: read, ..Mountinfo::default() };
     let mut kept: HashMap<(NsKind, u64), usize> = HashMap::new();
-    found.whole = lines::each(dir, "mountinfo", &mut |line| {
+    found.whole = lines::mounts(dir, read, turn, &mut |line| {
         found.lines += 1;
-        if found.lines <= read {
-            return turn.read(0, 0);
-        }
         let Line::Whole(line) = line else {
             found.too_long += 1;
-            return turn.read(1, lines::LONGEST);
+            return true;
         };
         if let Some(NamespaceMount { kind, ino, path, mount_id }) = parse::namespace_mount(line) {
             let kept = kept.entry((kind, ino)).or_default();
@@ -91,7 +88,7 @@ pub(super) fn read(dir: &ProcessDir, read: usize, turn: &mut Turn) -> io::Result
             let point = if *kept > MOST_OF_ONE { Point::Further } else { Point::of(path) };
             found.mounts.push((kind, ino, mount_id, point));
         }
-        turn.read(1, line.len() + 1)
+        true
     })?;
     Ok(found)
 }

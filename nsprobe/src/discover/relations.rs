@@ -4,9 +4,9 @@
 use super::Gaps;
 use super::census::{Census, Witness};
 use super::reach::{MountPoint, Unreachable};
-use super::room::Room;
 use super::ways::{self, Opened, Ways};
 use crate::kernel::listns::{self, Number};
+use crate::kernel::mount_room::Room;
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::rtnetlink::Rtnetlink;
@@ -121,7 +121,7 @@ impl Inquiry {
                 }
             }
         }
-        let (mut hidden, mut room) = (HashMap::new(), Room::new());
+        let (mut hidden, mut room) = (HashMap::new(), Room::for_mounts());
         for (reader, sought) in sought {
             let Ok((found, whole)) = self.ways.mounted(reader, sought.clone(), &mut room) else { continue };
             hidden.extend(found.into_iter().map(|id| (id, "mounted only where another mount hides it")));

@@ -4,9 +4,9 @@
 use super::census::Witness;
 use super::lines::{self, Line};
 use super::reach::Obstacle;
-use super::room::{self, Room, Turn};
 use super::{parse, relations, vanished};
 use crate::kernel::bounded::{self, Stuck};
+use crate::kernel::mount_room::{self as room, Room, Turn};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, Pid, Text};
 use nix::sys::resource::{Resource, getrlimit};
@@ -147,15 +147,14 @@ impl Ways {
         turn: &mut Turn,
     ) -> io::Result<(Vec<NsId>, bool)> {
         let mut found = Vec::new();
-        let whole = lines::each(dir, "mountinfo", &mut |line| {
-            let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
-            if let Some(mount) = parse::namespace_mount(line) {
+        let whole = lines::mounts(dir, 0, turn, &mut |line| {
+            if let Line::Whole(line) = line
+                && let Some(mount) = parse::namespace_mount(line)
+            {
                 let mount = (NsId::new(mount.kind, self.nsfs_dev, mount.ino), mount.path);
-                if sought.contains(&mount) {
-                    found.push(mount.0);
-                }
+                found.extend(sought.contains(&mount).then_some(mount.0));
             }
-            turn.read(1, line.len())
+            true
         })?;
         Ok((found, whole))
     }

@@ -7,8 +7,8 @@
 
 use super::lines::{self, Line};
 use super::parse;
-use super::room::{self, Room};
 use crate::kernel::bounded;
+use crate::kernel::mount_room::{self as room, Room};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
 use std::collections::{BTreeSet, HashMap};
@@ -43,7 +43,7 @@ impl Whereabouts {
             return found;
         }
         found.unknown.extend(NsKind::ALL.into_iter().filter(|kind| !KINDS.contains(kind)));
-        let room = Arc::new(Mutex::new(Room::new()));
+        let room = Arc::new(Mutex::new(Room::for_mounts()));
         let known = known(proc, processes, &room);
         let (pids, of_thread): (Vec<Pid>, _) =
             (denied.iter().map(|process| process.pid).collect(), proc.clone());
@@ -100,12 +100,13 @@ fn net(dir: &ProcessDir) -> Option<Token> {
 fn mount(dir: &ProcessDir, room: &Mutex<Room>) -> Option<Token> {
     let mut turn = room.lock().unwrap_or_else(PoisonError::into_inner).turn(room::ONE);
     let mut least = None;
-    let whole = lines::each(dir, "mountinfo", &mut |line| {
-        let Line::Whole(line) = line else { return turn.read(1, lines::LONGEST) };
-        if let Some(id) = parse::mount_id(line) {
+    let whole = lines::mounts(dir, 0, &mut turn, &mut |line| {
+        if let Line::Whole(line) = line
+            && let Some(id) = parse::mount_id(line)
+        {
             least = Some(least.map_or(id, |least: u64| least.min(id)));
         }
-        turn.read(1, line.len() + 1)
+        true
     });
     room.lock().unwrap_or_else(PoisonError::into_inner).settle(turn.used());
     least.filter(|_| whole.is_ok_and(|whole| whole)).map(Token::Mount)

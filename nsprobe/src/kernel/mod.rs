@@ -16,6 +16,7 @@ pub mod kcmp;
 pub mod listns;
 pub mod lists;
 mod memory_limit;
+pub mod mount_room;
 pub mod mounts;
 pub mod nsfs;
 mod on_demand;

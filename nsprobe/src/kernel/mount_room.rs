@@ -1,53 +1,58 @@
 //! How much of the mounts is read. A tenant decides how many there are, and how many are stacked on one another: for
 //! each mount the kernel climbs over all that are below it, so that the time grows with the square of their number.
 
-use crate::kernel::own_mounts::{MOST_BYTES, MOST_MOUNTS, MOST_TIME};
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 /// A part of the work.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
-    pub(super) mounts: usize,
+pub struct Share {
+    /// How many of them.
+    pub mounts: usize,
     /// Of the text of mountinfo.
-    pub(super) bytes: usize,
-    /// Of a processor.
-    pub(super) time: Duration,
+    pub bytes: usize,
+    /// Time of a processor.
+    pub time: Duration,
 }
 
 /// What each mount namespace is given at first, so that one with many mounts takes nothing from the others.
-pub(super) const FIRST: Share = Share { mounts: 256, bytes: 1 << 20, time: Duration::from_millis(50) };
+pub const FIRST: Share = Share { mounts: 256, bytes: 1 << 20, time: Duration::from_millis(50) };
 
 /// What one mount namespace is given at most.
-pub(super) const ONE: Share = Share { mounts: MOST_MOUNTS, bytes: MOST_BYTES, time: MOST_TIME };
+pub const ONE: Share = Share { mounts: 100_000, bytes: 64 << 20, time: Duration::from_secs(1) };
 
 /// What following one path to a mount is given at most.
-pub(super) const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..ONE };
+pub const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..ONE };
 
 /// What all are given together.
-pub(super) const ALL: Share = Share { mounts: 400_000, bytes: 256 << 20, time: Duration::from_secs(4) };
+pub const ALL: Share = Share { mounts: 400_000, bytes: 256 << 20, time: Duration::from_secs(4) };
 
 /// What is left for all.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Room(Share);
+pub struct Room(Share);
 
 impl Room {
-    pub(super) const fn new() -> Self {
+    /// For all mounts.
+    #[must_use]
+    pub const fn for_mounts() -> Self {
         Self(ALL)
     }
 
     /// For all paths to mounts: each needs a few lines of mountinfo, so that the time alone says what is too much.
-    pub(super) const fn for_paths() -> Self {
+    #[must_use]
+    pub const fn for_paths() -> Self {
         Self(Share { time: ALL.time, ..PATH })
     }
 
     /// Whether nothing is left of something.
-    pub(super) const fn is_used_up(&self) -> bool {
+    #[must_use]
+    pub const fn is_used_up(&self) -> bool {
         self.0.mounts == 0 || self.0.bytes == 0 || self.0.time.is_zero()
     }
 
     /// Begins a part of the work, with no more than `share` and what is left.
-    pub(super) fn turn(&self, share: Share) -> Turn {
+    #[must_use]
+    pub fn turn(&self, share: Share) -> Turn {
         let most = Share {
             mounts: share.mounts.min(self.0.mounts),
             bytes: share.bytes.min(self.0.bytes),
@@ -57,7 +62,7 @@ impl Room {
     }
 
     /// Takes what a part has used from what is left.
-    pub(super) fn settle(&mut self, used: Share) {
+    pub fn settle(&mut self, used: Share) {
         self.0.mounts = self.0.mounts.saturating_sub(used.mounts);
         self.0.bytes = self.0.bytes.saturating_sub(used.bytes);
         self.0.time = self.0.time.saturating_sub(used.time);
@@ -66,7 +71,7 @@ impl Room {
 
 /// A part of the work that has begun.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     most: Share,
     mounts: usize,
     bytes: usize,
@@ -79,7 +84,7 @@ const CLOCK: u32 = 32;
 
 impl Turn {
     /// Counts what has been read; returns whether there may be more.
-    pub(super) fn read(&mut self, mounts: usize, bytes: usize) -> bool {
+    pub fn read(&mut self, mounts: usize, bytes: usize) -> bool {
         self.mounts += mounts;
         self.bytes += bytes;
         self.calls += 1;
@@ -89,7 +94,8 @@ impl Turn {
     }
 
     /// What it has used, as the thread knows that has done it.
-    pub(super) fn used(&self) -> Share {
+    #[must_use]
+    pub fn used(&self) -> Share {
         Share { mounts: self.mounts, bytes: self.bytes, time: self.time() }
     }
 
@@ -139,7 +145,7 @@ mod tests {
 
     #[test]
     fn time_ends_a_part_however_little_was_read() {
-        let mut room = Room::new();
+        let mut room = Room::for_mounts();
         let mut turn = room.turn(Share { time: Duration::from_millis(2), ..ONE });
         while turn.read(0, 0) {
             std::hint::black_box((0..1000).sum::<u64>());
