@@ -7,15 +7,13 @@
 use super::census::Census;
 use super::held_records::{self, ConnectionFacts, HeldFacts, SuperblockFacts};
 use super::limit::MOST_OF_ONE;
-use super::walk::Outcome;
-use super::{processes, tasks};
-use crate::kernel::held::{Search, Superblocks};
+use super::records::Tables;
+use super::{processes, tasks, walk};
+use crate::kernel::held::Search;
 use crate::kernel::mounts::MountTable;
 use crate::kernel::proc::Proc;
-use crate::kernel::tasks::TasksError;
-use crate::model::{Holder, NsId, NsKind, NsSlot, Pid, Text};
+use crate::model::{Holder, NsId, NsKind, Text};
 use std::collections::{HashMap, HashSet};
-use std::io;
 
 /// Adds what holds the namespaces that nothing else is known to hold.
 pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
@@ -26,51 +24,64 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
     if sought.is_empty() {
         return;
     }
-    if let Err(why) = tasks::available(proc) {
-        return log::info!("holders: the kernel's tables are not searched: {why}");
-    }
     let numbers: Vec<u64> = sought.keys().copied().collect();
-    let search = match Search::open(&numbers) {
+    let search = tasks::available(proc).map_err(|why| why.to_string());
+    let search = match search.and_then(|()| Search::open(&numbers).map_err(|why| why.to_string())) {
         Ok(search) => search,
         Err(why) => return log::info!("holders: the kernel's tables are not searched: {why}"),
     };
-    if let Err(why) = files(&search, &sought, census) {
-        log::info!("holders: open files are not searched: {why}");
-    }
-    if sought.values().any(|id| id.kind == NsKind::Net)
-        && let Err(why) = connections(&search, &sought, census)
-    {
-        log::info!("holders: TCP connections are not searched: {why}");
-    }
-    let own =
-        proc.this_process().and_then(|own| processes::namespace(&own, NsSlot::In(NsKind::Mnt), nsfs_dev));
-    let own = own.unwrap_or_default();
-    let found = search
-        .superblocks()
-        .map_err(|why| why.to_string())
-        .and_then(|superblocks| walk(|begin| Superblocks::walk(&superblocks, begin)));
-    match found {
-        Ok(found) => {
-            let mut table = MountTable::default();
-            let mut count: HashMap<NsId, usize> = HashMap::new();
-            for superblock in found {
-                let Some(&id) = sought.get(&superblock.kernel_id) else { continue };
-                let count = count.entry(id).or_default();
-                *count += 1;
-                if *count > MOST_OF_ONE {
-                    census.entry(id).namespace.holders_omitted += 1;
-                    continue;
-                }
-                for holder in mounts(&superblock, nsfs_dev, own, &mut table) {
-                    census.entry(id).held(holder);
-                }
-            }
-            for id in sought.values() {
-                census.entry(*id).namespace.searched.file_systems = true;
-            }
+    let note = |what: &str, searched: Result<(), String>| {
+        if let Err(why) = searched {
+            log::info!("holders: {what} are not searched: {why}");
         }
-        Err(why) => log::info!("holders: file systems are not searched: {why}"),
+    };
+    note("open files", files(&search, &sought, census));
+    if sought.values().any(|id| id.kind == NsKind::Net) {
+        note("TCP connections", connections(&search, &sought, census));
     }
+    let own = processes::own_namespace(proc, NsKind::Mnt, nsfs_dev);
+    note("file systems", file_systems(&search, &sought, (nsfs_dev, own), census));
+}
+
+/// Adds the mounts of the file systems. `own`: the mount namespace that nsprobe is in.
+fn file_systems(
+    search: &Search,
+    sought: &HashMap<u64, NsId>,
+    (nsfs_dev, own): (u64, Option<NsId>),
+    census: &mut Census,
+) -> Result<(), String> {
+    let superblocks = search.superblocks().map_err(|why| why.to_string())?;
+    let mut all: Vec<SuperblockFacts> = Vec::new();
+    walk::to_end(
+        "superblocks",
+        |begin| superblocks.walk(begin),
+        |record, begin| {
+            let (outcome, found) = held_records::superblock(record)?;
+            if begin {
+                all.clear();
+            }
+            all.extend(found);
+            Some(outcome)
+        },
+    )?;
+    let mut table = MountTable::default();
+    let mut count: HashMap<NsId, usize> = HashMap::new();
+    for superblock in all {
+        let Some(&id) = sought.get(&superblock.kernel_id) else { continue };
+        let count = count.entry(id).or_default();
+        *count += 1;
+        if *count > MOST_OF_ONE {
+            census.entry(id).namespace.holders_omitted += 1;
+            continue;
+        }
+        for holder in mounts(&superblock, nsfs_dev, own, &mut table) {
+            census.entry(id).held(holder);
+        }
+    }
+    for id in sought.values() {
+        census.entry(*id).namespace.searched.file_systems = true;
+    }
+    Ok(())
 }
 
 /// Adds the TCP connections that hold network namespaces.
@@ -104,32 +115,6 @@ fn connections(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census
 /// This many connections are kept.
 const MOST_CONNECTIONS: usize = 4096;
 
-/// A walk that has lost its way begins again, this often.
-const ATTEMPTS: u32 = 16;
-
-/// More steps than this no list has.
-const RUNS: u32 = 1 << 20;
-
-/// All file systems that hold what is sought. `walk` goes some steps, from the beginning or from where it was.
-fn walk(mut walk: impl FnMut(bool) -> io::Result<Vec<u8>>) -> Result<Vec<SuperblockFacts>, String> {
-    for _ in 0..ATTEMPTS {
-        let mut all = Vec::new();
-        for run in 0..RUNS {
-            let record = walk(run == 0).map_err(|error| format!("running the BPF program: {error}"))?;
-            let Some((outcome, found)) = held_records::superblock(&record) else {
-                return Err("a record of the probe is not of the known form".to_owned());
-            };
-            all.extend(found);
-            match outcome {
-                Outcome::More => {}
-                Outcome::End => return Ok(all),
-                Outcome::Lost => break,
-            }
-        }
-    }
-    Err("the kernel's list of superblocks changes too fast to be read, or is of an unknown form".to_owned())
-}
-
 /// The mounts of a file system, as far as the kernel confirms them; itself where it has none.
 fn mounts(
     superblock: &SuperblockFacts,
@@ -158,16 +143,14 @@ fn mounts(
 }
 
 /// Adds the open files.
-fn files(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> Result<(), TasksError> {
-    let bytes = search.files()?;
-    let mut first: HashMap<(Pid, u64), Option<Pid>> = HashMap::new();
+fn files(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> Result<(), String> {
+    let bytes = search.files().map_err(|why| why.to_string())?;
+    let mut tables = Tables::default();
     let unknown = held_records::files(&bytes, |facts| {
         let HeldFacts { kernel_id, by, pid, tid, table, fd } = facts;
-        // Of threads that share a table the first is told, as for other descriptors.
-        if table.is_some_and(|table| *first.entry((pid, table)).or_insert(tid) != tid) {
-            return;
-        }
-        if let Some(&id) = sought.get(&kernel_id) {
+        if let Some(&id) = sought.get(&kernel_id)
+            && tables.is_first(pid, tid, table)
+        {
             census.entry(id).held(Holder::File { by, pid, tid, fd });
         }
     });

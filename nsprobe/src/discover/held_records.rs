@@ -1,6 +1,6 @@
 //! The records of files and file systems that hold namespaces without standing for them, from bytes; nothing here asks the kernel.
 
-use super::records::{is, long, records, word};
+use super::records::{is_whole, long, records, word};
 use super::walk::Outcome;
 use crate::model::{HeldBy, Pid, TcpState, Text};
 use nsprobe_ebpf::{COMM_LEN, Connection, Connections, FOUND, Held, MOUNTS, Mount, Superblocks, cause, how};
@@ -49,7 +49,7 @@ pub(super) struct MountFacts {
 /// `None` when the record is not of the form that this nsprobe's probe writes.
 pub(super) fn superblock(record: &[u8]) -> Option<(Outcome, Option<SuperblockFacts>)> {
     let count = word(record, offset_of!(Superblocks, count))? as usize;
-    if !is(record, cause::SUPERBLOCKS) || record.len() != size_of::<Superblocks>() || count > MOUNTS {
+    if !is_whole::<Superblocks>(record, cause::SUPERBLOCKS) || count > MOUNTS {
         return None;
     }
     let outcome = Outcome::of(word(record, offset_of!(Superblocks, outcome))?)?;
@@ -100,7 +100,7 @@ pub(super) struct ConnectionFacts {
 #[expect(clippy::option_option, reason = "the end of a walk is not its failure")]
 pub(super) fn connections(record: &[u8], each: &mut impl FnMut(ConnectionFacts)) -> Option<Option<u32>> {
     let count = word(record, offset_of!(Connections, count))? as usize;
-    if !is(record, cause::CONNECTIONS) || record.len() != size_of::<Connections>() || count > FOUND {
+    if !is_whole::<Connections>(record, cause::CONNECTIONS) || count > FOUND {
         return None;
     }
     for index in 0..count {
@@ -150,7 +150,7 @@ pub(super) fn files(bytes: &[u8], mut each: impl FnMut(HeldFacts)) -> u64 {
 
 /// The file in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
 fn file(record: &[u8]) -> Option<HeldFacts> {
-    if !is(record, cause::HELD) || record.len() != size_of::<Held>() {
+    if !is_whole::<Held>(record, cause::HELD) {
         return None;
     }
     let (pid, tid) = (word(record, offset_of!(Held, tgid))?, word(record, offset_of!(Held, tid))?);
@@ -205,7 +205,7 @@ mod tests {
 
     /// The record of a proc on device 0:45 that holds the namespace 77, with these mounts: number, number and inode of
     /// the mount namespace.
-    pub(in crate::discover) fn superblock_record(id: u64, mounts: &[(u64, u64, u32)]) -> Vec<u8> {
+    fn superblock_record(id: u64, mounts: &[(u64, u64, u32)]) -> Vec<u8> {
         let size = size_of::<Superblocks>();
         let head = (u64::from(RECORD_VERSION) | u64::from(cause::SUPERBLOCKS) << 16) << 32 | size as u64;
         let mut bytes = head.to_ne_bytes().to_vec();

@@ -7,7 +7,7 @@
 
 use super::census::Census;
 use super::relations::Inquiry;
-use super::walk::{Outcome, steps};
+use super::walk::{self, Outcome, steps};
 use super::{Gaps, vanished};
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
@@ -254,41 +254,25 @@ fn walk(lists: &Lists, nsfs_dev: u64) -> (BTreeMap<u64, NsId>, Result<(), Unlist
     (all, whole)
 }
 
-/// A walk that has lost its way begins again, this often.
-const ATTEMPTS: u32 = 16;
-
-/// More steps than this no list has.
-const RUNS: u32 = 1 << 20;
-
 /// Adds the numbers and inodes of all namespaces of one kind to `found`; after an error some of them. `walk` goes some
 /// steps, from the beginning or from where it was.
 fn round(
     kind: NsKind,
     found: &mut BTreeMap<u64, u32>,
-    mut walk: impl FnMut(bool) -> io::Result<Vec<u8>>,
+    walk: impl FnMut(bool) -> io::Result<Vec<u8>>,
 ) -> Result<(), String> {
-    for _ in 0..ATTEMPTS {
-        for run in 0..RUNS {
-            let record = walk(run == 0).map_err(|error| format!("running the BPF program: {error}"))?;
-            let Some(steps) = steps(&record) else {
-                return Err("a record of the probe is not of the known form".to_owned());
-            };
-            found.extend(steps.found);
-            match steps.outcome {
-                Outcome::More => {}
-                // Who has come round without passing the head was in no list.
-                Outcome::End if steps.head => return Ok(()),
-                Outcome::End | Outcome::Lost => break,
-            }
-        }
-    }
-    Err(format!(
-        "the kernel's list of {kind} namespaces changes too fast to be read, or is of an unknown form"
-    ))
+    walk::to_end(&format!("{kind} namespaces"), walk, |record, _| {
+        let steps = steps(record)?;
+        found.extend(steps.found);
+        // Who has come round without passing the head was in no list.
+        let was_in_none = steps.outcome == Outcome::End && !steps.head;
+        Some(if was_in_none { Outcome::Lost } else { steps.outcome })
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::walk::ATTEMPTS;
     use super::super::walk::tests::record;
     use super::*;
     use nsprobe_ebpf::outcome;

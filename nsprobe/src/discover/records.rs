@@ -4,6 +4,7 @@ use crate::model::{NsId, NsKind, NsSlot, Pid, Slots, Text};
 use nsprobe_ebpf::{
     COMM_LEN, Descriptor, Header, NamespaceInodes, PID_LEVELS, Pids, RECORD_VERSION, Task, cause, task_flags,
 };
+use std::collections::HashMap;
 use std::mem::offset_of;
 
 /// One task, as its record has it.
@@ -47,6 +48,18 @@ pub(super) struct DescriptorFacts {
     pub(super) table: Option<u64>,
     pub(super) fd: u32,
     pub(super) leads_to: LeadsTo,
+}
+
+/// Which threads have which tables of descriptors: by process and table the thread that was seen first.
+#[derive(Debug, Default)]
+pub(super) struct Tables(HashMap<(Pid, u64), Option<Pid>>);
+
+impl Tables {
+    /// Whether this thread is the first of its process that has this table, or the only one. The iterator passes over only
+    /// those that share their process's, which has none any more when its first thread has ended.
+    pub(super) fn is_first(&mut self, pid: Pid, tid: Option<Pid>, table: Option<u64>) -> bool {
+        table.is_none_or(|table| *self.0.entry((pid, table)).or_insert(tid) == tid)
+    }
 }
 
 /// Where a descriptor leads.
@@ -111,8 +124,15 @@ pub(super) fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -
     unknown
 }
 
+/// Whether a record is a whole `T`, of this version and of this cause.
+pub(super) fn is_whole<T>(record: &[u8], cause: u16) -> bool {
+    is(record, cause)
+        && record.len() == size_of::<T>()
+        && word(record, offset_of!(Header, size)) == u32::try_from(size_of::<T>()).ok()
+}
+
 /// Whether a record is of this version, and of this cause.
-pub(super) fn is(record: &[u8], cause: u16) -> bool {
+fn is(record: &[u8], cause: u16) -> bool {
     let half = |at: usize| record.get(at..).and_then(<[u8]>::first_chunk).copied().map(u16::from_ne_bytes);
     half(offset_of!(Header, version)) == Some(RECORD_VERSION)
         && half(offset_of!(Header, cause)) == Some(cause)

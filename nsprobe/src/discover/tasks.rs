@@ -2,7 +2,7 @@
 //! BPF, Linux 5.8. They see what `/proc` denies, and cost a tenth of a walk through it.
 
 use super::descriptors::{Descriptors, NamespaceDescriptor};
-use super::records::{self, LeadsTo, RootFacts, TaskFacts};
+use super::records::{self, LeadsTo, RootFacts, Tables, TaskFacts};
 use super::sockets::Belonging;
 use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
 use super::{Found, Gaps, joined, parse, vanished};
@@ -10,7 +10,6 @@ use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{Arguments, GapKind, Pid, Process, Root};
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io;
 
@@ -57,13 +56,11 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     processes.sort_by_key(|process| process.pid);
     let strays = strays(&mut processes, threads);
     let mut descriptors = Descriptors::default();
-    let mut first: HashMap<(Pid, u64), Option<Pid>> = HashMap::new();
+    let mut tables = Tables::default();
     let unknown = unknown
         + records::descriptors(&files, nsfs_dev, |facts| {
             let records::DescriptorFacts { pid, tid, table, fd, leads_to } = facts;
-            // Of threads that share a table the first is told: the iterator passes over only those that share their
-            // process's, which has none any more when its first thread has ended.
-            if table.is_some_and(|table| *first.entry((pid, table)).or_insert(tid) != tid) {
+            if !tables.is_first(pid, tid, table) {
                 return;
             }
             match leads_to {

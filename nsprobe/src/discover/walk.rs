@@ -1,7 +1,9 @@
 //! The records of a walk along the kernel's own list of namespaces of one kind, from bytes; nothing here asks the
 //! kernel.
 
-use nsprobe_ebpf::{Header, Listed, RECORD_VERSION, WALK_STEPS, Walk, cause, outcome};
+use super::records::{is_whole, long, word};
+use nsprobe_ebpf::{Listed, WALK_STEPS, Walk, cause, outcome};
+use std::io;
 use std::mem::offset_of;
 
 /// What some steps of the walk came by.
@@ -37,19 +39,38 @@ impl Outcome {
     }
 }
 
+/// A walk that has lost its way begins again, this often.
+pub(super) const ATTEMPTS: u32 = 16;
+
+/// More steps than this no list has.
+const RUNS: u32 = 1 << 20;
+
+/// Walks along the kernel's list of `what` to its end. `walk` goes some steps, from the beginning or from where it was;
+/// `take` takes what they came by, likewise, and says how the walk goes on, if it understands the record.
+pub(super) fn to_end(
+    what: &str,
+    mut walk: impl FnMut(bool) -> io::Result<Vec<u8>>,
+    mut take: impl FnMut(&[u8], bool) -> Option<Outcome>,
+) -> Result<(), String> {
+    for _ in 0..ATTEMPTS {
+        for begin in (0..RUNS).map(|run| run == 0) {
+            let record = walk(begin).map_err(|error| format!("running the BPF program: {error}"))?;
+            match take(&record, begin) {
+                None => return Err("a record of the probe is not of the known form".to_owned()),
+                Some(Outcome::More) => {}
+                Some(Outcome::End) => return Ok(()),
+                Some(Outcome::Lost) => break,
+            }
+        }
+    }
+    Err(format!("the kernel's list of {what} changes too fast to be read, or is of an unknown form"))
+}
+
 /// The steps in one record; `None` when it is not of the form that this nsprobe's probe writes.
 pub(super) fn steps(record: &[u8]) -> Option<Steps> {
-    let half = |at: usize| Some(u16::from_ne_bytes(record.get(at..at + 2)?.try_into().ok()?));
-    let word = |at: usize| Some(u32::from_ne_bytes(record.get(at..at + 4)?.try_into().ok()?));
-    let long = |at: usize| Some(u64::from_ne_bytes(record.get(at..at + 8)?.try_into().ok()?));
-    let header = offset_of!(Walk, header);
+    let (word, long) = (|at| word(record, at), |at| long(record, at));
     let count = word(offset_of!(Walk, count))? as usize;
-    if record.len() != size_of::<Walk>()
-        || word(header + offset_of!(Header, size))? as usize != size_of::<Walk>()
-        || half(header + offset_of!(Header, version))? != RECORD_VERSION
-        || half(header + offset_of!(Header, cause))? != cause::WALK
-        || count > WALK_STEPS
-    {
+    if !is_whole::<Walk>(record, cause::WALK) || count > WALK_STEPS {
         return None;
     }
     let mut found = Vec::with_capacity(count);
@@ -69,6 +90,7 @@ pub(super) fn steps(record: &[u8]) -> Option<Steps> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use nsprobe_ebpf::RECORD_VERSION;
 
     /// The record of a run that ended in this way and found these: number, inode, references.
     pub(in crate::discover) fn record(outcome: u32, heads: u32, found: &[(u64, u32, u32)]) -> Vec<u8> {
