@@ -18,6 +18,12 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
+/// For so long `/proc` is waited for at once, where other threads read it: a process may keep them waiting.
+const MOMENT: Duration = Duration::from_millis(20);
+
+/// For so long it is waited for at the end.
+const AT_END: Duration = Duration::from_millis(300);
+
 /// A way to learn what happens. It is at work from when it is opened until it is dropped.
 pub trait Source {
     /// How the events are obtained, and why that way.

@@ -1,22 +1,20 @@
 //! Records of perf_event_open(2): every new task, and every successful unshare and setns, with the namespaces of seven
 //! kinds. Without BPF.
 
+mod buffers;
 pub mod record;
 pub mod table;
 
-use super::{Source, Told};
+use super::{AT_END, MOMENT, Source, Told};
 use crate::discover::look::{Look, Thread};
-use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
 use crate::kernel::bounded::Reading;
-use crate::kernel::capabilities::Capability;
 use crate::kernel::clock::BootClock;
-use crate::kernel::sideband::{Sideband, online, page_size};
+use crate::kernel::sideband::Sideband;
 use crate::model::{Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::session::Options;
-use nix::errno::Errno;
 use record::{Record, Task, What};
 use std::collections::VecDeque;
 use std::io;
@@ -27,12 +25,6 @@ use table::{Seen, Table};
 /// For so long nobody is woken after records have come: a busy machine makes some thousands a second, most of which
 /// are of tasks that begin and end.
 const PAUSE: Duration = Duration::from_millis(2);
-
-/// For so long `/proc` is waited for at once.
-const MOMENT: Duration = Duration::from_millis(20);
-
-/// For so long it is waited for at the end.
-const AT_END: Duration = Duration::from_millis(300);
 
 /// So many records are taken at once.
 const BATCH: usize = 256;
@@ -88,7 +80,7 @@ impl PerfSource {
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
         let look = Look::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
-        let cpus = open_all(options.ring_bytes)?;
+        let cpus = buffers::open_all(options.ring_bytes)?;
         let own_numbers = look.has_own_numbers();
         let mut missing = Vec::new();
         if !look.is_of_whole_machine() {
@@ -352,50 +344,6 @@ impl Source for PerfSource {
         self.refill()?;
         let asked = if let Step::Asking(_, drafts) = &self.step { drafts.len() } else { 0 };
         Ok(self.told.len() + asked + self.ready.len() + self.held.len())
-    }
-}
-
-/// Opens all CPUs, with `bytes` for all of them together; less where so much may not be locked in memory.
-fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
-    let refused =
-        |error: io::Error| TraceError::Refused(format!("this kernel refuses the plan `perf`: {error}"));
-    let online = online().map_err(refused)?;
-    let mut each = (bytes as usize / online.len().max(1)).next_power_of_two().max(page_size());
-    loop {
-        let mut cpus = Vec::with_capacity(online.len());
-        let opened = online.iter().try_for_each(|&cpu| match Sideband::open(cpu, each) {
-            Ok(sideband) => {
-                cpus.push(sideband);
-                Ok(())
-            }
-            // It went offline just now.
-            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
-            Err(error) => Err(error),
-        });
-        match opened {
-            Ok(()) => return Ok(cpus),
-            Err(error) if error.raw_os_error() == Some(libc::EPERM) && each > page_size() => each /= 2,
-            Err(error) => {
-                if let Some(exhausted) = exhausted(&error) {
-                    return Err(TraceError::Refused(exhausted));
-                }
-                let errno = error.raw_os_error().map(Errno::from_raw);
-                return Err(TraceError::Refused(match errno {
-                    Some(errno @ (Errno::EACCES | Errno::EPERM)) => format!(
-                        "this kernel refuses the plan `perf`: {errno:?}: {}",
-                        match remedy(&[Capability::SysAdmin]) {
-                            Some(_) => format!(
-                                "it needs CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8, and of some kernels where \
-                                 kernel.perf_event_paranoid is 3): {}",
-                                how_to_get_them()
-                            ),
-                            None => "a seccomp filter or a security module forbids it".to_owned(),
-                        }
-                    ),
-                    _ => format!("this kernel refuses the plan `perf`: {error}"),
-                }));
-            }
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 pub mod compare;
 
-use super::{Source, Told};
+use super::{AT_END, MOMENT, Source, Told};
 use crate::discover::look::{Look, Looked, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
@@ -15,12 +15,6 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
-
-/// For so long `/proc` is waited for at once.
-const MOMENT: Duration = Duration::from_millis(20);
-
-/// For so long it is waited for at the end.
-const AT_END: Duration = Duration::from_millis(300);
 
 /// What is being read from `/proc`, by other threads: a process may keep them waiting.
 enum Step {
