@@ -3,7 +3,7 @@
 use crate::support::stage::{NamedNetns, Staged, until, wait};
 use crate::support::{self, Ran, nsprobe, proc, run};
 use serde_json::Value;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -272,16 +272,20 @@ fn what_another_user_cannot_see_has_not_gone() {
     }
     let mut staged = Staged::spawn(Command::new("unshare").args(["--net", "--uts", "sleep", "1000"]));
     staged.wait_for("sleep");
-    let net = std::fs::metadata(format!("/proc/{}/ns/net", staged.pid())).unwrap().ino();
+    let net = proc::namespace(staged.pid(), "net").unwrap();
     let before = Before::take();
     let mut file = std::fs::Permissions::from_mode(0o644);
     std::fs::set_permissions(before.path(), file.clone()).unwrap();
     file.set_mode(0o755);
     std::fs::set_permissions(before.path().parent().unwrap(), file).unwrap();
     let (_dir, nsprobe) = support::unprivileged_copy();
-    let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&nsprobe).arg("diff");
-    command.arg(before.path()).args(["--only", "namespaces"]).env("LC_ALL", "C.UTF-8");
+    let mut command = support::nobody();
+    command
+        .arg(&nsprobe)
+        .arg("diff")
+        .arg(before.path())
+        .args(["--only", "namespaces"])
+        .env("LC_ALL", "C.UTF-8");
     let ran: Ran = command.output().unwrap().into();
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     let line = ran.stdout.lines().find(|line| line.contains(&format!("net:[{net}]"))).expect("a line");

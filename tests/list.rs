@@ -4,7 +4,7 @@ use crate::support::stage::{NamedNetns, Staged, wait};
 use crate::support::{self, json, nsprobe, on_terminal, proc, run};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 /// The eight kinds, spelt out here so that the test does not believe the tool.
 const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
@@ -163,21 +163,8 @@ fn a_process_that_may_not_be_read_is_counted() {
     }
     // As an unprivileged user, everybody else's namespaces are out of reach.
     let (_dir, nsprobe) = support::unprivileged_copy();
-    let output = Command::new("setpriv")
-        .args([
-            "--reuid",
-            "65534",
-            "--regid",
-            "65534",
-            "--clear-groups",
-            "--",
-            "sh",
-            "-c",
-            "exec \"$0\" list --json",
-        ])
-        .arg(nsprobe)
-        .output()
-        .expect("setpriv");
+    let script = ["sh", "-c", "exec \"$0\" list --json"];
+    let output = support::nobody().args(script).arg(nsprobe).output().expect("setpriv");
     let document: Value = serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
     let gaps = document["gaps"].as_array().unwrap();
@@ -257,8 +244,8 @@ fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
     let list = json(&["list", "--json"]);
     let gaps = list["gaps"].as_array().unwrap();
     // Ways to find namespaces that are not there are so at every run, and reported where they matter.
-    let told = gaps.iter().any(|gap| gap["kind"] != "source");
-    assert_eq!(ran.stderr.lines().count(), usize::from(told), "{}", ran.stderr);
+    let is_reported = gaps.iter().any(|gap| gap["kind"] != "source");
+    assert_eq!(ran.stderr.lines().count(), usize::from(is_reported), "{}", ran.stderr);
     let strict = run(&["list", "--strict"]);
     assert_eq!(strict.stderr.lines().count(), usize::from(!gaps.is_empty()), "{}", strict.stderr);
     assert!(ran.stdout.starts_with("        NS TYPE"), "{}", ran.stdout);

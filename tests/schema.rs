@@ -11,7 +11,6 @@ use serde_json::{Value, json as value};
 use std::collections::{BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema")
@@ -249,12 +248,7 @@ fn what_an_unprivileged_user_sees_is_as_the_schema_says() {
     }
     let (_dir, nsprobe) = support::unprivileged_copy();
     for (schema, command) in [(schemas::LIST, "list"), (schemas::TREE, "tree"), (schemas::DOCTOR, "doctor")] {
-        let output = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"])
-            .arg(&nsprobe)
-            .args([command, "--json"])
-            .output()
-            .unwrap();
+        let output = support::nobody().arg(&nsprobe).args([command, "--json"]).output().unwrap();
         let document = serde_json::from_slice(&output.stdout).unwrap();
         admitted(&closed(schema), &document, command);
         let nulls = |list: &str, member: &str| {

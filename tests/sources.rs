@@ -309,9 +309,7 @@ fn strict_is_about_gaps() {
     // Somebody who may not read the processes of others.
     let (_dir, nsprobe) = support::unprivileged_copy();
     let run = |args: &[&str]| -> Ran {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]);
-        command.arg(&nsprobe).args(args).output().expect("setpriv").into()
+        support::nobody().arg(&nsprobe).args(args).output().expect("setpriv").into()
     };
     for command in ["list", "tree"] {
         assert_eq!(run(&[command]).code, Some(0));

@@ -2,57 +2,21 @@
 
 use crate::holders_mounts::Proc;
 use crate::sources_lists::in_flight;
+use crate::support::held::{Held, wait_for_holders};
 use crate::support::kernel::IDS;
-use crate::support::stage::wait;
-use crate::support::tenant::{Left, leave};
-use crate::support::{self, json, nsprobe, skipped, unprivileged_copy};
-use nsprobe::kernel::sockets::PidFd;
-use serde_json::Value;
-use std::any::Any;
-use std::path::Path;
-use std::process::Command;
-
-/// A namespace, the only type of holder it has, and what holds it until this is dropped.
-struct Held {
-    kind: &'static str,
-    ino: u64,
-    holder: &'static str,
-    _by: Box<dyn Any>,
-}
-
-impl Held {
-    fn new(kind: &'static str, holder: &'static str, (ino, by): (u64, impl Any)) -> Self {
-        Self { kind, ino, holder, _by: Box::new(by) }
-    }
-
-    /// By what a tenant has left.
-    fn by_tenant(unshare: &[&str], kind: &'static str, what: &str, holder: &'static str) -> Self {
-        let Left { ino, file, connection } = leave(unshare, kind, what, |_| {});
-        // The connection too holds namespaces of its peer.
-        match file {
-            Some(file) => Self::new(kind, holder, (ino, file)),
-            None => Self::new(kind, holder, (ino, connection)),
-        }
-    }
-}
+use crate::support::{self, json, nobody, nsprobe, skipped, unprivileged_copy};
+use serde_json::{Value, json};
 
 fn staged() -> Vec<Held> {
-    let pid = ["--pid", "--fork"];
-    let mut pidfd = None;
-    let Left { ino, .. } = leave(&pid, "pid", "", |pid| pidfd = PidFd::open(pid).ok());
-    let mounted = Proc::mount();
+    let (mounted, (ino, flying)) = (Proc::mount(), in_flight());
     let mut held = vec![
-        Held::new("pid", "pidfd", (ino, pidfd.expect("a pidfd"))),
-        Held::new("pid", "mount", (mounted.ino, mounted)),
-        Held::new("net", "in_flight", in_flight()),
-        Held::by_tenant(&["--user"], "user", "/dev/null", "credentials"),
-        Held::by_tenant(&["--user"], "user", "", "peer_credentials"),
+        Held::by_pidfd(),
+        Held::new("pid", mounted.ino, json!({"type": "mount"}), mounted),
+        Held::new("net", ino, json!({"type": "in_flight"}), flying),
+        Held::by_file(&["--user"], "user", "/dev/null", "credentials"),
+        Held::by_peer(&["--user"], "user", "peer_credentials"),
     ];
-    if Path::new("/dev/net/tun").exists() {
-        held.push(Held::by_tenant(&["--net"], "net", "/dev/net/tun", "tun"));
-    } else {
-        skipped("tun: there is no such device");
-    }
+    held.extend(Held::by_tun());
     held
 }
 
@@ -61,7 +25,7 @@ fn find<'a>(document: &'a Value, kind: &str, ino: u64) -> Option<&'a Value> {
     document["namespaces"].as_array().unwrap().iter().find(|ns| ns["kind"] == kind && ns["ino"] == ino)
 }
 
-/// The mount namespaces in which are kernel threads alone, as kdevtmpfs makes itself one.
+/// The mount namespaces with kernel threads only: kdevtmpfs makes itself one.
 fn of_kernel_threads(document: &Value) -> Vec<u64> {
     let processes = document["processes"].as_array().unwrap();
     let is_of_kernel = |ns: &&Value| {
@@ -83,30 +47,14 @@ fn what_one_source_alone_finds_has_neither_come_nor_gone() {
         return skipped("namespaces have no numbers, and nothing is found by these holders");
     }
     let held = staged();
-    // A process that another test starts has a copy of the descriptors until it executes its program.
-    let mut whole = Value::Null;
-    let alone = wait(|| {
-        whole = json(&["list", "--json"]);
-        let is_alone = |held: &Held| {
-            let holders = find(&whole, held.kind, held.ino).and_then(|ns| ns["holders"].as_array());
-            holders.is_some_and(|all| !all.is_empty() && all.iter().all(|it| it["type"] == held.holder))
-        };
-        held.iter().all(is_alone).then_some(())
+    let whole = wait_for_holders(&held, |held, holders| {
+        !holders.is_empty() && holders.iter().all(|holder| holder["type"] == held.holder["type"])
     });
-    for held in &held {
-        let found = find(&whole, held.kind, held.ino);
-        assert!(alone.is_some(), "{} is not the only type of holder of {found:?}", held.holder);
-    }
     let mut stayed: Vec<(&str, u64)> = held.iter().map(|held| (held.kind, held.ino)).collect();
     stayed.extend(of_kernel_threads(&whole).into_iter().map(|ino| ("mnt", ino)));
 
     let (_dir, copy) = unprivileged_copy();
-    let user = Command::new("setpriv")
-        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
-        .arg(&copy)
-        .args(["list", "--json"])
-        .output()
-        .unwrap();
+    let user = nobody().arg(&copy).args(["list", "--json"]).output().unwrap();
     let others = [
         ("proc", json(&["list", "--json", "--source", "proc"])),
         ("user", serde_json::from_slice(&user.stdout).unwrap()),

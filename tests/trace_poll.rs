@@ -3,7 +3,7 @@
 use crate::support::stage::{self, Staged};
 use crate::support::trace::Stream;
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, proc, root, unprivileged_copy};
+use crate::support::{Ran, nobody, proc, root, unprivileged_copy};
 use crate::trace_rungs::change;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -106,14 +106,13 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
         return;
     }
     let (_dir, nsprobe) = unprivileged_copy();
-    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
     // There from the first look on, and until its change is told.
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
     let wait = |name: &str| stage::until(&dir.path().join(name));
     let script = format!("{}; exec unshare --user --net sh -c '{}'", wait("go"), wait("told"));
-    let mut command = Command::new("setpriv");
-    command.args(nobody).arg(&nsprobe).args(["trace", "--json", "--interval", "100ms", "--"]);
+    let mut command = nobody();
+    command.arg(&nsprobe).args(["trace", "--json", "--interval", "100ms", "--"]);
     let mut tracing = Tracing::by(command.args(["sh", "-c", &script]));
     fs::write(dir.path().join("go"), "").expect("a file");
     // A look may come between its two halves.
@@ -140,13 +139,8 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
     assert_eq!(changed, ["net", "user"], "{:#?}", stream.lines);
     // What is asked for is not replaced.
     for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
-        let ran: Ran = Command::new("setpriv")
-            .args(nobody)
-            .arg(&nsprobe)
-            .args(["trace", "--hooks", plan, "--", "true"])
-            .output()
-            .expect("setpriv starts")
-            .into();
+        let args = ["trace", "--hooks", plan, "--", "true"];
+        let ran: Ran = nobody().arg(&nsprobe).args(args).output().expect("setpriv starts").into();
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains(capability) && ran.stderr.contains("sudo"), "{}", ran.stderr);
     }

@@ -36,7 +36,8 @@ pub fn find(kind: &str, ino: u64) -> Value {
         assert_eq!(document["namespaces"].as_array().unwrap().len(), 1);
         let ns = document["namespaces"][0].clone();
         let is_quiet = !ns["holders"].as_array().unwrap().iter().any(looked_at);
-        // Where all processes are readable, how many are in it is known.
+        // Where all processes are readable, how many are in it is known; but for moments at which another test keeps the
+        // reading of one from returning.
         (is_quiet && (ns["nprocs"] == ns["nprocs_seen"] || !proc::all_readable())).then_some(ns)
     };
     wait(find).expect("a moment of quiet")

@@ -4,6 +4,7 @@ pub mod abuse;
 pub mod cgroup;
 pub mod flood;
 pub mod fuse;
+pub mod held;
 pub mod kernel;
 mod limit;
 pub mod look;
@@ -129,6 +130,13 @@ pub fn skipped(why: &str) {
     let name = thread.name().unwrap_or("a test");
     // Not eprintln!: the harness hides that of a test that passes.
     let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {why}");
+}
+
+/// setpriv(1), which runs the command that follows as a user without privileges.
+pub fn nobody() -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command
 }
 
 /// A copy of nsprobe in a directory open to every user; the original may lie below a closed one. It is

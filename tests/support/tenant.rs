@@ -73,7 +73,7 @@ fn orphan_connection() {
     drop((client, server));
 }
 
-/// In the process that was started for it: opens what is wanted, says so, and ends when it may.
+/// In the process that was started for it: opens what is wanted, reports it, and ends when it may.
 pub fn run() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let (kind, what) = what.split_once(' ').expect("a kind and what");

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 
 /// Runs `command` to its end, with its output on terminals that are `columns` wide, and without colours.
 pub fn on_terminal(command: &mut Command, columns: u16) -> Ran {
-    let (stdout, told) = terminal(columns);
-    let (stderr, said) = terminal(columns);
+    let (stdout, of_stdout) = terminal(columns);
+    let (stderr, of_stderr) = terminal(columns);
     let mut child = command.stdout(stdout).stderr(stderr).env("NO_COLOR", "1").spawn().expect("it starts");
     // With the command go the last descriptors of the terminals, and only then do their readers end.
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
@@ -20,7 +20,7 @@ pub fn on_terminal(command: &mut Command, columns: u16) -> Ran {
     let read = |reader: JoinHandle<Vec<u8>>| {
         String::from_utf8(reader.join().expect("the reader ends")).expect("UTF-8")
     };
-    Ran { code, stdout: read(told), stderr: read(said) }
+    Ran { code, stdout: read(of_stdout), stderr: read(of_stderr) }
 }
 
 /// The side of a terminal that a program has, and what is read from the other. No other program inherits either.
