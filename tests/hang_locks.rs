@@ -1,16 +1,17 @@
 //! nsprobe waits for no process that holds its own locks while a file server does not answer: in execve(2), which closes
 //! files.
 
-use crate::support::fuse::Server;
+use crate::support;
 use crate::support::stage::wait;
-use crate::support::waits::{Before, Outcome, commands, in_own_mounts, sleeper, within};
-use crate::support::{self, Ran, skipped};
+use crate::support::waits::{Before, Outcome, beside_server, commands, tenant, within};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
-use std::fs;
 use std::io::{Read as _, Write as _};
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
-/// Children that go into a uts namespace of their own, and execute a program when they are told to, which closes the file.
+/// Children that go into a uts namespace of their own and, each after reading a byte, execute a program, which closes the
+/// file.
 /// More of one user than nsprobe leaves threads behind for, and one of another user.
 const EXECUTE: &str = "$| = 1; my ($file, $many) = @ARGV; for my $n (1 .. $many) { pipe R, W; next if fork; close W; \
     if ($n < $many) { $) = '65534 65534'; $> = 65534 } else { $) = '65533 65533'; $> = 65533 } \
@@ -19,23 +20,6 @@ const EXECUTE: &str = "$| = 1; my ($file, $many) = @ARGV; for my $n (1 .. $many)
 
 /// How many children.
 const MANY: u32 = 12;
-
-/// What a command says that looks at the whole machine, and ends in time; `None` where BPF is refused.
-fn said(outcome: Outcome) -> Option<Ran> {
-    let Outcome { args, ended, .. } = outcome;
-    let ran = match ended {
-        Ok((ran, _)) => ran,
-        Err(mut child) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("not done in time: {args}");
-        }
-    };
-    let refused = args.contains("bpf") && ran.code == Some(2);
-    let differs = args.starts_with("diff") && ran.code == Some(1);
-    assert!(ran.code == Some(0) || refused || differs, "{args}: {} {}", ran.stderr, ran.stdout);
-    (!refused).then_some(ran)
-}
 
 /// The gaps of a document that say why processes were not read: how many, and why.
 fn unread(document: &Value) -> Vec<(u64, String)> {
@@ -53,20 +37,9 @@ fn has(document: &Value, pid: u32) -> bool {
 #[test]
 fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
     let _limit = support::time_limit();
-    if !support::root() {
-        return;
-    }
-    in_own_mounts(|| {
-        let dir = tempfile::tempdir().unwrap();
-        let point = dir.path().join("point");
-        fs::create_dir(&point).unwrap();
-        let Some(server) = Server::mount(&point, 0, sleeper()) else {
-            return skipped("the kernel has no FUSE");
-        };
+    beside_server(0, |point, server| {
         let before = Before::look();
-        let mut command = Command::new("perl");
-        command.args(["-e", EXECUTE]).arg(point.join("program")).arg(MANY.to_string());
-        let mut tenants = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut tenants = tenant(EXECUTE, &[point.join("program"), MANY.to_string().into()]);
         let mut ready = vec![0; MANY as usize];
         tenants.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
         server.stop_answering();
@@ -77,14 +50,14 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
         let outcomes: Vec<Outcome> =
             commands(&before.document).iter().map(|args| within(true, args, before.limit())).collect();
         let traced = traces(&before);
-        let asked =
+        let of_one =
             within(true, &["list", "--source", "proc", "--pid", &stuck[0].to_string()], before.limit());
         drop(server);
         end(&stuck, tenants);
         let (mut documents, mut by_proc_unread) = (0, 0);
         for outcome in outcomes {
             let (is_list, by_proc) = (outcome.args.starts_with("list --json"), outcome.args.contains("proc"));
-            let Some(ran) = said(outcome) else { continue };
+            let Some(ran) = outcome.of_commands() else { continue };
             if !is_list {
                 continue;
             }
@@ -97,13 +70,13 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             // Where the kernel shows its own tables they are there all the same. Kernels before 6.18 hold fewer files back.
             assert_eq!(count + present, u64::from(MANY), "{unread:?}");
             by_proc_unread = if by_proc { count } else { by_proc_unread };
-            // However many they are: those that do not answer, and those that are not asked.
+            // However many they are: those that do not answer, and those that are not read.
             assert!(unread.len() <= 3, "{unread:?}");
             assert!(by_proc || count == 0 || document["processes_from"] == "proc", "{unread:?}");
         }
         assert!(documents >= 2);
         for (hooks, outcome) in traced {
-            let lines = lines(&said(outcome).unwrap().stdout);
+            let lines = lines(&outcome.of_commands().unwrap().stdout);
             assert_eq!(lines.last().unwrap()["type"], "end");
             let missing = lines[0]["hooks"]["missing"].to_string();
             let is_due = hooks == "poll" && by_proc_unread > 0;
@@ -112,7 +85,7 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
         }
         // That it is there, and why it was not read.
         if by_proc_unread == u64::from(MANY) {
-            let (ran, _) = asked.ended.unwrap_or_else(|_| panic!("not done in time: --pid"));
+            let ran = of_one.in_time();
             let why = format!("nsprobe: process {} was not read: reading ", stuck[0]);
             assert!(ran.code == Some(1) && ran.stderr.starts_with(&why), "{}", ran.stderr);
             assert!(ran.stderr.contains("does not return"), "{}", ran.stderr);
@@ -135,10 +108,7 @@ fn lines(stdout: &str) -> Vec<Value> {
 /// Ends processes, and whoever started them.
 fn end(pids: &[u32], mut parent: Child) {
     for &pid in pids {
-        let _ = nix::sys::signal::kill(
-            nix::unistd::Pid::from_raw(pid.cast_signed()),
-            nix::sys::signal::Signal::SIGKILL,
-        );
+        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
     }
     parent.kill().unwrap();
     parent.wait().unwrap();

@@ -1,8 +1,10 @@
 //! Commands beside file systems that do not answer: where these are mounted, and how long a command may take.
 
-use super::{Ran, nsprobe, programs};
+use super::fuse::Server;
+use super::{Ran, nsprobe, programs, root, skipped};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::panic::resume_unwind;
 use std::path::Path;
@@ -19,7 +21,7 @@ const LONGEST: Duration = Duration::from_mins(2);
 const SLOW: Duration = Duration::from_millis(300);
 
 /// Whether more tasks want to run than there are processors, now or in the last minute.
-pub fn is_busy() -> bool {
+fn is_busy() -> bool {
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let mut fields = load.split([' ', '/']);
     let average: f64 = fields.next().unwrap().parse().unwrap();
@@ -43,11 +45,26 @@ pub fn in_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
+/// Runs `test` with the directory at which a server of this user's is mounted, in a mount namespace of its own.
+pub fn beside_server(uid: u32, test: impl FnOnce(&Path, Server) + Send) {
+    if !root() {
+        return;
+    }
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let point = dir.path().join("point");
+        fs::create_dir(&point).unwrap();
+        match Server::mount(&point, uid, sleeper()) {
+            Some(server) => test(&point, server),
+            None => skipped("the kernel has no FUSE"),
+        }
+    });
+}
+
 /// A command, started in the mount namespace of the tests (`outside`) or in that of the calling thread.
 pub fn command(outside: bool, args: &[&str]) -> Command {
-    let program = nsprobe();
+    let mut program = nsprobe();
     if !outside {
-        let mut program = program;
         program.args(args);
         return program;
     }
@@ -64,14 +81,39 @@ pub struct Outcome {
     pub ended: Result<(Ran, Duration), Child>,
 }
 
+impl Outcome {
+    /// What the command left behind, which must have ended in time.
+    pub fn in_time(self) -> Ran {
+        match self.ended {
+            Ok((ran, _)) => ran,
+            Err(mut child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                panic!("not done in time: {}", self.args);
+            }
+        }
+    }
+
+    /// The same of one of [`commands`], which must have succeeded; `None` where BPF is refused.
+    pub fn of_commands(self) -> Option<Ran> {
+        let args = self.args.clone();
+        let ran = self.in_time();
+        let refused = args.contains("bpf") && ran.code == Some(2);
+        // There was less or more before.
+        let differs = args.starts_with("diff") && ran.code == Some(1);
+        assert!(ran.code == Some(0) || refused || differs, "{args}: {} {}", ran.stderr, ran.stdout);
+        (!refused).then_some(ran)
+    }
+}
+
 /// Where in the kernel the threads of a process wait.
-pub fn waits(pid: u32) -> String {
+fn waits(pid: u32) -> String {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let wait = |task: fs::DirEntry| fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
     tasks.map(wait).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs a command, which has so much time.
+/// Runs a command, which has `limit` to end.
 pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let output = |name: &str| File::create(dir.path().join(name)).unwrap();
@@ -143,7 +185,7 @@ impl Before {
 /// Runs all commands beside servers that have stopped answering, up to the first that does not end in time.
 pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    // From within the way to the mounts is another, the rest is the same.
+    // From within the way to the mounts differs, the rest is the same.
     for args in commands(&before.document).into_iter().take(if outside { 9 } else { 3 }) {
         let outcome = within(outside, &args, before.limit());
         let late = outcome.ended.is_err();
@@ -155,10 +197,10 @@ pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
     outcomes
 }
 
-/// Starts a program in Perl that opens `file`; it says on its stdout how far it is, and waits for lines on its stdin.
-pub fn tenant(program: &str, file: &Path) -> Child {
+/// Starts a program in Perl, which reports on its stdout how far it is, and waits for input on its stdin.
+pub fn tenant(program: &str, args: &[impl AsRef<OsStr>]) -> Child {
     let mut command = Command::new("perl");
-    command.args(["-e", program]).arg(file).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["-e", program]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().expect("perl")
 }
 
