@@ -2,7 +2,6 @@
 //! same, and none that nobody made.
 
 use crate::support::abuse::{self, Abuse};
-use crate::support::skipped;
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -10,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::fs::File;
 
-/// Room of the table of calls under way, where the kernel has no storage of tasks; else there is no such table.
+/// Room of the table of calls under way. Where the kernel has storage of tasks there is no such table.
 const ROOM: &str = "64";
 
 /// More than it has room for.
@@ -71,6 +70,15 @@ impl Told {
     }
 }
 
+/// What abuse reports that ends by itself.
+fn report_of(which: &str) -> String {
+    let mut abuse = Abuse::start(which);
+    let report = abuse.report();
+    abuse.end();
+    report
+}
+
+/// The numbers in a report.
 fn numbers<const COUNT: usize>(report: &str) -> [usize; COUNT] {
     let numbers = report.split(' ').map(|number| number.parse().expect("a number"));
     numbers.collect::<Vec<_>>().try_into().expect("as many")
@@ -86,14 +94,10 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
     each_plan(|plan| {
         let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", ROOM]);
         for which in [&format!("leave {MANY}"), "stops", "exec 8", "exit 8"] {
-            let mut abuse = Abuse::start(which);
-            assert_eq!(abuse.report(), "done");
-            abuse.end();
+            assert_eq!(report_of(which), "done");
             witness(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
         }
-        let mut signals = Abuse::start("signals 200");
-        let [failed, changed_by_handler]: [usize; 2] = numbers(&signals.report());
-        signals.end();
+        let [failed, changed_by_handler] = numbers(&report_of("signals 200"));
         assert!(changed_by_handler > 0, "no signal came");
         let mut standing = Abuse::start(&format!("stand {MANY}"));
         assert_eq!(standing.report(), "standing");
@@ -133,23 +137,13 @@ fn what_a_call_did_is_what_has_changed() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
-        let mut jail = Abuse::start("jail 40");
-        let [left] = numbers(&jail.report());
-        jail.end();
+        let [left] = numbers(&report_of("jail 40"));
         assert!(left > 5, "the descriptor was not swapped: {left}");
-        let mut clones = Abuse::start("clone3 200");
-        let [of_uts, of_ipc] = numbers(&clones.report());
-        clones.end();
-        if of_uts == 0 || of_ipc == 0 {
-            skipped(&format!("arguments of clone3 that change: {of_uts} and {of_ipc}"));
-        }
-        let mut pivots = Abuse::start("pivot 40");
-        let [pivoted] = numbers(&pivots.report());
-        pivots.end();
+        let [of_uts, of_ipc] = numbers(&report_of("clone3 200"));
+        assert!(of_uts > 0 && of_ipc > 0, "the flags were not swapped: {of_uts} and {of_ipc}");
+        let [pivoted] = numbers(&report_of("pivot 40"));
         assert!(pivoted > 0, "no pivot_root succeeded");
-        let mut memory = Abuse::start("memory 100");
-        let led = memory.report();
-        memory.end();
+        let led = report_of("memory 100");
         assert!(led.contains('a') && led.contains('b'), "the path was not swapped: {led}");
         let told = Told::end(tracing);
         for (slot, count) in [("uts", of_uts), ("ipc", of_ipc)] {
@@ -171,9 +165,7 @@ fn what_a_call_did_is_what_has_changed() {
         assert!(roots == led || told.left_out > 0, "{roots}\n{led}");
         // By what it changed, not by what its descriptor was.
         let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
-        let mut net = Abuse::start("net 200");
-        let [joined] = numbers(&net.report());
-        net.end();
+        let [joined] = numbers(&report_of("net 200"));
         assert!(joined > 10, "the descriptor was not swapped: {joined}");
         let told = Told::end(tracing);
         told.expect("abuse-net", told.of("abuse-net").filter(|event| changed(event, "net")).count(), joined);

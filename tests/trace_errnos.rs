@@ -116,7 +116,7 @@ fn word(errno: i32) -> String {
 }
 
 #[test]
-fn calls_fail_in_every_way_and_are_told() {
+fn calls_fail_in_every_way_and_are_reported() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
@@ -269,7 +269,7 @@ fn clone() -> Vec<(&'static str, Script)> {
     let mut three = |errno, args: Arg, size: i64| {
         root.traced(errno, SYS_clone3, [args, size.into()]);
         root.program.end_child();
-        // The end of a child that nobody waits for interrupts a clone, which is then told as one more.
+        // The end of a child that nobody waits for interrupts a clone, which is then reported as one more.
         root.call(SYS_wait4, [(-1).into(), 0.into(), 0.into(), 0.into()]);
     };
     three(0, clone_args(i64::from(CLONE_NEWUTS), 0), 88);

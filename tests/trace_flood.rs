@@ -1,10 +1,10 @@
 //! `nsprobe trace` while somebody floods it: others are told of, and what is dropped is counted with whose it was.
 
 use crate::support::cgroup::Cgroup;
-use crate::support::flood::{AT_ONCE, Flood, HELD, USERS, is_flood, this_program};
-use crate::support::{
-    self, nsprobe, skipped, stage, trace::chosen, trace::each_plan, trace::one_plan, tracing::Tracing,
-};
+use crate::support::flood::{AT_ONCE, FLOODING, Flood, HELD, USERS, is_flood, this_program};
+use crate::support::trace::{chosen, each_plan, one_plan};
+use crate::support::tracing::Tracing;
+use crate::support::{self, nsprobe, skipped, stage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, chown};
 use serde_json::Value;
@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Users who flood, and who do not: in each test others, because tests run side by side.
-const FLOODERS: [u32; 3] = [61_234, 61_235, 61_236];
-const OTHERS: [u32; 3] = [61_237, 61_238, 61_239];
+/// Users who flood, and who do not; see [`FLOODING`].
+const FLOODERS: [u32; 4] = [FLOODING.start, 61_001, 61_002, 61_003];
+const OTHERS: [u32; 3] = [61_010, 61_011, 61_012];
 
 /// Ids that root has left to one who floods, for a user namespace.
 const FIRST: u32 = 2_000_000;
@@ -123,12 +123,9 @@ impl Watched {
         while now() != [AT_ONCE; 2] && Instant::now() < patience {
             thread::sleep(Duration::from_millis(5));
         }
-        eprintln!("{what}: {:?} of {AT_ONCE} told", now());
-        assert!(
-            now().iter().all(|&told| told * 100 >= 99 * AT_ONCE),
-            "{what}: {:?} of {AT_ONCE} told",
-            now()
-        );
+        let now = now();
+        eprintln!("{what}: {now:?} of {AT_ONCE} reported");
+        assert!(now.iter().all(|&seen| seen * 100 >= 99 * AT_ONCE), "{what}: {now:?} of {AT_ONCE} reported");
     }
 
     /// Ends it; gives how many events of the flood were told, and the last line.
@@ -172,6 +169,7 @@ fn a_flood_by_one_user_hides_no_event_of_others() {
     let prefers_fprobes = chosen() == "fprobes";
     each_plan(|plan| {
         if prefers_fprobes && plan == "tracepoints" {
+            // Once 85 of 100 calls of others were reported, on 7.2 in an emulated machine.
             return skipped(
                 "tracepoints, which nsprobe does not choose on this kernel: they lose some calls",
             );
@@ -207,9 +205,12 @@ fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
     assert_eq!(Flood::by_user(test, "others", other).end(), AT_ONCE);
     watched.seen.stands_still.store(false, Ordering::Relaxed);
     watched.wait_for_others([0; 2], "a reader that stood still");
-    let (told, end) = watched.end();
-    // Calls of chroot are not requested, and `told` is of setns.
-    assert!(told < done / 3 && lost(&end, Some(flooder), &["share", "ring_full"]) > 0, "{told}: {end}");
+    let (reported, end) = watched.end();
+    // Calls of chroot are not requested, and `reported` is of setns.
+    assert!(
+        reported < done / 3 && lost(&end, Some(flooder), &["share", "ring_full"]) > 0,
+        "{reported}: {end}"
+    );
     assert_eq!(lost(&end, Some(other), &["share", "ring_full"]), 0, "{end}");
     assert_eq!(lost(&end, None, &["output_full"]), 0, "{end}");
 }
@@ -289,7 +290,7 @@ fn counts_are_exact_whichever_tasks_are_preempted() {
     }
     each_plan(|plan| {
         // Three calls, so that the kernel leaves none out because another task is in the same program.
-        let flood = Flood::by_user(test, "each", FLOODERS[2]);
+        let flood = Flood::by_user(test, "each", FLOODERS[3]);
         let pid = flood.pid().to_string();
         let tracing = Tracing::start(&["--hooks", plan, "--pid", &pid, "--buffer", "4K"]);
         kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");

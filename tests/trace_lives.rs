@@ -1,6 +1,7 @@
 //! `nsprobe trace --lives`: when namespaces are made and end, and what tells them from others of their number.
 
 use crate::support::abuse::Abuse;
+use crate::support::look::inode;
 use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
@@ -8,6 +9,8 @@ use crate::support::{json, skipped};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Command;
 
 fn of<'a>(stream: &'a Stream, line: &str) -> Vec<&'a Value> {
     stream.lines.iter().filter(|value| value["type"] == line).collect()
@@ -268,7 +271,7 @@ fn who_makes_many_namespaces_hides_the_end_of_no_other() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         if plan == "tracepoints" {
-            return skipped("no tracepoint tells of ends");
+            return skipped("no tracepoint shows ends");
         }
         let mut tracing =
             Tracing::start(&["--lives", "--hooks", plan, "--room", "128", "--event", "pivot_root"]);
@@ -285,11 +288,8 @@ fn who_makes_many_namespaces_hides_the_end_of_no_other() {
         let mut many = Abuse::start("many 300");
         let last: u64 = many.report().parse().expect("an inode");
         let script = format!("for i in $(seq {OTHERS}); do unshare --uts readlink /proc/self/ns/uts; done");
-        let ran = std::process::Command::new("sh").args(["-c", &script]).output().expect("sh");
-        let text = String::from_utf8(ran.stdout).expect("text");
-        let inos =
-            text.lines().filter_map(|line| line.strip_prefix("uts:[")?.strip_suffix(']')?.parse().ok());
-        let inos: BTreeSet<u64> = inos.collect();
+        let text = stage::succeed(Command::new("sh").args(["-c", &script]));
+        let inos: BTreeSet<u64> = text.lines().map(|line| inode(Path::new(line))).collect();
         assert!(!inos.contains(&last) && text.lines().count() == OTHERS, "{text}");
         ends(&inos, OTHERS);
         // There is room again.

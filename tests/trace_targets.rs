@@ -38,7 +38,7 @@ fn perl(
 }
 
 #[test]
-fn descriptors_given_to_setns_are_told_as_proc_has_them() {
+fn descriptors_given_to_setns_are_reported_as_proc_has_them() {
     let _limit = crate::support::time_limit();
     if !has_perl() {
         return;

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::ops::Range;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -13,6 +14,10 @@ use std::time::Duration;
 
 /// What is to be done, in the environment of the process that does it.
 const WHAT: &str = "NSPROBE_TEST_FLOOD";
+
+/// Users who flood or make many namespaces. In each test they differ, because tests run side by side; and no other test has
+/// them, so that what they lose is theirs.
+pub const FLOODING: Range<u32> = 61_000..62_000;
 
 /// Calls at once, between two looks at whether it is over.
 pub const AT_ONCE: u64 = 100;
