@@ -54,3 +54,4 @@ mod trace_rungs;
 mod trace_targets;
 mod trace_who;
 mod tree;
+mod tree_text;
