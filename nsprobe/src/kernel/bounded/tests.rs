@@ -1,6 +1,6 @@
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::thread::sleep;
 
 #[test]
@@ -21,17 +21,22 @@ fn every_item_is_worked_on_once_and_in_order() {
     }
 }
 
+/// Something that threads wait for, one for the other, until what comes first is dropped.
+fn gate() -> (Sender<()>, impl Fn() + Send + Sync) {
+    let (go, wait) = channel::<()>();
+    let wait = Mutex::new(wait);
+    (go, move || drop(wait.lock().map(|wait| wait.recv())))
+}
+
 #[test]
 fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
     let begun = Instant::now();
-    let (go, wait) = channel::<()>();
-    let wait = Arc::new(Mutex::new(wait));
-    // All but one of those that wait wait for that one.
+    let (go, wait) = gate();
     let results = each((0..300).collect(), move |&item: &u32, _| {
         // As numbers of processes: no other test reads these.
         begin(4_100_000_000 + item);
         if item % 20 == 7 {
-            let _ = wait.lock().map(|wait| wait.recv());
+            wait();
         }
         item
     });
@@ -54,11 +59,10 @@ fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
 #[test]
 fn waits_do_not_add_up() {
     let begun = Instant::now();
-    let (go, wait) = channel::<()>();
-    let wait = Arc::new(Mutex::new(wait));
+    let (go, wait) = gate();
     let results = each((0..64).collect(), move |&item: &u32, _| {
         begin(4_150_000_000 + item);
-        let _ = wait.lock().map(|wait| wait.recv());
+        wait();
     });
     assert!(results.iter().all(Result::is_err));
     // One after another took three ticks each to notice.
@@ -84,12 +88,11 @@ fn who_is_busy_is_not_left_behind() {
 
 #[test]
 fn threads_that_wait_for_one_tenants_processes_are_few() {
-    let (go, wait) = channel::<()>();
-    let wait = Arc::new(Mutex::new(wait));
+    let (go, wait) = gate();
     let results = each((0..100).collect(), move |&item: &u32, _| {
         begin(4_200_000_000 + item);
         enter(4_200_000_000 + item, 4_200_000_000, Vec::new)?;
-        let _ = wait.lock().map(|wait| wait.recv());
+        wait();
         Ok(())
     });
     let stuck = results.iter().filter(|result| result.is_err()).count();
