@@ -137,8 +137,8 @@ pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
     Outcome { args, pid, ended: Ok((ran, took)) }
 }
 
-/// The commands that look at the whole machine; `before` is a document of `list --json`.
-pub fn commands(before: &str) -> [Vec<&str>; 9] {
+/// The commands that look at the whole machine.
+pub fn commands(before: &Before) -> [Vec<&str>; 9] {
     [
         vec!["list"],
         vec!["list", "--json", "--source", "proc"],
@@ -146,16 +146,19 @@ pub fn commands(before: &str) -> [Vec<&str>; 9] {
         vec!["list", "--json", "--source", "bpf"],
         vec!["tree"],
         vec!["tree", "--json", "--source", "proc"],
-        vec!["diff", before],
+        vec!["diff", &before.document],
         vec!["doctor"],
-        vec!["trace", "--lives", "--duration", "200ms", "--json"],
+        vec!["trace", "--lives", "--duration", &before.duration, "--json"],
     ]
 }
 
 /// How fast this machine is while all servers answer, and what nsprobe has found then.
 pub struct Before {
     _dir: tempfile::TempDir,
-    pub document: String,
+    /// The path of a document of `list --json`.
+    document: String,
+    /// How long a trace runs: a snapshot takes less, even on a machine that is slow or busy.
+    duration: String,
     /// How long the command took that takes longest.
     took: Duration,
 }
@@ -173,7 +176,9 @@ impl Before {
         let (_, took) = answered(&["doctor"]);
         let document = dir.path().join("before.json");
         fs::write(&document, list).unwrap();
-        Self { document: document.to_str().unwrap().to_owned(), _dir: dir, took }
+        let document = document.to_str().unwrap().to_owned();
+        let duration = format!("{}ms", (took.as_millis() * 2).max(200));
+        Self { _dir: dir, document, duration, took }
     }
 
     /// How long a command may take from now on: two seconds, and more only where the machine is slow or busy.
@@ -186,7 +191,7 @@ impl Before {
 pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
     // From within the way to the mounts differs, the rest is the same.
-    for args in commands(&before.document).into_iter().take(if outside { 9 } else { 3 }) {
+    for args in commands(before).into_iter().take(if outside { 9 } else { 3 }) {
         let outcome = within(outside, &args, before.limit());
         let late = outcome.ended.is_err();
         outcomes.push(outcome);
@@ -200,7 +205,8 @@ pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
 /// Starts a program in Perl, which reports on its stdout how far it is, and waits for input on its stdin.
 pub fn tenant(program: &str, args: &[impl AsRef<OsStr>]) -> Child {
     let mut command = Command::new("perl");
-    command.args(["-e", program]).args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.args(["-e", program]).args(args).env("PERL_BADLANG", "0");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().expect("perl")
 }
 
