@@ -398,7 +398,8 @@ fn loaded() -> BTreeSet<u32> {
         match program {
             Ok(program) => drop(ids.insert(program.id())),
             // One of another test's nsprobe has gone since its id was read.
-            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {}
+            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+            }
             Err(error) => panic!("{error}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::support::Ran;
 use crate::support::stage;
-use crate::support::trace::{LEFT_OUT, again, each_plan};
+use crate::support::trace::{LEFT_OUT, again, each_plan, lost};
 use crate::support::tracing::Tracing;
 use aya::maps::{HashMap, Map, MapData};
 use nix::sys::signal::{Signal, kill};
@@ -195,12 +195,7 @@ fn what_the_output_did_not_take_is_counted() {
         let ran: Ran =
             command.args(["--mount", "sh", "-c", &script]).output().expect("unshare starts").into();
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-        let lost = ran
-            .stderr
-            .split_once(" lost because the output did not take them (sink)")
-            .expect("it is counted")
-            .0;
-        let lost: u64 = lost.rsplit_once(' ').expect("a number").1.parse().expect("a number");
+        let lost = lost(&ran.stderr)["sink"];
         assert!(lost > 0 && ran.stderr.contains("No space left"), "{}", ran.stderr);
     });
 }

@@ -4,7 +4,7 @@
 use crate::schema::{admitted, closed, refused_when_broken};
 use crate::support::programs::Program;
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::{Stream, one_plan};
+use crate::support::trace::{Stream, lost, one_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, proc, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
@@ -201,6 +201,7 @@ fn perf_says_what_it_lost_and_is_right_about_the_rest() {
     for (slot, before, after) in changes.iter().flat_map(|event| change(event).1) {
         assert!(slot == "uts" && real.contains(&(before, after)), "{before} {after}");
     }
+    assert!(lost(&ran.stderr)["perf_ring_full"] > 0, "{}", ran.stderr);
     assert!(ran.stderr.contains("(perf_ring_full); a larger --buffer"), "{}", ran.stderr);
 }
 

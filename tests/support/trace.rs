@@ -99,6 +99,19 @@ pub fn again(trace: impl Fn() -> Ran) -> Ran {
     panic!("three times the kernel left out calls of others while a program was preempted");
 }
 
+/// How many events were lost, by stages, as a text for people has it.
+pub fn lost(text: &str) -> BTreeMap<&str, u64> {
+    let mut lost = BTreeMap::new();
+    let mut text = text;
+    while let Some((at, rest)) = text.split_once(" lost because ") {
+        let count = at.rsplit(' ').next().and_then(|word| word.parse().ok());
+        let stage = rest.split_once('(').and_then(|(_, stage)| stage.split([':', ')']).next());
+        lost.insert(stage.expect("a stage"), count.expect("a number"));
+        text = rest;
+    }
+    lost
+}
+
 /// A whole stream of `nsprobe trace --json`.
 pub struct Stream {
     pub code: Option<i32>,
