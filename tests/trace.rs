@@ -378,9 +378,11 @@ fn nothing_stays_in_the_kernel_when_nsprobe_is_killed() {
     each_plan(|plan| {
         let tracing = Tracing::start(&["--hooks", plan]);
         let programs = programs_of(tracing.child.id());
-        assert!(programs.len() > 5 && programs.is_subset(&loaded()), "{programs:?}");
+        // The fewest are those of fprobes, which all calls share: at entry, at return, for new tasks and for paths.
+        assert!(programs.len() >= 4 && programs.is_subset(&loaded()), "{plan}: {programs:?}");
         drop(tracing);
-        assert!(stage::wait(|| programs.is_disjoint(&loaded()).then_some(())).is_some(), "{programs:?}");
+        let gone = stage::wait(|| programs.is_disjoint(&loaded()).then_some(()));
+        assert!(gone.is_some(), "{plan}: {programs:?}");
     });
 }
 
