@@ -11,6 +11,7 @@ mod filter;
 mod fixture;
 mod given;
 mod hang;
+mod hang_ends;
 mod hang_given;
 mod hang_locks;
 mod holders;

@@ -254,7 +254,7 @@ fn a_file_keeps_the_stream_apart_from_what_the_command_writes() {
 }
 
 /// The writing end of a pipe into which nothing more goes, and the reading end.
-fn full_pipe() -> (OwnedFd, PipeReader) {
+pub fn full_pipe() -> (OwnedFd, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
     // Opened anew, so that nobody else finds it nonblocking.
     let path = format!("/proc/self/fd/{}", writer.as_raw_fd());

@@ -158,7 +158,7 @@ pub fn furnish(root: &Path, program: &str) {
 
 /// `pid` and its descendants now, parents before children. Each by its own file: with thousands of processes on the machine,
 /// one that lives for a moment would be gone before all had been looked through.
-fn family(pid: u32) -> Vec<u32> {
+pub fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
     while let Some(&parent) = family.get(next) {

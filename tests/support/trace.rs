@@ -26,7 +26,7 @@ pub fn each_plan(test: impl Fn(&str)) {
 
 /// Runs `test` with one plan that loads: for what the same code does in each, whichever hook calls it. That is
 /// the one on functions that nsprobe prefers where it loads, and tracepoints elsewhere.
-pub fn one_plan(test: impl Fn(&str)) {
+pub fn one_plan(test: impl FnOnce(&str)) {
     if let Some((plan, _)) = plans().iter().find(|(_, refusal)| refusal.is_none()) {
         test(plan);
     }

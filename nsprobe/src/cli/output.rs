@@ -106,7 +106,7 @@ static TALK: Mutex<Option<Feed>> = Mutex::new(None);
 const TALK_ROOM: usize = 64 << 10;
 
 /// For so long the last messages wait for one.
-const LAST_WORDS: Duration = Duration::from_millis(250);
+const LAST_WORDS: Duration = Duration::from_millis(150);
 
 /// From now on nobody waits for the reader of stderr; messages that do not find room are dropped.
 pub(super) fn talk_in_background() -> io::Result<()> {

@@ -6,9 +6,9 @@ use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::capabilities::{Capability, Effective};
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::{own_mounts, probe};
-use crate::model::{GapKind, NsKind, NsSlot, Snapshot};
+use crate::model::{GapKind, Hooks, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
-use crate::trace::attach::attach;
+use crate::trace::attach::{Attached, attach};
 use crate::trace::hooks::{Call, Plan, unreadable};
 use crate::trace::plan::Choice;
 use crate::trace::session::Options;
@@ -92,7 +92,7 @@ impl Facts {
         let capabilities = Effective::read().unwrap_or_default();
         let has = |kind| snapshot.gaps.iter().any(|gap| gap.kind == kind);
         let bpf = BpfFacts::gather();
-        Ok(Self {
+        let facts = Self {
             release: nix::sys::utsname::uname()
                 .map_or_else(|_| String::new(), |uname| uname.release().to_string_lossy().into_owned()),
             capabilities,
@@ -126,8 +126,10 @@ impl Facts {
                 Ok(_) => Bpf::Works,
                 Err(why) => Bpf::Refused(why),
             },
-            trace: opened(Choice::Auto),
-        })
+            trace: bpf.trace.map_or_else(|| opened(Choice::Auto), Ok),
+        };
+        drop(bpf.held);
+        Ok(facts)
     }
 }
 
@@ -148,23 +150,33 @@ struct BpfFacts {
     ring_buffer: Bpf,
     functions: Bpf,
     tracepoints: Bpf,
+    /// The plan that a trace takes that uses BPF, and why, if one does.
+    trace: Option<(&'static str, String)>,
+    /// What was attached: a plan that uses the same hooks meanwhile detaches them at once.
+    held: Vec<Attached>,
 }
 
 impl BpfFacts {
     fn gather() -> Self {
-        let attempt = |plan| match attach(
-            Config::default(),
-            &[],
-            Choice::Only(plan),
-            &Call::ALL,
-            false,
-            false,
-            RING_BYTES,
-        ) {
-            Ok(attached) if attached.hooks.missing.is_empty() => Bpf::Works,
-            Ok(attached) => Bpf::Refused(attached.hooks.missing.join("; ")),
-            Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
-            Err(error) => Bpf::Refused(error.to_string()),
+        let try_out = |choice| attach(Config::default(), &[], choice, &Call::ALL, false, false, RING_BYTES);
+        let mut held = Vec::from_iter(try_out(Choice::Auto));
+        let chosen = held.first().map(|attached| attached.hooks.clone());
+        let works = |hooks: &Hooks| match &hooks.missing[..] {
+            [] => Bpf::Works,
+            missing => Bpf::Refused(missing.join("; ")),
+        };
+        let mut attempt = |plan: Plan| match &chosen {
+            // Once is enough.
+            Some(hooks) if hooks.plan == plan.name() => works(hooks),
+            _ => match try_out(Choice::Only(plan)) {
+                Ok(attached) => {
+                    let works = works(&attached.hooks);
+                    held.push(attached);
+                    works
+                }
+                Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
+                Err(error) => Bpf::Refused(error.to_string()),
+            },
         };
         let functions = attempt(Plan::Functions);
         // Without the capabilities every answer of bpf(2) would be about them.
@@ -184,6 +196,8 @@ impl BpfFacts {
             ring_buffer: ask(probe::has_ring_buffers),
             functions,
             tracepoints: attempt(Plan::Tracepoints),
+            trace: chosen.map(|hooks| (hooks.plan, hooks.reason)),
+            held,
         }
     }
 }

@@ -7,6 +7,8 @@ pub mod btf;
 pub mod capabilities;
 pub mod cgroups;
 pub mod clock;
+pub mod command;
+pub mod detach;
 pub mod document;
 mod entries;
 pub mod given;

@@ -291,7 +291,7 @@ fn is_running(pid: Pid) -> bool {
 
 /// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe that a reader
 /// waits at the end of.
-fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
+pub(super) fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
     keep.sort_unstable();
     let close = |first: u32, last: u32| {

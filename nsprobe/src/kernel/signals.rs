@@ -1,12 +1,12 @@
 //! Signals as something to read, and commands that do not notice.
 
+use super::command::Command;
 use super::given;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command};
 use std::thread::Builder;
 
 /// The signals that end nsprobe or tell of its child, held back and read from a descriptor instead.
@@ -63,16 +63,8 @@ impl Signals {
     }
 
     /// Starts `command` with the signals, descriptors and limits that nsprobe was given.
-    pub fn spawn(&self, command: &mut Command) -> io::Result<Child> {
-        let former = self.former;
-        // SAFETY: between fork and exec only system calls are made, all of which are async-signal-safe.
-        unsafe {
-            command.pre_exec(move || {
-                given::restore()?;
-                sigprocmask(SigmaskHow::SIG_SETMASK, Some(&former), None).map_err(io::Error::from)
-            });
-        }
-        command.spawn()
+    pub fn start(&self, command: &[OsString]) -> io::Result<Command> {
+        Command::start(command, self.former)
     }
 }
 

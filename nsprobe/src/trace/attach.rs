@@ -5,6 +5,7 @@ use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
+use crate::kernel::detach;
 use crate::kernel::mounts::can_make_namespaces;
 use crate::kernel::preemption::is_preemptible;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, Size, errno_of};
@@ -13,6 +14,7 @@ use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
 use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{Config, FIELDS};
+use std::time::Duration;
 
 /// A probe that is at work until it is dropped.
 pub struct Attached {
@@ -27,9 +29,17 @@ pub struct Attached {
 }
 
 impl Attached {
-    /// Detaches it. The kernel waits with each hook until no processor runs its program.
-    pub fn detach(&mut self) {
-        self.links.clear();
+    /// Detaches it, and waits for that, but no longer than `limit`.
+    pub fn detach(&mut self, limit: Duration) {
+        detach::in_background(std::mem::take(&mut self.links)).wait(limit);
+    }
+}
+
+impl Drop for Attached {
+    fn drop(&mut self) {
+        if !self.links.is_empty() {
+            self.detach(Duration::ZERO);
+        }
     }
 }
 

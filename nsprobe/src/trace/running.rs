@@ -1,13 +1,18 @@
 //! The command whose descendants are traced.
 
 use super::TraceError;
+use crate::kernel::command::Command;
 use crate::kernel::signals::Signals;
 use crate::model::text;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 use std::ffi::OsString;
 use std::io;
-use std::process::{Child, Command, ExitStatus};
+use std::os::fd::BorrowedFd;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// For so long a program is waited for at the end that has not been executed yet, and the end of a command that was killed.
+const GRACE: Duration = Duration::from_millis(50);
 
 /// What became of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +27,9 @@ pub enum CommandEnd {
 
 /// The command, if there is one.
 pub(super) struct Running {
-    child: Option<Child>,
+    command: Option<Command>,
+    /// How it is called.
+    name: String,
     status: Option<ExitStatus>,
     /// A signal to end came, and the command has been left to act on it.
     interrupted: bool,
@@ -31,62 +38,87 @@ pub(super) struct Running {
 impl Running {
     /// No command.
     pub(super) const fn none() -> Self {
-        Self { child: None, status: None, interrupted: false }
+        Self { command: None, name: String::new(), status: None, interrupted: false }
     }
 
-    /// Starts it; nothing, when `command` is empty.
-    pub(super) fn start(command: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
-        let child = match command {
-            [] => None,
-            [program, arguments @ ..] => {
-                let child = signals.spawn(Command::new(program).args(arguments));
-                Some(
-                    child
-                        .map_err(|error| TraceError::Command { command: text::shown_path(program), error })?,
-                )
-            }
-        };
-        Ok(Self { child, ..Self::none() })
+    /// Starts it, without waiting until its program is executed; nothing, when `words` is empty.
+    pub(super) fn start(words: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
+        let Some(program) = words.first() else { return Ok(Self::none()) };
+        let mut running = Self { name: text::shown_path(program), ..Self::none() };
+        running.command = Some(signals.start(words).map_err(|error| running.failed(error))?);
+        Ok(running)
     }
 
-    /// Looks at the signals that came. Gives the reason to end, if there is one.
+    fn failed(&self, error: io::Error) -> TraceError {
+        TraceError::Command { command: self.name.clone(), error }
+    }
+
+    /// Whether there is no command that is still to be executed, waiting for that until `limit`. The error says why it cannot
+    /// be.
+    fn is_executed(&mut self, limit: Duration) -> Result<bool, TraceError> {
+        let Some(command) = &mut self.command else { return Ok(true) };
+        let executed = command.is_executed(limit);
+        executed.map_err(|error| {
+            self.command = None;
+            self.failed(error)
+        })
+    }
+
+    /// Readable when it has been executed, or cannot be.
+    pub(super) fn report(&self) -> Option<BorrowedFd<'_>> {
+        self.command.as_ref().and_then(Command::report)
+    }
+
+    /// Looks at what was reported, and at the signals that came. Gives the reason to end, if there is one.
     ///
     /// With a command the first signal to end is the command's: from a terminal it has got it already, from
-    /// elsewhere it gets it here, and the trace goes on until it ends. The second ends the trace.
-    pub(super) fn heed(&mut self, signals: &Signals) -> io::Result<Option<&'static str>> {
+    /// elsewhere it gets it here, and the trace goes on until it ends. The second ends the trace, and so does the first where
+    /// there is no program yet that could heed it.
+    pub(super) fn heed(&mut self, signals: &Signals) -> Result<Option<&'static str>, TraceError> {
+        self.is_executed(Duration::ZERO)?;
         while let Some(arrived) = signals.next()? {
-            let Some(child) = &mut self.child else {
-                if arrived.signal == Signal::SIGCHLD {
-                    continue;
-                }
-                return Ok(Some("interrupted"));
-            };
             if arrived.signal == Signal::SIGCHLD {
-                self.status = child.try_wait()?;
+                // What it has reported it has reported before it ended.
+                self.is_executed(Duration::ZERO)?;
+                let Some(command) = &mut self.command else { continue };
+                self.status = command.ended()?;
                 if self.status.is_some() {
                     return Ok(Some(if self.interrupted { "interrupted" } else { "command ended" }));
                 }
-            } else if self.interrupted {
+            } else if self.interrupted || self.command.is_none() || !self.is_executed(GRACE)? {
                 return Ok(Some("interrupted"));
             } else {
                 self.interrupted = true;
-                if arrived.by_process
-                    && let Ok(pid) = i32::try_from(child.id())
-                {
-                    // Not reaped yet, so the number is still its own.
-                    let _ = kill(Pid::from_raw(pid), arrived.signal);
+                if let (true, Some(command)) = (arrived.by_process, &self.command) {
+                    command.signal(arrived.signal);
                 }
             }
         }
         Ok(None)
     }
 
+    /// Kills it if its program has not been executed; then the error says so.
+    pub(super) fn settle(&mut self) -> Result<(), TraceError> {
+        if self.is_executed(GRACE)? {
+            return Ok(());
+        }
+        let Some(mut command) = self.command.take() else { return Ok(()) };
+        command.signal(Signal::SIGKILL);
+        let mut why =
+            "not started: executing the program takes too long; its file system's server may not answer"
+                .to_owned();
+        if command.ended_within(GRACE)?.is_none() {
+            why = format!("{why} (process {} has been killed, and ends when that does)", command.pid());
+        }
+        Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, why)))
+    }
+
     /// What became of it.
     pub(super) fn ended(&self) -> CommandEnd {
-        match (&self.child, self.status) {
+        match (&self.command, self.status) {
             (None, _) => CommandEnd::None,
             (Some(_), Some(status)) => CommandEnd::Ended(status),
-            (Some(child), None) => CommandEnd::GoesOn(child.id()),
+            (Some(command), None) => CommandEnd::GoesOn(command.pid()),
         }
     }
 }

@@ -154,6 +154,8 @@ fn trace(
     }));
     let mut command = Running::none();
     let lived = live(options, source, signals, &mut stream, &mut command);
+    let settled = command.settle();
+    let lived = lived.and_then(|reason| settled.map(|()| reason));
     // Whatever went wrong: what is there is told, and then that it is the end.
     let closed = stream.close(source);
     let (reason, error) = match lived.and_then(|reason| closed.map(|()| reason)) {
@@ -212,19 +214,18 @@ fn live(
         // there is room for many more.
         let heard = !stream.holds_back() && (!stream.is_holding() || taken * 8 > source.room());
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(source, heard, signals, stream, until)? {
+        if wait(source, heard, (signals, command), stream, until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     }
 }
 
-/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output or of a
-/// snapshot, or until
-/// nobody reads it any more: then true.
+/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output, of a
+/// snapshot or of the command, or until nobody reads it any more: then true.
 fn wait(
     source: &dyn Source,
     heard: bool,
-    signals: &Signals,
+    (signals, command): (&Signals, &Running),
     stream: &Stream<'_>,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {
@@ -232,7 +233,8 @@ fn wait(
     let output = sink.descriptor();
     let mut fds =
         vec![PollFd::new(output, PollFlags::empty()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
-    fds.extend(sink.news().into_iter().chain(stream.news()).map(|news| PollFd::new(news, PollFlags::POLLIN)));
+    let news = [sink.news(), stream.news(), command.report()];
+    fds.extend(news.into_iter().flatten().map(|news| PollFd::new(news, PollFlags::POLLIN)));
     let descriptors = if heard { source.descriptors() } else { Vec::new() };
     fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();

@@ -67,7 +67,7 @@ pub trait Source {
     /// to take. Losses that are dear to count are counted from now on.
     fn finish(&mut self) -> io::Result<usize>;
 
-    /// Detaches: nothing more is to be taken. That may take the kernel a second.
+    /// Detaches: nothing more is to be taken. Waits for that a moment; it may go on after the end.
     fn stop(&mut self) {}
 }
 

@@ -117,6 +117,9 @@ const ENDS: &str = "/proc_free_inum";
 /// Bytes of a record in the ring buffer, about.
 const RECORD: usize = 1200;
 
+/// For so long the end of a trace waits until the hooks are detached, which goes on after it.
+const TO_DETACH: Duration = Duration::from_millis(300);
+
 /// How often the programs that did not run are counted while others do: it costs a file a program.
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -250,7 +253,7 @@ impl Source for ProbeSource {
     }
 
     fn stop(&mut self) {
-        self.attached.detach();
+        self.attached.detach(TO_DETACH);
     }
 }
 

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// For so long a snapshot is waited for at the end.
-const AT_END: Duration = Duration::from_millis(500);
+const AT_END: Duration = Duration::from_millis(300);
 
 /// What is under way.
 pub(super) enum Healing {

@@ -1,0 +1,118 @@
+//! A command that is started without waiting until its program is executed: that takes as long as the file system that the
+//! program lies on, which may have a server that does not answer.
+
+use super::given;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
+use nix::unistd::{ForkResult, Pid, pipe2, read, write};
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+/// A child process that executes a program, or is about to.
+#[derive(Debug)]
+pub struct Command {
+    pid: Pid,
+    /// Says by an error's number why there is no program, and by its end that there is; until one of them was read.
+    report: Option<OwnedFd>,
+    status: Option<ExitStatus>,
+}
+
+impl Command {
+    /// Starts it with the signals, descriptors and limits that nsprobe was given; `mask` are the signals held back. The first
+    /// of the `words` is the program.
+    pub(super) fn start(words: &[OsString], mask: SigSet) -> io::Result<Self> {
+        let words: Vec<CString> =
+            words.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
+        let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
+        let (report, theirs) = pipe2(OFlag::O_CLOEXEC)?;
+        // SAFETY: of the threads only this one is in the child, which makes system calls and ends by exec or _exit(2).
+        match unsafe { nix::unistd::fork() }? {
+            ForkResult::Parent { child } => Ok(Self { pid: child, report: Some(report), status: None }),
+            ForkResult::Child => {
+                let prepared = given::restore()
+                    .and_then(|()| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?));
+                let error = prepared.err().unwrap_or_else(|| {
+                    // SAFETY: an array of pointers to texts that end with a zero byte, and a null pointer at its end.
+                    unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
+                    io::Error::last_os_error()
+                });
+                let number = error.raw_os_error().unwrap_or(libc::EIO);
+                let _ = write(&theirs, &number.to_ne_bytes());
+                // SAFETY: ends the child and does nothing else.
+                unsafe { libc::_exit(127) }
+            }
+        }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Whether the program has been executed by now, waiting for that until `limit`. The error says why it cannot be.
+    pub fn is_executed(&mut self, limit: Duration) -> io::Result<bool> {
+        let Some(report) = &self.report else { return Ok(true) };
+        let mut ready = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut ready, PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX)) {
+            Ok(0) | Err(Errno::EINTR) => return Ok(false),
+            Ok(_) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut number = [0; 4];
+        let length = read(report, &mut number)?;
+        self.report = None;
+        if length == 0 {
+            return Ok(true);
+        }
+        // It ends by itself.
+        self.ended_within(Duration::from_secs(1))?;
+        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+    }
+
+    /// Readable when [`Command::is_executed`] has something to say.
+    #[must_use]
+    pub fn report(&self) -> Option<BorrowedFd<'_>> {
+        self.report.as_ref().map(AsFd::as_fd)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        if self.status.is_none() {
+            let mut status = 0;
+            // SAFETY: `status` lives for the call. The child has not been reaped, so the number is still its own.
+            let reaped = unsafe { libc::waitpid(self.pid.as_raw(), &raw mut status, libc::WNOHANG) };
+            if Errno::result(reaped)? != 0 {
+                self.status = Some(ExitStatus::from_raw(status));
+            }
+        }
+        Ok(self.status)
+    }
+
+    /// The same, waiting until `limit`.
+    pub fn ended_within(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let end = std::time::Instant::now() + limit;
+        loop {
+            let ended = self.ended()?;
+            if ended.is_some() || std::time::Instant::now() >= end {
+                return Ok(ended);
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Sends it a signal, unless it has ended.
+    pub fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            // Not reaped yet, so the number is still its own.
+            let _ = kill(self.pid, signal);
+        }
+    }
+}
