@@ -21,6 +21,7 @@ mod limits;
 mod list;
 mod list_sight;
 mod privileges;
+mod roots;
 mod schema;
 mod sources;
 mod sources_bpf;

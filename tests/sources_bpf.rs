@@ -28,7 +28,7 @@ fn differences(name: &[String; 2], of_proc: &Value, of_bpf: &Value) -> Vec<Strin
         // before the first child.
         let expected = match key.as_str() {
             "comm" if of_proc["kernel_thread"] == true => continue,
-            "namespaces" | "root" | "chrooted" if value.is_null() => continue,
+            "namespaces" | "root" | "chrooted" | "root_deleted" if value.is_null() => continue,
             "namespaces" if value["pid_for_children"].is_null() => {
                 let mut value = value.clone();
                 value["pid_for_children"] = other["pid_for_children"].clone();

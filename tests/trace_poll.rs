@@ -18,14 +18,15 @@ fn poll_tells_what_lasts() {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
-    let jail = dir.path().join("jail");
+    // It is there, whatever its name says.
+    let jail = dir.path().join("jail (deleted)");
     fs::create_dir(&jail).expect("a directory");
     let sleep = fs::canonicalize(stage::succeed(Command::new("sh").args(["-c", "command -v sleep"])).trim());
     let sleep = sleep.expect("sleep").display().to_string();
     stage::furnish(&jail, &sleep);
     let go = dir.path().join("go");
     let changing = Staged::sh(&format!(
-        "{go}; exec unshare --uts --ipc chroot {jail} {sleep} 1000",
+        "{go}; exec unshare --uts --ipc chroot '{jail}' {sleep} 1000",
         go = stage::until(&go),
         jail = jail.display()
     ));
@@ -44,7 +45,10 @@ fn poll_tells_what_lasts() {
     let after = proc::namespaces(changing.pid()).expect("namespaces");
     let jail = jail.to_str().expect("UTF-8");
     let is_all = |event: &Value| {
-        event["root"]["after"]["path"] == jail && after.iter().all(|(slot, ino)| event["after"][slot] == *ino)
+        let root = &event["root"]["after"];
+        root["path"] == jail
+            && root["deleted"] == false
+            && after.iter().all(|(slot, ino)| event["after"][slot] == *ino)
     };
     let (mut changes, mut came): (Vec<Value>, Option<Value>) = (Vec::new(), None);
     while came.is_none() || !changes.last().is_some_and(is_all) {

@@ -303,6 +303,7 @@ struct ProcessObject {
     #[serde(default, deserialize_with = "bytes")]
     root_base64: Option<Text>,
     chrooted: Option<bool>,
+    root_deleted: Option<bool>,
 }
 
 /// Where the processes are from, by its name.
@@ -402,7 +403,10 @@ fn process(object: ProcessObject, dev: u64) -> Process {
         arguments,
         namespaces: object.namespaces.map(slots),
         root: match (object.root, object.chrooted) {
-            (Some(path), Some(true)) => Root::Chrooted(object.root_base64.unwrap_or_else(|| path.into())),
+            (Some(path), Some(true)) => {
+                let path = object.root_base64.unwrap_or_else(|| path.into());
+                if object.root_deleted == Some(true) { Root::Deleted(path) } else { Root::Chrooted(path) }
+            }
             (Some(_), Some(false)) => Root::Whole,
             _ => Root::Unknown,
         },

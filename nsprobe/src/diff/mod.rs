@@ -10,9 +10,7 @@ mod unseen;
 
 pub use document::{Error, Side, SideGap};
 
-use crate::model::{
-    self, Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, SightChange,
-};
+use crate::model::{self, Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, SightChange};
 use pairs::{Pairs, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use unseen::Unseen;
@@ -122,8 +120,7 @@ fn moved<'a>(old: &'a Process, new: &'a Process, pairs: &Pairs) -> Option<Moved<
             other.then_some((slot, before, after))
         })
         .collect();
-    let known = old.root != Root::Unknown && new.root != Root::Unknown;
-    let root = (known && old.root != new.root).then_some((&old.root, &new.root));
+    let root = new.root.differs_from(&old.root).then_some((&old.root, &new.root));
     (!namespaces.is_empty() || root.is_some()).then_some(Moved { old, new, namespaces, root })
 }
 

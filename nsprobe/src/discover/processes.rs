@@ -4,9 +4,10 @@ use super::{Found, Gaps, command_lines, denied, parse, threads, vanished};
 use crate::kernel::bounded::{self, Reading};
 use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
+use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Text};
+use std::ffi::CStr;
 use std::io;
-use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
 /// Adds to `found` the processes `pids` of `proc`, with their command lines or without, and what else there is to
 /// find in their directories.
@@ -222,9 +223,8 @@ impl Reader<'_> {
     }
 
     fn root(&mut self, dir: &ProcessDir, readable: bool) -> Root {
-        match dir.read_link("root") {
-            Ok(path) if path == "/" => Root::Whole,
-            Ok(path) => Root::Chrooted(path.into()),
+        match root(dir) {
+            Ok(root) => root,
             Err(error) => {
                 // Where the namespaces are not readable the root is not either: one gap says both.
                 if readable {
@@ -234,6 +234,23 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+/// The root directory of a process.
+pub(super) fn root(dir: &ProcessDir) -> io::Result<Root> {
+    Ok(match linked(dir, c"root")? {
+        (path, false) if path == "/" => Root::Whole,
+        (path, false) => Root::Chrooted(path),
+        (path, true) => Root::Deleted(path),
+    })
+}
+
+/// The path of what the link `name` of a process leads to, and whether that has been deleted.
+pub(super) fn linked(dir: &ProcessDir, name: &CStr) -> io::Result<(Text, bool)> {
+    let path = dir.read_link(&name.to_string_lossy())?.into_vec();
+    // A name may end like this, so the file itself is asked.
+    let former = path.strip_suffix(b" (deleted)").filter(|_| dir.is_deleted(name).unwrap_or(true));
+    Ok(former.map_or_else(|| (path.as_slice().into(), false), |former| (former.into(), true)))
 }
 
 /// The namespace in a slot of a process or thread; `Ok(None)` when its link is not of the known form.

@@ -10,7 +10,6 @@ use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{Arguments, GapKind, Pid, Process, Root};
-use std::ffi::OsString;
 use std::io;
 
 /// Why the kernel's tasks are not what `proc` shows.
@@ -108,20 +107,20 @@ fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Proce
     let elsewhere = leaders.iter().filter(|facts| facts.root == RootFacts::Elsewhere);
     let elsewhere: Vec<(Pid, u64)> = elsewhere.map(|facts| (facts.pid, facts.start_ticks)).collect();
     let proc = proc.clone();
-    let links = bounded::each(elsewhere, move |&(pid, start_ticks), buffer| {
+    let roots = bounded::each(elsewhere, move |&(pid, start_ticks), buffer| {
         let dir = proc.process(pid)?;
         dir.read("stat", buffer)?;
         // By now the number may have been given to another.
         let same =
             parse::stat(buffer).is_some_and(|stat| proc.offset().start(stat.start_ticks) == start_ticks);
-        if same { dir.read_link("root") } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+        if same { super::processes::root(&dir) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
     });
-    let mut links = links.into_iter();
+    let mut roots = roots.into_iter();
     let process = |facts: TaskFacts| Process {
         root: match facts.root {
             RootFacts::None => Root::Unknown,
             RootFacts::Whole => Root::Whole,
-            RootFacts::Elsewhere => root(links.next(), gaps),
+            RootFacts::Elsewhere => root(roots.next(), gaps),
         },
         pid: facts.pid,
         ppid: facts.ppid,
@@ -137,11 +136,9 @@ fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Proce
     leaders.into_iter().map(process).collect()
 }
 
-fn root(link: Option<Result<io::Result<OsString>, Stuck>>, gaps: &mut Gaps) -> Root {
-    let link = link.map(|read| read.map_err(io::Error::from).and_then(|link| link));
-    match link {
-        Some(Ok(path)) if path == "/" => Root::Whole,
-        Some(Ok(path)) => Root::Chrooted(path.into()),
+fn root(read: Option<Result<io::Result<Root>, Stuck>>, gaps: &mut Gaps) -> Root {
+    match read.map(|read| read.map_err(io::Error::from).and_then(|root| root)) {
+        Some(Ok(root)) => root,
         Some(Err(error)) if !vanished(&error) => {
             gaps.add_error(GapKind::ProcessRoot, &error);
             Root::Unknown

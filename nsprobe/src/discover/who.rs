@@ -4,7 +4,6 @@ use super::{command_lines, parse};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Actor, Pid, Place};
 use std::io;
-use std::os::unix::ffi::OsStringExt as _;
 
 /// What is taken from `/proc/PID/status`: proc_pid_status(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,10 +51,8 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io:
 
 /// The program, where its link may be read; a kernel thread has none.
 fn exe(process: &ProcessDir) -> Option<Place> {
-    let path = process.read_link("exe").ok()?.into_vec();
-    // A name may end like this, so the file itself is asked.
-    let name = path.strip_suffix(b" (deleted)").filter(|_| process.is_deleted(c"exe").unwrap_or(true));
-    Some(Place { path: name.unwrap_or(&path).into(), deleted: name.is_some(), ..Place::default() })
+    let (path, deleted) = super::processes::linked(process, c"exe").ok()?;
+    Some(Place { path, deleted, ..Place::default() })
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ impl<'a> ProcessRow<'a> {
         Field::new("arguments", Type::Texts),
         Field::new("root", Type::Text),
         Field::new("chrooted", Type::Bool),
+        Field::new("root_deleted", Type::Bool),
         Field::new("namespaces.cgroup", Type::Number),
         Field::new("namespaces.ipc", Type::Number),
         Field::new("namespaces.mnt", Type::Number),
@@ -60,6 +61,7 @@ impl Fields for ProcessRow<'_> {
             "command" => Value::text(Some(process.command_text())),
             "arguments" => Value::Texts(process.arguments.iter().map(String::from_utf8_lossy).collect()),
             "root" => Value::text(process.root.path().map(Text::lossy)),
+            "root_deleted" => process.root.is_deleted().map_or(Value::Unknown, Value::Bool),
             "chrooted" => process.root.is_chrooted().map_or(Value::Unknown, Value::Bool),
             _ => {
                 let slot = name

@@ -84,6 +84,8 @@ pub enum Root {
     Whole,
     /// A directory below it: the process is chrooted.
     Chrooted(Text),
+    /// One that has been deleted, with the path it had.
+    Deleted(Text),
     /// Not readable, or the process has none (kernel threads that are ending, zombies).
     Unknown,
 }
@@ -91,18 +93,12 @@ pub enum Root {
 static TOP: std::sync::LazyLock<Text> = std::sync::LazyLock::new(|| "/".into());
 
 impl Root {
-    /// The path of the root of a mount namespace.
-    #[must_use]
-    pub fn top() -> &'static Text {
-        &TOP
-    }
-
     /// Its path; `None` where it is not known.
     #[must_use]
     pub fn path(&self) -> Option<&Text> {
         match self {
             Self::Whole => Some(&TOP),
-            Self::Chrooted(path) => Some(path),
+            Self::Chrooted(path) | Self::Deleted(path) => Some(path),
             Self::Unknown => None,
         }
     }
@@ -112,8 +108,28 @@ impl Root {
     pub const fn is_chrooted(&self) -> Option<bool> {
         match self {
             Self::Whole => Some(false),
-            Self::Chrooted(_) => Some(true),
+            Self::Chrooted(_) | Self::Deleted(_) => Some(true),
             Self::Unknown => None,
+        }
+    }
+
+    /// Whether it has been deleted, where that is known.
+    #[must_use]
+    pub const fn is_deleted(&self) -> Option<bool> {
+        match self {
+            Self::Whole | Self::Chrooted(_) => Some(false),
+            Self::Deleted(_) => Some(true),
+            Self::Unknown => None,
+        }
+    }
+
+    /// Whether it is another directory than `before`, where both are known. One that has been deleted meanwhile is the same.
+    #[must_use]
+    pub fn differs_from(&self, before: &Self) -> bool {
+        match (before, self) {
+            (Self::Unknown, _) | (_, Self::Unknown) => false,
+            (Self::Chrooted(was), Self::Deleted(path)) => was != path,
+            (before, after) => before != after,
         }
     }
 }

@@ -114,12 +114,10 @@ fn changes(moved: &Moved<'_>, look: Look) -> Vec<String> {
         let new = if before == after { " (a new one of that number)" } else { "" };
         format!("{slot}:[{}] {arrow} {slot}:[{}]{new}", before.ino, after.ino)
     });
-    let root = moved.root.map(|(before, after)| format!("root {} {arrow} {}", path(before), path(after)));
+    let root = moved
+        .root
+        .map(|(before, after)| format!("root {} {arrow} {}", style::root(before), style::root(after)));
     namespaces.chain(root).collect()
-}
-
-fn path(root: &Root) -> &Text {
-    root.path().unwrap_or(Root::top())
 }
 
 #[derive(Serialize)]
@@ -184,9 +182,11 @@ struct MovedObject<'a> {
     root_before: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     root_before_base64: Option<String>,
+    root_before_deleted: Option<bool>,
     root_after: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     root_after_base64: Option<String>,
+    root_after_deleted: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -261,7 +261,10 @@ fn origin(origin: &Origin) -> OriginObject<'_> {
 
 fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
     let slots = moved.namespaces.iter().map(|(slot, ..)| slot.name());
-    let (before, after) = moved.root.map(|(before, after)| (path(before), path(after))).unzip();
+    let (before, after) = moved.root.unzip();
+    let (before_deleted, after_deleted) =
+        (before.and_then(Root::is_deleted), after.and_then(Root::is_deleted));
+    let (before, after) = (before.and_then(Root::path), after.and_then(Root::path));
     MovedObject {
         process: process_object(moved.new),
         changed: slots.chain(moved.root.map(|_| "root")).collect(),
@@ -269,8 +272,10 @@ fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
         after: moved.new.namespaces.as_ref().map(SlotsObject),
         root_before: before.map(Text::lossy),
         root_before_base64: before.and_then(bytes::base64),
+        root_before_deleted: before_deleted,
         root_after: after.map(Text::lossy),
         root_after_base64: after.and_then(bytes::base64),
+        root_after_deleted: after_deleted,
     }
 }
 

@@ -90,9 +90,9 @@ pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
     }
     for (name, directory) in [("root", &event.root), ("cwd", &event.cwd)] {
         if let Some(Directory { moved: true, before, after }) = directory {
-            let (before, after) = (place(before), place(after));
             // The path does not show what has changed.
-            let other = if before == after { " (another mount)" } else { "" };
+            let other = if before == after { " (different mount or directory)" } else { "" };
+            let (before, after) = (place(before), place(after));
             tell(format!("{name} {before}{arrow}{after}{other}"));
         }
     }

@@ -173,6 +173,7 @@ pub(super) struct ProcessObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     root_base64: Option<String>,
     chrooted: Option<bool>,
+    root_deleted: Option<bool>,
 }
 
 /// The arguments of a process, and whether there are more.
@@ -297,6 +298,7 @@ pub(super) fn process_object(process: &Process) -> ProcessObject<'_> {
         root: process.root.path().map(Text::lossy),
         root_base64: process.root.path().and_then(bytes::base64),
         chrooted: process.root.is_chrooted(),
+        root_deleted: process.root.is_deleted(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! How text looks: colour, line drawing, width.
 
-use crate::model::{Process, text};
+use crate::model::{Process, Root, text};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -24,6 +24,12 @@ impl Look {
     pub fn paint(self, style: Style, text: impl Display) -> String {
         if self.color { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
+}
+
+/// A root directory: its path, and whether it has been deleted.
+pub(super) fn root(root: &Root) -> String {
+    let path = root.path().map_or_else(|| "?".to_owned(), ToString::to_string);
+    if root.is_deleted() == Some(true) { format!("{path} (deleted)") } else { path }
 }
 
 /// A namespace.

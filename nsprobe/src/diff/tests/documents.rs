@@ -87,6 +87,24 @@ fn roots_that_differ_in_a_byte_that_is_no_text_are_two() {
 }
 
 #[test]
+fn a_root_that_was_deleted_meanwhile_is_the_same_and_one_made_anew_is_not() {
+    let [jail, deleted, other] =
+        [Root::Chrooted("/jail".into()), Root::Deleted("/jail".into()), Root::Deleted("/other".into())];
+    let moves = |before: &Root, after: &Root| {
+        let [old, new] = [before, after].map(|root| {
+            let mut taken = rich();
+            taken.origin.own_pid = None;
+            taken.snapshot.processes[0].root = root.clone();
+            Side::read(document(&taken).as_bytes()).unwrap()
+        });
+        !compare(&old, &new).processes_changed.is_empty()
+    };
+    assert!(!moves(&jail, &deleted) && !moves(&deleted, &deleted) && !moves(&deleted, &Root::Unknown));
+    assert!(moves(&deleted, &jail) && moves(&jail, &other) && moves(&deleted, &other));
+    assert!(moves(&deleted, &Root::Whole) && moves(&Root::Whole, &deleted));
+}
+
+#[test]
 fn the_document_that_is_read_is_the_one_that_list_writes() {
     let wanted = crate::render::schemas::LIST;
     assert_eq!((document::NAME, Some(document::MAJOR)), (wanted.name, wanted.version.split('.').next()));

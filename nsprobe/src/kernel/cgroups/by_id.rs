@@ -50,9 +50,10 @@ impl Hierarchy {
         let group = self.by_id(id).ok()?;
         let path = std::fs::read_link(format!("/proc/self/fd/{}", group.as_raw_fd())).ok()?;
         let below = path.strip_prefix(&self.point).ok()?;
-        // A group that has been removed is still there for those who have it open.
-        let is_gone = path.as_os_str().as_bytes().ends_with(b" (deleted)");
-        (!is_gone).then(|| Path::new("/").join(below).into_os_string())
+        // A group that has been removed is still there for those who have it open. A name may end like this as well.
+        let is_there = !path.as_os_str().as_bytes().ends_with(b" (deleted)")
+            || path.symlink_metadata().is_ok_and(|found| found.ino() == id);
+        is_there.then(|| Path::new("/").join(below).into_os_string())
     }
 
     fn by_id(&self, id: u64) -> io::Result<OwnedFd> {
@@ -82,5 +83,22 @@ mod tests {
         };
         assert_eq!(all.path(ROOT).unwrap(), "/");
         assert_eq!(all.path(u64::MAX), None);
+    }
+
+    #[test]
+    fn a_group_whose_name_ends_like_that_of_a_removed_one_is_found() {
+        let Some(all) = Hierarchy::open().filter(|all| all.by_id(ROOT).is_ok()) else {
+            return eprintln!("SKIPPED: no hierarchy of version 2 is mounted");
+        };
+        let name = format!("nsprobe-{} (deleted)", std::process::id());
+        let group = all.point.join(&name);
+        if let Err(error) = std::fs::create_dir(&group) {
+            return eprintln!("SKIPPED: no control group can be made: {error}");
+        }
+        let id = group.metadata().unwrap().ino();
+        let (found, held) = (all.path(id), all.by_id(id));
+        std::fs::remove_dir(&group).unwrap();
+        assert_eq!(found.unwrap(), *format!("/{name}"));
+        assert_eq!((all.path(id), held.is_ok()), (None, true));
     }
 }

@@ -1,7 +1,7 @@
 //! Where a process's namespaces or root differ from what its parent would have handed it.
 
 use super::forest::Forest;
-use crate::model::{NsId, NsKind, NsSlot, Process, Root, Snapshot, Text};
+use crate::model::{NsId, NsKind, NsSlot, Process, Root, Snapshot};
 
 /// What sets a process apart from its parent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) struct Boundary<'a> {
     /// Those its children will be in and it is not, with their slots.
     pub for_children: Vec<(NsSlot, NsId)>,
     /// Its root directory, where that is not its parent's.
-    pub root: Option<&'a Text>,
+    pub root: Option<&'a Root>,
 }
 
 impl Boundary<'_> {
@@ -58,14 +58,14 @@ pub(super) fn boundaries<'a>(snapshot: &'a Snapshot, forest: &Forest) -> Vec<Bou
     found
 }
 
-fn changed_root<'a>(from: Inherited<'a>, own: Inherited<'a>) -> Option<&'a Text> {
+fn changed_root<'a>(from: Inherited<'a>, own: Inherited<'a>) -> Option<&'a Root> {
     let mnt = NsKind::Mnt as usize;
     let same_mounts = from.namespaces[mnt] == own.namespaces[mnt];
     match own.root {
-        Root::Chrooted(_) if same_mounts && from.root == own.root => None,
-        Root::Chrooted(path) => Some(path),
+        Root::Chrooted(_) | Root::Deleted(_) if same_mounts && !own.root.differs_from(from.root) => None,
+        Root::Chrooted(_) | Root::Deleted(_) => Some(own.root),
         // Out of its parent's chroot with the same mounts: that is an escape, or a gift.
-        Root::Whole if same_mounts && matches!(from.root, Root::Chrooted(_)) => Some(Root::top()),
+        Root::Whole if same_mounts && from.root.is_chrooted() == Some(true) => Some(own.root),
         Root::Whole | Root::Unknown => None,
     }
 }

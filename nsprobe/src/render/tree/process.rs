@@ -122,7 +122,8 @@ fn notes(snapshot: &Snapshot, boundary: &Boundary<'_>) -> Vec<Vec<Span>> {
         boundary.for_children.iter().map(|&(slot, id)| format!("{slot}:[{}]{}", id.ino, initial(id)));
     let namespaces: Vec<Span> =
         changed.chain(for_children).map(|text| Span::new(style::NAMESPACE, text)).collect();
-    let root = boundary.root.map(|root| vec![Span::new(style::WARNING, format!("root {root}"))]);
+    let root =
+        boundary.root.map(|root| vec![Span::new(style::WARNING, format!("root {}", style::root(root)))]);
     [Some(namespaces), root].into_iter().flatten().filter(|note| !note.is_empty()).collect()
 }
 

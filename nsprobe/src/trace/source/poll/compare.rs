@@ -1,6 +1,6 @@
 //! Two looks at the processes → what is another in the later one. No I/O.
 
-use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots, Text};
+use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots};
 use std::collections::HashMap;
 
 /// What is known of the processes, from all looks so far.
@@ -146,17 +146,12 @@ fn is_followed_by_descent(
 }
 
 fn moved(before: &Root, after: &Root) -> Option<Directory> {
-    let place = |root: &Root| match root {
-        Root::Unknown => None,
-        Root::Whole => Some(Text::from("/")),
-        Root::Chrooted(path) => Some(path.clone()),
+    let at = |root: &Root| {
+        let deleted = root.is_deleted()?;
+        Some(Place { path: root.path()?.clone(), deleted, ..Place::default() })
     };
-    let (before, after) = (place(before)?, place(after)?);
-    let at = |path: Text| {
-        let name = path.as_bytes().strip_suffix(b" (deleted)").map(Text::from);
-        Place { deleted: name.is_some(), path: name.unwrap_or(path), ..Place::default() }
-    };
-    (before != after).then(|| Directory { moved: true, before: at(before), after: at(after) })
+    let directory = || Some(Directory { moved: true, before: at(before)?, after: at(after)? });
+    after.differs_from(before).then(directory)?
 }
 
 #[cfg(test)]

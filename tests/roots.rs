@@ -1,0 +1,66 @@
+//! Root directories of processes: deleted ones, and names that look like those of deleted ones.
+
+use crate::schema::{admitted, closed};
+use crate::support::stage::{Staged, wait};
+use crate::support::{self, json, run};
+use nsprobe::render::schemas;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A process with this root.
+fn chrooted(root: &Path) -> Staged {
+    let script = "chroot $ARGV[0] or die; sleep 1000";
+    let process = Staged::spawn(Command::new("perl").args(["-e", script]).arg(root));
+    let link = PathBuf::from(format!("/proc/{}/root", process.pid()));
+    assert!(wait(|| (fs::read_link(&link).ok()? == root).then_some(())).is_some(), "it is chrooted");
+    process
+}
+
+#[test]
+fn a_deleted_root_differs_from_one_whose_name_ends_like_that() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let [deleted, named] = ["jail", "jail (deleted)"].map(|name| dir.path().join(name));
+    let [first, second] = [&deleted, &named].map(|root| {
+        fs::create_dir(root).unwrap();
+        chrooted(root)
+    });
+    let before = dir.path().join("before.json");
+    fs::write(&before, run(&["list", "--json"]).stdout).unwrap();
+    fs::remove_dir(&deleted).unwrap();
+    let mut sources = vec!["proc"];
+    sources.extend(support::bpf().then_some("bpf"));
+    for source in sources {
+        let list = json(&["list", "--json", "--source", source]);
+        admitted(&closed(schemas::LIST), &list, "list");
+        let of = |staged: &Staged| {
+            let mut processes = list["processes"].as_array().unwrap().iter();
+            let process = processes.find(|process| process["pid"] == staged.pid()).unwrap();
+            assert_eq!(process["chrooted"], true, "{process}");
+            (process["root"].clone(), process["root_deleted"].clone())
+        };
+        assert_eq!(of(&first), (deleted.to_str().unwrap().into(), true.into()), "{source}");
+        assert_eq!(of(&second), (named.to_str().unwrap().into(), false.into()), "{source}");
+    }
+    let tree = |staged: &Staged| run(&["tree", &staged.pid().to_string()]).stdout;
+    let [first_text, second_text] = [&first, &second].map(tree);
+    assert!(first_text.contains(&format!("root {} (deleted)", deleted.display())), "{first_text}");
+    assert!(second_text.contains(&format!("root \"{}\"", named.display())), "{second_text}");
+    let filtered = run(&["tree", "--filter", &format!("root_deleted && pid == {}", first.pid())]).stdout;
+    assert!(filtered.contains(&format!("root {} (deleted)", deleted.display())), "{filtered}");
+
+    // Its root is the same as before.
+    let after = dir.path().join("after.json");
+    fs::write(&after, run(&["list", "--json"]).stdout).unwrap();
+    let [before, after] = [&before, &after].map(|path| path.to_str().unwrap());
+    let difference: Value = serde_json::from_str(&run(&["diff", "--json", before, after]).stdout).unwrap();
+    let changed = difference["processes"]["changed"].as_array().unwrap();
+    let is_ours =
+        |moved: &&Value| [first.pid(), second.pid()].iter().any(|pid| moved["process"]["pid"] == *pid);
+    assert_eq!(changed.iter().find(is_ours), None);
+}
