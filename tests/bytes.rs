@@ -85,6 +85,26 @@ fn paths_that_differ_in_a_byte_stay_apart_and_are_found_by_their_names() {
 }
 
 #[test]
+fn a_host_name_of_any_bytes_is_kept() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let script = "printf 'h\\377' > /proc/sys/kernel/hostname && exec \"$0\" list --json";
+    let mut command = Command::new("unshare");
+    command.args(["--uts", "sh", "-c", script, env!("CARGO_BIN_EXE_nsprobe")]);
+    let document: Value = serde_json::from_str(&stage::succeed(&mut command)).unwrap();
+    assert_eq!(bytes(&document, "hostname"), b"h\xff");
+    // It is read by diff, which has it in its own document.
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("list.json");
+    std::fs::write(&path, document.to_string()).unwrap();
+    let path = path.to_str().unwrap();
+    let difference = json(&["diff", "--json", path, path]);
+    assert_eq!(bytes(&difference["old"], "hostname"), b"h\xff");
+}
+
+#[test]
 fn a_name_of_any_bytes_costs_no_other_field() {
     let _limit = support::time_limit();
     if !support::root() {

@@ -7,7 +7,7 @@ use crate::diff::{self, Side};
 use crate::discover;
 use crate::kernel::document;
 use crate::model::text::{self, shown_path};
-use crate::model::{Difference, Namespace, NsKind, ProcessSource, Source, Taken};
+use crate::model::{Difference, Namespace, NsKind, ProcessSource, Source, Taken, Text};
 use crate::render::diff as render;
 use crate::render::style::printable;
 use anyhow::Context as _;
@@ -116,7 +116,7 @@ fn is_listed(namespace: &Namespace) -> bool {
 
 fn other_boot(difference: &Difference<'_>) -> String {
     let (old, new) = (&difference.old.origin, &difference.new.origin);
-    let whose = |name: &str| if name.is_empty() { "a machine".to_owned() } else { text::shown(name) };
+    let whose = |name: &Text| if name.is_empty() { "a machine".to_owned() } else { name.to_string() };
     format!(
         "the snapshots are of two boots (of {} and {}): nothing in one can be in the other",
         whose(&old.hostname),

@@ -113,6 +113,8 @@ struct Document {
     version: String,
     kernel: String,
     hostname: String,
+    #[serde(default, deserialize_with = "bytes")]
+    hostname_base64: Option<Text>,
     boot_id: Option<String>,
     #[serde(deserialize_with = "time")]
     taken_at: SystemTime,
@@ -328,7 +330,7 @@ impl From<Document> for Side {
             own_pid: document.own_pid,
             version: document.version,
             kernel: document.kernel,
-            hostname: document.hostname,
+            hostname: document.hostname_base64.unwrap_or_else(|| document.hostname.into()),
             boot_id: document.boot_id,
         };
         let snapshot =

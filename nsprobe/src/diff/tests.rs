@@ -17,7 +17,7 @@ fn side(seconds: u64, namespaces: Vec<Namespace>, processes: Vec<Process>) -> Si
         own_pid: None,
         version: "0.1.0".to_owned(),
         kernel: "6.1.0".to_owned(),
-        hostname: "host".to_owned(),
+        hostname: "host".into(),
         boot_id: Some("b1".to_owned()),
     };
     Side::now(Taken { origin, snapshot: Snapshot { namespaces, processes, ..Snapshot::default() } }).unwrap()

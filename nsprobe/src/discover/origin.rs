@@ -1,7 +1,7 @@
 //! Where and when the looking is done.
 
 use super::{Error, Options};
-use crate::model::Origin;
+use crate::model::{Origin, Text};
 use nix::sys::utsname::uname;
 use std::time::SystemTime;
 
@@ -9,11 +9,8 @@ use std::time::SystemTime;
 pub fn origin(options: &Options) -> Result<Origin, Error> {
     let proc = super::open(options)?;
     let (kernel, hostname) = uname().map_or_else(
-        |_| (String::new(), String::new()),
-        |uname| {
-            let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-            (text(uname.release()), text(uname.nodename()))
-        },
+        |_| (String::new(), Text::new()),
+        |uname| (uname.release().to_string_lossy().into_owned(), uname.nodename().into()),
     );
     Ok(Origin {
         taken_at: SystemTime::now(),

@@ -1,6 +1,6 @@
 //! Where, when and by whom a snapshot was taken.
 
-use crate::model::{Pid, Snapshot};
+use crate::model::{Pid, Snapshot, Text};
 use std::time::SystemTime;
 
 /// What makes two snapshots comparable: the boot they are of, and who looked.
@@ -15,7 +15,7 @@ pub struct Origin {
     /// The kernel's release, as uname(2) has it.
     pub kernel: String,
     /// The host name in the reader's uts namespace.
-    pub hostname: String,
+    pub hostname: Text,
     /// A random name of this boot of the machine: `/proc/sys/kernel/random/boot_id`. Pids, start times and
     /// inodes of another boot mean nothing in this one. `None` when it is not readable.
     pub boot_id: Option<String>,

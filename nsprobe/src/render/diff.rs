@@ -137,7 +137,9 @@ struct Document<'a> {
 struct OriginObject<'a> {
     version: &'a str,
     kernel: &'a str,
-    hostname: &'a str,
+    hostname: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hostname_base64: Option<String>,
     boot_id: Option<&'a str>,
     taken_at: String,
     own_pid: Option<Pid>,
@@ -252,7 +254,8 @@ fn origin(origin: &Origin) -> OriginObject<'_> {
     OriginObject {
         version: &origin.version,
         kernel: &origin.kernel,
-        hostname: &origin.hostname,
+        hostname: origin.hostname.lossy(),
+        hostname_base64: bytes::base64(&origin.hostname),
         boot_id: origin.boot_id.as_deref(),
         taken_at: time(origin.taken_at),
         own_pid: origin.own_pid,
@@ -295,7 +298,7 @@ mod tests {
             own_pid: Some(1),
             version: "0.1.0".to_owned(),
             kernel: "6.18.0".to_owned(),
-            hostname: "host".to_owned(),
+            hostname: "host".into(),
             boot_id: Some("b1".to_owned()),
         };
         Taken { origin, snapshot: Snapshot { processes, ..Snapshot::default() } }
