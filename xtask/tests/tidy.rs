@@ -1,0 +1,72 @@
+//! The plan of ARCHITECTURE.md, enforced: which room imports which, no import circles, no file too long to read at once.
+
+mod imports;
+
+use imports::{Package, circles};
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The rooms of `nsprobe/src` and the other rooms that each may import. Nobody imports `cli`.
+const LAYERS: [(&str, &[&str]); 9] = [
+    ("model", &[]),
+    ("kernel", &["model"]),
+    ("render", &["model"]),
+    ("filter", &["model"]),
+    ("diff", &["model"]),
+    ("discover", &["model", "kernel"]),
+    ("trace", &["model", "kernel", "discover"]),
+    ("doctor", &["model", "kernel", "discover", "trace"]),
+    ("cli", &["model", "kernel", "render", "filter", "diff", "discover", "trace", "doctor"]),
+];
+
+/// Lines that a source file may have: more is not read in one go.
+const MOST_LINES: usize = 400;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn packages() -> [Package; 3] {
+    ["nsprobe", "nsprobe-ebpf", "xtask"].map(|name| Package::read(name, &root().join(name).join("src")))
+}
+
+#[test]
+fn rooms_import_only_what_lies_below_them() {
+    let [nsprobe, ..] = packages();
+    let mut wrong = BTreeSet::new();
+    for (file, imported) in nsprobe.imports() {
+        let (Some(from), Some(to)) = (nsprobe.room(file), nsprobe.room(imported)) else { continue };
+        let allowed = LAYERS.iter().find(|(room, _)| *room == from);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{from} is no room of this plan"));
+        if from != to && !allowed.contains(&to) {
+            wrong.insert(format!("{} imports {}", nsprobe.name(file), nsprobe.name(imported)));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    for package in packages() {
+        let circles: Vec<Vec<&str>> = circles(&package)
+            .into_iter()
+            .map(|circle| circle.into_iter().map(|file| package.name(file)).collect())
+            .collect();
+        assert!(circles.is_empty(), "{circles:#?}\n{}", package.describe_circles());
+    }
+}
+
+#[test]
+fn files_are_short() {
+    let mut long = Vec::new();
+    for directory in ["nsprobe/src", "nsprobe-ebpf/src", "xtask", "tests"] {
+        for file in imports::sources(&root().join(directory)) {
+            let lines = fs::read_to_string(&file).unwrap().lines().count();
+            if lines > MOST_LINES {
+                long.push(format!("{lines} lines: {}", file.display()));
+            }
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
+}
