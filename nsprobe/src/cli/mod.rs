@@ -23,8 +23,8 @@ mod which;
 
 use crate::kernel::given;
 use anyhow::Context as _;
-use clap::{Parser, Subcommand, ValueEnum};
-use output::Output;
+use clap::{Parser, Subcommand};
+use output::{Color, Output};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
@@ -77,13 +77,6 @@ enum Command {
     Doctor(doctor::Args),
     /// A completion script for a shell, on stdout
     Completions(completions::Args),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Color {
-    Auto,
-    Always,
-    Never,
 }
 
 /// How a command ended, apart from errors.

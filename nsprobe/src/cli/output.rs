@@ -1,12 +1,12 @@
 //! stdout for data, stderr for talk; what each of them can take.
 
-use super::Color;
 use super::feed::Feed;
 use crate::kernel::document;
 use crate::model::{Snapshot, text};
 use crate::render::style::Look;
 use crate::render::wrap::wrapped;
 use anstream::{AutoStream, ColorChoice};
+use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::fmt::Display;
 use std::fs::{File, OpenOptions};
@@ -17,6 +17,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// When colours are used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Color {
+    Auto,
+    Always,
+    Never,
+}
 
 /// Buffered stdout, with what is known of the terminal behind it.
 pub(super) struct Output {

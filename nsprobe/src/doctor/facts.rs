@@ -1,9 +1,9 @@
 //! What is looked at.
 
-use super::parse;
 use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::capabilities::{Capability, Effective};
+use crate::kernel::lockdown::Lockdown;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::{own_mounts, probe};
 use crate::model::{GapKind, Hooks, NsKind, NsSlot, Snapshot};
@@ -72,19 +72,6 @@ pub enum Bpf {
     NotTried(String),
 }
 
-/// The kernel's lockdown mode: kernel_lockdown(7).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lockdown {
-    /// Off, or not built in.
-    None,
-    /// The kernel may not be changed from userspace.
-    Integrity,
-    /// Nor may its memory be read.
-    Confidentiality,
-    /// Not readable, or a mode unknown to nsprobe.
-    Unknown,
-}
-
 impl Facts {
     /// Looks at the machine this runs on.
     pub fn gather() -> Result<Self, discover::Error> {
@@ -115,7 +102,7 @@ impl Facts {
                 .map(|gap| (gap.reason.clone(), gap.remedy.clone()))
                 .collect(),
             whole_root: !has(GapKind::Chroot),
-            lockdown: lockdown(),
+            lockdown: Lockdown::read(),
             btf: bpf.btf,
             bpf: bpf.programs,
             ring_buffer: bpf.ring_buffer,
@@ -225,13 +212,4 @@ fn initial_user_namespace(snapshot: &Snapshot) -> Option<bool> {
     let initial = snapshot.initial(NsKind::User)?.id;
     let own = snapshot.process(std::process::id())?.namespace(NsSlot::In(NsKind::User))?;
     Some(own == initial)
-}
-
-fn lockdown() -> Lockdown {
-    match PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")) {
-        Ok(text) => parse::lockdown(&text),
-        // A kernel without the lockdown module has no such file, and no lockdown.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Lockdown::None,
-        Err(_) => Lockdown::Unknown,
-    }
 }

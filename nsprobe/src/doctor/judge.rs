@@ -1,7 +1,8 @@
 //! Facts → what they mean and what to do about them. Nothing here looks at the machine.
 
-use super::facts::{Bpf, Facts, Lockdown};
+use super::facts::{Bpf, Facts};
 use crate::kernel::capabilities::Capability;
+use crate::kernel::lockdown::Lockdown;
 use crate::model::{Check, Verdict};
 
 /// The oldest kernel that the tests run on.

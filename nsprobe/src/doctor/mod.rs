@@ -4,7 +4,6 @@
 
 mod facts;
 mod judge;
-mod parse;
 
-pub use facts::{Bpf, Facts, Lockdown};
+pub use facts::{Bpf, Facts};
 pub use judge::judge;

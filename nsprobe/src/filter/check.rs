@@ -1,12 +1,15 @@
 //! Holds an expression against the fields and their types, before it is asked about any row.
 
+use super::error::Error;
 use super::value::{Field, Type};
-use super::{Error, Patterns};
 use cel::common::ast::operators as op;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, LiteralValue};
 use regex::Regex;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+
+/// The patterns of an expression, compiled.
+type Patterns = HashMap<String, Regex>;
 
 /// What an expression needs.
 pub(super) struct Checked {

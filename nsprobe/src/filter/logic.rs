@@ -5,7 +5,7 @@
 //! becomes `pid != null && pid > 5`, and `pid != 5` becomes `!(pid != null && pid == 5)`. Only a comparison with the
 //! literal `null` asks whether a field is known. What the tests are joined by (`&&`, `||`, `!`, `?:`, the macros) stays.
 
-use super::Error;
+use super::error::Error;
 use cel::common::ast::operators as op;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue};
 use std::collections::HashSet;

@@ -9,12 +9,14 @@
 //! else; any other test of it is false, and so the negation of that test is true (`logic.rs`).
 
 mod check;
+mod error;
 mod event;
 mod logic;
 mod namespace;
 mod process;
 mod value;
 
+pub use error::Error;
 pub use event::EventRow;
 pub use namespace::NamespaceRow;
 pub use process::ProcessRow;
@@ -24,8 +26,8 @@ use cel::common::ast::IdedExpr;
 use cel::extractors::This;
 use cel::{Context, Env, ParseErrors};
 use check::Checked;
+use error::LONGEST;
 use regex::Regex;
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A filter expression, ready to be asked about rows of one kind.
@@ -36,60 +38,6 @@ pub struct Filter {
     used: Vec<(String, &'static Field)>,
 }
 
-/// Why there is no filter, or no answer from it.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// The text is no expression.
-    #[error(
-        "column {column}: {message} (comparisons are written ==, !=, <, <=, >, >=, `in`; text.matches('regex'), \
-         text.contains('…'), text.startsWith('…'); joined by &&, ||, !)"
-    )]
-    Syntax {
-        /// Where, counted in characters from 1.
-        column: isize,
-        /// What is wrong there.
-        message: String,
-    },
-    /// The text is longer than 4096 bytes.
-    #[error("longer than {LONGEST} bytes")]
-    TooLong,
-    /// It is nested too deep.
-    #[error("nested too deep")]
-    TooDeep,
-    /// It names a field that these rows do not have.
-    #[error("there is no field `{name}`: the fields are {fields}")]
-    UnknownField {
-        /// Its name.
-        name: String,
-        /// The fields there are.
-        fields: String,
-    },
-    /// It calls a function that there is not.
-    #[error("there is no function `{name}`: the functions are {functions}")]
-    UnknownFunction {
-        /// Its name.
-        name: String,
-        /// The functions there are.
-        functions: String,
-    },
-    /// It asks something that makes no sense for the types at hand.
-    #[error("{0}")]
-    Type(String),
-    /// A pattern is no regular expression.
-    #[error("'{pattern}' is not a regular expression: {message}")]
-    Regex {
-        /// The pattern.
-        pattern: String,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The evaluation failed for this row: a division by zero, an index beyond the end of a list.
-    #[error("{0}")]
-    Evaluation(String),
-}
-
-/// Longer texts are refused: the parser recurses, and in a debug build takes 30 KB of stack for an operator.
-const LONGEST: usize = 4096;
 /// Stack for the parser at that length: it needs between 16 and 64 MB. What is not touched costs nothing.
 const PARSER_STACK: usize = 128 << 20;
 
@@ -160,9 +108,6 @@ impl std::fmt::Debug for Filter {
         f.debug_struct("Filter").field("used", &self.used).finish_non_exhaustive()
     }
 }
-
-/// The patterns of an expression, compiled.
-type Patterns = HashMap<String, Regex>;
 
 /// The first thing that the parser could not read; what it would have liked instead is left out, because
 /// that is the names of a dozen tokens.

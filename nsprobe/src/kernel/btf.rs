@@ -10,7 +10,7 @@ use std::collections::HashMap;
 mod format;
 mod prototype;
 
-use format::{MEMBER_LEN, TYPE_LEN, Type, half, kind, string, tail_len, word};
+use format::{MAX_NESTING, MEMBER_LEN, Section, TYPE_LEN, Type, half, kind, string, tail_len, word};
 use prototype::Unknown;
 pub use prototype::{Prototype, Shape};
 
@@ -42,10 +42,6 @@ pub enum BtfError {
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
 const HEADER_LEN: usize = 24;
-/// Anonymous structs and unions nested deeper than this are not looked into: real ones stop at three, and
-/// a type that contains itself must not recurse for ever.
-const MAX_NESTING: u32 = 8;
-
 /// What is wanted of a kernel's BTF.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
@@ -98,7 +94,7 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
         definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
     };
     let offsets = wanted.fields.iter().map(offset).collect();
-    let prototype = |id: &Id| Some((id.name.clone(), types.prototype(id.number).ok()?));
+    let prototype = |id: &Id| Some((id.name.clone(), types.section.prototype(id.number).ok()?));
     let prototypes = types.ids.iter().rev().filter_map(prototype).collect();
     Ok(Found { offsets, ids: Ids(types.ids), prototypes })
 }
@@ -156,12 +152,7 @@ fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
 
 /// A scanned BTF: where each type is, and which are the wanted ones.
 struct Types<'a> {
-    /// The type section.
-    bytes: &'a [u8],
-    /// The string section.
-    strings: &'a [u8],
-    /// Byte offset of each type in `bytes`; type ids count from 1.
-    at: Vec<u32>,
+    section: Section<'a>,
     /// For each wanted struct name, the offsets of its definitions in `bytes`, in their order.
     structs: HashMap<&'a str, Vec<u32>>,
     /// The wanted functions and type names, in the order of their ids.
@@ -186,9 +177,11 @@ impl<'a> Types<'a> {
             btf.get(start..start.checked_add(size as usize)?)
         };
         let mut scanned = Self {
-            bytes: section(type_off, type_len).ok_or_else(truncated)?,
-            strings: section(str_off, str_len).ok_or_else(truncated)?,
-            at: Vec::with_capacity(type_len as usize / 20),
+            section: Section {
+                bytes: section(type_off, type_len).ok_or_else(truncated)?,
+                strings: section(str_off, str_len).ok_or_else(truncated)?,
+                at: Vec::with_capacity(type_len as usize / 20),
+            },
             structs: wanted.fields.iter().map(|field| (field.type_name, Vec::new())).collect(),
             ids: Vec::new(),
         };
@@ -202,28 +195,28 @@ impl<'a> Types<'a> {
         let (mut at, mut last) = (0, false);
         // The types that prototypes are made of may come later than the functions.
         let mut until = 0;
-        while at < self.bytes.len() {
-            let ty = Type::read(self.bytes, at).ok_or(BtfError::Truncated(at))?;
-            let id = u32::try_from(self.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
+        while at < self.section.bytes.len() {
+            let ty = Type::read(self.section.bytes, at).ok_or(BtfError::Truncated(at))?;
+            let id = u32::try_from(self.section.at.len() + 1).map_err(|_| BtfError::Truncated(at))?;
             let tail = tail_len(ty.kind, ty.vlen).ok_or(BtfError::UnknownKind { id, kind: ty.kind })?;
             let next = at + TYPE_LEN + tail;
-            if next > self.bytes.len() {
+            if next > self.section.bytes.len() {
                 return Err(BtfError::Truncated(at));
             }
             let position = u32::try_from(at).map_err(|_| BtfError::Truncated(at))?;
-            self.at.push(position);
+            self.section.at.push(position);
             match ty.kind {
-                kind::STRUCT | kind::UNION if structs.may_hold(self.strings, ty.name) => {
-                    if let Some(name) = string(self.strings, ty.name)
+                kind::STRUCT | kind::UNION if structs.may_hold(self.section.strings, ty.name) => {
+                    if let Some(name) = string(self.section.strings, ty.name)
                         && let Some(definitions) = self.structs.get_mut(name)
                     {
                         definitions.push(position);
                         last = self.is_complete(wanted);
                     }
                 }
-                kind::FUNC | kind::TYPEDEF if names.may_hold(self.strings, ty.name) => {
+                kind::FUNC | kind::TYPEDEF if names.may_hold(self.section.strings, ty.name) => {
                     let list = if ty.kind == kind::FUNC { wanted.functions } else { wanted.typedefs };
-                    if let Some(name) = string(self.strings, ty.name)
+                    if let Some(name) = string(self.section.strings, ty.name)
                         && list.contains(&name)
                     {
                         self.ids.push(Id { number: id, kind: ty.kind, name: name.to_owned() });
@@ -258,7 +251,7 @@ impl<'a> Types<'a> {
 
     /// A type that some prototype refers to and that has not been read.
     fn later(&self) -> Option<u32> {
-        self.ids.iter().find_map(|id| match self.prototype(id.number) {
+        self.ids.iter().find_map(|id| match self.section.prototype(id.number) {
             Err(Unknown::Later(later)) => Some(later),
             _ => None,
         })
@@ -267,22 +260,22 @@ impl<'a> Types<'a> {
     /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
     fn field(&self, at: u32, member: &str) -> Option<u32> {
         if member.is_empty() {
-            return Some(Type::read(self.bytes, at as usize)?.size_or_target);
+            return Some(Type::read(self.section.bytes, at as usize)?.size_or_target);
         }
         let bits = self.member_bits(at, member, MAX_NESTING)?;
         bits.is_multiple_of(8).then_some(bits / 8)
     }
 
     fn member_bits(&self, at: u32, wanted: &str, depth: u32) -> Option<u32> {
-        let ty = Type::read(self.bytes, at as usize)?;
-        let members = self.bytes.get(at as usize + TYPE_LEN..)?;
+        let ty = Type::read(self.section.bytes, at as usize)?;
+        let members = self.section.bytes.get(at as usize + TYPE_LEN..)?;
         for member in members.chunks_exact(MEMBER_LEN).take(ty.vlen as usize) {
             let (name, type_id, offset) = (word(member, 0)?, word(member, 4)?, word(member, 8)?);
             // With the kind flag the upper byte is the width of a bit field; 0 for a whole member.
             let (offset, bit_field) =
                 if ty.kind_flag { (offset & 0x00ff_ffff, offset >> 24 != 0) } else { (offset, false) };
             if name != 0 {
-                if !bit_field && string(self.strings, name) == Some(wanted) {
+                if !bit_field && string(self.section.strings, name) == Some(wanted) {
                     return Some(offset);
                 }
             } else if depth > 0
@@ -298,8 +291,8 @@ impl<'a> Types<'a> {
     /// Where the struct or union with this id is, seen through qualifiers (`const struct { … }`).
     fn anonymous(&self, mut type_id: u32) -> Option<u32> {
         for _ in 0..MAX_NESTING {
-            let at = *self.at.get(type_id.checked_sub(1)? as usize)?;
-            let ty = Type::read(self.bytes, at as usize)?;
+            let at = *self.section.at.get(type_id.checked_sub(1)? as usize)?;
+            let ty = Type::read(self.section.bytes, at as usize)?;
             match ty.kind {
                 kind::STRUCT | kind::UNION => return Some(at),
                 kind::VOLATILE | kind::CONST | kind::TYPE_TAG => type_id = ty.size_or_target,

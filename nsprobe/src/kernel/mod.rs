@@ -17,6 +17,7 @@ mod iterator;
 pub mod kcmp;
 pub mod listns;
 pub mod lists;
+pub mod lockdown;
 mod memory_limit;
 pub mod mount_room;
 pub mod mounts;

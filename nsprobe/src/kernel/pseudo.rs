@@ -74,14 +74,6 @@ fn is_mounted(place: &str, magic: FsType) -> bool {
     statfs(Path::new(place)).is_ok_and(|found| found.filesystem_type() == magic)
 }
 
-/// The level of kernel lockdown in force, as in `integrity`; `None` where there is none or it is not readable.
-#[must_use]
-pub fn lockdown() -> Option<String> {
-    let text = PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")).ok()?;
-    let level = text.split_once('[')?.1.split_once(']')?.0;
-    (level != "none").then(|| level.to_owned())
-}
-
 /// Mounts a file system without attaching it anywhere: fsopen(2), fsconfig(2), fsmount(2), Linux 5.2. Needs
 /// CAP_SYS_ADMIN.
 fn detached(name: &CStr) -> io::Result<OwnedFd> {

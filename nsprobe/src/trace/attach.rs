@@ -6,10 +6,10 @@ use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen}
 use super::plan::{self, Choice, Trial, Tried, Verdict};
 use crate::kernel::capabilities::Effective;
 use crate::kernel::detach;
+use crate::kernel::lockdown::Lockdown;
 use crate::kernel::mounts::can_make_namespaces;
 use crate::kernel::preemption::is_preemptible;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Refusal, Size, errno_of};
-use crate::kernel::pseudo::lockdown;
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::Hooks;
 use nsprobe_ebpf::wish::Wish;
@@ -82,9 +82,8 @@ pub fn attach(
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
     let mut probe = Probe::open(config, wishes, size.into(), &hooks, storage).map_err(forbidden)?;
-    let lockdown = lockdown();
     let preemptible = is_preemptible();
-    let kernel = plan::Kernel { lockdown: lockdown.as_deref(), preemptible };
+    let kernel = plan::Kernel { lockdown: Lockdown::read(), preemptible };
     let mut trials = Vec::new();
     let mut links = Vec::new();
     let reason = loop {

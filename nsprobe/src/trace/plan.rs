@@ -1,6 +1,7 @@
 //! Which hooks: facts → policy. The facts are what trying gave ([`Trial`]); attaching is done elsewhere.
 
 use super::hooks::{Plan, Purpose};
+use crate::kernel::lockdown::Lockdown;
 use crate::kernel::probe::Refusal;
 
 /// What was asked for.
@@ -59,9 +60,9 @@ impl Choice {
 
 /// What a choice depends on beside what was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kernel<'a> {
-    /// Its lockdown level, where one is in force.
-    pub lockdown: Option<&'a str>,
+pub struct Kernel {
+    /// Its lockdown mode.
+    pub lockdown: Lockdown,
     /// Whether it preempts its own tasks, or may.
     pub preemptible: bool,
 }
@@ -160,7 +161,7 @@ pub enum Verdict {
 
 /// Judges the plans tried so far, the last of which is attached.
 #[must_use]
-pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel<'_>) -> Verdict {
+pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
     let order = choice.order(kernel.preemptible);
     let Some(last) = trials.last() else {
         return order.first().map_or_else(|| Verdict::GiveUp(String::new()), |&plan| Verdict::Try(plan));
@@ -169,7 +170,7 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel<'_>) -> Verdict {
         let refusal = trial.first_refusal().unwrap_or_default();
         match kernel.lockdown {
             // The level `integrity` forbids nothing that a plan does.
-            Some("confidentiality") if trial.is_forbidden() => {
+            Lockdown::Confidentiality if trial.is_forbidden() => {
                 format!("{refusal} (kernel lockdown=confidentiality)")
             }
             _ => refusal,
@@ -251,9 +252,9 @@ mod tests {
     use crate::kernel::probe::{Hook, Point};
     use crate::trace::hooks::{Call, Group, groups};
 
-    const STAYS: Kernel<'_> = Kernel { lockdown: None, preemptible: false };
-    const LOCKED: Kernel<'_> = Kernel { lockdown: Some("confidentiality"), ..STAYS };
-    const PREEMPTS: Kernel<'_> = Kernel { preemptible: true, ..STAYS };
+    const STAYS: Kernel = Kernel { lockdown: Lockdown::None, preemptible: false };
+    const LOCKED: Kernel = Kernel { lockdown: Lockdown::Confidentiality, ..STAYS };
+    const PREEMPTS: Kernel = Kernel { preemptible: true, ..STAYS };
 
     /// A trial of `plan` for every call, in which the kernel answers as `answer` does.
     fn trial(plan: Plan, follow: bool, answer: impl Fn(&Hook) -> Option<i32>) -> Trial {

@@ -56,17 +56,13 @@ impl Package {
             let text = fs::read_to_string(&path).unwrap();
             let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = format!("{package}/src/{}.rs", below.display());
-            let mut source = Source {
-                name,
-                module,
-                used: BTreeSet::new(),
-                passed_on: BTreeMap::new(),
-                globs: Vec::new(),
-            };
+            let mut source =
+                Source { name, module, used: BTreeSet::new(), passed_on: BTreeMap::new(), globs: Vec::new() };
             Reader { source: &mut source, depth: 0 }.visit_file(&parsed);
             files.push(source);
         }
-        let by_module = files.iter().enumerate().map(|(file, source)| (source.module.clone(), file)).collect();
+        let by_module =
+            files.iter().enumerate().map(|(file, source)| (source.module.clone(), file)).collect();
         Self { files, by_module }
     }
 
@@ -155,7 +151,7 @@ impl Reader<'_> {
     /// The absolute path, where it is one of this package that is not inside the file.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let mut module = self.source.module.clone();
-        let mut rest = path;
+        let rest;
         match path.first()?.as_str() {
             "crate" => (module, rest) = (Vec::new(), &path[1..]),
             "self" => rest = &path[1..],
@@ -180,7 +176,9 @@ impl Reader<'_> {
                 leaves.push((prefix.to_vec(), prefix.last().cloned().unwrap_or_default()));
             }
             UseTree::Name(name) => leaves.push((with(name.ident.to_string()), name.ident.to_string())),
-            UseTree::Rename(rename) => leaves.push((with(rename.ident.to_string()), rename.rename.to_string())),
+            UseTree::Rename(rename) => {
+                leaves.push((with(rename.ident.to_string()), rename.rename.to_string()))
+            }
             UseTree::Glob(_) => leaves.push((prefix.to_vec(), "*".to_owned())),
         }
     }

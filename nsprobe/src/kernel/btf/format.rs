@@ -4,6 +4,19 @@
 pub(super) const TYPE_LEN: usize = 12;
 /// Bytes of a member of a struct or union.
 pub(super) const MEMBER_LEN: usize = 12;
+/// Anonymous structs and unions nested deeper than this are not looked into: real ones stop at three, and
+/// a type that contains itself must not recurse for ever.
+pub(super) const MAX_NESTING: u32 = 8;
+
+/// The sections of a BTF, and where each type begins.
+pub(super) struct Section<'a> {
+    /// The type section.
+    pub bytes: &'a [u8],
+    /// The string section.
+    pub strings: &'a [u8],
+    /// Byte offset of each type in `bytes`; type ids count from 1.
+    pub at: Vec<u32>,
+}
 
 /// The part that every type begins with, `struct btf_type`.
 pub(super) struct Type {

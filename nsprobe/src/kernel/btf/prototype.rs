@@ -1,6 +1,6 @@
 //! The parameters and results of the kernel's functions and raw tracepoints.
 
-use super::{MAX_NESTING, TYPE_LEN, Type, Types, kind, string, word};
+use super::format::{MAX_NESTING, Section, TYPE_LEN, Type, kind, string, word};
 use std::fmt;
 
 /// What a function takes and gives.
@@ -51,7 +51,7 @@ pub(super) enum Unknown {
 /// A member of a `BTF_KIND_FUNC_PROTO`: name and type.
 const PARAMETER_LEN: usize = 8;
 
-impl Types<'_> {
+impl Section<'_> {
     /// The prototype of the function or raw tracepoint (`typedef` of a pointer to a function) with this id.
     pub(super) fn prototype(&self, id: u32) -> Result<Prototype, Unknown> {
         let (mut at, mut ty) = self.ty(id)?;

@@ -1,7 +1,7 @@
 //! Why the kernel refuses a program, or a place for it.
 
 use crate::kernel::advice::exhausted;
-use crate::kernel::pseudo::lockdown;
+use crate::kernel::lockdown::Lockdown;
 use crate::model::errno_name;
 use aya::programs::ProgramError;
 use std::error::Error;
@@ -47,7 +47,7 @@ impl Refusal {
             return refusal;
         }
         match verdict(log) {
-            Some(said) if reads_by_helper(said) && lockdown().as_deref() == Some("confidentiality") => {
+            Some(said) if reads_by_helper(said) && Lockdown::read() == Lockdown::Confidentiality => {
                 let why = "lockdown=confidentiality forbids BPF to read kernel memory by helper";
                 Self { reason: format!("{}: {why}", refusal.reason), ..refusal }
             }
