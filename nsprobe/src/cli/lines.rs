@@ -9,7 +9,7 @@ use crate::render::style::{self, Look};
 use crate::render::wrap::wrapped;
 use crate::render::{event, event_json, losses};
 use crate::trace::hooks::Plan;
-use crate::trace::session::Sink;
+use crate::trace::sink::Sink;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};

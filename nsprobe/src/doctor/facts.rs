@@ -9,10 +9,10 @@ use crate::kernel::{own_mounts, probe};
 use crate::model::{GapKind, Hooks, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
+use crate::trace::choose;
 use crate::trace::hooks::{Call, Plan, unreadable};
+use crate::trace::options::Options;
 use crate::trace::plan::Choice;
-use crate::trace::session::Options;
-use crate::trace::source;
 use nsprobe_ebpf::Config;
 use std::path::Path;
 
@@ -192,7 +192,7 @@ impl BpfFacts {
 /// The plan that a trace takes that is opened, and closed at once; and why.
 fn opened(hooks: Choice) -> Result<(&'static str, String), String> {
     let options = Options { hooks, ring_bytes: RING_BYTES, ..Options::default() };
-    let source = source::open(&options).map_err(|error| error.to_string())?;
+    let source = choose::open(&options).map_err(|error| error.to_string())?;
     Ok((source.hooks().plan, source.hooks().reason.clone()))
 }
 

@@ -2,8 +2,9 @@
 //! loss put right from what the probe knows and another snapshot.
 
 use super::lives::{Entry, Lives, is_same};
+use super::losses::UNWATCHED;
+use super::record::End;
 use super::snapshots::Snapshots;
-use super::source::End;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
@@ -15,9 +16,6 @@ use nsprobe_ebpf::share::ROWS;
 use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
-
-/// Where namespaces are lost whose end will not be told.
-pub(super) const UNWATCHED: &str = "namespaces_full";
 
 /// The account.
 pub struct Account {

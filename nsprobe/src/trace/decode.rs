@@ -4,7 +4,7 @@ use crate::model::{
     self, Actor, Arguments, Cgroup, CloneChild, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
     PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
 };
-use crate::trace::source::{End, Told};
+use crate::trace::record::{End, Told};
 use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Freed, Header, NamespaceIds, NamespaceInodes, PID_LEVELS, Pids,
     RECORD_VERSION, Target, Text, cause, event_flags, is_restart, text, text_flags,

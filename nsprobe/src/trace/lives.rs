@@ -2,7 +2,7 @@
 //!
 //! No two namespaces have one number at a time, so the table is by inode, and what takes a number ends who had it.
 
-use super::source::End;
+use super::record::End;
 use crate::model::kinds_of_unshare;
 use crate::model::{
     Body, Created, Crossing, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,

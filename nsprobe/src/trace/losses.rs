@@ -4,6 +4,9 @@ use super::losers;
 use crate::model::{Loss, Lost};
 use std::time::SystemTime;
 
+/// Where namespaces are lost whose end will not be told.
+pub(super) const UNWATCHED: &str = "namespaces_full";
+
 /// What was lost so far, all of which was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Losses {

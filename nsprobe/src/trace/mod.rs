@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod attach;
+pub mod choose;
 pub mod conditions;
 pub mod decode;
 pub mod filter;
@@ -12,10 +13,13 @@ pub mod ladder;
 pub mod lives;
 pub mod losers;
 pub mod losses;
+pub mod options;
 pub mod order;
 pub mod plan;
+pub mod record;
 pub mod running;
 pub mod session;
+pub mod sink;
 mod snapshots;
 pub mod source;
 mod stream;

@@ -1,110 +1,20 @@
 //! One trace from its first line to its last.
 
-use super::conditions::Conditions;
-use super::hooks::Call;
-use super::identity;
-use super::plan::Choice;
+use super::options::Options;
 use super::running::{CommandEnd, Running};
-use super::source::{self, Source};
-use super::stream::Stream;
-use super::{Look, TraceError};
+use super::sink::Sink;
+use super::source::Source;
+use super::stream::{BATCH, Stream};
+use super::{Look, TraceError, choose, identity};
 use crate::kernel::signals::Signals;
-use crate::model::{Body, Event, Line, StreamEnd, StreamStart};
+use crate::model::{Body, StreamEnd, StreamStart};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
-
-/// What to trace, and until when.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and they combine")]
-pub struct Options {
-    /// The hooks.
-    pub hooks: Choice,
-    /// The calls.
-    pub calls: Vec<Call>,
-    /// What else must hold of an event.
-    pub conditions: Conditions,
-    /// Every new task, not only those in a new namespace.
-    pub every_clone: bool,
-    /// Calls of setns and unshare too that succeed and change nothing.
-    pub unchanged: bool,
-    /// When namespaces are made and end.
-    pub lives: bool,
-    /// 32-bit system calls, even where that means to watch every system call of the machine.
-    pub compat: bool,
-    /// Calls that a seccomp filter stops, though to watch for them costs every system call of the machine.
-    pub denied: bool,
-    /// Size of the ring buffer; made a power of two and a multiple of the page size.
-    pub ring_bytes: u32,
-    /// Most entries of a table that tenants fill, where that is fewer than usual: for tests.
-    pub room: u32,
-    /// Between two looks at `/proc`, where nothing else is allowed.
-    pub interval: Duration,
-    /// At most this long.
-    pub duration: Option<Duration>,
-    /// At most so many events.
-    pub count: Option<u64>,
-    /// Only what this command and its descendants do, and until it ends; empty for the whole machine.
-    pub command: Vec<OsString>,
-}
-
-impl Default for Options {
-    /// The whole machine, in the best way that it allows, until a signal comes.
-    fn default() -> Self {
-        Self {
-            hooks: Choice::Auto,
-            calls: Call::ALL.into(),
-            conditions: Conditions::default(),
-            every_clone: false,
-            unchanged: false,
-            lives: false,
-            compat: false,
-            denied: false,
-            ring_bytes: 4 << 20,
-            room: u32::MAX,
-            interval: Duration::from_secs(1),
-            duration: None,
-            count: None,
-            command: Vec::new(),
-        }
-    }
-}
-
-/// Where the lines go.
-pub trait Sink {
-    /// Whether it wants an event; `None` where that cannot be decided. One that it does not want gets no line, and does
-    /// not count.
-    fn wants(&mut self, event: &Event) -> Option<bool>;
-    /// Takes one; false: there is no room for it now. There is always room for what a stream says of itself.
-    fn line(&mut self, line: &Line) -> io::Result<bool>;
-    /// Hands on what it has taken to the reader: no more is coming for now. Does not wait.
-    fn flush(&mut self) -> io::Result<()>;
-    /// Waits a moment for what it has taken to reach the output; the error says that nothing will.
-    fn settle(&mut self) -> io::Result<()>;
-    /// Waits for what it has taken to reach the output, but not for a reader that stands still, and no longer than until
-    /// `hurry`.
-    fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()>;
-    /// Whether there is room again, after there was none.
-    fn has_room(&self) -> bool;
-    /// Whether there may be no room for another event.
-    fn is_full(&self) -> bool {
-        false
-    }
-    /// Events that it has taken and that have not reached the output.
-    fn unwritten(&self) -> u64;
-    /// What shows by `POLLERR` that there is no reader any more.
-    fn descriptor(&self) -> BorrowedFd<'_>;
-    /// Readable when there is room again, or the output has failed; until it is heeded.
-    fn news(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-    /// Takes notice of that.
-    fn heed(&self) {}
-}
 
 /// How a trace ended.
 #[derive(Debug)]
@@ -119,16 +29,13 @@ pub struct Ended {
     pub error: Option<TraceError>,
 }
 
-/// Records taken at once before signals and limits are looked at again.
-pub(super) const BATCH: usize = 512;
-
 /// Traces until one of the `options` or a signal says to end.
 ///
 /// `look` takes a snapshot, which is needed for the lives of namespaces, on a thread of its own. The error says why there is no stream; what ends
 /// one that has begun is in [`Ended::error`].
 pub fn run(options: &Options, look: &Look, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     // Until there is a stream, signals end the process: nothing has begun, and loading can take a while.
-    let mut source = source::open(options)?;
+    let mut source = choose::open(options)?;
     let signals = Signals::hold()?;
     trace(options, source.as_mut(), &signals, look, sink)
 }

@@ -4,19 +4,13 @@ pub mod perf;
 pub mod poll;
 pub mod probe;
 
-use super::TraceError;
-use super::conditions::{Conditions, Wanted};
-use super::ladder::{self, Refused, Rung};
-use super::plan::Choice;
-use super::session::Options;
+use super::conditions::Conditions;
+use super::record::Told;
 use crate::kernel::watches::Watches;
-use crate::model::{Event, Hooks, Lost, Mark};
-use perf::PerfSource;
-use poll::PollSource;
-use probe::ProbeSource;
+use crate::model::{Hooks, Lost};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// For so long `/proc` is waited for at once, where other threads read it: a process may keep them waiting.
 const MOMENT: Duration = Duration::from_millis(20);
@@ -69,70 +63,6 @@ pub trait Source {
 
     /// Detaches: nothing more is to be taken. Waits for that a moment; it may go on after the end.
     fn stop(&mut self) {}
-}
-
-/// What a source tells.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
-    /// A crossing.
-    Event(Box<Event>),
-    /// The end of a namespace.
-    Freed(End),
-}
-
-/// The end of a namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The inode it had.
-    pub ino: u64,
-    /// Its id, where the kernel gave it one.
-    pub mark: Mark,
-    /// When: `CLOCK_BOOTTIME`.
-    pub since_boot: Duration,
-}
-
-/// Opens the first source that the machine bears, of those that the `options` admit.
-pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
-    let mut refused = Vec::new();
-    let mut last = None;
-    while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
-        let opened: Result<Box<dyn Source>, TraceError> = match rung {
-            Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
-            Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(options) => {
-                let forced = "leave out --hooks";
-                let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
-                Err(TraceError::Refused(format!("{needs} by the probe only: {why}")))
-            }
-            Rung::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
-            Rung::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
-        };
-        match opened {
-            Err(error) if error.is_refusal() => {
-                refused.push(Refused { rung, why: error.to_string() });
-                last = Some(error);
-            }
-            opened => return opened,
-        }
-    }
-    if refused.len() > 1 && options.hooks != Choice::Auto {
-        let whys: Vec<&str> = refused.iter().map(|refused| refused.why.as_str()).collect();
-        return Err(TraceError::Refused(whys.join("; ")));
-    }
-    Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
-}
-
-/// A wish of which other sources than the probe know nothing at all.
-fn needs_probe(options: &Options) -> Option<&'static str> {
-    let conditions = &options.conditions;
-    if options.denied {
-        Some("--denied: calls that seccomp stops are seen")
-    } else if conditions.follow {
-        Some("--follow is decided")
-    } else if !conditions.cgroups.is_empty() {
-        Some("--cgroup is decided")
-    } else {
-        (conditions.outcome == Some(Wanted::Failed)).then_some("--failed: calls that fail are seen")
-    }
 }
 
 /// The conditions that other sources than the probe cannot decide of some events, in words.

@@ -1,22 +1,28 @@
 //! From what a source tells to numbered lines.
 
 mod heal;
+mod healing;
 
 use super::account::Account;
 use super::filter::Filter;
 use super::identity;
 use super::losses::{Losses, heals};
+use super::options::Options;
 use super::order::{Order, WINDOW};
-use super::session::{BATCH, Options, Sink};
-use super::source::{Source, Told};
+use super::record::Told;
+use super::sink::Sink;
+use super::source::Source;
 use super::{Look, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::model::{Body, Event, Line, Lost, StreamEnd, Totals};
-use heal::Healing;
+use healing::Healing;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+
+/// Records taken at once before signals and limits are looked at again.
+pub(super) const BATCH: usize = 512;
 
 /// What the output had no room for.
 #[derive(Default)]

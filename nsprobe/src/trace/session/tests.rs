@@ -1,9 +1,10 @@
 use super::*;
-use crate::model::{Actor, Crossing, Hooks, Lost, Outcome, Rebuilt, Slots, Snapshot};
-use crate::trace::source::Told;
+use crate::model::{Actor, Crossing, Event, Hooks, Line, Lost, Outcome, Rebuilt, Slots, Snapshot};
+use crate::trace::record::Told;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
+use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,7 +5,7 @@ mod buffers;
 pub mod record;
 pub mod table;
 
-use super::{AT_END, MOMENT, Source, Told};
+use super::{AT_END, MOMENT, Source};
 use crate::discover::look::{Look, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
@@ -14,7 +14,8 @@ use crate::model::{Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
-use crate::trace::session::Options;
+use crate::trace::options::Options;
+use crate::trace::record::Told;
 use record::{Record, Task, What};
 use std::collections::VecDeque;
 use std::io;

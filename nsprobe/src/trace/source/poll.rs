@@ -2,14 +2,15 @@
 
 pub mod compare;
 
-use super::{AT_END, MOMENT, Source, Told};
+use super::{AT_END, MOMENT, Source};
 use crate::discover::look::{Look, Looked, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::model::{Actor, Crossing, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
-use crate::trace::session::Options;
+use crate::trace::options::Options;
+use crate::trace::record::Told;
 use compare::{Change, Known};
 use std::collections::VecDeque;
 use std::io;

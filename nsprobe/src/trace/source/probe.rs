@@ -1,6 +1,6 @@
 //! The BPF probe.
 
-use super::{Source, Told};
+use super::Source;
 use crate::discover::look::Look;
 use crate::kernel::cgroups::Hierarchy;
 use crate::kernel::probe::Size;
@@ -9,13 +9,14 @@ use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
 use crate::model::{Crossing, Hooks, Lost, Text};
 use crate::trace::TraceError;
-use crate::trace::account;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
 use crate::trace::decode;
 use crate::trace::hooks::Call;
 use crate::trace::losers::Ledger;
-use crate::trace::session::Options;
+use crate::trace::losses::UNWATCHED;
+use crate::trace::options::Options;
+use crate::trace::record::Told;
 use nsprobe_ebpf::{Config, Counter, config};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -300,7 +301,7 @@ const fn stage(counter: Counter) -> &'static str {
         Counter::RingFull => "ring_full",
         Counter::PendingFull => "pending_full",
         Counter::FollowFull => "follow_full",
-        Counter::NamespacesFull => account::UNWATCHED,
+        Counter::NamespacesFull => UNWATCHED,
         Counter::DeniedFull => "denied_full",
         Counter::DeniedUnread => "denied_unread",
         Counter::Share => "share",

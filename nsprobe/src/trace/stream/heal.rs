@@ -2,9 +2,11 @@
 //! snapshots are taken for that, the stream goes on.
 
 use super::Stream;
+use super::healing::Healing;
 use crate::model::{Body, Changes, Rebuilt};
 use crate::trace::TraceError;
-use crate::trace::account::{Account, Sight, UNWATCHED};
+use crate::trace::account::{Account, Sight};
+use crate::trace::losses::UNWATCHED;
 use crate::trace::source::Source;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -17,14 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// For so long a snapshot is waited for at the end.
 const AT_END: Duration = Duration::from_millis(300);
-
-/// What is under way.
-pub(super) enum Healing {
-    /// The account is being opened.
-    Opening,
-    /// The account is being put right; so many descendants were found, or why none could be.
-    Account(Result<Option<u64>, String>),
-}
 
 impl Stream<'_> {
     /// Begins to open the account of namespaces, where there is one.
