@@ -1,5 +1,7 @@
 //! A document of `nsprobe list --json` → the snapshot it was made of.
 
+use super::error::{Error, MAJOR, NAME};
+use super::key::{ProcessKey, process_key};
 use super::read::{self, SlotInodes};
 use crate::model::text;
 use crate::model::{
@@ -29,40 +31,12 @@ pub struct SideGap {
     pub(super) count: u64,
 }
 
-/// The document that is read, and the versions of it.
-pub(super) const NAME: &str = "nsprobe.list";
-pub(super) const MAJOR: &str = "1";
-
-/// Why a document is of no use.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// It is no JSON, not whole, or lacks something.
-    #[error("not a document of `nsprobe list --json`, or not all of it: {0}")]
-    Syntax(serde_json::Error),
-    /// It is another document, or of a version that is not understood.
-    #[error("this is {found}, and {NAME} {MAJOR}.x is wanted: what `nsprobe list --json` writes")]
-    Schema {
-        /// Name and version of what it is.
-        found: String,
-    },
-    /// It holds a part of what there was.
-    #[error("it holds only what was asked for: take it with `nsprobe list --json` and no other option")]
-    Filtered,
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(std::io::Error),
-    /// It does not end where one may.
-    #[error("it is longer than {} MiB, which no document is that is compared", read::MOST_BYTES >> 20)]
-    TooLong,
-    /// It has something twice that is in a snapshot once.
-    #[error("it has {0} twice, so it is no snapshot")]
-    Twice(String),
-    /// It does not say of which boot it is.
-    #[error("it does not name the boot it was taken in, so nothing in it can be compared")]
-    NoBoot,
-}
-
 impl Side {
+    /// The process that took it.
+    pub(super) fn observer(&self) -> Option<ProcessKey> {
+        self.taken.snapshot.process(self.taken.origin.own_pid?).map(process_key)
+    }
+
     /// A snapshot that was taken just now.
     pub fn now(taken: Taken) -> Result<Self, Error> {
         let gap = |gap: &crate::model::Gap| SideGap {

@@ -4,30 +4,20 @@
 //! is: the kernel gives the number of one that is gone to the next that is made. See `pairs.rs`.
 
 mod document;
+mod error;
+mod key;
 mod pairs;
 mod read;
 mod unseen;
 
-pub use document::{Error, Side, SideGap};
+pub use document::{Side, SideGap};
+pub use error::Error;
 
-use crate::model::{self, Difference, Moved, Namespace, NsId, NsKind, NsSlot, Pid, Process, SightChange};
+use crate::model::{self, Difference, Moved, Namespace, NsSlot, Process, SightChange};
+use key::{ProcessKey, key, process_key};
 use pairs::{Pairs, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use unseen::Unseen;
-
-/// What of a process stays as long as it lives, and is another process's never (in one boot).
-type ProcessKey = (Pid, u64);
-
-const fn process_key(process: &Process) -> ProcessKey {
-    (process.pid, process.start_ticks)
-}
-
-/// A namespace's kind and inode.
-type NsKey = (NsKind, u64);
-
-const fn key(id: NsId) -> NsKey {
-    (id.kind, id.ino)
-}
 
 /// Compares two snapshots. The processes that took them, and the kernel's own, are left out.
 #[must_use]
@@ -60,7 +50,7 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         };
         Some((find(old)?, find(new)?))
     });
-    let observers: HashSet<ProcessKey> = [old, new].into_iter().filter_map(observer).collect();
+    let observers: HashSet<ProcessKey> = [old, new].into_iter().filter_map(Side::observer).collect();
     let seen = |side: &'a Side| -> BTreeMap<ProcessKey, &'a Process> {
         let processes = side.taken.snapshot.processes.iter();
         processes
@@ -103,11 +93,6 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         processes_unseen,
         sight: sight(old, new),
     }
-}
-
-/// The process that took a snapshot.
-fn observer(side: &Side) -> Option<ProcessKey> {
-    side.taken.snapshot.process(side.taken.origin.own_pid?).map(process_key)
 }
 
 fn moved<'a>(old: &'a Process, new: &'a Process, pairs: &Pairs) -> Option<Moved<'a>> {

@@ -10,7 +10,7 @@
 //! No evidence are mounts, descriptors and sockets at the same place: `ip netns del t; ip netns add t` puts
 //! another namespace there, and gives it the number that has become free.
 
-use super::{NsKey, ProcessKey, key, process_key};
+use super::key::{NsKey, ProcessKey, key, process_key};
 use crate::model::{Initial, Namespace, NsId, NsKind, NsSlot, Process, Taken};
 use std::collections::{BTreeMap, HashMap};
 

@@ -1,6 +1,6 @@
 //! Documents as they come: read no further than to the first byte that is wrong, and not without end.
 
-use super::document::{Error, MAJOR, NAME};
+use super::error::{Error, MAJOR, MOST_BYTES, NAME};
 use crate::model::{Arguments, NsSlot, Slots};
 use data_encoding::BASE64;
 use serde::de::{
@@ -9,9 +9,6 @@ use serde::de::{
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::marker::PhantomData;
-
-/// How long a document may be: one of 400,000 processes is about as long.
-pub(super) const MOST_BYTES: u64 = 256 << 20;
 
 /// How much is looked at for the name of the document before all of it is read.
 const BEGINNING: usize = 64 * 1024;

@@ -2,7 +2,7 @@ mod documents;
 mod sight;
 
 use super::*;
-use crate::model::{Arguments, Holder, Initial, Origin, Root, Slots, Snapshot, Taken};
+use crate::model::{Arguments, Holder, Initial, NsId, NsKind, Origin, Pid, Root, Slots, Snapshot, Taken};
 use std::time::{Duration, SystemTime};
 
 /// Seconds after the epoch.

@@ -1,6 +1,7 @@
 //! What is in one snapshot and not in the other because that did not see it: it has neither come nor gone.
 
-use super::{NsKey, ProcessKey, Side, key, observer, process_key};
+use super::document::Side;
+use super::key::{NsKey, ProcessKey, key, process_key};
 use crate::model::{GapKind, Holder, Namespace, NsKind, NsSlot, Pid, Process, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -87,7 +88,7 @@ fn count(side: &Side, kind: GapKind) -> u64 {
 /// Why `other` may lack processes that `side` shows. Where both show a part of them, it is the same part for the same user.
 fn hides_processes(side: &Side, other: &Side) -> Option<&'static str> {
     let user = |side: &Side| {
-        let (_, process) = observer(side).zip(side.taken.snapshot.process(side.taken.origin.own_pid?))?;
+        let (_, process) = side.observer().zip(side.taken.snapshot.process(side.taken.origin.own_pid?))?;
         Some(process.uid)
     };
     let same_user = user(side).is_some_and(|uid| user(other) == Some(uid));

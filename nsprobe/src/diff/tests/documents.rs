@@ -107,7 +107,7 @@ fn a_root_that_was_deleted_meanwhile_is_the_same_and_one_made_anew_is_not() {
 #[test]
 fn the_document_that_is_read_is_the_one_that_list_writes() {
     let wanted = crate::render::schemas::LIST;
-    assert_eq!((document::NAME, Some(document::MAJOR)), (wanted.name, wanted.version.split('.').next()));
+    assert_eq!((error::NAME, Some(error::MAJOR)), (wanted.name, wanted.version.split('.').next()));
 }
 
 #[test]

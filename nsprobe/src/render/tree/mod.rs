@@ -13,6 +13,7 @@ mod namespaces;
 mod process;
 #[cfg(test)]
 mod sample;
+mod vacant;
 
 pub use json::json;
 

@@ -4,7 +4,7 @@ use super::boundary::{Boundary, boundaries};
 use super::draw::{Drawing, Node, Span};
 use super::fold::Folds;
 use super::forest::Forest;
-use super::{Options, Wanted, namespaces};
+use super::{Options, Wanted, vacant};
 use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
 use crate::render::style::{self, Look};
 use anstyle::Style;
@@ -43,7 +43,7 @@ impl<'a> Layout<'a> {
 pub(super) fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
     let Layout { forest, folds, .. } = Layout::of(snapshot, options);
     let shown = forest.order.iter().filter(|&&i| !folds.folded[i]);
-    shown.map(|&i| snapshot.processes[i].pid).chain(namespaces::vacant_holders(snapshot)).collect()
+    shown.map(|&i| snapshot.processes[i].pid).chain(vacant::holding(snapshot)).collect()
 }
 
 pub(super) fn text(
@@ -75,7 +75,7 @@ pub(super) fn text(
     }
     drawing.write(out, look)?;
     let whole = options.pid.is_none() && options.wanted.is_none();
-    if whole { namespaces::vacant(out, snapshot, options, look) } else { Ok(()) }
+    if whole { vacant::text(out, snapshot, options, look) } else { Ok(()) }
 }
 
 /// Drops the processes that were not asked for; whether some were asked for.

@@ -1,0 +1,100 @@
+//! The namespaces that no process is in, and what keeps them.
+
+use super::Options;
+use crate::model::{Holder, Namespace, NsId, Pid, Snapshot};
+use crate::render::holders::{phrase, unseen};
+use crate::render::style::{self, Look};
+use std::io::{self, Write};
+
+/// How many of the namespaces that no process is in the process tree lists before it counts.
+const MOST_VACANT: usize = 10;
+/// How many further holders of one namespace are named, with their arguments.
+const MOST_PHRASES: usize = 8;
+/// How many bind mounts of one namespace are named before they are counted.
+const MOST_PATHS: usize = 3;
+
+/// What keeps a namespace alive that no process is in, a phrase each.
+pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String> {
+    let name = |pid| match snapshot.process(pid) {
+        Some(process) => format!("{pid} {}", style::command(process, look)),
+        None => pid.to_string(),
+    };
+    let mut phrases = Vec::new();
+    let mut unnamed = namespace.holders_omitted;
+    for holder in &namespace.holders {
+        if phrases.len() == MOST_PHRASES && !matches!(holder, Holder::BindMount { .. }) {
+            unnamed += 1;
+            continue;
+        }
+        match holder {
+            // A mount that propagates is one mount in each of many mount namespaces.
+            Holder::BindMount { .. } => {}
+            Holder::ForChildren { .. } => phrases.push(format!("held for the {}", phrase(holder, name))),
+            Holder::Ancestor { of } => phrases.push(ancestor(namespace, *of, snapshot)),
+            other => phrases.push(format!("held by {}", phrase(other, name))),
+        }
+    }
+    let paths = namespace.mounts_with_namespace();
+    let more = paths.len().saturating_sub(MOST_PATHS);
+    let shown = paths.into_iter().take(MOST_PATHS);
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    match (shown.is_empty(), more) {
+        (true, _) => {}
+        (false, 0) => phrases.insert(0, format!("held by {shown}")),
+        (false, _) => phrases.insert(0, format!("held by {shown} and {more} more bind mounts")),
+    }
+    if unnamed > 0 {
+        phrases.push(format!("and {unnamed} more holders"));
+    }
+    if phrases.is_empty() {
+        phrases.push(format!("held by {}", unseen(namespace)));
+    }
+    phrases
+}
+
+fn ancestor(namespace: &Namespace, of: NsId, snapshot: &Snapshot) -> String {
+    let parent = of.kind == namespace.id.kind
+        && snapshot.namespace(of).is_none_or(|child| child.parent == Some(namespace.id));
+    format!("held by {of}, {}", if parent { "its child" } else { "which it owns" })
+}
+
+fn without_processes(snapshot: &Snapshot) -> impl Iterator<Item = &Namespace> {
+    snapshot.namespaces.iter().filter(|ns| ns.is_orphan() == Some(true))
+}
+
+/// The processes that hold the namespaces no process is in.
+pub(super) fn holding(snapshot: &Snapshot) -> impl Iterator<Item = Pid> {
+    without_processes(snapshot).flat_map(|ns| &ns.holders).filter_map(Holder::pid)
+}
+
+/// The namespaces that no process is in, for the end of the process tree.
+pub(super) fn text(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    look: Look,
+) -> io::Result<()> {
+    let of_one = |ns: &&Namespace| options.ns.is_none_or(|id| id == ns.id);
+    let vacant: Vec<_> = without_processes(snapshot).filter(of_one).collect();
+    let unknown = snapshot.namespaces.iter().filter(of_one).filter(|ns| ns.is_orphan().is_none()).count();
+    if unknown > 0 {
+        let namespaces = if unknown == 1 { "1 namespace" } else { &format!("{unknown} namespaces") };
+        writeln!(out, "\nNot all processes were seen: whether one is in {namespaces} more is not known")?;
+    }
+    if vacant.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nNo process is in:")?;
+    let shown = if options.all { vacant.len() } else { MOST_VACANT };
+    for namespace in vacant.iter().take(shown) {
+        let held = holders(namespace, snapshot, look).join(", ");
+        let id = namespace.id.to_string();
+        let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(id.len() + 3));
+        writeln!(out, "  {} {}", look.paint(style::NAMESPACE, &id), style::cut(&held, room, look))?;
+    }
+    if vacant.len() > shown {
+        let ellipsis = if look.unicode { "…" } else { "..." };
+        writeln!(out, "  {ellipsis} {} more (--all shows them)", vacant.len() - shown)?;
+    }
+    Ok(())
+}
