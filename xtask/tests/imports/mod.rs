@@ -117,7 +117,7 @@ impl Package {
 }
 
 /// Sets of more than one file each of which leads to all others of its set.
-pub fn circles(package: &Package) -> Vec<Vec<File>> {
+fn circles(package: &Package) -> Vec<Vec<File>> {
     let count = package.files.len();
     let mut reaches = vec![vec![false; count]; count];
     for (from, to) in package.imports() {
