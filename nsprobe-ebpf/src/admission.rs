@@ -4,14 +4,14 @@
 //! A share is a multiple of what is still free. So it shrinks as the buffer fills, never takes all of it, and needs no
 //! count of those who want some: a user who is alone may hold most of the buffer, and who holds little always finds room.
 
+use crate::cgroup;
 use crate::maps::{self, offset};
 use crate::task::{self, read};
-use crate::{place, program};
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use nsprobe_ebpf::share::{Held, Loser, ROWS, SLOTS, Settings, index};
-use nsprobe_ebpf::{ABSENT, Counter, Event, Field, SLOTS as NAMESPACES, cause};
+use nsprobe_ebpf::{ABSENT, Counter, Event, Field, SLOTS as NAMESPACES, cause, event_flags};
 
 /// What the kernel puts before each record in the buffer.
 const HEADER: u64 = 8;
@@ -102,8 +102,8 @@ const CGROUP_DEPTH: usize = 32;
 #[inline(always)]
 fn cgroup(task: u64) -> (u64, u64) {
     const TOO_DEEP: u64 = u64::MAX;
-    let mut node = program::cgroup_node(task);
-    let mut parent = program::cgroup_parent(node);
+    let mut node = cgroup::node(task);
+    let mut parent = cgroup::parent(node);
     if parent == 0 {
         return (0, read(node, Field::KernfsId));
     }
@@ -114,7 +114,7 @@ fn cgroup(task: u64) -> (u64, u64) {
             let id: u64 = read(node, Field::KernfsId);
             return (id, id);
         }
-        let above = program::cgroup_parent(parent);
+        let above = cgroup::parent(parent);
         mine = above != 0 && owner(parent) != 0;
         if mine {
             node = parent;
@@ -213,7 +213,7 @@ fn is_idle(event: &Event) -> bool {
     if !matches!(event.header.cause, cause::SETNS | cause::UNSHARE) {
         return false;
     }
-    let mut difference = event.flags & place::MOVED;
+    let mut difference = event.flags & event_flags::MOVED;
     for slot in 0..NAMESPACES {
         difference |= event.before.ino[slot] ^ event.after.ino[slot];
     }

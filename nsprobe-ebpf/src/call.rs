@@ -1,11 +1,11 @@
 //! One call: begun at its entry, completed at its return, whatever hook told of them.
 
-use crate::probes::denied::{UNDER_WAY, number};
-use crate::state::Pending;
-use crate::{hook, maps, path, place, program, state, task, wanted, watched};
-use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
+use crate::event::{fill, now};
+use crate::pending::Pending;
+use crate::syscall::{self, NEW_MNT, UNDER_WAY, kinds_of_unshare, number};
+use crate::{hook, maps, path, place, program, send, state, task, wanted, watched};
 use nsprobe_ebpf::share::ROWS;
-use nsprobe_ebpf::{Event, Header, SLOTS, Watched, cause, config, event_flags, slot, text};
+use nsprobe_ebpf::{Event, SLOTS, Watched, cause, config, event_flags, slot, text};
 
 /// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
 /// in which namespaces. `None` when nobody asked for it or there is no room, which is counted.
@@ -24,19 +24,6 @@ pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     }
     state::forget(pending);
     None
-}
-
-/// Fills in what is known of a call from the start.
-#[inline(always)]
-pub fn fill(event: &mut Event, cause: u16, task: u64) {
-    event.header = Header::of::<Event>(cause);
-    event.time_ns = now();
-    if task::is_compat(task) {
-        event.flags |= event_flags::COMPAT;
-    }
-    event.flags |= wanted::marks(task);
-    task::fill_namespaces(&mut event.before, Some(&mut event.before_ids), task);
-    task::fill_actor(event, task);
 }
 
 /// How the return of a call is known; the last argument of [`complete`].
@@ -70,7 +57,7 @@ pub fn finish(pending: &mut Pending, result: i64, last: impl FnOnce(&mut Pending
             watch(event);
             if is_change(event) {
                 program::fill(pending, task);
-                maps::send(pending);
+                send::event(pending);
             }
         }
     }
@@ -137,10 +124,10 @@ fn arguments(cause: u16) -> Option<[u64; 2]> {
 #[inline(always)]
 fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut Pending> {
     let kinds = match cause {
-        cause::UNSHARE => wanted::kinds_of_unshare(args[0]),
+        cause::UNSHARE => kinds_of_unshare(args[0]),
         // Which it names is known at its return.
         cause::SETNS => u64::MAX,
-        _ => place::NEW_MNT,
+        _ => NEW_MNT,
     };
     let task = task::current();
     if !wanted::kinds(kinds) || !wanted::caller(task) {
@@ -177,7 +164,7 @@ pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) 
     if complete(pending) && wanted::namespaces(&pending.event) {
         watch(&pending.event);
         program::fill(pending, task);
-        maps::send(pending);
+        send::event(pending);
     }
     state::forget(pending);
 }
@@ -190,13 +177,13 @@ fn watch(event: &Event) {
     }
     let makes = match event.header.cause {
         cause::CLONE => event.args[0],
-        cause::UNSHARE => wanted::kinds_of_unshare(event.args[0]),
+        cause::UNSHARE => kinds_of_unshare(event.args[0]),
         _ => 0,
     };
     for slot in 0..SLOTS {
         let ino = event.after.ino[slot];
         if ino != event.before.ino[slot] && ino != 0 {
-            let made = makes & u64::from(wanted::KINDS[slot]) != 0;
+            let made = makes & u64::from(syscall::KINDS[slot]) != 0;
             let watched = Watched {
                 id: event.after_ids.id[slot],
                 made_ns: if made { event.time_ns } else { 0 },
@@ -217,16 +204,9 @@ fn is_change(event: &Event) -> bool {
     if !may_do_nothing || maps::flags() & config::UNCHANGED != 0 {
         return true;
     }
-    let mut difference = event.flags & place::MOVED;
+    let mut difference = event.flags & event_flags::MOVED;
     for slot in 0..SLOTS {
         difference |= event.before.ino[slot] ^ event.after.ino[slot];
     }
     difference != 0
-}
-
-/// `CLOCK_BOOTTIME` in nanoseconds. Kernel 5.8.
-#[inline(always)]
-pub fn now() -> u64 {
-    // SAFETY: no argument, nothing to get wrong.
-    unsafe { bpf_ktime_get_boot_ns() }
 }

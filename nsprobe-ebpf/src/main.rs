@@ -23,13 +23,18 @@
 
 mod admission;
 mod call;
+mod cgroup;
+mod event;
 mod hook;
 mod maps;
 mod path;
+mod pending;
 mod place;
 mod probes;
 mod program;
+mod send;
 mod state;
+mod syscall;
 mod target;
 mod task;
 mod wanted;

@@ -1,13 +1,8 @@
 //! What the programs share with userspace: read-only globals, maps, counters.
 
-use crate::admission;
-use crate::state::Pending;
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::{Array, HashMap, PerCpuArray, RingBuf};
-use nsprobe_ebpf::share::ROWS;
-use nsprobe_ebpf::{
-    ABSENT, Config, Connections, Counter, Event, FIELDS, Field, Freed, Superblocks, TEXT_LEN, Walk, wish,
-};
+use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
+use nsprobe_ebpf::{ABSENT, Config, Connections, Counter, FIELDS, Field, Superblocks, Walk, wish};
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -16,10 +11,6 @@ static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 /// What is asked for.
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
-
-/// Records for userspace. Userspace sets the size.
-#[map]
-static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
 /// Threads in a call that got past seccomp, and its number, where those that do not are asked for. Userspace sets the size.
 #[map]
@@ -245,40 +236,4 @@ pub fn superblocks() -> Option<&'static mut Superblocks> {
 pub fn connections() -> Option<&'static mut Connections> {
     // SAFETY: as in `walk`.
     CONNECTIONS.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
-}
-
-/// Bytes of the record that a pending event makes.
-#[inline(always)]
-fn size_of_record(pending: &Pending) -> usize {
-    // SAFETY: a valid reference; volatile, because what was read before has no limits any more after a call (6.12).
-    let length = unsafe { (&raw const pending.event.text_len).read_volatile() };
-    // Its length is in the record, of whose content the verifier knows nothing, so it is told the limits.
-    size_of::<Event>() + (length as usize & (TEXT_LEN - 1)).next_multiple_of(8)
-}
-
-/// Sends a pending event with as much of its text as there is.
-#[inline(always)]
-pub fn send(pending: &mut Pending) {
-    let size = size_of_record(pending);
-    pending.event.header.size = size as u32;
-    pending.event.shares = [0; ROWS];
-    if let Some(free) = admission::crowded(&EVENTS)
-        && !admission::admit(&mut pending.event, size as u64, free)
-    {
-        return;
-    }
-    let size = size_of_record(pending);
-    // SAFETY: the event and its text lie one behind the other, and the text is no longer than its room.
-    let record = unsafe { core::slice::from_raw_parts((&raw const *pending).cast::<u8>(), size) };
-    if EVENTS.output::<[u8]>(record, 0).is_err() {
-        admission::refused(&pending.event, size_of_record(pending) as u64);
-    }
-}
-
-/// Sends the end of a namespace.
-#[inline(always)]
-pub fn send_freed(freed: &Freed) {
-    if EVENTS.output::<Freed>(freed, 0).is_err() {
-        count(Counter::RingFull);
-    }
 }

@@ -1,7 +1,7 @@
 //! Paths: those a process handed over, and those the kernel has.
 
 use crate::maps::offset;
-use crate::state::Pending;
+use crate::pending::Pending;
 use crate::task::{embedded, read};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
 use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, event_flags, text, text_flags};

@@ -1,14 +1,8 @@
 //! Where the caller's root and working directory are, before and after its call.
 
-use crate::state::Pending;
-use crate::{path, task, wanted};
-use nsprobe_ebpf::{cause, event_flags, slot, text};
-
-/// `CLONE_NEWNS`: what unshare makes and setns joins with this may move them.
-pub const NEW_MNT: u64 = wanted::KINDS[slot::MNT] as u64;
-
-/// That the call moved one of them.
-pub const MOVED: u32 = event_flags::ROOT_MOVED | event_flags::CWD_MOVED;
+use crate::pending::Pending;
+use crate::{path, task};
+use nsprobe_ebpf::{cause, event_flags, text};
 
 /// Puts down where they are at entry.
 #[inline(always)]

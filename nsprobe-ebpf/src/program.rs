@@ -1,11 +1,11 @@
 //! What the caller runs, and in which control group. Read at return, for the events that are sent.
 
-use crate::maps::offset;
+use crate::cgroup;
 use crate::path::{keep, put_name, since, used, walk};
-use crate::state::Pending;
+use crate::pending::Pending;
 use crate::task::{self, embedded, read};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, text, text_flags};
+use nsprobe_ebpf::{Field, PATH_LEN, text, text_flags};
 
 /// Puts down the program, the command line and the control group of `task`, which is the running one.
 #[inline(always)]
@@ -42,36 +42,19 @@ fn command_line(pending: &mut Pending, from: u64, to: u64) {
     pending.event.texts[text::COMMAND_LINE] = since(pending, start, flags);
 }
 
-/// The node (`struct kernfs_node`) of the control group of `task`.
-#[inline(always)]
-pub fn cgroup_node(task: u64) -> u64 {
-    let cgroup: u64 = read(read(task, Field::TaskCgroups), Field::CssSetCgroup);
-    read(cgroup, Field::CgroupNode)
-}
-
-/// The node above; 0 above the root.
-#[inline(always)]
-pub fn cgroup_parent(node: u64) -> u64 {
-    if offset(Field::KernfsParentRcu) == ABSENT {
-        read(node, Field::KernfsParent)
-    } else {
-        read(node, Field::KernfsParentRcu)
-    }
-}
-
 /// How deep a control group lies at most, to be told in full.
 const DEPTH: usize = 16;
 
 /// Puts down the control group of `task`, and where the event is of a clone that of the child.
 #[inline(always)]
 fn cgroup(pending: &mut Pending, task: u64) {
-    let node = cgroup_node(task);
+    let node = cgroup::node(task);
     pending.event.cgroup_id = read(node, Field::KernfsId);
     walk_cgroup::<{ text::CGROUP }>(pending, node);
     if pending.child == 0 {
         return;
     }
-    let child = cgroup_node(pending.child);
+    let child = cgroup::node(pending.child);
     pending.event.child_cgroup_id = read(child, Field::KernfsId);
     if child == node {
         pending.event.texts[text::CHILD_CGROUP] = pending.event.texts[text::CGROUP];
@@ -86,7 +69,7 @@ fn walk_cgroup<const INDEX: usize>(pending: &mut Pending, mut node: u64) {
     let start = used(pending);
     let mut flags = text_flags::WALK | text_flags::CUT;
     for _ in 0..DEPTH {
-        let parent = cgroup_parent(node);
+        let parent = cgroup::parent(node);
         if parent == 0 {
             flags = text_flags::WALK;
             break;

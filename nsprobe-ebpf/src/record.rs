@@ -64,6 +64,8 @@ pub mod event_flags {
     pub const ROOT_MOVED: u32 = 1 << 1;
     /// The call gave the caller another working directory.
     pub const CWD_MOVED: u32 = 1 << 2;
+    /// That the call moved one of them.
+    pub const MOVED: u32 = ROOT_MOVED | CWD_MOVED;
     /// The kernel never saw the call: seccomp had answered it.
     pub const DENIED: u32 = 1 << 3;
     /// With [`crate::config::CGROUP`]: the caller's control group is one of those asked for, below one, or so deep that this

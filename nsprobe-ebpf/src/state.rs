@@ -8,34 +8,14 @@
 //! State is of one call: of another one, that comes or returns, it is dropped.
 
 use crate::maps::{count, flags};
-use crate::task;
+use crate::pending::Pending;
+use crate::{event, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_storage_get};
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::HashMap;
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{Counter, Event, NamespaceInodes, PATH_LEN, PENDING_LEN, TEXT_LEN, cause, config};
-
-/// An event in the making.
-#[repr(C)]
-pub struct Pending {
-    /// What is known of it. Its cause is 0 where no call is under way.
-    pub event: Event,
-    /// The text of the event, and room for one path more: from any byte of the text on there is as much.
-    pub text: [u8; TEXT_LEN + PATH_LEN],
-    /// Mount (`struct vfsmount`) and dentry of the caller's root directory at entry, by their addresses; zeroes
-    /// where they are not recorded.
-    pub root: (u64, u64),
-    /// The same of its working directory.
-    pub cwd: (u64, u64),
-    /// The task that a clone made, by its address; 0 where there is none.
-    pub child: u64,
-    /// Not 0: it is in [`SCRATCH`], and gone when the program ends.
-    scratch: u64,
-}
-
-// Userspace makes room of this size.
-const _: () = assert!(size_of::<Pending>() == PENDING_LEN);
+use nsprobe_ebpf::{Counter, Event, NamespaceInodes, cause, config};
 
 /// What is kept of a call for which [`CALLS`] has no room.
 #[repr(C)]
@@ -222,7 +202,7 @@ fn resume_brief(id: u64, cause: u16) -> Option<&'static mut Pending> {
     let is_it = brief.cause == u32::from(cause);
     let pending = if is_it { begin_at_once() } else { None };
     if let Some(pending) = pending {
-        crate::call::fill(&mut pending.event, cause, task::current());
+        event::fill(&mut pending.event, cause, task::current());
         pending.event.flags = brief.flags;
         pending.event.time_ns = brief.time_ns;
         pending.event.args = brief.args;

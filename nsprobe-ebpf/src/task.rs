@@ -4,7 +4,7 @@
 //! read it leaves zero, so that a null pointer on the way makes a zero at the end, as an absent field does.
 
 use crate::maps::offset;
-use crate::wanted::KINDS;
+use crate::syscall::KINDS;
 use aya_ebpf::helpers::{bpf_get_current_pid_tgid, bpf_get_current_task, generated};
 use core::mem::MaybeUninit;
 use nsprobe_ebpf::{

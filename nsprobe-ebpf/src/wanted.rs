@@ -3,57 +3,10 @@
 //! Each condition has its bit in the configuration, which the verifier knows: of one that is not set no instruction is
 //! left. `nsprobe/src/trace/conditions.rs` has the same conditions for events.
 
-use crate::{maps, place, program, task};
+use crate::syscall::{KINDS, NEW_MNT};
+use crate::{cgroup, maps, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use nsprobe_ebpf::{
-    Event, Field, NamespaceInodes, SLOTS, cause, config, event_flags, is_restart, slot, wish,
-};
-
-/// `CLONE_NEW*` of linux/sched.h, of the kind in each slot: the flag of clone and unshare that makes one.
-pub const KINDS: [u32; SLOTS] = {
-    let mut kinds = [0; SLOTS];
-    kinds[slot::CGROUP] = 0x0200_0000;
-    kinds[slot::IPC] = 0x0800_0000;
-    kinds[slot::MNT] = 0x0002_0000;
-    kinds[slot::NET] = 0x4000_0000;
-    kinds[slot::PID] = 0x2000_0000;
-    kinds[slot::TIME] = 0x0000_0080;
-    kinds[slot::USER] = 0x1000_0000;
-    kinds[slot::UTS] = 0x0400_0000;
-    kinds[slot::PID_FOR_CHILDREN] = kinds[slot::PID];
-    kinds[slot::TIME_FOR_CHILDREN] = kinds[slot::TIME];
-    kinds
-};
-
-/// Every flag that makes a namespace.
-pub const ANY_KIND: u64 = {
-    let mut any = 0;
-    let mut slot = 0;
-    while slot < SLOTS {
-        any |= KINDS[slot];
-        slot += 1;
-    }
-    any as u64
-};
-
-/// `UNSHARE_EMPTY_MNTNS` (Linux 7.1 or later), where clone has `CLONE_PARENT_SETTID`: makes a mount namespace, whether
-/// `CLONE_NEWNS` is set or not.
-const UNSHARE_EMPTY_MNTNS: u64 = 0x0010_0000;
-
-/// `CLONE_EMPTY_MNTNS`, the same of clone3. The kernel sets `CLONE_NEWNS` in its own copy of the flags.
-const CLONE_EMPTY_MNTNS: u64 = 1 << 37;
-
-/// The kinds of namespaces that unshare makes with these flags (`CLONE_NEW*`; other flags stay).
-#[inline(always)]
-pub const fn kinds_of_unshare(flags: u64) -> u64 {
-    if flags & UNSHARE_EMPTY_MNTNS == 0 { flags } else { flags | place::NEW_MNT }
-}
-
-/// The same of clone3, whose flags the caller wrote.
-#[inline(always)]
-pub const fn kinds_of_clone3(flags: u64) -> u64 {
-    if flags & CLONE_EMPTY_MNTNS == 0 { flags } else { flags | place::NEW_MNT }
-}
+use nsprobe_ebpf::{Event, Field, NamespaceInodes, cause, config, event_flags, is_restart, wish};
 
 #[inline(always)]
 fn asked(condition: u32) -> bool {
@@ -100,7 +53,7 @@ const DEPTH: usize = 32;
 /// Whether `task` is in one of the control groups asked for, or below one.
 #[inline(never)]
 fn is_in_cgroup(task: u64) -> bool {
-    let mut node = program::cgroup_node(task);
+    let mut node = cgroup::node(task);
     for _ in 0..DEPTH {
         if node == 0 {
             return false;
@@ -108,7 +61,7 @@ fn is_in_cgroup(task: u64) -> bool {
         if maps::is_wished(&wish::number(wish::about::CGROUP, task::read(node, Field::KernfsId))) {
             return true;
         }
-        node = program::cgroup_parent(node);
+        node = cgroup::parent(node);
     }
     node != 0
 }
@@ -170,8 +123,8 @@ pub fn at_return(event: &Event) -> bool {
                 kinds |= kind;
             }
         }
-        if event.flags & place::MOVED != 0 {
-            kinds |= place::NEW_MNT as u32;
+        if event.flags & event_flags::MOVED != 0 {
+            kinds |= NEW_MNT as u32;
         }
         if kinds & maps::kinds() == 0 {
             return false;

@@ -3,6 +3,7 @@
 //! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_chroot`.
 
 use crate::call::how;
+use crate::syscall::NEW_MNT;
 use crate::{call, hook, path, place, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
@@ -10,7 +11,7 @@ use nsprobe_ebpf::cause;
 
 #[inline(never)]
 pub fn enter(address: u64) {
-    if let Some(pending) = call::begin(cause::CHROOT, place::NEW_MNT) {
+    if let Some(pending) = call::begin(cause::CHROOT, NEW_MNT) {
         pending.event.args[0] = address;
         path::read_user::<0>(pending);
         place::before(pending);

@@ -11,9 +11,9 @@
 //! `long __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags that
 //! `kernel_clone` had, if it got there.
 
-use super::denied::{UNDER_WAY, number};
 use crate::call::how;
 use crate::maps::offset;
+use crate::syscall::{ANY_KIND, UNDER_WAY, kinds_of_clone3, number};
 use crate::{call, hook, maps, state, task, wanted};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use aya_ebpf::macros::{btf_tracepoint, fentry, fexit, tracepoint};
@@ -32,14 +32,14 @@ const UNREAD: u64 = u64::MAX;
 #[inline(always)]
 fn is_asked_for(flags: u64) -> bool {
     let asked = maps::flags();
-    asked & config::NO_CLONE == 0 && (flags & wanted::ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
+    asked & config::NO_CLONE == 0 && (flags & ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
 }
 
 /// The kinds that a new task of the running one is in another namespace of: by these flags, or because there is another
 /// for children.
 #[inline(always)]
 fn kinds(flags: u64) -> u64 {
-    wanted::kinds_of_clone3(flags) | task::kinds_for_children(task::current())
+    kinds_of_clone3(flags) | task::kinds_for_children(task::current())
 }
 
 /// Whether a clone with these flags was asked for that fails, or may.
@@ -61,8 +61,7 @@ pub fn new_task(child: u64, flags: u64) {
     // First of all, because every new task of the machine comes by here.
     let following = maps::flags() & config::FOLLOW != 0;
     let parent = task::current();
-    let asked = (is_asked_for(flags)
-        || is_asked_for(wanted::ANY_KIND) && task::begins_elsewhere(child, parent))
+    let asked = (is_asked_for(flags) || is_asked_for(ANY_KIND) && task::begins_elsewhere(child, parent))
         && wanted::result(0);
     if !asked && !following {
         return;

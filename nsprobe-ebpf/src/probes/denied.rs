@@ -12,26 +12,12 @@
 use super::tasks::Context;
 use super::{chroot, clone, pivot_root, setns, unshare};
 use crate::call::how;
+use crate::syscall::{UNDER_WAY, number};
 use crate::{call, hook, maps, state, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use nsprobe_ebpf::{Counter, Field, cause};
-
-/// Their numbers: asm/unistd_64.h.
-pub mod number {
-    pub const CLONE: u32 = 56;
-    pub const FORK: u32 = 57;
-    pub const VFORK: u32 = 58;
-    pub const PIVOT_ROOT: u32 = 155;
-    pub const CHROOT: u32 = 161;
-    pub const UNSHARE: u32 = 272;
-    pub const SETNS: u32 = 308;
-    pub const CLONE3: u32 = 435;
-}
-
-/// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
-pub const UNDER_WAY: i64 = -38;
 
 /// What it returns to be made again: a signal came while a supervisor was asked. `-ERESTARTSYS` to
 /// `-ERESTART_RESTARTBLOCK`, which no program sees.

@@ -3,7 +3,7 @@
 //! Functions plan: `void proc_free_inum(unsigned int inum)`, by which every kind does (tried on 5.10 to 7.2). Entries
 //! of /proc have numbers of the same source, so it is told of namespaces that were seen only.
 
-use crate::{call, maps, watched};
+use crate::{event, send, watched};
 use aya_ebpf::macros::fentry;
 use aya_ebpf::programs::FEntryContext;
 use nsprobe_ebpf::{Freed, Header, cause};
@@ -18,6 +18,6 @@ pub fn fentry_free_inum(context: FEntryContext) -> i32 {
 pub fn tell(ino: u32) {
     if let Some(id) = watched::unwatch(ino) {
         let header = Header::of::<Freed>(cause::FREED);
-        maps::send_freed(&Freed { header, time_ns: call::now(), id, ino, reserved: 0 });
+        send::freed(&Freed { header, time_ns: event::now(), id, ino, reserved: 0 });
     }
 }

@@ -5,6 +5,7 @@
 //! const struct path *new_path)` is told before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
 use crate::call::how;
+use crate::syscall::NEW_MNT;
 use crate::{call, hook, path, place, state, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
@@ -12,7 +13,7 @@ use nsprobe_ebpf::{cause, text};
 
 #[inline(never)]
 pub fn enter(new_root: u64, put_old: u64) {
-    if let Some(pending) = call::begin(cause::PIVOT_ROOT, place::NEW_MNT) {
+    if let Some(pending) = call::begin(cause::PIVOT_ROOT, NEW_MNT) {
         pending.event.args = [new_root, put_old];
         path::read_user::<0>(pending);
         path::read_user::<1>(pending);

@@ -3,8 +3,8 @@
 //! A tracepoint's program belongs to no tracepoint until it is attached: this one is loaded once for all of them,
 //! because it is what the verifier takes longest for.
 
-use super::denied::number;
 use crate::call::how;
+use crate::syscall::number;
 use crate::{call, hook};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;

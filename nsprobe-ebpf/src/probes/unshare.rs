@@ -3,17 +3,18 @@
 //! Functions plan: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry ends there.
 
 use crate::call::how;
-use crate::{call, hook, place, state, wanted};
+use crate::syscall::{NEW_MNT, kinds_of_unshare};
+use crate::{call, hook, place, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
 #[inline(never)]
 pub fn enter(flags: u64) {
-    let kinds = wanted::kinds_of_unshare(flags);
+    let kinds = kinds_of_unshare(flags);
     if let Some(pending) = call::begin(cause::UNSHARE, kinds) {
         pending.event.args[0] = flags;
-        if kinds & place::NEW_MNT != 0 {
+        if kinds & NEW_MNT != 0 {
             place::before(pending);
         }
         state::keep(pending);

@@ -10,7 +10,7 @@ use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// For so long `/proc` is waited for at once, where other threads read it: a process may keep them waiting.
 const MOMENT: Duration = Duration::from_millis(20);
