@@ -1,10 +1,9 @@
 //! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
-use super::descriptors::NamespaceDescriptor;
+use super::found::{NamespaceDescriptor, Stray};
 use super::limit;
 use super::reach::MountPoint;
 use super::sight;
-use super::threads::Stray;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
 use std::collections::{BTreeMap, HashMap};
 

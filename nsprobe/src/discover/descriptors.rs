@@ -5,8 +5,10 @@
 //! A thread that has left the table of its process (`CLONE_FILES`, unshare(2)) is found by comparing tables, with one
 //! kcmp(2) a thread, and log N more for each of N threads that have left it.
 
-use super::sockets::{Belonging, SocketDescriptor};
-use super::{Gaps, denied, parse, vanished};
+use super::errno::{denied, vanished};
+use super::found::{Descriptors, NamespaceDescriptor, SocketDescriptor};
+use super::gaps::Gaps;
+use super::parse;
 use crate::kernel::kcmp::compare_descriptors;
 use crate::kernel::nsfs;
 use crate::kernel::proc::ProcessDir;
@@ -17,35 +19,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// A descriptor of a namespace.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct NamespaceDescriptor {
-    pub(super) pid: Pid,
-    /// The thread whose it is, where that has a table of its own.
-    pub(super) tid: Option<Pid>,
-    pub(super) fd: u32,
-    pub(super) id: NsId,
-}
-
-/// The descriptors of interest seen so far.
-#[derive(Debug, Default)]
-pub(super) struct Descriptors {
-    /// Those of namespaces.
-    pub(super) namespaces: Vec<NamespaceDescriptor>,
-    /// Those of sockets, of which nothing is known yet.
-    pub(super) sockets: Vec<SocketDescriptor>,
-    /// Those of sockets whose network namespace is known.
-    pub(super) belonging: Vec<Belonging>,
-}
-
 impl Descriptors {
-    /// Adds others.
-    pub(super) fn extend(&mut self, others: Self) {
-        self.namespaces.extend(others.namespaces);
-        self.sockets.extend(others.sockets);
-        self.belonging.extend(others.belonging);
-    }
-
     /// Looks at the descriptors of one process, and of those of its other threads `tids` that have a table of their
     /// own. `own_numbers`: whether processes are numbered here as nsprobe's pid namespace does it.
     pub(super) fn find(

@@ -1,8 +1,9 @@
 //! Limits of the view itself: which pid namespace `/proc` shows, whether it hides processes, and nsprobe's root directory.
 
+use super::gaps::Gaps;
 use super::lines::{self, Line};
 use super::sight::kthreadd;
-use super::{Gaps, parse, processes};
+use super::{parse, processes};
 use crate::kernel::advice::remedy;
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;

@@ -1,5 +1,6 @@
 //! Counts what could not be read, by what and why.
 
+use super::errno::denied;
 use crate::kernel::advice::{exhausted, remedy};
 use crate::kernel::bounded::Stuck;
 use crate::kernel::capabilities::Capability;
@@ -56,7 +57,7 @@ impl Gaps {
         if let Some(exhausted) = exhausted(error) {
             return self.add(kind, exhausted, Some("raise it (ulimit -n)"));
         }
-        if !super::denied(error) {
+        if !denied(error) {
             return self.add(kind, in_words(error), None);
         }
         let remedies = needed(kind, error).iter().map(|&needed| remedy(needed));

@@ -6,9 +6,10 @@
 //! was only read on a walk through memory that changes meanwhile.
 
 use super::census::Census;
+use super::errno::vanished;
+use super::gaps::Gaps;
 use super::relations::Inquiry;
 use super::walk::{self, Outcome, steps};
-use super::{Gaps, vanished};
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
 use crate::kernel::listns::{self, Number};

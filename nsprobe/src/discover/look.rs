@@ -1,7 +1,11 @@
 //! A look at `/proc` for tasks and their namespaces alone, leaner than a snapshot: for `trace` where the kernel tells it
 //! little or nothing.
 
-use super::{Error, Gaps, Options, denied, nsfs_dev, open, parse, processes, who};
+use super::errno::denied;
+use super::error::Error;
+use super::gaps::Gaps;
+use super::options::{Options, nsfs_dev, open};
+use super::{parse, processes, who};
 use crate::kernel::bounded::{self, Reading, Stuck};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Actor, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};

@@ -7,6 +7,9 @@ mod census;
 mod command_lines;
 mod descriptors;
 mod environment;
+mod errno;
+mod error;
+mod found;
 mod gaps;
 mod held;
 mod held_records;
@@ -15,6 +18,7 @@ mod lines;
 mod listed;
 pub mod look;
 mod mounts;
+mod options;
 mod origin;
 mod parse;
 mod processes;
@@ -31,107 +35,27 @@ mod ways;
 mod whereabouts;
 mod who;
 
+pub use environment::ProcMount;
+pub use error::Error;
+pub use options::{CommandLines, Options};
 pub use origin::origin;
+pub use tasks::Unavailable;
 
 use crate::kernel::bounded;
 use crate::kernel::proc::Proc;
 use crate::model::text::shown_path;
-use crate::model::{Pid, Process, ProcessSource, Snapshot};
+use crate::model::{Pid, ProcessSource, Snapshot};
 use census::Census;
-use descriptors::Descriptors;
-pub use environment::ProcMount;
+use errno::vanished;
+use found::Found;
 use gaps::Gaps;
+use options::{nsfs_dev, open};
 use relations::Inquiry;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::thread::ScopedJoinHandle;
 use std::time::Instant;
-pub use tasks::Unavailable;
-use threads::Stray;
-
-/// What is read of processes, from wherever that is.
-#[derive(Debug, Default)]
-struct Found {
-    processes: Vec<Process>,
-    /// The threads that are elsewhere than their process.
-    strays: Vec<Stray>,
-    /// The descriptors of interest.
-    descriptors: Descriptors,
-}
-
-impl Found {
-    /// Adds what was found elsewhere.
-    fn extend(&mut self, other: Self) {
-        self.processes.extend(other.processes);
-        self.strays.extend(other.strays);
-        self.descriptors.extend(other.descriptors);
-    }
-}
-
-/// Where and how to look.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// The proc file system to read.
-    pub proc_root: PathBuf,
-    /// Where the processes come from; `None`: from where they come cheaper.
-    pub processes_from: Option<ProcessSource>,
-    /// Whether BPF may be used for what `/proc` does not tell: the kernel's lists of namespaces, on Linux 6.18 (later
-    /// kernels tell them, older ones have none), and a namespace that only sockets hold.
-    pub bpf: bool,
-    /// The processes whose command lines are read.
-    pub command_lines: CommandLines,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            proc_root: PathBuf::from("/proc"),
-            processes_from: None,
-            bpf: true,
-            command_lines: CommandLines::All,
-        }
-    }
-}
-
-/// The processes whose command lines are read: the others have an empty one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CommandLines {
-    /// All.
-    All,
-    /// Those that lead a namespace.
-    Leaders,
-}
 
 /// With fewer tasks than this, a walk through `/proc` takes less time than loading two BPF programs does: measured, 9 ms
 /// of processor time for that, 0.06 ms less for every process, and 0.04 ms less for every further thread.
 const BREAK_EVEN: usize = 160;
-
-/// Why there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] of it.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The proc file system cannot be opened or listed.
-    #[error("cannot read {} (is a proc file system mounted there?)", shown_path(path))]
-    Proc {
-        /// Its root.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// There is a directory, and neither is it a proc file system nor does it show a process.
-    #[error("{path} shows no process: mount a proc file system there (mount -t proc proc {path})", path = shown_path(.0))]
-    NotProc(PathBuf),
-    /// It shows processes, and not one of them could be read.
-    #[error("none of {count} processes could be read: {why}")]
-    Unreadable {
-        /// How many there are.
-        count: usize,
-        /// Why not the first.
-        why: String,
-    },
-    /// The processes were to come from the kernel's own tasks, and cannot.
-    #[error("the source bpf is not available")]
-    Bpf(#[from] Unavailable),
-}
 
 /// Looks at the machine and says what is there.
 pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
@@ -146,7 +70,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let (pids, tasks) = std::thread::scope(|scope| {
         let pids = std::thread::Builder::new().spawn_scoped(scope, || proc.pids());
         let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, &mut gaps);
-        (pids.map_or_else(|_| proc.pids(), joined), tasks)
+        (pids.map_or_else(|_| proc.pids(), tasks::joined), tasks)
     });
     let pids = pids.map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
     if pids.is_empty() && !proc.is_live() {
@@ -278,15 +202,6 @@ pub fn process_of_thread(tid: Pid) -> Option<Pid> {
     group.ok().flatten().filter(|&pid| pid != tid)
 }
 
-fn open(options: &Options) -> Result<Proc, Error> {
-    Proc::open(&options.proc_root).map_err(|source| Error::Proc { path: options.proc_root.clone(), source })
-}
-
-/// What a thread has come to.
-fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
-    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
 /// The tasks of the kernel, where they are asked for, or are the cheaper source for as many processes as there are.
 fn from_kernel(
     proc: &Proc,
@@ -318,22 +233,4 @@ fn from_kernel(
 fn about_how_many_tasks(proc: &Proc) -> usize {
     let counted = proc.load_average().ok().and_then(|text| parse::tasks(&text));
     counted.unwrap_or_else(|| proc.about_how_many())
-}
-
-/// The device of nsfs: one for the whole machine, so asked once. 0 where the proc root is no live one.
-fn nsfs_dev(proc: &Proc) -> u64 {
-    // A child of another pid namespace's proc mount has no `self`; its namespaces are on the same nsfs.
-    let own =
-        proc.this_process().or_else(|_| Proc::open(Path::new("/proc")).and_then(|own| own.this_process()));
-    own.and_then(|own| own.stat("ns/mnt")).map_or(0, |stat| stat.st_dev)
-}
-
-/// Whether an error says that the process is gone.
-fn vanished(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT))
-}
-
-/// Whether an error says that the reader is not allowed.
-fn denied(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::PermissionDenied
 }

@@ -9,11 +9,13 @@
 //! one, then a few mounts of each, then those that have more.
 
 use super::census::{Census, Witness};
+use super::errno::vanished;
+use super::gaps::Gaps;
 use super::limit::MOST_OF_ONE;
 use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
 use super::relations::Inquiry;
-use super::{Gaps, parse, processes, vanished};
+use super::{parse, processes};
 use crate::kernel::advice::remedy;
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;

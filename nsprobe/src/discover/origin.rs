@@ -1,13 +1,14 @@
 //! Where and when the looking is done.
 
-use super::{Error, Options};
+use super::error::Error;
+use super::options::{Options, open};
 use crate::model::{Origin, Text};
 use nix::sys::utsname::uname;
 use std::time::SystemTime;
 
 /// Where and when a snapshot taken now is taken.
 pub fn origin(options: &Options) -> Result<Origin, Error> {
-    let proc = super::open(options)?;
+    let proc = open(options)?;
     let (kernel, hostname) = uname().map_or_else(
         |_| (String::new(), Text::new()),
         |uname| (uname.release().to_string_lossy().into_owned(), uname.nodename().into()),

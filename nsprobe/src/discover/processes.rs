@@ -1,6 +1,9 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
 
-use super::{Found, Gaps, command_lines, denied, parse, threads, vanished};
+use super::errno::{denied, vanished};
+use super::found::Found;
+use super::gaps::Gaps;
+use super::{command_lines, parse, threads};
 use crate::kernel::bounded::{self, Reading};
 use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
@@ -255,27 +258,11 @@ pub(super) fn linked(dir: &ProcessDir, name: &CStr) -> io::Result<(Text, bool)> 
 
 /// The namespace in a slot of a process or thread; `Ok(None)` when its link is not of the known form.
 pub(super) fn namespace(dir: &ProcessDir, slot: NsSlot, nsfs_dev: u64) -> io::Result<Option<NsId>> {
-    let text = dir.read_link(link_name(slot))?;
+    let text = dir.read_link(slot.link())?;
     Ok(parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)))
 }
 
 /// The namespace of this kind that nsprobe itself is in.
 pub(super) fn own_namespace(proc: &Proc, kind: NsKind, nsfs_dev: u64) -> Option<NsId> {
     namespace(&proc.this_process().ok()?, NsSlot::In(kind), nsfs_dev).ok()?
-}
-
-/// The path of a slot's link in the directory of a process or thread.
-pub(super) const fn link_name(slot: NsSlot) -> &'static str {
-    match slot {
-        NsSlot::In(NsKind::Cgroup) => "ns/cgroup",
-        NsSlot::In(NsKind::Ipc) => "ns/ipc",
-        NsSlot::In(NsKind::Mnt) => "ns/mnt",
-        NsSlot::In(NsKind::Net) => "ns/net",
-        NsSlot::In(NsKind::Pid) => "ns/pid",
-        NsSlot::In(NsKind::Time) => "ns/time",
-        NsSlot::In(NsKind::User) => "ns/user",
-        NsSlot::In(NsKind::Uts) => "ns/uts",
-        NsSlot::PidForChildren => "ns/pid_for_children",
-        NsSlot::TimeForChildren => "ns/time_for_children",
-    }
 }

@@ -1,8 +1,8 @@
 //! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
 //! else leads to. Each namespace is asked once.
 
-use super::Gaps;
 use super::census::{Census, Witness};
+use super::gaps::Gaps;
 use super::reach::{MountPoint, Unreachable};
 use super::ways::{self, Opened, Ways};
 use crate::kernel::listns::{self, Number};
@@ -217,9 +217,4 @@ impl Inquiry {
         let Some(rtnetlink) = &mut self.rtnetlink else { return Ok(None) };
         Ok(Some(rtnetlink.netns_id(fd)?.map_or(NetnsId::Unassigned, NetnsId::Assigned)))
     }
-}
-
-/// Whether a descriptor is of the namespace `id`, or of one that has taken over both its kind and its number.
-pub(super) fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
-    Ok(nsfs::identity(fd)?.1 == id.ino && nsfs::kind(fd)? == Some(id.kind))
 }

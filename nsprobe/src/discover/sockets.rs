@@ -15,44 +15,24 @@
 //! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
 //! 6.10 asking them could bring a freed namespace back into use.
 
-use super::Gaps;
 use super::census::Census;
+use super::found::{Belonging, SocketDescriptor};
+use super::gaps::Gaps;
 use super::records::SocketNamespace;
-use super::relations::{self, Inquiry};
-use super::tasks;
+use super::relations::Inquiry;
+use super::{tasks, ways};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::sockets::{
     Descriptor, Facts, PATIENCE, Question, Socket, facts, is_gone, network_namespaces,
 };
-use crate::model::{GapKind, Holder, NsId, NsKind, Pid};
+use crate::model::{GapKind, Holder, NsId, NsKind};
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
-
-/// A descriptor of a socket.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SocketDescriptor {
-    pub(super) pid: Pid,
-    /// The thread whose descriptor it is, where that has a table of its own.
-    pub(super) tid: Option<Pid>,
-    pub(super) fd: u32,
-    /// The socket's inode.
-    pub(super) ino: u64,
-}
-
-/// A socket, and the network namespace that it belongs to.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Belonging {
-    pub(super) pid: Pid,
-    /// The thread whose descriptor it is, where that has a table of its own.
-    pub(super) tid: Option<Pid>,
-    pub(super) fd: u32,
-    pub(super) namespace: SocketNamespace,
-}
 
 /// Adds the network namespaces of `sockets` that no process is in, each with its sockets.
 ///
@@ -67,7 +47,7 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry, census: &mut Cen
                 Some(number) => listns::open(Number::of(id, number)).ok(),
                 None => opened.remove(&id),
             };
-            match fd.filter(|fd| relations::is(fd.as_fd(), id).unwrap_or(false)) {
+            match fd.filter(|fd| ways::is(fd.as_fd(), id).unwrap_or(false)) {
                 Some(fd) => inquiry.ask(id, fd, census, gaps),
                 None => inquiry.take_on_trust(id, kernel_id, (owner, owner_kernel_id), census, gaps),
             }

@@ -1,16 +1,18 @@
 //! The processes, their threads that are elsewhere, and their descriptors, as the kernel's own iterators give them:
 //! BPF, Linux 5.8. They see what `/proc` denies, and cost a tenth of a walk through it.
 
-use super::descriptors::{Descriptors, NamespaceDescriptor};
+use super::errno::vanished;
+use super::found::{Belonging, Descriptors, Found, NamespaceDescriptor, Stray};
+use super::gaps::Gaps;
+use super::parse;
 use super::records::{self, LeadsTo, RootFacts, Tables, TaskFacts};
-use super::sockets::Belonging;
-use super::threads::{OWN_TO_A_THREAD, Stray, is_homeless};
-use super::{Found, Gaps, joined, parse, vanished};
+use super::threads::{OWN_TO_A_THREAD, is_homeless};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
 use crate::model::{Arguments, GapKind, Pid, Process, Root};
 use std::io;
+use std::thread::ScopedJoinHandle;
 
 /// Why the kernel's tasks are not what `proc` shows.
 #[derive(Debug, thiserror::Error)]
@@ -174,4 +176,9 @@ fn strays(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Stray> {
         }
     }
     strays
+}
+
+/// What a thread has come to.
+pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

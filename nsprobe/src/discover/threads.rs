@@ -1,27 +1,12 @@
 //! Threads that are elsewhere than their process: setns(2) and unshare(2) act on the calling thread alone.
 
-use super::processes::link_name;
-use super::{Gaps, parse, vanished};
+use super::errno::vanished;
+use super::found::Stray;
+use super::gaps::Gaps;
+use super::parse;
 use crate::kernel::proc::ProcessDir;
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Slots};
 use std::os::unix::ffi::OsStrExt as _;
-
-/// A thread and those of its namespaces that are not its process's.
-#[derive(Debug)]
-pub(super) struct Stray {
-    pub(super) pid: Pid,
-    pub(super) tid: Pid,
-    pub(super) namespaces: Vec<(NsSlot, NsId)>,
-    /// The process's first thread has ended, and this one stands for it: the process is where it is.
-    pub(super) stands_for_process: bool,
-}
-
-impl Stray {
-    /// The thread that stands for a process whose first thread has ended.
-    pub(super) fn standing_for(pid: Pid, tid: Pid) -> Self {
-        Self { pid, tid, namespaces: Vec::new(), stands_for_process: true }
-    }
-}
 
 /// Whether these are the namespaces of a task that has ended: user and pid namespace stay with a zombie, and all that
 /// a thread may have for its own are gone.
@@ -95,7 +80,7 @@ pub(super) fn find(
 }
 
 fn link(thread: &ProcessDir, slot: NsSlot, nsfs_dev: u64, gaps: &mut Gaps) -> Option<NsId> {
-    match thread.read_link(link_name(slot)) {
+    match thread.read_link(slot.link()) {
         Ok(text) => parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)),
         // The thread has ended, the kernel lacks the kind, or there is no child yet.
         Err(error) if vanished(&error) => None,

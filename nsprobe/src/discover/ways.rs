@@ -4,15 +4,16 @@
 use super::census::Witness;
 use super::lines::{self, Line};
 use super::reach::Obstacle;
-use super::{parse, relations, vanished};
+use super::{errno::vanished, parse};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::mount_room::{self as room, Room, Turn};
+use crate::kernel::nsfs;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{NsId, Pid, Text};
 use nix::sys::resource::{Resource, getrlimit};
 use std::collections::HashSet;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A namespace that was opened; and the path, from where nsprobe is, if a mount has led to it.
@@ -80,7 +81,7 @@ impl Ways {
         for witness in witnesses {
             // Since it was seen, the process may have moved or something else been mounted there; and the number
             // may be that of a namespace of another kind by now.
-            match self.follow(witness).and_then(|fd| Ok(relations::is(fd.as_fd(), id)?.then_some(fd))) {
+            match self.follow(witness).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
                 Ok(Some(fd)) => return Ok(Some((fd, witness.mount_path()))),
                 Ok(None) => {}
                 Err(error) if vanished(&error) => {}
@@ -158,4 +159,9 @@ impl Ways {
         })?;
         Ok((found, whole))
     }
+}
+
+/// Whether a descriptor is of the namespace `id`, or of one that has taken over both its kind and its number.
+pub(super) fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
+    Ok(nsfs::identity(fd)?.1 == id.ino && nsfs::kind(fd)? == Some(id.kind))
 }

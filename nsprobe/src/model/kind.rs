@@ -106,6 +106,23 @@ pub enum NsSlot {
 }
 
 impl NsSlot {
+    /// The path of its link in the directory of a process or thread in `/proc`: `ns/net`.
+    #[must_use]
+    pub const fn link(self) -> &'static str {
+        match self {
+            Self::In(NsKind::Cgroup) => "ns/cgroup",
+            Self::In(NsKind::Ipc) => "ns/ipc",
+            Self::In(NsKind::Mnt) => "ns/mnt",
+            Self::In(NsKind::Net) => "ns/net",
+            Self::In(NsKind::Pid) => "ns/pid",
+            Self::In(NsKind::Time) => "ns/time",
+            Self::In(NsKind::User) => "ns/user",
+            Self::In(NsKind::Uts) => "ns/uts",
+            Self::PidForChildren => "ns/pid_for_children",
+            Self::TimeForChildren => "ns/time_for_children",
+        }
+    }
+
     /// Every slot: the eight kinds in order, then the two for children. The order of the probe's records.
     pub const ALL: [Self; 10] = [
         Self::In(NsKind::Cgroup),
