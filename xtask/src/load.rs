@@ -170,6 +170,16 @@ fn churn(duration: Duration) -> Result<u64> {
     Ok(programs)
 }
 
+/// The command that does this work of `cargo xtask load`.
+pub fn work(words: &[String]) -> Result<Vec<String>> {
+    let own = std::env::current_exe()?
+        .into_os_string()
+        .into_string()
+        .ok()
+        .context("the path of xtask is not UTF-8")?;
+    Ok([own, "load".to_owned()].into_iter().chain(words.iter().cloned()).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ mod whose;
 use crate::checkout::{self, Profile};
 use crate::ending;
 use anyhow::{Context as _, Result, bail, ensure};
-use churn::Churn;
+use churn::{Churn, scratch};
 use ledger::{LINGERS, Ledger, Ns};
 use look::{Look, Reported};
 use rest::{Left, Rest};
@@ -84,11 +84,6 @@ pub fn run(args: &Args) -> Result<()> {
     judge.settle(Duration::MAX);
     left_behind(&before, args.shared, &mut judge)?;
     judge.verdict()
-}
-
-/// The directory of the files that the churn mounts namespaces on.
-fn scratch() -> PathBuf {
-    std::env::temp_dir().join(format!("nsprobe-stress-{}", std::process::id()))
 }
 
 /// Looks for as long as it is asked to, while the workers work.

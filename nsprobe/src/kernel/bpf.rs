@@ -4,7 +4,8 @@
 //! 10 ms, twice what a whole snapshot of a hundred processes may take; here the ids are already known, and aya's
 //! parser of the object is used alone.
 
-use super::probe::{OBJECT, Refusal};
+use super::object::OBJECT;
+use super::probe::Refusal;
 use aya_obj::generated::{
     BPF_F_RDONLY_PROG, bpf_attach_type, bpf_attr, bpf_attr__bindgen_ty_4, bpf_cmd, bpf_map_type,
     bpf_prog_type,

@@ -22,6 +22,7 @@ mod memory_limit;
 pub mod mount_room;
 pub mod mounts;
 pub mod nsfs;
+mod object;
 mod on_demand;
 pub mod outpost;
 pub mod own_mounts;

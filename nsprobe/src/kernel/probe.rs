@@ -7,6 +7,7 @@ use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::btf::{self, BtfError};
 use crate::kernel::capabilities::Capability;
 use crate::kernel::memory_limit::MemoryLimit;
+use crate::kernel::object::OBJECT;
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::ring::{Counters, Ring};
@@ -33,9 +34,6 @@ pub use point::{Hook, Point};
 pub use refusal::{Refusal, errno_of};
 use refusal::{chain, refusal};
 pub use room::Size;
-
-/// The object, with every program.
-pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");
 
 /// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
 /// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
@@ -321,14 +319,6 @@ enum Attached {
     Fentry(aya::programs::fentry::FEntryLink),
     Fexit(aya::programs::fexit::FExitLink),
     Descriptor(OwnedFd),
-}
-
-/// The descriptor of a map of a kind that the programs have.
-fn map_fd(map: &Map) -> Option<i32> {
-    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
-        return None;
-    };
-    Some(data.fd().as_fd().as_raw_fd())
 }
 
 fn fd_of(program: &Program) -> Option<i32> {

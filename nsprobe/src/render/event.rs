@@ -3,11 +3,9 @@
 mod call;
 mod lives;
 
-use crate::model::{
-    Crossing, Directory, Event, Looks, Outcome, Pid, Place, Seen, Text, errno_name, errno_text,
-};
+use crate::model::{Crossing, Directory, Event, Looks, Outcome, Pid, Seen, Text, errno_name, errno_text};
 use crate::render::style::{self, Look};
-use call::call;
+use call::{call, place};
 use jiff::Timestamp;
 pub use lives::{created, destroyed, rebuilt};
 use std::fmt::Write as _;
@@ -105,20 +103,6 @@ fn name(comm: &Text) -> String {
     // Not by the formatter, which counts characters: one may take two columns, or none.
     name.extend(std::iter::repeat_n(' ', 15_usize.saturating_sub(name.width())));
     name
-}
-
-/// A directory: with `...` in front when names are missing there.
-fn place(place: &Place) -> String {
-    let cut = if place.cut { ".../" } else { "" };
-    let mut text = format!("{cut}{}", place.path);
-    // What is in no directory is nowhere else either.
-    let nowhere = [(place.deleted, "deleted"), (place.unreachable && !place.deleted, "unreachable")];
-    for (_, mark) in
-        nowhere.into_iter().chain([(place.detached && !place.deleted, "detached")]).filter(|it| it.0)
-    {
-        let _ = write!(text, " ({mark})");
-    }
-    text
 }
 
 /// The time of day (UTC) with microseconds.

@@ -3,6 +3,7 @@
 use super::crowd::{self, Crowd};
 use super::facts::Others;
 use super::peers::Peer;
+use super::sample::{Point, Sample};
 use super::{strace, table};
 use crate::{checkout, ending};
 use anyhow::{Result, ensure};
@@ -32,28 +33,6 @@ impl Size {
             Self::Namespaces(count) => format!("{} namespaces more", table::thousands(count)),
         }
     }
-}
-
-/// What was measured at one size.
-pub struct Point {
-    /// Processes on the machine.
-    pub processes: usize,
-    /// Namespaces on the machine, as nsprobe counts them.
-    pub namespaces: usize,
-    /// The part of the processors' time that went to others during the rounds, 0 to 1.
-    pub others: f64,
-    /// One for each command, in their order.
-    pub samples: Vec<Sample>,
-}
-
-/// What was measured of one command.
-pub struct Sample {
-    /// From start to end, one a round; a slow command has fewer.
-    pub times: Vec<Duration>,
-    /// The most memory it had resident, in KiB.
-    pub memory: u64,
-    /// System calls it made.
-    pub calls: u64,
 }
 
 /// Measures all `peers` at `size`; `Err` in the result says why the machine cannot hold as much.

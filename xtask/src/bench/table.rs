@@ -1,6 +1,6 @@
 //! Measurements → Markdown.
 
-use super::snapshot::{Point, Sample};
+use super::sample::{Point, Sample};
 use std::time::Duration;
 
 /// A command of the table.

@@ -5,7 +5,7 @@ mod tracer;
 
 use super::facts::Others;
 use super::table::{self, figure, float, median, thousands};
-use crate::load::CALLS;
+use crate::load::{CALLS, work};
 use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -57,13 +57,6 @@ pub fn measure(nsprobe: &Path, plan: &Plan) -> Result<(Vec<String>, String)> {
         plan.churn.as_secs_f64(),
     );
     Ok((tracer::versions(), text))
-}
-
-/// The command that does this work of `cargo xtask load`.
-fn work(words: &[String]) -> Result<Vec<String>> {
-    let own =
-        env::current_exe()?.into_os_string().into_string().ok().context("the path of xtask is not UTF-8")?;
-    Ok([own, "load".to_owned()].into_iter().chain(words.iter().cloned()).collect())
 }
 
 /// What calls cost with a tracer.

@@ -10,6 +10,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsRawFd as _;
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::path::PathBuf;
 use std::process::{Command, Stdio, id};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -270,4 +271,9 @@ impl Dice {
     fn pause(&mut self) {
         sleep(Duration::from_micros(self.below(20_000) as u64));
     }
+}
+
+/// The directory of the files that the churn mounts namespaces on.
+pub fn scratch() -> PathBuf {
+    std::env::temp_dir().join(format!("nsprobe-stress-{}", id()))
 }

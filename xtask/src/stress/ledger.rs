@@ -1,5 +1,6 @@
 //! Which namespaces existed, and when: what nsprobe says is held against it.
 
+use serde_json::Value;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -119,6 +120,11 @@ impl Drop for Stay<'_> {
             }
         }
     }
+}
+
+/// The namespace that a part of a document stands for.
+pub fn ns(reference: &Value) -> Option<Ns> {
+    Some(Ns::new(reference["kind"].as_str()?, reference["ino"].as_u64()?))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! One run of nsprobe, and what is wrong with it.
 
-use super::ledger::Ns;
+use super::ledger::{Ns, ns};
 use super::whose::{Users, Whose};
 use crate::ending;
 use anyhow::{Context as _, Result};
@@ -93,11 +93,6 @@ fn digest(document: &Value) -> Result<Look> {
     look.wrong.extend(unlisted.map(|ns| format!("{ns} is referred to and not listed")));
     look.gaps.extend(list("gaps")?.iter().map(|gap| format!("{}: {}", gap["kind"], gap["reason"])));
     Ok(look)
-}
-
-/// The namespace that a part of a document stands for.
-pub fn ns(reference: &Value) -> Option<Ns> {
-    Some(Ns::new(reference["kind"].as_str()?, reference["ino"].as_u64()?))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Which namespaces of a document are not this process's affair: others make some too, unless the machine is quiet.
 
-use super::ledger::Ns;
-use super::look::ns;
+use super::churn::scratch;
+use super::ledger::{Ns, ns};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap};
 use std::iter::successors;
@@ -66,7 +66,7 @@ impl Whose {
             let mut line = successors(Some(pid), |pid| parents.get(pid).copied()).take(GENERATIONS);
             line.any(|pid| pid == u64::from(id()))
         } else if let Some(path) = user["path"].as_str() {
-            Path::new(path).starts_with(super::scratch())
+            Path::new(path).starts_with(scratch())
         } else {
             return self.of(&user["of"]);
         };
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(used(pid(own + 2), json!([pid(1)])), Users::Ours);
         assert_eq!(used(pid(1), json!([pid(own)])), Users::Ours);
         assert_eq!(used(Value::Null, json!([path(Path::new("/run/netns/a"))])), Users::Others);
-        assert_eq!(used(Value::Null, json!([path(&super::super::scratch().join("1"))])), Users::Ours);
+        assert_eq!(used(Value::Null, json!([path(&scratch().join("1"))])), Users::Ours);
         assert_eq!(used(Value::Null, json!([])), Users::Nobody);
     }
 

@@ -1,14 +1,15 @@
 //! Programs on kernel functions by fprobes: `kprobe.multi` and `kretprobe.multi`, which aya does not load.
 
-use super::{Refusal, map_fd};
+use super::Refusal;
 use crate::kernel::bpf::{Programs, blank, bytes, create, raw};
 use aya::Ebpf;
+use aya::maps::Map;
 use aya_obj::generated::{BPF_F_KPROBE_MULTI_RETURN, bpf_attach_type, bpf_cmd, bpf_prog_type};
 use nsprobe_ebpf::{function, global};
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd, OwnedFd, RawFd};
 
 /// The programs in the object that are attached by fprobes.
 const PROGRAMS: [&str; 6] = [
@@ -104,6 +105,14 @@ fn link(program: &OwnedFd, name: &str, is_return: bool) -> io::Result<OwnedFd> {
     multi.syms = symbols.as_ptr() as u64;
     multi.cookies = cookies.as_ptr() as u64;
     create(bpf_cmd::BPF_LINK_CREATE, &attr)
+}
+
+/// The descriptor of a map of a kind that the programs have.
+fn map_fd(map: &Map) -> Option<i32> {
+    let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
+        return None;
+    };
+    Some(data.fd().as_fd().as_raw_fd())
 }
 
 #[cfg(test)]

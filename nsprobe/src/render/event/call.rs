@@ -1,7 +1,7 @@
 //! Calls with their arguments, as strace(1) would write them.
 
-use super::place;
 use crate::model::{Crossing, Event, Looks, PathText, Place, SetnsTarget, Text, text};
+use std::fmt::Write as _;
 
 /// The call with its arguments.
 pub(super) fn call(event: &Event) -> String {
@@ -48,4 +48,18 @@ fn path_text(path: &PathText) -> String {
         PathText::Cut(path) => format!("{}...", text::quoted(path.as_bytes())),
         PathText::Unreadable => "<unreadable>".to_owned(),
     }
+}
+
+/// A directory: with `...` in front when names are missing there.
+pub(super) fn place(place: &Place) -> String {
+    let cut = if place.cut { ".../" } else { "" };
+    let mut text = format!("{cut}{}", place.path);
+    // What is in no directory is nowhere else either.
+    let nowhere = [(place.deleted, "deleted"), (place.unreachable && !place.deleted, "unreachable")];
+    for (_, mark) in
+        nowhere.into_iter().chain([(place.detached && !place.deleted, "detached")]).filter(|it| it.0)
+    {
+        let _ = write!(text, " ({mark})");
+    }
+    text
 }

@@ -1,7 +1,7 @@
 //! nsprobe while tasks call setns as fast as they can, while nothing happens, and while programs come and go.
 
-use super::work;
 use crate::ending;
+use crate::load::work;
 use anyhow::{Context as _, Result, ensure};
 use nix::unistd::Pid;
 use std::fs::{self, File};
