@@ -21,7 +21,7 @@ const LAYERS: [(&str, &[&str]); 9] = [
 ];
 
 /// Lines that a source file may have: more is not read in one go.
-const MOST_LINES: usize = 400;
+const MOST_LINES: usize = 450;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -57,7 +57,7 @@ fn files_are_short() {
     let mut long = Vec::new();
     for directory in ["nsprobe/src", "nsprobe-ebpf/src", "xtask", "tests"] {
         for file in imports::sources(&root().join(directory)) {
-            let lines = fs::read_to_string(&file).unwrap().lines().count();
+            let lines = fs::read_to_string(&file).expect("a source").lines().count();
             if lines > MOST_LINES {
                 long.push(format!("{lines} lines: {}", file.display()));
             }

@@ -22,15 +22,13 @@ struct Source {
     used: BTreeSet<Vec<String>>,
     /// Names that it passes on from elsewhere, with the absolute path that each stands for.
     passed_on: BTreeMap<String, Vec<String>>,
-    /// Modules all of whose names it passes on.
-    globs: Vec<Vec<String>>,
 }
 
 /// All `.rs` files below a directory.
 pub fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
+    for entry in fs::read_dir(directory).expect("a directory of sources") {
+        let path = entry.expect("an entry").path();
         if path.is_dir() {
             found.extend(sources(&path));
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -46,18 +44,17 @@ impl Package {
     pub fn read(package: &str, src: &Path) -> Self {
         let mut files = Vec::new();
         for path in sources(src) {
-            let below = path.strip_prefix(src).unwrap().with_extension("");
+            let below = path.strip_prefix(src).expect("below src").with_extension("");
             let mut module: Vec<String> =
-                below.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+                below.iter().map(|part| part.to_str().expect("UTF-8").to_owned()).collect();
             if module.iter().any(|part| part == "tests") {
                 continue;
             }
             module.pop_if(|last| ["mod", "lib", "main"].contains(&last.as_str()));
-            let text = fs::read_to_string(&path).unwrap();
+            let text = fs::read_to_string(&path).expect("a source");
             let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = format!("{package}/src/{}.rs", below.display());
-            let mut source =
-                Source { name, module, used: BTreeSet::new(), passed_on: BTreeMap::new(), globs: Vec::new() };
+            let mut source = Source { name, module, used: BTreeSet::new(), passed_on: BTreeMap::new() };
             Reader { source: &mut source, depth: 0 }.visit_file(&parsed);
             files.push(source);
         }
@@ -109,7 +106,7 @@ impl Package {
         let mut lines = String::new();
         for (from, to) in self.imports() {
             if circles.iter().any(|circle| circle.contains(&from) && circle.contains(&to)) {
-                lines += &format!("{} imports {}\n", self.name(from), self.name(to));
+                lines.extend([self.name(from), " imports ", self.name(to), "\n"]);
             }
         }
         lines
@@ -132,9 +129,9 @@ fn circles(package: &Package) -> Vec<Vec<File>> {
         }
     }
     let mut circles: Vec<Vec<File>> = Vec::new();
-    for file in 0..count {
-        if reaches[file][file] && !circles.iter().any(|circle| circle.contains(&file)) {
-            circles.push((0..count).filter(|&other| reaches[file][other] && reaches[other][file]).collect());
+    for (file, reached) in reaches.iter().enumerate() {
+        if reached[file] && !circles.iter().any(|circle| circle.contains(&file)) {
+            circles.push((0..count).filter(|&other| reached[other] && reaches[other][file]).collect());
         }
     }
     circles
@@ -177,7 +174,7 @@ impl Reader<'_> {
             }
             UseTree::Name(name) => leaves.push((with(name.ident.to_string()), name.ident.to_string())),
             UseTree::Rename(rename) => {
-                leaves.push((with(rename.ident.to_string()), rename.rename.to_string()))
+                leaves.push((with(rename.ident.to_string()), rename.rename.to_string()));
             }
             UseTree::Glob(_) => leaves.push((prefix.to_vec(), "*".to_owned())),
         }
@@ -224,11 +221,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
                 continue;
             };
             if !matches!(item.vis, Visibility::Inherited) && self.depth == 0 {
-                if name == "*" {
-                    self.source.globs.push(absolute);
-                } else {
-                    self.source.passed_on.insert(name, absolute);
-                }
+                assert_ne!(name, "*", "{}: names are passed on one by one", self.source.name);
+                self.source.passed_on.insert(name, absolute);
             } else if !child || path.len() > 1 {
                 self.source.used.insert(absolute);
             }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, PathText, SetnsTarget, Slots};
+use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, PathText, Place, SetnsTarget, Slots};
 use std::time::Duration;
 
 fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
