@@ -379,7 +379,7 @@ mod tests {
         loop {
             match feed.push(&[b'\n'; 1000], true, 0) {
                 true => taken += 1000,
-                false if takes_more(&feed) => {}
+                false if takes_more(&feed) || feed.has_room() => {}
                 false => break,
             }
             feed.flush().unwrap();
