@@ -45,8 +45,7 @@ pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process],
         "nsprobe is chrooted: in its mount namespace, mounts outside its root are not seen, and paths are relative to it",
         Some("run outside the chroot"),
     );
-    let own = proc.own_pid().and_then(|pid| processes.iter().find(|process| process.pid == pid));
-    let own = own.and_then(|process| process.namespace(MOUNTS));
+    let own = processes::own_namespace(proc, NsKind::Mnt, nsfs_dev);
     for process in processes {
         let elsewhere = process.namespace(MOUNTS).is_some_and(|id| own.is_some_and(|own| own != id));
         if process.root == Root::Whole && !process.kernel_thread && !elsewhere {
@@ -63,8 +62,8 @@ fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
     let Ok(own) = proc.this_process() else { return false };
     let proc = proc.clone();
     let first = bounded::one(move |_| {
-        let namespace = |dir| processes::namespace(dir, MOUNTS, nsfs_dev).ok().flatten();
-        let (first, own) = (namespace(&proc.process(1).ok()?)?, namespace(&proc.this_process().ok()?)?);
+        let first = processes::namespace(&proc.process(1).ok()?, MOUNTS, nsfs_dev).ok()??;
+        let own = processes::own_namespace(&proc, NsKind::Mnt, nsfs_dev)?;
         (first == own).then(|| statx::place(c"/proc/1/root"))?
     });
     if let Some(first) = first.ok().flatten() {

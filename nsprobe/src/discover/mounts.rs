@@ -135,6 +135,14 @@ impl Search<'_> {
                         );
                         return;
                     }
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.is_nested(census) => {
+                        gaps.add(
+                            GapKind::Source,
+                            "mount namespaces that nothing in /proc leads to are listed in the initial pid namespace only",
+                            Some("run nsprobe in the host's pid namespace (docker: --pid=host)"),
+                        );
+                        return;
+                    }
                     Err(error) => return gaps.add_error(GapKind::Mounts, &error),
                 };
                 let Some(fd) = next else { break };
@@ -153,6 +161,13 @@ impl Search<'_> {
                 last = Some(fd);
             }
         }
+    }
+
+    /// Whether this process has all capabilities that listing takes, but not in the initial pid namespace: kernels since
+    /// early 2026 then refuse it.
+    fn is_nested(&self, census: &Census) -> bool {
+        let own = processes::own_namespace(self.proc, NsKind::Pid, self.nsfs_dev);
+        remedy(&[Capability::SysAdmin]).is_none() && (own.is_none() || own != census.initial(NsKind::Pid))
     }
 
     /// One that is known by other means.
