@@ -1,8 +1,8 @@
 //! `nsprobe diff`
 
-use super::Exit;
 use super::output::{self, Output};
 use super::printed;
+use super::{Exit, OUTPUT, SELECT};
 use crate::diff::{self, Side};
 use crate::discover;
 use crate::kernel::document;
@@ -21,19 +21,19 @@ pub(super) struct Args {
     /// The earlier snapshot: what `nsprobe list --json` wrote; `-` for stdin
     old: PathBuf,
 
-    /// The later one; without it, the machine is looked at now
+    /// The later one; without it, the machine as it is now
     new: Option<PathBuf>,
 
-    /// Only what is different in these
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Only what differs in these
+    #[arg(long, value_enum, value_name = "WHAT", help_heading = SELECT)]
     only: Option<Only>,
 
     /// JSON, with everything that is known of what came, went or changed
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
     /// ASCII only
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", help_heading = OUTPUT)]
     ascii: bool,
 }
 

@@ -1,7 +1,7 @@
 //! `nsprobe doctor`
 
-use super::Exit;
 use super::output::Output;
+use super::{Exit, OUTPUT};
 use crate::doctor::{Facts, judge};
 use crate::model::Verdict;
 use crate::render::checks;
@@ -11,11 +11,11 @@ use anyhow::Context as _;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// JSON, for other programs
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
     /// ASCII only
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with = "json", help_heading = OUTPUT)]
     ascii: bool,
 }
 

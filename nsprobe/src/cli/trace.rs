@@ -50,7 +50,7 @@ pub(super) struct Args {
 
     /// Which new tasks: only those in another namespace, or all
     ///
-    /// Another than their parent's, that is. Of clones that fail likewise: those whose child would have been in one.
+    /// In another than their parent's, that is; of clones that fail, those whose child would have been.
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
     clone: Clone,
 

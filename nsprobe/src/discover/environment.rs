@@ -4,7 +4,7 @@ use super::gaps::Gaps;
 use super::lines::{self, Line};
 use super::sight::kthreadd;
 use super::{parse, processes};
-use crate::kernel::advice::remedy;
+use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::mount_room::{self, Room};
@@ -29,7 +29,7 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
         gaps.add(
             GapKind::PidNamespace,
             "this /proc shows one pid namespace and those below it, not the whole machine",
-            Some("run nsprobe on the host, or in the host's pid namespace (docker: --pid=host)"),
+            Some(WITH_HOSTS_PIDS),
         );
     }
 }

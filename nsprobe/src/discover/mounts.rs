@@ -16,7 +16,7 @@ use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
 use super::relations::Inquiry;
 use super::{parse, processes};
-use crate::kernel::advice::remedy;
+use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::mount_room::{self as room, Room, Share};
@@ -139,7 +139,7 @@ impl Search<'_> {
                         gaps.add(
                             GapKind::Source,
                             "mount namespaces that nothing in /proc leads to are listed in the initial pid namespace only",
-                            Some("run nsprobe in the host's pid namespace (docker: --pid=host)"),
+                            Some(WITH_HOSTS_PIDS),
                         );
                         return;
                     }

@@ -1,9 +1,11 @@
 //! Facts → what they mean and what to do about them. Nothing here looks at the machine.
 
 use super::facts::{Bpf, Facts};
+use crate::kernel::advice::WITH_HOSTS_PIDS;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::lockdown::Lockdown;
 use crate::model::{Check, Verdict};
+use std::collections::HashSet;
 
 /// The oldest kernel that the tests run on.
 const OLDEST: (u32, u32) = (5, 10);
@@ -11,7 +13,7 @@ const OLDEST: (u32, u32) = (5, 10);
 /// Every check, in the order in which a reader would ask.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Check> {
-    vec![
+    let mut checks = vec![
         kernel(facts),
         capabilities(facts),
         user_namespace(facts),
@@ -28,7 +30,21 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         tracepoints(facts),
         perf(facts),
         trace(facts),
-    ]
+    ];
+    say_remedies_once(&mut checks, facts.remedy.as_deref());
+    checks
+}
+
+/// Leaves each remedy where it comes first. What gives the capabilities is in their row, and not in refusals, of which it is
+/// the end.
+fn say_remedies_once(checks: &mut [Check], of_capabilities: Option<&str>) {
+    let mut said = HashSet::new();
+    for check in checks {
+        check.remedy.take_if(|remedy| !said.insert(remedy.clone()));
+        if let Some(remedy) = of_capabilities {
+            check.finding = check.finding.replace(&format!(": {remedy}"), "");
+        }
+    }
 }
 
 fn good(subject: &'static str, finding: impl Into<String>) -> Check {
@@ -109,7 +125,7 @@ fn pid_namespace(facts: &Facts) -> Check {
         limited(
             "pid namespace",
             "/proc shows one pid namespace and those below it; trace sees the whole machine all the same",
-            Some("run on the host, or in the host's pid namespace (docker: --pid=host)"),
+            Some(WITH_HOSTS_PIDS),
         )
     }
 }
@@ -236,7 +252,7 @@ fn tracepoints(facts: &Facts) -> Check {
 
 fn perf(facts: &Facts) -> Check {
     match &facts.perf {
-        Bpf::Works => good("perf", "tells of namespaces: trace's way where BPF is refused"),
+        Bpf::Works => good("perf", "reports namespaces: trace's way where BPF is refused"),
         Bpf::Refused(why) | Bpf::NotTried(why) => {
             limited("perf", format!("{why}: where BPF is refused, trace can only look at /proc"), None)
         }
@@ -245,6 +261,14 @@ fn perf(facts: &Facts) -> Check {
 
 fn trace(facts: &Facts) -> Check {
     match &facts.trace {
+        Ok(("poll", _)) if matches!(facts.perf, Bpf::Refused(_)) => limited(
+            "trace",
+            "takes poll: BPF and perf are refused (see functions, tracepoints and perf)",
+            None,
+        ),
+        Ok(("perf", _)) => {
+            limited("trace", "takes perf: BPF is refused (see functions and tracepoints)", None)
+        }
         Ok((plan @ ("functions" | "fprobes"), reason)) => good("trace", format!("takes {plan}: {reason}")),
         Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
         Err(why) => missing("trace", why, None),
@@ -331,7 +355,7 @@ mod tests {
 
     #[test]
     fn what_gives_the_capabilities_is_said_once() {
-        let not_tried = || Bpf::NotTried("tracing needs CAP_BPF and CAP_PERFMON".to_owned());
+        let not_tried = || Bpf::NotTried("tracing needs CAP_BPF and CAP_PERFMON: run with sudo".to_owned());
         let facts = Facts {
             capabilities: effective(0),
             remedy: Some("run with sudo".to_owned()),
@@ -344,10 +368,16 @@ mod tests {
             ring_buffer: not_tried(),
             functions: not_tried(),
             tracepoints: not_tried(),
-            perf: Bpf::Refused("EACCES".to_owned()),
-            trace: Ok(("poll", "no BPF".to_owned())),
+            perf: Bpf::Refused("EACCES: it needs CAP_PERFMON: run with sudo".to_owned()),
+            trace: Ok(("poll", "no BPF: run with sudo".to_owned())),
             ..all_is_well()
         };
+        let findings: Vec<String> = judge(&facts).into_iter().map(|check| check.finding).collect();
+        assert!(findings.iter().all(|finding| !finding.contains("sudo")), "{findings:#?}");
+        assert_eq!(
+            verdict(&facts, "perf").1,
+            "EACCES: it needs CAP_PERFMON: where BPF is refused, trace can only look at /proc"
+        );
         let remedies: Vec<String> = judge(&facts).into_iter().filter_map(|check| check.remedy).collect();
         assert_eq!(remedies, ["run with sudo"]);
     }
@@ -376,7 +406,10 @@ mod tests {
         let poll = Ok(("poll", "no BPF: why; no perf: why".to_owned()));
         let facts = Facts { perf: Bpf::Refused("EACCES".to_owned()), trace: poll, ..all_is_well() };
         assert_eq!(verdict(&facts, "perf").0, Verdict::Limited);
-        let said = (Verdict::Limited, "takes poll: no BPF: why; no perf: why".to_owned());
+        let said = (
+            Verdict::Limited,
+            "takes poll: BPF and perf are refused (see functions, tracepoints and perf)".to_owned(),
+        );
         assert_eq!(verdict(&facts, "trace"), said);
         assert_eq!(
             verdict(&Facts { trace: Err("no /proc".to_owned()), ..facts }, "trace").0,

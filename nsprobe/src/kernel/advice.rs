@@ -11,6 +11,9 @@ pub const WITH_SUDO: &str = "run with sudo, or with ";
 /// What is between two of them.
 pub const AND: &str = " and ";
 
+/// What would show all processes.
+pub const WITH_HOSTS_PIDS: &str = "run on the host, or in the host's pid namespace (docker: --pid=host)";
+
 /// What the advice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
@@ -60,7 +63,7 @@ pub fn forbidden_all_the_same() -> &'static str {
     if has_all_users() {
         "this process has the capabilities: a seccomp filter or a security module forbids bpf(2)"
     } else {
-        "capabilities count only inside this user namespace: run outside it"
+        "capabilities count only inside this user namespace: run outside this user namespace, where they would count"
     }
 }
 
