@@ -1,9 +1,8 @@
 //! SIGINT, SIGTERM and `--duration` end every command within a second, whatever stands still.
 
-use crate::support::fuse::Server;
 use crate::support::trace::one_plan;
-use crate::support::waits::{in_own_mounts, sleeper};
-use crate::support::{self, Ran, nsprobe, root, skipped, stage};
+use crate::support::waits::beside_server;
+use crate::support::{self, Ran, nsprobe, root, stage};
 use crate::trace_output::full_pipe;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, waitpid};
@@ -142,16 +141,9 @@ fn end_before_command(plan: &str, program: &Path, signal: Option<Signal>) -> (Ra
 #[test]
 fn a_command_on_a_silent_server_is_not_waited_for() {
     let _limit = support::time_limit();
-    if !root() {
-        return;
-    }
     stage::adopt_orphans();
-    in_own_mounts(|| {
-        let dir = tempfile::tempdir().expect("a directory");
-        let Some(server) = Server::mount(dir.path(), 0, sleeper()) else {
-            return skipped("the kernel has no FUSE");
-        };
-        let program = dir.path().join("program");
+    beside_server(0, |point, server| {
+        let program = point.join("program");
         server.stop_answering();
         let mut left = Vec::new();
         let mut attempt = |plan: &str, signal: Option<Signal>| {

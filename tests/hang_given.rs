@@ -1,10 +1,13 @@
 //! nsprobe waits for no file that somebody has given it where a file system's server does not answer.
 
-use crate::support;
+use crate::hang_ends::within_a_second;
 use crate::support::waits::{Before, beside_server, within};
+use crate::support::{self, nsprobe, stage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::ExitStatusExt as _;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 /// How long nsprobe waits for a file that somebody has named.
@@ -28,7 +31,7 @@ fn neither_an_output_nor_a_document_is_waited_for() {
         let ended = waiting.ended.err().map(|mut child| {
             let begun = Instant::now();
             kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
-            let status = support::stage::wait(|| child.try_wait().unwrap());
+            let status = stage::wait(|| child.try_wait().unwrap());
             (status, begun.elapsed())
         });
         drop(server);
@@ -41,5 +44,63 @@ fn neither_an_output_nor_a_document_is_waited_for() {
         let (status, took) = ended.expect("it waits for the server, or a signal");
         assert_eq!(status.and_then(|status| status.signal()), Some(libc::SIGTERM));
         assert!(took < limit, "{took:?}");
+    });
+}
+
+#[test]
+fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
+    let _limit = support::time_limit();
+    stage::adopt_orphans();
+    beside_server(0, |point, server| {
+        let before = Before::look();
+        server.stop_reading_and_writing();
+        let file = point.join("program").to_str().unwrap().to_owned();
+        let compared = within(false, &["diff", &file], before.limit() + PATIENCE);
+        within_a_second("diff", || {
+            let mut child = nsprobe().args(["diff", &file]).spawn().unwrap();
+            let pid = child.id();
+            assert!(stage::wait(|| stage::family(pid).get(1).copied()).is_some(), "nobody opens it");
+            let began = Instant::now();
+            kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT).unwrap();
+            assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGINT));
+            began.elapsed()
+        });
+        // Who writes to a file keeps others from it.
+        let mut names = ('a'..='z').map(|name| point.join(format!("d/f{name}")).to_str().unwrap().to_owned());
+        for signal in [Some(Signal::SIGTERM), None] {
+            let duration = Duration::from_millis(if signal.is_some() { 0 } else { 500 });
+            within_a_second(&format!("--output {signal:?}"), || {
+                let file = names.next().unwrap();
+                let mut args = vec!["trace", "--json", "--hooks", "poll", "--output", &file];
+                args.extend(if signal.is_some() { &[][..] } else { &["--duration", "500ms"] });
+                let mut child = nsprobe().args(&args).stderr(Stdio::piped()).spawn().unwrap();
+                let mut messages = BufReader::new(child.stderr.take().unwrap());
+                let mut text = String::new();
+                messages.read_line(&mut text).unwrap();
+                // Its first line is on its way.
+                let pid = child.id();
+                let writes = || stage::family(pid).into_iter().find(|pid| server.writing().contains(pid));
+                assert!(stage::wait(writes).is_some(), "nobody writes: {text}");
+                let began = Instant::now();
+                if let Some(signal) = signal {
+                    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+                }
+                let code = child.wait().unwrap().code();
+                let took = began.elapsed().saturating_sub(duration);
+                messages.read_to_string(&mut text).unwrap();
+                assert_eq!(code, Some(2), "{text}");
+                let why = format!("--output {file}: a file system's server does not answer: what was left");
+                assert!(text.contains(&why), "{text}");
+                took
+            });
+        }
+        drop(server);
+        let ran = compared.in_time();
+        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+        assert!(
+            ran.stderr.contains(&format!("{file}: a file system's server does not answer")),
+            "{}",
+            ran.stderr
+        );
     });
 }

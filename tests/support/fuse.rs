@@ -16,8 +16,10 @@ mod opcode {
     pub const LOOKUP: u32 = 1;
     pub const FORGET: u32 = 2;
     pub const GETATTR: u32 = 3;
+    pub const SETATTR: u32 = 4;
     pub const OPEN: u32 = 14;
     pub const READ: u32 = 15;
+    pub const WRITE: u32 = 16;
     pub const RELEASE: u32 = 18;
     pub const FLUSH: u32 = 25;
     pub const INIT: u32 = 26;
@@ -36,11 +38,15 @@ const PROGRAM: u64 = 4;
 #[derive(Default)]
 struct State {
     silent: AtomicBool,
+    /// Silent only where it is to read or write.
+    dataless: AtomicBool,
     end: AtomicBool,
     /// The process that is answered all the same.
     favourite: AtomicU32,
     /// The processes that have closed a file, and have not been answered.
     closing: Mutex<Vec<u32>>,
+    /// Likewise that write.
+    writing: Mutex<Vec<u32>>,
 }
 
 /// Such a file system, mounted. When this is dropped its connection ends, and with it every wait for its server.
@@ -68,6 +74,16 @@ impl Server {
     /// From now on it reads what it is asked, and says nothing.
     pub fn stop_answering(&self) {
         self.state.silent.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on it says nothing where it is to read or write, and answers everything else.
+    pub fn stop_reading_and_writing(&self) {
+        self.state.dataless.store(true, Ordering::Relaxed);
+    }
+
+    /// The processes for which it is to write, and has not.
+    pub fn writing(&self) -> Vec<u32> {
+        self.state.writing.lock().expect("its thread does not panic").clone()
     }
 
     /// From now on it answers only the process `pid`.
@@ -105,10 +121,17 @@ fn serve(mut device: File, program: &[u8], state: &State) {
         let word = |at: usize| u32::from_ne_bytes(request[at..at + 4].try_into().expect("four bytes"));
         // `struct fuse_in_header`.
         let (opcode, pid) = (word(4), word(32));
-        if state.silent.load(Ordering::Relaxed) && state.favourite.load(Ordering::Relaxed) != pid {
-            if opcode == opcode::FLUSH {
-                state.closing.lock().expect("nobody panics with it").push(pid);
-            }
+        let is_data = opcode == opcode::READ || opcode == opcode::WRITE;
+        let is_silent = state.silent.load(Ordering::Relaxed);
+        if is_silent && state.favourite.load(Ordering::Relaxed) != pid
+            || is_data && state.dataless.load(Ordering::Relaxed)
+        {
+            let unanswered = match opcode {
+                opcode::FLUSH => &state.closing,
+                opcode::WRITE => &state.writing,
+                _ => continue,
+            };
+            unanswered.lock().expect("nobody panics with it").push(pid);
             continue;
         }
         let Some((unique, answer)) = answer(&request[..length], program) else { continue };
@@ -139,12 +162,16 @@ fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)>
             opcode::LOOKUP => match (node, body.strip_suffix(b"\0").unwrap_or(body)) {
                 (ROOT, b"d") => Ok(entry(DIRECTORY)),
                 (DIRECTORY, b"f") => Ok(entry(FILE)),
+                // As many empty files as somebody wants.
+                (DIRECTORY, &[b'f', other]) => Ok(entry(u64::from(other) << 8)),
                 (ROOT, b"program") => Ok(entry(PROGRAM)),
                 _ => Err(libc::ENOENT),
             },
-            opcode::GETATTR => Ok([vec![0; 16], attributes(node)].concat()),
+            opcode::GETATTR | opcode::SETATTR => Ok([vec![0; 16], attributes(node)].concat()),
             opcode::OPEN | opcode::OPENDIR => Ok(vec![0; 16]),
             opcode::RELEASE | opcode::RELEASEDIR | opcode::FLUSH => Ok(Vec::new()),
+            // As if it had written all: `struct fuse_write_out`.
+            opcode::WRITE => Ok([&body[16..20], &[0; 4]].concat()),
             opcode::READ => {
                 let length = u64::from(word(56)?);
                 let content = if node == PROGRAM { program } else { &[] };

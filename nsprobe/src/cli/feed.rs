@@ -3,6 +3,7 @@
 //! Whoever hands over lines never waits for a reader. What a queue has no room for is the caller's to count; what has not
 //! been written when the queue is given up is counted here, line by line.
 
+use crate::kernel::destination::Destination;
 use crate::kernel::signals;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -24,6 +25,9 @@ const FILE_PIECE: usize = 64 << 10;
 /// For so long a queue that makes no progress is waited for at the end.
 const STILL: Duration = Duration::from_millis(300);
 
+/// The same of a file: nobody else is to read first, but a disk may be busy.
+const FILE_STILL: Duration = Duration::from_millis(500);
+
 /// For so long one that makes progress is.
 const LONGEST: Duration = Duration::from_secs(5);
 
@@ -35,6 +39,20 @@ const LOOK: Duration = Duration::from_millis(2);
 struct Chunk {
     bytes: Vec<u8>,
     ends: VecDeque<usize>,
+}
+
+/// How far a queue is from its end.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    /// More may come.
+    #[default]
+    Open,
+    /// Nothing more comes, and the file is to be closed.
+    Closing,
+    /// It has been.
+    Closed,
+    /// Nothing more is to be written.
+    GivenUp,
 }
 
 #[derive(Default)]
@@ -50,8 +68,14 @@ struct State {
     error: Option<io::Error>,
     /// Somebody waits for room.
     awaited: bool,
-    /// Nothing more is to be written, or comes.
-    closed: bool,
+    end: End,
+}
+
+impl State {
+    /// Whether nothing is left to be done for now.
+    fn is_done(&self) -> bool {
+        self.bytes == 0 && self.end != End::Closing
+    }
 }
 
 struct Shared {
@@ -77,7 +101,8 @@ impl Shared {
 
 /// The queue, at the end where lines are handed over.
 pub(super) struct Feed {
-    file: File,
+    /// What is written to; `None`: a child process has it.
+    file: Option<File>,
     shared: Arc<Shared>,
     chunk: Chunk,
     pushed: u64,
@@ -86,13 +111,17 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A queue of `room` bytes to `file`.
-    pub(super) fn new(file: File, room: usize) -> io::Result<Self> {
+    /// A queue of `room` bytes to `destination`.
+    pub(super) fn new(mut destination: Destination, room: usize) -> io::Result<Self> {
         let news = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?;
         let shared = Arc::new(Shared { state: Mutex::default(), work: Condvar::new(), news, room });
-        let writer = (file.try_clone()?, Arc::clone(&shared));
+        let file = match &destination {
+            Destination::File(file) => Some(file.try_clone()?),
+            Destination::Relayed(_) => None,
+        };
+        let of_writer = Arc::clone(&shared);
         signals::spawn_without(std::thread::Builder::new().name("writer".to_owned()), move || {
-            write(&writer.0, &writer.1);
+            write(&mut destination, &of_writer);
         })?;
         Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0, flushed: Instant::now() })
     }
@@ -149,14 +178,29 @@ impl Feed {
     /// Waits until all has been written, for as long as the reader takes something, or until `hurry`; but not long,
     /// counted from when the last line was handed over. Then nothing more is written. The error says why something has not been.
     pub(super) fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()> {
-        let result = self.flush().and_then(|()| self.wait_since(self.flushed, STILL, LONGEST, hurry));
+        let flushed = self.flush();
+        if self.file.is_none() {
+            let mut state = self.shared.lock();
+            state.end = End::Closing;
+            if state.bytes == 0 {
+                // Closing it is all that is left, and begins now.
+                state.moved = Some(Instant::now());
+            }
+            self.shared.work.notify_one();
+        }
+        let (still, why) = match self.file {
+            Some(_) => (STILL, "nobody reads it"),
+            None => (FILE_STILL, "a file system's server does not answer"),
+        };
+        let result = flushed.and_then(|()| self.wait_since(self.flushed, still, LONGEST, hurry));
         let mut state = self.shared.lock();
-        state.closed = true;
+        let done = state.is_done();
+        state.end = End::GivenUp;
         self.shared.work.notify_one();
-        if result? || state.bytes == 0 {
+        if result? || done {
             return Ok(());
         }
-        let why = "nobody reads it: what was left of the stream was given up";
+        let why = format!("{why}: what was left of the stream was given up");
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
@@ -186,7 +230,7 @@ impl Feed {
                 if let Some(error) = &state.error {
                     return Err(copy(error));
                 }
-                if state.bytes == 0 {
+                if state.is_done() {
                     return Ok(true);
                 }
                 moved = state.moved.map_or(moved, |last| last.max(moved));
@@ -211,8 +255,9 @@ impl Feed {
 }
 
 impl AsFd for Feed {
+    /// What shows that there is no reader any more.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
+        self.file.as_ref().map_or_else(|| self.news(), AsFd::as_fd)
     }
 }
 
@@ -221,16 +266,19 @@ fn copy(error: &io::Error) -> io::Error {
 }
 
 /// Writes what comes into the queue, until nothing more comes.
-fn write(file: &File, shared: &Shared) {
-    let is_file = file.metadata().is_ok_and(|metadata| {
-        let kind = metadata.file_type();
-        !kind.is_fifo() && !kind.is_socket() && !kind.is_char_device()
-    });
+fn write(destination: &mut Destination, shared: &Shared) {
+    let is_file = match destination {
+        Destination::File(file) => file.metadata().is_ok_and(|metadata| {
+            let kind = metadata.file_type();
+            !kind.is_fifo() && !kind.is_socket() && !kind.is_char_device()
+        }),
+        Destination::Relayed(_) => true,
+    };
     let most = if is_file { FILE_PIECE } else { PIECE };
     while let Some(mut chunk) = next(shared) {
         let mut done = 0;
         while done < chunk.bytes.len() {
-            let result = file_write(file, piece(&chunk.bytes[done..], most));
+            let result = write_once(destination, piece(&chunk.bytes[done..], most));
             let mut state = shared.lock();
             match result {
                 Ok(count) => {
@@ -248,13 +296,15 @@ fn write(file: &File, shared: &Shared) {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let closed = state.closed;
+                    let closed = state.end == End::GivenUp;
                     drop(state);
                     if closed {
                         return;
                     }
-                    let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
-                    let _ = poll(&mut ready, PollTimeout::from(100_u8));
+                    if let Destination::File(file) = &*destination {
+                        let mut ready = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+                        let _ = poll(&mut ready, PollTimeout::from(100_u8));
+                    }
                     continue;
                 }
                 Err(error) => {
@@ -263,16 +313,28 @@ fn write(file: &File, shared: &Shared) {
                     return;
                 }
             }
-            if state.closed {
+            if state.end == End::GivenUp {
                 return;
             }
         }
     }
+    let Destination::Relayed(file) = destination else { return };
+    let result = file.close();
+    let mut state = shared.lock();
+    state.end = End::Closed;
+    if let Err(error) = result {
+        state.error = Some(error);
+        let _ = shared.news.write(1);
+    }
 }
 
 /// One write(2), which may take a part.
-fn file_write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
-    match file.write(bytes) {
+fn write_once(destination: &mut Destination, bytes: &[u8]) -> io::Result<usize> {
+    let written = match destination {
+        Destination::File(file) => file.write(bytes),
+        Destination::Relayed(file) => file.write(bytes),
+    };
+    match written {
         Ok(0) => Err(io::ErrorKind::WriteZero.into()),
         result => result,
     }
@@ -282,11 +344,14 @@ fn file_write(mut file: &File, bytes: &[u8]) -> io::Result<usize> {
 fn next(shared: &Shared) -> Option<Chunk> {
     let mut state = shared.lock();
     loop {
-        if state.closed {
+        if state.end == End::GivenUp {
             return None;
         }
         if let Some(chunk) = state.queue.pop_front() {
             return Some(chunk);
+        }
+        if state.end == End::Closing {
+            return None;
         }
         state = shared.work.wait(state).unwrap_or_else(PoisonError::into_inner);
     }
@@ -309,7 +374,7 @@ mod tests {
 
     fn pipe(room: usize) -> (io::PipeReader, Feed) {
         let (reader, writer) = io::pipe().unwrap();
-        (reader, Feed::new(OwnedFd::from(writer).into(), room).unwrap())
+        (reader, Feed::new(File::from(OwnedFd::from(writer)).into(), room).unwrap())
     }
 
     #[test]

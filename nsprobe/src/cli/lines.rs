@@ -4,13 +4,13 @@ use super::feed::Feed;
 use super::{filters, output};
 use crate::filter::EventRow;
 use crate::kernel::advice::remedy_to_trace;
+use crate::kernel::destination::Destination;
 use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
 use crate::render::style::{self, Look};
 use crate::render::wrap::wrapped;
 use crate::render::{event, event_json, losses};
 use crate::trace::hooks::Plan;
 use crate::trace::sink::Sink;
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
@@ -42,12 +42,12 @@ pub(super) struct Lines {
 
 impl Lines {
     pub(super) fn new(
-        file: File,
+        destination: Destination,
         format: Format,
         filter: Option<filters::Counting>,
         quiet: bool,
     ) -> io::Result<Self> {
-        Ok(Self { feed: Feed::new(file, ROOM)?, format, filter, quiet, line: Vec::new() })
+        Ok(Self { feed: Feed::new(destination, ROOM)?, format, filter, quiet, line: Vec::new() })
     }
 }
 

@@ -1,7 +1,6 @@
 //! stdout for data, stderr for talk; what each of them can take.
 
 use super::feed::Feed;
-use crate::kernel::document;
 use crate::model::{Snapshot, text};
 use crate::render::style::Look;
 use crate::render::wrap::wrapped;
@@ -9,11 +8,9 @@ use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::fmt::Display;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::fd::AsFd;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -73,14 +70,6 @@ impl Write for Output {
     }
 }
 
-/// Opens a file to write to, empty, as a shell does for `>`; but does not wait for the reader of a pipe, nor for a file
-/// system's server for longer than `patience`.
-pub(super) fn create(path: &Path, patience: Duration) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
-    document::open_within(patience, || options.open(path))
-}
-
 /// Columns of the terminal behind `stream`, or of `COLUMNS` where that is set; `None` when it is no terminal: what goes to a
 /// pipe or a file is whole, whatever the shell has exported.
 fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
@@ -119,7 +108,7 @@ const LAST_WORDS: Duration = Duration::from_millis(150);
 /// From now on nobody waits for the reader of stderr; messages that do not find room are dropped.
 pub(super) fn talk_in_background() -> io::Result<()> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    *TALK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feed::new(stderr, TALK_ROOM)?);
+    *TALK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feed::new(stderr.into(), TALK_ROOM)?);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
 use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
+use crate::kernel::destination;
 use crate::model::text;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
@@ -259,11 +260,11 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         command: args.command.clone(),
     };
     let (file, look) = match &args.output {
-        None => (out.file().context("stdout")?, out.look(args.ascii)),
+        None => (out.file().context("stdout")?.into(), out.look(args.ascii)),
         Some(path) => {
             let patience =
                 args.duration.map_or(MOST_TO_OPEN, |duration| duration.clamp(LEAST_TO_OPEN, MOST_TO_OPEN));
-            let file = output::create(path, patience).with_context(|| output_name(path))?;
+            let file = destination::create(path, patience).with_context(|| output_name(path))?;
             (file, out.look_of_file(args.ascii))
         }
     };

@@ -2,6 +2,7 @@
 //! program lies on, which may have a server that does not answer.
 
 use super::given;
+use super::outpost::is_running;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -14,6 +15,15 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
+
+/// For so long a child is waited for that sleeps before its program is executed: a disk may be slow.
+const STILL: Duration = Duration::from_millis(200);
+
+/// The same of one that has the processor, or waits for it.
+const BUSY: Duration = Duration::from_millis(400);
+
+/// How often it is checked which of the two it is.
+const CHECK: Duration = Duration::from_millis(10);
 
 /// A child process that executes a program, or is about to.
 #[derive(Debug)]
@@ -55,6 +65,22 @@ impl Command {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
+    }
+
+    /// Whether the program has been executed, waiting for that a moment: less where the child sleeps than where the machine is
+    /// busy. The error says why it cannot be.
+    pub fn is_soon_executed(&mut self) -> io::Result<bool> {
+        let (mut still, mut busy) = (STILL, BUSY);
+        loop {
+            if self.is_executed(CHECK)? {
+                return Ok(true);
+            }
+            let left = if is_running(self.pid) { &mut busy } else { &mut still };
+            *left = left.saturating_sub(CHECK);
+            if left.is_zero() {
+                return Ok(false);
+            }
+        }
     }
 
     /// Whether the program has been executed by now, waiting for that until `limit`. The error says why it cannot be.

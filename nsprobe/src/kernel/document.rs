@@ -1,6 +1,8 @@
-//! Files that somebody names on the command line: whatever they turn out to be, opening them does not wait for ever.
+//! Documents that somebody names on the command line: whatever they turn out to be, reading them does not wait for ever.
 
-use super::outpost::{self, Answer, Reason, Reply};
+use super::outpost::series::Series;
+use super::outpost::{Answer, MOST, Reply};
+use super::relay::{self, Opened};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -8,48 +10,58 @@ use nix::unistd::read;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a FIFO may be without a program that writes to it, and how long opening a file may take.
+/// How long a FIFO may be without a program that writes to it, and how long opening a file may take, and each piece of it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a file in a child process, because a file system's server may have to answer for that; an error when it has not
-/// after `patience`.
-pub fn open_within(patience: Duration, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
-    let work = || match open() {
-        Ok(file) => Reply { bytes: None, descriptor: Some(file.into()) },
-        Err(error) => {
-            let number = error.raw_os_error().unwrap_or(libc::EIO);
-            Some(number.to_ne_bytes().to_vec()).into()
-        }
-    };
-    match outpost::alone(patience, work) {
-        // As without the precaution.
-        Answer::NotBegun(Reason::NoChild(_)) => open(),
-        Answer::Waiting => {
-            Err(io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"))
-        }
-        answer => match answer.reply()? {
-            Reply { descriptor: Some(file), .. } => Ok(file.into()),
-            Reply { bytes, .. } => {
-                let number =
-                    bytes.and_then(|bytes| bytes.try_into().ok()).map_or(libc::EIO, i32::from_ne_bytes);
-                Err(io::Error::from_raw_os_error(number))
-            }
+/// Opens a file for reading. A FIFO that nobody has open for writing is an error after 2 s, and so is a file whose server
+/// does not answer.
+pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let opened = relay::open(
+        PATIENCE,
+        &[],
+        || File::options().read(true).custom_flags(how.bits()).open(path),
+        |file| {
+            let Some(file) = file else { relay::idle() };
+            // One byte is the relay's.
+            let mut piece = vec![0; MOST - 1];
+            let length = file.read(&mut piece)?;
+            piece.truncate(length);
+            Ok(piece)
         },
-    }
+    )?;
+    let (first, file) = match opened {
+        Opened::There(series) => return Ok(Box::new(Relayed { series, piece: io::Cursor::default() })),
+        Opened::Fifo(file) => (wait_for_writer(&file)?, file),
+        Opened::Here(file) => (Vec::new(), file),
+    };
+    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
+    Ok(Box::new(io::Cursor::new(first).chain(file)))
 }
 
-/// Opens a file for reading. A FIFO that nobody has open for writing is an error after 2 s.
-pub fn open(path: &Path) -> io::Result<impl Read> {
-    let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = open_within(PATIENCE, || File::options().read(true).custom_flags(how.bits()).open(path))?;
-    let first = if file.metadata()?.file_type().is_fifo() { wait_for_writer(&file)? } else { Vec::new() };
-    fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
-    Ok(io::Cursor::new(first).chain(file))
+/// A file that a child process reads.
+struct Relayed {
+    series: Series,
+    piece: io::Cursor<Vec<u8>>,
+}
+
+impl Read for Relayed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.piece.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        match self.series.next(PATIENCE) {
+            Answer::Done(Reply { bytes, .. }) => self.piece = io::Cursor::new(relay::heard(bytes)?),
+            answer => return Err(relay::silent(answer)),
+        }
+        self.piece.read(buffer)
+    }
 }
 
 /// Waits until a program has the FIFO open for writing; gives what had to be read to learn that.

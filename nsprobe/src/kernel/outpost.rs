@@ -3,6 +3,8 @@
 //! Who asks a FUSE file system waits for its server in the kernel, and not even SIGKILL ends that once the server has read
 //! the question. A thread of nsprobe would keep the whole process from ending; a child does not.
 
+pub mod series;
+
 use super::advice::exhausted;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -144,17 +146,6 @@ pub fn each<'a, J>(
     }
 }
 
-/// Does one piece of `work` in a child process that may stand still for all of `patience`.
-pub fn alone(patience: Duration, mut work: impl FnMut() -> Reply) -> Answer {
-    match Child::start(&[()], &[], &mut |()| work()) {
-        Ok(child) => {
-            let end = Instant::now() + patience + PATIENCE_WHEN_BUSY;
-            child.answer_within(patience, &mut { patience }, end)
-        }
-        Err(reason) => Answer::NotBegun(reason),
-    }
-}
-
 /// The child, and the socket that it writes its answers to. It ends with this.
 struct Child {
     pid: Pid,
@@ -283,7 +274,7 @@ fn end_with(parent: Pid) -> nix::Result<()> {
 }
 
 /// Whether a process has the processor, waits for nothing but that, or is being traced.
-fn is_running(pid: Pid) -> bool {
+pub(super) fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 2);
     matches!(stat.get(after), Some(b'R' | b't'))

@@ -11,7 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// For so long a program is waited for at the end that has not been executed yet, and the end of a command that was killed.
+/// For so long the end of a command is waited for that was killed.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// What became of the command.
@@ -53,11 +53,14 @@ impl Running {
         TraceError::Command { command: self.name.clone(), error }
     }
 
-    /// Whether there is no command that is still to be executed, waiting for that until `limit`. The error says why it cannot
-    /// be.
-    fn is_executed(&mut self, limit: Duration) -> Result<bool, TraceError> {
-        let Some(command) = &mut self.command else { return Ok(true) };
-        let executed = command.is_executed(limit);
+    /// Takes notice of it when it could not be executed.
+    fn check(&mut self) -> Result<(), TraceError> {
+        let Some(command) = &mut self.command else { return Ok(()) };
+        let executed = command.is_executed(Duration::ZERO);
+        self.noted(executed).map(drop)
+    }
+
+    fn noted(&mut self, executed: io::Result<bool>) -> Result<bool, TraceError> {
         executed.map_err(|error| {
             self.command = None;
             self.failed(error)
@@ -75,19 +78,20 @@ impl Running {
     /// elsewhere it gets it here, and the trace goes on until it ends. The second ends the trace, and so does the first where
     /// there is no program yet that could heed it.
     pub(super) fn heed(&mut self, signals: &Signals) -> Result<Option<&'static str>, TraceError> {
-        self.is_executed(Duration::ZERO)?;
+        self.check()?;
         while let Some(arrived) = signals.next()? {
             if arrived.signal == Signal::SIGCHLD {
                 // What it has reported it has reported before it ended.
-                self.is_executed(Duration::ZERO)?;
+                self.check()?;
                 let Some(command) = &mut self.command else { continue };
                 self.status = command.ended()?;
                 if self.status.is_some() {
                     return Ok(Some(if self.interrupted { "interrupted" } else { "command ended" }));
                 }
-            } else if self.interrupted || self.command.is_none() || !self.is_executed(GRACE)? {
+            } else if self.interrupted || self.command.is_none() {
                 return Ok(Some("interrupted"));
             } else {
+                self.settle()?;
                 self.interrupted = true;
                 if let (true, Some(command)) = (arrived.by_process, &self.command) {
                     command.signal(arrived.signal);
@@ -97,9 +101,11 @@ impl Running {
         Ok(None)
     }
 
-    /// Kills it if its program has not been executed; then the error says so.
+    /// Kills it if its program is not executed soon; then the error says so.
     pub(super) fn settle(&mut self) -> Result<(), TraceError> {
-        if self.is_executed(GRACE)? {
+        let Some(command) = &mut self.command else { return Ok(()) };
+        let executed = command.is_soon_executed();
+        if self.noted(executed)? {
             return Ok(());
         }
         let Some(mut command) = self.command.take() else { return Ok(()) };
@@ -108,7 +114,7 @@ impl Running {
             "not started: executing the program takes too long; its file system's server may not answer"
                 .to_owned();
         if command.ended_within(GRACE)?.is_none() {
-            why = format!("{why} (process {} has been killed, and ends when that does)", command.pid());
+            why = format!("{why} (process {} has been killed, and has not ended yet)", command.pid());
         }
         Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, why)))
     }

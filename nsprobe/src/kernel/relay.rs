@@ -1,0 +1,120 @@
+//! Files that are opened by a child process, and stay with it where reading and writing them may wait for a file system's
+//! server.
+
+use super::outpost::series::Series;
+use super::outpost::{Answer, Reason, Reply};
+use nix::sys::stat::{SFlag, fstat};
+use std::fs::File;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::FileTypeExt as _;
+use std::time::Duration;
+
+/// A file that somebody has named.
+pub(super) enum Opened {
+    /// A regular file or a directory, which the child works on.
+    There(Series),
+    /// Anything else, or whatever it is where there can be no child: no server is asked for what is in it.
+    Here(File),
+    /// The same, a FIFO.
+    Fifo(File),
+}
+
+/// What there is to say of work on a file.
+pub(super) type Said = io::Result<Vec<u8>>;
+
+/// What a child has opened.
+const THERE: u8 = 0;
+const HERE: u8 = 1;
+const FIFO: u8 = 2;
+
+/// Has a child process `open` a file, and do the `work` on it again and again where it stays there. It has of nsprobe's
+/// descriptors `keep` alone. The error is that of opening it, or that there was no answer after `patience`.
+pub(super) fn open(
+    patience: Duration,
+    keep: &[BorrowedFd<'_>],
+    open: impl Fn() -> io::Result<File>,
+    mut work: impl FnMut(&mut Option<File>) -> Said,
+) -> io::Result<Opened> {
+    let mut opened: Option<Option<File>> = None;
+    let of_child = || match &mut opened {
+        None => {
+            opened = Some(None);
+            match open().and_then(|file| Ok((kind(&file)?, file))) {
+                Ok((THERE, file)) => {
+                    opened = Some(Some(file));
+                    said(Ok(vec![THERE]))
+                }
+                Ok((kind, file)) => Reply { descriptor: Some(file.into()), ..said(Ok(vec![kind])) },
+                Err(error) => said(Err(error)),
+            }
+        }
+        Some(file) => said(work(file)),
+    };
+    let series = match Series::start(keep, of_child) {
+        Ok(series) => series,
+        // As without the precaution.
+        Err(Reason::NoChild(_)) => {
+            let file = open()?;
+            return Ok(if file.metadata()?.file_type().is_fifo() {
+                Opened::Fifo(file)
+            } else {
+                Opened::Here(file)
+            });
+        }
+        Err(reason) => return Err(io::Error::other(reason)),
+    };
+    let (kind, descriptor) = match series.next(patience) {
+        Answer::Done(Reply { bytes, descriptor }) => (heard(bytes)?, descriptor),
+        answer => return Err(silent(answer)),
+    };
+    Ok(match (&kind[..], descriptor) {
+        ([FIFO], Some(file)) => Opened::Fifo(file.into()),
+        (_, Some(file)) => Opened::Here(file.into()),
+        (_, None) => Opened::There(series),
+    })
+}
+
+/// Waits until it is killed: there is nothing more to do.
+pub(super) fn idle() -> ! {
+    loop {
+        std::thread::sleep(Duration::from_hours(1));
+    }
+}
+
+/// Whether a file stays where it was opened. This asks its file system.
+fn kind(file: &File) -> io::Result<u8> {
+    let kind = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;
+    Ok(match kind {
+        SFlag::S_IFREG | SFlag::S_IFDIR => THERE,
+        SFlag::S_IFIFO => FIFO,
+        _ => HERE,
+    })
+}
+
+/// What the child says, in one packet: bytes after a zero, or the number of an error after a one.
+pub(super) fn said(said: Said) -> Reply {
+    Reply::from(Some(match said {
+        Ok(bytes) => [&[0], &bytes[..]].concat(),
+        Err(error) => [&[1], &error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes()[..]].concat(),
+    }))
+}
+
+/// The same, as it was heard.
+pub(super) fn heard(bytes: Option<Vec<u8>>) -> Said {
+    let mut bytes = bytes.unwrap_or_default();
+    if bytes.first() == Some(&0) {
+        bytes.remove(0);
+        return Ok(bytes);
+    }
+    let number = bytes.get(1..5).and_then(|number| number.try_into().ok());
+    Err(io::Error::from_raw_os_error(number.map_or(libc::EIO, i32::from_ne_bytes)))
+}
+
+/// Why there is no answer.
+pub(super) fn silent(answer: Answer) -> io::Error {
+    match answer {
+        Answer::Waiting => io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"),
+        answer => answer.reply().err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()),
+    }
+}
