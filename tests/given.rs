@@ -218,3 +218,19 @@ fn ended_children_are_kept_where_sigchld_was_ignored() {
     });
     assert!(kept.is_some(), "SIGCHLD is ignored");
 }
+
+#[test]
+fn without_threads_the_reason_is_said() {
+    let _limit = crate::support::time_limit();
+    if !root() {
+        return;
+    }
+    for (args, code) in [(&["list"][..], 0), (&["tree"], 0), (&["trace", "--duration", "1ms"], 2)] {
+        let mut command = Command::new("unshare");
+        command.arg("--pid").arg(nsprobe().get_program()).args(args);
+        let ran: Ran = command.output().expect("unshare starts").into();
+        assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
+        let why = "nsprobe: no thread can be started: children of nsprobe would be in another pid namespace";
+        assert!(ran.stderr.contains(why), "{args:?}: {}", ran.stderr);
+    }
+}

@@ -1,5 +1,5 @@
 //! nsprobe waits for no process that holds its own locks while a file server does not answer: in execve(2), which closes
-//! files.
+//! files, and in munmap(2), which writes them.
 
 use crate::support;
 use crate::support::stage::wait;
@@ -115,4 +115,56 @@ fn end(pids: &[u32], mut parent: Child) {
     }
     parent.kill().unwrap();
     parent.wait().unwrap();
+}
+
+#[test]
+fn locked() {
+    let _limit = support::time_limit();
+    support::locked::run();
+}
+
+#[test]
+fn who_keeps_its_own_memory_locked_is_not_waited_for() {
+    let _limit = support::time_limit();
+    beside_server(0, |point, server| {
+        let before = Before::look();
+        let mut tenant = support::locked::start(&point.join("program"));
+        let pid = tenant.id();
+        server.stop_reading_and_writing();
+        let mut go = || tenant.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        go();
+        assert!(wait(|| (!server.writing().is_empty()).then_some(())).is_some(), "it writes nothing");
+        go();
+        let mut asked = ["list --json --source proc", "list --json", "tree", "trace --lives -d 200ms"]
+            .map(|args| args.split(' ').collect::<Vec<_>>());
+        asked[3].push("--json");
+        // Once its arguments cannot be read.
+        let locked = wait(|| {
+            let path = format!("/proc/{pid}/cmdline");
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn(move || tell.send(std::fs::read(path)));
+            told.recv_timeout(std::time::Duration::from_millis(300)).is_err().then_some(())
+        });
+        let outcomes = asked.map(|args| within(true, &args, before.limit()));
+        drop(server);
+        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
+        tenant.wait().unwrap();
+        assert!(locked.is_some(), "not staged");
+        for outcome in outcomes {
+            let args = outcome.args.clone();
+            let ran = outcome.in_time();
+            assert_eq!(ran.code, Some(0), "{args}: {}", ran.stderr);
+            if args.starts_with("list") {
+                let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+                let gaps = document["gaps"].as_array().unwrap();
+                let names = |gap: &&Value| {
+                    gap["kind"] == "process_arguments"
+                        && gap["reason"].as_str().unwrap().contains(&pid.to_string())
+                };
+                assert!(gaps.iter().any(|gap| names(&gap)), "{args}: {gaps:?}");
+                // The rest of it is known all the same.
+                assert!(has(&document, pid), "{args}: {gaps:?}");
+            }
+        }
+    });
 }

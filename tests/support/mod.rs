@@ -7,6 +7,7 @@ pub mod fuse;
 pub mod held;
 pub mod kernel;
 mod limit;
+pub mod locked;
 pub mod look;
 pub mod parts;
 pub mod proc;

@@ -90,6 +90,7 @@ fn thing(kind: GapKind, count: u64) -> Option<String> {
         GapKind::ProcessNamespaces => of("the namespaces of ", "process", "processes"),
         GapKind::ProcessRoot => of("the roots of ", "process", "processes"),
         GapKind::ProcessStatus => of("", "process", "processes"),
+        GapKind::ProcessArguments => of("the arguments of ", "process", "processes"),
         GapKind::PidForChildren => of("the pid namespaces for children of ", "process", "processes"),
         GapKind::ThreadNamespaces => of("the namespaces of ", "thread", "threads"),
         GapKind::ProcessIds => of("the inner process ids of ", "process", "processes"),

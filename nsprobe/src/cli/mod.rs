@@ -142,6 +142,12 @@ impl Command {
 
 fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let mut out = Output::new(cli.color).context("stdout")?;
+    // Without threads a trace says so by its error; the others read processes all the same.
+    if matches!(cli.command, Command::List(_) | Command::Tree(_) | Command::Diff(_) | Command::Doctor(_))
+        && let Some(why) = given::without_threads()
+    {
+        output::complain(&format_args!("{why}: a process whose reading does not return holds nsprobe up"));
+    }
     let exit = match &cli.command {
         Command::List(args) => list::run(args, &mut out),
         Command::Tree(args) => tree::run(args, &mut out),

@@ -78,8 +78,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     }
     let tasks = tasks?;
     let mut processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
-    let all = options.command_lines == CommandLines::All;
-    let gather = |tasks| gather(&proc, nsfs_dev, &pids, all, tasks);
+    let gather = |tasks| gather(&proc, nsfs_dev, &pids, tasks);
     let (mut found, mut of_processes) = gather(tasks);
     // A process that `/proc` denies may be in any namespace: then nobody knows how many are in one.
     let denied = found.processes.iter().any(|process| process.namespaces.is_none());
@@ -128,7 +127,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     }
     let mut namespaces = census.finish();
     step("namespaces found");
-    let gaps = gaps.finish();
+    let mut gaps = gaps.finish();
     sight::mark(&mut namespaces, &gaps, &whereabouts);
     log::info!(
         "snapshot: {} processes from {} ({} listed in {}), {} namespaces, kinds of gaps: {}",
@@ -139,42 +138,30 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         namespaces.len(),
         gaps.len()
     );
-    match (options.command_lines, processes_from) {
-        // Read with the rest.
-        (CommandLines::All, ProcessSource::Proc) => {}
-        (CommandLines::All, ProcessSource::Bpf) => {
-            let all: Vec<Pid> = processes.iter().map(|process| process.pid).collect();
-            command_lines::fill(&proc, &mut processes, &all);
-        }
-        (CommandLines::Leaders, _) => {
-            let leaders: Vec<Pid> = namespaces.iter().filter_map(|ns| ns.leader).collect();
-            command_lines::fill(&proc, &mut processes, &leaders);
-        }
-    }
+    // Last, and apart from the rest: a process decides how long that takes, which is to cost nothing else that is known of it.
+    let wanted: Vec<Pid> = match options.command_lines {
+        CommandLines::All => processes.iter().map(|process| process.pid).collect(),
+        CommandLines::Leaders => namespaces.iter().filter_map(|ns| ns.leader).collect(),
+    };
+    command_lines::fill(&proc, &mut processes, &wanted, &mut gaps);
     Ok(Snapshot { namespaces, processes, gaps, processes_from })
 }
 
 /// The processes that the kernel's `tasks` are, if those were read, and those of `pids` that are not among them. Without
 /// tasks these are all. With tasks they are those that a security module keeps from the iterator; where they may be
 /// listed all the same, they belong to the answer.
-fn gather(
-    proc: &Proc,
-    nsfs_dev: u64,
-    pids: &[Pid],
-    command_lines: bool,
-    tasks: Option<Found>,
-) -> (Found, Gaps) {
+fn gather(proc: &Proc, nsfs_dev: u64, pids: &[Pid], tasks: Option<Found>) -> (Found, Gaps) {
     let (mut found, mut gaps) = (tasks.unwrap_or_default(), Gaps::default());
     let known = |pid: &Pid| found.processes.binary_search_by_key(pid, |process| process.pid).is_ok();
     let others: Vec<Pid> = pids.iter().copied().filter(|pid| !known(pid)).collect();
-    processes::read(proc, &others, nsfs_dev, command_lines, &mut found, &mut gaps);
+    processes::read(proc, &others, nsfs_dev, &mut found, &mut gaps);
     (found, gaps)
 }
 
 /// Reads the command lines of the processes `pids` that are in `snapshot` without, as far as they are still there.
 pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -> Result<(), Error> {
     let proc = open(options)?;
-    command_lines::fill(&proc, &mut snapshot.processes, pids);
+    command_lines::fill(&proc, &mut snapshot.processes, pids, &mut snapshot.gaps);
     Ok(())
 }
 

@@ -3,30 +3,23 @@
 use super::errno::{denied, vanished};
 use super::found::Found;
 use super::gaps::Gaps;
-use super::{command_lines, parse, threads};
+use super::{parse, threads};
 use crate::kernel::bounded::{self, Reading};
 use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Text};
+use crate::model::{Arguments, GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Text};
 use std::ffi::CStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-/// Adds to `found` the processes `pids` of `proc`, with their command lines or without, and what else there is to
-/// find in their directories.
-pub(super) fn read(
-    proc: &Proc,
-    pids: &[Pid],
-    nsfs_dev: u64,
-    command_lines: bool,
-    found: &mut Found,
-    gaps: &mut Gaps,
-) {
+/// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else there is to find in their
+/// directories.
+pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, gaps: &mut Gaps) {
     let whose = Whose::new(proc, nsfs_dev);
     let proc = proc.clone();
     let parts = bounded::each(pids.to_vec(), move |&pid, buffer| {
         let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        Reader { whose, command_lines, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
+        Reader { whose, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
         (found, gaps)
     });
     for part in parts {
@@ -49,7 +42,7 @@ pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone
     let proc = proc.clone();
     Reading::begin(pids, move |&pid, buffer| {
         let mut gaps = Gaps::default();
-        let process = Reader { whose, command_lines: false, buffer, gaps: &mut gaps }.open(&proc, pid);
+        let process = Reader { whose, buffer, gaps: &mut gaps }.open(&proc, pid);
         (process, gaps)
     })
 }
@@ -83,7 +76,6 @@ pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 
 struct Reader<'a> {
     whose: Whose,
-    command_lines: bool,
     buffer: &'a mut Vec<u8>,
     gaps: &'a mut Gaps,
 }
@@ -153,8 +145,6 @@ impl Reader<'_> {
         let uid = dir.owner();
         let namespaces = self.namespaces(dir)?;
         // Its end may come between two reads: what was read before is true all the same.
-        let wanted = self.command_lines && !facts.kernel_thread;
-        let arguments = if wanted { command_lines::of(dir, self.buffer) } else { None };
         let pids = self.pids(pid, dir, namespaces.as_ref());
         let root = self.root(dir, namespaces.is_some());
         Some(Process {
@@ -166,7 +156,7 @@ impl Reader<'_> {
             kernel_thread: facts.kernel_thread,
             uid,
             comm: facts.comm,
-            arguments: arguments.unwrap_or_default(),
+            arguments: Arguments::default(),
             namespaces,
             root,
         })

@@ -59,6 +59,20 @@ pub(super) fn is_ignored(signal: Signal) -> bool {
     IGNORED.load(Ordering::Relaxed) & 1 << signal as i32 != 0
 }
 
+/// Why no thread can be started, where that is known: the kernel refuses it to a process whose children would be in another
+/// pid namespace than itself.
+#[must_use]
+pub fn without_threads() -> Option<&'static str> {
+    let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}"));
+    let own = namespace("pid").ok()?;
+    // Older kernels show no such namespace that nobody is in yet.
+    let differs = namespace("pid_for_children")
+        .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |children| children != own);
+    differs.then_some(
+        "no thread can be started: children of nsprobe would be in another pid namespace (unshare --pid needs --fork)",
+    )
+}
+
 /// Whether nsprobe is installed set-user-id or set-group-id and is run by somebody else.
 ///
 /// `AT_SECURE` is not asked: it is also set where a security module has another domain for nsprobe, and where a file

@@ -73,7 +73,7 @@ pub fn spawn_without(builder: Builder, work: impl FnOnce() + Send + 'static) -> 
     let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let spawned = builder.spawn(work);
     former.thread_set_mask()?;
-    spawned.map(drop)
+    spawned.map(drop).map_err(|error| given::without_threads().map_or(error, io::Error::other))
 }
 
 impl AsFd for Signals {

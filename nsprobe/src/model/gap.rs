@@ -22,6 +22,8 @@ pub enum GapKind {
     ProcessRoot,
     /// A process is known by its number alone.
     ProcessStatus,
+    /// A process is known, its arguments are not.
+    ProcessArguments,
     /// A process is known, its ids in the pid namespaces inside are not.
     ProcessIds,
     /// A process has made a pid namespace for its children and has none yet: until the first is there,
@@ -49,10 +51,11 @@ pub enum GapKind {
 
 impl GapKind {
     /// Every kind.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::ProcessNamespaces,
         Self::ProcessRoot,
         Self::ProcessStatus,
+        Self::ProcessArguments,
         Self::ProcessIds,
         Self::PidForChildren,
         Self::ThreadNamespaces,
@@ -73,6 +76,7 @@ impl GapKind {
             Self::ProcessNamespaces => "process_namespaces",
             Self::ProcessRoot => "process_root",
             Self::ProcessStatus => "process_status",
+            Self::ProcessArguments => "process_arguments",
             Self::ProcessIds => "process_ids",
             Self::PidForChildren => "pid_for_children",
             Self::ThreadNamespaces => "thread_namespaces",
