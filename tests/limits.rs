@@ -248,12 +248,12 @@ fn descriptors_of_one_process_are_counted_beyond_a_limit() {
     let namespace = support::look::find("uts", ino);
     assert_eq!(namespace["nprocs_seen"], 0);
     let holders = namespace["holders"].as_array().expect("holders");
-    assert!(holders.iter().all(|holder| holder["pid"] == stage.pid()), "{holders:?}");
-    assert_eq!((holders.len(), &namespace["holders_omitted"]), (64, &236.into()));
-    let text = run(&["list", "--ns", &name]).stdout;
-    assert!(text.contains(", and 292 more)"), "{text}");
-    let text = run(&["list", "--holders", "--ns", &name]).stdout;
     // The nsprobe of another test may look at it now, and hold it as well.
+    let own = holders.iter().filter(|holder| holder["pid"] == stage.pid()).count();
+    assert_eq!((own, &namespace["holders_omitted"]), (64, &236.into()), "{holders:?}");
+    let text = run(&["list", "--ns", &name]).stdout;
+    assert!((292..300).any(|more| text.contains(&format!(", and {more} more)"))), "{text}");
+    let text = run(&["list", "--holders", "--ns", &name]).stdout;
     let own = format!(" descriptor {} ", stage.pid());
     let rows = text.lines().filter(|line| line.contains(&own)).count();
     assert!(text.contains("236 more of the same") && rows == 64, "{text}");
@@ -328,7 +328,11 @@ fn of_mounts_without_end_no_more_is_kept_than_a_limit() {
         let ino = inode(Path::new(&link));
         all.iter().find(|ns| ns["ino"] == ino && ns["kind"] == "uts").expect("it is found")
     };
-    let mounts = |ns: &Value| ns["holders"].as_array().expect("holders").len();
+    let mounts = |ns: &Value| {
+        let holders = ns["holders"].as_array().expect("holders");
+        // Not the descriptors of another test's nsprobe.
+        holders.iter().filter(|holder| holder["type"] == "bind_mount").count()
+    };
     let many = find(mounted("many0"));
     assert_eq!((mounts(many), &many["holders_omitted"]), (64, &36.into()), "{many}");
     let long = find(mounted("/long "));
