@@ -8,7 +8,7 @@ use crate::model::{NsId, NsSlot, Pid, Process};
 pub(super) struct Found {
     pub(super) processes: Vec<Process>,
     /// The threads that are elsewhere than their process.
-    pub(super) strays: Vec<Stray>,
+    pub(super) divergent: Vec<DivergentThread>,
     /// The descriptors of interest.
     pub(super) descriptors: Descriptors,
 }
@@ -17,14 +17,14 @@ impl Found {
     /// Adds what was found elsewhere.
     pub(super) fn extend(&mut self, other: Self) {
         self.processes.extend(other.processes);
-        self.strays.extend(other.strays);
+        self.divergent.extend(other.divergent);
         self.descriptors.extend(other.descriptors);
     }
 }
 
 /// A thread and those of its namespaces that are not its process's.
 #[derive(Debug)]
-pub(super) struct Stray {
+pub(super) struct DivergentThread {
     pub(super) pid: Pid,
     pub(super) tid: Pid,
     pub(super) namespaces: Vec<(NsSlot, NsId)>,
@@ -32,7 +32,7 @@ pub(super) struct Stray {
     pub(super) stands_for_process: bool,
 }
 
-impl Stray {
+impl DivergentThread {
     /// The thread that stands for a process whose first thread has ended.
     pub(super) fn standing_for(pid: Pid, tid: Pid) -> Self {
         Self { pid, tid, namespaces: Vec::new(), stands_for_process: true }
@@ -57,7 +57,7 @@ pub(super) struct Descriptors {
     /// Those of sockets, of which nothing is known yet.
     pub(super) sockets: Vec<SocketDescriptor>,
     /// Those of sockets whose network namespace is known.
-    pub(super) belonging: Vec<Belonging>,
+    pub(super) socket_netns: Vec<SocketNetns>,
 }
 
 impl Descriptors {
@@ -65,7 +65,7 @@ impl Descriptors {
     pub(super) fn extend(&mut self, others: Self) {
         self.namespaces.extend(others.namespaces);
         self.sockets.extend(others.sockets);
-        self.belonging.extend(others.belonging);
+        self.socket_netns.extend(others.socket_netns);
     }
 }
 
@@ -82,7 +82,7 @@ pub(super) struct SocketDescriptor {
 
 /// A socket, and the network namespace that it belongs to.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Belonging {
+pub(super) struct SocketNetns {
     pub(super) pid: Pid,
     /// The thread whose descriptor it is, where that has a table of its own.
     pub(super) tid: Option<Pid>,

@@ -4,7 +4,7 @@
 //! Nothing is loaded unless there is such a namespace. What cannot be searched is not noted as a gap: the text says
 //! what such a namespace may be held by, and leaves out what was searched without finding anything.
 
-use super::census::Census;
+use super::index::NamespaceIndex;
 use super::held_records::{self, ConnectionFacts, HeldFacts, SuperblockFacts};
 use super::limit::MOST_OF_ONE;
 use super::records::Tables;
@@ -16,11 +16,11 @@ use crate::model::{Holder, NsId, NsKind, Text};
 use std::collections::{HashMap, HashSet};
 
 /// Adds what holds the namespaces that nothing else is known to hold.
-pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
+pub(super) fn find(proc: &Proc, nsfs_dev: u64, index: &mut NamespaceIndex) {
     if !proc.is_live() {
         return;
     }
-    let sought = census.unheld();
+    let sought = index.unheld();
     if sought.is_empty() {
         return;
     }
@@ -35,12 +35,12 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, census: &mut Census) {
             log::info!("holders: {what} are not searched: {why}");
         }
     };
-    note("open files", files(&search, &sought, census));
+    note("open files", files(&search, &sought, index));
     if sought.values().any(|id| id.kind == NsKind::Net) {
-        note("TCP connections", connections(&search, &sought, census));
+        note("TCP connections", connections(&search, &sought, index));
     }
     let own = processes::own_namespace(proc, NsKind::Mnt, nsfs_dev);
-    note("file systems", file_systems(&search, &sought, (nsfs_dev, own), census));
+    note("file systems", file_systems(&search, &sought, (nsfs_dev, own), index));
 }
 
 /// Adds the mounts of the file systems. `own`: the mount namespace that nsprobe is in.
@@ -48,7 +48,7 @@ fn file_systems(
     search: &Search,
     sought: &HashMap<u64, NsId>,
     (nsfs_dev, own): (u64, Option<NsId>),
-    census: &mut Census,
+    index: &mut NamespaceIndex,
 ) -> Result<(), String> {
     let superblocks = search.superblocks().map_err(|why| why.to_string())?;
     let mut all: Vec<SuperblockFacts> = Vec::new();
@@ -71,21 +71,21 @@ fn file_systems(
         let count = count.entry(id).or_default();
         *count += 1;
         if *count > MOST_OF_ONE {
-            census.entry(id).namespace.holders_omitted += 1;
+            index.entry(id).namespace.holders_omitted += 1;
             continue;
         }
         for holder in mounts(&superblock, nsfs_dev, own, &mut table) {
-            census.entry(id).held(holder);
+            index.entry(id).held(holder);
         }
     }
     for id in sought.values() {
-        census.entry(*id).namespace.searched.file_systems = true;
+        index.entry(*id).namespace.searched.file_systems = true;
     }
     Ok(())
 }
 
 /// Adds the TCP connections that hold network namespaces.
-fn connections(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> Result<(), String> {
+fn connections(search: &Search, sought: &HashMap<u64, NsId>, index: &mut NamespaceIndex) -> Result<(), String> {
     let connections = search.connections().map_err(|why| why.to_string())?;
     let mut bucket = 0;
     let mut found = HashSet::new();
@@ -106,7 +106,7 @@ fn connections(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census
     }
     for (kernel_id, holder) in found {
         if let Some(&id) = sought.get(&kernel_id) {
-            census.entry(id).held(holder);
+            index.entry(id).held(holder);
         }
     }
     Ok(())
@@ -143,7 +143,7 @@ fn mounts(
 }
 
 /// Adds the open files.
-fn files(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> Result<(), String> {
+fn files(search: &Search, sought: &HashMap<u64, NsId>, index: &mut NamespaceIndex) -> Result<(), String> {
     let bytes = search.files().map_err(|why| why.to_string())?;
     let mut tables = Tables::default();
     let unknown = held_records::files(&bytes, |facts| {
@@ -151,11 +151,11 @@ fn files(search: &Search, sought: &HashMap<u64, NsId>, census: &mut Census) -> R
         if let Some(&id) = sought.get(&kernel_id)
             && tables.is_first(pid, tid, table)
         {
-            census.entry(id).held(Holder::File { by, pid, tid, fd });
+            index.entry(id).held(Holder::File { by, pid, tid, fd });
         }
     });
     for id in sought.values() {
-        census.entry(*id).namespace.searched.files = unknown == 0;
+        index.entry(*id).namespace.searched.files = unknown == 0;
     }
     Ok(())
 }

@@ -5,10 +5,10 @@
 //! What was not known before is opened by its number, and asked, where that is possible. So nothing is believed that
 //! was only read on a walk through memory that changes meanwhile.
 
-use super::census::Census;
+use super::index::NamespaceIndex;
 use super::errno::vanished;
 use super::gaps::Gaps;
-use super::relations::Inquiry;
+use super::relations::NsQuery;
 use super::walk::{self, Outcome, steps};
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
@@ -70,18 +70,18 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
 }
 
 /// Marks the namespaces that the kernel has listed, and adds those that were not known and are still there.
-pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
+pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
     let known: HashMap<u64, NsId> =
-        NsKind::ALL.into_iter().flat_map(|kind| census.kernel_ids(kind)).collect();
+        NsKind::ALL.into_iter().flat_map(|kind| index.kernel_ids(kind)).collect();
     for &number in &listed.numbers {
         if let Some(&id) = known.get(&number.id) {
-            census.entry(id).source(Source::KernelLists);
+            index.entry(id).source(Source::KernelLists);
             continue;
         }
         match open(number) {
             Ok(Some((id, fd))) => {
-                census.entry(id).source(Source::KernelLists);
-                inquiry.ask(id, fd, census, gaps);
+                index.entry(id).source(Source::KernelLists);
+                query.ask(id, fd, index, gaps);
             }
             Ok(None) => {}
             Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::ESTALE) => {}
@@ -95,11 +95,11 @@ pub(super) fn add(listed: &Listed, inquiry: &mut Inquiry, census: &mut Census, g
 pub(super) fn ask_latest(
     listed: &Listed,
     nsfs_dev: u64,
-    inquiry: &mut Inquiry,
-    census: &mut Census,
+    query: &mut NsQuery,
+    index: &mut NamespaceIndex,
     gaps: &mut Gaps,
 ) {
-    let unasked: HashSet<NsId> = census.without_way().into_iter().collect();
+    let unasked: HashSet<NsId> = index.without_way().into_iter().collect();
     if unasked.is_empty() {
         return;
     }
@@ -111,7 +111,7 @@ pub(super) fn ask_latest(
             if whole.is_ok() {
                 // The others have gone: no answer is missing.
                 let there: HashSet<&NsId> = found.values().collect();
-                unasked.iter().filter(|id| !there.contains(id)).for_each(|&id| census.entry(id).asked = true);
+                unasked.iter().filter(|id| !there.contains(id)).for_each(|&id| index.entry(id).asked = true);
             }
             found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect()
         }
@@ -123,15 +123,15 @@ pub(super) fn ask_latest(
         if let Ok(Some((id, fd))) = open(number)
             && unasked.contains(&id)
         {
-            census.entry(id).source(Source::KernelLists);
-            inquiry.ask(id, fd, census, gaps);
+            index.entry(id).source(Source::KernelLists);
+            query.ask(id, fd, index, gaps);
         }
     }
 }
 
 /// Marks and adds the inactive ones, which nothing but the kernel holds, or sockets, and which nobody can open. So they
 /// are believed when they are there at a second look, and have not become active.
-pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, gaps: &mut Gaps) {
+pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceIndex, gaps: &mut Gaps) {
     if let Err(why) = listed.whole {
         why.gap(gaps);
     }
@@ -150,8 +150,8 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, census: &mut Census, g
     let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
     inactive.retain(|id, _| !active.contains(id));
     for (number, id) in inactive {
-        let known = census.knows(id);
-        let entry = census.entry(id);
+        let known = index.knows(id);
+        let entry = index.entry(id);
         if known && entry.namespace.kernel_id != Some(number) {
             // Another one had its inode.
             continue;

@@ -3,7 +3,7 @@
 //! A snapshot is no instant: processes come and go while it is taken. Each process is read through a
 //! descriptor that cannot turn into another process, and one that vanishes midway is left out.
 
-mod census;
+mod index;
 mod command_lines;
 mod descriptors;
 mod environment;
@@ -45,12 +45,12 @@ use crate::kernel::bounded;
 use crate::kernel::proc::Proc;
 use crate::model::text::shown_path;
 use crate::model::{Pid, ProcessSource, Snapshot};
-use census::Census;
+use index::NamespaceIndex;
 use errno::vanished;
 use found::Found;
 use gaps::Gaps;
 use options::{nsfs_dev, open};
-use relations::Inquiry;
+use relations::NsQuery;
 use std::time::Instant;
 
 /// With fewer tasks than this, a walk through `/proc` takes less time than loading two BPF programs does: measured, 9 ms
@@ -93,7 +93,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         gaps.merge(of_tasks);
     }
     gaps.merge(of_processes);
-    let Found { mut processes, strays, descriptors } = found;
+    let Found { mut processes, divergent, descriptors } = found;
     processes.sort_by_key(|process| process.pid);
     step("processes read");
     if processes.is_empty() && proc.is_live() {
@@ -101,31 +101,31 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     }
     environment::note(&proc, &pids, &processes, &mut gaps);
     environment::note_chroot(&proc, nsfs_dev, &mut processes, &mut gaps);
-    let mut census = Census::take(&processes);
+    let mut index = NamespaceIndex::take(&processes);
     let own = processes::own_pid_namespace(&proc, nsfs_dev);
     let whereabouts = whereabouts::Whereabouts::find(&proc, &processes, own);
-    census.count(&whereabouts.inside);
-    census.threads(&strays, &processes);
-    census.descriptors(&descriptors.namespaces);
-    let mut inquiry = Inquiry::new(&proc, nsfs_dev);
-    mounts::find(&proc, nsfs_dev, &processes, &mut inquiry, &mut census, &mut gaps);
-    inquiry.ask_all(&mut census, &mut gaps);
-    inquiry.find_paths(&mut census);
+    index.count(&whereabouts.inside);
+    index.threads(&divergent, &processes);
+    index.descriptors(&descriptors.namespaces);
+    let mut query = NsQuery::new(&proc, nsfs_dev);
+    mounts::find(&proc, nsfs_dev, &processes, &mut query, &mut index, &mut gaps);
+    query.ask_all(&mut index, &mut gaps);
+    query.find_paths(&mut index);
     let listed = listed.and_then(|listed| listed.map_err(|why| why.gap(&mut gaps)).ok());
     if let Some(listed) = &listed {
-        listed::add(listed, &mut inquiry, &mut census, &mut gaps);
-        listed::ask_latest(listed, nsfs_dev, &mut inquiry, &mut census, &mut gaps);
+        listed::add(listed, &mut query, &mut index, &mut gaps);
+        listed::ask_latest(listed, nsfs_dev, &mut query, &mut index, &mut gaps);
     }
-    inquiry.note_unasked(&mut census, &mut gaps);
-    sockets::add(&descriptors.belonging, &mut inquiry, &mut census, &mut gaps);
-    sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut inquiry, &mut census, &mut gaps);
+    query.note_unasked(&mut index, &mut gaps);
+    sockets::add(&descriptors.socket_netns, &mut query, &mut index, &mut gaps);
+    sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut query, &mut index, &mut gaps);
     if let Some(listed) = listed {
-        listed::add_inactive(listed, nsfs_dev, &mut census, &mut gaps);
+        listed::add_inactive(listed, nsfs_dev, &mut index, &mut gaps);
     }
     if options.bpf {
-        held::find(&proc, nsfs_dev, &mut census);
+        held::find(&proc, nsfs_dev, &mut index);
     }
-    let mut namespaces = census.finish();
+    let mut namespaces = index.finish();
     step("namespaces found");
     let mut gaps = gaps.finish();
     sight::mark(&mut namespaces, &gaps, &whereabouts);

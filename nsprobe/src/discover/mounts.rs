@@ -8,13 +8,13 @@
 //! How much of them is read has a limit (`kernel::mount_room`). First come nsprobe's own mount namespace and the initial
 //! one, then a few mounts of each, then those that have more.
 
-use super::census::{Census, Witness};
+use super::index::{NamespaceIndex, Handle};
 use super::errno::vanished;
 use super::gaps::Gaps;
 use super::limit::MOST_OF_ONE;
 use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
-use super::relations::Inquiry;
+use super::relations::NsQuery;
 use super::{parse, processes};
 use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
@@ -41,8 +41,8 @@ pub(super) fn find(
     proc: &Proc,
     nsfs_dev: u64,
     processes: &[Process],
-    inquiry: &mut Inquiry,
-    census: &mut Census,
+    query: &mut NsQuery,
+    index: &mut NamespaceIndex,
     gaps: &mut Gaps,
 ) {
     let readers = readers::find(proc, processes);
@@ -60,22 +60,22 @@ pub(super) fn find(
         new: Vec::new(),
         put_off: Vec::new(),
     };
-    for id in [search.own, census.initial(NsKind::Mnt)].into_iter().flatten() {
-        if census.knows(id) && !search.seen.contains(&id) {
-            search.known(id, inquiry, census, gaps);
+    for id in [search.own, index.initial(NsKind::Mnt)].into_iter().flatten() {
+        if index.knows(id) && !search.seen.contains(&id) {
+            search.known(id, query, index, gaps);
         }
     }
     search.share = room::FIRST;
-    search.listed_by_the_kernel(inquiry, census, gaps);
-    search.new.extend(census.ids().into_iter().filter(|id| id.kind == NsKind::Mnt));
+    search.listed_by_the_kernel(query, index, gaps);
+    search.new.extend(index.ids().into_iter().filter(|id| id.kind == NsKind::Mnt));
     // A mount may be of a mount namespace that nothing else has led to.
     while let Some(id) = search.new.pop() {
         if !search.seen.contains(&id) {
-            search.known(id, inquiry, census, gaps);
+            search.known(id, query, index, gaps);
         }
     }
     search.share = room::ONE;
-    search.the_rest(inquiry, census, gaps);
+    search.the_rest(query, index, gaps);
 }
 
 /// A way to read the mounts of a mount namespace, and how far they have been read.
@@ -113,13 +113,13 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// Those mount namespaces that the kernel lists to us.
-    fn listed_by_the_kernel(&mut self, inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
+    fn listed_by_the_kernel(&mut self, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let own = self.proc.this_process().and_then(|own| own.open_namespace("ns/mnt"));
         let Ok(own) = own else { return };
         if let (Ok(id), Ok(_)) =
             (nsfs::id(own.as_fd(), NsKind::Mnt), nsfs::mount_namespace(own.as_fd(), Neighbour::Next))
         {
-            census.entry(id).source(Source::KernelLists);
+            index.entry(id).source(Source::KernelLists);
         }
         for way in [Neighbour::Previous, Neighbour::Next] {
             let mut last: Option<OwnedFd> = None;
@@ -135,7 +135,7 @@ impl Search<'_> {
                         );
                         return;
                     }
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.is_nested(census) => {
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.is_nested(index) => {
                         gaps.add(
                             GapKind::Source,
                             "mount namespaces that nothing in /proc leads to are listed in the initial pid namespace only",
@@ -148,12 +148,12 @@ impl Search<'_> {
                 let Some(fd) = next else { break };
                 match nsfs::id(fd.as_fd(), NsKind::Mnt).and_then(|id| Ok((id, fd.try_clone()?))) {
                     Ok((id, copy)) => {
-                        census.entry(id).source(Source::KernelLists);
+                        index.entry(id).source(Source::KernelLists);
                         if !self.seen.contains(&id) {
-                            self.mounts(id, fd.as_fd(), census, gaps);
+                            self.mounts(id, fd.as_fd(), index, gaps);
                         }
-                        if !census.entry(id).asked {
-                            inquiry.ask(id, copy, census, gaps);
+                        if !index.entry(id).asked {
+                            query.ask(id, copy, index, gaps);
                         }
                     }
                     Err(error) => gaps.add_error(GapKind::Mounts, &error),
@@ -165,19 +165,19 @@ impl Search<'_> {
 
     /// Whether this process has all capabilities that listing takes, but not in the initial pid namespace: kernels since
     /// early 2026 then refuse it.
-    fn is_nested(&self, census: &Census) -> bool {
+    fn is_nested(&self, index: &NamespaceIndex) -> bool {
         let own = processes::own_namespace(self.proc, NsKind::Pid, self.nsfs_dev);
-        remedy(&[Capability::SysAdmin]).is_none() && (own.is_none() || own != census.initial(NsKind::Pid))
+        remedy(&[Capability::SysAdmin]).is_none() && (own.is_none() || own != index.initial(NsKind::Pid))
     }
 
     /// One that is known by other means.
-    fn known(&mut self, id: NsId, inquiry: &Inquiry, census: &mut Census, gaps: &mut Gaps) {
+    fn known(&mut self, id: NsId, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         if self.table.is_some() {
-            let witnesses = census.entry(id).witnesses.clone();
-            match inquiry.open(id, &witnesses) {
-                Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), census, gaps),
+            let handles = index.entry(id).handles.clone();
+            match query.open(id, &handles) {
+                Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), index, gaps),
                 // All that led to it has gone, and it as well.
-                Ok(None) if !witnesses.is_empty() => {
+                Ok(None) if !handles.is_empty() => {
                     self.seen.insert(id);
                     return;
                 }
@@ -185,22 +185,22 @@ impl Search<'_> {
                 Ok(None) | Err(_) => {}
             }
         }
-        self.mountinfo(id, census, gaps);
+        self.mountinfo(id, index, gaps);
     }
 
     /// The mounts of a mount namespace, by its descriptor.
-    fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, census: &mut Census, gaps: &mut Gaps) {
+    fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         if let Some(number) = nsfs::kernel_id(fd, NsKind::Mnt) {
-            self.by_number(id, (number, 0), census, gaps);
+            self.by_number(id, (number, 0), index, gaps);
         } else {
             self.table = None;
-            self.mountinfo(id, census, gaps);
+            self.mountinfo(id, index, gaps);
         }
     }
 
     /// The same by its number, from those after a mount on.
-    fn by_number(&mut self, id: NsId, (number, after): (u64, u64), census: &mut Census, gaps: &mut Gaps) {
-        let Some(mut table) = self.table.take() else { return self.mountinfo(id, census, gaps) };
+    fn by_number(&mut self, id: NsId, (number, after): (u64, u64), index: &mut NamespaceIndex, gaps: &mut Gaps) {
+        let Some(mut table) = self.table.take() else { return self.mountinfo(id, index, gaps) };
         let mut turn = self.room.turn(self.share);
         self.kept = HashMap::new();
         let mut each = |mount: Option<crate::kernel::mounts::NsfsMount>| {
@@ -208,7 +208,7 @@ impl Search<'_> {
                 && let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes())
             {
                 let point = mount.point.map_or(Point::TooLong, |point| Point::Kept(point.into()));
-                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, point), census, gaps);
+                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, point), index, gaps);
             }
             turn.read(1, 0)
         };
@@ -231,13 +231,13 @@ impl Search<'_> {
                 if not_there(&error) {
                     self.table = None;
                 }
-                self.mountinfo(id, census, gaps);
+                self.mountinfo(id, index, gaps);
             }
         }
     }
 
     /// The mounts of a mount namespace, by a process in it.
-    fn mountinfo(&mut self, id: NsId, census: &mut Census, gaps: &mut Gaps) {
+    fn mountinfo(&mut self, id: NsId, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         self.seen.insert(id);
         let Some(&pid) = self.readers.get(&id) else {
             let remedy = match self.table {
@@ -247,11 +247,11 @@ impl Search<'_> {
             gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
             return;
         };
-        self.by_process(id, (pid, 0), census, gaps);
+        self.by_process(id, (pid, 0), index, gaps);
     }
 
     /// The same, from those in the lines after the first `read` on.
-    fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), census: &mut Census, gaps: &mut Gaps) {
+    fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), index: &mut NamespaceIndex, gaps: &mut Gaps) {
         self.kept = HashMap::new();
         let (proc, room, share) = (self.proc.clone(), self.room, self.share);
         let seen = bounded::one(move |_| {
@@ -266,7 +266,7 @@ impl Search<'_> {
         match seen {
             Ok(Mountinfo { mounts, too_long, lines, whole }) => {
                 for (kind, ino, mount_id, point) in mounts {
-                    self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, point), census, gaps);
+                    self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, point), index, gaps);
                 }
                 for _ in 0..too_long {
                     gaps.add(GapKind::Mounts, "a line of mountinfo of more than 64 KiB is passed over", None);
@@ -281,7 +281,7 @@ impl Search<'_> {
     }
 
     /// What has been put off; then what is still unread is a gap.
-    fn the_rest(&mut self, inquiry: &Inquiry, census: &mut Census, gaps: &mut Gaps) {
+    fn the_rest(&mut self, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut unread = Vec::new();
         let mut all = false;
         while !self.put_off.is_empty() || !self.new.is_empty() {
@@ -293,8 +293,8 @@ impl Search<'_> {
                 }
                 let before = self.put_off.len();
                 match way {
-                    Way::Number(number, after) => self.by_number(id, (number, after), census, gaps),
-                    Way::Process(pid, lines) => self.by_process(id, (pid, lines), census, gaps),
+                    Way::Number(number, after) => self.by_number(id, (number, after), index, gaps),
+                    Way::Process(pid, lines) => self.by_process(id, (pid, lines), index, gaps),
                 }
                 if self.put_off.len() > before {
                     self.put_off.truncate(before);
@@ -303,7 +303,7 @@ impl Search<'_> {
             }
             while let Some(id) = self.new.pop() {
                 if !self.seen.contains(&id) {
-                    self.known(id, inquiry, census, gaps);
+                    self.known(id, query, index, gaps);
                 }
             }
         }
@@ -316,13 +316,13 @@ impl Search<'_> {
         mount_namespace: NsId,
         target: NsId,
         (mount_id, point): (u64, Point),
-        census: &mut Census,
+        index: &mut NamespaceIndex,
         gaps: &mut Gaps,
     ) {
-        if target.kind == NsKind::Mnt && !self.seen.contains(&target) && !census.knows(target) {
+        if target.kind == NsKind::Mnt && !self.seen.contains(&target) && !index.knows(target) {
             self.new.push(target);
         }
-        let entry = census.entry(target);
+        let entry = index.entry(target);
         entry.source(Source::BindMounts);
         let kept = self.kept.entry(target).or_default();
         let room = |path: &Text| path.as_bytes().len() <= self.paths;
@@ -343,7 +343,7 @@ impl Search<'_> {
         let here = self.own == Some(mount_namespace);
         let way = |reader| MountPoint { mount_namespace, reader, mount_id, path: path.clone() };
         if let Some(&pid) = self.readers.get(&mount_namespace) {
-            entry.witness(Witness::Mount(way(Some(pid))));
+            entry.handle(Handle::Mount(way(Some(pid))));
         }
         if here {
             // No tenant can put anything in this way.

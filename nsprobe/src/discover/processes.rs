@@ -100,7 +100,7 @@ impl Reader<'_> {
                         &dir,
                         &tids,
                         self.whose.nsfs_dev,
-                        &mut found.strays,
+                        &mut found.divergent,
                         self.gaps,
                     );
                     let own_numbers = self.whose.own_numbers;

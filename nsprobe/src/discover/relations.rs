@@ -1,7 +1,7 @@
 //! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
 //! else leads to. Each namespace is asked once.
 
-use super::census::{Census, Witness};
+use super::index::{NamespaceIndex, Handle};
 use super::gaps::Gaps;
 use super::reach::{MountPoint, Unreachable};
 use super::ways::{self, Opened, Ways};
@@ -20,37 +20,37 @@ const MOST_NAMED: usize = 8;
 
 /// Asks namespaces, and writes into the census what they say.
 #[derive(Debug)]
-pub(super) struct Inquiry {
+pub(super) struct NsQuery {
     ways: Ways,
     rtnetlink: Option<Rtnetlink>,
 }
 
-impl Inquiry {
+impl NsQuery {
     pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
         // Without rtnetlink (a kernel without network) no namespace has a number.
         Self { ways: Ways::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
     }
 
     /// Asks every namespace that has not been asked.
-    pub(super) fn ask_all(&mut self, census: &mut Census, gaps: &mut Gaps) {
-        let ids = census.ids();
+    pub(super) fn ask_all(&mut self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+        let ids = index.ids();
         for ids in ids.chunks(ways::at_once()) {
-            let unasked: Vec<NsId> = ids.iter().copied().filter(|&id| !census.entry(id).asked).collect();
-            for (id, opened) in self.open_all(&unasked, census) {
+            let unasked: Vec<NsId> = ids.iter().copied().filter(|&id| !index.entry(id).asked).collect();
+            for (id, opened) in self.open_all(&unasked, index) {
                 // One of the others has led to it meanwhile.
-                if census.entry(id).asked {
+                if index.entry(id).asked {
                     continue;
                 }
                 match opened {
                     Ok(Some((fd, mount_path))) => {
-                        census.entry(id).namespace.mount_path = mount_path;
-                        self.ask(id, fd, census, gaps);
+                        index.entry(id).namespace.mount_path = mount_path;
+                        self.ask(id, fd, index, gaps);
                     }
                     // All who were in it are gone, and it may be as well.
                     Ok(None) => {}
                     // The kernel may list it.
                     Err(error) => match Unreachable::reason(&error).or_else(|| ways::stuck(&error)) {
-                        Some(reason) => census.entry(id).unreached = Some(reason),
+                        Some(reason) => index.entry(id).unreached = Some(reason),
                         None => gaps.add_error(GapKind::Relations, &error),
                     },
                 }
@@ -59,32 +59,32 @@ impl Inquiry {
     }
 
     /// Opens namespaces by the ways that lead to them.
-    fn open_all(&self, ids: &[NsId], census: &mut Census) -> Vec<(NsId, io::Result<Option<Opened>>)> {
-        let ways = ids.iter().map(|&id| (id, census.entry(id).witnesses.clone())).collect();
+    fn open_all(&self, ids: &[NsId], index: &mut NamespaceIndex) -> Vec<(NsId, io::Result<Option<Opened>>)> {
+        let ways = ids.iter().map(|&id| (id, index.entry(id).handles.clone())).collect();
         std::iter::zip(ids.iter().copied(), self.ways.open(ways)).collect()
     }
 
     /// Finds a path to what nothing but a mount leads to and was asked without following that.
-    pub(super) fn find_paths(&self, census: &mut Census) {
-        let is_sought = |id: &NsId, census: &mut Census| {
-            let entry = census.entry(*id);
+    pub(super) fn find_paths(&self, index: &mut NamespaceIndex) {
+        let is_sought = |id: &NsId, index: &mut NamespaceIndex| {
+            let entry = index.entry(*id);
             // What could not be asked has been tried already.
-            entry.asked && !entry.witnesses.is_empty() && entry.namespace.path().is_none()
+            entry.asked && !entry.handles.is_empty() && entry.namespace.path().is_none()
         };
-        let sought: Vec<NsId> = census.ids().into_iter().filter(|id| is_sought(id, census)).collect();
+        let sought: Vec<NsId> = index.ids().into_iter().filter(|id| is_sought(id, index)).collect();
         for ids in sought.chunks(ways::at_once()) {
-            for (id, opened) in self.open_all(ids, census) {
-                census.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
+            for (id, opened) in self.open_all(ids, index) {
+                index.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
             }
         }
     }
 
     /// Counts what could not be asked because nothing but a mount leads to it, and to that no path.
-    pub(super) fn note_unasked(&self, census: &mut Census, gaps: &mut Gaps) {
+    pub(super) fn note_unasked(&self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut named = HashSet::new();
-        let hidden = self.hidden(census);
-        for id in census.ids() {
-            let entry = census.entry(id);
+        let hidden = self.hidden(index);
+        for id in index.ids() {
+            let entry = index.entry(id);
             let reason = if entry.asked {
                 continue;
             } else if let Some(reason) = entry.unreached.take() {
@@ -94,7 +94,7 @@ impl Inquiry {
                     continue;
                 }
                 "mounted where looking up a name may wait for a server, or take too long"
-            } else if entry.witnesses.is_empty() {
+            } else if entry.handles.is_empty() {
                 "mounted only where no process is: not to be opened without going there"
             } else if let Some(reason) = hidden.get(&id) {
                 reason
@@ -108,15 +108,15 @@ impl Inquiry {
 
     /// Those that were not asked though a mount of theirs is still there, its path leading elsewhere: with the reason.
     /// The mounts of each mount namespace are read once.
-    fn hidden(&self, census: &mut Census) -> HashMap<NsId, &'static str> {
+    fn hidden(&self, index: &mut NamespaceIndex) -> HashMap<NsId, &'static str> {
         let mut sought: BTreeMap<Option<Pid>, HashSet<(NsId, Text)>> = BTreeMap::new();
-        for id in census.ids() {
-            let entry = census.entry(id);
+        for id in index.ids() {
+            let entry = index.entry(id);
             if entry.asked || entry.unreached.is_some() {
                 continue;
             }
-            for witness in &entry.witnesses {
-                if let Witness::Mount(MountPoint { reader, path, .. }) = witness {
+            for handle in &entry.handles {
+                if let Handle::Mount(MountPoint { reader, path, .. }) = handle {
                     sought.entry(*reader).or_default().insert((id, path.clone()));
                 }
             }
@@ -135,10 +135,10 @@ impl Inquiry {
     }
 
     /// Asks one namespace, then those it leads to, as long as they are new.
-    pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, census: &mut Census, gaps: &mut Gaps) {
+    pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut open = vec![(id, fd)];
         while let Some((id, fd)) = open.pop() {
-            if let Err(error) = self.relate(id, fd.as_fd(), &mut open, census) {
+            if let Err(error) = self.relate(id, fd.as_fd(), &mut open, index) {
                 gaps.add_error(GapKind::Relations, &error);
             }
         }
@@ -151,30 +151,30 @@ impl Inquiry {
         id: NsId,
         kernel_id: Option<u64>,
         (owner, owner_kernel_id): (NsId, Option<u64>),
-        census: &mut Census,
+        index: &mut NamespaceIndex,
         gaps: &mut Gaps,
     ) {
-        let entry = census.entry(id);
+        let entry = index.entry(id);
         entry.asked = true;
         entry.namespace.kernel_id = kernel_id;
         entry.namespace.owner = Some(owner);
-        if !census.knows(owner) {
+        if !index.knows(owner) {
             let opened = owner_kernel_id.and_then(|number| listns::open(Number::of(owner, number)).ok());
             if let Some(fd) = opened {
-                self.ask(owner, fd, census, gaps);
+                self.ask(owner, fd, index, gaps);
             } else {
-                let entry = census.entry(owner);
+                let entry = index.entry(owner);
                 entry.asked = true;
                 entry.namespace.kernel_id = owner_kernel_id;
                 gaps.add(GapKind::Relations, "owns what only sockets hold, and cannot be opened", None);
             }
         }
-        census.entry(owner).held(Holder::Ancestor { of: id });
+        index.entry(owner).held(Holder::Ancestor { of: id });
     }
 
     /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
-    pub(super) fn open(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<OwnedFd>> {
-        let mut opened = self.ways.open(vec![(id, witnesses.to_vec())]);
+    pub(super) fn open(&self, id: NsId, handles: &[Handle]) -> io::Result<Option<OwnedFd>> {
+        let mut opened = self.ways.open(vec![(id, handles.to_vec())]);
         Ok(opened.pop().transpose()?.flatten().map(|(fd, _)| fd))
     }
 
@@ -184,24 +184,24 @@ impl Inquiry {
         id: NsId,
         fd: BorrowedFd<'_>,
         open: &mut Vec<(NsId, OwnedFd)>,
-        census: &mut Census,
+        index: &mut NamespaceIndex,
     ) -> io::Result<()> {
-        census.entry(id).asked = true;
+        index.entry(id).asked = true;
         let owner = nsfs::owner(fd)?;
         let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
         let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
         let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
             let Some(fd) = fd else { return Ok(None) };
             let related = nsfs::id(fd.as_fd(), kind)?;
-            if !census.knows(related) {
+            if !index.knows(related) {
                 open.push((related, fd));
             }
-            census.entry(related).held(Holder::Ancestor { of: id });
+            index.entry(related).held(Holder::Ancestor { of: id });
             Ok(Some(related))
         };
         let owner = relate(owner, NsKind::User)?;
         let parent = relate(parent, id.kind)?;
-        let namespace = &mut census.entry(id).namespace;
+        let namespace = &mut index.entry(id).namespace;
         namespace.owner = owner;
         namespace.parent = parent;
         namespace.owner_uid = owner_uid;

@@ -15,11 +15,11 @@
 //! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
 //! 6.10 asking them could bring a freed namespace back into use.
 
-use super::census::Census;
-use super::found::{Belonging, SocketDescriptor};
+use super::index::NamespaceIndex;
+use super::found::{SocketNetns, SocketDescriptor};
 use super::gaps::Gaps;
 use super::records::SocketNamespace;
-use super::relations::Inquiry;
+use super::relations::NsQuery;
 use super::{tasks, ways};
 use crate::kernel::listns::{self, Number};
 use crate::kernel::nsfs;
@@ -38,21 +38,21 @@ use std::time::Duration;
 ///
 /// Where a namespace has a number (Linux 6.18) no socket is touched. Before, one socket of a namespace that nothing
 /// else has led to is asked for it, which changes nothing there: no namespace was ever inactive.
-pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry, census: &mut Census, gaps: &mut Gaps) {
-    let mut opened = open_unnumbered(sockets, census);
+pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    let mut opened = open_unnumbered(sockets, index);
     for socket in sockets {
         let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
-        if !census.knows(id) {
+        if !index.knows(id) {
             let fd = match kernel_id {
                 Some(number) => listns::open(Number::of(id, number)).ok(),
                 None => opened.remove(&id),
             };
             match fd.filter(|fd| ways::is(fd.as_fd(), id).unwrap_or(false)) {
-                Some(fd) => inquiry.ask(id, fd, census, gaps),
-                None => inquiry.take_on_trust(id, kernel_id, (owner, owner_kernel_id), census, gaps),
+                Some(fd) => query.ask(id, fd, index, gaps),
+                None => query.take_on_trust(id, kernel_id, (owner, owner_kernel_id), index, gaps),
             }
         }
-        let entry = census.entry(id);
+        let entry = index.entry(id);
         if entry.namespace.processes == 0 {
             entry.held(Holder::Socket { pid: socket.pid, tid: socket.tid, fd: socket.fd });
         }
@@ -60,14 +60,14 @@ pub(super) fn add(sockets: &[Belonging], inquiry: &mut Inquiry, census: &mut Cen
 }
 
 /// Opens the namespaces of `sockets` that nothing else has led to and that have no number: by one socket of each.
-fn open_unnumbered(sockets: &[Belonging], census: &Census) -> HashMap<NsId, OwnedFd> {
+fn open_unnumbered(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<NsId, OwnedFd> {
     let mut seen = HashSet::new();
-    let mut first = |socket: &&Belonging| {
+    let mut first = |socket: &&SocketNetns| {
         let SocketNamespace { id, kernel_id, .. } = socket.namespace;
-        kernel_id.is_none() && !census.knows(id) && seen.insert(id)
+        kernel_id.is_none() && !index.knows(id) && seen.insert(id)
     };
-    let unknown: Vec<&Belonging> = sockets.iter().filter(|socket| first(socket)).collect();
-    let question = |socket: &&Belonging| {
+    let unknown: Vec<&SocketNetns> = sockets.iter().filter(|socket| first(socket)).collect();
+    let question = |socket: &&SocketNetns| {
         let descriptor = Descriptor { pid: socket.pid, tid: socket.tid, fd: socket.fd };
         Question { descriptors: vec![descriptor], ..Question::default() }
     };
@@ -85,8 +85,8 @@ pub(super) fn find(
     nsfs_dev: u64,
     sockets: &[SocketDescriptor],
     bpf: bool,
-    inquiry: &mut Inquiry,
-    census: &mut Census,
+    query: &mut NsQuery,
+    index: &mut NamespaceIndex,
     gaps: &mut Gaps,
 ) {
     if sockets.is_empty() {
@@ -99,7 +99,7 @@ pub(super) fn find(
     }
     let tables = bpf.then_some((proc, nsfs_dev));
     let by_cookie = HashMap::new();
-    let mut search = Search { inquiry, census, gaps, tables, by_cookie, patience: PATIENCE };
+    let mut search = Search { query, index, gaps, tables, by_cookie, patience: PATIENCE };
     search.learn_cookies();
     search.ask(distinct(sockets));
 }
@@ -119,8 +119,8 @@ fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
 }
 
 struct Search<'a> {
-    inquiry: &'a mut Inquiry,
-    census: &'a mut Census,
+    query: &'a mut NsQuery,
+    index: &'a mut NamespaceIndex,
     gaps: &'a mut Gaps,
     /// Where to look for namespaces with numbers that are not known yet, when that has not been done.
     tables: Option<(&'a Proc, u64)>,
@@ -141,7 +141,7 @@ impl Search<'_> {
         self.by_cookie.insert(cookie, id);
         // They are the same number from Linux 6.18 on; a kernel that gives them apart is not believed.
         if nsfs::kernel_id(namespace.as_fd(), NsKind::Net) == Some(cookie) {
-            self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
+            self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
         } else {
             // Nor would those in the kernel's tables help.
             self.tables = None;
@@ -153,8 +153,8 @@ impl Search<'_> {
         let Some((proc, nsfs_dev)) = self.tables.take() else { return };
         // Refused: the sockets themselves can still be asked.
         if let Ok(sockets) = tasks::sockets(proc, nsfs_dev) {
-            add(&sockets, self.inquiry, self.census, self.gaps);
-            self.by_cookie.extend(self.census.kernel_ids(NsKind::Net));
+            add(&sockets, self.query, self.index, self.gaps);
+            self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
         }
     }
 
@@ -201,8 +201,8 @@ impl Search<'_> {
                 if let Some(cookie) = question.cookie {
                     self.by_cookie.insert(cookie, id);
                 }
-                if !self.census.knows(id) {
-                    self.inquiry.ask(id, namespace, self.census, self.gaps);
+                if !self.index.knows(id) {
+                    self.query.ask(id, namespace, self.index, self.gaps);
                 }
                 id
             }
@@ -233,7 +233,7 @@ impl Search<'_> {
 
     /// Notes a socket as a holder, where it is more than one of the many sockets of the processes inside.
     fn hold(&mut self, id: NsId, question: &Question) {
-        let entry = self.census.entry(id);
+        let entry = self.index.entry(id);
         if entry.namespace.processes == 0 {
             for &Descriptor { pid, tid, fd } in &question.descriptors {
                 entry.held(Holder::Socket { pid, tid, fd });

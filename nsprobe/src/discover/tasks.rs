@@ -2,11 +2,11 @@
 //! BPF, Linux 5.8. They see what `/proc` denies, and cost a tenth of a walk through it.
 
 use super::errno::vanished;
-use super::found::{Belonging, Descriptors, Found, NamespaceDescriptor, Stray};
+use super::found::{SocketNetns, Descriptors, Found, NamespaceDescriptor, DivergentThread};
 use super::gaps::Gaps;
 use super::parse;
 use super::records::{self, LeadsTo, RootFacts, Tables, TaskFacts};
-use super::threads::{OWN_TO_A_THREAD, is_homeless};
+use super::threads::{OWN_TO_A_THREAD, has_no_namespaces};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
@@ -55,7 +55,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     }
     let mut processes = processes(proc, leaders, gaps);
     processes.sort_by_key(|process| process.pid);
-    let strays = strays(&mut processes, threads);
+    let divergent = divergent(&mut processes, threads);
     let mut descriptors = Descriptors::default();
     let mut tables = Tables::default();
     let unknown = unknown
@@ -69,23 +69,23 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
                     descriptors.namespaces.push(NamespaceDescriptor { pid, tid, fd, id });
                 }
                 LeadsTo::Socket(namespace) => {
-                    descriptors.belonging.push(Belonging { pid, tid, fd, namespace });
+                    descriptors.socket_netns.push(SocketNetns { pid, tid, fd, namespace });
                 }
             }
         });
     for _ in 0..unknown {
         gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
     }
-    Ok(Found { processes, strays, descriptors })
+    Ok(Found { processes, divergent, descriptors })
 }
 
 /// Those sockets that belong to another network namespace than the process that has them open.
-pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<Belonging>, Unavailable> {
+pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<SocketNetns>, Unavailable> {
     available(proc)?;
     let mut sockets = Vec::new();
     records::descriptors(&Iterators::open()?.files()?, nsfs_dev, |facts| {
         if let LeadsTo::Socket(namespace) = facts.leads_to {
-            sockets.push(Belonging { pid: facts.pid, tid: facts.tid, fd: facts.fd, namespace });
+            sockets.push(SocketNetns { pid: facts.pid, tid: facts.tid, fd: facts.fd, namespace });
         }
     });
     Ok(sockets)
@@ -153,15 +153,15 @@ fn root(read: Option<Result<io::Result<Root>, Stuck>>, gaps: &mut Gaps) -> Root 
 ///
 /// A process whose first thread has ended while others go on has lost its own namespaces; it is then where the
 /// first of the others is.
-fn strays(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Stray> {
-    let mut strays = Vec::new();
+fn divergent(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<DivergentThread> {
+    let mut divergent = Vec::new();
     for thread in threads {
         let Ok(index) = processes.binary_search_by_key(&thread.pid, |process| process.pid) else { continue };
         let Some(home) = &mut processes[index].namespaces else { continue };
-        if is_homeless(home) {
-            if !is_homeless(&thread.namespaces) {
+        if has_no_namespaces(home) {
+            if !has_no_namespaces(&thread.namespaces) {
                 *home = thread.namespaces;
-                strays.push(Stray::standing_for(thread.pid, thread.tid));
+                divergent.push(DivergentThread::standing_for(thread.pid, thread.tid));
             }
             continue;
         }
@@ -172,10 +172,10 @@ fn strays(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Stray> {
         let namespaces: Vec<_> = elsewhere.collect();
         if !namespaces.is_empty() {
             let (pid, tid) = (thread.pid, thread.tid);
-            strays.push(Stray { pid, tid, namespaces, stands_for_process: false });
+            divergent.push(DivergentThread { pid, tid, namespaces, stands_for_process: false });
         }
     }
-    strays
+    divergent
 }
 
 /// What a thread has come to.

@@ -1,7 +1,7 @@
 //! Threads that are elsewhere than their process: setns(2) and unshare(2) act on the calling thread alone.
 
 use super::errno::vanished;
-use super::found::Stray;
+use super::found::DivergentThread;
 use super::gaps::Gaps;
 use super::parse;
 use crate::kernel::proc::ProcessDir;
@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 /// Whether these are the namespaces of a task that has ended: user and pid namespace stay with a zombie, and all that
 /// a thread may have for its own are gone.
-pub(super) fn is_homeless(namespaces: &Slots<Option<NsId>>) -> bool {
+pub(super) fn has_no_namespaces(namespaces: &Slots<Option<NsId>>) -> bool {
     OWN_TO_A_THREAD.iter().all(|&slot| namespaces.get(slot).is_none())
 }
 
@@ -52,19 +52,19 @@ pub(super) fn find(
     dir: &ProcessDir,
     tids: &[Pid],
     nsfs_dev: u64,
-    strays: &mut Vec<Stray>,
+    divergent: &mut Vec<DivergentThread>,
     gaps: &mut Gaps,
 ) {
     let Some(home) = &mut process.namespaces else { return };
-    let mut homeless = is_homeless(home);
+    let mut homeless = has_no_namespaces(home);
     for &tid in tids {
         let Ok(thread) = dir.thread(tid) else { continue };
         if homeless {
             let slots = Slots::from_fn(|slot| link(&thread, slot, nsfs_dev, gaps));
-            homeless = is_homeless(&slots);
+            homeless = has_no_namespaces(&slots);
             if !homeless {
                 *home = slots;
-                strays.push(Stray::standing_for(process.pid, tid));
+                divergent.push(DivergentThread::standing_for(process.pid, tid));
             }
             continue;
         }
@@ -74,7 +74,7 @@ pub(super) fn find(
         });
         let namespaces: Vec<_> = elsewhere.collect();
         if !namespaces.is_empty() {
-            strays.push(Stray { pid: process.pid, tid, namespaces, stands_for_process: false });
+            divergent.push(DivergentThread { pid: process.pid, tid, namespaces, stands_for_process: false });
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The ways to a namespace's file, through processes and mounts: each is gone by a thread that is watched, because a process
 //! decides how long that takes.
 
-use super::census::Witness;
+use super::index::Handle;
 use super::lines::{self, Line};
 use super::reach::Obstacle;
 use super::{errno::vanished, parse};
@@ -49,17 +49,17 @@ impl Ways {
     }
 
     /// Opens each namespace by whatever way still leads to it; `None` when all have vanished.
-    pub(super) fn open(&self, sought: Vec<(NsId, Vec<Witness>)>) -> Vec<io::Result<Option<Opened>>> {
+    pub(super) fn open(&self, sought: Vec<(NsId, Vec<Handle>)>) -> Vec<io::Result<Option<Opened>>> {
         let sought = Arc::new(sought);
         let mut opened: Vec<io::Result<Option<Opened>>> = sought.iter().map(|_| Ok(None)).collect();
         let mut left: Vec<usize> = (0..sought.len()).collect();
-        let most = sought.iter().map(|(_, witnesses)| witnesses.len()).max().unwrap_or(0);
+        let most = sought.iter().map(|(_, handles)| handles.len()).max().unwrap_or(0);
         // Each time a process that does not answer is passed over: it is known by then.
         for _ in 0..=most {
             let (ways, of_thread) = (self.clone(), Arc::clone(&sought));
             let results = bounded::each(left.clone(), move |&index, _| {
-                let (id, witnesses) = &of_thread[index];
-                ways.open_by(*id, witnesses)
+                let (id, handles) = &of_thread[index];
+                ways.open_by(*id, handles)
             });
             let mut stuck = Vec::new();
             for (index, result) in std::iter::zip(left, results) {
@@ -76,13 +76,13 @@ impl Ways {
         opened
     }
 
-    fn open_by(&self, id: NsId, witnesses: &[Witness]) -> io::Result<Option<Opened>> {
+    fn open_by(&self, id: NsId, handles: &[Handle]) -> io::Result<Option<Opened>> {
         let mut failure = None;
-        for witness in witnesses {
+        for handle in handles {
             // Since it was seen, the process may have moved or something else been mounted there; and the number
             // may be that of a namespace of another kind by now.
-            match self.follow(witness).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
-                Ok(Some(fd)) => return Ok(Some((fd, witness.mount_path()))),
+            match self.follow(handle).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
+                Ok(Some(fd)) => return Ok(Some((fd, handle.mount_path()))),
                 Ok(None) => {}
                 Err(error) if vanished(&error) => {}
                 Err(error) => failure = failure.or(Some(error)),
@@ -91,20 +91,20 @@ impl Ways {
         failure.map_or(Ok(None), Err)
     }
 
-    fn follow(&self, witness: &Witness) -> io::Result<OwnedFd> {
-        match *witness {
-            Witness::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
-            Witness::Thread(pid, tid, slot) => {
+    fn follow(&self, handle: &Handle) -> io::Result<OwnedFd> {
+        match *handle {
+            Handle::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
+            Handle::Thread(pid, tid, slot) => {
                 self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
             }
-            Witness::Descriptor(pid, tid, fd) => {
+            Handle::Descriptor(pid, tid, fd) => {
                 let process = self.proc.process(pid)?;
                 match tid {
                     None => process.open_namespace_descriptor(fd, self.nsfs_dev),
                     Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
                 }
             }
-            Witness::Mount(ref mount) => {
+            Handle::Mount(ref mount) => {
                 // Not held meanwhile: this thread may never come back.
                 let room = *self.room();
                 if room.is_used_up() {

@@ -71,11 +71,11 @@ const KINDS: [NsKind; 3] = [NsKind::Net, NsKind::Mnt, NsKind::Pid];
 
 /// What stands for each network and mount namespace that a process is in that may be read: of one process each.
 fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap<Token, NsId> {
-    let mut witnesses: HashMap<NsId, Pid> = HashMap::new();
+    let mut handles: HashMap<NsId, Pid> = HashMap::new();
     for process in processes {
         for kind in [NsKind::Net, NsKind::Mnt] {
             if let Some(id) = process.namespace(NsSlot::In(kind)) {
-                witnesses.entry(id).or_insert(process.pid);
+                handles.entry(id).or_insert(process.pid);
             }
         }
     }
@@ -87,7 +87,7 @@ fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap
         let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
         (still == Some(id)).then_some((token, id))
     };
-    let tokens = bounded::each(witnesses.into_iter().collect(), token);
+    let tokens = bounded::each(handles.into_iter().collect(), token);
     tokens.into_iter().filter_map(|token| token.ok().flatten()).collect()
 }
 

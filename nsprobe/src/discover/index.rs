@@ -1,6 +1,6 @@
 //! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
 
-use super::found::{NamespaceDescriptor, Stray};
+use super::found::{NamespaceDescriptor, DivergentThread};
 use super::limit;
 use super::reach::MountPoint;
 use super::sight;
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 /// The namespaces known so far.
 #[derive(Debug, Default)]
-pub(super) struct Census {
+pub(super) struct NamespaceIndex {
     found: BTreeMap<(NsKind, u64), Entry>,
     /// The initial namespace of each kind, where some process is certain to be in it.
     initial: Option<[Option<NsId>; 8]>,
@@ -20,7 +20,7 @@ pub(super) struct Census {
 pub(super) struct Entry {
     pub(super) namespace: Namespace,
     /// Ways to its file: the leader's, and others in case that vanishes.
-    pub(super) witnesses: Vec<Witness>,
+    pub(super) handles: Vec<Handle>,
     /// Whether it has been asked for what only it can tell.
     pub(super) asked: bool,
     /// Why no way that is left was taken.
@@ -29,7 +29,7 @@ pub(super) struct Entry {
 
 /// A way to a namespace's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Witness {
+pub(super) enum Handle {
     /// A process that refers to it in this slot.
     Process(Pid, NsSlot),
     /// A thread that does.
@@ -40,7 +40,7 @@ pub(super) enum Witness {
     Mount(MountPoint),
 }
 
-impl Witness {
+impl Handle {
     /// The path of a mount, from where nsprobe is.
     pub(super) fn mount_path(&self) -> Option<Text> {
         match self {
@@ -54,18 +54,18 @@ impl Witness {
 const WITNESSES: usize = 4;
 
 impl Entry {
-    pub(super) fn witness(&mut self, witness: Witness) {
-        if self.witnesses.len() < WITNESSES {
-            self.witnesses.push(witness);
+    pub(super) fn handle(&mut self, handle: Handle) {
+        if self.handles.len() < WITNESSES {
+            self.handles.push(handle);
         }
     }
 
     /// A mount that is to be tried before all others.
     pub(super) fn first_mount(&mut self, mount: MountPoint) {
-        let is_mount = |witness: &Witness| matches!(witness, Witness::Mount(_));
-        let at = self.witnesses.iter().position(is_mount).unwrap_or(self.witnesses.len());
-        self.witnesses.insert(at, Witness::Mount(mount));
-        self.witnesses.truncate(WITNESSES);
+        let is_mount = |handle: &Handle| matches!(handle, Handle::Mount(_));
+        let at = self.handles.iter().position(is_mount).unwrap_or(self.handles.len());
+        self.handles.insert(at, Handle::Mount(mount));
+        self.handles.truncate(WITNESSES);
     }
 
     pub(super) fn source(&mut self, source: Source) {
@@ -90,22 +90,22 @@ impl Entry {
     }
 }
 
-impl Census {
+impl NamespaceIndex {
     /// Counts the namespaces that `processes` are in or keep for their children.
     pub(super) fn take(processes: &[Process]) -> Self {
-        let mut census = Self { found: BTreeMap::new(), initial: initial(processes) };
+        let mut index = Self { found: BTreeMap::new(), initial: initial(processes) };
         let by_pid: HashMap<Pid, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
         for process in processes {
             let parent = by_pid.get(&process.ppid);
             for slot in NsSlot::ALL {
                 let Some(id) = process.namespace(slot) else { continue };
                 let NsSlot::In(_) = slot else {
-                    census.for_children(process, None, slot, id);
+                    index.for_children(process, None, slot, id);
                     continue;
                 };
-                let entry = census.entry(id);
+                let entry = index.entry(id);
                 entry.source(Source::Processes);
-                entry.witness(Witness::Process(process.pid, slot));
+                entry.handle(Handle::Process(process.pid, slot));
                 entry.namespace.processes += 1;
                 let topmost = parent.is_none_or(|parent| parent.namespace(slot) != Some(id));
                 let start = |pid: Pid| by_pid.get(&pid).map(|process| (process.start_ticks, pid));
@@ -120,7 +120,7 @@ impl Census {
                 }
             }
         }
-        census
+        index
     }
 
     /// Counts processes of which nothing more is known than that they are in these.
@@ -139,21 +139,21 @@ impl Census {
         let pid = process.pid;
         let entry = self.entry(id);
         entry.held(Holder::ForChildren { pid, tid });
-        entry.witness(match tid {
-            None => Witness::Process(pid, slot),
-            Some(tid) => Witness::Thread(pid, tid, slot),
+        entry.handle(match tid {
+            None => Handle::Process(pid, slot),
+            Some(tid) => Handle::Thread(pid, tid, slot),
         });
     }
 
     /// Adds the threads that are elsewhere than their process.
-    pub(super) fn threads(&mut self, strays: &[Stray], processes: &[Process]) {
-        for &Stray { pid, tid, ref namespaces, stands_for_process } in strays {
+    pub(super) fn threads(&mut self, divergent: &[DivergentThread], processes: &[Process]) {
+        for &DivergentThread { pid, tid, ref namespaces, stands_for_process } in divergent {
             let Ok(process) = processes.binary_search_by_key(&pid, |process| process.pid) else { continue };
             if stands_for_process {
                 // The links of the process itself are empty.
                 for slot in NsSlot::ALL {
                     if let Some(id) = processes[process].namespace(slot) {
-                        self.entry(id).witness(Witness::Thread(pid, tid, slot));
+                        self.entry(id).handle(Handle::Thread(pid, tid, slot));
                     }
                 }
             }
@@ -161,7 +161,7 @@ impl Census {
                 if let NsSlot::In(_) = slot {
                     let entry = self.entry(id);
                     entry.held(Holder::Thread { pid, tid });
-                    entry.witness(Witness::Thread(pid, tid, slot));
+                    entry.handle(Handle::Thread(pid, tid, slot));
                 } else {
                     self.for_children(&processes[process], Some(tid), slot, id);
                 }
@@ -174,14 +174,14 @@ impl Census {
         for &NamespaceDescriptor { pid, tid, fd, id } in descriptors {
             let entry = self.entry(id);
             entry.held(Holder::Descriptor { pid, tid, fd });
-            entry.witness(Witness::Descriptor(pid, tid, fd));
+            entry.handle(Handle::Descriptor(pid, tid, fd));
         }
     }
 
     /// The entry of a namespace, new if need be.
     pub(super) fn entry(&mut self, id: NsId) -> &mut Entry {
         let new =
-            || Entry { namespace: Namespace::new(id), witnesses: Vec::new(), asked: false, unreached: None };
+            || Entry { namespace: Namespace::new(id), handles: Vec::new(), asked: false, unreached: None };
         self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 
@@ -202,7 +202,7 @@ impl Census {
 
     /// Those that have not been asked, and cannot be opened by anything that led to them.
     pub(super) fn without_way(&self) -> Vec<NsId> {
-        let without = self.found.values().filter(|entry| !entry.asked && entry.witnesses.is_empty());
+        let without = self.found.values().filter(|entry| !entry.asked && entry.handles.is_empty());
         without.map(|entry| entry.namespace.id).collect()
     }
 
