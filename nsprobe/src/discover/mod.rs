@@ -16,7 +16,7 @@ mod held_records;
 mod limit;
 mod lines;
 mod listed;
-pub mod look;
+pub mod proc_reader;
 mod mounts;
 mod options;
 mod origin;

@@ -1,6 +1,6 @@
 //! What tells one run, and one machine, from another.
 
-use crate::discover::look::Look;
+use crate::discover::proc_reader::ProcReader;
 use crate::kernel::{nsfs, random};
 use crate::model::{Host, Life, Mark, NsKind, Text};
 use nix::sys::utsname::uname;
@@ -32,7 +32,7 @@ pub fn host() -> Host {
 /// The initial namespace of each kind, which the kernel's own thread of number 2 is in; `None` of those that are not known.
 #[must_use]
 pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
-    let is_whole = Look::open().is_ok_and(|look| look.is_of_whole_machine());
+    let is_whole = ProcReader::open().is_ok_and(|look| look.is_of_whole_machine());
     let namespace = |kind: NsKind| {
         let file = File::open(format!("/proc/2/ns/{}", kind.name())).ok()?;
         let id = nsfs::id(file.as_fd(), kind).ok()?;

@@ -6,7 +6,7 @@ pub mod record;
 pub mod table;
 
 use super::{AT_END, MOMENT, Source};
-use crate::discover::look::{Look, Thread};
+use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::Sideband;
@@ -47,7 +47,7 @@ enum Step {
 pub struct PerfSource {
     cpus: Vec<Sideband>,
     clock: BootClock,
-    look: Look,
+    look: ProcReader,
     table: Table,
     hooks: Hooks,
     /// What happened until then is not told.
@@ -80,7 +80,7 @@ impl PerfSource {
     /// Opens a buffer on every CPU, and then reads from `/proc` what there was before.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
-        let look = Look::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let cpus = buffers::open_all(options.ring_bytes)?;
         let own_numbers = look.has_own_numbers();
         let mut missing = Vec::new();

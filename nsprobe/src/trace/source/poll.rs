@@ -3,7 +3,7 @@
 pub mod compare;
 
 use super::{AT_END, MOMENT, Source};
-use crate::discover::look::{Look, Looked, Processes};
+use crate::discover::proc_reader::{ProcReader, Looked, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::model::{Actor, Crossing, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
@@ -29,7 +29,7 @@ enum Step {
 
 /// The processes, looked at at intervals.
 pub struct PollSource {
-    look: Look,
+    look: ProcReader,
     clock: BootClock,
     hooks: Hooks,
     interval: Duration,
@@ -50,7 +50,7 @@ pub struct PollSource {
 impl PollSource {
     /// Looks for the first time.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
-        let look = Look::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let follow = (!options.command.is_empty()).then(std::process::id);
         if follow.is_some() && !look.has_own_numbers() {
             let why =

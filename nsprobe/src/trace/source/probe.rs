@@ -1,7 +1,7 @@
 //! The BPF probe.
 
 use super::Source;
-use crate::discover::look::Look;
+use crate::discover::proc_reader::ProcReader;
 use crate::kernel::cgroups::Hierarchy;
 use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
@@ -264,7 +264,7 @@ const OTHER_NUMBERS: &str = "--pid: the probe knows processes by their numbers i
     is not in it, as far as its /proc shows: run on the host, or with --hooks perf, which takes the numbers of its own";
 
 fn is_in_initial_pid_namespace() -> bool {
-    Look::open().is_ok_and(|look| look.has_own_numbers() && look.is_of_whole_machine())
+    ProcReader::open().is_ok_and(|look| look.has_own_numbers() && look.is_of_whole_machine())
 }
 
 /// The calls that are asked for, and those that make or join namespaces where their lives are.

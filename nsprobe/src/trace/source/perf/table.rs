@@ -1,7 +1,7 @@
 //! What every task's namespaces were before: from records in the order of their times, to changes. No I/O.
 
 use super::record::{Record, Task, What};
-use crate::discover::look::Thread;
+use crate::discover::proc_reader::Thread;
 use crate::model::{NsId, NsSlot, Pid, Slots, Text};
 use std::collections::HashMap;
 use std::time::Duration;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 /// A proc file system that is looked at again and again.
 #[derive(Debug)]
-pub struct Look {
+pub struct ProcReader {
     proc: Proc,
     nsfs_dev: u64,
 }
@@ -34,7 +34,7 @@ pub struct Thread {
     pub namespaces: Option<Slots<Option<NsId>>>,
 }
 
-impl Look {
+impl ProcReader {
     /// Opens `/proc`.
     pub fn open() -> Result<Self, Error> {
         let proc = open(&Options::default())?;
