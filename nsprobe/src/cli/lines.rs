@@ -6,7 +6,7 @@ use crate::filter::EventRow;
 use crate::kernel::advice::remedy_to_trace;
 use crate::kernel::destination::Destination;
 use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use crate::render::wrap::wrapped;
 use crate::render::{event, event_json, losses};
 use crate::trace::hooks::Plan;
@@ -27,7 +27,7 @@ const FIRST: Duration = Duration::from_millis(200);
 
 pub(super) enum Format {
     Json,
-    Human(Look),
+    Human(TextStyle),
 }
 
 /// Lines to the output; what the stream says of itself to stderr too.
@@ -120,7 +120,7 @@ impl Sink for Lines {
     }
 }
 
-fn human(line: &Line, look: Look, out: &mut impl Write) -> io::Result<()> {
+fn human(line: &Line, look: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let text = match &line.body {
         Body::Start(_) => event::header(look),
         Body::Event(event) => event::line(event, line.time, look),

@@ -2,7 +2,7 @@
 
 use super::feed::Feed;
 use crate::model::{Snapshot, text};
-use crate::render::style::Look;
+use crate::render::style::TextStyle;
 use crate::render::wrap::wrapped;
 use anstream::{AutoStream, ColorChoice};
 use clap::ValueEnum;
@@ -50,13 +50,13 @@ impl Output {
     }
 
     /// What a file takes; `ascii` is the caller's wish for plain lines.
-    pub(super) fn look_of_file(&self, ascii: bool) -> Look {
-        Look { color: self.wish == Color::Always, unicode: !ascii && locale_is_utf8(), width: None }
+    pub(super) fn look_of_file(&self, ascii: bool) -> TextStyle {
+        TextStyle { color: self.wish == Color::Always, unicode: !ascii && locale_is_utf8(), width: None }
     }
 
     /// What the terminal takes; `ascii` is the caller's wish for plain lines.
-    pub(super) fn look(&self, ascii: bool) -> Look {
-        Look { color: self.color, unicode: !ascii && locale_is_utf8(), width: width(&io::stdout()) }
+    pub(super) fn look(&self, ascii: bool) -> TextStyle {
+        TextStyle { color: self.color, unicode: !ascii && locale_is_utf8(), width: width(&io::stdout()) }
     }
 }
 
@@ -127,7 +127,7 @@ const INDENT: usize = "nsprobe: ".len();
 /// form in `message` already; what comes from libraries may not be. On a terminal it is wrapped.
 pub(super) fn complain(message: &dyn Display) {
     let line = format!("nsprobe: {}", text::guarded(&message.to_string()));
-    let line = wrapped(&line, INDENT, Look { width: width(&io::stderr()), ..Look::PLAIN }) + "\n";
+    let line = wrapped(&line, INDENT, TextStyle { width: width(&io::stderr()), ..TextStyle::PLAIN }) + "\n";
     // With stderr gone there is nobody left to tell.
     if let Some(talk) = &mut *TALK.lock().unwrap_or_else(PoisonError::into_inner) {
         let _ = talk.push(line.as_bytes(), false, 0) && talk.flush().is_ok();

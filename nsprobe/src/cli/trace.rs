@@ -13,7 +13,7 @@ use crate::trace::options::Options;
 use crate::trace::plan::Choice;
 use crate::trace::running::CommandEnd;
 use crate::trace::session::{self, Ended};
-use crate::trace::{Look, TraceError};
+use crate::trace::{TextStyle, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -303,7 +303,7 @@ fn output_name(path: &Path) -> String {
 }
 
 /// What the lives of namespaces begin from.
-fn look_at_machine() -> Look {
+fn look_at_machine() -> TextStyle {
     Arc::new(|| {
         let options =
             discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };

@@ -3,14 +3,14 @@
 use crate::model::{Check, Verdict};
 use crate::render::bytes;
 use crate::render::schemas::{self, Schema};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use crate::render::wrap::wrapped;
 use serde::Serialize;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
 
 /// Writes a line for each check, and below it what to do.
-pub fn text(checks: &[Check], look: Look, out: &mut impl Write) -> io::Result<()> {
+pub fn text(checks: &[Check], look: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let width = checks.iter().map(|check| check.subject.width()).max().unwrap_or(0);
     for check in checks {
         let (style, mark) = match check.verdict {

@@ -9,7 +9,7 @@ use crate::render::json::{
     NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
 };
 use crate::render::schemas::{self, Schema};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use crate::render::table;
 use anstyle::Style;
 use serde::Serialize;
@@ -20,7 +20,7 @@ use unicode_width::UnicodeWidthStr as _;
 
 /// Writes a line for each difference: `+` came, `-` went, `~` changed, `?` may be another. Nothing where
 /// there is none.
-pub fn text(difference: &Difference<'_>, look: Look, out: &mut impl Write) -> io::Result<()> {
+pub fn text(difference: &Difference<'_>, look: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
     let mut line = |mark: (Style, char), head: &str, text: &str| {
         let room = look.width.map(|width| width.saturating_sub(head.width() + 4));
@@ -85,7 +85,7 @@ const CHANGED: (Style, char) = (style::WARNING, '~');
 const UNSURE: (Style, char) = (style::WARNING, '?');
 
 /// Who is in a namespace, or what holds it.
-fn content(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> String {
+fn content(namespace: &Namespace, snapshot: &Snapshot, look: TextStyle) -> String {
     let count = namespace.processes;
     let at_least = if namespace.all_seen { "" } else { "at least " };
     let more = if look.unicode { "…" } else { "..." };
@@ -108,7 +108,7 @@ fn fresh_namespaces(process: &Process, fresh: &HashSet<NsId>) -> Vec<NsId> {
 }
 
 /// What is another for a process, each as `net:[1] → net:[2]`.
-fn changes(moved: &Moved<'_>, look: Look) -> Vec<String> {
+fn changes(moved: &Moved<'_>, look: TextStyle) -> Vec<String> {
     let arrow = if look.unicode { "→" } else { "->" };
     let namespaces = moved.namespaces.iter().map(|(slot, before, after)| {
         let new = if before == after { " (a new one of that number)" } else { "" };
@@ -327,7 +327,7 @@ mod tests {
         namespace
     }
 
-    fn show(look: Look) -> String {
+    fn show(look: TextStyle) -> String {
         let held = |ns: &mut Namespace| {
             let mount_namespace = NsId::new(NsKind::Mnt, 4, 1);
             ns.holders = vec![Holder::BindMount { mount_namespace, path: "/run/netns/a".into(), here: true }];
@@ -379,7 +379,7 @@ mod tests {
 
     #[test]
     fn a_line_for_each_difference() {
-        insta::assert_snapshot!(show(Look::PLAIN), @r#"
+        insta::assert_snapshot!(show(TextStyle::PLAIN), @r#"
         - net:[11]  (held by /run/netns/a)
         + net:[12]  3 processes: 931 server --title "a\nb" and more, …
         ? net:[13]  may be another of the same number: (held by /run/netns/a)
@@ -394,7 +394,7 @@ mod tests {
 
     #[test]
     fn lines_fit_the_terminal_and_are_coloured() {
-        let look = Look { color: true, unicode: false, width: Some(44) };
+        let look = TextStyle { color: true, unicode: false, width: Some(44) };
         insta::assert_snapshot!(show(look).replace('\u{1b}', "^"), @r#"
         ^[31m- net:[11]  (held by /run/netns/a)^[0m
         ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m

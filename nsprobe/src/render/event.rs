@@ -4,7 +4,7 @@ mod call;
 mod lives;
 
 use crate::model::{Crossing, Directory, Event, Looks, Outcome, Pid, Seen, Text, errno_name, errno_text};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use call::{call, place};
 use jiff::Timestamp;
 pub use lives::{created, destroyed, rebuilt};
@@ -17,7 +17,7 @@ pub const CONTINUED: usize = 17;
 
 /// The line above the first event.
 #[must_use]
-pub fn header(look: Look) -> String {
+pub fn header(look: TextStyle) -> String {
     look.paint(
         anstyle::Style::new().bold(),
         format_args!("{:15}  {:>11}  {:>5}  {:15}  CALL", "TIME", "PID", "UID", "COMM"),
@@ -26,7 +26,7 @@ pub fn header(look: Look) -> String {
 
 /// One event, with the time of day (UTC) and microseconds: the date is in the stream's start.
 #[must_use]
-pub fn line(event: &Event, time: SystemTime, look: Look) -> String {
+pub fn line(event: &Event, time: SystemTime, look: TextStyle) -> String {
     let actor = &event.process;
     let mut line = format!(
         "{}  {}  {:>5}  {}  {}",

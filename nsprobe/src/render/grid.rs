@@ -1,6 +1,6 @@
 //! Rows and columns of text: every row on one line, cut at the terminal's width.
 
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Row, Table, presets};
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub(super) fn write(
     headings: &[Heading<'_>],
     rows: impl Iterator<Item = (Style, Vec<String>)>,
     header: bool,
-    look: Look,
+    look: TextStyle,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let widest = look.width.map_or(WIDEST, |width| width.min(WIDEST));
@@ -57,7 +57,7 @@ pub(super) fn write(
 
 /// Cuts the last column to what the others leave of the terminal. The table would cut it after a word, however far that is
 /// from the edge.
-fn cut_last(headings: &[Heading<'_>], rows: &mut [(Style, Vec<String>)], header: bool, look: Look) {
+fn cut_last(headings: &[Heading<'_>], rows: &mut [(Style, Vec<String>)], header: bool, look: TextStyle) {
     let (Some(width), Some(last)) = (look.width, headings.len().checked_sub(1)) else { return };
     let widest = |column: usize| {
         let name = if header { headings[column].name.width() } else { 0 };
@@ -92,7 +92,7 @@ mod tests {
             let rows = [&command, "4 of 名前名前名前名前名前名前名前名前名前名前", "5 of a b"];
             let rows = rows.map(|what| (Style::new(), vec!["12345".to_owned(), what.to_owned()]));
             let mut out = Vec::new();
-            write(&headings, rows.into_iter(), true, Look { width: Some(width), ..Look::PLAIN }, &mut out)
+            write(&headings, rows.into_iter(), true, TextStyle { width: Some(width), ..TextStyle::PLAIN }, &mut out)
                 .unwrap();
             let text = String::from_utf8(out).unwrap();
             let [header, long, _, short] = text.lines().collect::<Vec<_>>()[..] else { panic!("{text}") };

@@ -2,7 +2,7 @@
 
 use super::grid::{self, Heading};
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::io::{self, Write};
 
@@ -20,7 +20,7 @@ pub fn write(
     snapshot: &Snapshot,
     wanted: &[&Namespace],
     header: bool,
-    look: Look,
+    look: TextStyle,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows = wanted.iter().flat_map(|namespace| {
@@ -42,7 +42,7 @@ const MOST_COMMAND: usize = 256;
 fn holders(
     namespace: &Namespace,
     snapshot: &Snapshot,
-    look: Look,
+    look: TextStyle,
 ) -> Vec<(&'static str, Option<Pid>, String)> {
     let command = |pid: Pid| match snapshot.process(pid) {
         Some(process) => style::cut(&style::command(process, look), MOST_COMMAND, look),
@@ -221,7 +221,7 @@ mod tests {
         let snapshot = Snapshot { namespaces, processes, ..Snapshot::default() };
         let wanted: Vec<_> = snapshot.namespaces.iter().collect();
         let mut out = Vec::new();
-        write(&snapshot, &wanted, true, Look::PLAIN, &mut out).unwrap();
+        write(&snapshot, &wanted, true, TextStyle::PLAIN, &mut out).unwrap();
         insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
                 NS TYPE HOLDER         PID WHAT
         4026532177 net  thread           7 thread 9 of server -v

@@ -7,7 +7,7 @@ use crate::model::{
     Line, Moved, Namespace, NsId, NsKind, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
     SetnsTarget, SightChange, Slots, Snapshot, Source, Taken, Verdict,
 };
-use crate::render::style::Look;
+use crate::render::style::TextStyle;
 use crate::render::table::{self, Column};
 use crate::render::{checks, diff, event, event_json, holders, json, tree};
 use data_encoding::BASE64;
@@ -106,7 +106,7 @@ fn origin(text: &Text) -> Origin {
 }
 
 /// The looks that an output may have to fit.
-const LOOKS: [Look; 2] = [Look::PLAIN, Look { color: false, unicode: true, width: Some(80) }];
+const LOOKS: [TextStyle; 2] = [TextStyle::PLAIN, TextStyle { color: false, unicode: true, width: Some(80) }];
 
 /// What is written is harmless, and on as many lines as there are without a hostile text.
 fn check(write: impl Fn(&Text, &mut Vec<u8>), text: &Text) {
@@ -275,7 +275,7 @@ proptest! {
         };
         check(|text, out| for line in lines(text) {
             let line = match &line.body {
-                Body::Event(event) => event::line(event, time, Look::PLAIN),
+                Body::Event(event) => event::line(event, time, TextStyle::PLAIN),
                 Body::Rebuilt(rebuilt) => event::rebuilt(rebuilt),
                 _ => unreachable!("no others are made"),
             };

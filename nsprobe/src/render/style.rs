@@ -7,7 +7,7 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// What the output can take: decided once by the caller, obeyed by every format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Look {
+pub struct TextStyle {
     /// ANSI colours and emphasis.
     pub color: bool,
     /// Line drawing beyond ASCII.
@@ -16,7 +16,7 @@ pub struct Look {
     pub width: Option<usize>,
 }
 
-impl Look {
+impl TextStyle {
     /// Text as for a file: no colour, UTF-8 lines, nothing cut.
     pub const PLAIN: Self = Self { color: false, unicode: true, width: None };
 
@@ -54,7 +54,7 @@ pub fn printable(text: &str) -> String {
 
 /// What to call a process in one line, with a mark in ASCII where its arguments were cut if `look` wants that.
 #[must_use]
-pub fn command(process: &Process, look: Look) -> String {
+pub fn command(process: &Process, look: TextStyle) -> String {
     let command = process.command();
     match command.strip_suffix('…') {
         Some(kept) if process.arguments.cut() && !look.unicode => format!("{kept}..."),
@@ -64,7 +64,7 @@ pub fn command(process: &Process, look: Look) -> String {
 
 /// `text`, cut with an ellipsis to `width` terminal columns.
 #[must_use]
-pub fn cut(text: &str, width: usize, look: Look) -> String {
+pub fn cut(text: &str, width: usize, look: TextStyle) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
@@ -98,11 +98,11 @@ mod tests {
 
     #[test]
     fn cutting_counts_columns_and_not_bytes() {
-        let ascii = Look { unicode: false, ..Look::PLAIN };
-        assert_eq!(cut("abcdef", 6, Look::PLAIN), "abcdef");
-        assert_eq!(cut("abcdefg", 6, Look::PLAIN), "abcde…");
+        let ascii = TextStyle { unicode: false, ..TextStyle::PLAIN };
+        assert_eq!(cut("abcdef", 6, TextStyle::PLAIN), "abcdef");
+        assert_eq!(cut("abcdefg", 6, TextStyle::PLAIN), "abcde…");
         assert_eq!(cut("abcdefg", 6, ascii), "abc...");
-        assert_eq!(cut("名前名前", 5, Look::PLAIN), "名前…");
-        assert_eq!(cut("abc", 0, Look::PLAIN), "");
+        assert_eq!(cut("名前名前", 5, TextStyle::PLAIN), "名前…");
+        assert_eq!(cut("abc", 0, TextStyle::PLAIN), "");
     }
 }

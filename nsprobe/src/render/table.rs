@@ -4,7 +4,7 @@ use super::grid::{self, Heading};
 use crate::model::text;
 use crate::model::{Holder, Initial, Namespace, Process, Snapshot};
 use crate::render::holders::phrase;
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -131,7 +131,7 @@ pub struct Options<'a> {
     /// Names of users; a user without one is shown by number.
     pub users: &'a HashMap<u32, String>,
     /// What the output takes.
-    pub look: Look,
+    pub look: TextStyle,
 }
 
 /// Writes `wanted`, namespaces of `snapshot`, one per row.
@@ -265,7 +265,7 @@ mod tests {
         }
     }
 
-    fn table(columns: &[Column], look: Look) -> String {
+    fn table(columns: &[Column], look: TextStyle) -> String {
         let snapshot = snapshot();
         let users = HashMap::from([(0, "root".to_owned())]);
         let wanted: Vec<_> = snapshot.namespaces.iter().collect();
@@ -276,7 +276,7 @@ mod tests {
 
     #[test]
     fn rows_have_one_line_each_and_no_control_characters() {
-        insta::assert_snapshot!(table(&Column::DEFAULT, Look::PLAIN), @r#"
+        insta::assert_snapshot!(table(&Column::DEFAULT, TextStyle::PLAIN), @r#"
                 NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
         4026531833 net      85   1    0    0 root yes     /sbin/init
         4026532177 net       0                    no      (held by /run/netns/a, /run/netns/b)
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn the_last_column_is_cut_at_the_width() {
-        insta::assert_snapshot!(table(&Column::DEFAULT, Look { width: Some(64), ..Look::PLAIN }), @"
+        insta::assert_snapshot!(table(&Column::DEFAULT, TextStyle { width: Some(64), ..TextStyle::PLAIN }), @"
                 NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
         4026531833 net      85   1    0    0 root yes     /sbin/init
         4026532177 net       0                    no      (held by /run…
@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn other_columns_in_another_order() {
         let columns = [Column::Type, Column::Ns, Column::Path, Column::Nsfs, Column::Ons];
-        insta::assert_snapshot!(table(&columns, Look::PLAIN), @"
+        insta::assert_snapshot!(table(&columns, TextStyle::PLAIN), @"
         TYPE         NS PATH             NSFS                             ONS
         net  4026531833 /proc/1/ns/net                             4026531837
         net  4026532177 /run/netns/a     /run/netns/a,/run/netns/b 4026531837

@@ -1,6 +1,6 @@
 //! Lines that are wider than the terminal.
 
-use super::style::Look;
+use super::style::TextStyle;
 use textwrap::core::{Word, break_words, display_width};
 use textwrap::wrap_algorithms::wrap_first_fit;
 
@@ -14,7 +14,7 @@ const FURTHER_BREAKS: &[u8] = b"/=:;<>";
 /// `,`, in a longer piece at `/`, `=` and the like, and inside a word only where that does not fit into a line. Colours take
 /// no room.
 #[must_use]
-pub fn wrapped(line: &str, indent: usize, look: Look) -> String {
+pub fn wrapped(line: &str, indent: usize, look: TextStyle) -> String {
     let Some(width) = look.width else { return line.to_owned() };
     // On a terminal that is hardly wider than the indentation, one line for each word would help nobody.
     if width < indent + 20 {
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn words_stay_whole_and_colours_take_no_room() {
-        let look = Look { width: Some(30), ..Look::PLAIN };
+        let look = TextStyle { width: Some(30), ..TextStyle::PLAIN };
         assert_eq!(
             wrapped("a  b  some words that take more room", 4, look),
             "a  b  some words that take\n    more room"
@@ -68,14 +68,14 @@ mod tests {
         let long = wrapped(&"x".repeat(40), 4, look);
         assert!(long.lines().all(|line| line.len() <= 30) && long.matches('x').count() == 40, "{long}");
         assert_eq!(
-            wrapped("some words that take more room than there is", 4, Look::PLAIN).lines().count(),
+            wrapped("some words that take more room than there is", 4, TextStyle::PLAIN).lines().count(),
             1
         );
     }
 
     #[test]
     fn lists_and_paths_are_broken_at_their_seams() {
-        let look = Look { width: Some(41), ..Look::PLAIN };
+        let look = TextStyle { width: Some(41), ..TextStyle::PLAIN };
         assert_eq!(
             wrapped("clone(CLONE_NEWNS|CLONE_NEWNET|CLONE_CHILD_CLEARTID) = 7", 4, look),
             "clone(CLONE_NEWNS|CLONE_NEWNET|\n    CLONE_CHILD_CLEARTID) = 7"
@@ -86,11 +86,11 @@ mod tests {
             "chroot(\"/srv/one/two/three/four/five/six/\n    seven/eight/nine\") = 0"
         );
         assert_eq!(
-            wrapped("    indented, and then some more text", 4, Look { width: Some(30), ..look }),
+            wrapped("    indented, and then some more text", 4, TextStyle { width: Some(30), ..look }),
             "    indented, and then some\n    more text"
         );
         assert_eq!(
-            wrapped("the most that is read (100,000, 64 MiB)", 4, Look { width: Some(29), ..look }),
+            wrapped("the most that is read (100,000, 64 MiB)", 4, TextStyle { width: Some(29), ..look }),
             "the most that is read\n    (100,000, 64 MiB)"
         );
     }

@@ -2,13 +2,13 @@
 
 use super::clock;
 use crate::model::{Changes, Created, Destroyed, Origination, Rebuilt};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
 /// A namespace that was made, on the line below the call that made it, or that is told of for the first time.
 #[must_use]
-pub fn created(created: &Created, time: SystemTime, look: Look) -> String {
+pub fn created(created: &Created, time: SystemTime, look: TextStyle) -> String {
     let owner = created.owner.map(|owner| format!(", owner {}", owner.id)).unwrap_or_default();
     let how = match created.by {
         Origination::Call { .. } => "created",
@@ -19,7 +19,7 @@ pub fn created(created: &Created, time: SystemTime, look: Look) -> String {
 
 /// A namespace that ended.
 #[must_use]
-pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: Look) -> String {
+pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: TextStyle) -> String {
     let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
     let seen = if destroyed.seen { "" } else { " (unseen, earlier)" };
     life(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), look)
@@ -41,7 +41,7 @@ pub fn rebuilt(rebuilt: &Rebuilt) -> String {
     text
 }
 
-fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: Look) -> String {
+fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: TextStyle) -> String {
     let time = look.paint(style::DIM, clock(time));
     format!("{time}  {:>11}  {:>5}  {:15}  {}", "", "", "", look.paint(style::NAMESPACE, what))
 }
@@ -60,9 +60,9 @@ mod tests {
         let namespace = Life { id, mark: Mark::Id(77) };
         let owner = owner.map(|id| Life { id, mark: Mark::Unknown });
         let by = Origination::Call { name: "unshare", pid: 7 };
-        let made = created(&Created { namespace, owner, by }, time, Look::PLAIN);
+        let made = created(&Created { namespace, owner, by }, time, TextStyle::PLAIN);
         let age = Some(Duration::from_millis(1500));
-        let ended = destroyed(&Destroyed { namespace, age, seen: true }, time, Look::PLAIN);
+        let ended = destroyed(&Destroyed { namespace, age, seen: true }, time, TextStyle::PLAIN);
         insta::assert_snapshot!(format!("{made}\n{ended}"), @"
         11:06:40.123456                                       net:[4026532208] created, owner user:[4026531837]
         11:06:40.123456                                       net:[4026532208] destroyed after 1.500000 s

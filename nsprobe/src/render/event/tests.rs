@@ -44,7 +44,7 @@ fn place(path: &str, cut: bool) -> Place {
     Place { path: path.into(), cut, ..Place::default() }
 }
 
-fn text(event: &Event, look: Look) -> String {
+fn text(event: &Event, look: TextStyle) -> String {
     line(event, SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789), look)
 }
 
@@ -125,8 +125,8 @@ fn each_call_reads_as_strace_has_it() {
     let mut stopped = lines[1].clone();
     stopped.denied = true;
     let lines = [&lines[..], &[stopped]].concat();
-    let text: Vec<_> = lines.iter().map(|event| text(event, Look::PLAIN)).collect();
-    insta::assert_snapshot!(format!("{}\n{}", header(Look::PLAIN), text.join("\n")), @r#"
+    let text: Vec<_> = lines.iter().map(|event| text(event, TextStyle::PLAIN)).collect();
+    insta::assert_snapshot!(format!("{}\n{}", header(TextStyle::PLAIN), text.join("\n")), @r#"
     TIME                     PID    UID  COMM             CALL
     11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWNS|CLONE_NEWNET) = 0  mnt 4026531837→4026532300  net 4026531838→4026532208
     11:06:40.123456         4242      0  unshare          unshare(CLONE_NEWUSER) = -1 EPERM (Operation not permitted)
@@ -149,10 +149,10 @@ fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
         event.root = Some(Directory { moved: true, before: before("/jail"), after });
         event.cwd =
             Some(Directory { moved: false, before: before("/jail/home"), after: before("/jail/home") });
-        let without = text(&event, Look::PLAIN).contains("as at entry");
+        let without = text(&event, TextStyle::PLAIN).contains("as at entry");
         event.seen = Some(Seen::Entry);
         assert!(!without);
-        text(&event, Look::PLAIN).contains("  (path as at entry)")
+        text(&event, TextStyle::PLAIN).contains("  (path as at entry)")
     };
     assert!(!marked("/a/b", place("/jail/a/b", false)) && !marked("//a/./b/", place("/jail/a/b", false)));
     assert!(!marked(".", place("/jail/home", false)) && !marked("a", place("/jail/home/a", false)));
@@ -166,7 +166,7 @@ fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
         let target = Some(SetnsTarget::Process { pid: 7, tid: 7, comm: None, namespaces });
         let nstype = NsKind::Net.clone_flag();
         let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
-        text(&event(Crossing::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), Look::PLAIN)
+        text(&event(Crossing::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), TextStyle::PLAIN)
     };
     assert!(!joined(4_026_532_208).contains("as at entry") && joined(5).contains("  (target as at entry)"));
 }
@@ -176,7 +176,7 @@ fn a_name_of_wide_characters_or_marks_takes_its_columns() {
     let column = |comm: &str| {
         let mut event = event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[]);
         event.process.comm = comm.into();
-        let line = text(&event, Look::PLAIN);
+        let line = text(&event, TextStyle::PLAIN);
         line[..line.find("unshare(").expect("the call")].width()
     };
     assert_eq!([column("sh"), column("名前"), column("e\u{301}\u{301}e")], [column(""); 3]);
@@ -196,7 +196,7 @@ fn what_is_not_known_is_not_claimed() {
     *unknown.before.get_mut(NsSlot::In(NsKind::Net)) = None;
     (lines[0].process.uid, lines[0].compat, lines[0].process.comm) = (None, None, Text::new());
     let lines = lines.iter().chain([&unknown]);
-    let text: Vec<_> = lines.map(|event| text(event, Look::PLAIN)).collect();
+    let text: Vec<_> = lines.map(|event| text(event, TextStyle::PLAIN)).collect();
     insta::assert_snapshot!(text.join("\n"), @"
     11:06:40.123456         4242      ?                   change  net 4026531838→4026532208
     11:06:40.123456         4242      0  unshare          change (new process)  net 4026531838→4026532208
@@ -211,7 +211,7 @@ fn a_nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
         event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
     nested.process.tid = 4300;
     nested.process.pids = vec![4242, 17, 1];
-    let text = text(&nested, Look { unicode: false, ..Look::PLAIN });
+    let text = text(&nested, TextStyle { unicode: false, ..TextStyle::PLAIN });
     assert!(text.is_ascii());
     insta::assert_snapshot!(text, @"11:06:40.123456  4242/4300[17 1]      0  unshare          unshare(0) = 0  pid_for_children 4026531843->1");
 }

@@ -1,6 +1,6 @@
 //! Labelled nodes → lines: connectors, indentation, cutting, wrapping.
 
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -54,7 +54,7 @@ impl Drawing {
     }
 
     /// Writes the lines.
-    pub fn write(&self, out: &mut dyn Write, look: Look) -> io::Result<()> {
+    pub fn write(&self, out: &mut dyn Write, look: TextStyle) -> io::Result<()> {
         let mut indent = Indent::new(look);
         // (node, how many are above it, whether it is its parent's last child)
         let mut stack: Vec<(usize, usize, bool)> =
@@ -79,7 +79,7 @@ const MOST_LEVELS: usize = 128;
 
 /// The lines that lead from a node's ancestors to it.
 struct Indent {
-    look: Look,
+    look: TextStyle,
     /// For each node on the way down, roots left out: whether it is the last child.
     last: Vec<bool>,
     /// How many levels are drawn; those above are counted.
@@ -87,7 +87,7 @@ struct Indent {
 }
 
 impl Indent {
-    fn new(look: Look) -> Self {
+    fn new(look: TextStyle) -> Self {
         // What is left of the width should hold a pid and some of a command.
         let levels = match look.width {
             Some(width) => (width.saturating_sub(24) / 3 + 1).min(MOST_LEVELS),
@@ -142,7 +142,7 @@ impl Indent {
     }
 }
 
-fn write_label(out: &mut dyn Write, node: &Node, prefix: &str, look: Look) -> io::Result<()> {
+fn write_label(out: &mut dyn Write, node: &Node, prefix: &str, look: TextStyle) -> io::Result<()> {
     let mut line = look.paint(style::DIM, prefix);
     if prefix.is_empty() {
         line.clear();
@@ -175,12 +175,12 @@ const LEAST_ROOM: usize = 24;
 
 /// Cuts a remark to what a prefix of this width leaves. It is not wrapped, because the name of a process or of a path
 /// could then begin a line.
-fn fitting(span: &Span, prefix: usize, look: Look) -> Span {
+fn fitting(span: &Span, prefix: usize, look: TextStyle) -> Span {
     let room = look.width.map(|width| width.saturating_sub(prefix)).filter(|room| *room >= LEAST_ROOM);
     Span::new(span.style, room.map_or_else(|| span.text.clone(), |room| style::cut(&span.text, room, look)))
 }
 
-fn write_notes(out: &mut dyn Write, notes: &[Vec<Span>], prefix: &str, look: Look) -> io::Result<()> {
+fn write_notes(out: &mut dyn Write, notes: &[Vec<Span>], prefix: &str, look: TextStyle) -> io::Result<()> {
     for note in notes {
         let mut used = usize::MAX;
         let mut line = String::new();

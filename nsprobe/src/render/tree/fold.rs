@@ -4,7 +4,7 @@ use super::boundary::Boundary;
 use super::draw::{Node, Span};
 use super::forest::Forest;
 use crate::model::{Process, Snapshot};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 
 /// Processes that are counted and not shown.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,7 +28,7 @@ impl Folded {
     }
 
     /// The line that stands for them.
-    pub fn node(self, look: Look) -> Node {
+    pub fn node(self, look: TextStyle) -> Node {
         let ellipsis = if look.unicode { "…" } else { "..." };
         let count = format!("{ellipsis} {}", super::processes(self.processes));
         let text = match self.unreadable {

@@ -18,7 +18,7 @@ mod vacant;
 pub use json::json;
 
 use crate::model::{NsId, Pid, Snapshot};
-use crate::render::style::Look;
+use crate::render::style::TextStyle;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
@@ -78,7 +78,7 @@ pub fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
 }
 
 /// Writes the tree as lines of text.
-pub fn text(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> io::Result<()> {
+pub fn text(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> io::Result<()> {
     match options.by {
         By::Process => process::text(out, snapshot, options, look),
         By::Pid => namespaces::by_pid(out, snapshot, options, look),

@@ -8,7 +8,7 @@ use super::vacant::holders;
 use super::{By, Options};
 use crate::model::text;
 use crate::model::{Initial, Namespace, NsKind, Process, Snapshot};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::io::{self, Write};
 
@@ -16,7 +16,7 @@ pub(super) fn by_pid(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: Look,
+    look: TextStyle,
 ) -> io::Result<()> {
     hierarchy(&Hierarchy::of_pid(snapshot, options.wanted), snapshot, options, look).write(out, look)
 }
@@ -25,12 +25,12 @@ pub(super) fn by_user(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: Look,
+    look: TextStyle,
 ) -> io::Result<()> {
     hierarchy(&Hierarchy::of_user(snapshot, options.wanted), snapshot, options, look).write(out, look)
 }
 
-fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> Drawing {
+fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> Drawing {
     let mut drawing = Drawing::default();
     let mut drawn = vec![None; hierarchy.places.len()];
     for &i in &hierarchy.forest.order {
@@ -54,7 +54,7 @@ fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'
 }
 
 /// The processes of a place: all of them, or the leader and a count.
-fn members(drawing: &mut Drawing, node: usize, place: &Place<'_>, all: bool, look: Look) {
+fn members(drawing: &mut Drawing, node: usize, place: &Place<'_>, all: bool, look: TextStyle) {
     let leader = place.namespace.and_then(|ns| ns.leader);
     let is_leader = |process: &Process| Some(process.pid) == leader;
     let others = place.members.iter().filter(|process| !is_leader(process)).count();
@@ -83,7 +83,7 @@ fn unplaced_node(place: &Place<'_>, by: By) -> Node {
 }
 
 /// The line of a namespace, and what keeps it alive when no process is in it.
-fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<'_>, look: Look) -> Node {
+fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> Node {
     let mut facts = Vec::new();
     if namespace.initial == Initial::Yes {
         facts.push("initial".to_owned());
@@ -161,7 +161,7 @@ mod tests {
                 here: true,
             },
         ];
-        let look = Look { width: Some(40), ..Look::PLAIN };
+        let look = TextStyle { width: Some(40), ..TextStyle::PLAIN };
         let text = show_with(&host, look, |options| options.by = By::User);
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert_snapshot!(text.split_once("user:[801] ").unwrap().1, @"
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn pid_namespaces_hold_their_processes() {
-        let text = show_with(&host(), Look::PLAIN, |options| options.by = By::Pid);
+        let text = show_with(&host(), TextStyle::PLAIN, |options| options.by = By::Pid);
         assert_snapshot!(text, @r"
         pid:[4026531834] initial · 20 processes
         ├─ 1 init
@@ -191,7 +191,7 @@ mod tests {
     fn all_processes_of_pid_namespaces() {
         let mut host = host();
         host.snapshot.processes.retain(|process| process.pid > 17);
-        let text = show_with(&host, Look::PLAIN, |options| (options.by, options.all) = (By::Pid, true));
+        let text = show_with(&host, TextStyle::PLAIN, |options| (options.by, options.all) = (By::Pid, true));
         assert_snapshot!(text, @r"
         pid:[4026531834] initial · 3 processes
         ├─ 18 daemon
@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn user_namespaces_own_the_others() {
-        let text = show_with(&host(), Look::PLAIN, |options| options.by = By::User);
+        let text = show_with(&host(), TextStyle::PLAIN, |options| options.by = By::User);
         assert_snapshot!(text, @r"
         user:[4026531836] initial · uid 0 root · 22 processes · 1 init
         ├─ cgroup:[4026531830] initial · 23 processes · 1 init
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn ascii_and_narrow() {
-        let look = Look { unicode: false, width: Some(40), color: false };
+        let look = TextStyle { unicode: false, width: Some(40), color: false };
         let text = show_with(&host(), look, |options| options.by = By::User);
         assert_snapshot!(text, @r"
         user:[4026531836] initial, uid 0 root...
@@ -250,7 +250,7 @@ mod tests {
         host.process(300, 1, "closed").namespaces = None;
         host.namespace(NsId::new(NsKind::Net, DEV, 900)).owner = None;
         host.namespace(NsId::new(NsKind::Pid, DEV, 701)).parent = None;
-        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::Pid), @r"
+        assert_snapshot!(show_with(&host, TextStyle::PLAIN, |options| options.by = By::Pid), @r"
         pid:[4026531834] initial · 20 processes
         ├─ 1 init
         ├─ … 19 processes
@@ -262,7 +262,7 @@ mod tests {
         pid namespace not known
         └─ 300 closed (namespaces not readable)
         ");
-        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::User), @r"
+        assert_snapshot!(show_with(&host, TextStyle::PLAIN, |options| options.by = By::User), @r"
         user:[4026531836] initial · uid 0 root · 22 processes · 1 init
         ├─ cgroup:[4026531830] initial · 23 processes · 1 init
         ├─ ipc:[4026531831] initial · 23 processes · 1 init
@@ -294,7 +294,7 @@ mod tests {
         host.namespace(NsId::new(NsKind::Pid, DEV, 650))
             .holders
             .push(Holder::ForChildren { pid: 1, tid: None });
-        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.by = By::User), @r"
+        assert_snapshot!(show_with(&host, TextStyle::PLAIN, |options| options.by = By::User), @r"
         user:[4026531836] initial · uid 0 root · 1 process · 1 init
         ├─ cgroup:[4026531830] initial · 1 process · 1 init
         ├─ ipc:[4026531831] initial · 1 process · 1 init
@@ -310,7 +310,7 @@ mod tests {
            └─ net:[500] 0 processes
               ┊ held by /a, /b, /c and 2 more bind mounts
         ");
-        assert_snapshot!(show_with(&host, Look::PLAIN, |_| ()), @r"
+        assert_snapshot!(show_with(&host, TextStyle::PLAIN, |_| ()), @r"
         1 init
         ┊ pid_for_children:[650]
 

@@ -6,7 +6,7 @@ use super::fold::Folds;
 use super::forest::Forest;
 use super::{Options, Wanted, vacant};
 use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::io::{self, Write};
 
@@ -50,7 +50,7 @@ pub(super) fn text(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: Look,
+    look: TextStyle,
 ) -> io::Result<()> {
     let Layout { forest, boundaries, folds } = Layout::of(snapshot, options);
     let mut drawing = Drawing::default();
@@ -101,7 +101,7 @@ pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options
 }
 
 /// The line of a process, without what is below it.
-pub(super) fn process_node(process: &Process, look: Look) -> Node {
+pub(super) fn process_node(process: &Process, look: TextStyle) -> Node {
     let mut head = vec![Span::new(style::PID, process.pid.to_string())];
     if let Some(inside @ [_, ..]) = process.pids.get(1..) {
         let inside: Vec<String> = inside.iter().map(ToString::to_string).collect();
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn ascii_lines_and_a_narrow_terminal() {
-        let look = Look { unicode: false, width: Some(44), color: false };
+        let look = TextStyle { unicode: false, width: Some(44), color: false };
         assert_snapshot!(show_with(&host(), look, |_| ()), @r"
         1 systemd --system
         |- 812 containerd-shim -namespace moby
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_terminal_of_no_width_keeps_the_pids() {
-        let look = Look { width: Some(1), ..Look::PLAIN };
+        let look = TextStyle { width: Some(1), ..TextStyle::PLAIN };
         assert_snapshot!(show_with(&host(), look, |_| ()), @r"
         1
         ├─ 812
@@ -220,7 +220,7 @@ mod tests {
         host.process(1, 0, "init");
         host.process(7, 1, "sh");
         host.enter(7, Net, 9);
-        let look = Look { color: true, ..Look::PLAIN };
+        let look = TextStyle { color: true, ..TextStyle::PLAIN };
         assert_snapshot!(show_with(&host, look, |_| ()).replace('\u{1b}', "^"), @r"
         ^[1m1^[0m init
         ^[2m└─ ^[0m^[1m7^[0m sh
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn a_branch_is_unfolded_and_has_nothing_else() {
-        assert_snapshot!(show_with(&host(), Look::PLAIN, |options| options.pid = Some(931)), @r"
+        assert_snapshot!(show_with(&host(), TextStyle::PLAIN, |options| options.pid = Some(931)), @r"
         1 systemd --system
         └─ 812 containerd-shim -namespace moby
            └─ 931 [1] nginx: master process
@@ -293,7 +293,7 @@ mod tests {
         │        ┊ net:[4026531833] (initial)
         └─ … 5 processes (namespaces of 3 not readable)
         ");
-        assert_snapshot!(show_with(&host, Look::PLAIN, |options| options.all = true), @r"
+        assert_snapshot!(show_with(&host, TextStyle::PLAIN, |options| options.all = true), @r"
         1 init (namespaces not readable)
         ├─ 10 same as the initial ones
         │  ├─ 30 closed (namespaces not readable)
@@ -372,7 +372,7 @@ mod tests {
             host.process(pid, pid - 1, "deeper");
         }
         host.enter(10_000, Net, 5);
-        let look = Look { width: Some(40), ..Look::PLAIN };
+        let look = TextStyle { width: Some(40), ..TextStyle::PLAIN };
         let text = show_with(&host, look, |_| ());
         assert_eq!(text.lines().count(), 10_001);
         let end: Vec<&str> = text.lines().skip(9_998).collect();

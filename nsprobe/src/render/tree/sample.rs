@@ -4,7 +4,7 @@ use super::{By, Options, text};
 use crate::model::{
     Arguments, Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Snapshot,
 };
-use crate::render::style::Look;
+use crate::render::style::TextStyle;
 
 const DEV: u64 = 4;
 
@@ -126,11 +126,11 @@ impl Sample {
 
 /// The tree of a sample with default options.
 pub(super) fn show(sample: &Sample) -> String {
-    show_with(sample, Look::PLAIN, |_| ())
+    show_with(sample, TextStyle::PLAIN, |_| ())
 }
 
 /// The tree of a sample with options changed by `change`.
-pub(super) fn show_with(sample: &Sample, look: Look, change: impl FnOnce(&mut Options<'_>)) -> String {
+pub(super) fn show_with(sample: &Sample, look: TextStyle, change: impl FnOnce(&mut Options<'_>)) -> String {
     let user_name = |uid| match uid {
         0 => Some("root".to_owned()),
         1000 => Some("alice".to_owned()),

@@ -3,7 +3,7 @@
 use super::Options;
 use crate::model::{Holder, Namespace, NsId, Pid, Snapshot};
 use crate::render::holders::{phrase, unseen};
-use crate::render::style::{self, Look};
+use crate::render::style::{self, TextStyle};
 use std::io::{self, Write};
 
 /// How many of the namespaces that no process is in the process tree lists before it counts.
@@ -14,7 +14,7 @@ const MOST_PHRASES: usize = 8;
 const MOST_PATHS: usize = 3;
 
 /// What keeps a namespace alive that no process is in, a phrase each.
-pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, look: Look) -> Vec<String> {
+pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, look: TextStyle) -> Vec<String> {
     let name = |pid| match snapshot.process(pid) {
         Some(process) => format!("{pid} {}", style::command(process, look)),
         None => pid.to_string(),
@@ -72,7 +72,7 @@ pub(super) fn text(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: Look,
+    look: TextStyle,
 ) -> io::Result<()> {
     let of_one = |ns: &&Namespace| options.ns.is_none_or(|id| id == ns.id);
     let vacant: Vec<_> = without_processes(snapshot).filter(of_one).collect();
