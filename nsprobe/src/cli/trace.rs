@@ -11,7 +11,7 @@ use crate::model::text;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
-use crate::trace::running::CommandEnd;
+use crate::trace::command::CommandEnd;
 use crate::trace::session::{self, Ended};
 use crate::trace::{TextStyle, TraceError};
 use anyhow::Context as _;

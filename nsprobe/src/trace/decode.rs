@@ -4,7 +4,7 @@ use crate::model::{
     self, Actor, Arguments, Cgroup, CloneChild, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
     PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
 };
-use crate::trace::record::{End, Told};
+use crate::trace::record::{End, SourceItem};
 use nsprobe_ebpf::{
     COMM_LEN, Child, Event as Record, Freed, Header, NamespaceIds, NamespaceInodes, PID_LEVELS, Pids,
     RECORD_VERSION, Target, Text, cause, event_flags, is_restart, text, text_flags,
@@ -30,15 +30,15 @@ pub enum DecodeError {
 }
 
 /// What is in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file is on.
-pub fn record(bytes: &[u8], nsfs_dev: u64) -> Result<Told, DecodeError> {
+pub fn record(bytes: &[u8], nsfs_dev: u64) -> Result<SourceItem, DecodeError> {
     match <&[u8; size_of::<Freed>()]>::try_from(bytes) {
         Ok(bytes) => freed(bytes),
-        Err(_) => event(bytes, nsfs_dev).map(|event| Told::Event(Box::new(event))),
+        Err(_) => event(bytes, nsfs_dev).map(|event| SourceItem::Event(Box::new(event))),
     }
 }
 
 /// No event is as short.
-fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<Told, DecodeError> {
+fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<SourceItem, DecodeError> {
     const HEADER: usize = offset_of!(Freed, header);
     let version = u16::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, version)));
     let size = u32::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, size)));
@@ -55,7 +55,7 @@ fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<Told, DecodeError> {
     let ino = u32::from_ne_bytes(part(bytes, offset_of!(Freed, ino)));
     let time_ns = u64::from_ne_bytes(part(bytes, offset_of!(Freed, time_ns)));
     let mark = Mark::of_id(u64::from_ne_bytes(part(bytes, offset_of!(Freed, id))));
-    Ok(Told::Freed(End { ino: ino.into(), mark, since_boot: Duration::from_nanos(time_ns) }))
+    Ok(SourceItem::Freed(End { ino: ino.into(), mark, since_boot: Duration::from_nanos(time_ns) }))
 }
 
 /// `N` bytes at `at`; zeros where there are no more, which no offset of a field leads to.

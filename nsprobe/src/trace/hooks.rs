@@ -95,7 +95,7 @@ pub enum Purpose {
     /// What the kernel resolved the arguments of pivot_root to.
     Resolved,
     /// The ends of namespaces.
-    Lives,
+    NamespaceTable,
     /// Calls that never get to the kernel, because a filter of the process answers them.
     Denied,
     /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
@@ -111,7 +111,7 @@ impl fmt::Display for Purpose {
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
             Self::Compat => "32-bit system calls",
-            Self::Lives => "the ends of namespaces",
+            Self::NamespaceTable => "the ends of namespaces",
             Self::Denied => "calls that a seccomp filter stops",
             Self::Resolved => "what pivot_root's arguments are resolved to",
         })
@@ -267,7 +267,7 @@ pub fn lives(plan: Plan) -> Vec<Group> {
         Plan::Fprobes => Hook { program: "enter_free_inum", point: Point::Fprobe("proc_free_inum") },
         _ => return Vec::new(),
     };
-    vec![Group { purpose: Purpose::Lives, hooks: vec![free], fields: &[] }]
+    vec![Group { purpose: Purpose::NamespaceTable, hooks: vec![free], fields: &[] }]
 }
 
 /// What is asked for beside the calls.
@@ -299,7 +299,7 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
         unseen.push(OF_OTHERS.to_owned());
     }
     if plan == Plan::Tracepoints && lives {
-        unseen.push(format!("{}: no tracepoint tells", Purpose::Lives));
+        unseen.push(format!("{}: no tracepoint tells", Purpose::NamespaceTable));
     }
     if plan == Plan::Tracepoints && !compat {
         unseen.push(format!(

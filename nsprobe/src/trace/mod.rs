@@ -1,7 +1,7 @@
 //! What a source tells (the probe, perf, looks at `/proc`) → the numbered lines of a stream: which source, what its
 //! records mean, which events are wanted, what was lost, when to stop.
 
-pub mod account;
+pub mod tracker;
 pub mod attach;
 pub mod choose;
 pub mod conditions;
@@ -10,14 +10,14 @@ pub mod filter;
 pub mod hooks;
 pub mod identity;
 pub mod ladder;
-pub mod lives;
+pub mod table;
 pub mod losers;
 pub mod losses;
 pub mod options;
-pub mod order;
+pub mod reorder;
 pub mod plan;
 pub mod record;
-pub mod running;
+pub mod command;
 pub mod session;
 pub mod sink;
 mod snapshots;

@@ -100,7 +100,7 @@ impl Trial {
                 | Purpose::NewTasks
                 | Purpose::Resolved
                 | Purpose::Compat
-                | Purpose::Lives
+                | Purpose::NamespaceTable
                 | Purpose::Denied
         )
     }

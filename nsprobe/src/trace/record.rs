@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// What a source tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum SourceItem {
     /// A crossing.
     Event(Box<Event>),
     /// The end of a namespace.

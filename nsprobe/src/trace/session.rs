@@ -1,7 +1,7 @@
 //! One trace from its first line to its last.
 
 use super::options::Options;
-use super::running::{CommandEnd, Running};
+use super::command::{CommandEnd, TracedCommand};
 use super::sink::Sink;
 use super::source::Source;
 use super::stream::{BATCH, Stream};
@@ -59,7 +59,7 @@ fn trace(
         namespaces: identity::initial_namespaces(),
         hooks: source.hooks().clone(),
     }));
-    let mut command = Running::none();
+    let mut command = TracedCommand::none();
     let lived = live(options, source, signals, &mut stream, &mut command);
     let settled = command.settle();
     let lived = lived.and_then(|reason| settled.map(|()| reason));
@@ -84,7 +84,7 @@ fn live(
     source: &mut dyn Source,
     signals: &Signals,
     stream: &mut Stream<'_>,
-    command: &mut Running,
+    command: &mut TracedCommand,
 ) -> Result<&'static str, TraceError> {
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
     // As much as is there now; more may come while it is taken.
@@ -98,7 +98,7 @@ fn live(
             // With nobody to tell, nothing is run.
             stream.settle_output();
             let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
-            *command = Running::start(program, signals)?;
+            *command = TracedCommand::start(program, signals)?;
         }
         let taken = stream.drain(source, BATCH)?;
         stream.tell_losses(source.losses()?);
@@ -132,7 +132,7 @@ fn live(
 fn wait(
     source: &dyn Source,
     heard: bool,
-    (signals, command): (&Signals, &Running),
+    (signals, command): (&Signals, &TracedCommand),
     stream: &Stream<'_>,
     deadline: Option<Instant>,
 ) -> io::Result<bool> {

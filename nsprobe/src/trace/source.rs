@@ -5,7 +5,7 @@ pub mod poll;
 pub mod probe;
 
 use super::conditions::Conditions;
-use super::record::Told;
+use super::record::SourceItem;
 use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use std::io;
@@ -52,7 +52,7 @@ pub trait Source {
     }
 
     /// Takes the next thing; `None` when there is none now.
-    fn next(&mut self) -> io::Result<Option<Told>>;
+    fn next(&mut self) -> io::Result<Option<SourceItem>>;
 
     /// What was lost since it began, by stage; stages without a loss may be among them.
     fn losses(&mut self) -> io::Result<Vec<Lost>>;

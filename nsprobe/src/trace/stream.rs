@@ -3,13 +3,13 @@
 mod heal;
 mod healing;
 
-use super::account::Account;
+use super::tracker::NamespaceTracker;
 use super::filter::Filter;
 use super::identity;
 use super::losses::{Losses, heals};
 use super::options::Options;
-use super::order::{Order, WINDOW};
-use super::record::Told;
+use super::reorder::{ReorderBuffer, WINDOW};
+use super::record::SourceItem;
 use super::sink::Sink;
 use super::source::Source;
 use super::{Look, TraceError};
@@ -52,9 +52,9 @@ pub(super) struct Stream<'a> {
     sink: &'a mut dyn Sink,
     clock: BootClock,
     filter: Filter,
-    order: Order<Told>,
+    order: ReorderBuffer<SourceItem>,
     /// The namespaces told of, when their lives are asked for.
-    account: Option<Account>,
+    account: Option<NamespaceTracker>,
     /// Events after which it is over.
     limit: u64,
     seq: u64,
@@ -94,14 +94,14 @@ impl<'a> Stream<'a> {
         let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
         let account =
-            options.lives.then(|| Account::new(Arc::clone(look), watches, clock, nsfs_dev, whole_machine));
+            options.lives.then(|| NamespaceTracker::new(Arc::clone(look), watches, clock, nsfs_dev, whole_machine));
         let account = account.transpose()?;
         Ok(Self {
             id: identity::stream()?,
             sink,
             clock,
             filter: Filter::new(&options.calls, &options.conditions),
-            order: Order::default(),
+            order: ReorderBuffer::default(),
             account,
             limit: options.count.unwrap_or(u64::MAX),
             seq: 0,
@@ -186,19 +186,19 @@ impl<'a> Stream<'a> {
         for taken in 0..most {
             match source.next()? {
                 None => return Ok(taken),
-                Some(Told::Event(event)) => {
-                    self.order.push(event.since_boot, Some(event.process.tid), Told::Event(event));
+                Some(SourceItem::Event(event)) => {
+                    self.order.push(event.since_boot, Some(event.process.tid), SourceItem::Event(event));
                 }
-                Some(Told::Freed(end)) => self.order.push(end.since_boot, None, Told::Freed(end)),
+                Some(SourceItem::Freed(end)) => self.order.push(end.since_boot, None, SourceItem::Freed(end)),
             }
         }
         Ok(most)
     }
 
-    fn pass_on(&mut self, told: Told) {
+    fn pass_on(&mut self, told: SourceItem) {
         match told {
-            Told::Event(event) => self.event(event),
-            Told::Freed(end) => {
+            SourceItem::Event(event) => self.event(event),
+            SourceItem::Freed(end) => {
                 if let Some(destroyed) = self.account.as_mut().and_then(|account| account.end(&end)) {
                     self.put_life(self.clock.wall(end.since_boot), destroyed);
                 }

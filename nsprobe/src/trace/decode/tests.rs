@@ -272,7 +272,7 @@ fn the_end_of_a_namespace() {
     put(&mut bytes, offset_of!(Freed, ino), &u32::MAX.to_ne_bytes());
     put(&mut bytes, offset_of!(Freed, id), &77_u64.to_ne_bytes());
     let end = End { ino: u32::MAX.into(), mark: Mark::Id(77), since_boot: Duration::new(5, 1) };
-    assert_eq!(record(&bytes, DEV), Ok(Told::Freed(end)));
+    assert_eq!(record(&bytes, DEV), Ok(SourceItem::Freed(end)));
     let wrong = |at: usize, value: u8| {
         let mut bytes = bytes.clone();
         bytes[at] = value;

@@ -52,14 +52,14 @@ fn told(news: Vec<Body>) -> Vec<String> {
     news.into_iter().map(line).collect()
 }
 
-fn ended(lives: &mut Lives, ino: u64, kernel_id: u64, at: u64) -> Vec<String> {
+fn ended(lives: &mut NamespaceTable, ino: u64, kernel_id: u64, at: u64) -> Vec<String> {
     let end = End { ino, mark: Mark::of_id(kernel_id), since_boot: seconds(at) };
     told(lives.end(&end).into_iter().collect())
 }
 
 #[test]
 fn a_number_that_is_used_again_is_another_life_without_ids() {
-    let mut lives = Lives::default();
+    let mut lives = NamespaceTable::default();
     let mut first = unshare(10, 50, None);
     assert_eq!(told(lives.take(&mut first)), ["net:50@10.000000000 unshare user:1"]);
     let marks = first.marks.unwrap();
@@ -77,7 +77,7 @@ fn a_number_that_is_used_again_is_another_life_without_ids() {
 
 #[test]
 fn a_number_that_is_used_again_is_another_life_with_ids() {
-    let mut lives = Lives::default();
+    let mut lives = NamespaceTable::default();
     assert_eq!(told(lives.take(&mut unshare(10, 50, Some(5)))), ["net#5 unshare user#1"]);
     assert_eq!(ended(&mut lives, 50, 4, 13), [""; 0]);
     let news = told(lives.take(&mut setns(14, 50, Some(6))));
@@ -87,7 +87,7 @@ fn a_number_that_is_used_again_is_another_life_with_ids() {
 
 #[test]
 fn what_is_joined_is_told_once_and_what_failed_made_nothing() {
-    let mut lives = Lives::default();
+    let mut lives = NamespaceTable::default();
     assert_eq!(told(lives.take(&mut setns(10, 51, None))), ["net:51 first seen -"]);
     assert_eq!(told(lives.take(&mut setns(11, 51, None))), [""; 0]);
     let mut failed = unshare(12, 52, None);
@@ -106,7 +106,7 @@ fn what_a_snapshot_showed_first_is_not_told_again_when_its_event_comes() {
         alive: seconds(10),
         told,
     };
-    let mut lives = Lives::default();
+    let mut lives = NamespaceTable::default();
     let mut news = Vec::new();
     lives.begin(seen(true), Origination::FirstSeen, &mut news);
     assert_eq!(told(news), ["net:50 first seen -"]);

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{Actor, Crossing, Event, Hooks, Line, Lost, Outcome, Rebuilt, Slots, Snapshot};
-use crate::trace::record::Told;
+use crate::trace::record::SourceItem;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fs::File;
@@ -73,11 +73,11 @@ impl Source for Scripted {
         self.present.map_err(io::Error::other)
     }
 
-    fn next(&mut self) -> io::Result<Option<Told>> {
+    fn next(&mut self) -> io::Result<Option<SourceItem>> {
         match self.answers.pop_front() {
             Some(Answer::Event(pid)) => {
                 self.given.set(self.given.get() + 1);
-                Ok(Some(Told::Event(Box::new(event(pid)))))
+                Ok(Some(SourceItem::Event(Box::new(event(pid)))))
             }
             Some(Answer::Error) => Err(io::Error::other("it broke")),
             Some(Answer::Nothing) | None => Ok(None),

@@ -15,7 +15,7 @@ use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
-use crate::trace::record::Told;
+use crate::trace::record::SourceItem;
 use record::{Record, Task, What};
 use std::collections::VecDeque;
 use std::io;
@@ -321,13 +321,13 @@ impl Source for PerfSource {
         self.cpus.iter().map(Sideband::room).sum()
     }
 
-    fn next(&mut self) -> io::Result<Option<Told>> {
+    fn next(&mut self) -> io::Result<Option<SourceItem>> {
         self.go_on()?;
         // At the end there is nothing to be done meanwhile.
         while self.limit.is_some() && self.told.is_empty() && !matches!(self.step, Step::Idle) {
             self.go_on()?;
         }
-        Ok(self.told.pop_front().map(|event| Told::Event(Box::new(event))))
+        Ok(self.told.pop_front().map(|event| SourceItem::Event(Box::new(event))))
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {

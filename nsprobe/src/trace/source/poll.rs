@@ -10,7 +10,7 @@ use crate::model::{Actor, Crossing, Event, Gap, GapKind, Hooks, Looks, Lost, Out
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::options::Options;
-use crate::trace::record::Told;
+use crate::trace::record::SourceItem;
 use compare::{Change, Known};
 use std::collections::VecDeque;
 use std::io;
@@ -210,9 +210,9 @@ impl Source for PollSource {
         if is_busy { Some(Instant::now()) } else { self.next }
     }
 
-    fn next(&mut self) -> io::Result<Option<Told>> {
+    fn next(&mut self) -> io::Result<Option<SourceItem>> {
         self.go_on()?;
-        Ok(self.ready.pop_front().map(|event| Told::Event(Box::new(event))))
+        Ok(self.ready.pop_front().map(|event| SourceItem::Event(Box::new(event))))
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {

@@ -16,7 +16,7 @@ use crate::trace::hooks::Call;
 use crate::trace::losers::Ledger;
 use crate::trace::losses::UNWATCHED;
 use crate::trace::options::Options;
-use crate::trace::record::Told;
+use crate::trace::record::SourceItem;
 use nsprobe_ebpf::{Config, Counter, config};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -205,16 +205,16 @@ impl Source for ProbeSource {
         self.watches.take()
     }
 
-    fn next(&mut self) -> io::Result<Option<Told>> {
+    fn next(&mut self) -> io::Result<Option<SourceItem>> {
         while let Some(record) = self.ring.next(|record| decode::record(record, self.nsfs_dev)) {
             self.taken = true;
             match record {
-                Ok(Told::Event(mut event)) if !self.has_cgroups => {
+                Ok(SourceItem::Event(mut event)) if !self.has_cgroups => {
                     event.process.cgroup = None;
                     if let Crossing::Clone { child: Some(child), .. } = &mut event.crossing {
                         child.cgroup = None;
                     }
-                    return Ok(Some(Told::Event(event)));
+                    return Ok(Some(SourceItem::Event(event)));
                 }
                 Ok(told) => return Ok(Some(told)),
                 Err(_) => self.undecoded += 1,

@@ -5,7 +5,7 @@ use super::Stream;
 use super::healing::Healing;
 use crate::model::{Body, Changes, Rebuilt};
 use crate::trace::TraceError;
-use crate::trace::account::{Account, Sight};
+use crate::trace::tracker::{NamespaceTracker, Survey};
 use crate::trace::losses::UNWATCHED;
 use crate::trace::source::Source;
 use std::os::fd::BorrowedFd;
@@ -98,10 +98,10 @@ impl Stream<'_> {
         self.lost = None;
         let followed = self.follows.then(|| source.follow_present()).transpose();
         let followed = followed.map_err(|error| format!("descendants: {error}"));
-        match self.account.as_mut().map(Account::begin) {
+        match self.account.as_mut().map(NamespaceTracker::begin) {
             None => self.say(followed, Ok(None)),
             Some(Err(error)) => self.say(followed, Err(error)),
-            Some(Ok(())) => self.healing = Some(Healing::Account(followed)),
+            Some(Ok(())) => self.healing = Some(Healing::NamespaceTracker(followed)),
         }
     }
 
@@ -114,13 +114,13 @@ impl Stream<'_> {
             (None, _) | (Some(Healing::Opening), Ok(_)) => {}
             (Some(Healing::Opening), Err(error @ TraceError::Slow)) => self.say(Ok(None), Err(error)),
             (Some(Healing::Opening), Err(error)) => return Err(error),
-            (Some(Healing::Account(followed)), changes) => self.say(followed, changes),
+            (Some(Healing::NamespaceTracker(followed)), changes) => self.say(followed, changes),
         }
         Ok(())
     }
 
     /// Opens the account of namespaces, or puts it right.
-    fn settle(&mut self, source: &mut dyn Source, most: usize, sight: &Sight) -> Result<Changes, TraceError> {
+    fn settle(&mut self, source: &mut dyn Source, most: usize, sight: &Survey) -> Result<Changes, TraceError> {
         self.drain_all(source, most)?;
         let room = self.losses.none_at(UNWATCHED);
         let Some(account) = &mut self.account else { return Ok(Changes::default()) };

@@ -5,5 +5,5 @@ pub(super) enum Healing {
     /// The account is being opened.
     Opening,
     /// The account is being put right; so many descendants were found, or why none could be.
-    Account(Result<Option<u64>, String>),
+    NamespaceTracker(Result<Option<u64>, String>),
 }

@@ -21,20 +21,20 @@ struct Held<T> {
 }
 
 /// The records that are kept back, by time.
-pub struct Order<T> {
+pub struct ReorderBuffer<T> {
     held: VecDeque<Held<T>>,
     /// The latest time that was passed on.
     passed: Duration,
     late: u64,
 }
 
-impl<T> Default for Order<T> {
+impl<T> Default for ReorderBuffer<T> {
     fn default() -> Self {
         Self { held: VecDeque::new(), passed: Duration::ZERO, late: 0 }
     }
 }
 
-impl<T> Order<T> {
+impl<T> ReorderBuffer<T> {
     /// Takes the record of `task`, if it is one's, of this time after boot.
     pub fn push(&mut self, time: Duration, task: Option<u32>, item: T) {
         self.late += u64::from(time < self.passed);
@@ -83,13 +83,13 @@ mod tests {
         Duration::from_millis(time)
     }
 
-    fn all(order: &mut Order<u64>, now: u64) -> Vec<u64> {
+    fn all(order: &mut ReorderBuffer<u64>, now: u64) -> Vec<u64> {
         std::iter::from_fn(|| order.pop(ms(now))).collect()
     }
 
     #[test]
     fn records_of_several_tasks_are_in_order_of_time() {
-        let mut order = Order::default();
+        let mut order = ReorderBuffer::default();
         for (time, task) in [(12, 1), (11, 2), (13, 1), (10, 3), (12, 2)] {
             order.push(ms(time), Some(task), time * 10 + u64::from(task));
         }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn one_that_comes_too_late_is_passed_on_and_counted() {
-        let mut order = Order::default();
+        let mut order = ReorderBuffer::default();
         order.push(ms(20), Some(1), 20);
         assert_eq!(all(&mut order, 25), [20]);
         order.push(ms(21), Some(1), 21);
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_task_keeps_its_order_when_the_clock_steps_back() {
-        let mut order = Order::default();
+        let mut order = ReorderBuffer::default();
         for (time, task, item) in [(50, Some(1), 1), (40, Some(2), 2), (30, Some(1), 3), (45, None, 4)] {
             order.push(ms(time), task, item);
         }
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn no_more_are_kept_than_there_is_room_for() {
-        let mut order = Order::default();
+        let mut order = ReorderBuffer::default();
         let many = MOST as u64 + 3;
         for item in 0..many {
             order.push(ms(10), None, item);

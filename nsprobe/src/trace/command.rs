@@ -26,7 +26,7 @@ pub enum CommandEnd {
 }
 
 /// The command, if there is one.
-pub(super) struct Running {
+pub(super) struct TracedCommand {
     command: Option<Command>,
     /// How it is called.
     name: String,
@@ -35,7 +35,7 @@ pub(super) struct Running {
     interrupted: bool,
 }
 
-impl Running {
+impl TracedCommand {
     /// No command.
     pub(super) const fn none() -> Self {
         Self { command: None, name: String::new(), status: None, interrupted: false }

@@ -1,7 +1,7 @@
 //! The account of namespaces that a trace keeps with `--lives`: opened from a snapshot, kept by records, and after a
 //! loss put right from what the probe knows and another snapshot.
 
-use super::lives::{Entry, Lives, is_same};
+use super::table::{Entry, NamespaceTable, is_same};
 use super::losses::UNWATCHED;
 use super::record::End;
 use super::snapshots::Snapshots;
@@ -18,8 +18,8 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// The account.
-pub struct Account {
-    lives: Lives,
+pub struct NamespaceTracker {
+    lives: NamespaceTable,
     snapshots: Snapshots,
     /// How far it has looked, while it looks.
     step: Option<Step>,
@@ -38,12 +38,12 @@ enum Step {
     /// The first snapshot is being taken; this is what the probe watched before.
     First { survey: Vec<(u64, Watched)> },
     /// The second is, which is all that is missing here.
-    Second(Box<Sight>),
+    Second(Box<Survey>),
 }
 
-/// What `Account::go_on` saw.
+/// What `NamespaceTracker::go_on` saw.
 #[derive(Debug)]
-pub struct Sight {
+pub struct Survey {
     /// What the probe watched, first of all.
     survey: Vec<(u64, Watched)>,
     snapshot: Snapshot,
@@ -55,7 +55,7 @@ pub struct Sight {
     alive: Duration,
 }
 
-impl Account {
+impl NamespaceTracker {
     /// An empty one.
     pub fn new(
         look: Look,
@@ -64,16 +64,16 @@ impl Account {
         nsfs_dev: u64,
         tell_all: bool,
     ) -> io::Result<Self> {
-        let (lives, snapshots) = (Lives::default(), Snapshots::new(look)?);
+        let (lives, snapshots) = (NamespaceTable::default(), Snapshots::new(look)?);
         Ok(Self { lives, snapshots, step: None, watches, clock, nsfs_dev, tell_all, unwatched: 0 })
     }
 
-    /// Takes an event: see [`Lives::take`].
+    /// Takes an event: see [`NamespaceTable::take`].
     pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
         self.lives.take(event)
     }
 
-    /// Takes an end: see [`Lives::end`].
+    /// Takes an end: see [`NamespaceTable::end`].
     pub fn end(&mut self, end: &End) -> Option<Body> {
         self.lives.end(end)
     }
@@ -98,12 +98,12 @@ impl Account {
     ///
     /// A namespace that ended before the probe was requested to watch it would stay for ever: a second snapshot shows
     /// that.
-    pub(super) fn go_on(&mut self) -> Result<Option<Sight>, TraceError> {
+    pub(super) fn go_on(&mut self) -> Result<Option<Survey>, TraceError> {
         let Some(snapshot) = self.snapshots.take() else { return Ok(None) };
         match (self.step.take(), snapshot?) {
             (None, _) => Ok(None),
             (Some(Step::First { survey }), snapshot) => self.watch(survey, snapshot),
-            (Some(Step::Second(sight)), latest) => Ok(Some(Sight { latest: Some(latest), ..*sight })),
+            (Some(Step::Second(sight)), latest) => Ok(Some(Survey { latest: Some(latest), ..*sight })),
         }
     }
 
@@ -112,7 +112,7 @@ impl Account {
         &mut self,
         survey: Vec<(u64, Watched)>,
         snapshot: Snapshot,
-    ) -> Result<Option<Sight>, TraceError> {
+    ) -> Result<Option<Survey>, TraceError> {
         // Where ends are seen, an end during the snapshot must not be taken for one before it.
         let mut alive = self.clock.since_boot()?;
         let mut added = HashMap::new();
@@ -134,7 +134,7 @@ impl Account {
             }
         }
         let again = !added.is_empty();
-        let sight = Sight { survey, snapshot, latest: None, added, alive };
+        let sight = Survey { survey, snapshot, latest: None, added, alive };
         if again {
             self.step = Some(Step::Second(Box::new(sight)));
             return Ok(None);
@@ -160,7 +160,7 @@ impl Account {
     /// error as well.
     pub fn rebuild(
         &mut self,
-        sight: &Sight,
+        sight: &Survey,
         room: bool,
         news: &mut Vec<Body>,
     ) -> Result<Changes, TraceError> {
@@ -196,7 +196,7 @@ impl Account {
     }
 
     /// Takes in what the probe watches, and the stream has not heard of.
-    fn found(&mut self, ino: u64, seen: &Watched, sight: &Sight, news: &mut Vec<Body>) {
+    fn found(&mut self, ino: u64, seen: &Watched, sight: &Survey, news: &mut Vec<Body>) {
         let Some(slot) = NsSlot::ALL.get(seen.slot as usize) else { return };
         let id = NsId::new(slot.kind(), self.nsfs_dev, ino);
         let made = (seen.made_ns != 0).then(|| Duration::from_nanos(seen.made_ns));
@@ -211,8 +211,8 @@ impl Account {
     }
 
     /// Takes in what was seen and is not in the account, and gives how many of that are told of.
-    fn add(&mut self, sight: &Sight, news: &mut Vec<Body>) -> io::Result<u64> {
-        let Sight { snapshot, latest, added, alive, .. } = sight;
+    fn add(&mut self, sight: &Survey, news: &mut Vec<Body>) -> io::Result<u64> {
+        let Survey { snapshot, latest, added, alive, .. } = sight;
         let mut told = 0;
         for namespace in &snapshot.namespaces {
             let life = snapshot.life(namespace);
@@ -235,7 +235,7 @@ impl Account {
     }
 }
 
-fn is_new(lives: &Lives, namespace: &Namespace, snapshot: &Snapshot) -> bool {
+fn is_new(lives: &NamespaceTable, namespace: &Namespace, snapshot: &Snapshot) -> bool {
     let mark = snapshot.life(namespace).mark;
     lives.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
 }
@@ -298,7 +298,7 @@ mod tests {
     fn what_could_not_be_watched_is_lost_where_the_probe_loses_it_too() {
         let look = Arc::new(|| Err(String::new()));
         let clock = BootClock::read().unwrap();
-        let account = Account { unwatched: 2, ..Account::new(look, None, clock, 4, true).unwrap() };
+        let account = NamespaceTracker { unwatched: 2, ..NamespaceTracker::new(look, None, clock, 4, true).unwrap() };
         let lost = Lost::at;
         let counted = |mut counted| {
             account.count(&mut counted);

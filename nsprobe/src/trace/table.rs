@@ -28,9 +28,9 @@ pub struct Entry {
 
 /// The namespaces that are there, as far as known.
 #[derive(Debug, Default)]
-pub struct Lives(HashMap<u64, Entry>);
+pub struct NamespaceTable(HashMap<u64, Entry>);
 
-impl Lives {
+impl NamespaceTable {
     /// Takes what a call made and joined, and gives what is to be told of that. The event gets its marks where the
     /// kernel has none.
     pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
@@ -75,7 +75,7 @@ impl Lives {
     /// A namespace that was made, or was not known to be there.
     pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
         match self.0.insert(entry.life.id.ino, entry) {
-            // Told of after a loss, before its own event came.
+            // SourceItem of after a loss, before its own event came.
             Some(former) if former.told && is_same_life(&former, &entry) => {
                 self.0.insert(former.life.id.ino, Entry { made: entry.made.or(former.made), ..former });
                 return;
