@@ -2,7 +2,7 @@
 
 use crate::support::trace::{each_plan, of_probe};
 use nsprobe::kernel::ring::Ring;
-use nsprobe::model::{Crossing, Event as Told};
+use nsprobe::model::{Operation, Event as Told};
 use nsprobe::trace::attach::attach;
 use nsprobe::trace::decode::{self, DecodeError};
 use nsprobe::trace::hooks::{Call, Plan};
@@ -165,11 +165,11 @@ fn any_bytes_at_all_make_no_panic() {
         if let Ok(event) = decode::event(&bytes, DEV) {
             let is_known = matches!(
                 event.crossing,
-                Crossing::Clone { .. }
-                    | Crossing::Unshare { .. }
-                    | Crossing::Setns { .. }
-                    | Crossing::Chroot { .. }
-                    | Crossing::PivotRoot { .. }
+                Operation::Clone { .. }
+                    | Operation::Unshare { .. }
+                    | Operation::Setns { .. }
+                    | Operation::Chroot { .. }
+                    | Operation::PivotRoot { .. }
             );
             prop_assert!(is_known);
             let line = nsprobe::model::Line {

@@ -8,7 +8,7 @@ use super::options::{Options, nsfs_dev, open};
 use super::{parse, processes, who};
 use crate::kernel::bounded::{self, Reading, Stuck};
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{Actor, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
+use crate::model::{Caller, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
 use std::io;
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ impl ProcReader {
     /// Begins to read what is known of threads now, each of a process, without their names. `Err`: it has gone, or cannot
     /// be read.
     #[must_use]
-    pub fn actors(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Actor>> {
+    pub fn actors(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Caller>> {
         let proc = self.proc.clone();
         Reading::begin(wanted, move |&(pid, tid), buffer| who::read(&proc, pid, tid, buffer))
     }

@@ -2,7 +2,7 @@
 
 use super::{command_lines, parse};
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{Actor, Pid, Place};
+use crate::model::{Caller, Pid, Place};
 use std::io;
 
 /// What is taken from `/proc/PID/status`: proc_pid_status(5).
@@ -31,10 +31,10 @@ fn status(bytes: &[u8]) -> Option<StatusFacts> {
 }
 
 /// The thread `tid` of the process `pid`, as it is now; without its name.
-pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io::Result<Actor> {
+pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io::Result<Caller> {
     let process = proc.process(pid)?;
     let thread = process.thread(tid)?;
-    let mut actor = Actor::new(pid, tid);
+    let mut actor = Caller::new(pid, tid);
     thread.read("status", buffer)?;
     if let Some(facts) = status(buffer) {
         actor.ppid = facts.ppid;

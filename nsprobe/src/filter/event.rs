@@ -2,7 +2,7 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Arguments, Crossing, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
+    Arguments, Operation, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
     capability_names,
 };
 
@@ -89,19 +89,19 @@ impl Fields for EventRow<'_> {
             "flags" => flags(crossing),
             "path" => path(crossing),
             "target" => match crossing {
-                Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => {
+                Operation::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => {
                     Value::number(Some(id.ino))
                 }
                 _ => Value::Unknown,
             },
             "target_pid" => match crossing {
-                Crossing::Setns { target: Some(SetnsTarget::Process { pid, .. }), .. } => {
+                Operation::Setns { target: Some(SetnsTarget::Process { pid, .. }), .. } => {
                     Value::number(Some(*pid))
                 }
                 _ => Value::Unknown,
             },
             "child" => match crossing {
-                Crossing::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
+                Operation::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
                 _ => Value::Unknown,
             },
             "result" => match outcome {
@@ -142,20 +142,20 @@ fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) ->
     Value::text(directory.map(|directory| which(directory).path.lossy()))
 }
 
-fn flags(crossing: &Crossing) -> Value<'_> {
+fn flags(crossing: &Operation) -> Value<'_> {
     crossing
         .flag_names()
         .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect()))
 }
 
 /// The path that was handed to the kernel, or the one that a namespace was opened by.
-fn path(crossing: &Crossing) -> Value<'_> {
+fn path(crossing: &Operation) -> Value<'_> {
     match crossing {
-        Crossing::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
-        | Crossing::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
+        Operation::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
+        | Operation::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
             Value::text(Some(path.lossy()))
         }
-        Crossing::Setns { target: Some(SetnsTarget::Namespace { path, .. }), .. } => {
+        Operation::Setns { target: Some(SetnsTarget::Namespace { path, .. }), .. } => {
             Value::text(path.as_ref().map(Text::lossy))
         }
         _ => Value::Unknown,

@@ -14,9 +14,9 @@ pub struct Event {
     /// `denied`, and where no call is seen.
     pub duration: Option<Duration>,
     /// Who called.
-    pub process: Actor,
+    pub process: Caller,
     /// What it called, with what.
-    pub crossing: Crossing,
+    pub crossing: Operation,
     /// By the 32-bit entry: int 0x80, or in a 32-bit process; `None` when that is not known.
     pub compat: Option<bool>,
     /// What came of it.
@@ -68,8 +68,8 @@ impl Event {
             self.after.iter().filter(|(slot, _)| slot.kind() == id.kind).all(|(_, after)| after.is_some())
         };
         match &self.crossing {
-            Crossing::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => !is_in(id),
-            Crossing::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
+            Operation::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => !is_in(id),
+            Operation::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
                 namespaces.iter().any(|id| is_known(id) && !is_in(id))
             }
             _ => false,
@@ -80,7 +80,7 @@ impl Event {
     /// it, or a symbolic link is on the way.
     #[must_use]
     pub fn led_elsewhere(&self) -> bool {
-        let (Crossing::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
+        let (Operation::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
             (&self.crossing, self.seen, &self.outcome)
         else {
             return false;
@@ -173,7 +173,7 @@ pub struct Place {
 /// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in; without BPF they
 /// are as nsprobe's own namespaces number them, and what `/proc` did not tell any more is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Actor {
+pub struct Caller {
     /// Process id.
     pub pid: Pid,
     /// Thread id.
@@ -203,7 +203,7 @@ pub struct Actor {
     pub cgroup: Option<Cgroup>,
 }
 
-impl Actor {
+impl Caller {
     /// A task of which only the ids are known.
     #[must_use]
     pub const fn new(pid: Pid, tid: Pid) -> Self {
@@ -242,7 +242,7 @@ pub struct Cgroup {
 
 /// A call and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Crossing {
+pub enum Operation {
     /// clone(2), clone3(2), fork(2), vfork(2).
     Clone {
         /// The kernel's own copy of the flags; `None` when it is not known.
@@ -297,7 +297,7 @@ pub struct Looks {
     pub is_new: bool,
 }
 
-impl Crossing {
+impl Operation {
     /// The event's name in every output.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -28,7 +28,7 @@ pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, Side, SightChange, Unseen};
 pub use errno::{errno_name, errno_text};
 pub use event::{
-    Actor, Cgroup, CloneChild, Crossing, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,
+    Caller, Cgroup, CloneChild, Operation, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,
 };
 pub use flags::kinds_of_unshare;
 pub use gap::{Gap, GapKind};

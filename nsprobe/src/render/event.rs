@@ -3,7 +3,7 @@
 mod call;
 mod lives;
 
-use crate::model::{Crossing, Directory, Event, Looks, Outcome, Pid, Seen, Text, errno_name, errno_text};
+use crate::model::{Operation, Directory, Event, Looks, Outcome, Pid, Seen, Text, errno_name, errno_text};
 use crate::render::style::{self, TextStyle};
 use call::{call, place};
 use jiff::Timestamp;
@@ -79,7 +79,7 @@ pub fn line(event: &Event, time: SystemTime, look: TextStyle) -> String {
     for (slot, before, after) in event.changed_slots() {
         tell(format!("{slot} {}{arrow}{}", before.ino, after.ino));
     }
-    if let Crossing::Change { looks: Some(Looks { is_new: true, .. }) } = event.crossing {
+    if let Operation::Change { looks: Some(Looks { is_new: true, .. }) } = event.crossing {
         for (slot, after) in event.after.iter().filter(|(slot, _)| event.before.get(*slot).is_none()) {
             if let Some(after) = after {
                 tell(format!("{slot} ?{arrow}{}", after.ino));
@@ -125,7 +125,7 @@ fn pid(pid: Pid, tid: Pid, pids: &[Pid]) -> String {
 
 fn made(event: &Event) -> Option<String> {
     match &event.crossing {
-        Crossing::Clone { child: Some(child), .. } => Some(pid(child.pid, child.tid, &child.pids)),
+        Operation::Clone { child: Some(child), .. } => Some(pid(child.pid, child.tid, &child.pids)),
         _ => None,
     }
 }

@@ -7,7 +7,7 @@ mod process;
 mod stream;
 
 use crate::model::{
-    Body, Crossing, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, Seen, SetnsTarget, Text,
+    Body, Operation, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, Seen, SetnsTarget, Text,
     errno_name,
 };
 use crate::render::bytes;
@@ -202,17 +202,17 @@ impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
 
 impl<'a> ArgsObject<'a> {
     /// The arguments; `None` when they are not known.
-    fn new(crossing: &'a Crossing) -> Option<Self> {
+    fn new(crossing: &'a Operation) -> Option<Self> {
         Some(match crossing {
-            Crossing::Clone { flags: None, .. } | Crossing::Change { .. } => return None,
-            Crossing::Clone { flags: Some(_), .. } | Crossing::Unshare { .. } => {
+            Operation::Clone { flags: None, .. } | Operation::Change { .. } => return None,
+            Operation::Clone { flags: Some(_), .. } | Operation::Unshare { .. } => {
                 Self::Flags { flags: crossing.flag_names().unwrap_or_default() }
             }
-            Crossing::Setns { fd, .. } => {
+            Operation::Setns { fd, .. } => {
                 Self::Setns { fd: *fd, nstype: crossing.flag_names().unwrap_or_default() }
             }
-            Crossing::Chroot { path } => Self::Chroot { path: path.into() },
-            Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
+            Operation::Chroot { path } => Self::Chroot { path: path.into() },
+            Operation::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
                 new_root: ResolvedObject::new(new_root, new_root_at.as_ref()),
                 put_old: ResolvedObject::new(put_old, put_old_at.as_ref()),
             },
@@ -229,12 +229,12 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             Outcome::Unseen => (None, None, None),
         };
         let looks = match &event.crossing {
-            Crossing::Change { looks } => looks.as_ref().map(Into::into),
+            Operation::Change { looks } => looks.as_ref().map(Into::into),
             _ => None,
         };
         let (target, child) = match &event.crossing {
-            Crossing::Setns { target, .. } => (target.as_ref(), None),
-            Crossing::Clone { child, .. } => (None, child.as_ref()),
+            Operation::Setns { target, .. } => (target.as_ref(), None),
+            Operation::Clone { child, .. } => (None, child.as_ref()),
             _ => (None, None),
         };
         let duration_ns =

@@ -3,7 +3,7 @@
 
 use crate::model::text::{self, Text};
 use crate::model::{
-    Actor, Arguments, Body, Cgroup, Check, Crossing, Difference, Directory, Event, Gap, GapKind, Holder,
+    Caller, Arguments, Body, Cgroup, Check, Operation, Difference, Directory, Event, Gap, GapKind, Holder,
     Line, Moved, Namespace, NsId, NsKind, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
     SetnsTarget, SightChange, Slots, Snapshot, Source, Taken, Verdict,
 };
@@ -174,10 +174,10 @@ fn events(text: &Text) -> Vec<Event> {
     let process = SetnsTarget::Process { pid: 1, tid: 2, comm: Some(text.clone()), namespaces: vec![] };
     let path = || PathText::Whole(text.clone());
     let crossings = [
-        Crossing::Setns { fd: 3, nstype: 0, target: Some(target) },
-        Crossing::Setns { fd: 3, nstype: 0, target: Some(process) },
-        Crossing::Chroot { path: PathText::Cut(text.clone()) },
-        Crossing::PivotRoot {
+        Operation::Setns { fd: 3, nstype: 0, target: Some(target) },
+        Operation::Setns { fd: 3, nstype: 0, target: Some(process) },
+        Operation::Chroot { path: PathText::Cut(text.clone()) },
+        Operation::PivotRoot {
             new_root: path(),
             put_old: path(),
             new_root_at: Some(place()),
@@ -188,12 +188,12 @@ fn events(text: &Text) -> Vec<Event> {
     let event = |crossing| Event {
         since_boot: Duration::from_secs(1),
         duration: None,
-        process: Actor {
+        process: Caller {
             comm: text.clone(),
             arguments: Some(arguments(text)),
             exe: Some(place()),
             cgroup: Some(cgroup.clone()),
-            ..Actor::new(7, 7)
+            ..Caller::new(7, 7)
         },
         crossing,
         compat: Some(false),

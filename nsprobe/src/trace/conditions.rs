@@ -1,7 +1,7 @@
 //! What must hold of an event: the same that the probe decides by, wherever events come from.
 
 use crate::model::kinds_of_unshare;
-use crate::model::{Crossing, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
+use crate::model::{Operation, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
 use nsprobe_ebpf::COMM_LEN;
 
 /// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
@@ -78,15 +78,15 @@ fn comm_len(name: &[u8]) -> usize {
 /// Whether the call names or changes a namespace of this kind.
 fn is_about(event: &Event, kind: NsKind) -> bool {
     let named = match &event.crossing {
-        Crossing::Clone { flags, .. } => flags.unwrap_or(0),
-        Crossing::Unshare { flags } => kinds_of_unshare(*flags),
-        Crossing::Setns { nstype, target, .. } => match target {
+        Operation::Clone { flags, .. } => flags.unwrap_or(0),
+        Operation::Unshare { flags } => kinds_of_unshare(*flags),
+        Operation::Setns { nstype, target, .. } => match target {
             Some(SetnsTarget::Namespace { id, .. }) => *nstype | id.kind.clone_flag(),
             _ => *nstype,
         },
-        Crossing::Chroot { .. } | Crossing::PivotRoot { .. } => NsKind::Mnt.clone_flag(),
-        Crossing::Change { .. } if event.root.is_some() => NsKind::Mnt.clone_flag(),
-        Crossing::Change { .. } => 0,
+        Operation::Chroot { .. } | Operation::PivotRoot { .. } => NsKind::Mnt.clone_flag(),
+        Operation::Change { .. } if event.root.is_some() => NsKind::Mnt.clone_flag(),
+        Operation::Change { .. } => 0,
     };
     let moved = [&event.root, &event.cwd].into_iter().flatten().any(|directory| directory.moved);
     named & kind.clone_flag() != 0
@@ -104,7 +104,7 @@ fn is_for_child(event: &Event, kind: NsKind) -> bool {
         _ => return false,
     };
     let (own, next) = (event.before.of(kind), event.before.get(slot));
-    matches!(event.crossing, Crossing::Clone { child: None, .. })
+    matches!(event.crossing, Operation::Clone { child: None, .. })
         && own.is_some()
         && next.is_some()
         && own != next
@@ -126,8 +126,8 @@ fn is_open(event: &Event, kind: NsKind) -> bool {
 /// Whether the namespace is one of the event's.
 fn is_in(event: &Event, id: NsId) -> bool {
     let is_target = match &event.crossing {
-        Crossing::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,
-        Crossing::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
+        Operation::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,
+        Operation::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
             namespaces.contains(&id)
         }
         _ => false,

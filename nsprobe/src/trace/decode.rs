@@ -1,7 +1,7 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    self, Actor, Arguments, Cgroup, CloneChild, Crossing, Directory, Event, Mark, NsId, NsKind, Outcome,
+    self, Caller, Arguments, Cgroup, CloneChild, Operation, Directory, Event, Mark, NsId, NsKind, Outcome,
     PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::record::{End, SourceItem};
@@ -74,7 +74,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let process = actor(record)?;
     let crossing = crossing(record, nsfs_dev)?;
     let outcome = match &crossing {
-        Crossing::Clone { child: Some(child), .. } => returned(child, &process.pids),
+        Operation::Clone { child: Some(child), .. } => returned(child, &process.pids),
         _ => outcome(record.i64(offset_of!(Record, result))),
     };
     Ok(Event {
@@ -104,8 +104,8 @@ fn seen(cause: u16, flags: u32) -> Option<Seen> {
     changeable.then_some(seen)
 }
 
-fn actor(record: View) -> Result<Actor, DecodeError> {
-    Ok(Actor {
+fn actor(record: View) -> Result<Caller, DecodeError> {
+    Ok(Caller {
         pid: record.u32(offset_of!(Record, tgid)),
         tid: record.u32(offset_of!(Record, tid)),
         ppid: Some(record.u32(offset_of!(Record, ppid))),
@@ -144,19 +144,19 @@ fn comm(record: View, at: usize) -> model::Text {
     until_nul(&comm).into()
 }
 
-fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
+fn crossing(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
     let args = offset_of!(Record, args);
     let (first, second) = (record.u64(args), record.u64(args + size_of::<u64>()));
     Ok(match record.cause() {
-        cause::CLONE => Crossing::Clone { flags: Some(first), child: child(record)? },
-        cause::UNSHARE => Crossing::Unshare { flags: first },
-        cause::SETNS => Crossing::Setns {
+        cause::CLONE => Operation::Clone { flags: Some(first), child: child(record)? },
+        cause::UNSHARE => Operation::Unshare { flags: first },
+        cause::SETNS => Operation::Setns {
             // An int in the kernel: what is above its 32 bits is not part of it.
             fd: ((first & 0xffff_ffff) as u32).cast_signed(),
             nstype: second & 0xffff_ffff,
             target: target(record, second, nsfs_dev),
         },
-        cause::CHROOT => Crossing::Chroot { path: path(record, text::FIRST) },
+        cause::CHROOT => Operation::Chroot { path: path(record, text::FIRST) },
         cause::PIVOT_ROOT => {
             let at = |index, path: &PathText| {
                 // No walk is needed to know what this one is resolved to.
@@ -164,7 +164,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Crossing, DecodeError> {
                 place(record, index).or_else(|| place(record, cwd()?))
             };
             let (new_root, put_old) = (path(record, text::FIRST), path(record, text::SECOND));
-            Crossing::PivotRoot {
+            Operation::PivotRoot {
                 new_root_at: at(text::FIRST_RESOLVED, &new_root),
                 put_old_at: at(text::SECOND_RESOLVED, &put_old),
                 new_root,

@@ -2,7 +2,7 @@
 
 use super::conditions::Conditions;
 use super::hooks::Call;
-use crate::model::{Crossing, Event};
+use crate::model::{Operation, Event};
 
 /// The wanted calls.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl Filter {
 
     fn admits_call(&self, event: &Event) -> bool {
         let wanted = |call: Call| self.calls.contains(&call.name());
-        let Crossing::Change { looks } = event.crossing else {
+        let Operation::Change { looks } = event.crossing else {
             return self.calls.contains(&event.crossing.name());
         };
         let moved = event.root.is_some();

@@ -5,7 +5,7 @@
 use super::record::End;
 use crate::model::kinds_of_unshare;
 use crate::model::{
-    Body, Created, Crossing, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,
+    Body, Created, Operation, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,
     SlotMarks,
 };
 use std::collections::HashMap;
@@ -38,7 +38,7 @@ impl NamespaceTable {
         let mut news = Vec::new();
         let mut changed: Vec<(NsSlot, NsId)> =
             event.changed_slots().map(|(slot, _, id)| (slot, id)).collect();
-        if matches!(event.crossing, Crossing::Change { looks: Some(_) }) {
+        if matches!(event.crossing, Operation::Change { looks: Some(_) }) {
             // Where it was is not known, but where it is.
             let unknown = |slot: NsSlot| event.before.get(slot).is_none();
             changed.extend(
@@ -165,10 +165,10 @@ fn unseen_end(entry: Entry) -> Option<Body> {
 /// Whether the call made what is in this slot afterwards: its flags say the kinds.
 fn is_made(event: &Event, slot: NsSlot) -> bool {
     let (flags, of_children) = match (&event.crossing, event.outcome) {
-        (Crossing::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {
+        (Operation::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {
             (*flags, false)
         }
-        (Crossing::Unshare { flags }, Outcome::Success(_)) => (kinds_of_unshare(*flags), true),
+        (Operation::Unshare { flags }, Outcome::Success(_)) => (kinds_of_unshare(*flags), true),
         _ => return false,
     };
     // The caller of unshare does not enter these itself; the child of a clone does.

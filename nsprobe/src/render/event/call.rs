@@ -1,24 +1,24 @@
 //! Calls with their arguments, as strace(1) would write them.
 
-use crate::model::{Crossing, Event, Looks, PathText, Place, SetnsTarget, Text, text};
+use crate::model::{Operation, Event, Looks, PathText, Place, SetnsTarget, Text, text};
 use std::fmt::Write as _;
 
 /// The call with its arguments.
 pub(super) fn call(event: &Event) -> String {
     let name = event.crossing.name();
     match &event.crossing {
-        Crossing::Clone { flags: Some(_), .. } | Crossing::Unshare { .. } => {
+        Operation::Clone { flags: Some(_), .. } | Operation::Unshare { .. } => {
             format!("{name}({})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
         }
-        Crossing::Clone { flags: None, .. } => format!("{name}(?)"),
-        Crossing::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
-        Crossing::Change { .. } => name.to_owned(),
-        Crossing::Setns { fd, target, .. } => {
+        Operation::Clone { flags: None, .. } => format!("{name}(?)"),
+        Operation::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
+        Operation::Change { .. } => name.to_owned(),
+        Operation::Setns { fd, target, .. } => {
             let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
             format!("{name}({fd}{target}, {})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
         }
-        Crossing::Chroot { path } => format!("{name}({})", path_text(path)),
-        Crossing::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
+        Operation::Chroot { path } => format!("{name}({})", path_text(path)),
+        Operation::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
             let at =
                 |at: &Option<Place>| at.as_ref().map(|at| format!("<{}>", place(at))).unwrap_or_default();
             let (new, old) = (path_text(new_root), path_text(put_old));

@@ -1,14 +1,14 @@
 use super::*;
-use crate::model::{Actor, CloneChild, NsId, NsKind, NsSlot, PathText, Place, SetnsTarget, Slots};
+use crate::model::{Caller, CloneChild, NsId, NsKind, NsSlot, PathText, Place, SetnsTarget, Slots};
 use std::time::Duration;
 
-fn event(crossing: Crossing, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
+fn event(crossing: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
     let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
     let mut after = before;
     for &(slot, ino) in changed {
         *after.get_mut(slot) = Some(NsId::new(slot.kind(), 4, ino));
     }
-    let process = Actor {
+    let process = Caller {
         pid: 4242,
         tid: 4242,
         ppid: Some(4000),
@@ -53,13 +53,13 @@ fn each_call_reads_as_strace_has_it() {
     let net = NsKind::Net;
     let lines = [
         event(
-            Crossing::Unshare { flags: net.clone_flag() | 0x2_0000 },
+            Operation::Unshare { flags: net.clone_flag() | 0x2_0000 },
             Outcome::Success(0),
             &[(NsSlot::In(net), 4_026_532_208), (NsSlot::In(NsKind::Mnt), 4_026_532_300)],
         ),
-        event(Crossing::Unshare { flags: NsKind::User.clone_flag() }, Outcome::Failure(libc::EPERM), &[]),
+        event(Operation::Unshare { flags: NsKind::User.clone_flag() }, Outcome::Failure(libc::EPERM), &[]),
         event(
-            Crossing::Setns {
+            Operation::Setns {
                 fd: 3,
                 nstype: net.clone_flag(),
                 target: Some(SetnsTarget::Namespace {
@@ -72,7 +72,7 @@ fn each_call_reads_as_strace_has_it() {
             &[(NsSlot::In(net), 4_026_532_208)],
         ),
         event(
-            Crossing::Setns {
+            Operation::Setns {
                 fd: 3,
                 nstype: net.clone_flag() | NsKind::Uts.clone_flag(),
                 target: Some(SetnsTarget::Process {
@@ -85,9 +85,9 @@ fn each_call_reads_as_strace_has_it() {
             Outcome::Success(0),
             &[],
         ),
-        event(Crossing::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
+        event(Operation::Setns { fd: -1, nstype: 0, target: None }, Outcome::Failure(libc::EBADF), &[]),
         event(
-            Crossing::Clone {
+            Operation::Clone {
                 flags: Some(NsKind::Pid.clone_flag()),
                 child: Some(CloneChild {
                     pid: 4243,
@@ -101,12 +101,12 @@ fn each_call_reads_as_strace_has_it() {
             &[(NsSlot::In(NsKind::Pid), 4_026_532_301)],
         ),
         event(
-            Crossing::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".into()) },
+            Operation::Chroot { path: PathText::Whole("/srv/ja\"il\u{1b}".into()) },
             Outcome::Success(0),
             &[],
         ),
         event(
-            Crossing::PivotRoot {
+            Operation::PivotRoot {
                 new_root: PathText::Cut("/very/long".into()),
                 put_old: PathText::Unreadable,
                 new_root_at: Some(place("very/long", true)),
@@ -144,7 +144,7 @@ fn each_call_reads_as_strace_has_it() {
 fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
     let marked = |path: &str, after: Place| {
         let path = PathText::Whole(path.into());
-        let mut event = event(Crossing::Chroot { path }, Outcome::Success(0), &[]);
+        let mut event = event(Operation::Chroot { path }, Outcome::Success(0), &[]);
         let before = |path| place(path, false);
         event.root = Some(Directory { moved: true, before: before("/jail"), after });
         event.cwd =
@@ -166,7 +166,7 @@ fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
         let target = Some(SetnsTarget::Process { pid: 7, tid: 7, comm: None, namespaces });
         let nstype = NsKind::Net.clone_flag();
         let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
-        text(&event(Crossing::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), TextStyle::PLAIN)
+        text(&event(Operation::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), TextStyle::PLAIN)
     };
     assert!(!joined(4_026_532_208).contains("as at entry") && joined(5).contains("  (target as at entry)"));
 }
@@ -174,7 +174,7 @@ fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
 #[test]
 fn a_name_of_wide_characters_or_marks_takes_its_columns() {
     let column = |comm: &str| {
-        let mut event = event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[]);
+        let mut event = event(Operation::Unshare { flags: 0 }, Outcome::Success(0), &[]);
         event.process.comm = comm.into();
         let line = text(&event, TextStyle::PLAIN);
         line[..line.find("unshare(").expect("the call")].width()
@@ -188,9 +188,9 @@ fn what_is_not_known_is_not_claimed() {
     let looks = Looks { within: Duration::from_secs(1), is_new: true };
     let child = CloneChild { pid: 4243, tid: 4243, pids: vec![], ppid: None, cgroup: None };
     let mut lines = [
-        event(Crossing::Change { looks: None }, Outcome::Unseen, &changed),
-        event(Crossing::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
-        event(Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
+        event(Operation::Change { looks: None }, Outcome::Unseen, &changed),
+        event(Operation::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
+        event(Operation::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
     ];
     let mut unknown = lines[1].clone();
     *unknown.before.get_mut(NsSlot::In(NsKind::Net)) = None;
@@ -208,7 +208,7 @@ fn what_is_not_known_is_not_claimed() {
 #[test]
 fn a_nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
     let mut nested =
-        event(Crossing::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
+        event(Operation::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
     nested.process.tid = 4300;
     nested.process.pids = vec![4242, 17, 1];
     let text = text(&nested, TextStyle { unicode: false, ..TextStyle::PLAIN });

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    Actor, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
+    Caller, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
     NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart,
     Totals,
 };
@@ -25,7 +25,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
     let event = Event {
         since_boot: Duration::from_secs(77),
         duration: Some(Duration::from_nanos(52_100)),
-        process: Actor {
+        process: Caller {
             pid: 4242,
             tid: 4243,
             ppid: Some(4000),
@@ -40,7 +40,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             arguments: Some(Arguments::new(b"ip\0netns\0exec\0t\0").and_more()),
             cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".into(), cut: false, is_asked_for: false }),
         },
-        crossing: Crossing::Setns {
+        crossing: Operation::Setns {
             fd: 3,
             nstype: NsKind::Net.clone_flag(),
             target: Some(SetnsTarget::Namespace {
@@ -150,8 +150,8 @@ fn what_is_not_known_is_null() {
     let change = Event {
         since_boot: Duration::from_secs(77),
         duration: None,
-        process: Actor::new(7, 8),
-        crossing: Crossing::Change { looks: Some(looks) },
+        process: Caller::new(7, 8),
+        crossing: Operation::Change { looks: Some(looks) },
         compat: None,
         outcome: Outcome::Unseen,
         before: slots(77),
@@ -164,7 +164,7 @@ fn what_is_not_known_is_null() {
     };
     let child = Some(CloneChild { pid: 9, tid: 9, pids: vec![], ppid: None, cgroup: None });
     let clone = Event {
-        crossing: Crossing::Clone { flags: None, child },
+        crossing: Operation::Clone { flags: None, child },
         outcome: Outcome::Success(9),
         ..change.clone()
     };

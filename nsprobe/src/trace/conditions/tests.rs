@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, Cgroup, NsSlot, Slots, Text};
+use crate::model::{Caller, Cgroup, NsSlot, Slots, Text};
 use std::time::Duration;
 
 const DEV: u64 = 4;
@@ -9,11 +9,11 @@ fn id(kind: NsKind, ino: u64) -> NsId {
 }
 
 /// Process 7 of user 1000 calls; every namespace has the number of its slot, 100 and up.
-fn event(crossing: Crossing) -> Event {
+fn event(crossing: Operation) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
     let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_asked_for: true };
     let process =
-        Actor { comm: "fifteen-bytes-l".into(), uid: Some(1000), cgroup: Some(cgroup), ..Actor::new(7, 8) };
+        Caller { comm: "fifteen-bytes-l".into(), uid: Some(1000), cgroup: Some(cgroup), ..Caller::new(7, 8) };
     Event {
         since_boot: Duration::ZERO,
         duration: None,
@@ -32,7 +32,7 @@ fn event(crossing: Crossing) -> Event {
 }
 
 fn unshare(flags: u64) -> Event {
-    event(Crossing::Unshare { flags })
+    event(Operation::Unshare { flags })
 }
 
 #[test]
@@ -44,13 +44,13 @@ fn kinds_are_those_that_are_named_or_change() {
     };
     assert_eq!(told(&both), [NsKind::Net, NsKind::Uts]);
     assert_eq!(told(&unshare(0)), []);
-    let chroot = Crossing::Chroot { path: crate::model::PathText::Unreadable };
+    let chroot = Operation::Chroot { path: crate::model::PathText::Unreadable };
     assert_eq!(told(&event(chroot)), [NsKind::Mnt]);
     let target = SetnsTarget::Namespace { id: id(NsKind::User, 1), kernel_id: None, path: None };
-    assert_eq!(told(&event(Crossing::Setns { fd: 3, nstype: 0, target: Some(target) })), [NsKind::User]);
+    assert_eq!(told(&event(Operation::Setns { fd: 3, nstype: 0, target: Some(target) })), [NsKind::User]);
     let nstype = NsKind::Ipc.clone_flag();
-    assert_eq!(told(&event(Crossing::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
-    let mut fork = event(Crossing::Clone { flags: Some(0), child: None });
+    assert_eq!(told(&event(Operation::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
+    let mut fork = event(Operation::Clone { flags: Some(0), child: None });
     assert_eq!(told(&fork), [NsKind::Pid, NsKind::Time], "its child would have been in others");
     for (own, next) in [(NsKind::Pid, NsSlot::PidForChildren), (NsKind::Time, NsSlot::TimeForChildren)] {
         *fork.before.get_mut(next) = *fork.before.of(own);
@@ -95,7 +95,7 @@ fn namespaces_are_those_before_and_after_and_the_target() {
     assert!(of(NsKind::Net, 103).admit(&left) && of(NsKind::Net, 1).admit(&left));
     assert!(of(NsKind::Pid, 108).admit(&left), "for its children");
     assert!(!of(NsKind::Net, 2).admit(&left) && !of(NsKind::Uts, 1).admit(&left));
-    let setns = |target| event(Crossing::Setns { fd: 3, nstype: 0, target: Some(target) });
+    let setns = |target| event(Operation::Setns { fd: 3, nstype: 0, target: Some(target) });
     let file = SetnsTarget::Namespace { id: id(NsKind::Net, 2), kernel_id: None, path: None };
     assert!(of(NsKind::Net, 2).admit(&setns(file)));
     let namespaces = vec![id(NsKind::Ipc, 3)];
@@ -120,7 +120,7 @@ fn results_are_failures_or_the_rest() {
 #[test]
 fn what_is_not_known_keeps_nothing_back() {
     let whole = unshare(0);
-    let mut partial = event(Crossing::Change { looks: None });
+    let mut partial = event(Operation::Change { looks: None });
     (partial.compat, partial.process.uid, partial.process.comm) = (None, None, Text::new());
     *partial.before.get_mut(NsSlot::In(NsKind::Net)) = None;
     let admits = |change: &dyn Fn(&mut Conditions)| {

@@ -45,9 +45,9 @@ fn every_field_of_an_unshare() {
     let event = event(&bytes, DEV).unwrap();
     assert_eq!(event.since_boot, Duration::new(5, 1));
     assert_eq!(event.duration, Some(Duration::from_nanos(1500)));
-    assert_eq!(event.crossing, Crossing::Unshare { flags: 0x4000_0000 });
+    assert_eq!(event.crossing, Operation::Unshare { flags: 0x4000_0000 });
     assert_eq!(event.outcome, Outcome::Success(0));
-    let actor = Actor {
+    let actor = Caller {
         pid: 100,
         tid: 101,
         ppid: Some(99),
@@ -92,7 +92,7 @@ fn a_clone_with_its_child_and_one_that_failed() {
     words(&mut bytes, offset_of!(Record, pids), &[2, 100, 2]);
     let made = event(&bytes, DEV).unwrap();
     let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1], ppid: Some(90), cgroup: None };
-    assert_eq!(made.crossing, Crossing::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
+    assert_eq!(made.crossing, Operation::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
     assert_eq!((made.outcome, made.duration), (Outcome::Success(5), None));
     words(&mut bytes, offset_of!(Record, pids), &[0]);
     assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Unseen, "nobody knows which number it was told");
@@ -100,7 +100,7 @@ fn a_clone_with_its_child_and_one_that_failed() {
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
     let failed = event(&bytes, DEV).unwrap();
-    assert_eq!(failed.crossing, Crossing::Clone { flags: Some(0), child: None });
+    assert_eq!(failed.crossing, Operation::Clone { flags: Some(0), child: None });
     assert_eq!(failed.outcome, Outcome::Failure(28));
 
     put(&mut bytes, 24, &(-513_i64).to_ne_bytes());
@@ -123,7 +123,7 @@ fn text(record: &mut Vec<u8>, index: usize, bytes: &[u8], flags: u16) {
     put(record, 0, &size.to_ne_bytes());
 }
 
-fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Crossing {
+fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Operation {
     let mut bytes = blank(cause::SETNS);
     put(&mut bytes, 32, &(-1_i64).to_ne_bytes());
     put(&mut bytes, 40, &nstype.to_ne_bytes());
@@ -140,7 +140,7 @@ fn setns_with_what_its_descriptor_stands_for() {
         let path = path.map(model::Text::from);
         Some(SetnsTarget::Namespace { id: net, kernel_id: Some(9), path })
     };
-    let expect = |nstype, target| Crossing::Setns { fd: -1, nstype, target };
+    let expect = |nstype, target| Operation::Setns { fd: -1, nstype, target };
     let (walk, cut) = (text_flags::WALK, text_flags::CUT);
     // From the file up to the root, as the probe walks.
     let names = b"blue\0netns\0run\0";
@@ -160,7 +160,7 @@ fn setns_with_a_process_and_with_one_that_is_gone() {
     let mut bytes = blank(cause::SETNS);
     put(&mut bytes, 40, &flags.to_ne_bytes());
     let target = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
-        Crossing::Setns { target, .. } => target,
+        Operation::Setns { target, .. } => target,
         other => panic!("{other:?}"),
     };
     let at = offset_of!(Record, target);
@@ -183,12 +183,12 @@ fn paths_that_are_whole_cut_unreadable_or_no_text() {
         event(&bytes, DEV).unwrap().crossing
     };
     let expect =
-        |new_root, put_old| Crossing::PivotRoot { new_root, put_old, new_root_at: None, put_old_at: None };
+        |new_root, put_old| Operation::PivotRoot { new_root, put_old, new_root_at: None, put_old_at: None };
     let new = b"/new\xff"[..].into();
     let old: model::Text = "x".repeat(PATH_LEN).into();
     assert_eq!(pivot(0, text_flags::CUT), expect(PathText::Whole(new), PathText::Cut(old.clone())));
     assert_eq!(pivot(text_flags::FAULT, 0), expect(PathText::Unreadable, PathText::Whole(old)));
-    let Crossing::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().crossing else {
+    let Operation::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().crossing else {
         panic!("a chroot")
     };
     assert_eq!(path, PathText::Whole(model::Text::new()));
@@ -224,7 +224,7 @@ fn what_pivot_root_resolved_its_arguments_to() {
     text(&mut bytes, text::SECOND, b"./\0", 0);
     text(&mut bytes, text::CWD_BEFORE, b"new\0", text_flags::WALK);
     let resolved = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
-        Crossing::PivotRoot { new_root_at, put_old_at, .. } => (new_root_at, put_old_at),
+        Operation::PivotRoot { new_root_at, put_old_at, .. } => (new_root_at, put_old_at),
         other => panic!("{other:?}"),
     };
     assert_eq!(resolved(&bytes), (Some(at("/new")), None));

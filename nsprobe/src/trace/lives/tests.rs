@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, Slots};
+use crate::model::{Caller, Slots};
 
 const NET: NsSlot = NsSlot::In(NsKind::Net);
 
@@ -21,8 +21,8 @@ fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
     Event {
         since_boot: seconds(at),
         duration: None,
-        process: Actor::new(7, 7),
-        crossing: Crossing::Unshare { flags: NsKind::Net.clone_flag() },
+        process: Caller::new(7, 7),
+        crossing: Operation::Unshare { flags: NsKind::Net.clone_flag() },
         compat: Some(false),
         outcome: Outcome::Success(0),
         before,
@@ -36,7 +36,7 @@ fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
 }
 
 fn setns(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
-    Event { crossing: Crossing::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
+    Event { crossing: Operation::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
 }
 
 /// What a list of lines says, by keys.

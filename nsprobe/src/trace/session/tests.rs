@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Actor, Crossing, Event, Hooks, Line, Lost, Outcome, Rebuilt, Slots, Snapshot};
+use crate::model::{Caller, Operation, Event, Hooks, Line, Lost, Outcome, Rebuilt, Slots, Snapshot};
 use crate::trace::record::SourceItem;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -135,8 +135,8 @@ fn event(pid: u32) -> Event {
     Event {
         since_boot: Duration::ZERO,
         duration: None,
-        process: Actor::new(pid, pid),
-        crossing: Crossing::Unshare { flags: 0 },
+        process: Caller::new(pid, pid),
+        crossing: Operation::Unshare { flags: 0 },
         compat: None,
         outcome: Outcome::Success(0),
         before: Slots::default(),

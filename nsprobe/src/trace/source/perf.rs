@@ -10,7 +10,7 @@ use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::Sideband;
-use crate::model::{Actor, CloneChild, Crossing, Event, Hooks, Lost, Outcome};
+use crate::model::{Caller, CloneChild, Operation, Event, Hooks, Lost, Outcome};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
@@ -40,7 +40,7 @@ enum Step {
     /// All tasks.
     Filling(Reading<Vec<Thread>>),
     /// What the callers and children of these events are.
-    Asking(Reading<io::Result<Actor>>, Vec<Event>),
+    Asking(Reading<io::Result<Caller>>, Vec<Event>),
 }
 
 /// The records of all CPUs, in the order of their times.
@@ -234,14 +234,14 @@ impl PerfSource {
         let (crossing, outcome) = match child {
             Some(Task { pid, tid }) => {
                 let child = CloneChild { pid, tid, pids: Vec::new(), ppid: None, cgroup: None };
-                (Crossing::Clone { flags: None, child: Some(child) }, Outcome::Success(tid.into()))
+                (Operation::Clone { flags: None, child: Some(child) }, Outcome::Success(tid.into()))
             }
-            None => (Crossing::Change { looks: None }, Outcome::Unseen),
+            None => (Operation::Change { looks: None }, Outcome::Unseen),
         };
         let event = Event {
             since_boot: time,
             duration: None,
-            process: Actor { comm, ..Actor::new(task.pid, task.tid) },
+            process: Caller { comm, ..Caller::new(task.pid, task.tid) },
             crossing,
             compat: None,
             outcome,
@@ -261,14 +261,14 @@ impl PerfSource {
     }
 
     /// Completes events by what `/proc` says of their tasks, in the order of these, and tells them.
-    fn tell(&mut self, drafts: Vec<Event>, actors: Vec<Option<Actor>>) {
+    fn tell(&mut self, drafts: Vec<Event>, actors: Vec<Option<Caller>>) {
         let mut actors = actors.into_iter();
         for mut event in drafts {
             let time = event.since_boot;
             // Another may have the number by then.
             let mut next = || actors.next().flatten().filter(|actor| has_begun(actor, time));
             let caller = next();
-            if let Crossing::Clone { child: Some(child), .. } = &mut event.crossing {
+            if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
                 if let Some(made) = next() {
                     (child.pids, child.ppid) = (made.pids, made.ppid);
                 }
@@ -280,7 +280,7 @@ impl PerfSource {
             }
             if let Some(caller) = caller {
                 let comm = std::mem::take(&mut event.process.comm);
-                event.process = Actor { comm, ..caller };
+                event.process = Caller { comm, ..caller };
             }
             self.told.push_back(event);
         }
@@ -290,14 +290,14 @@ impl PerfSource {
 /// The tasks of which an event tells: its caller, and its child if it has one.
 fn tasks(event: &Event) -> Vec<(u32, u32)> {
     let mut tasks = vec![(event.process.pid, event.process.tid)];
-    if let Crossing::Clone { child: Some(child), .. } = &event.crossing {
+    if let Operation::Clone { child: Some(child), .. } = &event.crossing {
         tasks.push((child.pid, child.tid));
     }
     tasks
 }
 
 /// Whether a task had begun at that time.
-fn has_begun(actor: &Actor, time: Duration) -> bool {
+fn has_begun(actor: &Caller, time: Duration) -> bool {
     actor.start_ticks.is_some_and(|ticks| Duration::from_millis(ticks.saturating_mul(10)) <= time)
 }
 

@@ -6,7 +6,7 @@ use super::{AT_END, MOMENT, Source};
 use crate::discover::proc_reader::{ProcReader, Looked, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
-use crate::model::{Actor, Crossing, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
+use crate::model::{Caller, Operation, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::options::Options;
@@ -24,7 +24,7 @@ enum Step {
     /// All processes; since when, after boot.
     Looking(Processes, Duration),
     /// What these are beside.
-    Asking(Reading<io::Result<Actor>>, Vec<Changed>),
+    Asking(Reading<io::Result<Caller>>, Vec<Changed>),
 }
 
 /// The processes, looked at at intervals.
@@ -167,22 +167,22 @@ struct Changed {
 
 impl Changed {
     /// The event, with what was found out about the process since.
-    fn event(self, found: Option<Actor>) -> Event {
+    fn event(self, found: Option<Caller>) -> Event {
         let Self { change, process, now, within } = self;
         let pid = process.pid;
         let actor = found.filter(|actor| actor.start_ticks == Some(process.start_ticks));
-        let known = Actor {
+        let known = Caller {
             ppid: Some(process.ppid),
             pids: process.pids.clone(),
             euid: Some(process.uid),
             start_ticks: Some(process.start_ticks),
-            ..Actor::new(pid, pid)
+            ..Caller::new(pid, pid)
         };
         Event {
             since_boot: now,
             duration: None,
-            process: Actor { comm: process.comm, ..actor.unwrap_or(known) },
-            crossing: Crossing::Change { looks: Some(Looks { within, is_new: change.is_new }) },
+            process: Caller { comm: process.comm, ..actor.unwrap_or(known) },
+            crossing: Operation::Change { looks: Some(Looks { within, is_new: change.is_new }) },
             compat: None,
             outcome: Outcome::Unseen,
             before: change.before,

@@ -7,7 +7,7 @@ use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{Crossing, Hooks, Lost, Text};
+use crate::model::{Operation, Hooks, Lost, Text};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
@@ -211,7 +211,7 @@ impl Source for ProbeSource {
             match record {
                 Ok(SourceItem::Event(mut event)) if !self.has_cgroups => {
                     event.process.cgroup = None;
-                    if let Crossing::Clone { child: Some(child), .. } = &mut event.crossing {
+                    if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
                         child.cgroup = None;
                     }
                     return Ok(Some(SourceItem::Event(event)));
