@@ -1,5 +1,5 @@
-//! Command lines, of those processes that they are wanted of: each costs three or four system calls, and in
-//! most answers few are printed.
+//! Reads command lines, only of the processes that need one: each costs three or four system calls, and most answers
+//! print few.
 
 use super::gaps::Gaps;
 use super::parse;
@@ -7,14 +7,14 @@ use crate::kernel::bounded;
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Arguments, Gap, GapKind, Pid, Process};
 
-/// Fills in the command lines of the processes `wanted`, as far as they are there, and adds to the `gaps` which cannot be read
-/// in time. `processes` are in the order of their pids.
+/// Fills in the command lines of the processes `wanted` that still exist, and adds to `gaps` those that cannot be read
+/// in time. `processes` are sorted by pid.
 pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid], gaps: &mut Vec<Gap>) {
     let mut asked = Vec::new();
     for pid in wanted {
         let Ok(index) = processes.binary_search_by_key(pid, |process| process.pid) else { continue };
         let process = &processes[index];
-        // Only a kernel thread is certain to have none.
+        // Only a kernel thread certainly has none.
         if !process.kernel_thread && process.arguments.is_empty() {
             asked.push((index, process.pid, process.start_ticks));
         }
@@ -23,7 +23,7 @@ pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid], gaps:
     let proc = proc.clone();
     let lines = bounded::each(asked, move |&(_, pid, start_ticks), buffer| {
         let dir = proc.process(pid).ok()?;
-        // By now the number may have been given to another.
+        // The pid may have been reused by now.
         dir.read("stat", buffer).ok()?;
         parse::stat(buffer).filter(|facts| proc.offset().start(facts.start_ticks) == start_ticks)?;
         of(&dir, buffer)
@@ -32,7 +32,7 @@ pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid], gaps:
     for (index, arguments) in std::iter::zip(indices, lines) {
         match arguments {
             Ok(Some(arguments)) => processes[index].arguments = arguments,
-            // Where there are none to be read, they are unknown.
+            // They cannot be read: unknown.
             Ok(None) => {}
             Err(stuck) => unread.add_stuck(GapKind::ProcessArguments, stuck),
         }
@@ -41,9 +41,9 @@ pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid], gaps:
     gaps.sort_by_key(|gap| gap.kind);
 }
 
-/// The arguments of the process in `dir`, where they can be read: not all of 6 MB, which any process may have.
+/// Reads the arguments of the process in `dir`. They are bounded, because any process may have 6 MB of them.
 pub(super) fn of(dir: &ProcessDir, buffer: &mut Vec<u8>) -> Option<Arguments> {
-    // One more tells whether there are more.
+    // One byte more shows that there are more.
     dir.read_start("cmdline", buffer, Arguments::MOST + 1).ok()?;
     Some(Arguments::new(buffer))
 }

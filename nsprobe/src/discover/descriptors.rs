@@ -1,9 +1,9 @@
-//! Namespaces that an open descriptor stands for, and the sockets, which belong to one.
+//! Namespaces that open descriptors refer to, and sockets, each of which belongs to one.
 //!
-//! Every descriptor is looked at with one statx(2), and none by its link: the link of an nsfs file opened
-//! through a mount is a path like any other, and after the mount has gone (`ip netns del`) it is `/`.
-//! A thread that has left the table of its process (`CLONE_FILES`, unshare(2)) is found by comparing tables, with one
-//! kcmp(2) a thread, and log N more for each of N threads that have left it.
+//! Every descriptor is checked with one statx(2), not by its link: the link of an nsfs file opened through a mount is
+//! an ordinary path, and becomes `/` once the mount is gone (`ip netns del`). A thread that has unshared the table of
+//! its process (`CLONE_FILES`, unshare(2)) is found by comparing tables, with one kcmp(2) per thread, and log N more
+//! for each of N such threads.
 
 use super::errno::{denied, vanished};
 use super::found::{Descriptors, NamespaceDescriptor, SocketDescriptor};
@@ -20,8 +20,8 @@ use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
 impl Descriptors {
-    /// Looks at the descriptors of one process, and of those of its other threads `tids` that have a table of their
-    /// own. `own_numbers`: whether processes are numbered here as nsprobe's pid namespace does it.
+    /// Finds the descriptors of one process, and of those of its other threads `tids` that have a table of their own.
+    /// `own_numbers`: true if pids here are those of nsprobe's pid namespace.
     pub(super) fn find(
         &mut self,
         process: &Process,
@@ -31,7 +31,7 @@ impl Descriptors {
         nsfs_dev: u64,
         gaps: &mut Gaps,
     ) {
-        // The kernel's own threads have none.
+        // Kernel threads have none.
         if process.kernel_thread {
             return;
         }
@@ -61,7 +61,7 @@ impl Descriptors {
         for fd in numbers {
             let file = match descriptors.stat(fd) {
                 Ok(file) => file,
-                // What cannot be asked for another reason (closed, a dead file server) is no namespace.
+                // A descriptor that fails for any other reason (closed, a dead file server) is not a namespace.
                 Err(error) => {
                     refused = if denied(&error) { Err(error) } else { refused };
                     continue;
@@ -82,7 +82,7 @@ impl Descriptors {
     }
 }
 
-/// Both results; of two errors the first that does not merely say that a task has ended.
+/// Combines both results; of two errors, the first that does not merely mean that a task has ended.
 fn and(one: io::Result<()>, other: io::Result<()>) -> io::Result<()> {
     match one {
         Err(error) if !vanished(&error) => Err(error),
@@ -90,25 +90,25 @@ fn and(one: io::Result<()>, other: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// What is not seen of processes with several threads when they cannot be compared.
+/// The gap for multithreaded processes whose tables cannot be compared.
 const OTHER_NUMBERS: &str =
     "descriptors of threads with a table of their own: this /proc is of another pid namespace";
 
-/// Why tables cannot be compared.
+/// The reason that tables cannot be compared.
 enum Incomparable {
-    /// Tasks have other numbers in nsprobe's pid namespace than in this `/proc`.
+    /// Pids in nsprobe's pid namespace differ from those in this `/proc`.
     Numbers,
-    /// The kernel says no.
+    /// The kernel refuses.
     Error(io::Error),
 }
 
-/// Those threads `tids` of the process `pid` that have another table than it, one a table.
+/// Returns those threads `tids` of the process `pid` whose table differs from its own, one per table.
 fn own_tables(pid: Pid, tids: &[Pid], own_numbers: bool) -> Result<Vec<Pid>, Incomparable> {
     if !tids.is_empty() && !own_numbers {
         return Err(Incomparable::Numbers);
     }
     let mut own = Vec::new();
-    // Nearly all share the process's table; the few others are compared with one another.
+    // Nearly all share the process's table; only the others are compared with one another.
     for &tid in tids {
         match compare_descriptors(pid, tid) {
             Ok(Ordering::Equal) => {}
@@ -119,7 +119,7 @@ fn own_tables(pid: Pid, tids: &[Pid], own_numbers: bool) -> Result<Vec<Pid>, Inc
     }
     own.sort_unstable();
     let mut own = distinct(&own, &mut |one, other| match compare_descriptors(one, other) {
-        // One of them has ended: what is read of it will say so, and where it stands does not matter.
+        // One of them has ended: reading it will fail, and its order does not matter.
         Err(error) if vanished(&error) => Ok(Ordering::Less),
         order => order,
     })
@@ -128,9 +128,9 @@ fn own_tables(pid: Pid, tids: &[Pid], own_numbers: bool) -> Result<Vec<Pid>, Inc
     Ok(own)
 }
 
-/// Of `tids` that are equal by `order` the first; in that order. With as many comparisons as sorting takes: a process may
-/// have thousands of tables. (Sorting by the standard library may panic where an order contradicts itself, as that of
-/// tasks that are ending does.)
+/// Returns the first of each run of `tids` that are equal by `order`, sorted by it. It takes no more comparisons than
+/// sorting does: a process may have thousands of tables. (The standard library's sort may panic on an inconsistent
+/// order, such as that of tasks that are ending.)
 fn distinct(tids: &[Pid], order: &mut impl FnMut(Pid, Pid) -> io::Result<Ordering>) -> io::Result<Vec<Pid>> {
     if tids.len() < 2 {
         return Ok(tids.to_vec());
@@ -152,7 +152,7 @@ fn distinct(tids: &[Pid], order: &mut impl FnMut(Pid, Pid) -> io::Result<Orderin
     Ok(merged)
 }
 
-/// The namespace that a descriptor stands for: by the text of its link, else by asking the namespace.
+/// Returns the namespace that a descriptor refers to: from the text of its link, otherwise by querying the namespace.
 fn id(dir: &ProcessDir, fd: u32, link: io::Result<OsString>, nsfs_dev: u64) -> io::Result<Option<NsId>> {
     if let Some((kind, ino)) = parse::namespace_link(link?.as_bytes()) {
         return Ok(Some(NsId::new(kind, nsfs_dev, ino)));
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn one_of_each_table_is_kept_with_few_comparisons() {
         let mut count = 0;
-        // Threads 1 to 20,000, of which every eighth has the table of the thread before it.
+        // Threads 1 to 20,000; every eighth shares the table of the thread before it.
         let table = |tid: Pid| {
             u64::from(if tid.is_multiple_of(8) { tid - 1 } else { tid }).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         };

@@ -1,4 +1,4 @@
-//! Limits of the view itself: which pid namespace `/proc` shows, whether it hides processes, and nsprobe's root directory.
+//! Limits of the view itself: the pid namespace that `/proc` shows, hidden processes, and nsprobe's root directory.
 
 use super::gaps::Gaps;
 use super::lines::{self, Line};
@@ -13,9 +13,9 @@ use crate::kernel::statx;
 use crate::model::{GapKind, NsKind, NsSlot, Pid, Process, Root};
 use std::path::Path;
 
-/// Notes as gaps what bounds the whole view. `listed` are the processes that `proc` shows, read or not.
+/// Adds gaps for whatever limits the whole view. `listed` are the processes that `proc` shows, readable or not.
 pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mut Gaps) {
-    // Who sees kthreadd, which is root's, sees every process: `hidepid` or not.
+    // Whoever sees kthreadd, which root owns, sees every process, with `hidepid` or without.
     if kthreadd(processes).is_some() {
         return;
     }
@@ -25,7 +25,7 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
         let reason = "/proc is mounted with hidepid, which hides other users' processes";
         gaps.add(GapKind::HiddenProcesses, reason, Some(&remedy));
     } else if !unread {
-        // Any user may read it, so this is another pid namespace than the initial one.
+        // Any user may read pid 2, so this is not the initial pid namespace.
         gaps.add(
             GapKind::PidNamespace,
             "this /proc shows one pid namespace and those below it, not the whole machine",
@@ -34,8 +34,8 @@ pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mu
     }
 }
 
-/// Where nsprobe is chrooted, notes that as a gap, and forgets that processes in its mount namespace have the whole root:
-/// `/proc/PID/root` is `/` for who has the root of the reader, and for who has one above it.
+/// If nsprobe is chrooted, adds a gap, and marks the roots of processes in its mount namespace as unknown:
+/// `/proc/PID/root` reads as `/` both for processes with the reader's root and for those with one above it.
 pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process], gaps: &mut Gaps) {
     if !is_chrooted(proc, nsfs_dev) {
         return;
@@ -56,8 +56,8 @@ pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process],
 
 const MOUNTS: NsSlot = NsSlot::In(NsKind::Mnt);
 
-/// Whether nsprobe's root is not that of its mount namespace. By identity: the link `/proc/self/root` is `/` for everyone who
-/// reads their own.
+/// Returns true if nsprobe's root is not that of its mount namespace. Compared by identity: `/proc/self/root` always
+/// reads as `/`.
 fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
     let Ok(own) = proc.this_process() else { return false };
     let proc = proc.clone();
@@ -69,17 +69,17 @@ fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
     if let Some(first) = first.ok().flatten() {
         return statx::place(c"/").is_some_and(|own| own != first);
     }
-    // With no other root at hand: in a chroot that is no mount of its own, nothing is mounted at `/`.
+    // Without another root to compare with: in a chroot that is not itself a mount point, nothing is mounted at `/`.
     let (mut turn, mut found) = (Room::for_mounts().turn(mount_room::ONE), false);
     let whole = lines::mounts(&own, 0, &mut turn, &mut |line| {
         found |= matches!(line, Line::Whole(line) if parse::is_root_mount(line));
         !found
     });
-    // Where not all could be read the root mount may be among the rest.
+    // If not all could be read, the root mount may be in the rest.
     whole.is_ok_and(|whole| whole && !found)
 }
 
-/// Whether the proc file system is mounted with `hidepid`.
+/// Returns true if the proc file system is mounted with `hidepid`.
 fn hides(proc: &Proc) -> bool {
     let mut topmost = None;
     let mut each = |line: Line<'_>| {
@@ -96,15 +96,15 @@ fn hides(proc: &Proc) -> bool {
 /// The options of a proc mount that hide something: proc(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ProcMount {
-    /// `hidepid` is in force: processes of other users are not listed or not readable (Linux 3.3).
+    /// `hidepid` is in effect: processes of other users are not listed or not readable (Linux 3.3).
     pub hidepid: bool,
-    /// `subset=pid`: there is nothing but processes (Linux 5.8).
+    /// `subset=pid`: only processes are shown (Linux 5.8).
     pub subset_pid: bool,
 }
 
 impl ProcMount {
-    /// The topmost mount at `root`, from the bytes of a `/proc/PID/mountinfo`; `None` when there is no proc
-    /// file system at that place.
+    /// Parses the topmost mount at `root` from the bytes of a `/proc/PID/mountinfo`; `None` if no proc file system is
+    /// mounted there.
     #[must_use]
     pub fn parse(mountinfo: &[u8], root: &Path) -> Option<Self> {
         let text = String::from_utf8_lossy(mountinfo);

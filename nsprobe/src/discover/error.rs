@@ -1,11 +1,11 @@
-//! Why there is no snapshot.
+//! Errors that prevent a snapshot.
 
 use super::tasks::Unavailable;
 use crate::model::text::shown_path;
 use std::io;
 use std::path::PathBuf;
 
-/// Why there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] of it.
+/// The reason that there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The proc file system cannot be opened or listed.
@@ -13,21 +13,21 @@ pub enum Error {
     Proc {
         /// Its root.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// There is a directory, and neither is it a proc file system nor does it show a process.
+    /// The directory exists, but is not a proc file system and shows no process.
     #[error("{path} shows no process: mount a proc file system there (mount -t proc proc {path})", path = shown_path(.0))]
     NotProc(PathBuf),
-    /// It shows processes, and not one of them could be read.
+    /// It shows processes, but none could be read.
     #[error("none of {count} processes could be read: {why}")]
     Unreadable {
-        /// How many there are.
+        /// Number of processes.
         count: usize,
-        /// Why not the first.
+        /// The reason for the first.
         why: String,
     },
-    /// The processes were to come from the kernel's own tasks, and cannot.
+    /// The processes were requested from the kernel's task iterator, which is not available.
     #[error("the source bpf is not available")]
     Bpf(#[from] Unavailable),
 }

@@ -1,4 +1,4 @@
-//! Counts what could not be read, by what and why.
+//! Counts what could not be read, by kind and reason.
 
 use super::errno::denied;
 use crate::kernel::advice::{exhausted, remedy};
@@ -13,19 +13,18 @@ use std::io;
 pub(super) struct Gaps {
     /// By kind and reason.
     told: BTreeMap<(GapKind, String), (u64, Option<String>)>,
-    /// How many of each kind are there because reading a process does not return, and which processes these are: they are
-    /// one gap, however many.
+    /// Per kind, the number of reads that do not return, and their processes: they make one gap, however many they are.
     stuck: BTreeMap<GapKind, (u64, BTreeSet<Pid>)>,
 }
 
-/// How many reasons are told for gaps of one kind: some name what a tenant has made.
+/// The most reasons reported per kind: some contain names that a tenant chose.
 const MOST_REASONS: usize = 64;
 
-/// The reason of what is counted beyond those.
+/// The reason under which the rest is counted.
 const FURTHER: &str = "further reasons, which are not told one by one";
 
 impl Gaps {
-    /// One more of `kind`, for `reason`; `remedy` says what would help.
+    /// Counts one more of `kind`, for `reason`; `remedy` is what would help.
     pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&str>) {
         let key = (kind, reason.into());
         if !self.told.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
@@ -35,13 +34,13 @@ impl Gaps {
         self.told.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
     }
 
-    /// How many reasons there are for gaps of `kind`.
+    /// Counts the reasons of gaps of `kind`.
     fn reasons(&self, kind: GapKind) -> usize {
         let of_kind = (kind, String::new())..;
         self.told.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
     }
 
-    /// One more of `kind`, because reading a process does not return.
+    /// Counts one more of `kind`, because reading a process does not return.
     pub(super) fn add_stuck(&mut self, kind: GapKind, stuck: Stuck) {
         let Stuck::Process(pid) = stuck else { return self.add(kind, stuck.to_string(), None) };
         let (count, pids) = self.stuck.entry(kind).or_default();
@@ -49,7 +48,7 @@ impl Gaps {
         pids.insert(pid);
     }
 
-    /// One more of `kind`, because of an error.
+    /// Counts one more of `kind`, because of an error.
     pub(super) fn add_error(&mut self, kind: GapKind, error: &io::Error) {
         if let Some(stuck) = Stuck::behind(error) {
             return self.add_stuck(kind, stuck);
@@ -68,18 +67,18 @@ impl Gaps {
         }
     }
 
-    /// Whether there are any.
+    /// Returns true if there are any gaps.
     pub(super) fn any(&self) -> bool {
         !self.told.is_empty() || !self.stuck.is_empty()
     }
 
-    /// Why the first of them is one.
+    /// Returns the reason of the first gap.
     pub(super) fn first_reason(&self) -> String {
         let stuck = || self.stuck.values().next().map(|(_, pids)| Stuck::several(pids));
         self.told.keys().next().map(|(_, reason)| reason.clone()).or_else(stuck).unwrap_or_default()
     }
 
-    /// Those of another look as well.
+    /// Adds the gaps of another pass.
     pub(super) fn merge(&mut self, other: Self) {
         for (gap, (count, remedy)) in other.told {
             self.told.entry(gap).or_insert((0, remedy)).0 += count;
@@ -91,7 +90,7 @@ impl Gaps {
         }
     }
 
-    /// The gaps, in the order of their kinds.
+    /// Returns the gaps, sorted by kind.
     pub(super) fn finish(self) -> Vec<Gap> {
         let Self { mut told, stuck } = self;
         let stuck = stuck.into_iter();
@@ -101,12 +100,12 @@ impl Gaps {
     }
 }
 
-/// The capabilities that may be the reason of `error`: the first of these groups that is not complete is. Files of
-/// `/proc/PID` are denied with EACCES, and CAP_SYS_PTRACE opens them; what asks for CAP_SYS_ADMIN answers EPERM.
+/// The capabilities whose absence may explain `error`: the first group that is incomplete does. Files in `/proc/PID`
+/// are denied with EACCES and need CAP_SYS_PTRACE; calls that need CAP_SYS_ADMIN fail with EPERM.
 fn needed(kind: GapKind, error: &io::Error) -> &'static [&'static [Capability]] {
     use Capability::{DacReadSearch, SysAdmin, SysPtrace};
     match (kind, error.raw_os_error()) {
-        // Only the owner may list `/proc/PID/fd`, whoever may trace the process.
+        // Only the owner may list `/proc/PID/fd`, even if others may trace the process.
         (GapKind::Descriptors, _) => &[&[SysPtrace, DacReadSearch]],
         (GapKind::Mounts | GapKind::Relations | GapKind::Source, Some(libc::EPERM)) => {
             &[&[SysAdmin], &[SysPtrace]]
@@ -116,7 +115,7 @@ fn needed(kind: GapKind, error: &io::Error) -> &'static [&'static [Capability]] 
     }
 }
 
-/// What may deny something to one who has all that is needed.
+/// The likely cause of a denial in spite of all needed capabilities.
 const fn all_the_same(kind: GapKind) -> &'static str {
     match kind {
         GapKind::Descriptors => {
@@ -129,7 +128,7 @@ const fn all_the_same(kind: GapKind) -> &'static str {
     }
 }
 
-/// What the C library says of an error.
+/// The C library's text for an error.
 fn in_words(error: &io::Error) -> String {
     error.raw_os_error().and_then(errno_text).unwrap_or_else(|| error.to_string())
 }

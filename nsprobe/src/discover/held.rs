@@ -1,8 +1,8 @@
-//! What holds the namespaces of which nothing so far has said what does, by the kernel's own tables: BPF programs, where
-//! namespaces have numbers (Linux 6.18).
+//! Finds what holds the namespaces that have no known holder, in the kernel's own tables, with BPF programs, where
+//! namespaces have ids (Linux 6.18).
 //!
-//! Nothing is loaded unless there is such a namespace. What cannot be searched is not noted as a gap: the text says
-//! what such a namespace may be held by, and leaves out what was searched without finding anything.
+//! Nothing is loaded unless there is such a namespace. A failed search is not a gap: the text lists what may hold such
+//! a namespace, and omits what was searched without a result.
 
 use super::index::NamespaceIndex;
 use super::held_records::{self, ConnectionFacts, HeldFacts, SuperblockFacts};
@@ -15,7 +15,7 @@ use crate::kernel::proc::Proc;
 use crate::model::{Holder, NsId, NsKind, Text};
 use std::collections::{HashMap, HashSet};
 
-/// Adds what holds the namespaces that nothing else is known to hold.
+/// Adds the holders of namespaces that have none known.
 pub(super) fn find(proc: &Proc, nsfs_dev: u64, index: &mut NamespaceIndex) {
     if !proc.is_live() {
         return;
@@ -43,7 +43,7 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, index: &mut NamespaceIndex) {
     note("file systems", file_systems(&search, &sought, (nsfs_dev, own), index));
 }
 
-/// Adds the mounts of the file systems. `own`: the mount namespace that nsprobe is in.
+/// Adds the mounts of file systems. `own`: nsprobe's own mount namespace.
 fn file_systems(
     search: &Search,
     sought: &HashMap<u64, NsId>,
@@ -98,7 +98,7 @@ fn connections(search: &Search, sought: &HashMap<u64, NsId>, index: &mut Namespa
             }
         });
         match next {
-            // The table has an end, whatever the record says.
+            // The walk must advance, whatever the record says.
             Some(Some(next)) if next > bucket => bucket = next,
             Some(None) => break,
             Some(Some(_)) | None => return Err("the table of connections is of an unknown form".to_owned()),
@@ -112,10 +112,10 @@ fn connections(search: &Search, sought: &HashMap<u64, NsId>, index: &mut Namespa
     Ok(())
 }
 
-/// This many connections are kept.
+/// The most connections kept.
 const MOST_CONNECTIONS: usize = 4096;
 
-/// The mounts of a file system, as far as the kernel confirms them; itself where it has none.
+/// Returns the mounts of a file system that the kernel confirms; the file system itself if it has none.
 fn mounts(
     superblock: &SuperblockFacts,
     nsfs_dev: u64,
@@ -127,7 +127,7 @@ fn mounts(
     for mount in &superblock.mounts {
         let path = match table.place(mount.id, mount.namespace_id) {
             Ok((dev, path)) if dev == superblock.dev => path.map(Text::from),
-            // Another has been given its number, or it is in no mount namespace that can be named.
+            // Its mount id was reused, or it is in no mount namespace that can be named.
             Ok(_) => continue,
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EINVAL)) => continue,
             Err(_) => None,

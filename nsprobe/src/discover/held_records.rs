@@ -1,4 +1,5 @@
-//! The records of files and file systems that hold namespaces without standing for them, from bytes; nothing here asks the kernel.
+//! Records of files and file systems that hold namespaces without referring to them, decoded from bytes; this file
+//! makes no system call.
 
 use super::records::{is_whole, long, records, word};
 use super::walk::Outcome;
@@ -7,16 +8,16 @@ use nsprobe_ebpf::{COMM_LEN, Connection, Connections, FOUND, Held, MOUNTS, Mount
 use std::mem::offset_of;
 use std::net::{IpAddr, SocketAddr};
 
-/// A file that holds a namespace, as its record has it.
+/// A file that holds a namespace, as decoded from its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HeldFacts {
-    /// The kernel's number of the namespace.
+    /// The kernel's id of the namespace.
     pub(super) kernel_id: u64,
     pub(super) by: HeldBy,
     pub(super) pid: Pid,
-    /// The thread whose descriptor it is, where that has a table of its own.
+    /// The thread that owns the descriptor, if it has a table of its own.
     pub(super) tid: Option<Pid>,
-    /// What tells its table from others; `None` when that is gone.
+    /// The identity of its descriptor table; `None` if the table is gone.
     pub(super) table: Option<u64>,
     pub(super) fd: u32,
 }
@@ -24,14 +25,14 @@ pub(super) struct HeldFacts {
 /// A file system that holds a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SuperblockFacts {
-    /// The kernel's number of the namespace.
+    /// The kernel's id of the namespace.
     pub(super) kernel_id: u64,
-    /// Its device, major and minor number.
+    /// Its device: major and minor.
     pub(super) dev: (u32, u32),
     pub(super) fs_type: Text,
     /// Its mounts that are in a mount namespace.
     pub(super) mounts: Vec<MountFacts>,
-    /// Whether it has more than were looked at.
+    /// True if it has more mounts than were read.
     pub(super) more: bool,
 }
 
@@ -39,14 +40,14 @@ pub(super) struct SuperblockFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MountFacts {
     pub(super) id: u64,
-    /// The kernel's number of the mount namespace.
+    /// The kernel's id of the mount namespace.
     pub(super) namespace_id: u64,
     /// Its inode.
     pub(super) namespace_ino: u64,
 }
 
-/// How the walk along the superblocks goes on after the steps in one record, and the file system that they led to;
-/// `None` when the record is not of the form that this nsprobe's probe writes.
+/// Decodes the outcome of the steps in one record of the walk over superblocks, and the file system they reached;
+/// `None` if the record does not have the layout of this nsprobe's probe.
 pub(super) fn superblock(record: &[u8]) -> Option<(Outcome, Option<SuperblockFacts>)> {
     let count = word(record, offset_of!(Superblocks, count))? as usize;
     if !is_whole::<Superblocks>(record, cause::SUPERBLOCKS) || count > MOUNTS {
@@ -84,19 +85,19 @@ pub(super) fn superblock(record: &[u8]) -> Option<(Outcome, Option<SuperblockFac
     ))
 }
 
-/// A TCP connection without a process.
+/// A TCP connection that no process has open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct ConnectionFacts {
-    /// The kernel's number of its network namespace.
+    /// The kernel's id of its network namespace.
     pub(super) kernel_id: u64,
     pub(super) local: SocketAddr,
     pub(super) remote: SocketAddr,
     pub(super) state: TcpState,
 }
 
-/// The bucket that the walk along the table of connections goes on at after the steps in one record (`None`: it is over),
-/// and what they came by; `None` when the record is not of the form that this nsprobe's probe writes, or the table of no
-/// form that it knows.
+/// Decodes one record of the walk over the connection table: passes `each` the connections found, and returns the
+/// bucket to continue at (`None` at the end). The outer `None`: the record does not have the layout of this nsprobe's
+/// probe, or the table's layout is unknown.
 #[expect(clippy::option_option, reason = "the end of a walk is not its failure")]
 pub(super) fn connections(record: &[u8], each: &mut impl FnMut(ConnectionFacts)) -> Option<Option<u32>> {
     let count = word(record, offset_of!(Connections, count))? as usize;
@@ -136,10 +137,11 @@ pub(super) fn connections(record: &[u8], each: &mut impl FnMut(ConnectionFacts))
     }
 }
 
-/// Gives `each` every file in `bytes`, records one after the other, and the number of those that were not understood.
+/// Passes `each` every file in `bytes`, a sequence of records, and returns the number of records that were not
+/// understood.
 pub(super) fn files(bytes: &[u8], mut each: impl FnMut(HeldFacts)) -> u64 {
     records(bytes, |record| {
-        // Without a number in the reader's pid namespace the process is not to be named.
+        // Without a pid in the reader's pid namespace the process cannot be named.
         file(record).map(|facts| {
             if facts.pid != 0 {
                 each(facts);
@@ -148,7 +150,7 @@ pub(super) fn files(bytes: &[u8], mut each: impl FnMut(HeldFacts)) -> u64 {
     })
 }
 
-/// The file in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
+/// Decodes the file in one whole record; `None` if it does not have the layout of this nsprobe's probe.
 fn file(record: &[u8]) -> Option<HeldFacts> {
     if !is_whole::<Held>(record, cause::HELD) {
         return None;
@@ -182,7 +184,7 @@ mod tests {
     use super::*;
     use nsprobe_ebpf::{RECORD_VERSION, outcome};
 
-    /// A record as the probe writes it: the words in the order of the struct.
+    /// A record as the probe writes it: the words in struct order.
     fn record(tgid: u32, tid: u32, how: u32) -> Vec<u8> {
         let head =
             (u64::from(RECORD_VERSION) | u64::from(cause::HELD) << 16) << 32 | size_of::<Held>() as u64;
@@ -203,8 +205,8 @@ mod tests {
         }
     }
 
-    /// The record of a proc on device 0:45 that holds the namespace 77, with these mounts: number, number and inode of
-    /// the mount namespace.
+    /// A record of a proc file system on device 0:45 that holds the namespace 77, with these mounts: id, and the id and
+    /// inode of the mount namespace.
     fn superblock_record(id: u64, mounts: &[(u64, u64, u32)]) -> Vec<u8> {
         let size = size_of::<Superblocks>();
         let head = (u64::from(RECORD_VERSION) | u64::from(cause::SUPERBLOCKS) << 16) << 32 | size as u64;

@@ -1,4 +1,4 @@
-//! What is known of each namespace so far: who is in it, what else led to it, and how to open it.
+//! The known facts of each namespace: its members, what else led to it, and how to open it.
 
 use super::found::{NamespaceDescriptor, DivergentThread};
 use super::limit;
@@ -11,37 +11,37 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Default)]
 pub(super) struct NamespaceIndex {
     found: BTreeMap<(NsKind, u64), Entry>,
-    /// The initial namespace of each kind, where some process is certain to be in it.
+    /// The initial namespace of each kind, if a process is certain to be in it.
     initial: Option<[Option<NsId>; 8]>,
 }
 
-/// What is known of one namespace.
+/// The known facts of one namespace.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) namespace: Namespace,
-    /// Ways to its file: the leader's, and others in case that vanishes.
+    /// Handles to its file: the leader's, and others in case that one vanishes.
     pub(super) handles: Vec<Handle>,
-    /// Whether it has been asked for what only it can tell.
+    /// True once it has been queried.
     pub(super) asked: bool,
-    /// Why no way that is left was taken.
+    /// The reason that none of the remaining handles was used.
     pub(super) unreached: Option<String>,
 }
 
-/// A way to a namespace's file.
+/// A way to open a namespace's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Handle {
     /// A process that refers to it in this slot.
     Process(Pid, NsSlot),
-    /// A thread that does.
+    /// A thread that refers to it in this slot.
     Thread(Pid, Pid, NsSlot),
-    /// A descriptor of a process, or of one thread of it.
+    /// A descriptor of a process, or of one of its threads.
     Descriptor(Pid, Option<Pid>, u32),
     /// A mount.
     Mount(MountPoint),
 }
 
 impl Handle {
-    /// The path of a mount, from where nsprobe is.
+    /// Returns the path of a mount, as nsprobe sees it.
     pub(super) fn mount_path(&self) -> Option<Text> {
         match self {
             Self::Mount(mount) => Some(mount.own_path()),
@@ -50,7 +50,7 @@ impl Handle {
     }
 }
 
-/// More than this many ways to one namespace add cost and no certainty.
+/// The most handles kept per namespace; more add cost and no certainty.
 const WITNESSES: usize = 4;
 
 impl Entry {
@@ -60,7 +60,7 @@ impl Entry {
         }
     }
 
-    /// A mount that is to be tried before all others.
+    /// Adds a mount that is tried before all other mounts.
     pub(super) fn first_mount(&mut self, mount: MountPoint) {
         let is_mount = |handle: &Handle| matches!(handle, Handle::Mount(_));
         let at = self.handles.iter().position(is_mount).unwrap_or(self.handles.len());
@@ -69,13 +69,13 @@ impl Entry {
     }
 
     pub(super) fn source(&mut self, source: Source) {
-        // Members come by the thousand, and all of them with the same source.
+        // Members come by the thousand, all with the same source.
         if self.namespace.sources.last() != Some(&source) {
             self.namespace.sources.push(source);
         }
     }
 
-    /// Something that holds it, and led to it.
+    /// Adds a holder, which also led to it.
     pub(super) fn held(&mut self, holder: Holder) {
         self.source(match holder {
             Holder::Thread { .. } => Source::Threads,
@@ -91,7 +91,7 @@ impl Entry {
 }
 
 impl NamespaceIndex {
-    /// Counts the namespaces that `processes` are in or keep for their children.
+    /// Counts the namespaces that `processes` are members of or keep for their children.
     pub(super) fn take(processes: &[Process]) -> Self {
         let mut index = Self { found: BTreeMap::new(), initial: initial(processes) };
         let by_pid: HashMap<Pid, &Process> = processes.iter().map(|process| (process.pid, process)).collect();
@@ -123,15 +123,15 @@ impl NamespaceIndex {
         index
     }
 
-    /// Counts processes of which nothing more is known than that they are in these.
+    /// Counts processes of which only the namespaces are known.
     pub(super) fn count(&mut self, namespaces: &[NsId]) {
         for &id in namespaces {
             self.entry(id).namespace.processes += 1;
         }
     }
 
-    /// A namespace for the children of a process, or of one thread of it; nothing new when the process is
-    /// in it itself.
+    /// Adds a namespace for the children of a process, or of one of its threads; nothing if the process is itself a
+    /// member.
     fn for_children(&mut self, process: &Process, tid: Option<Pid>, slot: NsSlot, id: NsId) {
         if process.namespace(NsSlot::In(slot.kind())) == Some(id) {
             return;
@@ -145,12 +145,12 @@ impl NamespaceIndex {
         });
     }
 
-    /// Adds the threads that are elsewhere than their process.
+    /// Adds the divergent threads.
     pub(super) fn threads(&mut self, divergent: &[DivergentThread], processes: &[Process]) {
         for &DivergentThread { pid, tid, ref namespaces, stands_for_process } in divergent {
             let Ok(process) = processes.binary_search_by_key(&pid, |process| process.pid) else { continue };
             if stands_for_process {
-                // The links of the process itself are empty.
+                // The process's own links are empty.
                 for slot in NsSlot::ALL {
                     if let Some(id) = processes[process].namespace(slot) {
                         self.entry(id).handle(Handle::Thread(pid, tid, slot));
@@ -169,7 +169,7 @@ impl NamespaceIndex {
         }
     }
 
-    /// Adds the namespaces that descriptors stand for.
+    /// Adds the namespaces that descriptors refer to.
     pub(super) fn descriptors(&mut self, descriptors: &[NamespaceDescriptor]) {
         for &NamespaceDescriptor { pid, tid, fd, id } in descriptors {
             let entry = self.entry(id);
@@ -178,35 +178,35 @@ impl NamespaceIndex {
         }
     }
 
-    /// The entry of a namespace, new if need be.
+    /// Returns the entry of a namespace, created if needed.
     pub(super) fn entry(&mut self, id: NsId) -> &mut Entry {
         let new =
             || Entry { namespace: Namespace::new(id), handles: Vec::new(), asked: false, unreached: None };
         self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 
-    /// The initial namespace of a kind, where it is known.
+    /// Returns the initial namespace of a kind, if known.
     pub(super) fn initial(&self, kind: NsKind) -> Option<NsId> {
         self.initial?[kind as usize]
     }
 
-    /// Whether a namespace is known.
+    /// Returns true if a namespace is known.
     pub(super) fn knows(&self, id: NsId) -> bool {
         self.found.contains_key(&(id.kind, id.ino))
     }
 
-    /// Every namespace known.
+    /// Returns every known namespace.
     pub(super) fn ids(&self) -> Vec<NsId> {
         self.found.values().map(|entry| entry.namespace.id).collect()
     }
 
-    /// Those that have not been asked, and cannot be opened by anything that led to them.
+    /// Returns those that have not been queried and have no handle.
     pub(super) fn without_way(&self) -> Vec<NsId> {
         let without = self.found.values().filter(|entry| !entry.asked && entry.handles.is_empty());
         without.map(|entry| entry.namespace.id).collect()
     }
 
-    /// The kernel's numbers of the namespaces that no process is in and that nothing is known to hold.
+    /// Returns the kernel's ids of the namespaces without members and without a known holder.
     pub(super) fn unheld(&self) -> HashMap<u64, NsId> {
         let unheld = self.found.values().map(|entry| &entry.namespace).filter(|namespace| {
             namespace.processes == 0 && namespace.holders.is_empty() && namespace.holders_omitted == 0
@@ -214,13 +214,13 @@ impl NamespaceIndex {
         unheld.filter_map(|namespace| Some((namespace.kernel_id?, namespace.id))).collect()
     }
 
-    /// The kernel's numbers of the namespaces of one kind, as far as they are known.
+    /// Returns the kernel's ids of the namespaces of one kind, as far as known.
     pub(super) fn kernel_ids(&self, kind: NsKind) -> impl Iterator<Item = (u64, NsId)> {
         let of_kind = self.found.range((kind, 0)..=(kind, u64::MAX));
         of_kind.filter_map(|(_, entry)| Some((entry.namespace.kernel_id?, entry.namespace.id)))
     }
 
-    /// The namespaces, complete.
+    /// Returns the completed namespaces.
     pub(super) fn finish(self) -> Vec<Namespace> {
         let initial = self.initial;
         let is_initial = |id: NsId| match initial.and_then(|ids| ids[id.kind as usize]) {
@@ -242,8 +242,8 @@ impl NamespaceIndex {
     }
 }
 
-/// The namespaces of kthreadd. It is pid 2 of the initial pid namespace, started by the kernel, and never
-/// leaves where it began. Inode numbers tell nothing: they differ from kernel to kernel.
+/// Returns the namespaces of kthreadd. It is pid 2 of the initial pid namespace, started by the kernel, and never
+/// leaves its namespaces. Inodes prove nothing: they vary between kernels.
 fn initial(processes: &[Process]) -> Option<[Option<NsId>; 8]> {
     let slots = sight::kthreadd(processes)?.namespaces.as_ref()?;
     Some(NsKind::ALL.map(|kind| *slots.of(kind)))

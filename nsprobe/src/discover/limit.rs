@@ -1,12 +1,12 @@
-//! What is kept of the holders of a namespace, of which one process may be any number.
+//! Limits the holders kept of a namespace: one process alone may be any number of them.
 
 use crate::model::Holder;
 
-/// How many descriptors, say, of one process, or mounts in one mount namespace, are told as holders of a namespace: the
-/// others hold it no better, and counting them is enough. What one holder has too many of takes nothing from another.
+/// The most holders reported of one kind and owner, such as the descriptors of one process or the mounts in one mount
+/// namespace: the others add nothing, and are counted. The excess of one owner takes nothing from another.
 pub(super) const MOST_OF_ONE: usize = 64;
 
-/// Whose a holder is; a namespace that holds another holds it once.
+/// Returns the owner of a holder. (A namespace that holds another does so once.)
 fn whose(holder: &Holder) -> (&'static str, u64) {
     let whose = match holder {
         Holder::BindMount { mount_namespace, .. } | Holder::Mount { mount_namespace, .. } => {
@@ -18,7 +18,7 @@ fn whose(holder: &Holder) -> (&'static str, u64) {
     (holder.name(), whose)
 }
 
-/// Drops of `holders`, which are in order, what one has too many of; gives how many those are.
+/// Drops the excess holders of each owner from `holders`, which are sorted; returns how many.
 pub(super) fn holders(holders: &mut Vec<Holder>) -> u64 {
     let before = holders.len();
     let (mut last, mut count) = (None, 0);

@@ -1,11 +1,11 @@
-//! The lines of a text that comes in parts; of a text of any length, no more than one line is kept.
+//! Splits a text that arrives in parts into lines; keeps at most one line of it.
 
 use crate::kernel::mount_room::Turn;
 use crate::kernel::proc::ProcessDir;
 use std::io;
 
 /// The longest line that is kept, in bytes. A line of mountinfo has two paths of 4,096 bytes, each byte of which may be
-/// written as four, and the options of a mount, which are a page at most.
+/// escaped as four, and the mount options, at most a page.
 const LONGEST: usize = 64 * 1024;
 
 /// A line, without its end.
@@ -13,20 +13,20 @@ const LONGEST: usize = 64 * 1024;
 pub(super) enum Line<'a> {
     /// All of it.
     Whole(&'a [u8]),
-    /// It is longer than is kept.
+    /// It is longer than the limit.
     TooLong,
 }
 
-/// Puts lines together.
+/// Assembles lines.
 #[derive(Debug, Default)]
 struct Lines {
-    /// The beginning of a line whose end is still to come.
+    /// The start of a line whose end has not arrived.
     begun: Vec<u8>,
     too_long: bool,
 }
 
 impl Lines {
-    /// Gives `each` the lines that end in `part`, until it returns false; returns whether it never did.
+    /// Passes `each` the lines that end in `part`, until it returns false; returns true if it never did.
     fn part(&mut self, mut part: &[u8], each: &mut dyn FnMut(Line<'_>) -> bool) -> bool {
         while let Some(end) = part.iter().position(|&byte| byte == b'\n') {
             let (line, rest) = (&part[..end], &part[end + 1..]);
@@ -54,7 +54,7 @@ impl Lines {
         }
     }
 
-    /// Gives `each` what is kept.
+    /// Passes `each` the line kept.
     fn end(&mut self, each: &mut dyn FnMut(Line<'_>) -> bool) -> bool {
         let go_on = each(if self.too_long { Line::TooLong } else { Line::Whole(&self.begun) });
         self.begun.clear();
@@ -63,8 +63,8 @@ impl Lines {
     }
 }
 
-/// Gives `each` the lines of a process's mountinfo after the first `skip`, until it returns false or the `turn` is over;
-/// returns whether that was all of them.
+/// Passes `each` the lines of a process's mountinfo after the first `skip`, until it returns false or the `turn` is
+/// over; returns true if those were all.
 pub(super) fn mounts(
     process: &ProcessDir,
     mut skip: usize,
@@ -81,7 +81,7 @@ pub(super) fn mounts(
     })
 }
 
-/// Gives `each` the lines of a file of a process, until it returns false; returns whether that was all of them.
+/// Passes `each` the lines of a file of a process, until it returns false; returns true if those were all.
 fn each(process: &ProcessDir, name: &str, each: &mut dyn FnMut(Line<'_>) -> bool) -> io::Result<bool> {
     let mut lines = Lines::default();
     let all = process.read_parts(name, &mut |part| lines.part(part, each))?;

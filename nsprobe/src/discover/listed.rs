@@ -1,9 +1,9 @@
-//! Namespaces that nothing in `/proc` leads to, such as one that only a descriptor in flight between two
-//! sockets holds (`SCM_RIGHTS`, unix(7)): from the kernel's own lists. From Linux 6.19 on listns(2) tells what in them
-//! is active; on 6.18, where everything is, a BPF program walks along them, and later for what is not.
+//! Finds namespaces that nothing in `/proc` leads to in the kernel's own lists, such as one held only by a descriptor
+//! in flight between two sockets (`SCM_RIGHTS`, unix(7)). From Linux 6.19, listns(2) returns the active ones; on 6.18,
+//! where all are active, a BPF program walks the lists, and later does so for the inactive ones.
 //!
-//! What was not known before is opened by its number, and asked, where that is possible. So nothing is believed that
-//! was only read on a walk through memory that changes meanwhile.
+//! A namespace not known before is opened by its id and queried, where possible. So nothing is trusted that was only
+//! read while walking changing memory.
 
 use super::index::NamespaceIndex;
 use super::errno::vanished;
@@ -21,28 +21,28 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
-/// What is missing from 6.19 on without BPF.
+/// The gap from 6.19 on, without BPF.
 const INACTIVE_MISSING: &str = "inactive namespaces, which the kernel alone holds, are not found";
 
-/// What is missing before without the kernel's lists.
+/// The gap before that, without the kernel's lists.
 const MISSING: &str =
     "namespaces that only a descriptor in flight (SCM_RIGHTS) or the kernel holds are not found";
 
-/// What the kernel lists.
+/// The kernel's lists.
 #[derive(Debug)]
 pub(super) struct Listed {
     /// All that can be opened.
     numbers: Vec<Number>,
-    /// Whether that is all of them.
+    /// `Ok` if those are all.
     whole: Result<(), Unlisted>,
-    /// From 6.19 on: what is in the lists and is not told by listns(2), with the way to look again.
+    /// From 6.19: the namespaces in the lists that listns(2) does not return, and the means to read the lists again.
     inactive: Result<(Lists, BTreeMap<u64, NsId>), Unlisted>,
 }
 
-/// What the kernel lists.
+/// Reads the kernel's lists.
 ///
-/// Read before everything else: what has come since is missing here and not there, and so not taken for something
-/// that nothing in `/proc` leads to. `bpf`: whether BPF may be used.
+/// It runs before everything else: a namespace created later is missing here, and so is not mistaken for one that
+/// nothing in `/proc` leads to. `bpf`: true if BPF may be used.
 pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unlisted> {
     let active = match listns::active() {
         Ok(active) => Some(active),
@@ -69,7 +69,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
     Ok(Listed { numbers, whole, inactive: Ok((lists, BTreeMap::new())) })
 }
 
-/// Marks the namespaces that the kernel has listed, and adds those that were not known and are still there.
+/// Marks the namespaces that the kernel has listed, and adds those that were not known and still exist.
 pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
     let known: HashMap<u64, NsId> =
         NsKind::ALL.into_iter().flat_map(|kind| index.kernel_ids(kind)).collect();
@@ -90,8 +90,8 @@ pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceInd
     }
 }
 
-/// Asks those namespaces to which there is no way but their number, and which have come since the lists were read: what
-/// is mounted in a mount namespace without a process.
+/// Queries the namespaces that can be opened only by id and are newer than the lists: those mounted in a mount
+/// namespace without a process.
 pub(super) fn ask_latest(
     listed: &Listed,
     nsfs_dev: u64,
@@ -109,7 +109,7 @@ pub(super) fn ask_latest(
             let (mut found, whole) = walk(lists, nsfs_dev);
             found.retain(|_, namespace| unasked.contains(namespace));
             if whole.is_ok() {
-                // The others have gone: no answer is missing.
+                // The others are gone: no answer is missing.
                 let there: HashSet<&NsId> = found.values().collect();
                 unasked.iter().filter(|id| !there.contains(id)).for_each(|&id| index.entry(id).asked = true);
             }
@@ -119,7 +119,7 @@ pub(super) fn ask_latest(
     };
     let earlier: HashSet<u64> = listed.numbers.iter().map(|number| number.id).collect();
     for number in latest.into_iter().filter(|number| !earlier.contains(&number.id)) {
-        // Gone again, or another's: nothing is said of it that was not said before.
+        // Gone, or replaced by another: nothing is added.
         if let Ok(Some((id, fd))) = open(number)
             && unasked.contains(&id)
         {
@@ -129,8 +129,8 @@ pub(super) fn ask_latest(
     }
 }
 
-/// Marks and adds the inactive ones, which nothing but the kernel holds, or sockets, and which nobody can open. So they
-/// are believed when they are there at a second look, and have not become active.
+/// Marks and adds the inactive namespaces, which only the kernel or sockets hold, and which nobody can open. They are
+/// trusted if a second read still finds them, and they have not become active.
 pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceIndex, gaps: &mut Gaps) {
     if let Err(why) = listed.whole {
         why.gap(gaps);
@@ -153,7 +153,7 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceI
         let known = index.knows(id);
         let entry = index.entry(id);
         if known && entry.namespace.kernel_id != Some(number) {
-            // Another one had its inode.
+            // Its inode was reused.
             continue;
         }
         entry.source(Source::KernelLists);
@@ -165,39 +165,39 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceI
     }
 }
 
-/// The namespace with this number; `None` for a kind that nsprobe does not know.
+/// Opens the namespace with this id; `None` if nsprobe does not know its kind.
 fn open(number: Number) -> io::Result<Option<(NsId, OwnedFd)>> {
     let fd = listns::open(number)?;
     let Some(kind) = nsfs::kind(fd.as_fd())? else { return Ok(None) };
     Ok(Some((nsfs::id(fd.as_fd(), kind)?, fd)))
 }
 
-/// Why the lists cannot be had.
+/// The reason that the lists are not available.
 #[derive(Debug)]
 pub(super) enum Unlisted {
     /// listns(2) failed.
     Listns(io::Error),
-    /// listns(2) leaves out those in whose owner the caller has no `CAP_SYS_ADMIN`.
+    /// listns(2) omits those in whose owner the caller lacks `CAP_SYS_ADMIN`.
     Others,
-    /// The kernel has none.
+    /// The kernel has no such lists.
     Older,
     /// BPF is not to be used.
     NotWanted,
     /// The capabilities for BPF are missing.
     NotPermitted(String),
-    /// There is no such program here.
+    /// The program is not available here.
     Lists(ListsError),
-    /// It does not run, or not to the end.
+    /// The walk failed or did not finish.
     Walk(String),
 }
 
 impl Unlisted {
-    /// That the lists, or those in it that are not active, are a gap.
+    /// Adds a gap: the lists, or their inactive namespaces, are missing.
     pub(super) fn gap(self, gaps: &mut Gaps) {
         self.note(MISSING, "use Linux 6.19", gaps);
     }
 
-    /// That something is `missing`, which a `later` kernel has in any case.
+    /// Adds a gap: something is `missing` that a `later` kernel has in any case.
     fn note(self, missing: &str, later: &str, gaps: &mut Gaps) {
         let because = |why: &dyn std::fmt::Display| format!("{missing}: {why}");
         let or_later = |remedy: Option<String>| match (remedy, later) {
@@ -226,9 +226,9 @@ impl Unlisted {
     }
 }
 
-/// The program that walks along the kernel's lists, where it may be used.
+/// Opens the program that walks the kernel's lists, if permitted.
 fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
-    // Mount namespaces had numbers before; all kinds have them since there are the lists.
+    // Mount namespaces had ids before; all kinds have them since the lists exist.
     let own = proc.this_process().and_then(|own| own.open_namespace("ns/user"));
     if !own.is_ok_and(|own| nsfs::kernel_id(own.as_fd(), NsKind::User).is_some()) {
         return Err(Unlisted::Older);
@@ -242,8 +242,8 @@ fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
     Lists::open().map_err(Unlisted::Lists)
 }
 
-/// Every namespace in the kernel's lists, by its number; and whether these are all. What was found of a list that
-/// changes too fast to be read to its end is there all the same.
+/// Returns every namespace in the kernel's lists, by id, and an error if these are not all. A list that changes too
+/// fast to be read to its end still contributes what was found.
 fn walk(lists: &Lists, nsfs_dev: u64) -> (BTreeMap<u64, NsId>, Result<(), Unlisted>) {
     let (mut all, mut whole) = (BTreeMap::new(), Ok(()));
     for kind in NsKind::ALL.into_iter().filter(|&kind| lists.has(kind)) {
@@ -255,8 +255,8 @@ fn walk(lists: &Lists, nsfs_dev: u64) -> (BTreeMap<u64, NsId>, Result<(), Unlist
     (all, whole)
 }
 
-/// Adds the numbers and inodes of all namespaces of one kind to `found`; after an error some of them. `walk` goes some
-/// steps, from the beginning or from where it was.
+/// Adds the ids and inodes of all namespaces of one kind to `found`; after an error, some of them. `walk` goes some
+/// steps, from the start or from where it stopped.
 fn round(
     kind: NsKind,
     found: &mut BTreeMap<u64, u32>,
@@ -265,7 +265,7 @@ fn round(
     walk::to_end(&format!("{kind} namespaces"), walk, |record, _| {
         let steps = steps(record)?;
         found.extend(steps.found);
-        // Who has come round without passing the head was in no list.
+        // A walk that comes round without passing the head was in no list.
         let was_in_none = steps.outcome == Outcome::End && !steps.head;
         Some(if was_in_none { Outcome::Lost } else { steps.outcome })
     })

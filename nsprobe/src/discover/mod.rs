@@ -1,7 +1,7 @@
-//! Linux → [`Snapshot`]; one file a source.
+//! Linux → [`Snapshot`]; one file per source.
 //!
-//! A snapshot is no instant: processes come and go while it is taken. Each process is read through a
-//! descriptor that cannot turn into another process, and one that vanishes midway is left out.
+//! A snapshot is not a single instant: processes come and go while it is taken. Each process is read through a
+//! descriptor that cannot come to refer to another process, and one that vanishes midway is left out.
 
 mod index;
 mod command_lines;
@@ -53,11 +53,11 @@ use options::{nsfs_dev, open};
 use relations::NsQuery;
 use std::time::Instant;
 
-/// With fewer tasks than this, a walk through `/proc` takes less time than loading two BPF programs does: measured, 9 ms
-/// of processor time for that, 0.06 ms less for every process, and 0.04 ms less for every further thread.
+/// With fewer tasks than this, walking `/proc` takes less time than loading two BPF programs: measured, 9 ms of
+/// processor time for loading, 0.06 ms less per process, and 0.04 ms less per further thread.
 const BREAK_EVEN: usize = 160;
 
-/// Looks at the machine and says what is there.
+/// Takes a snapshot of the machine.
 pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let start = Instant::now();
     let step =
@@ -66,7 +66,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut gaps = Gaps::default();
     let nsfs_dev = nsfs_dev(&proc);
     let listed = proc.is_live().then(|| listed::read(&proc, nsfs_dev, options.bpf));
-    // Listing thousands takes as long as a good part of the reading.
+    // Listing thousands of pids takes as long as a good part of the reading.
     let (pids, tasks) = std::thread::scope(|scope| {
         let pids = std::thread::Builder::new().spawn_scoped(scope, || proc.pids());
         let tasks = from_kernel(&proc, nsfs_dev, options.processes_from, &mut gaps);
@@ -80,7 +80,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut processes_from = if tasks.is_some() { ProcessSource::Bpf } else { ProcessSource::Proc };
     let gather = |tasks| gather(&proc, nsfs_dev, &pids, tasks);
     let (mut found, mut of_processes) = gather(tasks);
-    // A process that `/proc` denies may be in any namespace: then nobody knows how many are in one.
+    // A process that `/proc` denies may be in any namespace, which makes the member counts uncertain.
     let denied = found.processes.iter().any(|process| process.namespaces.is_none());
     let mut of_tasks = Gaps::default();
     if denied
@@ -138,7 +138,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
         namespaces.len(),
         gaps.len()
     );
-    // Last, and apart from the rest: a process decides how long that takes, which is to cost nothing else that is known of it.
+    // Last, and apart from the rest: processes decide how long this takes, which must not delay anything else.
     let wanted: Vec<Pid> = match options.command_lines {
         CommandLines::All => processes.iter().map(|process| process.pid).collect(),
         CommandLines::Leaders => namespaces.iter().filter_map(|ns| ns.leader).collect(),
@@ -147,9 +147,9 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     Ok(Snapshot { namespaces, processes, gaps, processes_from })
 }
 
-/// The processes that the kernel's `tasks` are, if those were read, and those of `pids` that are not among them. Without
-/// tasks these are all. With tasks they are those that a security module keeps from the iterator; where they may be
-/// listed all the same, they belong to the answer.
+/// Combines the kernel's `tasks`, if they were read, with those of `pids` that are not among them. Without tasks that
+/// is all of them. With tasks it is those that a security module hides from the iterator but not from the listing; they
+/// are part of the answer.
 fn gather(proc: &Proc, nsfs_dev: u64, pids: &[Pid], tasks: Option<Found>) -> (Found, Gaps) {
     let (mut found, mut gaps) = (tasks.unwrap_or_default(), Gaps::default());
     let known = |pid: &Pid| found.processes.binary_search_by_key(pid, |process| process.pid).is_ok();
@@ -158,14 +158,15 @@ fn gather(proc: &Proc, nsfs_dev: u64, pids: &[Pid], tasks: Option<Found>) -> (Fo
     (found, gaps)
 }
 
-/// Reads the command lines of the processes `pids` that are in `snapshot` without, as far as they are still there.
+/// Reads the command lines of the processes `pids` that lack one in `snapshot`, as far as they still exist.
 pub fn command_lines(options: &Options, snapshot: &mut Snapshot, pids: &[Pid]) -> Result<(), Error> {
     let proc = open(options)?;
     command_lines::fill(&proc, &mut snapshot.processes, pids, &mut snapshot.gaps);
     Ok(())
 }
 
-/// Why the process `pid` is missing from a snapshot that was taken just now, although it is there; `None` where it is not.
+/// Returns the reason that the process `pid` is missing from a snapshot taken just now, although it exists; `None` if
+/// it does not.
 #[must_use]
 pub fn why_unread(pid: Pid) -> Option<String> {
     let proc = open(&Options::default()).ok()?;
@@ -177,11 +178,11 @@ pub fn why_unread(pid: Pid) -> Option<String> {
     }
 }
 
-/// The process that the thread `tid` belongs to; `None` where there is no such thread, or it is a process's first.
+/// Returns the process that the thread `tid` belongs to; `None` if there is no such thread, or it is a process's first.
 #[must_use]
 pub fn process_of_thread(tid: Pid) -> Option<Pid> {
     let proc = open(&Options::default()).ok()?;
-    // Not listed, but there: a thread has a directory like that of a process.
+    // Not listed, but present: a thread has a directory like that of a process.
     let group = bounded::one(move |status| {
         proc.process(tid).and_then(|thread| thread.read("status", status)).ok()?;
         parse::thread_group(status)
@@ -189,7 +190,7 @@ pub fn process_of_thread(tid: Pid) -> Option<Pid> {
     group.ok().flatten().filter(|&pid| pid != tid)
 }
 
-/// The tasks of the kernel, where they are asked for, or are the cheaper source for as many processes as there are.
+/// Reads the kernel's tasks, if requested, or if they are the cheaper source for this many processes.
 fn from_kernel(
     proc: &Proc,
     nsfs_dev: u64,
@@ -205,7 +206,7 @@ fn from_kernel(
                 log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: begins with /proc");
                 return Ok(None);
             }
-            // Not permitted, or refused: the other source is as good, and the snapshot says which it was.
+            // Not permitted, or refused: the other source is as good, and the snapshot records which one was used.
             let read = tasks::read(proc, nsfs_dev, gaps);
             match &read {
                 Ok(_) => log::info!("source: about {tasks} tasks: the kernel's own, by BPF"),
@@ -216,7 +217,7 @@ fn from_kernel(
     }
 }
 
-/// About how many tasks there are: a process may have tens of thousands of threads.
+/// Estimates the number of tasks: a process may have tens of thousands of threads.
 fn about_how_many_tasks(proc: &Proc) -> usize {
     let counted = proc.load_average().ok().and_then(|text| parse::tasks(&text));
     counted.unwrap_or_else(|| proc.about_how_many())

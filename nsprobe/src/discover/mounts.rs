@@ -1,12 +1,11 @@
-//! Namespaces kept alive by a bind mount of their nsfs file, in any mount namespace, whether or not a
-//! process is in it.
+//! Namespaces kept alive by a bind mount of their nsfs file, in any mount namespace, with or without members.
 //!
-//! From Linux 6.12 on the kernel lists the mount namespaces themselves (`NS_MNT_GET_NEXT`), and from 6.11 on
-//! the mounts of one that is known (listmount(2)). Without these, and in a mount namespace in which nsprobe
-//! has no `CAP_SYS_ADMIN`, it is `/proc/PID/mountinfo` of a process in it that tells.
+//! From Linux 6.12, the kernel lists the mount namespaces themselves (`NS_MNT_GET_NEXT`), and from 6.11 the mounts of a
+//! known one (listmount(2)). Without these, and in a mount namespace in which nsprobe lacks `CAP_SYS_ADMIN`, the source
+//! is `/proc/PID/mountinfo` of a member.
 //!
-//! How much of them is read has a limit (`kernel::mount_room`). First come nsprobe's own mount namespace and the initial
-//! one, then a few mounts of each, then those that have more.
+//! The amount read is limited (`kernel::mount_room`). nsprobe's own mount namespace and the initial one come first,
+//! then a few mounts of each, then those that have more.
 
 use super::index::{NamespaceIndex, Handle};
 use super::errno::vanished;
@@ -29,14 +28,13 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// How many bytes the paths of mounts may have together that are kept as holders.
+/// The most bytes of mount paths kept as holders.
 const PATHS: usize = 16 << 20;
 
-/// This many mount namespaces with too many mounts are named.
+/// The most mount namespaces with too many mounts that are named.
 const MOST_NAMED: usize = 8;
 
-/// Adds the mounted namespaces, each with its mounts as holders; and the mount namespaces that the kernel
-/// lists.
+/// Adds the mounted namespaces, each with its mounts as holders, and the mount namespaces that the kernel lists.
 pub(super) fn find(
     proc: &Proc,
     nsfs_dev: u64,
@@ -68,7 +66,7 @@ pub(super) fn find(
     search.share = room::FIRST;
     search.listed_by_the_kernel(query, index, gaps);
     search.new.extend(index.ids().into_iter().filter(|id| id.kind == NsKind::Mnt));
-    // A mount may be of a mount namespace that nothing else has led to.
+    // A mount may be of a mount namespace not found otherwise.
     while let Some(id) = search.new.pop() {
         if !search.seen.contains(&id) {
             search.known(id, query, index, gaps);
@@ -81,38 +79,38 @@ pub(super) fn find(
 /// A way to read the mounts of a mount namespace, and how far they have been read.
 #[derive(Clone, Copy, Debug)]
 enum Way {
-    /// By the kernel's number of the mount namespace; read up to the mount with this id.
+    /// By the kernel's id of the mount namespace; read up to the mount with this id.
     Number(u64, u64),
-    /// By a process in it; this many lines have been read.
+    /// Through a member process; this many lines have been read.
     Process(Pid, usize),
 }
 
 struct Search<'a> {
     proc: &'a Proc,
     nsfs_dev: u64,
-    /// A process in each mount namespace.
+    /// A reader process for each mount namespace.
     readers: BTreeMap<NsId, Pid>,
     /// nsprobe's own mount namespace.
     own: Option<NsId>,
-    /// `None` on a kernel that has no listmount(2) for other mount namespaces.
+    /// `None` on a kernel without listmount(2) for other mount namespaces.
     table: Option<MountTable>,
     seen: HashSet<NsId>,
-    /// How much may still be read.
+    /// The budget left to read.
     room: Room,
-    /// What of that one mount namespace may take now.
+    /// The part of it that one mount namespace may use now.
     share: Share,
-    /// How many mounts of each namespace the mount namespace has that is read now.
+    /// Mounts kept per namespace, in the mount namespace being read.
     kept: HashMap<NsId, usize>,
     /// Bytes of paths that may still be kept.
     paths: usize,
-    /// Mount namespaces to be read.
+    /// Mount namespaces still to be read.
     new: Vec<NsId>,
     /// Those that have more mounts than their first share.
     put_off: Vec<(NsId, Way)>,
 }
 
 impl Search<'_> {
-    /// Those mount namespaces that the kernel lists to us.
+    /// Adds the mount namespaces that the kernel lists for this process.
     fn listed_by_the_kernel(&mut self, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let own = self.proc.this_process().and_then(|own| own.open_namespace("ns/mnt"));
         let Ok(own) = own else { return };
@@ -163,32 +161,32 @@ impl Search<'_> {
         }
     }
 
-    /// Whether this process has all capabilities that listing takes, but not in the initial pid namespace: kernels since
-    /// early 2026 then refuse it.
+    /// Returns true if this process has all capabilities that listing takes, but is not in the initial pid namespace:
+    /// kernels since early 2026 then refuse it.
     fn is_nested(&self, index: &NamespaceIndex) -> bool {
         let own = processes::own_namespace(self.proc, NsKind::Pid, self.nsfs_dev);
         remedy(&[Capability::SysAdmin]).is_none() && (own.is_none() || own != index.initial(NsKind::Pid))
     }
 
-    /// One that is known by other means.
+    /// Reads one that was found by other means.
     fn known(&mut self, id: NsId, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         if self.table.is_some() {
             let handles = index.entry(id).handles.clone();
             match query.open(id, &handles) {
                 Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), index, gaps),
-                // All that led to it has gone, and it as well.
+                // Everything that led to it is gone, and so is it.
                 Ok(None) if !handles.is_empty() => {
                     self.seen.insert(id);
                     return;
                 }
-                // Not to be opened: the process that is in it may still be read.
+                // It cannot be opened, but a member may still be readable.
                 Ok(None) | Err(_) => {}
             }
         }
         self.mountinfo(id, index, gaps);
     }
 
-    /// The mounts of a mount namespace, by its descriptor.
+    /// Reads the mounts of a mount namespace by its descriptor.
     fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         if let Some(number) = nsfs::kernel_id(fd, NsKind::Mnt) {
             self.by_number(id, (number, 0), index, gaps);
@@ -198,7 +196,7 @@ impl Search<'_> {
         }
     }
 
-    /// The same by its number, from those after a mount on.
+    /// Reads them by its id, starting after the mount `after`.
     fn by_number(&mut self, id: NsId, (number, after): (u64, u64), index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let Some(mut table) = self.table.take() else { return self.mountinfo(id, index, gaps) };
         let mut turn = self.room.turn(self.share);
@@ -222,8 +220,8 @@ impl Search<'_> {
                     self.put_off.push((id, Way::Number(number, after)));
                 }
             }
-            // It has just lost the last that held it. Who has no right to its mounts gets the same error; a process in
-            // it may be readable all the same.
+            // It has just lost its last holder. A caller without rights to its mounts gets the same error; a member may
+            // be readable nevertheless.
             Err(error) if vanished(&error) && !self.readers.contains_key(&id) => {
                 self.seen.insert(id);
             }
@@ -236,7 +234,7 @@ impl Search<'_> {
         }
     }
 
-    /// The mounts of a mount namespace, by a process in it.
+    /// Reads the mounts of a mount namespace through a member.
     fn mountinfo(&mut self, id: NsId, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         self.seen.insert(id);
         let Some(&pid) = self.readers.get(&id) else {
@@ -250,7 +248,7 @@ impl Search<'_> {
         self.by_process(id, (pid, 0), index, gaps);
     }
 
-    /// The same, from those in the lines after the first `read` on.
+    /// Reads them from its mountinfo, after the first `read` lines.
     fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), index: &mut NamespaceIndex, gaps: &mut Gaps) {
         self.kept = HashMap::new();
         let (proc, room, share) = (self.proc.clone(), self.room, self.share);
@@ -280,7 +278,7 @@ impl Search<'_> {
         }
     }
 
-    /// What has been put off; then what is still unread is a gap.
+    /// Reads what was put off; what remains unread becomes a gap.
     fn the_rest(&mut self, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut unread = Vec::new();
         let mut all = false;
@@ -310,7 +308,7 @@ impl Search<'_> {
         note_unread(&unread, all, gaps);
     }
 
-    /// Adds the mount of `target` that a mount namespace has: its number and its path.
+    /// Adds a mount of `target` in a mount namespace, with its id and path.
     fn add(
         &mut self,
         mount_namespace: NsId,
@@ -346,14 +344,14 @@ impl Search<'_> {
             entry.handle(Handle::Mount(way(Some(pid))));
         }
         if here {
-            // No tenant can put anything in this way.
+            // No tenant can interfere with this path.
             entry.first_mount(way(None));
         }
         entry.held(Holder::BindMount { mount_namespace, path, here });
     }
 }
 
-/// Notes the mount namespaces that have more mounts than are read; `all`: because of what others have.
+/// Adds gaps for the mount namespaces with more mounts than are read; `all`: because of the total.
 fn note_unread(unread: &[NsId], all: bool, gaps: &mut Gaps) {
     let (named, others) = unread.split_at(unread.len().min(MOST_NAMED));
     let together = if all { "; all together: 400,000, 256 MiB or 4 s" } else { "" };
@@ -368,7 +366,7 @@ fn note_unread(unread: &[NsId], all: bool, gaps: &mut Gaps) {
     }
 }
 
-/// Whether an error says that the kernel does not know what it was asked.
+/// Returns true if the kernel does not support the request.
 fn not_there(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::ENOTTY | libc::E2BIG | libc::EINVAL))
 }

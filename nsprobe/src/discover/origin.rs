@@ -1,4 +1,4 @@
-//! Where and when the looking is done.
+//! The origin of a snapshot: the place and time.
 
 use super::error::Error;
 use super::options::{Options, open};
@@ -6,7 +6,7 @@ use crate::model::{Origin, Text};
 use nix::sys::utsname::uname;
 use std::time::SystemTime;
 
-/// Where and when a snapshot taken now is taken.
+/// Returns where and when a snapshot taken now is taken.
 pub fn origin(options: &Options) -> Result<Origin, Error> {
     let proc = open(options)?;
     let (kernel, hostname) = uname().map_or_else(
@@ -23,7 +23,7 @@ pub fn origin(options: &Options) -> Result<Origin, Error> {
     })
 }
 
-/// The text of `sys/kernel/random/boot_id`: a UUID and a line feed.
+/// Parses `sys/kernel/random/boot_id`: a UUID and a line feed.
 fn boot_id(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?.trim_end();
     (!text.is_empty()).then(|| text.to_owned())

@@ -1,11 +1,11 @@
-//! The texts of `/proc`, from bytes; nothing here opens anything.
+//! Parses the texts of `/proc` from bytes; this file does no I/O.
 
 use crate::model::{NsKind, Text};
 use procfs_core::FromRead as _;
 use procfs_core::process::{Stat, StatFlags, Status};
 use std::borrow::Cow;
 
-/// What is taken from `/proc/PID/stat`: proc_pid_stat(5).
+/// The fields used of `/proc/PID/stat`: proc_pid_stat(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StatFacts {
     pub(super) ppid: u32,
@@ -15,9 +15,9 @@ pub(super) struct StatFacts {
     pub(super) comm: Text,
 }
 
-/// Reads `/proc/PID/stat`; `None` when it is not of that form.
+/// Parses `/proc/PID/stat`; `None` if it is malformed.
 pub(super) fn stat(bytes: &[u8]) -> Option<StatFacts> {
-    // The library slices around the parentheses without looking: an odd text would make it panic.
+    // The library slices around the parentheses unchecked: a malformed text would make it panic.
     let open = bytes.iter().position(|&b| b == b'(')?;
     let close = bytes.iter().rposition(|&b| b == b')')?;
     if open == 0 || close < open || bytes.get(close + 1) != Some(&b' ') || bytes.len() < close + 4 {
@@ -33,44 +33,44 @@ pub(super) fn stat(bytes: &[u8]) -> Option<StatFacts> {
     })
 }
 
-/// Reads `/proc/PID/status`, in which the name alone need not be UTF-8; `None` when it is not of that form.
+/// Parses `/proc/PID/status`, in which only the name may not be UTF-8; `None` if it is malformed.
 pub(super) fn status(bytes: &[u8]) -> Option<Status> {
-    // The library takes a text of which one byte is not UTF-8 for none of that form.
+    // The library rejects a text with a single byte that is not UTF-8.
     let text: Cow<'_, str> = String::from_utf8_lossy(bytes);
     Status::from_read(text.as_bytes()).ok()
 }
 
-/// The ids of a process in all its pid namespaces, outermost first: the line `NSpid` of `/proc/PID/status`
+/// Parses the pids of a process in all its pid namespaces, outermost first: the line `NSpid` of `/proc/PID/status`
 /// (Linux 4.1). The outermost is the pid namespace of the proc mount.
 pub(super) fn pids(status: &[u8]) -> Option<Vec<u32>> {
     let ids = self::status(status)?.nspid?;
     ids.into_iter().map(|id| u32::try_from(id).ok()).collect()
 }
 
-/// How many tasks there are, in all pid namespaces: the fourth field of `/proc/loadavg`, proc_loadavg(5).
+/// Parses the number of tasks in all pid namespaces: the fourth field of `/proc/loadavg`, proc_loadavg(5).
 pub(super) fn tasks(loadavg: &[u8]) -> Option<usize> {
     let field = std::str::from_utf8(loadavg).ok()?.split(' ').nth(3)?;
     field.split_once('/')?.1.parse().ok()
 }
 
-/// The process that a thread belongs to: the line `Tgid` of `/proc/TID/status`. The name, in which anything may stand,
-/// is on a line of its own.
+/// Parses the process that a thread belongs to: the line `Tgid` of `/proc/TID/status`. The name, which may contain
+/// anything, is on a line of its own.
 pub(super) fn thread_group(status: &[u8]) -> Option<u32> {
     let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
     std::str::from_utf8(line).ok()?.trim().parse().ok()
 }
 
-/// The id of a mount, from its line of a `/proc/PID/mountinfo`.
+/// Parses the id of a mount from its line of a `/proc/PID/mountinfo`.
 pub(super) fn mount_id(line: &[u8]) -> Option<u64> {
     std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?.parse().ok()
 }
 
-/// Whether the mount in a line of a `/proc/PID/mountinfo` is at the reader's root.
+/// Returns true if the mount in a line of a `/proc/PID/mountinfo` is at the reader's root.
 pub(super) fn is_root_mount(line: &[u8]) -> bool {
     line.split(|&byte| byte == b' ').nth(4) == Some(b"/")
 }
 
-/// Kind and inode from the text of a namespace link: `net:[4026531833]`.
+/// Parses kind and inode from the text of a namespace link: `net:[4026531833]`.
 pub(super) fn namespace_link(text: &[u8]) -> Option<(NsKind, u64)> {
     let (kind, rest) = std::str::from_utf8(text).ok()?.split_once(":[")?;
     Some((kind.parse().ok()?, rest.strip_suffix(']')?.parse().ok()?))
@@ -82,26 +82,26 @@ pub(super) struct NamespaceMount {
     pub(super) kind: NsKind,
     pub(super) ino: u64,
     pub(super) path: Text,
-    /// The number of the mount.
+    /// The mount's id.
     pub(super) mount_id: u64,
 }
 
 /// A mount of any file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mount {
-    /// Its number.
+    /// Its id.
     pub(super) id: u64,
-    /// What of the file system is mounted.
+    /// The part of the file system that is mounted.
     pub(super) root: Vec<u8>,
-    /// Where.
+    /// The mount point.
     pub(super) point: Text,
     /// The type of the file system.
     pub(super) fs_type: Vec<u8>,
 }
 
-/// The nsfs mount in a line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5); `None` when it is another line.
+/// Parses the nsfs mount in a line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5); `None` for any other line.
 pub(super) fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
-    // Most lines are passed over by this look.
+    // Most lines are rejected here.
     if !line.windows(8).any(|part| part == b" - nsfs ") {
         return None;
     }
@@ -110,7 +110,7 @@ pub(super) fn namespace_mount(line: &[u8]) -> Option<NamespaceMount> {
     Some(NamespaceMount { kind, ino, path, mount_id })
 }
 
-/// The mount in a line of `/proc/PID/mountinfo` if its number is `id`.
+/// Parses the mount in a line of `/proc/PID/mountinfo` if its id is `id`.
 pub(super) fn mount(line: &[u8], id: u64) -> Option<Mount> {
     let number = line.split(|&b| b == b' ').next()?;
     if std::str::from_utf8(number).ok()?.parse() != Ok(id) {
@@ -120,7 +120,7 @@ pub(super) fn mount(line: &[u8], id: u64) -> Option<Mount> {
 }
 
 fn mount_line(line: &[u8]) -> Option<Mount> {
-    // Blanks within a field are escaped, and ` - ` ends the optional fields.
+    // Spaces within a field are escaped, and ` - ` ends the optional fields.
     let mut fields = line.split(|&b| b == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let root = unescape(fields.nth(2)?);
@@ -129,7 +129,7 @@ fn mount_line(line: &[u8]) -> Option<Mount> {
     Some(Mount { id, root, point, fs_type })
 }
 
-/// Undoes the octal escapes (`\040`) of the mount tables.
+/// Decodes the octal escapes (`\040`) of the mount tables.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -235,7 +235,7 @@ mod tests {
 
     #[test]
     fn nested_ids_come_outermost_first() {
-        // Read from this very kernel: the parser wants the whole of it.
+        // Taken from the running kernel: the parser needs the whole file.
         let status = std::fs::read("/proc/self/status").unwrap();
         let ids = pids(&status).unwrap();
         assert_eq!(ids.first(), Some(&std::process::id()));

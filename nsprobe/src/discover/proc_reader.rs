@@ -1,4 +1,4 @@
-//! A look at `/proc` for tasks and their namespaces alone, leaner than a snapshot: for `trace` where the kernel tells it
+//! Reads only tasks and their namespaces from `/proc`, leaner than a snapshot: for `trace` where the kernel reports
 //! little or nothing.
 
 use super::errno::denied;
@@ -12,7 +12,7 @@ use crate::model::{Caller, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text
 use std::io;
 use std::time::Duration;
 
-/// A proc file system that is looked at again and again.
+/// A proc file system that is read repeatedly.
 #[derive(Debug)]
 pub struct ProcReader {
     proc: Proc,
@@ -30,7 +30,7 @@ pub struct Thread {
     pub ppid: Pid,
     /// Its name.
     pub comm: Text,
-    /// Its namespaces; `None` when they may not be read.
+    /// Its namespaces; `None` if they may not be read.
     pub namespaces: Option<Slots<Option<NsId>>>,
 }
 
@@ -42,18 +42,18 @@ impl ProcReader {
         Ok(Self { proc, nsfs_dev })
     }
 
-    /// Whether it has the numbers by which nsprobe itself knows processes, and not those of another pid namespace.
+    /// Returns true if its pids are those of nsprobe's own pid namespace.
     #[must_use]
     pub fn has_own_numbers(&self) -> bool {
         self.proc.own_pid() == Some(std::process::id())
     }
 
-    /// Whether it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may see. Where
-    /// reading it does not return it is there all the same.
+    /// Returns true if it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may
+    /// see. It also counts as present if reading it does not return.
     #[must_use]
     pub fn is_of_whole_machine(&self) -> bool {
         let proc = self.proc.clone();
-        // In another pid namespace it is anybody's.
+        // In another pid namespace, pid 2 is an arbitrary process.
         let kthreadd = bounded::one(move |buffer| {
             proc.process(2).and_then(|dir| dir.read("stat", buffer))?;
             Ok(parse::stat(buffer).is_some_and(|facts| facts.ppid == 0 && facts.kernel_thread))
@@ -65,13 +65,13 @@ impl ProcReader {
         }
     }
 
-    /// Begins to read every process, in the order of their numbers.
+    /// Starts to read every process, sorted by pid.
     pub fn processes(&self) -> io::Result<Processes> {
         let pids = self.proc.pids()?;
         Ok(Processes { reading: processes::alone(&self.proc, pids.clone(), self.nsfs_dev), pids })
     }
 
-    /// Begins to read every thread of every process. One that ends meanwhile may be missing.
+    /// Starts to read every thread of every process. One that ends meanwhile may be missing.
     pub fn threads(&self) -> io::Result<Reading<Vec<Thread>>> {
         let (proc, nsfs_dev) = (self.proc.clone(), self.nsfs_dev);
         Ok(Reading::begin(self.proc.pids()?, move |&pid, buffer| {
@@ -81,8 +81,8 @@ impl ProcReader {
         }))
     }
 
-    /// Begins to read what is known of threads now, each of a process, without their names. `Err`: it has gone, or cannot
-    /// be read.
+    /// Starts to read the current facts of threads, given as process and thread, without their names. `Err`: it is
+    /// gone, or cannot be read.
     #[must_use]
     pub fn actors(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Caller>> {
         let proc = self.proc.clone();
@@ -90,37 +90,37 @@ impl ProcReader {
     }
 }
 
-/// The processes, while they are read.
+/// The processes while they are being read.
 pub struct Processes {
     pids: Vec<Pid>,
     reading: Reading<processes::Alone>,
 }
 
-/// What came of a look at the processes.
+/// The result of reading the processes.
 #[derive(Debug, Default)]
 pub struct Looked {
-    /// Those that have been read.
+    /// Those that were read.
     pub processes: Vec<Process>,
     /// Those that do not answer, or did not in time.
     pub unread: Vec<Pid>,
-    /// What could not be read.
+    /// The gaps.
     pub gaps: Vec<Gap>,
 }
 
 impl Processes {
-    /// Waits for the end, but no longer than `limit`; returns whether it has come.
+    /// Waits for the end, but no longer than `limit`; returns true if it was reached.
     pub fn wait(&mut self, limit: Duration) -> bool {
         self.reading.wait(limit)
     }
 
-    /// What has been read by now.
+    /// Returns what has been read so far.
     #[must_use]
     pub fn take(self) -> Looked {
         let (mut looked, mut gaps) = (Looked::default(), Gaps::default());
         for (pid, read) in std::iter::zip(self.pids, self.reading.take()) {
             match read {
                 Ok((process, of_process)) => {
-                    // Gone, or known to keep others waiting.
+                    // Gone, or known to be stuck.
                     if process.is_none() {
                         looked.unread.extend(of_process.any().then_some(pid));
                     }
@@ -151,7 +151,7 @@ fn thread(
         match processes::namespace(&dir, slot, nsfs_dev) {
             Ok(id) => *namespaces.get_mut(slot) = id,
             Err(error) if denied(&error) => return Some(Thread { pid, tid, ppid, comm, namespaces: None }),
-            // A kind that the kernel lacks, or the task is ending.
+            // The kernel lacks this kind, or the task is ending.
             Err(_) => {}
         }
     }

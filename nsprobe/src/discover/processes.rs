@@ -1,4 +1,4 @@
-//! The processes, and the namespaces that `/proc/PID/ns/` says they are in.
+//! The processes, and the namespaces that `/proc/PID/ns/` shows for them.
 
 use super::errno::{denied, vanished};
 use super::found::Found;
@@ -12,8 +12,8 @@ use std::ffi::CStr;
 use std::io;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
-/// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else there is to find in their
-/// directories.
+/// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else their directories
+/// contain.
 pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, gaps: &mut Gaps) {
     let whose = Whose::new(proc, nsfs_dev);
     let proc = proc.clone();
@@ -33,10 +33,10 @@ pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, 
     }
 }
 
-/// One process, where there is one, and what could not be read of it.
+/// A process, if it exists, and what could not be read of it.
 pub(super) type Alone = (Option<Process>, Gaps);
 
-/// Begins to read the processes `pids` of `proc`, and nothing else that their directories lead to.
+/// Starts to read the processes `pids` of `proc`, and nothing else that their directories lead to.
 pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone> {
     let whose = Whose::new(proc, nsfs_dev);
     let proc = proc.clone();
@@ -47,11 +47,11 @@ pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone
     })
 }
 
-/// Whose view a proc file system gives.
+/// The viewpoint of a proc file system.
 #[derive(Clone, Copy)]
 struct Whose {
     nsfs_dev: u64,
-    /// Whether a process has the number here that nsprobe knows it by.
+    /// True if pids here are those of nsprobe's pid namespace.
     own_numbers: bool,
     own_pid_ns: Option<NsId>,
     offset: Offset,
@@ -65,9 +65,9 @@ impl Whose {
     }
 }
 
-/// The reader's own pid namespace, when `proc` is its proc file system: a process in it has one id.
+/// Returns the reader's own pid namespace, if `proc` shows that one: its members have a single pid.
 pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
-    // A proc mount of an outer pid namespace shows the reader by an id that is not its own.
+    // A proc mount of an outer pid namespace shows the reader with a different pid.
     if proc.own_pid()? != std::process::id() {
         return None;
     }
@@ -81,14 +81,14 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    /// Counts an error; a process that has vanished is none.
+    /// Counts an error, unless the process has vanished.
     fn note(&mut self, kind: GapKind, error: &io::Error) {
         if !vanished(error) {
             self.gaps.add_error(kind, error);
         }
     }
 
-    /// One process with its threads and descriptors, while its directory is at hand.
+    /// Reads one process with its threads and descriptors, while its directory is open.
     fn add(&mut self, proc: &Proc, pid: Pid, found: &mut Found) {
         match proc.process(pid) {
             Ok(dir) => {
@@ -119,7 +119,7 @@ impl Reader<'_> {
         }
     }
 
-    /// One process, without what else its directory leads to.
+    /// Reads one process, without what else its directory leads to.
     fn open(&mut self, proc: &Proc, pid: Pid) -> Option<Process> {
         match proc.process(pid) {
             Ok(dir) => self.process(pid, &dir),
@@ -144,7 +144,7 @@ impl Reader<'_> {
         };
         let uid = dir.owner();
         let namespaces = self.namespaces(dir)?;
-        // Its end may come between two reads: what was read before is true all the same.
+        // It may end between two reads: what was read before remains true.
         let pids = self.pids(pid, dir, namespaces.as_ref());
         let root = self.root(dir, namespaces.is_some());
         Some(Process {
@@ -173,9 +173,9 @@ impl Reader<'_> {
                     found |= id.is_some();
                     *slots.get_mut(slot) = id;
                 }
-                // A kind that the kernel lacks, the slots of a process that is ending, or no child yet.
+                // The kernel lacks this kind, the process is ending, or it has no child yet.
                 Err(error) if vanished(&error) => {}
-                // The right to see one is the right to see all: ptrace(2), PTRACE_MODE_READ_FSCREDS.
+                // Permission for one is permission for all: ptrace(2), PTRACE_MODE_READ_FSCREDS.
                 Err(error) if denied(&error) => {
                     self.note(GapKind::ProcessNamespaces, &error);
                     return Some(None);
@@ -183,7 +183,7 @@ impl Reader<'_> {
                 Err(error) => self.note(GapKind::ProcessNamespaces, &error),
             }
         }
-        // The last link is there, so the process was alive when this one was not.
+        // The last link is present, so the process was alive when this one was missing.
         let waiting = slots.get(NsSlot::PidForChildren).is_none()
             && slots.of(NsKind::Pid).is_some()
             && slots.get(NsSlot::TimeForChildren).is_some();
@@ -191,11 +191,12 @@ impl Reader<'_> {
             let reason = "no child is in it yet";
             self.gaps.add(GapKind::PidForChildren, reason, Some("BPF reads it from the kernel"));
         }
-        // With none of them left it is a zombie, or gone; a zombie still has its directory.
+        // If none of them is left it is a zombie, or gone; a zombie still has its directory.
         (found || dir.stat("stat").is_ok()).then_some(Some(slots))
     }
 
-    /// Only a process in another pid namespace has more than one id, and only then is `status` read. Empty: not known.
+    /// Reads the pids. Only a process in another pid namespace has more than one, and only then is `status` read.
+    /// Empty: unknown.
     fn pids(&mut self, pid: u32, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Vec<u32> {
         let pid_ns = namespaces.and_then(|slots| *slots.of(NsKind::Pid));
         if pid_ns.is_some() && pid_ns == self.whose.own_pid_ns {
@@ -219,7 +220,7 @@ impl Reader<'_> {
         match root(dir) {
             Ok(root) => root,
             Err(error) => {
-                // Where the namespaces are not readable the root is not either: one gap says both.
+                // If the namespaces are not readable, the root is not either: one gap covers both.
                 if readable {
                     self.note(GapKind::ProcessRoot, &error);
                 }
@@ -229,7 +230,7 @@ impl Reader<'_> {
     }
 }
 
-/// The root directory of a process.
+/// Reads the root directory of a process.
 pub(super) fn root(dir: &ProcessDir) -> io::Result<Root> {
     Ok(match linked(dir, c"root")? {
         (path, false) if path == "/" => Root::Whole,
@@ -238,21 +239,21 @@ pub(super) fn root(dir: &ProcessDir) -> io::Result<Root> {
     })
 }
 
-/// The path of what the link `name` of a process leads to, and whether that has been deleted.
+/// Reads the target of the link `name` of a process, and whether that has been deleted.
 pub(super) fn linked(dir: &ProcessDir, name: &CStr) -> io::Result<(Text, bool)> {
     let path = dir.read_link(&name.to_string_lossy())?.into_vec();
-    // A name may end like this, so the file itself is asked.
+    // A name may end like this, so the file itself is checked.
     let former = path.strip_suffix(b" (deleted)").filter(|_| dir.is_deleted(name).unwrap_or(true));
     Ok(former.map_or_else(|| (path.as_slice().into(), false), |former| (former.into(), true)))
 }
 
-/// The namespace in a slot of a process or thread; `Ok(None)` when its link is not of the known form.
+/// Reads the namespace in a slot of a process or thread; `Ok(None)` if its link is malformed.
 pub(super) fn namespace(dir: &ProcessDir, slot: NsSlot, nsfs_dev: u64) -> io::Result<Option<NsId>> {
     let text = dir.read_link(slot.link())?;
     Ok(parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)))
 }
 
-/// The namespace of this kind that nsprobe itself is in.
+/// Returns nsprobe's own namespace of this kind.
 pub(super) fn own_namespace(proc: &Proc, kind: NsKind, nsfs_dev: u64) -> Option<NsId> {
     namespace(&proc.this_process().ok()?, NsSlot::In(kind), nsfs_dev).ok()?
 }

@@ -1,9 +1,9 @@
-//! The way along a path to a mounted namespace's file, without waiting for anybody.
+//! Follows the path to a mounted namespace's file without waiting for anybody.
 //!
 //! A directory on the path may be on a file system whose server has stopped answering (FUSE, NFS), or one that mounts
-//! something as soon as somebody comes by (autofs); in another mount namespace the tenant decides that. So a walk takes
-//! what the kernel has cached (Linux 5.12), where what is mounted always is; else it goes step by step, and looks a
-//! name up only in a file system of a type that is known to need no server.
+//! something on access (autofs); in another mount namespace the tenant decides that. So a walk uses what the kernel has
+//! cached (Linux 5.12), which always includes mount points; otherwise it goes step by step, and looks up names only in
+//! file systems of a type known to need no server.
 
 use super::lines::{self, Line};
 use super::parse;
@@ -15,29 +15,29 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path};
 
-/// A mount of a namespace's file, and from where it can be seen.
+/// A mount of a namespace's file, and from where it is visible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct MountPoint {
-    /// The mount namespace that it is in.
+    /// The mount namespace that contains it.
     pub(super) mount_namespace: NsId,
-    /// The process whose root directory the path begins at; `None`: nsprobe's own.
+    /// The process at whose root directory the path begins; `None`: nsprobe's own.
     pub(super) reader: Option<Pid>,
-    /// The mount's number, as mountinfo has it.
+    /// The mount's id in mountinfo.
     pub(super) mount_id: u64,
-    /// Where it is mounted.
+    /// The mount point.
     pub(super) path: Text,
 }
 
 impl MountPoint {
-    /// The path by which nsprobe, and who has its root directory, comes to it.
+    /// Returns the path for nsprobe, and for anyone with its root directory.
     pub(super) fn own_path(&self) -> Text {
         let mut path = self.reader.map(|pid| format!("/proc/{pid}/root")).unwrap_or_default().into_bytes();
         path.extend(self.path.as_bytes());
         path.into()
     }
 
-    /// Opens the file. `Err(ENOENT)`: something else is mounted there, or nothing; [`Unreachable`]: not without asking a
-    /// server, or not in this `turn`.
+    /// Opens the file. `Err(ENOENT)`: something else, or nothing, is mounted there; [`Unreachable`]: it would take a
+    /// server, or more than this `turn`.
     pub(super) fn open(&self, proc: &Proc, nsfs_dev: u64, turn: &mut Turn) -> io::Result<OwnedFd> {
         let process = match self.reader {
             Some(pid) => proc.process(pid)?,
@@ -58,7 +58,7 @@ impl MountPoint {
             Ok(found)
         };
         let found = match paths::cached(&root, self.path.as_path()) {
-            // Too old, or not all of it is cached: that may be for a harmless reason.
+            // An old kernel, or not all of it is cached: the reason may be harmless.
             Err(error)
                 if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN | libc::ENOSYS)) =>
             {
@@ -66,7 +66,7 @@ impl MountPoint {
             }
             result => result?,
         };
-        // Even its device may be a question to a server. In nsprobe's own mount namespace no tenant has a say.
+        // Even reading its device may involve a server. In nsprobe's own mount namespace no tenant decides.
         if self.reader.is_some() && paths::mount_id(&found)? != self.mount_id {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
@@ -83,7 +83,7 @@ impl MountPoint {
             let Component::Normal(name) = component else { continue };
             let mount = paths::mount_id(&at)?;
             if local != Some(mount) {
-                // Read while the mount is held open, so that its number is not given to another.
+                // Read while the mount is held open, so that its id cannot be reused.
                 let obstacle = match find(mount)? {
                     Some(found) if is_local(&found.fs_type) => None,
                     Some(found) => Some(Obstacle::Mount(found.point, found.fs_type.into())),
@@ -99,14 +99,14 @@ impl MountPoint {
         Ok(at)
     }
 
-    /// The reason that it is not opened.
+    /// Returns the reason that it is not opened.
     pub(super) const fn unreachable(&self, obstacle: Obstacle) -> Unreachable {
         Unreachable { obstacle, mount_namespace: self.mount_namespace }
     }
 }
 
-/// Types of file systems in which a name is looked up without a server: by this kernel, in memory or on a disk. Not
-/// overlay, which may lie above any other.
+/// Types of file systems that look up a name without a server: in this kernel, in memory or on a disk. Not overlay,
+/// which may be on top of any other.
 const LOCAL: [&str; 18] = [
     "bcachefs", "btrfs", "devtmpfs", "erofs", "exfat", "ext2", "ext3", "ext4", "f2fs", "iso9660", "nsfs",
     "proc", "ramfs", "rootfs", "squashfs", "sysfs", "tmpfs", "vfat",
@@ -116,18 +116,18 @@ fn is_local(fs_type: &[u8]) -> bool {
     fs_type == b"xfs" || LOCAL.iter().any(|local| local.as_bytes() == fs_type)
 }
 
-/// What is in the way.
+/// An obstacle on the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
-    /// A mount that may lead to a server: where it is, and the type of its file system.
+    /// A mount that may involve a server: its mount point and the type of its file system.
     Mount(Text, Text),
-    /// A mount that mountinfo does not have.
+    /// A mount that is not in mountinfo.
     NotVisible,
-    /// The number of mounts: to follow all ways would take too long.
+    /// The number of mounts: following all paths would take too long.
     TooMuch,
 }
 
-/// Something on the way that is not passed.
+/// An obstacle that is not passed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.text())]
 pub(super) struct Unreachable {
@@ -151,7 +151,7 @@ impl Unreachable {
         }
     }
 
-    /// The reason why nothing was found, where that was it.
+    /// Returns the reason that nothing was found, if that was it.
     pub(super) fn reason(error: &io::Error) -> Option<String> {
         error.get_ref()?.downcast_ref::<Self>().map(Self::text)
     }

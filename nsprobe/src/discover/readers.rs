@@ -1,4 +1,4 @@
-//! For every mount namespace a process to read its mounts through, and the reading.
+//! Selects a process per mount namespace to read its mounts through, and reads them.
 
 use super::limit::MOST_OF_ONE;
 use super::lines::{self, Line};
@@ -11,8 +11,8 @@ use crate::model::{NsId, NsKind, NsSlot, Pid, Process, Root, Text};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 
-/// For every mount namespace one whose root is whole, because mountinfo leaves out what lies outside the reader's root. Only
-/// readable ones: the kernel's own tasks are also those whose files are closed.
+/// Selects a process for every mount namespace, preferably with a whole root, because mountinfo omits what lies outside
+/// the reader's root. Only readable processes: the kernel's task iterator also returns those whose files are closed.
 pub(super) fn find(proc: &Proc, processes: &[Process]) -> BTreeMap<NsId, Pid> {
     let mut candidates: BTreeMap<NsId, Vec<(bool, Pid)>> = BTreeMap::new();
     for process in processes {
@@ -21,11 +21,11 @@ pub(super) fn find(proc: &Proc, processes: &[Process]) -> BTreeMap<NsId, Pid> {
         }
     }
     for candidates in candidates.values_mut() {
-        // The best one last.
+        // The best is last.
         candidates.sort_unstable_by(|one, other| other.cmp(one));
     }
     let mut readers = BTreeMap::new();
-    // Nearly always the first one is readable. All namespaces are looked at together, each time by one process.
+    // Nearly always the first is readable. Each round tries one process of every namespace.
     while !candidates.is_empty() {
         let tried: Vec<(NsId, Pid)> =
             candidates.iter_mut().filter_map(|(&id, left)| Some((id, left.pop()?.1))).collect();
@@ -43,13 +43,13 @@ pub(super) fn find(proc: &Proc, processes: &[Process]) -> BTreeMap<NsId, Pid> {
     readers
 }
 
-/// Where a namespace is mounted, as far as that is kept.
+/// The mount point of a namespace, as far as it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Point {
     Kept(Text),
     /// At a path of more than 4,096 bytes.
     TooLong,
-    /// The namespace is mounted at so many others as are kept.
+    /// The namespace already has as many mounts as are kept.
     Further,
 }
 
@@ -59,20 +59,20 @@ impl Point {
     }
 }
 
-/// The mounts of namespaces among the lines of a mountinfo.
+/// The mounts of namespaces in a mountinfo.
 #[derive(Debug, Default)]
 pub(super) struct Mountinfo {
-    /// Kind and inode of each, the number of the mount, and where it is.
+    /// Kind and inode of each, the mount's id, and its mount point.
     pub(super) mounts: Vec<(NsKind, u64, u64, Point)>,
-    /// How many lines are longer than is read.
+    /// Number of lines longer than the limit.
     pub(super) too_long: usize,
-    /// How many lines have been read.
+    /// Number of lines read.
     pub(super) lines: usize,
-    /// Whether these were all.
+    /// True if those were all.
     pub(super) whole: bool,
 }
 
-/// The mounts of namespaces in the lines after the first `read`.
+/// Reads the mounts of namespaces in the lines after the first `read`.
 pub(super) fn read(dir: &ProcessDir, read: usize, turn: &mut Turn) -> io::Result<Mountinfo> {
     let mut found = Mountinfo { lines: read, ..Mountinfo::default() };
     let mut kept: HashMap<(NsKind, u64), usize> = HashMap::new();

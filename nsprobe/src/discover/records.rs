@@ -1,4 +1,4 @@
-//! The records of the iterators over tasks and files, from bytes; nothing here asks the kernel.
+//! Records of the iterators over tasks and files, decoded from bytes; this file makes no system call.
 
 use crate::model::{NsId, NsKind, NsSlot, Pid, Slots, Text};
 use nsprobe_ebpf::{
@@ -7,7 +7,7 @@ use nsprobe_ebpf::{
 use std::collections::HashMap;
 use std::mem::offset_of;
 
-/// One task, as its record has it.
+/// A task, as decoded from its record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct TaskFacts {
     pub(super) pid: Pid,
@@ -24,69 +24,69 @@ pub(super) struct TaskFacts {
     pub(super) namespaces: Slots<Option<NsId>>,
 }
 
-/// What the record says of the root directory.
+/// The root directory, as far as the record describes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RootFacts {
-    /// The task has none any more.
+    /// The task no longer has one.
     None,
-    /// It is the root of its mount namespace, or the reader's own.
+    /// The root of its mount namespace, or the reader's own root.
     Whole,
-    /// It may be another.
+    /// Possibly a different one.
     Elsewhere,
 }
 
 /// A clock tick of `/proc/PID/stat`: `USER_HZ` is 100 on every architecture that has BPF.
 const TICK_NS: u64 = 10_000_000;
 
-/// A descriptor that leads to a namespace, as its record has it.
+/// A descriptor that leads to a namespace, as decoded from its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct DescriptorFacts {
     pub(super) pid: Pid,
-    /// The thread whose descriptor it is, where that has a table of its own.
+    /// The thread that owns the descriptor, if it has a table of its own.
     pub(super) tid: Option<Pid>,
-    /// What tells its table from others; `None` when that is gone.
+    /// The identity of its descriptor table; `None` if the table is gone.
     pub(super) table: Option<u64>,
     pub(super) fd: u32,
     pub(super) leads_to: LeadsTo,
 }
 
-/// Which threads have which tables of descriptors: by process and table the thread that was seen first.
+/// The descriptor tables of threads: by process and table, the thread seen first.
 #[derive(Debug, Default)]
 pub(super) struct Tables(HashMap<(Pid, u64), Option<Pid>>);
 
 impl Tables {
-    /// Whether this thread is the first of its process that has this table, or the only one. The iterator passes over only
-    /// those that share their process's, which has none any more when its first thread has ended.
+    /// Returns true if this thread is the first, or only, one of its process with this table. The iterator skips only
+    /// the threads that share their process's table, and a process has none once its first thread has ended.
     pub(super) fn is_first(&mut self, pid: Pid, tid: Option<Pid>, table: Option<u64>) -> bool {
         table.is_none_or(|table| *self.0.entry((pid, table)).or_insert(tid) == tid)
     }
 }
 
-/// Where a descriptor leads.
+/// The target of a descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LeadsTo {
-    /// To a namespace, by its file.
+    /// A namespace, by its file.
     Namespace(NsId),
-    /// To the network namespace that a socket belongs to.
+    /// The network namespace of a socket.
     Socket(SocketNamespace),
 }
 
-/// What the record of a socket says of its network namespace.
+/// The network namespace of a socket, as decoded from its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct SocketNamespace {
     pub(super) id: NsId,
-    /// The kernel's number for it, where it has one.
+    /// The kernel's id of it, if it has one.
     pub(super) kernel_id: Option<u64>,
     pub(super) owner: NsId,
-    /// The kernel's number for the owner, where it has one.
+    /// The kernel's id of the owner, if it has one.
     pub(super) owner_kernel_id: Option<u64>,
 }
 
-/// Gives `each` every task in `bytes`, records one after the other, and the number of those that were not
-/// understood. `nsfs_dev` is the device that every namespace's file is on.
+/// Passes `each` every task in `bytes`, a sequence of records, and returns the number of records that were not
+/// understood. `nsfs_dev` is the device of all namespace files.
 pub(super) fn tasks(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(TaskFacts)) -> u64 {
     records(bytes, |record| {
-        // Without a number in the reader's pid namespace it has ended while it was looked at.
+        // Without a pid in the reader's pid namespace, it ended while being read.
         task(record, nsfs_dev).map(|facts| {
             if facts.pid != 0 && !facts.pids.is_empty() {
                 each(facts);
@@ -95,7 +95,7 @@ pub(super) fn tasks(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(TaskFacts)
     })
 }
 
-/// Gives `each` every descriptor in `bytes`, as [`tasks`] does.
+/// Passes `each` every descriptor in `bytes`, as [`tasks`] does.
 pub(super) fn descriptors(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(DescriptorFacts)) -> u64 {
     records(bytes, |record| {
         descriptor(record, nsfs_dev).map(|facts| {
@@ -106,7 +106,7 @@ pub(super) fn descriptors(bytes: &[u8], nsfs_dev: u64, mut each: impl FnMut(Desc
     })
 }
 
-/// Gives `read` every record in `bytes`, and the number of those that it, or nobody, understood.
+/// Passes `read` every record in `bytes`, and returns the number of records that were not understood.
 pub(super) fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -> u64 {
     let mut unknown = 0;
     let mut rest = bytes;
@@ -115,7 +115,7 @@ pub(super) fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -
         let Some((record, next)) =
             (size >= size_of::<Header>()).then(|| rest.split_at_checked(size)).flatten()
         else {
-            // Where a record has no end, the next has no beginning.
+            // Without the end of this record, the next cannot be found.
             return unknown + 1;
         };
         unknown += u64::from(read(record).is_none());
@@ -124,21 +124,21 @@ pub(super) fn records(bytes: &[u8], mut read: impl FnMut(&[u8]) -> Option<()>) -
     unknown
 }
 
-/// Whether a record is a whole `T`, of this version and of this cause.
+/// Returns true if a record is a whole `T`, with this version and cause.
 pub(super) fn is_whole<T>(record: &[u8], cause: u16) -> bool {
     is(record, cause)
         && record.len() == size_of::<T>()
         && word(record, offset_of!(Header, size)) == u32::try_from(size_of::<T>()).ok()
 }
 
-/// Whether a record is of this version, and of this cause.
+/// Returns true if a record has this version and cause.
 fn is(record: &[u8], cause: u16) -> bool {
     let half = |at: usize| record.get(at..).and_then(<[u8]>::first_chunk).copied().map(u16::from_ne_bytes);
     half(offset_of!(Header, version)) == Some(RECORD_VERSION)
         && half(offset_of!(Header, cause)) == Some(cause)
 }
 
-/// The descriptor in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
+/// Decodes the descriptor in one whole record; `None` if it does not have the layout of this nsprobe's probe.
 fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
     if !is(record, cause::DESCRIPTOR) || record.len() != size_of::<Descriptor>() {
         return None;
@@ -166,14 +166,14 @@ fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
     Some(DescriptorFacts { pid, tid: (tid != pid).then_some(tid), table, fd, leads_to })
 }
 
-/// The task in one whole record; `None` when it is not of the form that this nsprobe's probe writes.
+/// Decodes the task in one whole record; `None` if it does not have the layout of this nsprobe's probe.
 fn task(record: &[u8], nsfs_dev: u64) -> Option<TaskFacts> {
     if !is(record, cause::TASK) {
         return None;
     }
     let at = offset_of!(Task, pids);
     let count = word(record, at + offset_of!(Pids, count))? as usize;
-    // Of a task with one id the record ends after it.
+    // The record of a task with one pid ends after it.
     let slots = if record.len() == size_of::<Task>() { PID_LEVELS } else { 1 };
     if count > slots || record.len() != at + offset_of!(Pids, nr) + 4 * slots {
         return None;
@@ -225,7 +225,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;
 
-    /// A record as the probe writes it: the words in the order of the struct.
+    /// A record as the probe writes it: the words in struct order.
     fn record() -> Vec<u8> {
         let head =
             (u64::from(RECORD_VERSION) | u64::from(cause::TASK) << 16) << 32 | size_of::<Task>() as u64;
@@ -356,7 +356,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A spoilt record spoils no other, as long as its size is left alone.
+        /// A corrupt record affects no other, as long as its size is intact.
         #[test]
         fn what_is_not_spoilt_is_read(spoils in vec(vec((4_usize.., any::<u8>()), 0..4), 1..12)) {
             let mut bytes = Vec::new();

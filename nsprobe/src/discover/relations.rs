@@ -1,5 +1,5 @@
-//! What only a namespace itself can tell: its parent and owner, its number; and the ancestors that nothing
-//! else leads to. Each namespace is asked once.
+//! Queries what only a namespace itself reveals: its parent, owner and id, and ancestors found in no other way. Each
+//! namespace is queried once.
 
 use super::index::{NamespaceIndex, Handle};
 use super::gaps::Gaps;
@@ -15,10 +15,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-/// This many mounts that are in the way are named; a tenant decides how many there are.
+/// The most obstructing mounts that are named; a tenant decides how many there are.
 const MOST_NAMED: usize = 8;
 
-/// Asks namespaces, and writes into the census what they say.
+/// Queries namespaces, and adds the answers to the index.
 #[derive(Debug)]
 pub(super) struct NsQuery {
     ways: Ways,
@@ -27,17 +27,17 @@ pub(super) struct NsQuery {
 
 impl NsQuery {
     pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
-        // Without rtnetlink (a kernel without network) no namespace has a number.
+        // Without rtnetlink (a kernel without network), no namespace has a netns id.
         Self { ways: Ways::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
     }
 
-    /// Asks every namespace that has not been asked.
+    /// Queries every namespace that has not been queried.
     pub(super) fn ask_all(&mut self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let ids = index.ids();
         for ids in ids.chunks(ways::at_once()) {
             let unasked: Vec<NsId> = ids.iter().copied().filter(|&id| !index.entry(id).asked).collect();
             for (id, opened) in self.open_all(&unasked, index) {
-                // One of the others has led to it meanwhile.
+                // It was reached through one of the others meanwhile.
                 if index.entry(id).asked {
                     continue;
                 }
@@ -46,7 +46,7 @@ impl NsQuery {
                         index.entry(id).namespace.mount_path = mount_path;
                         self.ask(id, fd, index, gaps);
                     }
-                    // All who were in it are gone, and it may be as well.
+                    // All its members are gone, and it may be too.
                     Ok(None) => {}
                     // The kernel may list it.
                     Err(error) => match Unreachable::reason(&error).or_else(|| ways::stuck(&error)) {
@@ -58,17 +58,17 @@ impl NsQuery {
         }
     }
 
-    /// Opens namespaces by the ways that lead to them.
+    /// Opens namespaces by their handles.
     fn open_all(&self, ids: &[NsId], index: &mut NamespaceIndex) -> Vec<(NsId, io::Result<Option<Opened>>)> {
         let ways = ids.iter().map(|&id| (id, index.entry(id).handles.clone())).collect();
         std::iter::zip(ids.iter().copied(), self.ways.open(ways)).collect()
     }
 
-    /// Finds a path to what nothing but a mount leads to and was asked without following that.
+    /// Finds a path to namespaces that only a mount leads to and that were queried without following it.
     pub(super) fn find_paths(&self, index: &mut NamespaceIndex) {
         let is_sought = |id: &NsId, index: &mut NamespaceIndex| {
             let entry = index.entry(*id);
-            // What could not be asked has been tried already.
+            // Those that could not be queried have been tried already.
             entry.asked && !entry.handles.is_empty() && entry.namespace.path().is_none()
         };
         let sought: Vec<NsId> = index.ids().into_iter().filter(|id| is_sought(id, index)).collect();
@@ -79,7 +79,7 @@ impl NsQuery {
         }
     }
 
-    /// Counts what could not be asked because nothing but a mount leads to it, and to that no path.
+    /// Counts those that could not be queried because only a mount leads to them, and no path leads to the mount.
     pub(super) fn note_unasked(&self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut named = HashSet::new();
         let hidden = self.hidden(index);
@@ -99,15 +99,15 @@ impl NsQuery {
             } else if let Some(reason) = hidden.get(&id) {
                 reason
             } else {
-                // All that led to it has gone.
+                // Everything that led to it is gone.
                 continue;
             };
             gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
         }
     }
 
-    /// Those that were not asked though a mount of theirs is still there, its path leading elsewhere: with the reason.
-    /// The mounts of each mount namespace are read once.
+    /// Returns, with the reason, those that were not queried although a mount of theirs still exists, because its path
+    /// leads elsewhere. The mounts of each mount namespace are read once.
     fn hidden(&self, index: &mut NamespaceIndex) -> HashMap<NsId, &'static str> {
         let mut sought: BTreeMap<Option<Pid>, HashSet<(NsId, Text)>> = BTreeMap::new();
         for id in index.ids() {
@@ -134,7 +134,7 @@ impl NsQuery {
         hidden
     }
 
-    /// Asks one namespace, then those it leads to, as long as they are new.
+    /// Queries one namespace, then those it leads to, as long as they are new.
     pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut open = vec![(id, fd)];
         while let Some((id, fd)) = open.pop() {
@@ -144,8 +144,8 @@ impl NsQuery {
         }
     }
 
-    /// Notes what the kernel's tables say of a namespace that cannot be opened: its number and its owner, which may
-    /// be one that nothing else has led to.
+    /// Records what the kernel's tables show of a namespace that cannot be opened: its id and its owner, which may not
+    /// have been found otherwise.
     pub(super) fn take_on_trust(
         &mut self,
         id: NsId,
@@ -172,13 +172,13 @@ impl NsQuery {
         index.entry(owner).held(Holder::Ancestor { of: id });
     }
 
-    /// Opens a namespace by whatever way still leads to it; `None` when all have vanished.
+    /// Opens a namespace by any handle that still works; `None` if all have vanished.
     pub(super) fn open(&self, id: NsId, handles: &[Handle]) -> io::Result<Option<OwnedFd>> {
         let mut opened = self.ways.open(vec![(id, handles.to_vec())]);
         Ok(opened.pop().transpose()?.flatten().map(|(fd, _)| fd))
     }
 
-    /// Asks one namespace; what it leads to and was not known is put among the `open`.
+    /// Queries one namespace, and adds those it leads to that were not known to `open`.
     fn relate(
         &mut self,
         id: NsId,

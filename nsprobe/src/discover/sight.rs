@@ -1,30 +1,31 @@
-//! Whether all processes that may be in a namespace were seen: only then are their number and "no process is in it" known.
+//! Determines whether all processes that may be members of a namespace were seen: only then are their number and "no
+//! process is in it" certain.
 //!
-//! A process is seen when `/proc`, or the kernel's iterator, shows it and its namespaces could be read. Both show the
-//! processes of one pid namespace and of those below it.
+//! A process is seen if `/proc`, or the kernel's iterator, shows it and its namespaces could be read. Both show the
+//! processes of one pid namespace and of its descendants.
 
 use super::whereabouts::Whereabouts;
 use crate::model::{Gap, GapKind, Namespace, NsId, NsKind, Pid, Process};
 use std::collections::BTreeMap;
 
-/// How much was in sight.
+/// The extent of what was visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sight {
     /// Every process of the machine.
     Machine,
-    /// Every process of one pid namespace and of those below it.
+    /// Every process of one pid namespace and of its descendants.
     PidNamespace,
-    /// Some process was not.
+    /// Some process was not visible.
     Part,
 }
 
-/// kthreadd is pid 2 of the initial pid namespace, and may be seen by any user unless `hidepid` is in force.
+/// Returns kthreadd: pid 2 of the initial pid namespace, visible to any user unless `hidepid` is in effect.
 pub(super) fn kthreadd(processes: &[Process]) -> Option<&Process> {
     let at = processes.binary_search_by_key(&(2 as Pid), |process| process.pid).ok()?;
     Some(&processes[at]).filter(|process| process.ppid == 0 && process.kernel_thread)
 }
 
-/// Marks those of `namespaces` of which not all processes were seen.
+/// Marks whether all processes of each of `namespaces` were seen.
 pub(super) fn mark(namespaces: &mut [Namespace], gaps: &[Gap], whereabouts: &Whereabouts) {
     let sight = sight(gaps, whereabouts);
     let pid_namespaces: BTreeMap<NsId, (bool, Option<NsId>)> = namespaces
@@ -55,11 +56,11 @@ fn sight(gaps: &[Gap], whereabouts: &Whereabouts) -> Sight {
     }
 }
 
-/// Whether a namespace is a pid namespace that a process in sight is in, or is below one. Every process in such a
-/// namespace has a number in those above it, so it is in sight as well.
+/// Returns true if a namespace is a pid namespace with a visible member, or a descendant of one. Every process in such
+/// a namespace has a pid in its ancestors, so it is visible as well.
 fn is_below(id: NsId, pid_namespaces: &BTreeMap<NsId, (bool, Option<NsId>)>) -> bool {
     let mut at = Some(id);
-    // As many steps as there may be: what was read at different times could go round in a circle.
+    // Bounded: facts read at different times may form a cycle.
     for _ in 0..=pid_namespaces.len() {
         match at.and_then(|id| pid_namespaces.get(&id)) {
             Some((true, _)) => return true,
@@ -79,8 +80,7 @@ mod tests {
         NsId::new(NsKind::Pid, 4, ino)
     }
 
-    /// Two pid namespaces, one in the other, of which only the outer one has a process; one that is elsewhere; a network
-    /// namespace.
+    /// Two nested pid namespaces, of which only the outer one has a process; an unrelated one; a network namespace.
     fn seen(kinds: &[GapKind], whereabouts: &Whereabouts) -> Vec<bool> {
         let net = NsId::new(NsKind::Net, 4, 9);
         let mut namespaces = [

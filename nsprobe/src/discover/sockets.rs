@@ -1,19 +1,19 @@
-//! Network namespaces that nothing but a socket holds.
+//! Network namespaces that only a socket holds.
 //!
-//! `/proc` does not say which network namespace a socket is in, so each socket is asked once, whoever shares
-//! it; see [`kernel::sockets`](crate::kernel::sockets) for what that does. Asking for the number of the
-//! namespace changes nothing; the namespace itself is opened, which makes one that is held by sockets only
-//! active again for that moment, only when its number is not known otherwise and BPF may not read it in the
-//! kernel's tables: one socket of each such namespace. Before Linux 6.18 the numbers of namespaces are not known, and
-//! one socket of every namespace is asked for it; before 5.14 every socket.
+//! `/proc` does not show the network namespace of a socket, so each socket is queried once, whoever shares it; see
+//! [`kernel::sockets`](crate::kernel::sockets) for the effects. Querying the namespace's id changes nothing. Opening
+//! the namespace makes one that only sockets hold active again for that moment, so this is done only if its id is not
+//! known otherwise and BPF may not read it from the kernel's tables: for one socket per such namespace. Before Linux
+//! 6.18 the ids of namespaces are not known, and one socket of every namespace is queried for it; before 5.14, every
+//! socket.
 //!
-//! Where BPF shows the kernel's own tables none of this is needed: the record of a socket says where it belongs.
+//! With BPF on the kernel's own tables none of this is needed: the record of a socket contains its namespace.
 //!
-//! A tenant may swap a socket for any file while it is asked, so a child process does that, which is given up when it does
-//! not answer; what it has not answered is a gap.
+//! A tenant may replace a socket with any file while it is queried, so a child process does that, and is given up if it
+//! does not answer; what it has not answered is a gap.
 //!
-//! Descriptors of tun devices, which belong to a network namespace as well, are left alone: before Linux
-//! 6.10 asking them could bring a freed namespace back into use.
+//! Descriptors of tun devices, which also belong to a network namespace, are left alone: before Linux 6.10, querying
+//! them could bring a freed namespace back into use.
 
 use super::index::NamespaceIndex;
 use super::found::{SocketNetns, SocketDescriptor};
@@ -34,10 +34,10 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-/// Adds the network namespaces of `sockets` that no process is in, each with its sockets.
+/// Adds the network namespaces of `sockets` that have no members, each with its sockets.
 ///
-/// Where a namespace has a number (Linux 6.18) no socket is touched. Before, one socket of a namespace that nothing
-/// else has led to is asked for it, which changes nothing there: no namespace was ever inactive.
+/// If a namespace has an id (Linux 6.18), no socket is touched. Before, one socket of a namespace not found otherwise
+/// is queried for it, which changes nothing there: no namespace was ever inactive.
 pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
     let mut opened = open_unnumbered(sockets, index);
     for socket in sockets {
@@ -59,7 +59,7 @@ pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut Name
     }
 }
 
-/// Opens the namespaces of `sockets` that nothing else has led to and that have no number: by one socket of each.
+/// Opens the namespaces of `sockets` that were not found otherwise and have no id, by one socket of each.
 fn open_unnumbered(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<NsId, OwnedFd> {
     let mut seen = HashSet::new();
     let mut first = |socket: &&SocketNetns| {
@@ -78,8 +78,8 @@ fn open_unnumbered(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<N
     opened.filter_map(|(socket, fd)| Some((socket.namespace.id, fd?))).collect()
 }
 
-/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets. `bpf`: whether BPF
-/// may be used for a namespace that nothing else has led to.
+/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets. `bpf`: true if BPF
+/// may be used for a namespace not found otherwise.
 pub(super) fn find(
     proc: &Proc,
     nsfs_dev: u64,
@@ -92,7 +92,7 @@ pub(super) fn find(
     if sockets.is_empty() {
         return;
     }
-    // A process is duplicated from by its number in the caller's pid namespace.
+    // Descriptors are duplicated from a process by its pid in the caller's pid namespace.
     if proc.own_pid() != Some(std::process::id()) {
         let reason = "network namespaces that only sockets hold: this /proc is of another pid namespace";
         return gaps.add(GapKind::Source, reason, None);
@@ -104,7 +104,7 @@ pub(super) fn find(
     search.ask(distinct(sockets));
 }
 
-/// The sockets, in the order of their first descriptors.
+/// Returns the distinct sockets, in the order of their first descriptors.
 fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
     let mut questions: Vec<Question> = Vec::new();
     let mut by_ino = HashMap::new();
@@ -122,15 +122,15 @@ struct Search<'a> {
     query: &'a mut NsQuery,
     index: &'a mut NamespaceIndex,
     gaps: &'a mut Gaps,
-    /// Where to look for namespaces with numbers that are not known yet, when that has not been done.
+    /// The source for ids not known yet, until it has been used.
     tables: Option<(&'a Proc, u64)>,
     by_cookie: HashMap<u64, NsId>,
-    /// How long sockets may still stand still.
+    /// The time that sockets may still take.
     patience: Duration,
 }
 
 impl Search<'_> {
-    /// The cookies of the namespaces known so far, where the kernel lets them be compared.
+    /// Reads the cookies of the namespaces known so far, if the kernel makes them comparable.
     fn learn_cookies(&mut self) {
         let own = UnixDatagram::unbound().map(|socket| Socket::from(OwnedFd::from(socket)));
         let own_namespace = std::fs::File::open("/proc/self/ns/net");
@@ -139,7 +139,7 @@ impl Search<'_> {
             return;
         };
         self.by_cookie.insert(cookie, id);
-        // They are the same number from Linux 6.18 on; a kernel that gives them apart is not believed.
+        // They equal the ids from Linux 6.18 on; on a kernel where they differ they are not used.
         if nsfs::kernel_id(namespace.as_fd(), NsKind::Net) == Some(cookie) {
             self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
         } else {
@@ -148,17 +148,17 @@ impl Search<'_> {
         }
     }
 
-    /// Adds the namespaces that the kernel's own tables say sockets belong to. That takes BPF, and wakes none of them.
+    /// Adds the namespaces of sockets from the kernel's own tables. This takes BPF, and activates none of them.
     fn learn_from_tables(&mut self) {
         let Some((proc, nsfs_dev)) = self.tables.take() else { return };
-        // Refused: the sockets themselves can still be asked.
+        // Refused: the sockets themselves can still be queried.
         if let Ok(sockets) = tasks::sockets(proc, nsfs_dev) {
             add(&sockets, self.query, self.index, self.gaps);
             self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
         }
     }
 
-    /// Asks the sockets: all for their cookies, then those whose cookie is of no known namespace for the namespace.
+    /// Queries all sockets for their cookies, then those with a cookie of no known namespace for the namespace.
     fn ask(&mut self, mut questions: Vec<Question>) {
         let answers = facts(&questions, &mut self.patience);
         let mut cookies = answers.iter().filter_map(|facts| facts.as_ref().ok()?.cookie);
@@ -170,7 +170,7 @@ impl Search<'_> {
             match answer {
                 Ok(Facts { ino, cookie }) => {
                     question.cookie = cookie;
-                    // Where processes are in the namespace, which socket it was does not matter.
+                    // If the namespace has members, it does not matter which socket it was.
                     match cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied() {
                         Some(id) if question.ino == Some(ino) => self.hold(id, &question),
                         Some(_) => {}
@@ -192,7 +192,7 @@ impl Search<'_> {
         });
     }
 
-    /// Takes in the namespace of a socket; `None`: one with the same cookie has led to it.
+    /// Adds the namespace of a socket; `None`: one with the same cookie led to it.
     fn found(&mut self, question: &Question, namespace: Option<OwnedFd>) -> io::Result<()> {
         let known = question.cookie.and_then(|cookie| self.by_cookie.get(&cookie)).copied();
         let id = match (namespace, known) {
@@ -207,14 +207,14 @@ impl Search<'_> {
                 id
             }
             (None, Some(id)) => id,
-            // The descriptor did not get here: there are too many open.
+            // The descriptor did not arrive: too many are open.
             (None, None) => return Err(io::Error::from_raw_os_error(libc::EMFILE)),
         };
         self.hold(id, question);
         Ok(())
     }
 
-    /// Counts a socket that could not be asked.
+    /// Counts a socket that could not be queried.
     fn failed(&mut self, question: &Question, error: &io::Error) {
         let of_thread = question.descriptors.iter().any(|descriptor| descriptor.tid.is_some());
         match error.raw_os_error() {
@@ -231,7 +231,7 @@ impl Search<'_> {
         }
     }
 
-    /// Notes a socket as a holder, where it is more than one of the many sockets of the processes inside.
+    /// Adds a socket as a holder, if the namespace has no members, which would have many.
     fn hold(&mut self, id: NsId, question: &Question) {
         let entry = self.index.entry(id);
         if entry.namespace.processes == 0 {

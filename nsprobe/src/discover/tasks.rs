@@ -1,5 +1,5 @@
-//! The processes, their threads that are elsewhere, and their descriptors, as the kernel's own iterators give them:
-//! BPF, Linux 5.8. They see what `/proc` denies, and cost a tenth of a walk through it.
+//! Processes, their divergent threads, and their descriptors, from the kernel's own iterators: BPF, Linux 5.8. These
+//! see what `/proc` denies, and cost a tenth of walking it.
 
 use super::errno::vanished;
 use super::found::{SocketNetns, Descriptors, Found, NamespaceDescriptor, DivergentThread};
@@ -14,19 +14,19 @@ use crate::model::{Arguments, GapKind, Pid, Process, Root};
 use std::io;
 use std::thread::ScopedJoinHandle;
 
-/// Why the kernel's tasks are not what `proc` shows.
+/// The reason that the kernel's tasks cannot stand in for what `proc` shows.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// They cannot be read.
     #[error(transparent)]
     Tasks(#[from] TasksError),
-    /// Their numbers are not those of this proc file system: it is another pid namespace's, or a time or user
-    /// namespace changes what it shows.
+    /// Their numbers differ from those of this proc file system: it belongs to another pid namespace, or a time or user
+    /// namespace changes its values.
     #[error("this /proc numbers processes, users or times in another way than the kernel does for nsprobe")]
     OtherNumbers,
 }
 
-/// Whether the iterator would give what `proc` shows, by what can be known without loading it.
+/// Returns `Ok` if the iterator would return what `proc` shows, as far as can be known without loading it.
 pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
     if proc.own_pid() != Some(std::process::id()) {
         return Err(Unavailable::OtherNumbers);
@@ -34,7 +34,7 @@ pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
     Ok(tasks::permitted()?)
 }
 
-/// Reads every task, in the order of their pids; without command lines.
+/// Reads every task, sorted by pid; without command lines.
 pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found, Unavailable> {
     available(proc)?;
     let iterators = Iterators::open()?;
@@ -79,7 +79,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     Ok(Found { processes, divergent, descriptors })
 }
 
-/// Those sockets that belong to another network namespace than the process that has them open.
+/// Reads the sockets whose network namespace differs from that of the process that has them open.
 pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<SocketNetns>, Unavailable> {
     available(proc)?;
     let mut sockets = Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<SocketNetns>, Un
     Ok(sockets)
 }
 
-/// Whether what `/proc` says of this very process is what its record says.
+/// Returns true if `/proc` and the record agree about nsprobe itself.
 fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
     let own = std::process::id();
     let Some(record) = leaders.iter().find(|facts| facts.pid == own) else { return false };
@@ -104,7 +104,7 @@ fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
         && dir.owner() == record.uid
 }
 
-/// The processes, with the paths of those root directories that are not the usual one: only `/proc` tells these.
+/// Builds the processes, with the paths of unusual root directories, which only `/proc` shows.
 fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Process> {
     let elsewhere = leaders.iter().filter(|facts| facts.root == RootFacts::Elsewhere);
     let elsewhere: Vec<(Pid, u64)> = elsewhere.map(|facts| (facts.pid, facts.start_ticks)).collect();
@@ -112,7 +112,7 @@ fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Proce
     let roots = bounded::each(elsewhere, move |&(pid, start_ticks), buffer| {
         let dir = proc.process(pid)?;
         dir.read("stat", buffer)?;
-        // By now the number may have been given to another.
+        // The pid may have been reused by now.
         let same =
             parse::stat(buffer).is_some_and(|stat| proc.offset().start(stat.start_ticks) == start_ticks);
         if same { super::processes::root(&dir) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
@@ -149,10 +149,10 @@ fn root(read: Option<Result<io::Result<Root>, Stuck>>, gaps: &mut Gaps) -> Root 
     }
 }
 
-/// Those of `threads` that are elsewhere than their process.
+/// Returns the divergent ones of `threads`.
 ///
-/// A process whose first thread has ended while others go on has lost its own namespaces; it is then where the
-/// first of the others is.
+/// A process whose first thread has ended while others go on has lost its own namespaces; it then has those of the
+/// first of the others.
 fn divergent(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<DivergentThread> {
     let mut divergent = Vec::new();
     for thread in threads {
@@ -178,7 +178,7 @@ fn divergent(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Divergen
     divergent
 }
 
-/// What a thread has come to.
+/// Joins a thread, and passes on its panic.
 pub(super) fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
     thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }

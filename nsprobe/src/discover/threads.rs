@@ -1,4 +1,4 @@
-//! Threads that are elsewhere than their process: setns(2) and unshare(2) act on the calling thread alone.
+//! Divergent threads: setns(2) and unshare(2) act on the calling thread alone.
 
 use super::errno::vanished;
 use super::found::DivergentThread;
@@ -8,14 +8,14 @@ use crate::kernel::proc::ProcessDir;
 use crate::model::{GapKind, NsId, NsKind, NsSlot, Pid, Process, Slots};
 use std::os::unix::ffi::OsStrExt as _;
 
-/// Whether these are the namespaces of a task that has ended: user and pid namespace stay with a zombie, and all that
-/// a thread may have for its own are gone.
+/// Returns true if these are the namespaces of a task that has ended: a zombie keeps its user and pid namespace, and
+/// loses all those that a thread may have of its own.
 pub(super) fn has_no_namespaces(namespaces: &Slots<Option<NsId>>) -> bool {
     OWN_TO_A_THREAD.iter().all(|&slot| namespaces.get(slot).is_none())
 }
 
-/// The slots in which threads of one process can differ. The kernel lets only a process of one thread
-/// change its user, time or (by clone) pid namespace: namespaces(7), setns(2).
+/// The slots in which threads of one process can differ. The kernel lets only a single-threaded process change its
+/// user, time or (by clone) pid namespace: namespaces(7), setns(2).
 pub(super) const OWN_TO_A_THREAD: [NsSlot; 7] = [
     NsSlot::In(NsKind::Cgroup),
     NsSlot::In(NsKind::Ipc),
@@ -26,9 +26,9 @@ pub(super) const OWN_TO_A_THREAD: [NsSlot; 7] = [
     NsSlot::TimeForChildren,
 ];
 
-/// The threads of a process, without its first.
+/// Returns the threads of a process, without its first.
 pub(super) fn ids(process: &Process, dir: &ProcessDir, gaps: &mut Gaps) -> Vec<Pid> {
-    // The kernel counts the threads: a process of one costs nothing here.
+    // The kernel counts the threads: a single-threaded process costs nothing here.
     if process.threads < 2 || process.kernel_thread {
         return Vec::new();
     }
@@ -43,10 +43,10 @@ pub(super) fn ids(process: &Process, dir: &ProcessDir, gaps: &mut Gaps) -> Vec<P
     }
 }
 
-/// Adds those of its threads `tids` that are elsewhere than `process` to `strays`.
+/// Adds those of the threads `tids` of `process` that diverge from it to `divergent`.
 ///
-/// A process whose first thread has ended while others go on has lost its own links; it is then where the
-/// first of the others is.
+/// A process whose first thread has ended while others go on has lost its own links; it then has the namespaces of the
+/// first of the others.
 pub(super) fn find(
     process: &mut Process,
     dir: &ProcessDir,

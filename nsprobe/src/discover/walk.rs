@@ -1,34 +1,34 @@
-//! The records of a walk along the kernel's own list of namespaces of one kind, from bytes; nothing here asks the
-//! kernel.
+//! Records of a walk over the kernel's own list of namespaces of one kind, decoded from bytes; this file makes no
+//! system call.
 
 use super::records::{is_whole, long, word};
 use nsprobe_ebpf::{Listed, WALK_STEPS, Walk, cause, outcome};
 use std::io;
 use std::mem::offset_of;
 
-/// What some steps of the walk came by.
+/// The result of some steps of the walk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Steps {
     pub(super) outcome: Outcome,
-    /// Whether the head of the list has been passed since the walk began.
+    /// True if the head of the list has been passed since the walk began.
     pub(super) head: bool,
-    /// The namespaces that were there, by the kernel's number and by inode.
+    /// The namespaces found, by the kernel's id and by inode.
     pub(super) found: Vec<(u64, u32)>,
 }
 
-/// How the walk goes on.
+/// The continuation of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// From where it is.
+    /// It goes on from the current position.
     More,
     /// It has come round.
     End,
-    /// Not at all.
+    /// It cannot go on.
     Lost,
 }
 
 impl Outcome {
-    /// What the probe writes as this number.
+    /// Decodes an outcome.
     pub(super) const fn of(number: u32) -> Option<Self> {
         Some(match number {
             outcome::MORE => Self::More,
@@ -39,14 +39,15 @@ impl Outcome {
     }
 }
 
-/// A walk that has lost its way begins again, this often.
+/// The number of attempts at a walk that loses its position.
 pub(super) const ATTEMPTS: u32 = 16;
 
-/// More steps than this no list has.
+/// The most runs of one walk; no list is longer.
 const RUNS: u32 = 1 << 20;
 
-/// Walks along the kernel's list of `what` to its end. `walk` goes some steps, from the beginning or from where it was;
-/// `take` takes what they came by, likewise, and says how the walk goes on, if it understands the record.
+/// Walks the kernel's list of `what` to its end. `walk` goes some steps, from the start (true) or from where it
+/// stopped; `take` decodes their record, with the same flag, and returns the outcome, or `None` if it does not
+/// understand the record.
 pub(super) fn to_end(
     what: &str,
     mut walk: impl FnMut(bool) -> io::Result<Vec<u8>>,
@@ -66,7 +67,7 @@ pub(super) fn to_end(
     Err(format!("the kernel's list of {what} changes too fast to be read, or is of an unknown form"))
 }
 
-/// The steps in one record; `None` when it is not of the form that this nsprobe's probe writes.
+/// Decodes the steps in one record; `None` if it does not have the layout of this nsprobe's probe.
 pub(super) fn steps(record: &[u8]) -> Option<Steps> {
     let (word, long) = (|at| word(record, at), |at| long(record, at));
     let count = word(offset_of!(Walk, count))? as usize;
@@ -78,7 +79,7 @@ pub(super) fn steps(record: &[u8]) -> Option<Steps> {
         let at = offset_of!(Walk, found) + index * size_of::<Listed>();
         let (id, ino) = (long(at + offset_of!(Listed, id))?, word(at + offset_of!(Listed, ino))?);
         let references = word(at + offset_of!(Listed, references))?;
-        // It is going, or has not quite come.
+        // It is being destroyed, or not fully created.
         if id != 0 && ino != 0 && references != 0 {
             found.push((id, ino));
         }
@@ -92,7 +93,7 @@ pub(super) mod tests {
     use super::*;
     use nsprobe_ebpf::RECORD_VERSION;
 
-    /// The record of a run that ended in this way and found these: number, inode, references.
+    /// The record of a run with this outcome that found these: id, inode, references.
     pub(in crate::discover) fn record(outcome: u32, heads: u32, found: &[(u64, u32, u32)]) -> Vec<u8> {
         let mut bytes = Vec::new();
         bytes.extend(u32::try_from(size_of::<Walk>()).unwrap().to_ne_bytes());
@@ -113,7 +114,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_is_going_is_left_out() {
-        // Removed, without a reference, without an inode.
+        // Removed; without a reference; without an inode.
         let found = [(3, 4_026_531_833, 2), (0, 4_026_532_177, 1), (10, 4_026_532_178, 0), (11, 0, 1)];
         let steps = steps(&record(outcome::END, 1, &found)).unwrap();
         assert_eq!(steps, Steps { outcome: Outcome::End, head: true, found: vec![(3, 4_026_531_833)] });

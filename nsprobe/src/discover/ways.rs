@@ -1,5 +1,5 @@
-//! The ways to a namespace's file, through processes and mounts: each is gone by a thread that is watched, because a process
-//! decides how long that takes.
+//! Opens namespaces' files through processes and mounts, in watched threads, because a process decides how long that
+//! takes.
 
 use super::index::Handle;
 use super::lines::{self, Line};
@@ -16,30 +16,30 @@ use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A namespace that was opened; and the path, from where nsprobe is, if a mount has led to it.
+/// An opened namespace, and its path for nsprobe if a mount led to it.
 pub(super) type Opened = (OwnedFd, Option<Text>);
 
-/// How many namespaces are opened at once: to have another thread do something costs as much as opening two.
+/// The number of namespaces opened at once: handing work to another thread costs as much as opening two.
 pub(super) fn at_once() -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft / 16);
     usize::try_from(limit).unwrap_or(usize::MAX).clamp(1, 64)
 }
 
-/// Why nothing was opened, where it is that reading a process does not return.
+/// Returns the reason that nothing was opened, if it is that reading a process does not return.
 pub(super) fn stuck(error: &io::Error) -> Option<String> {
     Some(match Stuck::behind(error)? {
-        // Which it is, the gap of the process says: of many namespaces the reason is the same.
+        // The gap of the process names it: many namespaces share this reason.
         Stuck::Process(_) => "reading a process that leads to it does not return".to_owned(),
         other => other.to_string(),
     })
 }
 
-/// Goes ways.
+/// Opens namespaces by their handles.
 #[derive(Clone, Debug)]
 pub(super) struct Ways {
     proc: Proc,
     nsfs_dev: u64,
-    /// How much work following paths to mounts may still be.
+    /// The budget left for following paths to mounts.
     room: Arc<Mutex<Room>>,
 }
 
@@ -48,13 +48,13 @@ impl Ways {
         Self { proc: proc.clone(), nsfs_dev, room: Arc::new(Mutex::new(Room::for_paths())) }
     }
 
-    /// Opens each namespace by whatever way still leads to it; `None` when all have vanished.
+    /// Opens each namespace by any handle that still works; `None` if all have vanished.
     pub(super) fn open(&self, sought: Vec<(NsId, Vec<Handle>)>) -> Vec<io::Result<Option<Opened>>> {
         let sought = Arc::new(sought);
         let mut opened: Vec<io::Result<Option<Opened>>> = sought.iter().map(|_| Ok(None)).collect();
         let mut left: Vec<usize> = (0..sought.len()).collect();
         let most = sought.iter().map(|(_, handles)| handles.len()).max().unwrap_or(0);
-        // Each time a process that does not answer is passed over: it is known by then.
+        // Each round skips one more process that does not answer: it is known by then.
         for _ in 0..=most {
             let (ways, of_thread) = (self.clone(), Arc::clone(&sought));
             let results = bounded::each(left.clone(), move |&index, _| {
@@ -79,8 +79,8 @@ impl Ways {
     fn open_by(&self, id: NsId, handles: &[Handle]) -> io::Result<Option<Opened>> {
         let mut failure = None;
         for handle in handles {
-            // Since it was seen, the process may have moved or something else been mounted there; and the number
-            // may be that of a namespace of another kind by now.
+            // Since it was seen, the process may have changed namespaces, something else may have been mounted there,
+            // or the inode may have been reused by a namespace of another kind.
             match self.follow(handle).and_then(|fd| Ok(is(fd.as_fd(), id)?.then_some(fd))) {
                 Ok(Some(fd)) => return Ok(Some((fd, handle.mount_path()))),
                 Ok(None) => {}
@@ -105,7 +105,7 @@ impl Ways {
                 }
             }
             Handle::Mount(ref mount) => {
-                // Not held meanwhile: this thread may never come back.
+                // Not locked meanwhile: this thread may never come back.
                 let room = *self.room();
                 if room.is_used_up() {
                     return Err(io::Error::other(mount.unreachable(Obstacle::TooMuch)));
@@ -122,8 +122,8 @@ impl Ways {
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Which of the namespaces `sought`, each mounted at a path, are mounted there as the process `reader` has it (or
-    /// nsprobe); and whether all mounts were read.
+    /// Returns which of the namespaces `sought`, each with its mount point, are still mounted there in the view of the
+    /// process `reader` (or nsprobe), and whether all mounts were read.
     pub(super) fn mounted(
         &self,
         reader: Option<Pid>,
@@ -161,7 +161,7 @@ impl Ways {
     }
 }
 
-/// Whether a descriptor is of the namespace `id`, or of one that has taken over both its kind and its number.
+/// Returns true if a descriptor refers to the namespace `id`, or to one that has reused both its kind and its inode.
 pub(super) fn is(fd: BorrowedFd<'_>, id: NsId) -> io::Result<bool> {
     Ok(nsfs::identity(fd)?.1 == id.ino && nsfs::kind(fd)? == Some(id.kind))
 }

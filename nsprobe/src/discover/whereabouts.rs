@@ -1,9 +1,9 @@
-//! Where processes are whose `/proc/PID/ns` may not be read, as far as files tell that anybody may read.
+//! Determines the namespaces of processes whose `/proc/PID/ns` may not be read, from files that anybody may read.
 //!
-//! The kernel keeps the links of `ns/` from others, and not these: `/proc/PID/net` is the directory of the process's
-//! network namespace, and each namespace's files there have inodes of their own; a mount has an id of its own and is in
-//! one mount namespace, so that two processes with one line of `mountinfo` in common are in the same; and a process in
-//! the pid namespace that `/proc` shows has one number in `status`. Of the other kinds nothing is known.
+//! The kernel protects the links in `ns/`, but not these: `/proc/PID/net` is the directory of the process's network
+//! namespace, and each namespace's files there have their own inodes; a mount has a unique id and is in one mount
+//! namespace, so two processes with a line of `mountinfo` in common share it; and a process in the pid namespace that
+//! `/proc` shows has a single pid in `status`. Nothing is known of the other kinds.
 
 use super::lines::{self, Line};
 use super::parse;
@@ -14,18 +14,18 @@ use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What was found out about processes that may not be read.
+/// The findings about processes that may not be read.
 #[derive(Debug, Default)]
 pub(super) struct Whereabouts {
-    /// Namespaces that they are in, once for each process.
+    /// Namespaces of theirs, once per process.
     pub(super) inside: Vec<NsId>,
-    /// The kinds of which the namespace of some process is not known.
+    /// The kinds for which some process's namespace is unknown.
     pub(super) unknown: BTreeSet<NsKind>,
-    /// How many processes there are.
+    /// Number of such processes.
     pub(super) processes: u64,
 }
 
-/// What a process has in common with those in its network, and in its mount namespace.
+/// A property shared by all members of a network or mount namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Token {
     /// The inode of a file of the network namespace.
@@ -35,7 +35,7 @@ enum Token {
 }
 
 impl Whereabouts {
-    /// Finds out about those of `processes` whose namespaces are not known. `own`: the pid namespace that `proc` shows.
+    /// Examines those of `processes` whose namespaces are unknown. `own`: the pid namespace that `proc` shows.
     pub(super) fn find(proc: &Proc, processes: &[Process], own: Option<NsId>) -> Self {
         let mut found = Self::default();
         let denied: Vec<&Process> = processes.iter().filter(|process| process.namespaces.is_none()).collect();
@@ -52,7 +52,7 @@ impl Whereabouts {
         });
         for (process, tokens) in std::iter::zip(denied, tokens) {
             found.processes += 1;
-            // Gone: it is as if it had ended before. Of one that does not answer nothing is known.
+            // Gone: as if it had ended before. Nothing is known of one that does not answer.
             let Some(tokens) = tokens.unwrap_or(Some([None; 2])) else { continue };
             let pid = own.filter(|_| process.pids.len() == 1);
             let tokens = tokens.map(|token| token.and_then(|token| known.get(&token).copied()));
@@ -69,7 +69,7 @@ impl Whereabouts {
 
 const KINDS: [NsKind; 3] = [NsKind::Net, NsKind::Mnt, NsKind::Pid];
 
-/// What stands for each network and mount namespace that a process is in that may be read: of one process each.
+/// Returns the tokens of the network and mount namespaces that have a readable member, taken from one member each.
 fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap<Token, NsId> {
     let mut handles: HashMap<NsId, Pid> = HashMap::new();
     for process in processes {
@@ -83,7 +83,7 @@ fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap
     let token = move |&(id, pid): &(NsId, Pid), _: &mut Vec<u8>| {
         let dir = proc.process(pid).ok()?;
         let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir, &room) }?;
-        // It may have moved since.
+        // It may have changed namespaces since.
         let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
         (still == Some(id)).then_some((token, id))
     };
@@ -95,8 +95,8 @@ fn net(dir: &ProcessDir) -> Option<Token> {
     dir.stat("net/dev").ok().map(|file| Token::Net(file.st_ino))
 }
 
-/// The least id of its mounts: who is in the same mount namespace and sees the same root has it too. `None` also where
-/// there are more than are read.
+/// Returns the lowest id of its mounts, which all processes with the same mount namespace and root share. `None` also
+/// if there are more mounts than are read.
 fn mount(dir: &ProcessDir, room: &Mutex<Room>) -> Option<Token> {
     let mut turn = room.lock().unwrap_or_else(PoisonError::into_inner).turn(room::ONE);
     let mut least = None;

@@ -1,11 +1,11 @@
-//! Who a task is: what `/proc` says of it beside its namespaces.
+//! The facts that `/proc` shows of a task beside its namespaces.
 
 use super::{command_lines, parse};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Caller, Pid, Place};
 use std::io;
 
-/// What is taken from `/proc/PID/status`: proc_pid_status(5).
+/// The fields used of `/proc/PID/status`: proc_pid_status(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct StatusFacts {
     ppid: Option<u32>,
@@ -13,7 +13,7 @@ struct StatusFacts {
     gid: u32,
     euid: u32,
     cap_effective: u64,
-    /// Ids of the process, outermost first.
+    /// Pids of the process, outermost first.
     pids: Vec<u32>,
 }
 
@@ -30,7 +30,7 @@ fn status(bytes: &[u8]) -> Option<StatusFacts> {
     })
 }
 
-/// The thread `tid` of the process `pid`, as it is now; without its name.
+/// Reads the current facts of the thread `tid` of the process `pid`, without its name.
 pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io::Result<Caller> {
     let process = proc.process(pid)?;
     let thread = process.thread(tid)?;
@@ -49,7 +49,7 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io:
     Ok(actor)
 }
 
-/// The program, where its link may be read; a kernel thread has none.
+/// Reads the executable, if its link may be read; a kernel thread has none.
 fn exe(process: &ProcessDir) -> Option<Place> {
     let (path, deleted) = super::processes::linked(process, c"exe").ok()?;
     Some(Place { path, deleted, ..Place::default() })
