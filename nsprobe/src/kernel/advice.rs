@@ -1,4 +1,4 @@
-//! What would give this process a capability, said so that it is true for who reads it.
+//! Advice on how to get capabilities, true for whoever reads it.
 
 use super::capabilities::{Capability, Effective, has_all_users};
 use super::pseudo::PseudoFs;
@@ -6,33 +6,33 @@ use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::sync::LazyLock;
 
-/// The beginning of advice that names capabilities.
+/// The start of advice that names capabilities.
 pub const WITH_SUDO: &str = "run with sudo, or with ";
-/// What is between two of them.
+/// The text between two of them.
 pub const AND: &str = " and ";
 
-/// What would show all processes.
+/// The advice to see all processes.
 pub const WITH_HOSTS_PIDS: &str = "run on the host, or in the host's pid namespace (docker: --pid=host)";
 
-/// What the advice depends on.
+/// The facts that the advice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Standing {
-    /// Whether the process is in the initial user namespace: the kernel asks for capabilities there.
+    /// True if the process is in the initial user namespace: the kernel checks for capabilities there.
     initial_user_namespace: bool,
-    /// Whether its effective user is 0.
+    /// True if its effective user is 0.
     root: bool,
     effective: Effective,
 }
 
-/// What would give this process those of `needed` that it lacks; `None` when it lacks none.
+/// Returns how this process can get those of `needed` that it lacks; `None` if it lacks none.
 #[must_use]
 pub fn remedy(needed: &[Capability]) -> Option<String> {
     advise(needed, standing())
 }
 
-/// What would let this process trace calls; `None` when it lacks no capability for that. Where functions cannot be traced
-/// it takes the files of tracefs, which are root's; whether it does, and they have to be mounted, is known once BPF may be
-/// used.
+/// Returns how this process can get the right to trace calls; `None` if it lacks no capability for that. Without
+/// function tracing it needs the files of tracefs, which root owns; whether it does, and whether tracefs must be
+/// mounted, is known only once BPF may be used.
 #[must_use]
 pub fn remedy_to_trace() -> Option<String> {
     let Standing { root, effective, .. } = standing();
@@ -46,7 +46,7 @@ pub fn remedy_to_trace() -> Option<String> {
     remedy(&needed)
 }
 
-/// How to get capabilities that have just been named.
+/// Returns how to get capabilities that have just been named.
 #[must_use]
 pub fn how_to_get_them() -> &'static str {
     let Standing { initial_user_namespace, root, .. } = standing();
@@ -57,7 +57,7 @@ pub fn how_to_get_them() -> &'static str {
     }
 }
 
-/// What the kernel's EPERM means to one that has the capabilities for BPF.
+/// Explains the kernel's EPERM to a process that has the capabilities for BPF.
 #[must_use]
 pub fn forbidden_all_the_same() -> &'static str {
     if has_all_users() {
@@ -67,7 +67,7 @@ pub fn forbidden_all_the_same() -> &'static str {
     }
 }
 
-/// Asked for each of thousands of processes, and the same for all of them.
+/// Needed for each of thousands of processes, with the same result for all.
 fn standing() -> Standing {
     static STANDING: LazyLock<Standing> = LazyLock::new(|| Standing {
         initial_user_namespace: has_all_users(),
@@ -77,7 +77,7 @@ fn standing() -> Standing {
     *STANDING
 }
 
-/// That no file could be opened because too many are open, in words; `None` for any other error.
+/// Returns the text for an error that means too many open files; `None` for any other error.
 #[must_use]
 pub fn exhausted(error: &io::Error) -> Option<String> {
     match error.raw_os_error() {

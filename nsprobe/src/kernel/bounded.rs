@@ -1,13 +1,13 @@
 //! Reads of other processes, each bounded in time.
 //!
-//! A process decides how long others wait that read its `/proc/PID`: while it is in execve(2) the kernel holds a lock of it,
-//! and closes files meanwhile whose file system's server may not answer; in munmap(2) likewise another one. Who waits for
-//! those waits until the process goes on, or is killed itself: a thread cannot be called back. So processes are read by
-//! threads of their own, which the caller watches. One that makes no progress is left behind, what it was reading is
-//! [`Stuck`], and another thread goes on with the rest.
+//! A process decides how long readers of its `/proc/PID` wait: in execve(2) the kernel holds one of its locks while it
+//! closes files, whose file system's server may not answer; in munmap(2) it holds another one likewise. Whoever waits
+//! for those waits until the process goes on, or until killed: a thread cannot be interrupted. So separate threads read
+//! processes, and the caller watches them. One that makes no progress is abandoned, what it was reading is [`Stuck`],
+//! and another thread continues with the rest.
 //!
-//! Nobody waits for a thread that is left behind: the end of nsprobe ends it as well, because these waits of the kernel end
-//! with a fatal signal.
+//! Nobody waits for an abandoned thread: it ends with nsprobe, because these waits of the kernel end with a fatal
+//! signal.
 
 mod registry;
 mod tenant;
@@ -22,23 +22,23 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// How often threads are looked at that have not come to their ends.
+/// The interval at which unfinished threads are checked.
 const TICK: Duration = Duration::from_millis(20);
 
-/// For so many ticks a thread may sleep in one and the same wait: a quarter of a second.
+/// The number of ticks that a thread may sleep in one wait: a quarter of a second.
 const PATIENCE: u32 = 12;
 
-/// How many items make a thread worth starting: it costs as much as reading two processes does.
+/// The number of items that justify a thread: starting it costs as much as reading two processes.
 const WORTH_A_THREAD: usize = 128;
 
-/// More threads than this wait for each other's memory rather than the kernel for its own.
+/// The most threads started; more would only contend for memory.
 const MOST_THREADS: usize = 8;
 
-/// More threads than this are never at work on the items of one reading, whether they make progress or not.
+/// The most threads at work on the items of one reading, whether they make progress or not.
 const MOST_AT_ONCE: usize = 32;
 
-/// What `work` makes of each of the `items`, in their order. It gets a buffer that it may use for whatever it likes. Nothing
-/// keeps `work` and the items any longer, but for the threads that were left behind.
+/// Returns the results of `work` for each of the `items`, in order. It gets a scratch buffer. Only abandoned threads
+/// keep `work` and the items alive after the return.
 pub fn each<T: Send + Sync + 'static, R: Send + 'static>(
     items: Vec<T>,
     work: impl Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
@@ -48,26 +48,26 @@ pub fn each<T: Send + Sync + 'static, R: Send + 'static>(
     reading.take()
 }
 
-/// What `work` makes of one thing.
+/// Returns the result of `work` for a single item.
 pub fn one<R: Send + 'static>(work: impl Fn(&mut Vec<u8>) -> R + Send + Sync + 'static) -> Result<R, Stuck> {
     let mut results = each(vec![()], move |(), buffer| work(buffer));
     results.pop().unwrap_or(Err(Stuck::Others))
 }
 
-/// Work that has begun, in threads of its own.
+/// Work in progress, in threads of its own.
 pub struct Reading<R> {
     job: Arc<Job<R>>,
     last: Instant,
 }
 
 impl<R: Send + 'static> Reading<R> {
-    /// Begins it.
+    /// Starts it.
     pub fn begin<T: Send + Sync + 'static>(
         items: Vec<T>,
         work: impl Fn(&T, &mut Vec<u8>) -> R + Send + Sync + 'static,
     ) -> Self {
         let threads = match items.len() / WORTH_A_THREAD {
-            // To ask for the processors takes more calls than to read a process.
+            // Reading the number of processors takes more calls than reading a process.
             0 | 1 => 1,
             worth => worth.min(MOST_THREADS).min(available_parallelism().map_or(1, NonZeroUsize::get)),
         };
@@ -88,7 +88,7 @@ impl<R: Send + 'static> Reading<R> {
         Self { job, last: Instant::now() }
     }
 
-    /// Waits for its end, but no longer than `limit`; returns whether it has come.
+    /// Waits for its end, but no longer than `limit`; returns true if it was reached.
     pub fn wait(&mut self, limit: Duration) -> bool {
         let since = self.last.elapsed();
         let is_over = self.job.wait(limit.min(TICK.saturating_sub(since)));
@@ -99,7 +99,7 @@ impl<R: Send + 'static> Reading<R> {
         is_over
     }
 
-    /// The results, in the order of the items. What has not come is stuck.
+    /// Returns the results, in the order of the items. Those that are missing are stuck.
     #[must_use]
     pub fn take(self) -> Vec<Result<R, Stuck>> {
         let mut state = self.job.state();
@@ -115,51 +115,51 @@ impl<R: Send + 'static> Reading<R> {
 impl<R> Drop for Reading<R> {
     fn drop(&mut self) {
         let mut state = self.job.state();
-        // What nobody has taken is not begun.
+        // Items not taken yet are not started.
         state.next = self.job.count;
         let work = state.work.take();
-        // It may close files, which nobody is to wait for.
+        // It may close files, which nobody should wait for.
         drop(state);
         drop(work);
     }
 }
 
-/// What is done with the item of a number.
+/// The work on the item with an index.
 type Work<R> = Arc<dyn Fn(usize, &mut Vec<u8>) -> R + Send + Sync>;
 
 struct Job<R> {
-    /// How many items there are.
+    /// Number of items.
     count: usize,
     threads: usize,
     state: Mutex<State<R>>,
-    /// Notified when nobody works on it any more.
+    /// Notified when no thread works on it any longer.
     over: Condvar,
 }
 
 struct State<R> {
-    /// The item that nobody has taken yet.
+    /// The next item to be taken.
     next: usize,
-    /// For threads that begin: each has its own reference, and drops it before it leaves. `None` once nobody waits for the
-    /// results any more.
+    /// For threads that start: each has its own reference, and drops it before it leaves. `None` once nobody waits for
+    /// the results.
     work: Option<Work<R>>,
     /// Empty once they have been taken.
     results: Vec<Option<Result<R, Stuck>>>,
     posts: Vec<Post>,
-    /// What a thread panicked with.
+    /// The payload of a thread's panic.
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// One thread's part.
+/// The state of one thread.
 #[derive(Default)]
 struct Post {
     seat: Arc<Seat>,
     status: Status,
-    /// The item that it has taken, and the one that it had when it was looked at last.
+    /// Its current item, and the one it had at the last check.
     item: Option<usize>,
     seen: Option<usize>,
-    /// How often it was asleep since it took the item.
+    /// Number of checks that found it asleep since it took the item.
     still: u32,
-    /// How often it had gone to sleep when it was looked at last.
+    /// Number of times it had gone to sleep, at the last check.
     sleeps: Option<u64>,
 }
 
@@ -178,7 +178,7 @@ impl<R> Job<R> {
 }
 
 impl<R: Send + 'static> Job<R> {
-    /// Has its threads begin. Where none can be started the calling thread does the work: then nothing can be bounded.
+    /// Starts its threads. If none can be started, the calling thread does the work, without a bound.
     fn start(self: &Arc<Self>) {
         for number in 0..self.threads {
             let mut state = self.state();
@@ -214,7 +214,7 @@ impl<R: Send + 'static> Job<R> {
         started
     }
 
-    /// Takes items until there are none. Has dropped `work` when it leaves.
+    /// Works on items until none are left. Has dropped `work` when it leaves.
     fn serve(&self, number: usize, work: Work<R>) {
         let seat = Arc::clone(&self.state().posts[number].seat);
         let worked = seat.occupied(|| {
@@ -233,7 +233,7 @@ impl<R: Send + 'static> Job<R> {
         self.leave(number, &mut state);
     }
 
-    /// Takes the next item, and gives what came of the one before.
+    /// Stores the result of the previous item, and takes the next.
     fn exchange(&self, number: usize, done: Option<R>) -> Option<usize> {
         let mut state = self.state();
         let State { next, results, posts, .. } = &mut *state;
@@ -282,14 +282,14 @@ impl<R: Send + 'static> Job<R> {
             } else {
                 post.status = Status::Abandoned;
                 let stuck = post.seat.abandon();
-                // It may have given its result, and not come back from dropping the work.
+                // It may have stored its result, and be stuck dropping the work.
                 if let Some(result) = post.item.and_then(|item| state.results.get_mut(item)) {
                     result.get_or_insert(Err(stuck));
                 }
             }
         }
-        // The others do the rest meanwhile. Where many sleep many more may: as many again wait side by side with them, so that
-        // their waits do not add up.
+        // The others do the rest meanwhile. If many sleep, many more may: the same number is started beside them, so
+        // that their waits do not add up.
         let wanted = self.threads.max(asleep);
         while moving < wanted && moving + asleep < MOST_AT_ONCE && state.next < self.count {
             if !self.start_one(state) {
@@ -310,7 +310,7 @@ impl<R> State<R> {
         self.posts.len() - 1
     }
 
-    /// Whether a thread is at work that has not been left behind.
+    /// Returns true if a thread that was not abandoned is at work.
     fn is_worked_on(&self) -> bool {
         self.posts.iter().any(|post| post.status == Status::Working)
     }
@@ -321,17 +321,18 @@ impl<R> State<R> {
 }
 
 impl Post {
-    /// Whether it has taken another item since it was asked last, or is at work. Counts how often it has not been.
+    /// Returns true if it has taken another item since the last check, or is running. Counts the checks that found
+    /// otherwise.
     fn is_on_its_way(&mut self) -> bool {
         if self.item != self.seen {
             (self.seen, self.still, self.sleeps) = (self.item, 0, None);
             return true;
         }
         match self.seat.doing() {
-            // It has not begun: the machine is busy.
+            // It has not started: the machine is busy.
             _ if self.item.is_none() => return true,
             Doing::Running => return true,
-            // In another wait than before: it has got on, though it sleeps now.
+            // In a different wait than before: it has made progress, though it sleeps now.
             Doing::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
             Doing::Asleep(_) | Doing::Unknown => self.still += 1,
         }

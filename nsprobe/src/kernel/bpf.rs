@@ -1,8 +1,8 @@
-//! bpf(2), as far as the programs need it that are run once and gone: a read-only map, a program, an iterator.
+//! bpf(2), as far as programs that run once need it: a read-only map, a program, an iterator.
 //!
-//! The tracer's programs are loaded by aya. Its loader begins by parsing all types of the kernel, which takes
-//! 10 ms, twice what a whole snapshot of a hundred processes may take; here the ids are already known, and aya's
-//! parser of the object is used alone.
+//! aya loads the tracer's programs. Its loader starts by parsing all types of the kernel, which takes 10 ms, twice as
+//! long as a snapshot of a hundred processes may take; here the ids are already known, and only aya's parser of the
+//! object is used.
 
 use super::object::OBJECT;
 use super::probe::Refusal;
@@ -17,14 +17,14 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd, RawFd};
 
-/// The object, with what its programs read put in place.
+/// The object, with the values of its globals filled in.
 pub(super) struct Programs {
     object: Object,
-    /// The data of the programs: what is constant, and what is variable.
+    /// The data of the programs: constants and variables.
     data: Vec<Map>,
 }
 
-/// What is loaded as a program.
+/// The code of a program, ready to load.
 pub(super) struct Code {
     instructions: Vec<u8>,
     /// The kernel's maps of its data, until the program holds them.
@@ -32,10 +32,10 @@ pub(super) struct Code {
 }
 
 impl Programs {
-    /// Takes these `programs` from the object, and puts these `offsets` in their constants.
+    /// Selects these `programs` of the object, and fills these `offsets` into their constants.
     pub(super) fn open(programs: &[&str], offsets: &[u32]) -> Result<Self, Refusal> {
         let mut this = Self::with(programs, &[(global::OFFSETS, bytes(offsets))])?;
-        // What other programs call has maps that are not made here. What the compiler puts in has none.
+        // Functions called by other programs use maps that are not created here. Those that the compiler adds use none.
         let object = &mut this.object;
         let own: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
         object
@@ -44,7 +44,8 @@ impl Programs {
         Ok(this)
     }
 
-    /// Takes these `programs` from the object, with all that any program calls, and gives their constants these values.
+    /// Selects these `programs` of the object, with all functions that any program calls, and sets their constants to
+    /// these values.
     pub(super) fn with(programs: &[&str], globals: &[(&str, Vec<u8>)]) -> Result<Self, Refusal> {
         let mut object = Object::parse(OBJECT).map_err(|error| Refusal::error(&error))?;
         let globals = globals.iter().map(|(name, value)| (*name, (value.as_slice(), true)));
@@ -62,9 +63,8 @@ impl Programs {
         Ok(Self { object, data })
     }
 
-    /// Loads the iterator `program`, whose function in the kernel has the type id `target`, and starts it. What the
-    /// program writes is what the file reads; program and link are gone when the file is closed. `maps`: those that it
-    /// uses.
+    /// Loads the iterator `program`, whose kernel function has the type id `target`, and starts it. Reading the file
+    /// yields what the program writes; closing it frees program and link. `maps`: those that it uses.
     pub(super) fn iterator(
         &self,
         program: &str,
@@ -84,20 +84,20 @@ impl Programs {
         Ok(create(bpf_cmd::BPF_ITER_CREATE, &attr).map_err(refused)?.into())
     }
 
-    /// What the object says of a map.
+    /// Returns the object's definition of a map.
     pub(super) fn map(&self, name: &str) -> Result<&Map, Refusal> {
         self.object.maps.get(name).ok_or_else(|| Refusal::new(format!("the probe has no map {name}")))
     }
 
-    /// The code of one program, with its data and its other `maps` put in place.
+    /// Returns the code of one program, with its data and its other `maps` relocated.
     pub(super) fn code(&self, program: &str, maps: &[(&str, RawFd, &Map)]) -> Result<Code, Refusal> {
-        // Variables are a program's own: two may run at the same time.
+        // Each program has its own variables: two may run at the same time.
         let data = self.data.iter().map(array).collect::<io::Result<Vec<_>>>();
         let data = data.map_err(|error| Refusal::error(&error))?;
         let mut object = self.object.clone();
         let key = object.programs.get(program).map(aya_obj::Program::function_key);
         let key = key.ok_or_else(|| Refusal::new(format!("the probe has no program {program}")))?;
-        // The others have maps that are not at hand.
+        // The others use maps that are not available here.
         let others = object.programs.extract_if(|name, _| name != program);
         let others: HashSet<_> = others.map(|(_, other)| other.function_key()).collect();
         object.functions.retain(|key, _| !others.contains(key));
@@ -111,7 +111,7 @@ impl Programs {
         Ok(Code { instructions, _data: data })
     }
 
-    /// Loads a program; `describe` says what it is.
+    /// Loads a program; `describe` sets its type.
     pub(super) fn load(
         &self,
         code: &Code,
@@ -128,7 +128,7 @@ impl Programs {
             Ok(program) => return Ok(program),
             Err(error) => error,
         };
-        // Once more, for the verifier's words: asking for them at once makes it slower.
+        // Once more, for the verifier's log: requesting it at once is slower.
         let mut log = vec![0_u8; 1 << 20];
         // SAFETY: as above.
         let load = unsafe { &mut attr.__bindgen_anon_3 };
@@ -142,12 +142,12 @@ impl Programs {
     }
 }
 
-/// Some words as the bytes that they are in memory.
+/// Returns words as their bytes in memory.
 pub(super) fn bytes(words: &[u32]) -> Vec<u8> {
     words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// Functions that the compiler calls without being told to.
+/// Functions that the compiler calls implicitly.
 const COMPILERS: [&str; 3] = ["memcpy", "memmove", "memset"];
 
 /// Bytes of an instruction.
@@ -162,7 +162,7 @@ fn encode(instruction: aya_obj::generated::bpf_insn) -> [u8; INSTRUCTION] {
     bytes
 }
 
-/// The kernel's copy of some data. When that is constant nobody can change it any more, and the verifier knows it.
+/// Copies data into the kernel. Constants are frozen, and the verifier knows their values.
 fn array(data: &Map) -> io::Result<OwnedFd> {
     let value = data.data();
     let constant = data.section_kind() == EbpfSectionKind::Rodata;
@@ -179,7 +179,7 @@ fn array(data: &Map) -> io::Result<OwnedFd> {
 /// The key of the only element of an array.
 pub(super) static FIRST: u32 = 0;
 
-/// A hash table with these `keys`, each with the value 1, of a byte.
+/// Creates a hash table with these `keys`, each with the one-byte value 1.
 pub(super) fn set(keys: &[u64]) -> io::Result<OwnedFd> {
     let room = u32::try_from(keys.len().max(1)).map_err(io::Error::other)?;
     let map = create_map(bpf_map_type::BPF_MAP_TYPE_HASH, [8, 1, room], 0)?;
@@ -205,7 +205,7 @@ pub(super) fn create_map(
     create(bpf_cmd::BPF_MAP_CREATE, &attr)
 }
 
-/// Calls a command for an element of a map, by the addresses of its key and its value.
+/// Runs a command on an element of a map, by the addresses of its key and its value.
 pub(super) fn element(command: bpf_cmd, map: &OwnedFd, key: u64, value: u64) -> io::Result<()> {
     let mut attr = blank();
     // SAFETY: a union of plain structs, zeroed as a whole before.
@@ -232,7 +232,7 @@ pub(super) fn raw(fd: &OwnedFd) -> u32 {
     fd.as_raw_fd().cast_unsigned()
 }
 
-/// A command that makes a descriptor. The kernel closes it on exec.
+/// Runs a command that returns a new descriptor. The kernel closes it on exec.
 pub(super) fn create(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     let fd = call(command, attr)?;
     // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.

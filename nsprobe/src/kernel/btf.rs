@@ -1,8 +1,7 @@
 //! Byte offsets of kernel struct fields, from the kernel's own type information (BTF).
 //!
-//! One linear scan over the types, because a full parse of the running kernel's 5 MB costs ten times as
-//! much and only some twenty structs are wanted. The format is the kernel's
-//! Documentation/bpf/btf.rst; nothing here opens a file.
+//! One linear scan over the types, because a full parse of the running kernel's 5 MB costs ten times as much and only
+//! some twenty structs are needed. The format is the kernel's Documentation/bpf/btf.rst; this file does no I/O.
 
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource};
 use std::collections::HashMap;
@@ -14,25 +13,25 @@ use format::{MAX_NESTING, MEMBER_LEN, Section, TYPE_LEN, Type, half, kind, strin
 use prototype::Unknown;
 pub use prototype::{Prototype, Shape};
 
-/// Where Linux (5.4, with `CONFIG_DEBUG_INFO_BTF`) shows its BTF.
+/// The BTF file of Linux (5.4, with `CONFIG_DEBUG_INFO_BTF`).
 pub const PATH: &str = "/sys/kernel/btf/vmlinux";
 
-/// Why a piece of BTF could not be read.
+/// The reason that BTF could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BtfError {
-    /// Its first bytes are not a BTF header of this machine's byte order.
+    /// It does not start with a BTF header in this machine's byte order.
     #[error("it does not begin with a BTF header")]
     NoHeader,
-    /// A version of the format that nobody has defined yet.
+    /// An undefined version of the format.
     #[error("BTF version {0} is unknown")]
     Version(u8),
     /// It ends inside the header, a section, or a type.
     #[error("it ends too early, at byte {0}")]
     Truncated(usize),
-    /// A kind of type whose length is not known, so that what follows cannot be found.
+    /// A kind of type of unknown length, so that what follows cannot be found.
     #[error("type {id} is of the unknown kind {kind}")]
     UnknownKind {
-        /// Which type.
+        /// The type.
         id: u32,
         /// Its kind.
         kind: u32,
@@ -42,10 +41,10 @@ pub enum BtfError {
 const MAGIC: u16 = 0xeb9f;
 const VERSION: u8 = 1;
 const HEADER_LEN: usize = 24;
-/// What is wanted of a kernel's BTF.
+/// The facts to find in a kernel's BTF.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
-    /// Fields whose offsets to find. One with an empty member name asks for the size of the struct.
+    /// Fields whose offsets to find. An empty member name requests the size of the struct.
     pub fields: &'a [FieldSource],
     /// Functions whose type ids to find.
     pub functions: &'a [&'a str],
@@ -53,7 +52,7 @@ pub struct Wanted<'a> {
     pub typedefs: &'a [&'a str],
 }
 
-/// What was found.
+/// The result of a search.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
     /// The byte offset of every field; [`ABSENT`] for one that this kernel does not have, or that is a bit
@@ -61,7 +60,7 @@ pub struct Found {
     pub offsets: Vec<u32>,
     /// The functions and type names that exist.
     pub ids: Ids,
-    /// What those take and give that are functions or raw tracepoints, by name.
+    /// The prototypes of the functions and raw tracepoints, by name.
     pub prototypes: HashMap<String, Prototype>,
 }
 
@@ -83,9 +82,8 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
     let mut chosen = HashMap::new();
     for (name, definitions) in &types.structs {
         let members = || wanted.fields.iter().filter(|f| f.type_name == *name).map(|f| f.member);
-        // A name may have several definitions: a driver's private struct beside the kernel's own. The one
-        // that has most of the wanted members is meant, the first of equals; fields of one struct never
-        // come from two of them.
+        // A name may have several definitions: a driver's private struct beside the kernel's own. The one with most of
+        // the wanted members is chosen, the first of equals; fields of one struct never come from two of them.
         let known = |at| members().filter(|member| types.field(at, member).is_some()).count();
         chosen.insert(*name, definitions.iter().copied().rev().max_by_key(|&at| known(at)));
     }
@@ -99,7 +97,7 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
     Ok(Found { offsets, ids: Ids(types.ids), prototypes })
 }
 
-/// The first of the fields `needed` that this kernel does not have, by these `offsets` of all of [`FIELDS`].
+/// Returns the first of the fields `needed` that this kernel lacks, by these `offsets` of all [`FIELDS`].
 #[must_use]
 pub fn absent<'a>(needed: impl IntoIterator<Item = &'a Field>, offsets: &[u32]) -> Option<String> {
     let field = needed.into_iter().find(|&&field| offsets[field as usize] == ABSENT)?;
@@ -108,15 +106,15 @@ pub fn absent<'a>(needed: impl IntoIterator<Item = &'a Field>, offsets: &[u32]) 
 }
 
 impl Ids {
-    /// The type id of the function or type name, where the kernel has it.
+    /// Returns the type id of the function or type name, if the kernel has it.
     #[must_use]
     pub fn number(&self, name: &str) -> Option<u32> {
         self.0.iter().find(|id| id.name == name).map(|id| id.number)
     }
 
-    /// BTF in which every name here has the id it has in the kernel's, and every other type is a pointer to
-    /// nothing. Loading a program takes ids by name from a parsed BTF, and parsing this one costs a tenth
-    /// of parsing the kernel's.
+    /// Returns BTF in which every name here has the same id as in the kernel's, and every other type is a `void`
+    /// pointer. Loading a program looks up ids by name in a parsed BTF, and parsing this one costs a tenth of parsing
+    /// the kernel's.
     #[must_use]
     pub fn to_btf(&self) -> Vec<u8> {
         let mut strings = vec![0];
@@ -136,7 +134,7 @@ impl Ids {
     }
 }
 
-/// A whole BTF of these sections.
+/// Builds a whole BTF of these sections.
 fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
     let len = |section: &[u8]| u32::try_from(section.len()).unwrap_or(u32::MAX);
     let mut out = Vec::with_capacity(HEADER_LEN + types.len() + strings.len());
@@ -150,10 +148,10 @@ fn assemble(types: &[u8], strings: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A scanned BTF: where each type is, and which are the wanted ones.
+/// A scanned BTF: the offsets of all types, and the wanted ones.
 struct Types<'a> {
     section: Section<'a>,
-    /// For each wanted struct name, the offsets of its definitions in `bytes`, in their order.
+    /// For each wanted struct name, the offsets of its definitions in `bytes`, in order.
     structs: HashMap<&'a str, Vec<u32>>,
     /// The wanted functions and type names, in the order of their ids.
     ids: Vec<Id>,
@@ -193,7 +191,7 @@ impl<'a> Types<'a> {
         let structs = Beginnings::of(self.structs.keys().copied());
         let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
         let (mut at, mut last) = (0, false);
-        // The types that prototypes are made of may come later than the functions.
+        // The types that prototypes consist of may come after the functions.
         let mut until = 0;
         while at < self.section.bytes.len() {
             let ty = Type::read(self.section.bytes, at).ok_or(BtfError::Truncated(at))?;
@@ -236,8 +234,8 @@ impl<'a> Types<'a> {
         Ok(())
     }
 
-    /// Whether nothing that may still come could change what is found: of each struct there is a definition with
-    /// all of its wanted members, which is then the one that counts.
+    /// Returns true if nothing later can change the result: each struct has a definition with all of its wanted
+    /// members, which is then the one chosen.
     fn is_complete(&self, wanted: &Wanted) -> bool {
         let known = |kind| move |name: &&str| self.ids.iter().any(|id| id.kind == kind && id.name == *name);
         wanted.functions.iter().all(known(kind::FUNC))
@@ -249,7 +247,7 @@ impl<'a> Types<'a> {
             })
     }
 
-    /// A type that some prototype refers to and that has not been read.
+    /// Returns a type that some prototype refers to and that has not been read.
     fn later(&self) -> Option<u32> {
         self.ids.iter().find_map(|id| match self.section.prototype(id.number) {
             Err(Unknown::Later(later)) => Some(later),
@@ -257,7 +255,7 @@ impl<'a> Types<'a> {
         })
     }
 
-    /// The offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
+    /// Returns the offset of `member` in the struct at `at`, in bytes; the struct's size if `member` is empty.
     fn field(&self, at: u32, member: &str) -> Option<u32> {
         if member.is_empty() {
             return Some(Type::read(self.section.bytes, at as usize)?.size_or_target);
@@ -288,7 +286,7 @@ impl<'a> Types<'a> {
         None
     }
 
-    /// Where the struct or union with this id is, seen through qualifiers (`const struct { … }`).
+    /// Returns the offset of the struct or union with this id, seen through qualifiers (`const struct { … }`).
     fn anonymous(&self, mut type_id: u32) -> Option<u32> {
         for _ in 0..MAX_NESTING {
             let at = *self.section.at.get(type_id.checked_sub(1)? as usize)?;
@@ -303,14 +301,14 @@ impl<'a> Types<'a> {
     }
 }
 
-/// The first two bytes of some names: what is enough to pass over nearly all of a kernel's hundred thousand.
+/// The first two bytes of some names: enough to skip nearly all of a kernel's hundred thousand.
 struct Beginnings([u64; 1024]);
 
 impl Beginnings {
     fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
         let mut bits = [0; 1024];
         for name in names {
-            // As it stands in the string section: a name of one letter is followed by its NUL.
+            // As in the string section: a name of one letter is followed by its NUL.
             if let &[first, second, ..] = [name.as_bytes(), &[0]].concat().as_slice() {
                 let begin = u16::from_ne_bytes([first, second]);
                 bits[usize::from(begin) / 64] |= 1 << (begin % 64);
@@ -319,7 +317,7 @@ impl Beginnings {
         Self(bits)
     }
 
-    /// Whether the string at `at` may be one of the names.
+    /// Returns true if the string at `at` may be one of the names.
     fn may_hold(&self, strings: &[u8], at: u32) -> bool {
         half(strings, at as usize)
             .is_some_and(|begin| self.0[usize::from(begin) / 64] & (1 << (begin % 64)) != 0)

@@ -10,16 +10,16 @@ pub enum Capability {
     Bpf = 39,
     /// Tracing programs, perf events (Linux 5.8).
     Perfmon = 38,
-    /// Whatever has no capability of its own; stands for the other two.
+    /// Everything without a capability of its own; also implies the other two.
     SysAdmin = 21,
-    /// Look at processes of other users: `/proc/PID/ns/`, `/proc/PID/root`.
+    /// Access to processes of other users: `/proc/PID/ns/`, `/proc/PID/root`.
     SysPtrace = 19,
-    /// Read files whatever their permissions: those of tracefs are root's.
+    /// Read files whatever their permissions: root owns those of tracefs.
     DacReadSearch = 2,
 }
 
 impl Capability {
-    /// As in capabilities(7).
+    /// Returns its name in capabilities(7).
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -37,26 +37,26 @@ impl Capability {
 pub struct Effective(u64);
 
 impl Effective {
-    /// Those of this process.
+    /// Reads those of this process.
     pub fn read() -> io::Result<Self> {
         let status = std::fs::read("/proc/self/status")?;
         Self::parse(&status).ok_or_else(|| io::Error::other("/proc/self/status has no CapEff"))
     }
 
-    /// Those in the text of a `/proc/PID/status`.
+    /// Parses those in the text of a `/proc/PID/status`.
     #[must_use]
     pub fn parse(status: &[u8]) -> Option<Self> {
         let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"CapEff:"))?;
         u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok().map(Self)
     }
 
-    /// Whether it has this one.
+    /// Returns true if it includes this one.
     #[must_use]
     pub const fn has(self, capability: Capability) -> bool {
         self.0 & (1 << capability as u32) != 0
     }
 
-    /// What it lacks to trace.
+    /// Returns what is missing to trace.
     #[must_use]
     pub fn missing_to_trace(self) -> Vec<Capability> {
         if self.has(Capability::SysAdmin) {
@@ -66,34 +66,34 @@ impl Effective {
     }
 }
 
-/// What this process lacks to load programs, in words; `None` when that is nothing, or when there is no `/proc` to
-/// ask: then the kernel is asked, by trying.
+/// Returns the text for what this process lacks to load programs; `None` if nothing, or if there is no `/proc`: then
+/// loading them shows.
 #[must_use]
 pub fn lacking_to_trace() -> Option<String> {
     let missing = Effective::read().map(Effective::missing_to_trace).unwrap_or_default();
     let names: Vec<&str> = missing.iter().map(|capability| capability.name()).collect();
     if names.is_empty() {
-        // bpf(2) and perf_event_open(2) ask for them in the initial user namespace.
+        // bpf(2) and perf_event_open(2) check for them in the initial user namespace.
         return (!has_all_users())
             .then(|| "CAP_BPF and CAP_PERFMON in the initial user namespace".to_owned());
     }
     Some(names.join(" and "))
 }
 
-/// Whether no namespace is closed to this process: it has `CAP_SYS_ADMIN`, in the initial user namespace.
+/// Returns true if this process may access every namespace: it has `CAP_SYS_ADMIN` in the initial user namespace.
 #[must_use]
 pub fn administers_all() -> bool {
     Effective::read().is_ok_and(|effective| effective.has(Capability::SysAdmin)) && has_all_users()
 }
 
-/// Whether users are numbered here as in the initial user namespace, which no other does for all of them.
+/// Returns true if uids here are those of the initial user namespace; no other maps all of them unchanged.
 pub(super) fn has_all_users() -> bool {
     static ALL_USERS: LazyLock<bool> =
         LazyLock::new(|| std::fs::read("/proc/self/uid_map").is_ok_and(|map| maps_all_users(&map)));
     *ALL_USERS
 }
 
-/// Whether the text of a `/proc/PID/uid_map` gives every user the number that it has: user_namespaces(7).
+/// Returns true if the text of a `/proc/PID/uid_map` maps every uid to itself: user_namespaces(7).
 fn maps_all_users(map: &[u8]) -> bool {
     let words = map.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
     words.eq([&b"0"[..], b"0", b"4294967295"])

@@ -1,4 +1,4 @@
-//! Control groups of the hierarchy of version 2, by the paths that people have at hand: cgroups(7).
+//! Control groups of hierarchy version 2, by the paths that users have: cgroups(7).
 
 use super::own_mounts;
 use super::paths::in_child;
@@ -18,21 +18,21 @@ pub use by_id::Hierarchy;
 /// `CGROUP2_SUPER_MAGIC` of `<linux/magic.h>`.
 const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
 
-/// Why there is no such control group.
+/// The reason that a control group was not found.
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
-    /// No hierarchy of version 2 is mounted where this process could see it.
+    /// No version 2 hierarchy is mounted where this process can see it.
     #[error("{path}: no such directory of control groups, and no hierarchy of version 2 is mounted here", path = text::shown_path(.0))]
     NoHierarchy(PathBuf),
-    /// It is not there.
+    /// It does not exist.
     #[error("{path}: no such control group: {error}", path = text::shown_path(.path))]
     Absent {
-        /// As it was given.
+        /// The path as given.
         path: PathBuf,
-        /// What looking gave.
+        /// The error of the lookup.
         error: io::Error,
     },
-    /// What mounts there are is not readable.
+    /// The list of mounts is not readable.
     #[error("/proc/self/mountinfo: {0}")]
     Mounts(io::Error),
 }
@@ -40,14 +40,15 @@ pub enum GroupError {
 /// A mount of the hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
-    /// The control group that is mounted, as the reader's cgroup namespace has it.
+    /// The control group that is mounted, as seen in the reader's cgroup namespace.
     root: PathBuf,
-    /// Where.
+    /// The mount point.
     point: PathBuf,
 }
 
-/// The id of the control group at `path`, which is the inode of its directory: a directory in a mounted hierarchy, or
-/// a path from the root of the hierarchy, as events have it. A child process looks, which waits for no server for long.
+/// Returns the id of the control group at `path`, which is the inode of its directory. `path` is a directory in a
+/// mounted hierarchy, or a path from the root of the hierarchy, as in events. A child process does it, so that it does
+/// not wait long for a server.
 pub fn find(path: &Path) -> Result<u64, GroupError> {
     let number = |error: &io::Error| u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs());
     let looked = in_child(|| match look(path) {
@@ -67,7 +68,7 @@ pub fn find(path: &Path) -> Result<u64, GroupError> {
     }
 }
 
-/// The same, for as long as it takes.
+/// Does the same without a time limit.
 fn look(path: &Path) -> Result<u64, GroupError> {
     let text = own_mounts::text().map_err(GroupError::Mounts)?;
     let mounts = parse(&text);
@@ -89,7 +90,7 @@ fn look(path: &Path) -> Result<u64, GroupError> {
     Ok(found.ino())
 }
 
-/// The mounts of the hierarchy in the text of `/proc/PID/mountinfo`: proc_pid_mountinfo(5).
+/// Parses the mounts of the hierarchy in the text of `/proc/PID/mountinfo`: proc_pid_mountinfo(5).
 fn parse(text: &[u8]) -> Vec<Mount> {
     let mount = |line: &[u8]| {
         let words: Vec<&[u8]> = line.split(|&byte| byte == b' ').collect();
@@ -101,7 +102,7 @@ fn parse(text: &[u8]) -> Vec<Mount> {
     text.split(|&byte| byte == b'\n').filter_map(mount).collect()
 }
 
-/// A path with its octal escapes, as in `a\040b`, undone.
+/// Decodes the octal escapes of a path, as in `a\040b`.
 fn unescaped(word: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;

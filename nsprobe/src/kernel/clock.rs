@@ -1,13 +1,13 @@
-//! The clock of events and the clock on the wall.
+//! The clock of events and the wall clock.
 
 use nix::time::ClockId;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// What the wall clock showed when `CLOCK_BOOTTIME` was zero.
+/// The wall clock at `CLOCK_BOOTTIME` zero.
 ///
-/// Taken once: what it makes of later boot times never steps, even when somebody sets the wall clock.
+/// Read once: converted times never step, even if the wall clock is set.
 #[derive(Clone, Copy, Debug)]
 pub struct BootClock {
     zero: SystemTime,
@@ -21,31 +21,31 @@ impl BootClock {
         let before = since_boot(offset)?;
         let wall = SystemTime::now();
         let after = since_boot(offset)?;
-        // The wall clock was read halfway between the two.
+        // The wall clock was read midway between the two.
         let boot = before + after.saturating_sub(before) / 2;
         let zero = wall.checked_sub(boot).ok_or_else(|| io::Error::other("the clock is before 1970"))?;
         Ok(Self { zero, offset })
     }
 
-    /// The wall clock's time at a moment after boot.
+    /// Returns the wall clock's time at a time since boot.
     #[must_use]
     pub fn wall(self, since_boot: Duration) -> SystemTime {
         self.zero + since_boot
     }
 
-    /// The time since boot now: `CLOCK_BOOTTIME` of the initial time namespace.
+    /// Returns the current time since boot: `CLOCK_BOOTTIME` of the initial time namespace.
     pub fn since_boot(self) -> io::Result<Duration> {
         since_boot(self.offset)
     }
 
-    /// The wall clock's time now, by the same rule.
+    /// Returns the current wall clock time, converted in the same way.
     pub fn now(self) -> io::Result<SystemTime> {
         self.since_boot().map(|since| self.wall(since))
     }
 }
 
-/// `CLOCK_BOOTTIME` (Linux 2.6.39), time since boot with suspend, as the initial time namespace and the
-/// kernel itself have it.
+/// Reads `CLOCK_BOOTTIME` (Linux 2.6.39), the time since boot including suspend, as in the initial time namespace and
+/// the kernel itself.
 fn since_boot(offset: Offset) -> io::Result<Duration> {
     let now = Duration::from(ClockId::CLOCK_BOOTTIME.now()?);
     offset.undo(now).ok_or_else(|| io::Error::other("the time namespace's clock is before boot"))
@@ -54,7 +54,7 @@ fn since_boot(offset: Offset) -> io::Result<Duration> {
 /// A clock tick of `/proc`: USER_HZ is 100.
 const TICK_MS: u64 = 10;
 
-/// How much later than the initial one this process's time namespace has it: time_namespaces(7).
+/// The offset of this process's time namespace from the initial one: time_namespaces(7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offset {
     seconds: i64,
@@ -62,12 +62,12 @@ pub struct Offset {
 }
 
 impl Offset {
-    /// That of this process, by the proc file system at `root`; none where nobody tells, as on a kernel without time
+    /// Reads that of this process from the proc file system at `root`; zero if unavailable, as on a kernel without time
     /// namespaces (before 5.6, or without CONFIG_TIME_NS).
     #[must_use]
     pub fn own(root: &Path) -> Self {
-        // The file is about the namespace for children, which need not be the one that the process is in: then another
-        // process may have that for its own children, such as the parent.
+        // The file describes the namespace for children, which may differ from the process's own; then another process,
+        // such as the parent, may have the latter for its own children.
         let parent = std::os::unix::process::parent_id().to_string();
         let link = |pid: &str, name: &str| std::fs::read_link(root.join(pid).join("ns").join(name));
         let own = link("self", "time").ok();
@@ -77,8 +77,8 @@ impl Offset {
         text.and_then(|text| Self::parse(&text)).unwrap_or_default()
     }
 
-    /// When a process started, in clock ticks after boot as the initial time namespace has it, of what `/proc` tells a
-    /// reader in this one. Exact where the offset is a whole number of ticks.
+    /// Converts a process's start time in `/proc`, as read in this namespace, to clock ticks since boot in the initial
+    /// time namespace. Exact if the offset is a whole number of ticks.
     #[must_use]
     pub fn start(self, ticks: u64) -> u64 {
         if self == Self::default() {
@@ -89,7 +89,7 @@ impl Offset {
         u64::try_from(start.as_millis()).unwrap_or(u64::MAX) / TICK_MS
     }
 
-    /// That of the boot-time clock in the text of a `timens_offsets`: lines of clock, seconds, nanoseconds.
+    /// Parses that of the boot-time clock from a `timens_offsets`: lines of clock, seconds, nanoseconds.
     fn parse(text: &str) -> Option<Self> {
         let line = text.lines().find(|line| line.starts_with("boottime"))?;
         let mut words = line.split_whitespace().skip(1);

@@ -1,5 +1,5 @@
-//! A command that is started without waiting until its program is executed: that takes as long as the file system that the
-//! program lies on, which may have a server that does not answer.
+//! A command started without waiting until its program is executed: that takes as long as the program's file system
+//! takes, whose server may not answer.
 
 use super::given;
 use super::outpost::is_running;
@@ -16,27 +16,27 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// For so long a child is waited for that sleeps before its program is executed: a disk may be slow.
+/// The time to wait for a child that sleeps before its program is executed: a disk may be slow.
 const STILL: Duration = Duration::from_millis(200);
 
-/// The same of one that has the processor, or waits for it.
+/// The same for one that runs, or waits for a processor.
 const BUSY: Duration = Duration::from_millis(400);
 
-/// How often it is checked which of the two it is.
+/// The interval at which its state is checked.
 const CHECK: Duration = Duration::from_millis(10);
 
 /// A child process that executes a program, or is about to.
 #[derive(Debug)]
 pub struct Command {
     pid: Pid,
-    /// Says by an error's number why there is no program, and by its end that there is; until one of them was read.
+    /// Carries the errno if the program cannot be executed, and ends if it is; `None` once either was read.
     report: Option<OwnedFd>,
     status: Option<ExitStatus>,
 }
 
 impl Command {
-    /// Starts it with the signals, descriptors and limits that nsprobe was given; `mask` are the signals held back. The first
-    /// of the `words` is the program.
+    /// Starts it with the signals, descriptors and limits that nsprobe inherited; `mask` are the signals to block. The
+    /// first of the `words` is the program.
     pub(super) fn start(words: &[OsString], mask: SigSet) -> io::Result<Self> {
         let words: Vec<CString> =
             words.iter().map(|word| CString::new(word.as_bytes())).collect::<Result<_, _>>()?;
@@ -61,14 +61,14 @@ impl Command {
         }
     }
 
-    /// Its number.
+    /// Returns its pid.
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().unsigned_abs()
     }
 
-    /// Whether the program has been executed, waiting for that a moment: less where the child sleeps than where the machine is
-    /// busy. The error says why it cannot be.
+    /// Returns true if the program has been executed, after waiting briefly: for a shorter time if the child sleeps
+    /// than if the machine is busy. Fails if it cannot be executed.
     pub fn is_soon_executed(&mut self) -> io::Result<bool> {
         let (mut still, mut busy) = (STILL, BUSY);
         loop {
@@ -83,7 +83,8 @@ impl Command {
         }
     }
 
-    /// Whether the program has been executed by now, waiting for that until `limit`. The error says why it cannot be.
+    /// Returns true if the program has been executed, after waiting for at most `limit`. Fails if it cannot be
+    /// executed.
     pub fn is_executed(&mut self, limit: Duration) -> io::Result<bool> {
         let Some(report) = &self.report else { return Ok(true) };
         let mut ready = [PollFd::new(report.as_fd(), PollFlags::POLLIN)];
@@ -98,18 +99,18 @@ impl Command {
         if length == 0 {
             return Ok(true);
         }
-        // It ends by itself.
+        // It exits by itself.
         self.ended_within(Duration::from_secs(1))?;
         Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
     }
 
-    /// Readable when [`Command::is_executed`] has something to say.
+    /// Returns a descriptor that is readable once [`Command::is_executed`] has a result.
     #[must_use]
     pub fn report(&self) -> Option<BorrowedFd<'_>> {
         self.report.as_ref().map(AsFd::as_fd)
     }
 
-    /// How it ended, if it has.
+    /// Returns its exit status, if it has ended.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.status.is_none() {
             let mut status = 0;
@@ -122,7 +123,7 @@ impl Command {
         Ok(self.status)
     }
 
-    /// The same, waiting until `limit`.
+    /// Does the same, waiting for at most `limit`.
     pub fn ended_within(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let end = std::time::Instant::now() + limit;
         loop {
@@ -137,7 +138,7 @@ impl Command {
     /// Sends it a signal, unless it has ended.
     pub fn signal(&self, signal: Signal) {
         if self.status.is_none() {
-            // Not reaped yet, so the number is still its own.
+            // Not reaped yet, so the pid is still its own.
             let _ = kill(self.pid, signal);
         }
     }

@@ -1,5 +1,5 @@
-//! Where a stream goes: a descriptor, or a file that somebody has named, which a child process writes to. Its file system's
-//! server may stop answering at any time.
+//! Destinations of a stream: a descriptor, or a file named by the user, which a child process writes to, because its
+//! file system's server may stop answering at any time.
 
 use super::outpost::series::Series;
 use super::outpost::{Answer, Reply};
@@ -13,10 +13,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-/// What is handed to the child at a time: a pipe takes so much as a whole (PIPE_BUF).
+/// The amount handed to the child at a time, which a pipe takes as a whole (PIPE_BUF).
 const PIECE: usize = 4096;
 
-/// Where a stream goes.
+/// The destination of a stream.
 pub enum Destination {
     /// A descriptor.
     File(File),
@@ -32,12 +32,12 @@ impl From<File> for Destination {
 
 /// A file that a child process writes to. The child ends with the thread that opened the file.
 pub struct Relayed {
-    /// `None`: nothing more is to be written.
+    /// `None`: nothing more will be written.
     pieces: Option<File>,
     series: Series,
 }
 
-/// Opens a file to write to, empty, as a shell does for `>`; but does not wait for the reader of a FIFO, nor for a file
+/// Opens a file for writing, truncated, like `>` in a shell; but waits neither for the reader of a FIFO, nor for a file
 /// system's server for longer than `patience`.
 pub fn create(path: &Path, patience: Duration) -> io::Result<Destination> {
     let mut options = OpenOptions::new();
@@ -50,7 +50,8 @@ pub fn create(path: &Path, patience: Duration) -> io::Result<Destination> {
     })
 }
 
-/// Writes one piece to the `file`, and says how much of it; or closes it after the last one, and says nothing.
+/// Writes one piece to the `file`, and replies how much was written; after the last piece closes it, with an empty
+/// reply.
 fn copy(source: &OwnedFd, file: &mut Option<File>) -> io::Result<Vec<u8>> {
     let mut piece = [0; PIECE];
     let length = read(source, &mut piece)?;
@@ -68,7 +69,7 @@ fn copy(source: &OwnedFd, file: &mut Option<File>) -> io::Result<Vec<u8>> {
 }
 
 impl Relayed {
-    /// One write(2), which may take a part, however long it takes.
+    /// Calls write(2) once, which may write a part, however long it takes.
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let Some(pieces) = &mut self.pieces else { return Err(io::ErrorKind::WriteZero.into()) };
         pieces.write_all(&bytes[..bytes.len().min(PIECE)]).map_err(|_| gone())?;
@@ -90,7 +91,7 @@ impl Relayed {
     }
 }
 
-/// No broken pipe: that is a reader that wants no more.
+/// Returns the error once the child is gone. Not a broken pipe: that would mean a reader that wants no more.
 fn gone() -> io::Error {
     io::Error::other("the child process that writes it has ended")
 }
@@ -129,7 +130,7 @@ mod tests {
         assert_eq!(error(dir.path()), Some(libc::EISDIR));
         assert_eq!(error(&dir.path().join("no/file")), Some(libc::ENOENT));
         assert!(matches!(create("/dev/full".as_ref(), Duration::from_secs(20)), Ok(Destination::File(_))));
-        // It writes to a file that may not grow.
+        // It writes to a file whose size is limited.
         let path = dir.path().join("file");
         let mut relayed = relayed(&path);
         let pid = relayed.series.pid();

@@ -1,7 +1,8 @@
-//! Detaching hooks without waiting for it.
+//! Detaches hooks in the background.
 //!
-//! The kernel waits with each hook until no processor runs its program: with a dozen tracepoints that takes a second. It does
-//! so when the last descriptor of a hook is closed, in whichever process: here in a child, which has nothing else to do.
+//! For each hook, the kernel waits until no processor runs its program: with a dozen tracepoints that takes a second.
+//! It does so when the last descriptor of a hook is closed, in whichever process: here in a child, which has nothing
+//! else to do.
 
 use super::outpost::close_all_but;
 use nix::fcntl::OFlag;
@@ -12,26 +13,26 @@ use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-/// How often it is checked whether the child has ended.
+/// The interval at which the child is checked.
 const CHECK: Duration = Duration::from_millis(2);
 
 /// Hooks that are being detached.
 #[derive(Debug)]
 pub struct Detaching(Option<Pid>);
 
-/// Drops `hooks`, and has a child process detach all hooks that nsprobe has by then. Where there can be no child, dropping
-/// them takes as long as it takes.
+/// Drops `hooks`, and has a child process detach all hooks that nsprobe has at that time. If no child can be started,
+/// dropping them takes its full time.
 pub fn in_background<T>(hooks: T) -> Detaching {
     let child = start().unwrap_or_else(|error| {
         log::info!("no child process to detach hooks by: {error}");
         None
     });
     drop(hooks);
-    // With this the other end of the pipe is closed: the child has the last descriptors.
+    // This closes the other end of the pipe: the child has the last descriptors.
     Detaching(child.map(|(pid, _go)| pid))
 }
 
-/// Starts the child, which goes on when what is given with its number is closed. `None`: there is nothing for it to do.
+/// Starts the child, which proceeds when the returned descriptor is closed. `None`: nothing to do.
 fn start() -> nix::Result<Option<(Pid, OwnedFd)>> {
     let mut descriptors = descriptors();
     if descriptors.is_empty() {
@@ -43,11 +44,11 @@ fn start() -> nix::Result<Option<(Pid, OwnedFd)>> {
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(Some((child, go))),
         ForkResult::Child => {
-            // Ctrl-C has been heeded already.
+            // Ctrl-C has been handled already.
             let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
             // SAFETY: they are open in this process, and stay so until it ends.
             let keep = descriptors.iter().map(|&number| unsafe { BorrowedFd::borrow_raw(number) });
-            // At once, because a reader may wait at the end of one of them.
+            // Right away, because a reader may wait at the end of one of them.
             let _ = close_all_but(&keep.collect::<Vec<_>>());
             let _ = nix::unistd::read(&wait, &mut [0]);
             // SAFETY: ends the child, which closes the hooks, and does nothing else.
@@ -57,7 +58,7 @@ fn start() -> nix::Result<Option<(Pid, OwnedFd)>> {
 }
 
 impl Detaching {
-    /// Waits until they are detached, but no longer than `limit`: the child goes on then, and ends soon.
+    /// Waits until they are detached, but no longer than `limit`: the child then continues, and ends soon.
     pub fn wait(self, limit: Duration) {
         let Some(child) = self.0 else { return };
         let end = Instant::now() + limit;
@@ -70,7 +71,7 @@ impl Detaching {
     }
 }
 
-/// The descriptors that hooks hang on, by what the kernel calls them; none where there is no `/proc` to see them in.
+/// Returns the descriptors of hooks, by their link targets; none without `/proc`.
 fn descriptors() -> Vec<RawFd> {
     let files = fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
     let is_hook = |entry: &fs::DirEntry| {

@@ -1,4 +1,4 @@
-//! Documents that somebody names on the command line: whatever they turn out to be, reading them does not wait for ever.
+//! Documents named on the command line: whatever they are, reading them does not block forever.
 
 use super::outpost::series::Series;
 use super::outpost::{Answer, MOST, Reply};
@@ -15,11 +15,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a FIFO may be without a program that writes to it, and how long opening a file may take, and each piece of it.
+/// The time that a FIFO may be without a writer, and that opening a file, and each read, may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a file for reading. A FIFO that nobody has open for writing is an error after 2 s, and so is a file whose server
-/// does not answer.
+/// Opens a file for reading. A FIFO without a writer is an error after 2 s, and so is a file whose server does not
+/// answer.
 pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = relay::open(
@@ -28,7 +28,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
         || File::options().read(true).custom_flags(how.bits()).open(path),
         |file| {
             let Some(file) = file else { relay::idle() };
-            // One byte is the relay's.
+            // The relay uses one byte.
             let mut piece = vec![0; MOST - 1];
             let length = file.read(&mut piece)?;
             piece.truncate(length);
@@ -64,18 +64,18 @@ impl Read for Relayed {
     }
 }
 
-/// Waits until a program has the FIFO open for writing; gives what had to be read to learn that.
+/// Waits until a program has the FIFO open for writing; returns what had to be read to find out.
 fn wait_for_writer(fifo: &File) -> io::Result<Vec<u8>> {
     let end = Instant::now() + PATIENCE;
     loop {
         let mut wanted = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
-        // Something is there to be read, or the last who wrote has gone.
+        // Data is available, or the last writer has gone.
         if poll(&mut wanted, PollTimeout::ZERO)? > 0 {
             return Ok(Vec::new());
         }
         let mut first = [0];
         match read(fifo, &mut first) {
-            // There is one, which has not written yet.
+            // There is a writer, which has not written yet.
             Err(Errno::EAGAIN) => return Ok(Vec::new()),
             Ok(0) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(first.to_vec()),
@@ -109,7 +109,7 @@ mod tests {
         assert_eq!(text(&fifo).unwrap_err().kind(), io::ErrorKind::TimedOut);
         std::thread::scope(|scope| {
             let reader = scope.spawn(|| text(&fifo));
-            // Opened when the reader has opened it, and then slow.
+            // Opened once the reader has opened it, and slow.
             let mut writer = File::options().write(true).open(&fifo).unwrap();
             sleep(Duration::from_millis(30));
             writer.write_all(b"a document").unwrap();

@@ -1,13 +1,13 @@
-//! Directories whose entries are numbers: getdents64(2), without the allocation of 32 KB and the two calls
-//! that opendir(3) adds for each.
+//! Directories whose entries are numbers: getdents64(2), without the allocation of 32 KB and the two calls that
+//! opendir(3) adds for each.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// Room for the descriptors of nearly every process in one call.
+/// Enough for the descriptors of nearly every process in one call.
 const ROOM: usize = 8192;
 
-/// The entries of an open directory of `/proc` that are numbers, from where it stands.
+/// Reads the numeric entries of an open directory of `/proc`, from its current position.
 pub(super) fn numbers(dir: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut found = Vec::new();
     let mut buffer = [0_u8; ROOM];
@@ -24,9 +24,9 @@ pub(super) fn numbers(dir: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     }
 }
 
-/// Takes the numbers out of a series of `struct linux_dirent64`.
+/// Parses the numeric names in a sequence of `struct linux_dirent64`.
 fn parse(mut entries: &[u8], found: &mut Vec<u32>) {
-    // Inode and offset, 8 bytes each; the length of the entry, 2; the kind of file, 1; the name.
+    // Inode and offset, 8 bytes each; the length of the entry, 2; the file type, 1; the name.
     while let Some(length) = entries.get(16..18).and_then(|bytes| bytes.try_into().ok()) {
         let length = usize::from(u16::from_ne_bytes(length));
         let Some(name) = entries.get(19..length) else { return };
@@ -70,7 +70,7 @@ mod tests {
 
     #[test]
     fn a_directory_of_many_calls_is_read_whole() {
-        // More entries than there is room for at once.
+        // More entries than fit into one call.
         let dir = tempfile::tempdir().unwrap();
         for number in 0..1000 {
             File::create(dir.path().join(number.to_string())).unwrap();

@@ -1,5 +1,5 @@
-//! What nsprobe was given by whoever started it: open descriptors, ignored signals, the limit of descriptors. COMMAND gets
-//! the same, whatever nsprobe and Rust's runtime have changed for themselves.
+//! The state nsprobe inherited from its parent: open descriptors, ignored signals, the limit of descriptors. COMMAND
+//! inherits the same, whatever nsprobe and Rust's runtime have changed for themselves.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SigHandler, Signal, signal};
@@ -7,21 +7,21 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Which of the descriptors 0, 1 and 2 were closed, a bit each.
+/// The closed ones of the descriptors 0, 1 and 2, one bit each.
 static CLOSED: AtomicU64 = AtomicU64::new(0);
 
-/// Which signals were ignored, a bit each.
+/// The ignored signals, one bit each.
 static IGNORED: AtomicU64 = AtomicU64::new(0);
 
 /// The soft and the hard limit of open descriptors, if the soft one was raised.
 static FILES: OnceLock<(libc::rlim_t, libc::rlim_t)> = OnceLock::new();
 
-/// Signals of which it matters whether they were ignored: those that end nsprobe or report its child, and the one that
-/// Rust's runtime ignores before `main`.
+/// Signals whose inherited disposition matters: those that end nsprobe or report its child, and the one that Rust's
+/// runtime ignores before `main`.
 const SIGNALS: [Signal; 5] =
     [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGPIPE];
 
-/// Called by the C library before Rust's runtime opens `/dev/null` in place of closed descriptors and ignores `SIGPIPE`.
+/// The C library calls this before Rust's runtime opens `/dev/null` for closed descriptors and ignores `SIGPIPE`.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static REMEMBER: extern "C" fn() = remember;
@@ -48,24 +48,24 @@ fn is_ignored_now(signal: Signal) -> bool {
     read == 0 && action.sa_sigaction == libc::SIG_IGN
 }
 
-/// Whether stdout was closed: what is written there now is lost without an error.
+/// Returns true if stdout was closed: output is then lost without an error.
 #[must_use]
 pub fn stdout_is_closed() -> bool {
     CLOSED.load(Ordering::Relaxed) & 1 << libc::STDOUT_FILENO != 0
 }
 
-/// Whether this signal was ignored, and is to stay so.
+/// Returns true if this signal was ignored, and should stay so.
 pub(super) fn is_ignored(signal: Signal) -> bool {
     IGNORED.load(Ordering::Relaxed) & 1 << signal as i32 != 0
 }
 
-/// Why no thread can be started, where that is known: the kernel refuses it to a process whose children would be in another
-/// pid namespace than itself.
+/// Returns the reason that no thread can be started, if known: the kernel refuses threads to a process whose children
+/// would be in a different pid namespace.
 #[must_use]
 pub fn without_threads() -> Option<&'static str> {
     let namespace = |name: &str| std::fs::read_link(format!("/proc/self/ns/{name}"));
     let own = namespace("pid").ok()?;
-    // Older kernels show no such namespace that nobody is in yet.
+    // Older kernels do not show such a namespace before it has a member.
     let differs = namespace("pid_for_children")
         .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |children| children != own);
     differs.then_some(
@@ -73,18 +73,18 @@ pub fn without_threads() -> Option<&'static str> {
     )
 }
 
-/// Whether nsprobe is installed set-user-id or set-group-id and is run by somebody else.
+/// Returns true if nsprobe is set-user-id or set-group-id and run by another user.
 ///
-/// `AT_SECURE` is not asked: it is also set where a security module has another domain for nsprobe, and where a file
-/// capability gives nsprobe, and not COMMAND, what the administrator meant to give.
+/// `AT_SECURE` is not used: it is also set if a security module has another domain for nsprobe, and if file
+/// capabilities give nsprobe, but not COMMAND, what the administrator meant to give.
 #[must_use]
 pub fn is_set_id() -> bool {
     use nix::unistd::{getegid, geteuid, getgid, getuid};
     getuid() != geteuid() || getgid() != getegid()
 }
 
-/// Raises the soft limit of open descriptors to the hard one. Where that fails it stays, and what then cannot be opened is
-/// reported there.
+/// Raises the soft limit of open descriptors to the hard one. If that fails, the limit stays, and the file that then
+/// cannot be opened reports it.
 pub fn raise_file_limit() {
     if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
         && soft < hard
@@ -94,14 +94,14 @@ pub fn raise_file_limit() {
     }
 }
 
-/// Has ended children wait until they are reaped, also where `SIGCHLD` was ignored: otherwise the number of one that has
-/// ended may be another process's by the time that nsprobe kills it.
+/// Makes ended children remain until they are reaped, even if `SIGCHLD` was ignored: otherwise the pid of one that has
+/// ended may be reused by the time that nsprobe kills it.
 pub fn keep_ended_children() {
     // SAFETY: the default action is no function of this program. It fails for no signal that there is.
     let _ = unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl) };
 }
 
-/// Gives the calling process back what this one was given. For a child between fork and exec: async-signal-safe.
+/// Restores the inherited state in the calling process. For a child between fork and exec: async-signal-safe.
 pub(super) fn restore() -> io::Result<()> {
     for fd in 0..=2 {
         if CLOSED.load(Ordering::Relaxed) & 1 << fd != 0 {

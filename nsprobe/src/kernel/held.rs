@@ -1,5 +1,5 @@
-//! What holds a namespace without standing for it, by the kernel's own tables: BPF programs that are loaded, run to their
-//! ends, and gone.
+//! Finds what holds a namespace without referring to it, in the kernel's own tables, with BPF programs that are loaded,
+//! run to completion, and unloaded.
 
 use super::bpf::set;
 use super::on_demand::OnDemand;
@@ -9,7 +9,7 @@ use nsprobe_ebpf::{Field, map};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
-/// What leads from a file to what it holds. A kernel that lacks one of them is not one on which this is sought.
+/// The fields that lead from a file to what it holds. A kernel without one of them is not searched.
 pub const NEEDED: [Field; 36] = [
     Field::TaskThreadPid,
     Field::TaskGroupLeader,
@@ -49,7 +49,7 @@ pub const NEEDED: [Field; 36] = [
     Field::ProcInodePid,
 ];
 
-/// What a kernel may lack: no file holds anything in that way then, or not as far as can be told.
+/// Fields that a kernel may lack: then no file holds anything in that way, or not as far as can be known.
 pub const OPTIONAL: [Field; 14] = [
     Field::SockCommonFamily,
     Field::SockReceiveQueue,
@@ -67,7 +67,8 @@ pub const OPTIONAL: [Field; 14] = [
     Field::ProcMountsNs,
 ];
 
-/// What leads along the kernel's superblocks, to their mounts. Without one of the first seven there is no walk.
+/// The fields that lead along the kernel's superblocks, and to their mounts. Without one of the first seven there is no
+/// walk.
 pub const OF_SUPERBLOCKS: [Field; 13] = [
     Field::SuperBlockList,
     Field::SuperBlockRoot,
@@ -84,7 +85,7 @@ pub const OF_SUPERBLOCKS: [Field; 13] = [
     Field::MountNamespace,
 ];
 
-/// What leads along the table of TCP connections.
+/// The fields that lead along the table of TCP connections.
 pub const OF_CONNECTIONS: [Field; 16] = [
     Field::TaskNsproxy,
     Field::NsproxyNet,
@@ -109,35 +110,35 @@ const FIND_FILES: &str = "iterate_held";
 const FIND_SUPERBLOCKS: &str = "list_superblocks";
 const FIND_CONNECTIONS: &str = "list_connections";
 
-/// A walk along the superblocks, as far as it has come.
+/// A walk over the superblocks, with its position.
 pub struct Superblocks(OnDemand);
 
 impl Superblocks {
-    /// Goes some steps, from the beginning or from where the last ones ended, and gives the record of them: a
+    /// Goes some steps, from the start or from where the last ones stopped, and returns their record: a
     /// [`nsprobe_ebpf::Superblocks`].
     pub fn walk(&self, begin: bool) -> io::Result<Vec<u8>> {
         self.0.run(&[u64::from(begin)])
     }
 }
 
-/// A walk along the table of TCP connections.
+/// A walk over the table of TCP connections.
 pub struct Connections(OnDemand);
 
 impl Connections {
-    /// Goes some steps, from this bucket on, and gives the record of them: a [`nsprobe_ebpf::Connections`].
+    /// Goes some steps, starting at this bucket, and returns their record: a [`nsprobe_ebpf::Connections`].
     pub fn walk(&self, bucket: u32) -> io::Result<Vec<u8>> {
         self.0.run(&[u64::from(bucket)])
     }
 }
 
-/// The programs that search, and what they are to find.
+/// The programs that search, and the ids to find.
 pub struct Search {
     prepared: Prepared,
     sought: OwnedFd,
 }
 
 impl Search {
-    /// Prepares a search for what holds the namespaces with these numbers.
+    /// Prepares a search for what holds the namespaces with these ids.
     pub fn open(sought: &[u64]) -> Result<Self, TasksError> {
         let fields = [&NEEDED[..], &OPTIONAL, &OF_SUPERBLOCKS, &OF_CONNECTIONS].concat();
         let programs = [FIND_FILES, FIND_SUPERBLOCKS, FIND_CONNECTIONS];
@@ -145,7 +146,7 @@ impl Search {
         Ok(Self { prepared, sought: set(sought)? })
     }
 
-    /// The records ([`nsprobe_ebpf::Held`]) of all open files that hold one of them, in the order of their thread ids.
+    /// Returns the records ([`nsprobe_ebpf::Held`]) of all open files that hold one of them, sorted by thread id.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
         self.prepared.records(FIND_FILES, FILES, &[self.table()?])
     }
@@ -165,7 +166,7 @@ impl Search {
         OnDemand::load(&self.prepared.programs, program, map, &[self.table()?]).map_err(TasksError::Refused)
     }
 
-    /// The map of what is sought.
+    /// Returns the map of the ids to find.
     fn table(&self) -> Result<(&'static str, RawFd, &Map), TasksError> {
         let definition = self.prepared.programs.map(map::SOUGHT).map_err(TasksError::Refused)?;
         Ok((map::SOUGHT, self.sought.as_raw_fd(), definition))

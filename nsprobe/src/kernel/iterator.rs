@@ -1,12 +1,12 @@
-//! The descriptors of BPF iterators, read to their ends.
+//! Reads BPF iterators to their ends.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 
-/// How much is read at once: more than the kernel hands out, which is 32 KB.
+/// The size of a read: more than the kernel returns at once, which is 32 KB.
 const CHUNK: usize = 1 << 16;
 
-/// All that an iterator writes.
+/// Reads all that an iterator writes.
 pub(super) fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
     let (mut bytes, mut end) = (Vec::new(), 0);
     loop {
@@ -14,8 +14,8 @@ pub(super) fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
         match file.read(&mut bytes[end..]) {
             Ok(0) => break,
             Ok(count) => end += count,
-            // Interrupted; or the program wants to see a task again, or a million of them went by without a record:
-            // the iterator goes on where it was.
+            // Interrupted; or the program wants to see a task again, or a million of them passed without a record: the
+            // iterator continues where it was.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock) => {}
             Err(error) => return Err(error),
         }

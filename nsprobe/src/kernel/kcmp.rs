@@ -1,4 +1,4 @@
-//! Whether two tasks share a table: kcmp(2), Linux 3.5 with `CONFIG_KCMP`.
+//! Compares the tables of two tasks: kcmp(2), Linux 3.5 with `CONFIG_KCMP`.
 
 use nix::errno::Errno;
 use std::cmp::Ordering;
@@ -7,11 +7,11 @@ use std::io;
 /// `KCMP_FILES` of `<linux/kcmp.h>`.
 const FILES: libc::c_int = 2;
 
-/// How the descriptor tables of two threads, by their ids in the caller's pid namespace, compare: equal is one table, and
-/// the order of others is one that the kernel keeps to until it is restarted. A task that is ending has none, and shares
-/// that with others of its kind.
+/// Compares the descriptor tables of two threads, by their ids in the caller's pid namespace: equal is the same table,
+/// and the order of others stays the same until the kernel restarts. Tasks that are ending have none, and so compare as
+/// equal.
 ///
-/// `Err(ESRCH)`: one of them is gone. `Err(EPERM)`: the caller may not look at one of them
+/// `Err(ESRCH)`: one of them is gone. `Err(EPERM)`: the caller may not inspect one of them
 /// (`PTRACE_MODE_READ_REALCREDS`, ptrace(2)). `Err(ENOSYS)`: the kernel has no kcmp(2).
 pub fn compare_descriptors(one: u32, other: u32) -> io::Result<Ordering> {
     // SAFETY: the call takes five numbers, of which the last two mean nothing here, and gives a number.

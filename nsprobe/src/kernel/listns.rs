@@ -1,19 +1,19 @@
-//! The kernel's own list of namespaces: listns(2), Linux 6.19; and the way from a number to the namespace.
+//! The kernel's own list of namespaces: listns(2), Linux 6.19; and opening a namespace by its id.
 
 use crate::model::{NsId, NsKind};
 use std::io;
 use std::os::fd::{FromRawFd as _, OwnedFd};
 
-/// The same number on every architecture that nsprobe runs on.
+/// The syscall number on every architecture that nsprobe supports.
 const SYS_LISTNS: libc::c_long = 470;
 
-/// Stands for nsfs where open_by_handle_at(2) wants a descriptor of the file system (Linux 6.18).
+/// Stands for nsfs where open_by_handle_at(2) takes a descriptor of the file system (Linux 6.18).
 const FD_NSFS_ROOT: libc::c_int = -10003;
 
 /// The type of nsfs's file handles.
 const FILEID_NSFS: libc::c_int = 0xf1;
 
-/// `struct ns_id_req` of `<linux/nsfs.h>`, as it was first published.
+/// `struct ns_id_req` of `<linux/nsfs.h>`, as first published.
 #[repr(C)]
 struct Request {
     size: u32,
@@ -35,25 +35,25 @@ struct Handle {
     ino: u32,
 }
 
-/// What a namespace is opened by, when nothing leads to it.
+/// The handle of a namespace that nothing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number {
-    /// The kernel's number for it, as `NS_GET_ID` has it.
+    /// The kernel's id of it, as returned by `NS_GET_ID`.
     pub id: u64,
-    /// Its kind and inode, which Linux 6.18 wants to be told, and later ones need not.
+    /// Its kind and inode, which Linux 6.18 requires, and later kernels do not.
     pub file: Option<(NsKind, u32)>,
 }
 
 impl Number {
-    /// What is known of `namespace`, whose number is `id`.
+    /// Returns the handle of `namespace`, whose id is `id`.
     #[must_use]
     pub fn of(namespace: NsId, id: u64) -> Self {
         Self { id, file: u32::try_from(namespace.ino).ok().map(|ino| (namespace.kind, ino)) }
     }
 }
 
-/// The numbers (`NS_GET_ID`) of all namespaces that are active: some task, descriptor or mount is left, or
-/// another active namespace is below. Those in whose owner the caller has not `CAP_SYS_ADMIN` are left out.
+/// Returns the ids (`NS_GET_ID`) of all active namespaces: those with a task, descriptor or mount, or with an active
+/// descendant. Those in whose owner the caller lacks `CAP_SYS_ADMIN` are omitted.
 ///
 /// `Err(ENOSYS)`: the kernel is older than 6.19.
 pub fn active() -> io::Result<Vec<u64>> {
@@ -68,7 +68,7 @@ pub fn active() -> io::Result<Vec<u64>> {
             unsafe { libc::syscall(SYS_LISTNS, &raw const request, some.as_mut_ptr(), some.len(), 0) };
         let Ok(count) = usize::try_from(count) else {
             let error = io::Error::last_os_error();
-            // No namespace has a greater number.
+            // No namespace has a greater id.
             return if all.is_empty() || error.raw_os_error() != Some(libc::ENOENT) {
                 Err(error)
             } else {
@@ -82,7 +82,7 @@ pub fn active() -> io::Result<Vec<u64>> {
     }
 }
 
-/// Whether the kernel has listns(2).
+/// Returns true if the kernel has listns(2).
 #[must_use]
 pub fn is_there() -> bool {
     // SAFETY: the call is refused before it looks at what it is not given.
@@ -91,8 +91,8 @@ pub fn is_there() -> bool {
     result >= 0 || io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 
-/// Opens the namespace with this number. `Err(ESTALE)`: it is gone, or never was. `Err(EPERM)`: its owner grants
-/// the caller no `CAP_SYS_ADMIN`.
+/// Opens the namespace with this id. `Err(ESTALE)`: it is gone, or never existed. `Err(EPERM)`: its owner does not
+/// grant the caller `CAP_SYS_ADMIN`.
 pub fn open(number: Number) -> io::Result<OwnedFd> {
     let (kind, ino) = number.file.map_or((0, 0), |(kind, ino)| (kind.clone_flag(), ino));
     let kind = u32::try_from(kind).map_err(io::Error::other)?;

@@ -1,5 +1,5 @@
-//! The kernel's own lists of namespaces, walked by a BPF program: Linux 6.18. From 6.19 on listns(2) tells more
-//! cheaply what in them is active, and nothing else tells what is not.
+//! The kernel's own lists of namespaces, walked by a BPF program: Linux 6.18. From 6.19, listns(2) returns the active
+//! ones more cheaply, and only this finds the inactive ones.
 
 use super::bpf::Programs;
 use super::btf;
@@ -12,13 +12,13 @@ use crate::model::NsKind;
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
 use std::io;
 
-/// Why the lists cannot be walked along.
+/// The reason that the lists cannot be walked.
 #[derive(Debug, thiserror::Error)]
 pub enum ListsError {
-    /// There is no probe at all.
+    /// The probe is not available.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// A field that the walk needs.
+    /// A field that the walk needs is missing.
     #[error("this kernel's namespaces have no {0}: this nsprobe does not know their lists")]
     NoField(String),
     /// The program was not loaded.
@@ -26,7 +26,7 @@ pub enum ListsError {
     Refused(Refusal),
 }
 
-/// What Linux has under these names from 6.18 on. Without one of them a walk would go astray.
+/// The fields that have these names from Linux 6.18 on. Without one of them a walk would go astray.
 pub const NEEDED: [Field; 11] = [
     Field::TaskCred,
     Field::TaskNsproxy,
@@ -41,10 +41,10 @@ pub const NEEDED: [Field; 11] = [
     Field::ListPrev,
 ];
 
-/// The program that goes along a list.
+/// The program that walks a list.
 const PROGRAM: &str = "list_namespaces";
 
-/// Where the nodes of a namespace are, and the two parts of what all of a kind hang on.
+/// The nodes of a namespace, and the two roots that all namespaces of a kind are linked to.
 pub const OF_618: [Field; 5] = [
     Field::NsCommonListNode,
     Field::NsCommonTreeNode,
@@ -80,24 +80,24 @@ impl Lists {
         Ok(Self { program: load.map_err(ListsError::Refused)?, offsets })
     }
 
-    /// Whether this kernel has namespaces of this kind, as far as its types tell.
+    /// Returns true if this kernel has namespaces of this kind, as far as its types show.
     #[must_use]
     pub fn has(&self, kind: NsKind) -> bool {
         way(kind).iter().all(|&field| self.offsets[field as usize] != ABSENT)
     }
 
-    /// Goes some steps along the list of this kind, from its beginning or from where the last ones ended, and gives
-    /// the record of it: a [`nsprobe_ebpf::Walk`].
+    /// Goes some steps along the list of this kind, from its start or from where the last ones stopped, and returns
+    /// their record: a [`nsprobe_ebpf::Walk`].
     pub fn walk(&self, kind: NsKind, begin: bool) -> io::Result<Vec<u8>> {
         let [pointer, common] = way(kind);
         self.program.run(&[pointer as u64, common as u64, u64::from(begin)])
     }
 }
 
-/// What the program is to know of this kernel: the offset of every field, those that it does not need absent.
+/// Returns the program's view of this kernel: the offset of every field, with those it does not need absent.
 fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
     let find = |sources: &[FieldSource]| {
-        // The rest of the types is not looked at when these have been found.
+        // The scan stops once these types have been found.
         let wanted = btf::Wanted { fields: sources, functions: &[], typedefs: &[] };
         Ok::<_, OpenError>(btf::find(kernel, &wanted)?.offsets)
     };
@@ -124,8 +124,8 @@ fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
     }
 }
 
-/// The way from a task to the namespace that the walk begins at: the field that points to it, in the task's
-/// credentials or proxy, and its part that all kinds have.
+/// Returns the path from a task to the namespace at which the walk starts: the pointer to it in the task's credentials
+/// or nsproxy, and its member common to all kinds.
 const fn way(kind: NsKind) -> [Field; 2] {
     match kind {
         NsKind::Cgroup => [Field::NsproxyCgroup, Field::CgroupNsCommon],

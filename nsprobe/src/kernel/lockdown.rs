@@ -3,7 +3,7 @@
 use super::pseudo::PseudoFs;
 use std::io;
 
-/// The lockdown mode in force.
+/// The current lockdown mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Lockdown {
     /// Off, or not built in.

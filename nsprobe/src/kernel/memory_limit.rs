@@ -1,15 +1,15 @@
-//! The limit of locked memory, which maps and programs need raised.
+//! The limit of locked memory, which maps and programs may need raised.
 
 use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 
-/// Before 5.11 maps and programs count as locked memory of the process, of which it may have 64 KB. The
-/// former limit is back when this is dropped, so that no command inherits the raised one.
+/// Raises the limit. Before 5.11, maps and programs count as locked memory of the process, which may have 64 KB.
+/// Dropping this restores the limit, so that no command inherits the raised one.
 pub(super) struct MemoryLimit(Option<(u64, u64)>);
 
 impl MemoryLimit {
     pub(super) fn raise() -> Self {
         let former = getrlimit(Resource::RLIMIT_MEMLOCK).ok();
-        // Not permitted, where it is not needed, is no error; where it is, creating a map will say so.
+        // Not permitted is harmless if it is not needed; if it is, creating a map will fail.
         let raised = setrlimit(Resource::RLIMIT_MEMLOCK, RLIM_INFINITY, RLIM_INFINITY).is_ok();
         Self(former.filter(|_| raised))
     }

@@ -1,4 +1,4 @@
-//! The boundary to Linux: raw reads, ioctls, BTF, the probe. Every `unsafe` of the crate lives here.
+//! The boundary to Linux: raw reads, ioctls, BTF, the probe. All `unsafe` code of the crate is here.
 
 pub mod advice;
 pub mod bounded;

@@ -1,56 +1,56 @@
-//! How much of the mounts is read. A tenant decides how many there are, and how many are stacked on one another: for
-//! each mount the kernel climbs over all that are below it, so that the time grows with the square of their number.
+//! Limits how much of the mounts is read. A tenant decides how many there are, and how many are stacked: for each mount
+//! the kernel climbs over all that are below it, so that the time grows with the square of their number.
 
 use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
-/// A part of the work.
+/// An amount of work.
 #[derive(Clone, Copy, Debug)]
 pub struct Share {
-    /// How many of them.
+    /// Number of mounts.
     pub mounts: usize,
-    /// Of the text of mountinfo.
+    /// Bytes of mountinfo.
     pub bytes: usize,
-    /// Time of a processor.
+    /// Processor time.
     pub time: Duration,
 }
 
-/// What each mount namespace is given at first, so that one with many mounts takes nothing from the others.
+/// The first share of each mount namespace, so that one with many mounts takes nothing from the others.
 pub const FIRST: Share = Share { mounts: 256, bytes: 1 << 20, time: Duration::from_millis(50) };
 
-/// What one mount namespace is given at most.
+/// The most for one mount namespace.
 pub const ONE: Share = Share { mounts: 100_000, bytes: 64 << 20, time: Duration::from_secs(1) };
 
-/// What following one path to a mount is given at most.
+/// The most for following one path to a mount.
 pub const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..ONE };
 
-/// What all are given together.
+/// The most for all together.
 pub const ALL: Share = Share { mounts: 400_000, bytes: 256 << 20, time: Duration::from_secs(4) };
 
-/// What is left for all.
+/// The budget left for all.
 #[derive(Clone, Copy, Debug)]
 pub struct Room(Share);
 
 impl Room {
-    /// For all mounts.
+    /// The budget for all mounts.
     #[must_use]
     pub const fn for_mounts() -> Self {
         Self(ALL)
     }
 
-    /// For all paths to mounts: each needs a few lines of mountinfo, so that the time alone says what is too much.
+    /// The budget for all paths to mounts: each needs a few lines of mountinfo, so only the time is limited.
     #[must_use]
     pub const fn for_paths() -> Self {
         Self(Share { time: ALL.time, ..PATH })
     }
 
-    /// Whether nothing is left of something.
+    /// Returns true if any part of it is used up.
     #[must_use]
     pub const fn is_used_up(&self) -> bool {
         self.0.mounts == 0 || self.0.bytes == 0 || self.0.time.is_zero()
     }
 
-    /// Begins a part of the work, with no more than `share` and what is left.
+    /// Starts a turn, limited to `share` and to what is left.
     #[must_use]
     pub fn turn(&self, share: Share) -> Turn {
         let most = Share {
@@ -61,7 +61,7 @@ impl Room {
         Turn { most, mounts: 0, bytes: 0, calls: 0, began: processor_time() }
     }
 
-    /// Takes what a part has used from what is left.
+    /// Subtracts what a turn has used.
     pub fn settle(&mut self, used: Share) {
         self.0.mounts = self.0.mounts.saturating_sub(used.mounts);
         self.0.bytes = self.0.bytes.saturating_sub(used.bytes);
@@ -69,7 +69,7 @@ impl Room {
     }
 }
 
-/// A part of the work that has begun.
+/// A unit of work in progress.
 #[derive(Debug)]
 pub struct Turn {
     most: Share,
@@ -79,11 +79,11 @@ pub struct Turn {
     began: Duration,
 }
 
-/// The clock is read, which is a system call, once in this many.
+/// The number of reads per reading of the clock, which is a system call.
 const CLOCK: u32 = 32;
 
 impl Turn {
-    /// Counts what has been read; returns whether there may be more.
+    /// Counts what has been read; returns true if more may be read.
     pub fn read(&mut self, mounts: usize, bytes: usize) -> bool {
         self.mounts += mounts;
         self.bytes += bytes;
@@ -93,7 +93,7 @@ impl Turn {
             && (!self.calls.is_multiple_of(CLOCK) || self.time() <= self.most.time)
     }
 
-    /// What it has used, as the thread knows that has done it.
+    /// Returns what it has used; called by the thread that did the work.
     #[must_use]
     pub fn used(&self) -> Share {
         Share { mounts: self.mounts, bytes: self.bytes, time: self.time() }
@@ -104,7 +104,7 @@ impl Turn {
     }
 }
 
-/// The processor time of this thread: what others do on a busy machine takes nothing away.
+/// Returns the processor time of this thread, which a busy machine does not affect.
 fn processor_time() -> Duration {
     clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }
@@ -113,7 +113,7 @@ fn processor_time() -> Duration {
 mod tests {
     use super::*;
 
-    /// How many mounts of `bytes` bytes are read in one part.
+    /// Returns the number of mounts of `bytes` bytes read in one turn.
     fn read(room: &mut Room, share: Share, bytes: usize) -> usize {
         let mut turn = room.turn(share);
         let count = 1 + (0..10_000_000).take_while(|_| turn.read(1, bytes)).count();

@@ -1,15 +1,15 @@
-//! The mounts of any mount namespace, without entering it: listmount(2) and statmount(2), which take the id
-//! of a mount namespace from Linux 6.11 on (without one they exist from 6.8).
+//! Mounts of any mount namespace, without entering it: listmount(2) and statmount(2), which take the id of a mount
+//! namespace from Linux 6.11 on (without it they exist from 6.8).
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 
-/// The same number on every architecture that nsprobe runs on.
+/// The syscall number on every architecture that nsprobe supports.
 const SYS_STATMOUNT: libc::c_long = 457;
 const SYS_LISTMOUNT: libc::c_long = 458;
 
-/// Stands for the root mount of the namespace: its mounts are all those below it.
+/// Stands for the root mount of the namespace, below which all its mounts are.
 const LSMT_ROOT: u64 = u64::MAX;
 
 const STATMOUNT_SB_BASIC: u64 = 0x1;
@@ -36,7 +36,7 @@ impl Request {
     }
 }
 
-/// The head of `struct statmount`; the strings come after all 512 bytes of it.
+/// The start of `struct statmount`; the strings follow all 512 bytes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Head {
     mask: u64,
@@ -49,28 +49,28 @@ struct Head {
 /// Size of `struct statmount` without the strings.
 const HEAD: usize = 512;
 
-/// The longest path of a mount that is read, in bytes: what a path in one system call may have (`PATH_MAX`).
+/// The longest mount path that is read, in bytes: that of a path in one system call (`PATH_MAX`).
 pub const LONGEST_PATH: usize = 4096;
 
 /// A mount of nsfs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NsfsMount {
-    /// What of nsfs is mounted: `net:[4026531833]`.
+    /// The part of nsfs that is mounted: `net:[4026531833]`.
     pub root: OsString,
-    /// Where, from the root of the mount namespace; in the caller's own, from the caller's root. `None`: the path is
-    /// longer than [`LONGEST_PATH`].
+    /// The mount point, from the root of the mount namespace; in the caller's own, from the caller's root. `None`: the
+    /// path is longer than [`LONGEST_PATH`].
     pub point: Option<OsString>,
-    /// Its number, as mountinfo has it.
+    /// Its id in mountinfo.
     pub number: u64,
 }
 
-/// How many mounts one call lists. Each costs the kernel as many steps as there are mounts above it.
+/// The number of mounts listed per call. Each costs the kernel as many steps as there are mounts above it.
 const AT_ONCE: usize = 256;
 
-/// Room for what of nsfs is mounted, and the zeros at the ends of both texts.
+/// Space for the mounted part of nsfs, and the terminating zeros of both texts.
 const ROOT: usize = 64;
 
-/// Calls that make lists of mounts, with the room they need.
+/// Reads lists of mounts, with reused buffers.
 #[derive(Debug, Default)]
 pub struct MountTable {
     ids: Vec<u64>,
@@ -78,12 +78,12 @@ pub struct MountTable {
 }
 
 impl MountTable {
-    /// Gives `each` the mounts of the mount namespace whose id is `namespace_id`, those after the one whose id is
-    /// `after` (0: all), one by one: an nsfs mount, or `None` for any other. Stops when `each` returns false.
-    /// Returns the id of the mount it stopped after, `None` where it came to the end.
+    /// Passes `each` the mounts of the mount namespace `namespace_id` that follow the one with the id `after` (0: all),
+    /// one by one: an nsfs mount, or `None` for any other. Stops when `each` returns false. Returns the id of the mount
+    /// it stopped after, or `None` at the end.
     ///
-    /// `Err(ENOSYS)`, `Err(E2BIG)`, `Err(EINVAL)`: the kernel is older than 6.11. `Err(ENOENT)`: the
-    /// namespace is gone, or its owner grants the caller no `CAP_SYS_ADMIN`.
+    /// `Err(ENOSYS)`, `Err(E2BIG)`, `Err(EINVAL)`: the kernel is older than 6.11. `Err(ENOENT)`: the namespace is gone,
+    /// or its owner does not grant the caller `CAP_SYS_ADMIN`.
     pub fn each(
         &mut self,
         namespace_id: u64,
@@ -118,9 +118,10 @@ impl MountTable {
         }
     }
 
-    /// The device of the mount with the number `id`, and where it is; `None`: the path is longer than [`LONGEST_PATH`].
+    /// Returns the device of the mount with the id `id`, and its mount point; `None`: the path is longer than
+    /// [`LONGEST_PATH`].
     ///
-    /// Errors as those of [`Self::each`]; `Err(ENOENT)` too when it is not in that mount namespace.
+    /// The errors are those of [`Self::each`]; `Err(ENOENT)` also if it is not in that mount namespace.
     pub fn place(&mut self, id: u64, namespace_id: u64) -> io::Result<((u32, u32), Option<OsString>)> {
         let mask = STATMOUNT_SB_BASIC | STATMOUNT_MNT_POINT;
         let size = HEAD + ROOT + LONGEST_PATH;
@@ -133,7 +134,7 @@ impl MountTable {
         place(&self.buffer).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))
     }
 
-    /// One mount; `None` when it is none of nsfs.
+    /// Reads one mount; `None` if it is not an nsfs mount.
     fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
         self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
         // The strings are requested only where they matter: most mounts end here.
@@ -182,14 +183,14 @@ fn head(statmount: &[u8]) -> Option<Head> {
     })
 }
 
-/// The text at this place in the strings of a `struct statmount`.
+/// Returns the text at this offset in the strings of a `struct statmount`.
 fn string(statmount: &[u8], offset: u32) -> Option<OsString> {
     let rest = statmount.get(HEAD.checked_add(offset as usize)?..)?;
     let end = rest.iter().position(|&byte| byte == 0)?;
     Some(OsString::from_vec(rest[..end].to_vec()))
 }
 
-/// The device in a `struct statmount` with its strings, and where it is mounted if it says so.
+/// Decodes the device in a `struct statmount` with its strings, and its mount point if present.
 fn place(statmount: &[u8]) -> Option<((u32, u32), Option<OsString>)> {
     let u32_at = |at: usize| Some(u32::from_ne_bytes(*statmount.get(at..)?.first_chunk()?));
     let head = head(statmount)?;
@@ -201,7 +202,7 @@ fn place(statmount: &[u8]) -> Option<((u32, u32), Option<OsString>)> {
     Some(((u32_at(16)?, u32_at(20)?), point))
 }
 
-/// The nsfs mount in a `struct statmount` with its strings; `None` when it is none.
+/// Decodes the nsfs mount in a `struct statmount` with its strings; `None` for any other mount.
 fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     let head = head(statmount)?;
     let wanted = STATMOUNT_MNT_BASIC | STATMOUNT_MNT_ROOT;
@@ -213,8 +214,8 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     Some(NsfsMount { root: string(head.root)?, point, number: head.number.into() })
 }
 
-/// Whether open_tree(2) and fsmount(2) can make mount namespaces here: `OPEN_TREE_NAMESPACE`. Nothing is opened: an empty
-/// path leads nowhere, and an unknown flag is refused before that is seen.
+/// Returns true if open_tree(2) and fsmount(2) can create mount namespaces here: `OPEN_TREE_NAMESPACE`. Nothing is
+/// opened: an empty path leads nowhere, and an unknown flag is refused before the path is checked.
 #[must_use]
 pub fn can_make_namespaces() -> bool {
     const OPEN_TREE_NAMESPACE: libc::c_uint = 2;

@@ -1,4 +1,4 @@
-//! Questions to a namespace through a descriptor of its nsfs file: ioctl_nsfs(2).
+//! Queries of a namespace through a descriptor of its nsfs file: ioctl_nsfs(2).
 
 use crate::model::{NsId, NsKind};
 use nix::errno::Errno;
@@ -19,7 +19,7 @@ mod request {
     nix::ioctl_read!(id, 0xb7, 13, u64);
 }
 
-/// `struct mnt_ns_info` of `<linux/nsfs.h>`, as it was first published.
+/// `struct mnt_ns_info` of `<linux/nsfs.h>`, as first published.
 #[repr(C)]
 #[derive(Debug, Default)]
 struct MountNamespaceInfo {
@@ -28,14 +28,14 @@ struct MountNamespaceInfo {
     id: u64,
 }
 
-/// Device and inode of the file behind a descriptor.
+/// Returns the device and inode of the file behind a descriptor.
 pub fn identity(fd: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
     let stat = fstat(fd)?;
     Ok((stat.st_dev, stat.st_ino))
 }
 
-/// Since when the kernel has had the inode of the file in memory: its status change time, which nothing
-/// changes. It goes when nobody has the file open or mounted.
+/// Returns since when the kernel has had the file's inode in memory: its status change time, which nothing changes. The
+/// inode is dropped when nobody has the file open or mounted.
 pub fn file_since(fd: BorrowedFd<'_>) -> io::Result<SystemTime> {
     let stat = fstat(fd)?;
     let seconds = u64::try_from(stat.st_ctime).map_err(io::Error::other)?;
@@ -43,29 +43,28 @@ pub fn file_since(fd: BorrowedFd<'_>) -> io::Result<SystemTime> {
     Ok(SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds))
 }
 
-/// The kind of the namespace: `NS_GET_NSTYPE` (Linux 4.11). `None` for a kind that nsprobe does not know.
+/// Returns the kind of the namespace: `NS_GET_NSTYPE` (Linux 4.11). `None` for a kind that nsprobe does not know.
 pub fn kind(fd: BorrowedFd<'_>) -> io::Result<Option<NsKind>> {
     // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
     let flag = unsafe { request::kind(fd.as_raw_fd()) }?;
     Ok(u64::try_from(flag).ok().and_then(NsKind::from_clone_flag))
 }
 
-/// The user namespace that owns the namespace; of a user namespace, its parent: `NS_GET_USERNS` (Linux
-/// 4.9). `None`: it is the top, or it lies outside the caller's own user namespace (EPERM says no more).
+/// Opens the user namespace that owns the namespace; for a user namespace, its parent: `NS_GET_USERNS` (Linux 4.9).
+/// `None`: it is the top, or outside the caller's own user namespace (EPERM does not tell these apart).
 pub fn owner(fd: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
     related(unsafe { request::userns(fd.as_raw_fd()) })
 }
 
-/// The parent of a pid or user namespace: `NS_GET_PARENT` (Linux 4.9). `None`: it is the top, or the
-/// parent lies outside the caller's own namespace.
+/// Opens the parent of a pid or user namespace: `NS_GET_PARENT` (Linux 4.9). `None`: it is the top, or the parent is
+/// outside the caller's own namespace.
 pub fn parent(fd: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
     related(unsafe { request::parent(fd.as_raw_fd()) })
 }
 
-/// The user who made a user namespace, as the caller's user namespace numbers it: `NS_GET_OWNER_UID`
-/// (Linux 4.11).
+/// Returns the creator of a user namespace, as a uid in the caller's user namespace: `NS_GET_OWNER_UID` (Linux 4.11).
 pub fn owner_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
     let mut uid = 0;
     // SAFETY: the request writes one uid_t, to `uid`, which outlives the call.
@@ -73,8 +72,8 @@ pub fn owner_uid(fd: BorrowedFd<'_>) -> io::Result<u32> {
     Ok(uid)
 }
 
-/// The kernel's own number for the namespace: `NS_GET_ID` (Linux 6.18), else for a mount namespace
-/// `NS_GET_MNTNS_ID` (Linux 6.11). `None` where the kernel has neither.
+/// Returns the kernel's own id of the namespace: `NS_GET_ID` (Linux 6.18), otherwise for a mount namespace
+/// `NS_GET_MNTNS_ID` (Linux 6.11). `None` if the kernel has neither.
 #[must_use]
 pub fn kernel_id(fd: BorrowedFd<'_>, kind: NsKind) -> Option<u64> {
     let mut id = 0;
@@ -89,18 +88,18 @@ pub fn kernel_id(fd: BorrowedFd<'_>, kind: NsKind) -> Option<u64> {
     unsafe { request::mount_namespace_id(fd.as_raw_fd(), &raw mut id) }.ok().map(|_| id)
 }
 
-/// Which neighbour in the kernel's list of mount namespaces.
+/// A direction in the kernel's list of mount namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Neighbour {
-    /// The one after: `NS_MNT_GET_NEXT`.
+    /// The next one: `NS_MNT_GET_NEXT`.
     Next,
-    /// The one before: `NS_MNT_GET_PREV`.
+    /// The previous one: `NS_MNT_GET_PREV`.
     Previous,
 }
 
-/// Opens a neighbour of a mount namespace in the kernel's list of all mount namespaces, passing over those
-/// in whose owner the caller has not `CAP_SYS_ADMIN` (Linux 6.12). `None`: there is no further one.
-/// `Err(ENOTTY)`: the kernel has no such request.
+/// Opens a neighbour of a mount namespace in the kernel's list of all mount namespaces, skipping those in whose owner
+/// the caller lacks `CAP_SYS_ADMIN` (Linux 6.12). `None`: the end of the list. `Err(ENOTTY)`: the kernel does not
+/// support the request.
 pub fn mount_namespace(fd: BorrowedFd<'_>, which: Neighbour) -> io::Result<Option<OwnedFd>> {
     let mut info = MountNamespaceInfo::default();
     let fd = fd.as_raw_fd();
@@ -120,7 +119,7 @@ pub fn mount_namespace(fd: BorrowedFd<'_>, which: Neighbour) -> io::Result<Optio
     }
 }
 
-/// The identity of a namespace of a known kind.
+/// Returns the identity of a namespace of a known kind.
 pub fn id(fd: BorrowedFd<'_>, kind: NsKind) -> io::Result<NsId> {
     let (dev, ino) = identity(fd)?;
     Ok(NsId::new(kind, dev, ino))

@@ -1,4 +1,4 @@
-//! The built programs.
+//! The compiled programs.
 
-/// The object, with every program.
+/// The object with all programs.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!("../../bpf/nsprobe.bpf.o");

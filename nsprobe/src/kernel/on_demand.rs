@@ -1,5 +1,5 @@
-//! A program that is attached to nothing and runs when it is asked to: `BPF_PROG_TEST_RUN` of a raw tracepoint
-//! (Linux 5.10), with one array element for what it finds.
+//! A program that is not attached, but runs on request: `BPF_PROG_TEST_RUN` of a raw tracepoint (Linux 5.10), with one
+//! array element for its result.
 
 use super::bpf::{FIRST, Programs, blank, call, create_map, element, raw};
 use super::probe::Refusal;
@@ -8,7 +8,7 @@ use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
-/// A loaded program, with its map; both are gone when it is dropped.
+/// A loaded program, with its map; dropping it frees both.
 #[derive(Debug)]
 pub(super) struct OnDemand {
     program: OwnedFd,
@@ -17,7 +17,7 @@ pub(super) struct OnDemand {
 }
 
 impl OnDemand {
-    /// Loads `program`, whose only maps besides the constants are the array called `map` and `others`.
+    /// Loads `program`, whose only maps besides the constants are the array named `map` and `others`.
     pub(super) fn load(
         programs: &Programs,
         program: &str,
@@ -34,7 +34,7 @@ impl OnDemand {
         Ok(Self { program, map: array, value_size: definition.value_size() as usize })
     }
 
-    /// Runs the program once, with these arguments, and gives what is in the map then.
+    /// Runs the program once, with these arguments, and returns the map's content.
     pub(super) fn run(&self, arguments: &[u64]) -> io::Result<Vec<u8>> {
         let mut attr = blank();
         // SAFETY: a union of plain structs, zeroed as a whole before.

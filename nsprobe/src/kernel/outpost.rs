@@ -1,7 +1,7 @@
-//! Work that may wait for somebody else for ever, done by a child process that can be given up.
+//! Work that may block forever on somebody else, done by a child process that can be abandoned.
 //!
-//! Who asks a FUSE file system waits for its server in the kernel, and not even SIGKILL ends that once the server has read
-//! the question. A thread of nsprobe would keep the whole process from ending; a child does not.
+//! A call into a FUSE file system waits for its server in the kernel, and not even SIGKILL ends that once the server
+//! has read the request. A thread of nsprobe would keep the whole process from ending; a child does not.
 
 pub mod series;
 
@@ -22,34 +22,34 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long one piece of work may stand still.
+/// The time that one job may stand still.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often it is checked whether a child stands still.
+/// The interval at which a child is checked.
 const CHECK: Duration = Duration::from_millis(10);
 
-/// How long a child that is running all the time may take for one piece of work: the machine may be busy.
+/// The time that one job may take while the child runs: the machine may be busy.
 const PATIENCE_WHEN_BUSY: Duration = Duration::from_secs(1);
 
-/// The most that all of the work may take, whether or not it stands still: so long, and so much more for each job.
+/// The most time for all jobs, still or not: a constant, and an amount per job.
 const LONGEST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_micros(100));
 
-/// How many children that cannot end may be left behind before no more are started.
+/// The most abandoned children that cannot end, before no more are started.
 const MOST_STUCK: usize = 8;
 
-/// The children that were killed and had not ended when they were given up. They end with the server's connection, and are
-/// reaped before the next is started. When nsprobe ends first, they are left to whoever reaps orphans.
+/// The children that were killed and had not ended when they were abandoned. They end with the server's connection, and
+/// are reaped before the next is started. If nsprobe ends first, they are left to whoever reaps orphans.
 static STUCK: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// The most that a piece of work may answer.
+/// The most bytes in a reply.
 pub const MOST: usize = 8192;
 
-/// What a piece of work has to say.
+/// The reply of a job.
 #[derive(Debug, Default)]
 pub struct Reply {
     /// Bytes, at most [`MOST`]; `None`: nothing.
     pub bytes: Option<Vec<u8>>,
-    /// A descriptor that it hands over.
+    /// A descriptor that it passes back.
     pub descriptor: Option<OwnedFd>,
 }
 
@@ -59,34 +59,34 @@ impl From<Option<Vec<u8>>> for Reply {
     }
 }
 
-/// What came of a piece of work.
+/// The outcome of a job.
 #[derive(Debug)]
 pub enum Answer {
     /// It is done.
     Done(Reply),
-    /// It was still waiting when it was given up.
+    /// It was still waiting when it was abandoned.
     Waiting,
     /// The child ended without an answer: it was killed, could not close what it inherited, or panicked.
     Ended,
-    /// It was not begun.
+    /// It was not started.
     NotBegun(Reason),
 }
 
-/// Why a piece of work was not begun.
+/// The reason that a job was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
-    /// Others had waited too long.
+    /// Others took too long.
     #[error("others have waited too long")]
     OutOfTime,
     /// The kernel refused.
     #[error("no child process can be started: {text}", text = refusal(*.0))]
     NoChild(Errno),
-    /// Too many are waiting since earlier.
+    /// Too many earlier ones are still waiting.
     #[error("{MOST_STUCK} child processes wait for servers of file systems: no more are started")]
     TooManyStuck,
 }
 
-/// In words, with the limit that is to be raised where it is one.
+/// Returns the text of an error, with the limit to raise if it is one.
 fn refusal(error: Errno) -> String {
     match error {
         Errno::EAGAIN => "EAGAIN: a limit of processes (ulimit -u, pids.max) is reached".to_owned(),
@@ -95,8 +95,8 @@ fn refusal(error: Errno) -> String {
 }
 
 impl Answer {
-    /// The reply. `Err(ETIMEDOUT)`: it did not come in time; `Err(EMFILE)` and `Err(ENFILE)`: a child needs one more
-    /// descriptor than there may be. Other errors have no number, but say what failed.
+    /// Returns the reply. `Err(ETIMEDOUT)`: it did not come in time; `Err(EMFILE)` and `Err(ENFILE)`: a child needs one
+    /// more descriptor than allowed. Other errors have no errno, but say what failed.
     pub fn reply(self) -> io::Result<Reply> {
         match self {
             Self::Done(reply) => Ok(reply),
@@ -108,9 +108,9 @@ impl Answer {
     }
 }
 
-/// Does the `jobs` in a child process, one after the other, and gives what each answers to `done`, in their order. The
-/// child has none of nsprobe's descriptors but `keep`. `patience` is how long all of those that stand still may take
-/// together; what they have taken is subtracted. When nothing is left of it, the rest is not begun.
+/// Does the `jobs` in a child process, one after the other, and passes each answer to `done`, in order. The child has
+/// none of nsprobe's descriptors but `keep`. `patience` is the time that all jobs that stand still may take together;
+/// the time taken is subtracted. Once it is used up, the rest is not started.
 pub fn each<'a, J>(
     jobs: &'a [J],
     keep: &[BorrowedFd<'_>],
@@ -133,7 +133,7 @@ pub fn each<'a, J>(
             let answer = child.answer(patience, end);
             let goes_on = matches!(answer, Answer::Done(_));
             left = rest;
-            // It waits, or has been killed; either way not a second time.
+            // It waits, or has been killed; in either case it is not tried again.
             done(job, answer);
             if !goes_on {
                 *patience = patience.saturating_sub(CHECK);
@@ -146,7 +146,7 @@ pub fn each<'a, J>(
     }
 }
 
-/// The child, and the socket that it writes its answers to. It ends with this.
+/// The child, and the socket that it writes its answers to. Dropping this ends it.
 struct Child {
     pid: Pid,
     answers: OwnedFd,
@@ -181,7 +181,7 @@ impl Child {
         }
     }
 
-    /// The next answer.
+    /// Returns the next answer.
     fn answer(&self, patience: &mut Duration, end: Instant) -> Answer {
         self.answer_within(PATIENCE.min(*patience), patience, end)
     }
@@ -192,7 +192,7 @@ impl Child {
             let mut ready = [PollFd::new(self.answers.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, PollTimeout::try_from(CHECK).unwrap_or(PollTimeout::ZERO)) {
                 Ok(0) if Instant::now() >= end => return Answer::Waiting,
-                // It has the processor, or waits for it.
+                // It runs, or waits for a processor.
                 Ok(0) if is_running(self.pid) && !busy.is_zero() => busy = busy.saturating_sub(CHECK),
                 Ok(0) => {
                     *patience = patience.saturating_sub(CHECK);
@@ -229,7 +229,7 @@ impl Child {
     }
 }
 
-/// Writes what a piece of work has to say: one packet.
+/// Sends the reply of a job as one packet.
 fn reply(to: BorrowedFd<'_>, Reply { bytes, descriptor }: &Reply) -> nix::Result<usize> {
     let text = bytes.as_deref().unwrap_or_default();
     let some = [u8::from(bytes.is_some())];
@@ -254,7 +254,7 @@ impl Drop for Child {
     }
 }
 
-/// The children that cannot end yet; those that have ended are reaped first.
+/// Returns the children that cannot end yet, after reaping those that have ended.
 fn stuck() -> MutexGuard<'static, Vec<Pid>> {
     let mut stuck = STUCK.lock().unwrap_or_else(PoisonError::into_inner);
     stuck.retain(|&child| {
@@ -263,25 +263,25 @@ fn stuck() -> MutexGuard<'static, Vec<Pid>> {
     stuck
 }
 
-/// Has the kernel kill the calling child when the thread that made it ends, or fails when nsprobe has ended before.
+/// Makes the kernel kill the calling child when the thread that started it ends; fails if nsprobe has ended already.
 fn end_with(parent: Pid) -> nix::Result<()> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
-    // 0: the child is in a pid namespace that nsprobe is outside of.
+    // 0: the child is in a pid namespace that nsprobe is not in.
     match getppid() {
         now if now == parent || now.as_raw() == 0 => Ok(()),
         _ => Err(Errno::ESRCH),
     }
 }
 
-/// Whether a process has the processor, waits for nothing but that, or is being traced.
+/// Returns true if a process runs, waits only for a processor, or is being traced.
 pub(super) fn is_running(pid: Pid) -> bool {
     let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 2);
     matches!(stat.get(after), Some(b'R' | b't'))
 }
 
-/// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe that a reader
-/// waits at the end of.
+/// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe whose
+/// reader waits for its end.
 pub(super) fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let mut keep: Vec<u32> = keep.iter().map(|fd| fd.as_raw_fd().unsigned_abs()).collect();
     keep.sort_unstable();

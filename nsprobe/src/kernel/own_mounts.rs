@@ -1,11 +1,11 @@
-//! The text of this process's own `/proc/self/mountinfo`, which has a limit as every other reading of mounts has: the
-//! kernel climbs over all mounts below one for each, so that 100,000 of them may take minutes.
+//! This process's own `/proc/self/mountinfo`, limited like every other reading of mounts: for each mount the kernel
+//! climbs over all mounts below it, so that 100,000 of them may take minutes.
 
 use super::mount_room::{ONE, Room, Turn};
 use std::fs::File;
 use std::io;
 
-/// The whole lines that come within the limits of one mount namespace.
+/// Returns the whole lines within the limits of one mount namespace.
 pub fn text() -> io::Result<Vec<u8>> {
     whole_lines(File::open("/proc/self/mountinfo")?, Room::for_mounts().turn(ONE))
 }

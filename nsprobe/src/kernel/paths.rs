@@ -1,5 +1,5 @@
-//! Steps along a path that wait for no file system's server: nothing here looks a name up in a file system that was
-//! not known to be local, but in what the kernel has at hand.
+//! Path walks that wait for no file system's server: names are looked up only in file systems known to be local, or in
+//! the kernel's caches.
 
 use super::outpost::{self, Answer};
 use super::proc::ProcessDir;
@@ -14,31 +14,31 @@ use std::time::Duration;
 /// `RESOLVE_CACHED` of `<linux/openat2.h>`, Linux 5.12.
 const RESOLVE_CACHED: u64 = 0x20;
 
-/// How long a path that a user has given may take.
+/// The time that a path given by the user may take.
 const PATIENCE: Duration = Duration::from_millis(250);
 
-/// How often a walk is repeated that a rename or a mount elsewhere may have disturbed.
+/// The number of attempts at a walk that a rename or a mount elsewhere may disturb.
 const ATTEMPTS: u32 = 3;
 
-/// Whatever is opened here: it is found and not opened, and no server is asked for it.
+/// The flags of every open: the file is found, not opened, and no server is involved.
 const FOUND: OFlag = OFlag::O_PATH.union(OFlag::O_CLOEXEC).union(OFlag::O_NOFOLLOW);
 
-/// The caller's own root directory.
+/// Opens the caller's own root directory.
 pub fn own_root() -> io::Result<OwnedFd> {
     Ok(nix::fcntl::open("/", FOUND | OFlag::O_DIRECTORY, Mode::empty())?)
 }
 
-/// The root directory of a process.
+/// Opens the root directory of a process.
 pub fn root_of(process: &ProcessDir) -> io::Result<OwnedFd> {
-    // Follows the link, which is one of `/proc`: that asks no file system.
+    // Follows the link, which is in `/proc`: that involves no other file system.
     let how = OFlag::O_PATH | OFlag::O_CLOEXEC | OFlag::O_DIRECTORY;
     Ok(openat(process, "root", how, Mode::empty())?)
 }
 
-/// Finds what `path` leads to below `root`, from what the kernel has cached alone: no server is asked, nothing is
-/// mounted on demand, no symbolic link is followed. What is mounted somewhere is always cached.
+/// Finds what `path` leads to below `root`, only from the kernel's caches: no server is involved, nothing is mounted on
+/// demand, no symbolic link is followed. Mount points are always cached.
 ///
-/// `Err(EAGAIN)`: this takes more than what is cached. `Err(EINVAL)`: the kernel is older than 5.12.
+/// `Err(EAGAIN)`: not everything is cached. `Err(EINVAL)`: the kernel is older than 5.12.
 pub fn cached(root: &impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     let resolve = ResolveFlag::RESOLVE_IN_ROOT
         | ResolveFlag::RESOLVE_NO_SYMLINKS
@@ -54,13 +54,13 @@ pub fn cached(root: &impl AsFd, path: &Path) -> io::Result<OwnedFd> {
     }
 }
 
-/// Finds `name` in the directory `dir`, which is to be one of a local file system: its file system looks the name up.
+/// Finds `name` in the directory `dir`, which must be on a local file system: that file system looks the name up.
 pub fn step(dir: &impl AsFd, name: &Path) -> io::Result<OwnedFd> {
     Ok(openat(dir, name, FOUND, Mode::empty())?)
 }
 
-/// The number of the mount that `fd` was found on, as mountinfo has it: from `fdinfo`, because statx(2) would ask the
-/// file system.
+/// Returns the id in mountinfo of the mount that `fd` is on: from `fdinfo`, because statx(2) would involve the file
+/// system.
 pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     let file = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
     let file = nix::fcntl::open(file.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -69,7 +69,7 @@ pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// Device and inode of what the path that a user has given leads to, wherever that is; the errors of a child process and of
+/// Returns the device and inode that a path given by the user leads to, anywhere; fails like a child process and
 /// stat(2).
 pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let [error, dev, ino] = in_child(|| match nix::sys::stat::stat(path) {
@@ -82,14 +82,14 @@ pub fn identity(path: &Path) -> io::Result<(u64, u64)> {
     }
 }
 
-/// Whether something has the name that a user has given; the errors of a child process that asks.
+/// Returns true if a path given by the user exists; fails like a child process.
 pub fn is_there(path: &Path) -> io::Result<bool> {
     let [there] = in_child(|| [u64::from(nix::sys::stat::lstat(path).is_ok())])?;
     Ok(there != 0)
 }
 
-/// Asks in a child process what may wait for a file system's server. `ErrorKind::TimedOut`: it does not answer; other
-/// errors say why there was no asking.
+/// Makes a call that may wait for a file system's server in a child process. `ErrorKind::TimedOut`: it does not answer;
+/// other errors mean that it was not made.
 pub(super) fn in_child<const N: usize>(ask: impl Fn() -> [u64; N]) -> io::Result<[u64; N]> {
     let ask = |&(): &()| Some(ask().map(u64::to_ne_bytes).concat()).into();
     let mut answered = Err(Errno::EIO.into());

@@ -4,7 +4,7 @@ use nix::sys::ioctl::ioctl_param_type;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
-/// `struct perf_event_attr` as Linux 4.1 has it (`PERF_ATTR_SIZE_VER5`).
+/// `struct perf_event_attr` as of Linux 4.1 (`PERF_ATTR_SIZE_VER5`).
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub(super) struct Attributes {
@@ -37,10 +37,10 @@ const _: () = assert!(size_of::<Attributes>() == ATTRIBUTES_SIZE as usize);
 const PERF_TYPE_TRACEPOINT: u32 = 2;
 const PERF_FLAG_FD_CLOEXEC: libc::c_ulong = 8;
 
-/// `PERF_FORMAT_LOST` (Linux 6.0): read(2) tells how many records found no room.
+/// `PERF_FORMAT_LOST` (Linux 6.0): read(2) returns how many records found no room.
 pub(super) const PERF_FORMAT_LOST: u64 = 1 << 4;
 
-/// Opens an event of any process on the CPU `cpu`, in no group.
+/// Opens an event for any process on the CPU `cpu`, in no group.
 pub(super) fn open(attributes: Attributes, cpu: i32) -> io::Result<OwnedFd> {
     let attributes = Attributes { size: ATTRIBUTES_SIZE, ..attributes };
     let (pid, group) = (-1, -1);
@@ -58,8 +58,8 @@ mod ioctl {
     nix::ioctl_none!(enable, b'$', 0);
 }
 
-/// Runs `program` whenever the tracepoint with this id is passed, on every CPU, until the descriptor is
-/// closed. Needs `CAP_PERFMON`.
+/// Runs `program` whenever the tracepoint with this id is hit, on every CPU, until the descriptor is closed. Needs
+/// `CAP_PERFMON`.
 pub fn attach(tracepoint: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attributes = Attributes {
         kind: PERF_TYPE_TRACEPOINT,
@@ -67,8 +67,8 @@ pub fn attach(tracepoint: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
         sample_period: 1,
         ..Attributes::default()
     };
-    // The CPU is that of the event's own counter: a tracepoint's BPF programs hang on the tracepoint and run
-    // wherever it is passed.
+    // The CPU is that of the event's own counter: a tracepoint's BPF programs belong to the tracepoint and run wherever
+    // it is hit.
     let event = open(attributes, 0)?;
     let program = ioctl_param_type::from(program.as_raw_fd().unsigned_abs());
     // SAFETY: an open perf event and the number of an open BPF program, which the kernel checks.

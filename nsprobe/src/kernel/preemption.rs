@@ -1,8 +1,8 @@
-//! Whether the kernel preempts tasks while they are in it.
+//! Detects whether the kernel preempts tasks in kernel mode.
 
 use super::pseudo::PseudoFs;
 
-/// Whether it does, or may: where it is not known, it counts as if it did.
+/// Returns true if it does, or if that is not known.
 #[must_use]
 pub fn is_preemptible() -> bool {
     let version = std::fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
@@ -15,12 +15,12 @@ pub fn is_preemptible() -> bool {
     chosen.is_none_or(|model| preempts(&model))
 }
 
-/// Whether a kernel of this version (`uname -v`) can; one built with `PREEMPT_DYNAMIC` need not.
+/// Returns true if a kernel of this version (`uname -v`) can; one built with `PREEMPT_DYNAMIC` need not.
 fn is_built_to(version: &str) -> bool {
     version.split_whitespace().any(|word| word.starts_with("PREEMPT"))
 }
 
-/// Whether this model of preemption interrupts tasks in the kernel wherever they are.
+/// Returns true if this preemption model interrupts tasks anywhere in the kernel.
 fn preempts(model: &str) -> bool {
     !matches!(model, "none" | "voluntary")
 }

@@ -1,6 +1,6 @@
-//! The probe: its object, its maps, its programs, and where they are attached.
+//! The probe: its object, maps and programs, and their attachment.
 //!
-//! Everything here lives by its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
+//! Everything here lives as long as its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
 //! removes all of it.
 
 use crate::kernel::advice::{how_to_get_them, remedy};
@@ -35,15 +35,15 @@ pub use refusal::{Refusal, errno_of};
 use refusal::{chain, refusal};
 pub use room::Size;
 
-/// Came with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it the
-/// trampoline of a function is freed while a task still sleeps in that function, and the task returns to it.
+/// The struct added with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it
+/// the trampoline of a function is freed while a task still sleeps in that function, and the task returns into it.
 const SAFE_TRAMPOLINES: FieldSource = FieldSource { type_name: "bpf_tramp_image", member: "" };
 
-/// Came with fprobes whose returns have room in each task (Linux 6.14): before, a number of tasks that stand in calls takes
-/// all the room there is.
+/// The struct added when fprobes got storage for returns in each task (Linux 6.14): before, enough tasks inside calls
+/// exhaust all of it.
 const SAFE_FPROBES: FieldSource = FieldSource { type_name: "fprobe_hlist", member: "" };
 
-/// The fields that the probe reads and this kernel does not have. Of some, one of several is enough.
+/// Returns the fields that the probe reads and this kernel lacks. Some are alternatives.
 pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
     let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
     let found = btf::find(&kernel, &btf::Wanted { fields: FIELDS, functions: &[], typedefs: &[] })?;
@@ -51,23 +51,23 @@ pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
     Ok(absent.map(|(field, _)| *field).collect())
 }
 
-/// Whether programs for tracepoints load at all.
+/// Returns true if programs for tracepoints load at all.
 pub fn has_programs() -> Result<bool, String> {
     aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| chain(&error))
 }
 
-/// Whether there are ring buffers (Linux 5.8).
+/// Returns true if there are ring buffers (Linux 5.8).
 pub fn has_ring_buffers() -> Result<bool, String> {
     aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
 }
 
-/// Why there is no probe at all.
+/// The reason that the probe is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The kernel shows no type information.
+    /// The kernel provides no type information.
     #[error("{path}: {error}: this kernel was built without CONFIG_DEBUG_INFO_BTF, or /sys is not mounted", path = btf::PATH)]
     NoBtf {
-        /// What reading it gave.
+        /// The error of reading it.
         error: io::Error,
     },
     /// Its type information is not readable.
@@ -76,13 +76,13 @@ pub enum OpenError {
     /// The object or one of its maps was refused.
     #[error("the probe: {}", chain(.0))]
     Object(#[from] EbpfError),
-    /// Its storage of tasks was refused.
+    /// Its task storage was refused.
     #[error("storage of tasks: {error}")]
     Storage {
-        /// What dup3(2) said.
+        /// The error of dup3(2).
         error: io::Error,
     },
-    /// What each user holds of the ring buffer cannot be accounted for.
+    /// The shares of the ring buffer cannot be tracked.
     #[error("the map of the ring buffer's shares: {0}")]
     Shares(io::Error),
     /// The object has no map of this name and type.
@@ -90,27 +90,27 @@ pub enum OpenError {
     NoMap(&'static str),
 }
 
-/// The loaded object: its maps are there, its programs are loaded one by one.
+/// The loaded object: its maps exist, its programs are loaded one by one.
 pub struct Probe {
     ebpf: Ebpf,
-    /// What type ids are looked up in, as long as there may be something to attach: 9 MB.
+    /// The types in which ids are looked up, kept until everything is attached: 9 MB.
     ids: Option<Btf>,
-    /// What the functions and tracepoints take and give that may be hooked, by their names in the kernel's types.
+    /// The prototypes of the functions and tracepoints that may be hooked, by their names in the kernel's types.
     prototypes: std::collections::HashMap<String, btf::Prototype>,
     safe_trampolines: bool,
     safe_fprobes: bool,
     fprobes: Fprobes,
-    /// What the programs of fprobes are loaded with.
+    /// The globals that the programs of fprobes are loaded with.
     globals: Globals,
-    /// Opened when the first tracepoint is asked for.
+    /// Opened for the first tracepoint.
     tracefs: Option<PseudoFs>,
     /// Kept for as long as programs are loaded.
     _memory: MemoryLimit,
 }
 
 impl Probe {
-    /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later. Calls under
-    /// way are in `storage`, where there is one.
+    /// Finds the fields in this kernel, and creates the maps. `hooks` are those that may be attached later. Calls in
+    /// progress are kept in `storage`, if given.
     pub fn open(
         mut config: Config,
         wishes: &[Wish],
@@ -135,7 +135,7 @@ impl Probe {
         let mut found = btf::find(&kernel, &wanted)?;
         let mut is_there = || found.offsets.pop().is_some_and(|size| size != ABSENT);
         let (safe_fprobes, safe_trampolines) = (is_there(), is_there());
-        // Before the loader, which reads the same once more, for itself: 16 MB.
+        // Before the loader reads the same again, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
         let ring_bytes = shares::ring_size(size.ring_bytes);
@@ -173,7 +173,7 @@ impl Probe {
             room::give(&mut ebpf, storage)?;
         }
         wishes::fill(&mut ebpf, wishes)?;
-        // After it, so that the two are not there at a time.
+        // After it, so that both are not in memory at the same time.
         let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
         Ok(Self {
             ebpf,
@@ -188,13 +188,13 @@ impl Probe {
         })
     }
 
-    /// Whether this kernel has `field`.
+    /// Returns true if this kernel has `field`.
     #[must_use]
     pub fn has(&self, field: Field) -> bool {
         self.globals.offsets.get(field as usize).is_some_and(|&offset| offset != ABSENT)
     }
 
-    /// The map that the records come through. Once.
+    /// Takes the ring buffer of the records. Works once.
     pub fn take_ring(&mut self) -> Result<Ring, OpenError> {
         let ring = self.ebpf.take_map(map::EVENTS).and_then(|map| RingBuf::try_from(map).ok());
         let Some(Map::Array(shares)) = self.ebpf.take_map(map::SHARES) else {
@@ -204,19 +204,19 @@ impl Probe {
         ring.map(|ring| Ring::new(ring, shares)).ok_or(OpenError::NoMap(map::EVENTS))
     }
 
-    /// The map of what the probe could not do. Once.
+    /// Takes the counters of what the probe could not do. Works once.
     pub fn take_counters(&mut self) -> Result<Counters, OpenError> {
         let map = self.ebpf.take_map(map::COUNTERS).and_then(|map| PerCpuArray::try_from(map).ok());
         map.map(Counters::new).ok_or(OpenError::NoMap(map::COUNTERS))
     }
 
-    /// The map of whose events were lost. Once.
+    /// Takes the map of the users whose events were lost. Works once.
     pub fn take_losers(&mut self) -> Result<Losers, OpenError> {
         let map = self.ebpf.take_map(map::LOSERS).and_then(|map| HashMap::try_from(map).ok());
         map.map(Losers::new).ok_or(OpenError::NoMap(map::LOSERS))
     }
 
-    /// The maps of the namespaces whose end is to be told. Once.
+    /// Takes the maps of the namespaces whose end is reported. Works once.
     pub fn take_watches(&mut self) -> Result<Watches, OpenError> {
         let mut take = |name| {
             let map = self.ebpf.take_map(name).and_then(|map| HashMap::try_from(map).ok());
@@ -286,11 +286,11 @@ impl Probe {
         Ok(Link(link))
     }
 
-    /// Lets go of what is needed only to attach more.
+    /// Frees what is needed only to attach more.
     pub fn settle(&mut self) {
         self.ids = None;
         self.fprobes.settle();
-        // What the types of the kernel have taken stays in the heap otherwise: a trace may run for months.
+        // Memory used for the kernel's types would otherwise stay in the heap: a trace may run for months.
         #[cfg(target_env = "gnu")]
         // SAFETY: takes no pointer, and gives back only what is free.
         unsafe {
@@ -298,7 +298,7 @@ impl Probe {
         }
     }
 
-    /// How often a program was not run because it was running on the same CPU already (Linux 5.12; 0 before).
+    /// Returns how often a program was not run because it was already running on the same CPU (Linux 5.12; 0 before).
     #[must_use]
     pub fn recursion_misses(&self) -> u64 {
         let programs = self.ebpf.programs().filter_map(|(_, program)| fd_of(program));
@@ -325,13 +325,13 @@ fn fd_of(program: &Program) -> Option<i32> {
     program.fd().ok().map(|fd| fd.as_fd().as_raw_fd())
 }
 
-/// `recursion_misses` in the text of a `/proc/PID/fdinfo/FD` of a program.
+/// Parses `recursion_misses` in the text of a `/proc/PID/fdinfo/FD` of a program.
 fn misses(fdinfo: &str) -> u64 {
     let value = fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
     value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
-/// Why there is no tracefs, and what is missing where that is the capability `needed`.
+/// Returns the reason that tracefs is not available, with advice if the capability `needed` is missing.
 fn no_tracefs(error: &io::Error, needed: Capability, why: &str) -> Refusal {
     let refusal = Refusal::io(error);
     let denied = error.kind() == io::ErrorKind::PermissionDenied;
@@ -344,7 +344,7 @@ fn no_tracefs(error: &io::Error, needed: Capability, why: &str) -> Refusal {
 }
 
 fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Refusal> {
-    // Without a mount of it nsprobe makes one of its own.
+    // Without a mount of it nsprobe makes its own.
     let tracefs = match tracefs {
         Some(tracefs) => tracefs,
         None => tracefs.insert(PseudoFs::tracefs().map_err(|error| {
@@ -358,7 +358,7 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Re
             "its files are root's: reading them takes CAP_DAC_READ_SEARCH",
         )
     };
-    // Its directory is as it is shown.
+    // Its directory is named as it is displayed.
     let name = point.to_string();
     let name = name.trim_start_matches("tracepoint/");
     let text = tracefs.read(&format!("events/{name}/id")).map_err(failed)?;

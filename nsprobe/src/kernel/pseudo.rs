@@ -1,4 +1,4 @@
-//! Kernel file systems such as tracefs and securityfs, wherever they are mounted, or where they are not.
+//! Kernel file systems such as tracefs and securityfs, mounted or not.
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -13,7 +13,7 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct PseudoFs {
     root: OwnedFd,
-    /// Whether it was found mounted; otherwise the mount is this descriptor's own and ends with it.
+    /// True if it was found mounted; otherwise the mount belongs to this descriptor and ends with it.
     pub mounted: bool,
 }
 
@@ -24,33 +24,33 @@ const SECURITYFS_MAGIC: FsType = FsType(0x7363_6673);
 /// `<linux/magic.h>`: `DEBUGFS_MAGIC`.
 const DEBUGFS_MAGIC: FsType = FsType(0x6462_6720);
 
-/// Where the tracing file system usually is.
+/// The usual mount points of the tracing file system.
 const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 
 impl PseudoFs {
-    /// The tracing file system.
+    /// Opens the tracing file system.
     pub fn tracefs() -> io::Result<Self> {
         Self::open(c"tracefs", TRACEFS_MAGIC, &TRACEFS)
     }
 
-    /// Whether the tracing file system is mounted where this process can see it.
+    /// Returns true if the tracing file system is mounted where this process can see it.
     #[must_use]
     pub fn tracefs_is_mounted() -> bool {
         TRACEFS.iter().any(|place| is_mounted(place, TRACEFS_MAGIC))
     }
 
-    /// The file system of the security modules.
+    /// Opens the file system of the security modules.
     pub fn securityfs() -> io::Result<Self> {
         Self::open(c"securityfs", SECURITYFS_MAGIC, &["/sys/kernel/security"])
     }
 
-    /// The file system for debugging.
+    /// Opens the file system for debugging.
     pub fn debugfs() -> io::Result<Self> {
         Self::open(c"debugfs", DEBUGFS_MAGIC, &["/sys/kernel/debug"])
     }
 
-    /// Opens the first of `places` where it is mounted, else a mount of our own that is attached nowhere:
-    /// nobody sees it, and nothing needs to be undone.
+    /// Opens the first of the mount points `places` where it is mounted, otherwise a detached mount of our own: nobody
+    /// sees it, and nothing needs to be undone.
     fn open(name: &CStr, magic: FsType, places: &[&str]) -> io::Result<Self> {
         for place in places {
             if is_mounted(place, magic) {
@@ -61,7 +61,7 @@ impl PseudoFs {
         Ok(Self { root: detached(name)?, mounted: false })
     }
 
-    /// The text of one of its files.
+    /// Reads the text of one of its files.
     pub fn read(&self, path: &str) -> io::Result<String> {
         let fd = openat(&self.root, path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
         let mut text = String::new();

@@ -1,8 +1,8 @@
-//! Numbers that nobody can guess: getrandom(2).
+//! Unpredictable numbers: getrandom(2).
 
 use std::io;
 
-/// Random bytes, at once: a machine that has only just started may have gathered little to make them from.
+/// Returns random bytes without waiting: a machine that has just started may lack entropy.
 pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     const { assert!(N <= 256, "of more getrandom(2) may give fewer") };
     let mut bytes = [0; N];

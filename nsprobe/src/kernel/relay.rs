@@ -1,5 +1,4 @@
-//! Files that are opened by a child process, and stay with it where reading and writing them may wait for a file system's
-//! server.
+//! Files opened by a child process, which keeps them if reading and writing them may wait for a file system's server.
 
 use super::outpost::series::Series;
 use super::outpost::{Answer, Reason, Reply};
@@ -10,26 +9,26 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
-/// A file that somebody has named.
+/// A file named by the user.
 pub(super) enum Opened {
     /// A regular file or a directory, which the child works on.
     There(Series),
-    /// Anything else, or whatever it is where there can be no child: no server is asked for what is in it.
+    /// Anything else, or any file if no child can be started: reading it involves no server.
     Here(File),
-    /// The same, a FIFO.
+    /// The same, for a FIFO.
     Fifo(File),
 }
 
-/// What there is to say of work on a file.
+/// The result of work on a file.
 pub(super) type Said = io::Result<Vec<u8>>;
 
-/// What a child has opened.
+/// The type of a file that a child has opened.
 const THERE: u8 = 0;
 const HERE: u8 = 1;
 const FIFO: u8 = 2;
 
-/// Has a child process `open` a file, and do the `work` on it again and again where it stays there. It has of nsprobe's
-/// descriptors `keep` alone. The error is that of opening it, or that there was no answer after `patience`.
+/// Has a child process `open` a file, and repeat the `work` on it if it stays there. The child has none of nsprobe's
+/// descriptors but `keep`. Fails if opening it fails, or without an answer after `patience`.
 pub(super) fn open(
     patience: Duration,
     keep: &[BorrowedFd<'_>],
@@ -53,7 +52,7 @@ pub(super) fn open(
     };
     let series = match Series::start(keep, of_child) {
         Ok(series) => series,
-        // As without the precaution.
+        // As without this precaution.
         Err(Reason::NoChild(_)) => {
             let file = open()?;
             return Ok(if file.metadata()?.file_type().is_fifo() {
@@ -75,14 +74,14 @@ pub(super) fn open(
     })
 }
 
-/// Waits until it is killed: there is nothing more to do.
+/// Waits until killed: there is nothing more to do.
 pub(super) fn idle() -> ! {
     loop {
         std::thread::sleep(Duration::from_hours(1));
     }
 }
 
-/// Whether a file stays where it was opened. This asks its file system.
+/// Determines whether a file stays in the child that opened it. This involves its file system.
 fn kind(file: &File) -> io::Result<u8> {
     let kind = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;
     Ok(match kind {
@@ -92,7 +91,7 @@ fn kind(file: &File) -> io::Result<u8> {
     })
 }
 
-/// What the child says, in one packet: bytes after a zero, or the number of an error after a one.
+/// Encodes the child's result in one packet: bytes after a zero, or an errno after a one.
 pub(super) fn said(said: Said) -> Reply {
     Reply::from(Some(match said {
         Ok(bytes) => [&[0], &bytes[..]].concat(),
@@ -100,7 +99,7 @@ pub(super) fn said(said: Said) -> Reply {
     }))
 }
 
-/// The same, as it was heard.
+/// Decodes the same.
 pub(super) fn heard(bytes: Option<Vec<u8>>) -> Said {
     let mut bytes = bytes.unwrap_or_default();
     if bytes.first() == Some(&0) {
@@ -111,7 +110,7 @@ pub(super) fn heard(bytes: Option<Vec<u8>>) -> Said {
     Err(io::Error::from_raw_os_error(number.map_or(libc::EIO, i32::from_ne_bytes)))
 }
 
-/// Why there is no answer.
+/// Returns the error for a missing answer.
 pub(super) fn silent(answer: Answer) -> io::Error {
     match answer {
         Answer::Waiting => io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"),

@@ -1,4 +1,4 @@
-//! What the probe sends: records through a ring buffer, and counts of those it could not send.
+//! The probe's output: records through a ring buffer, and counts of those it could not send.
 
 use super::shares::Shares;
 use aya::maps::{MapData, PerCpuArray, RingBuf};
@@ -17,7 +17,7 @@ impl Ring {
         Self { ring, shares }
     }
 
-    /// Gives the next record to `read`, and then its room back to the probe; `None` when there is none now.
+    /// Passes the next record to `read`, and then returns its space to the probe; `None` if there is none now.
     pub fn next<T>(&mut self, read: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let record = self.ring.next()?;
         self.shares.take(&record);
@@ -31,7 +31,7 @@ impl AsFd for Ring {
     }
 }
 
-/// The probe's counters, over all CPUs.
+/// The probe's counters, summed over all CPUs.
 pub struct Counters(PerCpuArray<MapData, u64>);
 
 impl Counters {
@@ -39,7 +39,7 @@ impl Counters {
         Self(array)
     }
 
-    /// The value of one.
+    /// Reads one of them.
     pub fn read(&self, counter: Counter) -> io::Result<u64> {
         let values = self.0.get(&(counter as u32), 0).map_err(io::Error::other)?;
         Ok(values.iter().sum())

@@ -1,4 +1,4 @@
-//! What the caller's network namespace calls other network namespaces: `RTM_GETNSID`, rtnetlink(7), Linux 4.0.
+//! The ids of other network namespaces in the caller's: `RTM_GETNSID`, rtnetlink(7), Linux 4.0.
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use std::io;
@@ -11,7 +11,7 @@ const RTM_GETNSID: u16 = 90;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 
-/// Size of `struct nlmsghdr`, and of it with a `struct rtgenmsg` after it.
+/// Size of `struct nlmsghdr`, alone and followed by a `struct rtgenmsg`.
 const HEADER: usize = 16;
 const BODY: usize = HEADER + 4;
 
@@ -30,8 +30,8 @@ impl Rtnetlink {
         Ok(Self { socket, sequence: 0 })
     }
 
-    /// The number of the network namespace behind `namespace`; `None` when none has been assigned. Asking
-    /// assigns none.
+    /// Returns the id of the network namespace behind `namespace`; `None` if none has been assigned. The query does not
+    /// assign one.
     pub fn netns_id(&mut self, namespace: BorrowedFd<'_>) -> io::Result<Option<u32>> {
         self.sequence += 1;
         let fd = u32::try_from(namespace.as_raw_fd()).map_err(io::Error::other)?;
@@ -40,7 +40,7 @@ impl Rtnetlink {
         let mut reply = [0; 1024];
         loop {
             let length = recv(socket, &mut reply, MsgFlags::empty())?;
-            // An answer to an earlier question, whose reading was interrupted, is passed over.
+            // Skip the answer to an earlier query that was interrupted.
             if let Some(answer) = answer(&reply[..length], self.sequence) {
                 return answer;
             }
@@ -61,7 +61,7 @@ fn question(sequence: u32, fd: u32) -> [u8; BODY + 8] {
     message
 }
 
-/// What a message says; `None` when it answers another question.
+/// Decodes a message; `None` if it answers a different query.
 fn answer(message: &[u8], sequence: u32) -> Option<io::Result<Option<u32>>> {
     let malformed = || Some(Err(io::Error::other("rtnetlink gave a malformed answer")));
     let (Some(length), Some(kind), Some(answered)) =
@@ -87,7 +87,7 @@ fn answer(message: &[u8], sequence: u32) -> Option<io::Result<Option<u32>>> {
     }
 }
 
-/// The value of the first attribute of a type: rtnetlink(7), `struct rtattr`.
+/// Returns the value of the first attribute of a type: rtnetlink(7), `struct rtattr`.
 fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
     loop {
         let length = usize::from(u16_at(attributes, 0)?);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     fn number(id: i32) -> Vec<u8> {
-        // Another attribute, of five bytes, comes first.
+        // A different attribute, of five bytes, comes first.
         let mut rest = vec![0; 4];
         for (kind, value) in [(9_u16, &[1, 2, 3, 4, 5][..]), (NETNSA_NSID, &id.to_ne_bytes()[..])] {
             rest.extend(u16::try_from(value.len() + 4).unwrap().to_ne_bytes());
@@ -158,7 +158,7 @@ mod tests {
     fn the_kernel_answers() {
         let own = std::fs::File::open("/proc/self/ns/net").unwrap();
         let mut rtnetlink = Rtnetlink::open().unwrap();
-        // Nobody has to have given it a number; that there is an answer is what counts.
+        // It may have no id; what counts is that there is an answer.
         assert!(rtnetlink.netns_id(own.as_fd()).is_ok());
         let other = std::fs::File::open("/proc/self/ns/uts").unwrap();
         let error = rtnetlink.netns_id(other.as_fd()).unwrap_err();

@@ -1,5 +1,4 @@
-//! What each user and each control group holds of the ring buffer, and whose events were lost: the probe's maps, from
-//! userspace.
+//! The ring buffer's shares of users and control groups, and whose events were lost: the probe's maps, from userspace.
 
 use super::random;
 use super::sideband::page_size;
@@ -12,14 +11,14 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The map of what was sent and taken, in this process's memory.
+/// The map of bytes sent and taken, in this process's memory.
 pub struct Shares {
     map: NonNull<Held>,
-    /// Keeps the map; the mapping alone would do that too.
+    /// Keeps the map; the mapping alone would too.
     _data: MapData,
 }
 
-/// Its size: an array's values lie one behind the other.
+/// Its size: an array's values are contiguous.
 const BYTES: usize = size_of::<Held>() * ROWS * SLOTS;
 
 // SAFETY: the mapping belongs to this value alone, and is accessed by atomic operations only.
@@ -38,7 +37,7 @@ impl Shares {
         Ok(Self { map, _data: data })
     }
 
-    /// A record has been taken: its room is no longer charged.
+    /// Records that a record has been taken: its space is no longer charged.
     pub(super) fn take(&mut self, record: &[u8]) {
         const AT: usize = offset_of!(Event, shares);
         if record.len() < size_of::<Event>() {
@@ -66,20 +65,20 @@ impl Drop for Shares {
     }
 }
 
-/// The size of a ring buffer for so many bytes: a power of two, and at least a page.
+/// Returns the size of a ring buffer for this many bytes: a power of two, and at least a page.
 #[must_use]
 pub fn ring_size(bytes: u32) -> u32 {
     let page = u32::try_from(page_size()).unwrap_or(4096);
     bytes.max(page).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
-/// What the probe must know of a ring buffer and of a table of namespaces of this size.
+/// Returns the probe's settings for a ring buffer and a table of namespaces of these sizes.
 pub fn settings(ring_bytes: u32, watches: u32) -> io::Result<Settings> {
     let seed = || random::bytes().map(u64::from_ne_bytes);
     Ok(Settings { ring: ring_bytes.into(), seeds: [seed()?, seed()?], watches: watches.into() })
 }
 
-/// A [`Loser`] as the integers that it is.
+/// A [`Loser`] as its integers.
 type Words = [u32; 4];
 
 /// The map of whose events were lost.
@@ -90,7 +89,7 @@ impl Losers {
         Self(map)
     }
 
-    /// How many events each has lost, since the trace began or since it was removed.
+    /// Returns how many events each has lost, since the trace began or since it was removed.
     pub fn all(&self) -> io::Result<Vec<(Loser, u64)>> {
         let all = self.0.iter().filter_map(|item| match item {
             Ok(([stage, uid, low, high], count)) => {
@@ -103,7 +102,7 @@ impl Losers {
         all.collect()
     }
 
-    /// Makes room.
+    /// Removes one, which makes room.
     pub fn remove(&mut self, loser: Loser) {
         let half = |shift: u32| ((loser.cgroup >> shift) & 0xffff_ffff) as u32;
         // Not there: nothing to do.
@@ -111,7 +110,7 @@ impl Losers {
     }
 }
 
-/// Whether events of this counter are counted by whose they were.
+/// Returns true if events of this counter are counted by owner.
 #[must_use]
 pub const fn has_losers(counter: Counter) -> bool {
     matches!(counter, Counter::RingFull | Counter::Share)

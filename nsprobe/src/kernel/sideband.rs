@@ -1,5 +1,5 @@
-//! What perf events tell beside their counts: records of tasks that begin, end, execute programs and change their
-//! namespaces (`PERF_RECORD_NAMESPACES`, Linux 4.12), through a ring buffer a CPU. No BPF is needed.
+//! The side-band records of perf events: of tasks that start, end, execute programs and change their namespaces
+//! (`PERF_RECORD_NAMESPACES`, Linux 4.12), through a ring buffer per CPU. Needs no BPF.
 
 use super::perf::{self, Attributes};
 use std::io;
@@ -22,14 +22,14 @@ mod flag {
     pub(super) const NAMESPACES: u64 = 1 << 28;
 }
 
-/// What every record has at its end: pid and tid of who wrote it (two u32), time (u64).
+/// The trailer of every record: pid and tid of its writer (two u32), time (u64).
 const PERF_SAMPLE_TID: u64 = 1 << 1;
 const PERF_SAMPLE_TIME: u64 = 1 << 2;
 
-/// No record of these kinds is longer, with one of those lost before it.
+/// The length of the longest record of these kinds, with a record of lost ones before it.
 const LONGEST: usize = 256;
 
-/// Of `struct perf_event_mmap_page`, the page before the data.
+/// Offsets in `struct perf_event_mmap_page`, the page before the data.
 const DATA_HEAD: usize = 1024;
 const DATA_TAIL: usize = 1032;
 
@@ -37,7 +37,7 @@ const DATA_TAIL: usize = 1032;
 #[derive(Debug)]
 pub struct Sideband {
     event: OwnedFd,
-    /// A page for the positions, and after it the data.
+    /// A page for the positions, followed by the data.
     map: NonNull<u8>,
     page: usize,
     /// A power of two.
@@ -47,10 +47,11 @@ pub struct Sideband {
 }
 
 impl Sideband {
-    /// Opens a buffer of `bytes` (a power of two, and at least a page) on the CPU `cpu`. Times are of `CLOCK_BOOTTIME`.
+    /// Opens a buffer of `bytes` (a power of two, and at least a page) on the CPU `cpu`. Times are `CLOCK_BOOTTIME`.
     ///
-    /// Needs `CAP_PERFMON` (before Linux 5.8 `CAP_SYS_ADMIN`), whatever `kernel.perf_event_paranoid` says: namespaces
-    /// are told to nobody else. At level 3, which only patched kernels know, Debian's want `CAP_SYS_ADMIN`. `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: so much memory may not be locked
+    /// Needs `CAP_PERFMON` (before Linux 5.8 `CAP_SYS_ADMIN`), whatever `kernel.perf_event_paranoid` is: nobody else
+    /// may see namespaces. At level 3, which only patched kernels have, Debian's require `CAP_SYS_ADMIN`.
+    /// `Err(ENODEV)`: the CPU is offline. `Err(EPERM)` also: this much memory may not be locked
     /// (`kernel.perf_event_mlock_kb`, without `CAP_IPC_LOCK`).
     pub fn open(cpu: u32, bytes: usize) -> io::Result<Self> {
         let attributes = Attributes {
@@ -64,7 +65,7 @@ impl Sideband {
                 | flag::COMM_EXEC
                 | flag::USE_CLOCKID
                 | flag::NAMESPACES,
-            // Every record wakes the reader, who is asleep only when there was none.
+            // Every record wakes the reader, which sleeps only when there was none.
             wakeup_events: 1,
             clockid: libc::CLOCK_BOOTTIME,
             ..Attributes::default()
@@ -88,8 +89,8 @@ impl Sideband {
         Ok(Self { event, map, page, data, tail: 0, counts_lost })
     }
 
-    /// Adds all that is in the buffer to `bytes`, whole records one after the other, and gives its room back. Tells
-    /// whether it was so full that records may have found no room; the kernel says that only when there is room again.
+    /// Appends the content of the buffer to `bytes`, a sequence of whole records, and frees its space. Returns true if
+    /// it was so full that records may have found no room; the kernel reports that only once there is room again.
     pub fn take(&mut self, bytes: &mut Vec<u8>) -> bool {
         let head = self.position(DATA_HEAD).load(Ordering::Acquire);
         let mask = self.data as u64 - 1;
@@ -103,13 +104,13 @@ impl Sideband {
             bytes.extend_from_slice(piece);
             self.tail += length as u64;
         }
-        // What was read above is read before the kernel may write there again.
+        // Everything above is read before the kernel may write there again.
         self.position(DATA_TAIL).store(self.tail, Ordering::Release);
         was_full
     }
 
-    /// How many records found no room since it was opened; `None` where the kernel counts them in records alone
-    /// (before Linux 6.0), and so not those after which none has found room.
+    /// Returns how many records found no room since it was opened; `None` if the kernel counts them only in records
+    /// (before Linux 6.0), and so misses those after which none found room.
     #[must_use]
     pub fn lost(&self) -> Option<u64> {
         let mut count_and_lost = [0; 16];
@@ -118,7 +119,7 @@ impl Sideband {
         is_whole.then(|| count_and_lost.last_chunk().map(|lost| u64::from_ne_bytes(*lost))).flatten()
     }
 
-    /// About how many records there is room for.
+    /// Returns about how many records there is room for.
     #[must_use]
     pub const fn room(&self) -> usize {
         self.data / LONGEST
@@ -145,7 +146,7 @@ impl Drop for Sideband {
     }
 }
 
-/// The size of a page of memory.
+/// Returns the size of a page of memory.
 #[must_use]
 pub fn page_size() -> usize {
     // SAFETY: a question without arguments in memory.
@@ -153,7 +154,7 @@ pub fn page_size() -> usize {
     usize::try_from(size).unwrap_or(4096)
 }
 
-/// The CPUs that are online.
+/// Returns the CPUs that are online.
 pub fn online() -> io::Result<Vec<u32>> {
     let path = "/sys/devices/system/cpu/online";
     let named = |what: &dyn std::fmt::Display| io::Error::other(format!("{path}: {what}"));
@@ -164,7 +165,7 @@ pub fn online() -> io::Result<Vec<u32>> {
     ranges(text.trim()).ok_or_else(|| named(&format_args!("{text:?}")))
 }
 
-/// The numbers in a list of the kernel's: `0-3,7`.
+/// Parses a list of numbers as the kernel writes it: `0-3,7`.
 fn ranges(text: &str) -> Option<Vec<u32>> {
     let mut numbers = Vec::new();
     for range in text.split(',') {

@@ -1,4 +1,4 @@
-//! Signals as something to read, and commands that do not notice.
+//! Signals read from a descriptor, and commands that inherit the former mask.
 
 use super::command::Command;
 use super::given;
@@ -9,26 +9,26 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::thread::Builder;
 
-/// The signals that end nsprobe or tell of its child, held back and read from a descriptor instead.
+/// The signals that end nsprobe or report its child, blocked and read from a descriptor instead.
 #[derive(Debug)]
 pub struct Signals {
     fd: SignalFd,
-    /// What was held back before.
+    /// The signals that were blocked before.
     former: SigSet,
 }
 
-/// One that came.
+/// A signal that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrived {
-    /// Which.
+    /// The signal.
     pub signal: Signal,
-    /// Whether a process sent it, and not the kernel: a terminal's Ctrl-C goes to a whole process group, a
-    /// kill(2) may have been meant for nsprobe alone.
+    /// True if a process sent it, not the kernel: a terminal's Ctrl-C goes to a whole process group, a kill(2) may have
+    /// been meant for nsprobe alone.
     pub by_process: bool,
 }
 
 impl Signals {
-    /// Holds back `SIGCHLD`, and of `SIGINT`, `SIGTERM` and `SIGHUP` those that were not ignored at the start, for good.
+    /// Blocks `SIGCHLD`, and those of `SIGINT`, `SIGTERM` and `SIGHUP` that were not ignored at the start, for good.
     /// The others stay ignored: nohup(1), and `&` in a script.
     pub fn hold() -> io::Result<Self> {
         let mut mask = SigSet::empty();
@@ -38,8 +38,8 @@ impl Signals {
             }
         }
         mask.add(Signal::SIGCHLD);
-        // SAFETY: the default action is no function of this program. Where it is ignored instead, the kernel reaps children
-        // by itself, and how COMMAND ended is not known.
+        // SAFETY: the default action is no function of this program. If it were ignored instead, the kernel would reap
+        // children by itself, and COMMAND's exit status would be lost.
         unsafe { nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
         let fd = SignalFd::with_flags(&mask, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         let mut former = SigSet::empty();
@@ -47,7 +47,7 @@ impl Signals {
         Ok(Self { fd, former })
     }
 
-    /// The next one that has come; `None` when there is none now.
+    /// Returns the next signal that has arrived; `None` if there is none now.
     pub fn next(&self) -> io::Result<Option<Arrived>> {
         Ok(self.fd.read_signal()?.and_then(|info| {
             let signal = Signal::try_from(i32::try_from(info.ssi_signo).ok()?).ok()?;
@@ -55,20 +55,20 @@ impl Signals {
         }))
     }
 
-    /// Takes all that have come, and gives whether one of them is to end nsprobe.
+    /// Takes all that have arrived, and returns true if one of them should end nsprobe.
     #[must_use]
     pub fn end_is_requested(&self) -> bool {
         let arrived = std::iter::from_fn(|| self.next().ok().flatten());
         arrived.filter(|arrived| arrived.signal != Signal::SIGCHLD).count() > 0
     }
 
-    /// Starts `command` with the signals, descriptors and limits that nsprobe was given.
+    /// Starts `command` with the signals, descriptors and limits that nsprobe inherited.
     pub fn start(&self, command: &[OsString]) -> io::Result<Command> {
         Command::start(command, self.former)
     }
 }
 
-/// Starts a thread to which no signal is delivered: they are the main thread's, whatever it does with them.
+/// Starts a thread to which no signal is delivered: the main thread handles them all.
 pub fn spawn_without(builder: Builder, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let spawned = builder.spawn(work);

@@ -1,12 +1,12 @@
-//! To which network namespace a socket of another process belongs.
+//! Finds the network namespace of a socket of another process.
 //!
-//! Nothing in `/proc` says it. So the socket itself is asked, through a duplicate of its descriptor
-//! (pidfd_getfd(2), Linux 5.6), closed at once. What that does: for some microseconds the socket has one
-//! more reference, so that a close by its owner right then takes effect when the duplicate goes.
+//! `/proc` does not show it. So the socket itself is queried, through a duplicate of its descriptor (pidfd_getfd(2),
+//! Linux 5.6), closed immediately. The effect: for some microseconds the socket has one more reference, so that a close
+//! by its owner at that moment takes effect when the duplicate is closed.
 //!
-//! A child process does it ([`super::outpost`]). The owner may put another file in the place of the socket at
-//! any moment, and closing a duplicate of that may wait for a file system's server, which not even SIGKILL ends; closing
-//! the last duplicate of a socket may wait for its peer (`SO_LINGER`).
+//! A child process does it ([`super::outpost`]). The owner may replace the socket with another file at any moment, and
+//! closing a duplicate of that may wait for a file system's server, which not even SIGKILL ends; closing the last
+//! duplicate of a socket may wait for its peer (`SO_LINGER`).
 
 use super::nsfs;
 use super::outpost::{self, Answer, Reply};
@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::time::Duration;
 
-/// How long the sockets of one snapshot that stand still may take together.
+/// The time that all sockets of one snapshot that stand still may take together.
 pub const PATIENCE: Duration = Duration::from_millis(500);
 
 /// A descriptor of another process.
@@ -24,34 +24,34 @@ pub const PATIENCE: Duration = Duration::from_millis(500);
 pub struct Descriptor {
     /// The process.
     pub pid: u32,
-    /// Its thread whose descriptor it is, where that has a table of its own.
+    /// The thread that owns the descriptor, if it has a table of its own.
     pub tid: Option<u32>,
-    /// Its number.
+    /// The descriptor.
     pub fd: u32,
 }
 
-/// A socket that is to be asked.
+/// A socket to query.
 #[derive(Clone, Debug, Default)]
 pub struct Question {
-    /// Its inode, where that is known.
+    /// Its inode, if known.
     pub ino: Option<u64>,
-    /// The cookie of its network namespace, where that is known.
+    /// The cookie of its network namespace, if known.
     pub cookie: Option<u64>,
-    /// Its descriptors, of which the first that can be duplicated is used.
+    /// Its descriptors; the first that can be duplicated is used.
     pub descriptors: Vec<Descriptor>,
 }
 
-/// What a socket says of itself.
+/// The facts that a socket reveals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// Its inode.
     pub ino: u64,
-    /// The cookie of its network namespace, where the kernel gives that.
+    /// The cookie of its network namespace, if the kernel provides it.
     pub cookie: Option<u64>,
 }
 
-/// Asks sockets what they say of themselves, which changes nothing. the errors of [`Answer::reply`], of
-/// [`PidFd::of`] and [`PidFd::socket`]; `Err(ENOTSOCK)`: it is no socket by now.
+/// Queries the facts of sockets, which changes nothing. Fails like [`Answer::reply`], [`PidFd::of`] and
+/// [`PidFd::socket`]; `Err(ENOTSOCK)`: it is no longer a socket.
 pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<Facts>> {
     let mut owners = Owners::default();
     let ask = |question: &Question| {
@@ -73,16 +73,16 @@ pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<
     all
 }
 
-/// Opens the network namespaces of sockets, and gives each to `done`; of sockets with the same cookie it opens that of the
-/// first only, and gives `None` for the others. Errors are those of [`facts`] and [`Socket::network_namespace`];
-/// `Err(ENOENT)`: it is another socket by now.
+/// Opens the network namespaces of sockets, and passes each to `done`; of sockets with the same cookie it opens only
+/// that of the first, and passes `None` for the others. Fails like [`facts`] and [`Socket::network_namespace`];
+/// `Err(ENOENT)`: it has become a different socket.
 pub fn network_namespaces<'a>(
     questions: &'a [Question],
     patience: &mut Duration,
     mut done: impl FnMut(&'a Question, io::Result<Option<OwnedFd>>),
 ) {
     let mut owners = Owners::default();
-    // Of the child's own: what one has opened, its successor does not know of.
+    // Local to a child: its successor does not know what it has opened.
     let mut opened = HashSet::new();
     let ask = |question: &Question| {
         if question.cookie.is_some_and(|cookie| opened.contains(&cookie)) {
@@ -108,19 +108,19 @@ pub fn network_namespaces<'a>(
     });
 }
 
-/// Whether an error says that the socket is not there any more.
+/// Returns true if an error means that the socket is gone.
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ESRCH | libc::ENOENT | libc::EBADF | libc::ENOTSOCK))
 }
 
-/// The process whose descriptors were duplicated last: often the next is of the same.
+/// The process whose descriptors were duplicated last: the next often belongs to the same one.
 #[derive(Default)]
 struct Owners(Option<(u32, Option<u32>, PidFd)>);
 
 impl Owners {
-    /// Asks a duplicate of the first descriptor that can be asked. The error is of those that are not [`is_gone`], where
-    /// there is one. To be called in a child process.
+    /// Queries a duplicate of the first descriptor that works. The error is one that is not [`is_gone`], if there is
+    /// one. Must be called in a child process.
     fn first<T>(&mut self, question: &Question, ask: impl Fn(&Socket) -> io::Result<T>) -> io::Result<T> {
         let mut failed = io::Error::from(Errno::ENOENT);
         for &descriptor in &question.descriptors {
@@ -141,7 +141,7 @@ impl Owners {
         let (_, _, owner) = self.0.insert((pid, tid, owner));
         let duplicate = owner.socket(fd)?;
         if duplicate.netns_cookie().is_err_and(|error| error.raw_os_error() == Some(libc::ENOTSOCK)) {
-            // Stays open until the child ends: closing it may take for ever, and the others are to be asked before.
+            // Left open until the child ends: closing it may block forever, and the others should be queried first.
             let _ = duplicate.0.into_raw_fd();
             return Err(Errno::ENOTSOCK.into());
         }
@@ -153,12 +153,12 @@ fn number_of(error: &io::Error) -> u64 {
     u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs())
 }
 
-/// A reply of numbers, of which the first is that of an error, or 0.
+/// Builds a reply of numbers, the first of which is an errno, or 0.
 fn numbers(numbers: &[u64]) -> Reply {
     Some(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<u8>>()).into()
 }
 
-/// The numbers and the descriptor that a child has replied, if it was no error.
+/// Returns the numbers and the descriptor of a child's reply, if it was not an error.
 fn answered(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
     let Reply { bytes, descriptor } = answer.reply()?;
     let (numbers, _) = bytes.as_deref().unwrap_or_default().as_chunks();
@@ -180,7 +180,7 @@ mod request {
 pub struct PidFd(OwnedFd);
 
 impl PidFd {
-    /// pidfd_open(2), Linux 5.3. `pid` is a process of the caller's own pid namespace or of one in it.
+    /// Calls pidfd_open(2), Linux 5.3. `pid` is a process in the caller's own pid namespace or in a descendant.
     /// `Err(ESRCH)`: it is gone.
     pub fn open(pid: u32) -> io::Result<Self> {
         // SAFETY: the call takes two numbers and gives a descriptor or -1.
@@ -188,24 +188,24 @@ impl PidFd {
         Ok(Self(owned(fd)?))
     }
 
-    /// The owner of a descriptor: the process, or its thread `tid` where that has a table of its own.
+    /// Opens the owner of a descriptor: the process, or its thread `tid` if that has a table of its own.
     pub fn of(pid: u32, tid: Option<u32>) -> io::Result<Self> {
         tid.map_or_else(|| Self::open(pid), Self::open_thread)
     }
 
-    /// The same for one thread, which may have descriptors of its own: `PIDFD_THREAD`, Linux 6.9.
-    /// `Err(EINVAL)`: the kernel is older.
+    /// Opens one thread, which may have descriptors of its own: `PIDFD_THREAD`, Linux 6.9. `Err(EINVAL)`: the kernel is
+    /// older.
     fn open_thread(tid: u32) -> io::Result<Self> {
         // SAFETY: as above. PIDFD_THREAD is O_EXCL.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, tid, libc::O_EXCL) };
         Ok(Self(owned(fd)?))
     }
 
-    /// A duplicate of the process's descriptor `fd`, which should be one of a socket. The owner decides what it is, and
+    /// Duplicates the process's descriptor `fd`, which should refer to a socket. The owner decides what it is, and
     /// closing it may take as long as that allows.
     ///
-    /// `Err(ENOSYS)`: the kernel is older than 5.6. `Err(EPERM)`: the caller may not attach to the
-    /// process (`PTRACE_MODE_ATTACH_REALCREDS`, ptrace(2)). `Err(EBADF)`: there is no such descriptor.
+    /// `Err(ENOSYS)`: the kernel is older than 5.6. `Err(EPERM)`: the caller may not attach to the process
+    /// (`PTRACE_MODE_ATTACH_REALCREDS`, ptrace(2)). `Err(EBADF)`: there is no such descriptor.
     pub fn socket(&self, fd: u32) -> io::Result<Socket> {
         // SAFETY: the call takes three numbers and gives a descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
@@ -213,7 +213,7 @@ impl PidFd {
     }
 }
 
-/// A socket of the caller's own, as a duplicate of another process's is.
+/// A socket in the caller's own table, such as a duplicate of another process's.
 #[derive(Debug)]
 pub struct Socket(OwnedFd);
 
@@ -224,8 +224,8 @@ impl From<OwnedFd> for Socket {
 }
 
 impl Socket {
-    /// The number of the socket's network namespace: `SO_NETNS_COOKIE`, Linux 5.14; from 6.18 on the same
-    /// as `NS_GET_ID` gives for the namespace. Changes nothing. `Err(ENOPROTOOPT)`: the kernel is older.
+    /// Returns the cookie of the socket's network namespace: `SO_NETNS_COOKIE`, Linux 5.14; from 6.18 the same as
+    /// `NS_GET_ID` of the namespace. Changes nothing. `Err(ENOPROTOOPT)`: the kernel is older.
     pub fn netns_cookie(&self) -> io::Result<u64> {
         let mut cookie = 0_u64;
         let mut length: libc::socklen_t = 8;
@@ -243,12 +243,11 @@ impl Socket {
         if result == 0 { Ok(cookie) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Opens the socket's network namespace: `SIOCGSKNS`, Linux 4.10. It needs `CAP_NET_ADMIN` in the user
-    /// namespace that owns it.
+    /// Opens the socket's network namespace: `SIOCGSKNS`, Linux 4.10. Needs `CAP_NET_ADMIN` in the user namespace that
+    /// owns it.
     ///
-    /// A namespace that nothing but sockets holds is counted as inactive by newer kernels, and is active
-    /// again while the descriptor is open. A socket of a user program always holds its namespace, so this
-    /// cannot meet one that is being torn down.
+    /// Newer kernels consider a namespace that only sockets hold inactive; it is active again while the descriptor is
+    /// open. A socket of a user program always holds its namespace, so this cannot meet one that is being torn down.
     pub fn network_namespace(&self) -> io::Result<OwnedFd> {
         // SAFETY: the request takes no argument, and the descriptor is open for the whole call.
         let fd = unsafe { request::network_namespace(self.0.as_raw_fd()) }?;
@@ -256,7 +255,7 @@ impl Socket {
     }
 }
 
-/// Takes a descriptor that the kernel has just given; -1 is an error, in errno.
+/// Wraps a descriptor that the kernel has just returned; -1 is an error, in errno.
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     match i32::try_from(fd) {
         // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
@@ -290,7 +289,7 @@ mod tests {
         let own = PidFd::open(std::process::id()).unwrap();
         let number = |fd: i32| u32::try_from(fd).unwrap();
         let socket = own.socket(number(stream.as_raw_fd())).unwrap();
-        // Asking needs CAP_NET_ADMIN: without it the refusal is all there is to see.
+        // The request needs CAP_NET_ADMIN: without it only the refusal can be tested.
         match socket.network_namespace() {
             Ok(namespace) => {
                 let ino = std::fs::File::from(namespace).metadata().unwrap().ino();
@@ -334,7 +333,7 @@ mod tests {
             Ok(namespace) => {
                 let own = std::fs::metadata("/proc/self/ns/net").unwrap().ino();
                 assert_eq!(nsfs::identity(namespace.as_ref().unwrap().as_fd()).unwrap().1, own);
-                // One is enough, where it is known to be the same.
+                // One is enough if they are known to be the same.
                 let again = opened[1].as_ref().unwrap().is_some();
                 assert_eq!(again, known[1].cookie.is_none());
             }

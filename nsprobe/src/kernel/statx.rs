@@ -1,26 +1,26 @@
-//! What kind of file a descriptor of another process stands for: statx(2), Linux 4.11.
+//! Finds the type of file that a descriptor of another process refers to: statx(2), Linux 4.11.
 
 use std::ffi::CStr;
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-/// What is taken from statx(2).
+/// The facts used of statx(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFacts {
     /// The device of its file system.
     pub dev: u64,
-    /// Its inode number there.
+    /// Its inode there.
     pub ino: u64,
-    /// Whether it is a socket (`S_IFSOCK`).
+    /// True if it is a socket (`S_IFSOCK`).
     pub is_socket: bool,
 }
 
-/// The file behind `/proc/PID/fd/NUMBER`, where `dir` is `/proc/PID/fd`.
+/// Returns the file behind `/proc/PID/fd/NUMBER`, where `dir` is `/proc/PID/fd`.
 ///
-/// Nothing is asked for but what every file system fills in unasked, and nothing that is not at hand
-/// (`AT_STATX_DONT_SYNC`): a file server that does not answer must not hold up a look at descriptors, and a
-/// FUSE file of another user gives its device and no EACCES.
+/// Requests only what every file system fills in anyway, and only cached facts (`AT_STATX_DONT_SYNC`): a file server
+/// that does not answer must not delay the survey of descriptors, and a FUSE file of another user gives its device
+/// instead of EACCES.
 pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
     let mut name = ArrayName::default();
     let _ = write!(name, "{number}");
@@ -29,7 +29,7 @@ pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
     Ok(FileFacts::from(look(dir, name)?))
 }
 
-/// The file behind an open descriptor, by the same questions.
+/// Returns the file behind an open descriptor, in the same way.
 pub(super) fn facts_of(file: BorrowedFd<'_>) -> io::Result<FileFacts> {
     Ok(FileFacts::from(look(file, c"")?))
 }
@@ -44,12 +44,13 @@ impl From<libc::statx> for FileFacts {
     }
 }
 
-/// Whether what the link `name` in `dir` leads to is in no directory any more. Asks no file server, as above.
+/// Returns true if the target of the link `name` in `dir` has been removed from its directory. Involves no file server,
+/// as above.
 pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     Ok(look(dir, name)?.stx_nlink == 0)
 }
 
-/// What a directory is by identity: the number of its mount, its device, and its inode. Asks no file server.
+/// Returns the identity of a directory: its mount id, device, and inode. Involves no file server.
 #[must_use]
 pub fn place(path: &CStr) -> Option<(u64, u64, u64)> {
     let found = look_at(libc::AT_FDCWD, path, libc::STATX_MNT_ID).ok()?;
@@ -73,7 +74,7 @@ fn look_at(dir: libc::c_int, name: &CStr, mask: u32) -> io::Result<libc::statx> 
     Ok(unsafe { found.assume_init() })
 }
 
-/// The decimal text of a number, NUL-terminated, without an allocation for every descriptor.
+/// The decimal text of a number, NUL-terminated, without an allocation per descriptor.
 #[derive(Default)]
 struct ArrayName {
     bytes: [u8; 12],

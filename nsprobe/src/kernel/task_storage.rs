@@ -1,6 +1,6 @@
-//! Storage of tasks for the probe: room of its own for each task, which the kernel frees with the task. Linux 5.13 for
-//! tracing programs. aya 0.14 does not create this type of map, so it is made by bpf(2) and takes the place of a table
-//! that aya has made.
+//! Task storage for the probe: memory for each task, which the kernel frees with the task. Linux 5.13 for tracing
+//! programs. aya 0.14 does not create this type of map, so bpf(2) creates it, and it replaces a table that aya has
+//! created.
 
 use super::bpf::{blank, create, raw};
 use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
@@ -11,11 +11,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 /// The map.
 pub struct TaskStorage(OwnedFd);
 
-/// `BPF_F_NO_PREALLOC`, which the kernel demands of this type.
+/// `BPF_F_NO_PREALLOC`, which the kernel requires for this type.
 const NO_PREALLOC: u32 = 1;
 
 impl TaskStorage {
-    /// Creates it, if this kernel has it and programs of the probe may use it: found by trying.
+    /// Creates it, if this kernel has it and programs of the probe may use it, which it finds by trying.
     pub fn create() -> io::Result<Self> {
         let types = load_types(PENDING_LEN)?;
         let mut attr = blank();
@@ -32,7 +32,7 @@ impl TaskStorage {
         Ok(storage)
     }
 
-    /// Loads a program that asks for the room of the running task, and drops it.
+    /// Loads a program that uses the storage of the running task, and drops it.
     fn try_out(&self) -> io::Result<()> {
         let line = |code: u8, registers: u8, value: u32| {
             [&[code, registers, 0, 0][..], &value.to_ne_bytes()].concat()
@@ -59,7 +59,7 @@ impl TaskStorage {
         create(bpf_cmd::BPF_PROG_LOAD, &attr).map(drop)
     }
 
-    /// Puts it in the place of another map: programs that are loaded from now on with that descriptor get this one.
+    /// Replaces another map: programs that are loaded from now on with that descriptor get this one.
     pub(super) fn replace(self, other: BorrowedFd<'_>) -> io::Result<()> {
         // SAFETY: both descriptors are open and stay owned by whom they are: this one is closed when it is dropped, and
         // the number of the other one leads to the same map from now on.
@@ -68,11 +68,11 @@ impl TaskStorage {
     }
 }
 
-/// The ids of the types of key and value in [`types`].
+/// The type ids of key and value in [`types`].
 const KEY: u32 = 1;
 const VALUE: u32 = 3;
 
-/// Loads the types of the map's key and value, without which the kernel creates none.
+/// Loads the types of the map's key and value, which the kernel requires.
 fn load_types(length: usize) -> io::Result<OwnedFd> {
     let types = types(length);
     let mut attr = blank();
@@ -83,7 +83,7 @@ fn load_types(length: usize) -> io::Result<OwnedFd> {
     create(bpf_cmd::BPF_BTF_LOAD, &attr)
 }
 
-/// BTF of an `int` and an array of so many bytes: Documentation/bpf/btf.rst of the kernel.
+/// Builds BTF of an `int` and an array of this many bytes: Documentation/bpf/btf.rst of the kernel.
 fn types(length: usize) -> Vec<u8> {
     const HEADER: u32 = 24;
     const INT: u32 = 1 << 24;

@@ -1,4 +1,4 @@
-//! The iterators over all tasks and over all open files: loaded, read to their ends, and gone.
+//! The iterators over all tasks and over all open files: loaded, read to their ends, and unloaded.
 
 use super::advice::how_to_get_them;
 use super::bpf::Programs;
@@ -13,19 +13,19 @@ use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource};
 use std::io;
 use std::os::fd::RawFd;
 
-/// Why the kernel's tasks cannot be read.
+/// The reason that the kernel's tasks cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum TasksError {
     /// The capabilities to load programs are missing.
     #[error("it needs {0}: {how}", how = how_to_get_them())]
     NotPermitted(String),
-    /// There is no probe at all.
+    /// The probe is not available.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The kernel has no iterator over tasks.
     #[error("this kernel has no BPF iterators over tasks and files: Linux 5.8 has")]
     NoIterator,
-    /// A field without which nothing can be said.
+    /// An essential field is missing.
     #[error("this kernel's tasks have no {0}: this nsprobe does not know it yet")]
     NoField(String),
     /// The program was not loaded or attached.
@@ -36,7 +36,7 @@ pub enum TasksError {
     Read(#[from] io::Error),
 }
 
-/// What every kernel with iterators has under these names: without one of them a record would say what is not so.
+/// The fields that have these names in every kernel with iterators: without one of them a record would be wrong.
 pub const NEEDED: [Field; 30] = [
     Field::TaskNsproxy,
     Field::NsproxySize,
@@ -70,7 +70,7 @@ pub const NEEDED: [Field; 30] = [
     Field::NetUserNs,
 ];
 
-/// What the iterators are called where the kernel's functions are.
+/// The iterators' names among the kernel's functions.
 const TASKS: &str = "bpf_iter_task";
 pub(super) const FILES: &str = "bpf_iter_task_file";
 
@@ -78,7 +78,7 @@ pub(super) const FILES: &str = "bpf_iter_task_file";
 const READ_TASKS: &str = "iterate_tasks";
 const READ_FILES: &str = "iterate_files";
 
-/// Whether this process may load programs, as far as its capabilities tell; else what is missing.
+/// Returns `Ok` if this process may load programs, as far as its capabilities show; otherwise what is missing.
 pub fn permitted() -> Result<(), TasksError> {
     lacking_to_trace().map_or(Ok(()), |lacking| Err(TasksError::NotPermitted(lacking)))
 }
@@ -93,7 +93,7 @@ pub(super) struct Prepared {
 }
 
 impl Prepared {
-    /// Finds the `fields` in this kernel, of which these `programs` cannot do without the `needed`, and its iterators.
+    /// Finds the `fields` in this kernel, of which these `programs` require the `needed`, and its iterators.
     pub(super) fn open(
         programs: &[&str],
         iterators: &[&str],
@@ -115,7 +115,7 @@ impl Prepared {
         })
     }
 
-    /// All that `program` writes, run by the iterator whose function in the kernel is called `iterator`. `maps`: those
+    /// Returns all that `program` writes, run by the iterator whose kernel function is called `iterator`. `maps`: those
     /// that it uses.
     pub(super) fn records(
         &self,
@@ -129,7 +129,7 @@ impl Prepared {
     }
 }
 
-/// Whether a kernel with these `offsets` has all the fields that are `needed`.
+/// Returns `Ok` if a kernel with these `offsets` has all `needed` fields.
 pub(super) fn has(needed: &[Field], offsets: &[u32]) -> Result<(), TasksError> {
     btf::absent(needed, offsets).map_or(Ok(()), |field| Err(TasksError::NoField(field)))
 }
@@ -143,15 +143,14 @@ impl Iterators {
         Prepared::open(&[READ_TASKS, READ_FILES], &[TASKS, FILES], Field::ALL, &NEEDED).map(Self)
     }
 
-    /// The records ([`nsprobe_ebpf::Task`]) of all processes that this process's pid namespace has a number for, and
-    /// of those threads that are in other namespaces than their process; one after the other, in the order of their
-    /// thread ids.
+    /// Returns the records ([`nsprobe_ebpf::Task`]) of all processes that have a pid in this process's pid namespace,
+    /// and of those threads whose namespaces differ from their process's; one after the other, sorted by thread id.
     pub fn tasks(&self) -> Result<Vec<u8>, TasksError> {
         self.0.records(READ_TASKS, TASKS, &[])
     }
 
-    /// The records ([`nsprobe_ebpf::Descriptor`]) of all descriptors of namespaces, and of all sockets that belong
-    /// to another network namespace than the task that has them; in the order of their thread ids.
+    /// Returns the records ([`nsprobe_ebpf::Descriptor`]) of all descriptors of namespaces, and of all sockets whose
+    /// network namespace differs from that of the task that has them open; sorted by thread id.
     pub fn files(&self) -> Result<Vec<u8>, TasksError> {
         self.0.records(READ_FILES, FILES, &[])
     }

@@ -25,7 +25,7 @@ pub struct Mapping {
 }
 
 impl KernelTypes {
-    /// Those of the running kernel.
+    /// Opens those of the running kernel.
     pub fn open() -> io::Result<Self> {
         let mut file = File::open(btf::PATH)?;
         let length = file.metadata()?.len();
@@ -61,7 +61,7 @@ impl Deref for KernelTypes {
 
     fn deref(&self) -> &[u8] {
         match self {
-            // SAFETY: mapped for reading, as long as told, until `self` is dropped.
+            // SAFETY: mapped for reading, with this length, until `self` is dropped.
             Self::Mapped(mapping) => unsafe {
                 std::slice::from_raw_parts(mapping.start.as_ptr().cast(), mapping.length)
             },

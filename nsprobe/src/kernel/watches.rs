@@ -1,21 +1,21 @@
-//! The namespaces whose end the probe is to tell: its maps, from userspace.
+//! The namespaces whose end the probe reports: its maps, from userspace.
 
 use aya::maps::{HashMap, MapData, MapError};
 use nsprobe_ebpf::Watched;
 use nsprobe_ebpf::share::ROWS;
 use std::io;
 
-/// A [`Watched`] as the integers that it is.
+/// A [`Watched`] as its integers.
 type Words = [u64; size_of::<Watched>() / 8];
 
 type Table = HashMap<MapData, u32, Words>;
 
-/// The maps. A namespace is in one of them from when a call made or joined it, or it was put there, until it ends: the
-/// probe takes it out, also when it cannot tell.
+/// The maps. A namespace is in one of them from when a call created or joined it, or it was added, until it ends: the
+/// probe removes it, even if it cannot report the end.
 pub struct Watches {
-    /// What calls made or joined.
+    /// Those that calls created or joined.
     of_calls: Table,
-    /// What was put there.
+    /// Those that were added.
     found: Table,
 }
 
@@ -24,7 +24,7 @@ impl Watches {
         Self { of_calls, found }
     }
 
-    /// All of them, by inode. The maps change meanwhile: one that was in one throughout is found.
+    /// Returns all of them, by inode. The maps change meanwhile, but one that was present throughout is found.
     pub fn all(&self) -> io::Result<Vec<(u64, Watched)>> {
         let all = self.of_calls.iter().chain(self.found.iter()).filter_map(|item| match item {
             Ok((ino, words)) => Some(Ok((ino.into(), watched(words)))),
@@ -34,7 +34,7 @@ impl Watches {
         all.collect()
     }
 
-    /// The one with this inode.
+    /// Returns the one with this inode.
     pub fn get(&self, ino: u64) -> io::Result<Option<Watched>> {
         let Ok(ino) = u32::try_from(ino) else { return Ok(None) };
         for table in [&self.of_calls, &self.found] {
@@ -47,7 +47,7 @@ impl Watches {
         Ok(None)
     }
 
-    /// Puts one there, unless there is one of this inode; whether there was room.
+    /// Adds one, unless this inode is already present; returns true if there was room.
     pub fn add(&mut self, ino: u64, watched: Watched) -> bool {
         /// `BPF_NOEXIST` of bpf(2).
         const NO_EXIST: u64 = 1;
@@ -58,16 +58,16 @@ impl Watches {
             || is_there(self)
     }
 
-    /// Takes one out that was put there, and has ended.
+    /// Removes one that was added, and has ended.
     pub fn remove(&mut self, ino: u64) {
         if let Ok(ino) = u32::try_from(ino) {
-            // Not there: the probe has taken it out.
+            // Not there: the probe has removed it.
             let _ = self.found.remove(&ino);
         }
     }
 }
 
-/// Whose room it takes is the probe's concern alone.
+/// Decodes an entry. The shares it is charged to concern only the probe.
 fn watched([id, made_ns, _, slot]: Words) -> Watched {
     Watched { id, made_ns, shares: [0; ROWS], slot: (slot & 0xffff_ffff) as u32, reserved: 0 }
 }

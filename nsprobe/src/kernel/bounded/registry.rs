@@ -1,5 +1,5 @@
-//! Which thread reads which process, and which of them have been left behind: no second thread waits for the same process,
-//! and no tenant's processes keep more than a few.
+//! Keeps which thread reads which process, and which threads were abandoned: no second thread waits for the same
+//! process, and no tenant's processes keep more than a few threads.
 
 use super::tenant::{Class, Tenant};
 use std::cell::RefCell;
@@ -8,11 +8,12 @@ use std::io;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// So many threads may wait for processes of one tenant before no more of these are read.
+/// The most threads that may wait for processes of one tenant before no more of these are read.
 pub(super) const MOST_OF_ONE_TENANT: usize = 8;
 
-/// So many may wait for processes of one class, of which root's is bounded as one tenant is: no class takes the places of
-/// another. What a tenant holds beyond its share is not counted here, so that it takes no other tenant's place.
+/// The most threads that may wait for processes of one class, of which root's is bounded like a single tenant: no class
+/// takes the slots of another. What a tenant holds beyond its share is not counted here, so that it takes no other
+/// tenant's slot.
 pub(super) const fn most(class: Class) -> usize {
     match class {
         Class::Root => MOST_OF_ONE_TENANT,
@@ -24,14 +25,14 @@ pub(super) const fn most(class: Class) -> usize {
 /// No process.
 const NONE: u32 = u32::MAX;
 
-/// Where a thread sits that reads processes.
+/// The slot of a thread that reads processes.
 #[derive(Debug)]
 pub(super) struct Seat {
-    /// Its id, once it has begun.
+    /// Its id, once it has started.
     tid: AtomicU32,
     /// The process that it reads.
     pid: AtomicU32,
-    /// Whose that process is; not known before its directory is open.
+    /// The owner of that process; unknown until its directory is open.
     tenant: Mutex<Option<Tenant>>,
 }
 
@@ -45,17 +46,17 @@ thread_local! {
     static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
 }
 
-/// The seats of those that were left behind, with the processes that they wait for.
+/// The abandoned threads, with the processes that they wait for.
 static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
 
-/// How many there are.
+/// Their number.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 struct Left {
     seat: Arc<Seat>,
     pid: u32,
     tenant: Option<Tenant>,
-    /// Whether it takes a place of its class: what is beyond its tenant's share does not.
+    /// True if it takes a slot of its class: those beyond its tenant's share do not.
     counts: bool,
 }
 
@@ -63,48 +64,48 @@ fn left() -> MutexGuard<'static, Vec<Left>> {
     LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What a thread is doing.
+/// The activity of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Doing {
-    /// It has the processor, or waits for nothing but that.
+    /// It runs, or waits only for a processor.
     Running,
-    /// It is asleep, for the so-manieth time.
+    /// It is asleep; the number of times it has gone to sleep.
     Asleep(u64),
-    /// This cannot be seen.
+    /// Unknown.
     Unknown,
 }
 
-/// Why a process is not read.
+/// The reason that a process is not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {
-    /// Reading it has not come back.
+    /// Reading it has not returned.
     #[error(
         "reading /proc/{0} does not return: the process may be in execve or munmap, waiting for a file system that does \
          not answer"
     )]
     Process(u32),
-    /// Reading too many others has not come back.
+    /// Reading too many others has not returned.
     #[error(
         "reading other processes of the same user, or of ids that one user namespace maps with it, does not return, and no \
          more of them are read"
     )]
     Tenant,
-    /// Nor that of others of many tenants.
+    /// Reading too many others, of several tenants, has not returned.
     #[error("reading too many other processes does not return, and no more are read")]
     Others,
 }
 
-/// How many processes are named that do not let themselves be read.
+/// The most unreadable processes that are named.
 const NAMED: usize = 8;
 
 impl Stuck {
-    /// Why this error is one, where it is that reading a process does not return.
+    /// Returns the reason behind this error, if it is that reading a process does not return.
     #[must_use]
     pub fn behind(error: &io::Error) -> Option<Self> {
         error.get_ref()?.downcast_ref().copied()
     }
 
-    /// What is to be said of several processes whose reading does not return.
+    /// Returns the text for several processes whose reading does not return.
     #[must_use]
     pub fn several(pids: &BTreeSet<u32>) -> String {
         if let (Some(&pid), 1) = (pids.first(), pids.len()) {
@@ -127,7 +128,7 @@ impl From<Stuck> for io::Error {
 }
 
 impl Seat {
-    /// Does `work`, sitting here; whoever had left this seat behind knows then that it has come back.
+    /// Does `work` in this slot, then clears its mark as abandoned.
     pub(super) fn occupied<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
         self.tid.store(nix::unistd::gettid().as_raw().unsigned_abs(), Ordering::Relaxed);
         let former = SEAT.replace(Some(Arc::clone(self)));
@@ -139,7 +140,7 @@ impl Seat {
         result
     }
 
-    /// What the thread is doing.
+    /// Returns what the thread is doing.
     pub(super) fn doing(&self) -> Doing {
         let tid = self.tid.load(Ordering::Relaxed);
         let status = std::fs::read(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
@@ -154,7 +155,7 @@ impl Seat {
         }
     }
 
-    /// Leaves the thread behind, and says why.
+    /// Abandons the thread, and returns the reason.
     pub(super) fn abandon(self: &Arc<Self>) -> Stuck {
         let pid = self.pid.load(Ordering::Relaxed);
         let tenant = self.tenant().clone();
@@ -172,13 +173,13 @@ impl Seat {
     }
 }
 
-/// How many threads wait for processes of `tenant`.
+/// Counts the threads that wait for processes of `tenant`.
 fn held(left: &[Left], tenant: &Tenant) -> usize {
     left.iter().filter(|left| left.tenant.as_ref().is_some_and(|other| other.is_with(tenant))).count()
 }
 
-/// Notes that the calling thread is about to read the process `pid`. It has to be one that is watched: everything that is
-/// read of a process comes through here.
+/// Records that the calling thread is about to read the process `pid`. The thread must be a watched one: every read of
+/// a process goes through here.
 pub fn begin(pid: u32) {
     SEAT.with_borrow(|seat| {
         debug_assert!(seat.is_some(), "process {pid} is read by a thread that nobody watches");
@@ -189,8 +190,8 @@ pub fn begin(pid: u32) {
     });
 }
 
-/// Notes that it is the user `uid`'s; the error says that it is not to be read. `map` reads its `uid_map`, for which the
-/// kernel takes no lock of the process, and is called only while there is somebody left behind.
+/// Records that it belongs to the user `uid`; an error means that it must not be read. `map` reads its `uid_map`, for
+/// which the kernel takes no lock of the process, and is called only while some thread is abandoned.
 pub fn enter(pid: u32, uid: u32, map: impl FnOnce() -> Vec<u8>) -> Result<(), Stuck> {
     let others = COUNT.load(Ordering::Relaxed) != 0;
     let tenant = if others { Tenant::new(uid, &map()) } else { Tenant::user(uid) };
@@ -198,7 +199,7 @@ pub fn enter(pid: u32, uid: u32, map: impl FnOnce() -> Vec<u8>) -> Result<(), St
     if others { admit(&left(), pid, &tenant) } else { Ok(()) }
 }
 
-/// Whether one more process may be read, of `tenant`.
+/// Returns `Ok` if one more process of `tenant` may be read.
 fn admit(left: &[Left], pid: u32, tenant: &Tenant) -> Result<(), Stuck> {
     if left.iter().any(|left| left.pid == pid) {
         return Err(Stuck::Process(pid));
@@ -216,7 +217,7 @@ fn admit(left: &[Left], pid: u32, tenant: &Tenant) -> Result<(), Stuck> {
 mod tests {
     use super::*;
 
-    /// What is left behind after processes of these tenants were read, if none of the reads returns.
+    /// The threads abandoned after reading processes of these tenants, if none of the reads returns.
     fn after(tenants: impl Iterator<Item = Tenant>) -> Vec<Left> {
         let mut left = Vec::new();
         for (pid, tenant) in (1..).zip(tenants) {
@@ -232,11 +233,11 @@ mod tests {
         let map = b"         0      61000          1\n         1     700000      65536\n";
         let left = after((0..90).map(|number| Tenant::new(700_000 + number % 11, map)));
         assert_eq!(left.len(), MOST_OF_ONE_TENANT);
-        // The one who has made it is charged for them, and so is who is seen in it first.
+        // The one who made it is charged for them, and so is a user seen in it first.
         let refused = |tenant: &Tenant| admit(&left, 1000, tenant).is_err();
         assert!(refused(&Tenant::user(61_000)) && refused(&Tenant::user(700_500)));
         assert!(!refused(&Tenant::user(0)) && !refused(&Tenant::user(61_001)));
-        // The neighbour's range of ids.
+        // The neighbouring range of ids.
         assert!(!refused(&Tenant::new(765_536, b"0 61001 1\n1 765536 65536\n")));
     }
 

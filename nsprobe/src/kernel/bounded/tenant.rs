@@ -1,36 +1,36 @@
-//! Whose a process is: ids that are mapped in one user namespace belong together, because one user may have made them all.
+//! Owners of processes: ids mapped in one user namespace belong together, because one user may have created them all.
 
 use std::ops::RangeInclusive;
 
-/// The last id that a system gives to users of its own; subordinate ids (subuid(5)) are beyond it.
+/// The last id for the system's own users; subordinate ids (subuid(5)) are above it.
 const LAST_OF_SYSTEM: u32 = 65_535;
 
-/// Subordinate ids come in ranges of so many. A lesser range is part of one, of which the rest may be mapped elsewhere.
+/// The size of a range of subordinate ids. A smaller range is part of one whose rest may be mapped elsewhere.
 const RANGE: u32 = 1 << 16;
 
-/// A map of more ids than this is no tenant's.
+/// A map of more ids than this is not a tenant's.
 const MOST_OF_A_MAP: u64 = 1 << 31;
 
-/// Who has what takes a place.
+/// Classes of users with separate limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Class {
     Root,
-    /// Users of the system's range.
+    /// Users in the system's range.
     System,
     /// All others: one user may have many of these ids.
     Outside,
 }
 
-/// A user, with all that belongs to the same tenant as far as its user namespace shows it.
+/// A user, with all ids of the same tenant, as far as its user namespace shows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Tenant {
     uid: u32,
-    /// The ids that are mapped in the same user namespace; none of the reader's own.
+    /// The ids mapped in the same user namespace; none for the reader's own.
     mapped: Vec<RangeInclusive<u32>>,
 }
 
 impl Tenant {
-    /// A user of whom nothing else is known.
+    /// A user with nothing else known.
     pub(super) const fn user(uid: u32) -> Self {
         Self { uid, mapped: Vec::new() }
     }
@@ -45,12 +45,12 @@ impl Tenant {
         let extents: Vec<(u32, u32)> = extents.collect();
         let holds = |&(first, count): &(u32, u32)| (first..first.saturating_add(count)).contains(&uid);
         let all: u64 = extents.iter().map(|&(_, count)| u64::from(count)).sum();
-        // The first of all user namespaces maps every id. Root is whoever has its id, in whatever namespace; a range that
-        // does not name the user is another reader's view.
+        // The initial user namespace maps every id. Root is whoever has its id, in any namespace; a map without the
+        // user is another reader's view.
         if uid == 0 || all > MOST_OF_A_MAP || !extents.iter().any(holds) {
             return Self::user(uid);
         }
-        // Root's own id is mapped by whom root lets do so.
+        // Root's own id is mapped only by those whom root permits to.
         let foreign = extents.into_iter().filter(|&(first, count)| first > 0 && count > 0);
         Self { uid, mapped: foreign.map(|(first, count)| range(first, count)).collect() }
     }
@@ -63,7 +63,7 @@ impl Tenant {
         }
     }
 
-    /// Whether the two may be one tenant's.
+    /// Returns true if both may belong to one tenant.
     pub(super) fn is_with(&self, other: &Self) -> bool {
         self.uid == other.uid
             || self.maps(other.uid)
@@ -76,7 +76,7 @@ impl Tenant {
     }
 }
 
-/// The ids of an extent. Of a part of a range of subordinate ids: all that it may be a part of.
+/// Returns the ids of an extent. For a part of a range of subordinate ids: the whole range that it may be part of.
 const fn range(first: u32, count: u32) -> RangeInclusive<u32> {
     if first > LAST_OF_SYSTEM && count < RANGE {
         let whole = first & !(RANGE - 1);
@@ -102,16 +102,16 @@ mod tests {
         };
         let whole = Tenant::new(1000, b"0 0 4294967295\n");
         assert_eq!(whole, Tenant::user(1000));
-        // Somebody else's map, of which the user is not part; and texts that are none.
+        // Another user's map, which does not include this one; and malformed texts.
         for map in [&b"0 700000 65536\n"[..], b"", b"x", b"0 1000", b"0 1000 x\n", b"\xff", b"0 1000 0\n"] {
             assert_eq!(Tenant::new(1000, map), Tenant::user(1000), "{map:?}");
         }
         let own = Tenant::new(1000, b"0 1000 1\n");
         assert!(together(&own, &whole) && !together(&own, &Tenant::user(1001)));
-        // One id of a subordinate range each.
+        // One id each of a subordinate range.
         let parts = [700_001, 700_002].map(|uid| Tenant::new(uid, format!("0 {uid} 1\n").as_bytes()));
         assert!(together(&parts[0], &parts[1]) && !together(&parts[0], &whole));
-        // Ranges as useradd(8) gives them are neighbours, and two tenants.
+        // Ranges assigned by useradd(8) are adjacent, but belong to two tenants.
         let neighbours =
             [100_000, 165_536].map(|uid| Tenant::new(uid, format!("0 {uid} 65536\n").as_bytes()));
         assert!(!together(&neighbours[0], &neighbours[1]));

@@ -21,7 +21,7 @@ fn every_item_is_worked_on_once_and_in_order() {
     }
 }
 
-/// Something that threads wait for, one for the other, until what comes first is dropped.
+/// A gate that threads wait at, one behind the other, until the sender is dropped.
 fn gate() -> (Sender<()>, impl Fn() + Send + Sync) {
     let (go, wait) = channel::<()>();
     let wait = Mutex::new(wait);
@@ -33,7 +33,7 @@ fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
     let begun = Instant::now();
     let (go, wait) = gate();
     let results = each((0..300).collect(), move |&item: &u32, _| {
-        // As numbers of processes: no other test reads these.
+        // Used as pids: no other test reads these.
         begin(4_100_000_000 + item);
         if item % 20 == 7 {
             wait();
@@ -47,7 +47,7 @@ fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
         assert_eq!(result, expected);
     }
     assert!(begun.elapsed() < Duration::from_secs(20));
-    // Nobody waits for the same a second time.
+    // No thread waits for the same process a second time.
     let enter = || one(|_| enter(4_100_000_027, 4_100_000_000, Vec::new)).unwrap();
     assert_eq!(enter(), Err(Stuck::Process(4_100_000_027)));
     drop(go);
@@ -65,7 +65,7 @@ fn waits_do_not_add_up() {
         wait();
     });
     assert!(results.iter().all(Result::is_err));
-    // One after another took three ticks each to notice.
+    // One after another would take three ticks each to detect.
     assert!(begun.elapsed() < TICK * 2 * 64, "{:?}", begun.elapsed());
     drop(go);
 }
@@ -81,7 +81,8 @@ fn who_is_busy_is_not_left_behind() {
         turns
     });
     assert!(busy.is_ok());
-    // Nor is one that is asleep again and again, which may take longer than an item should: each time it has got on.
+    // Nor is one that sleeps again and again, even for longer than one item should take: each time it has made
+    // progress.
     let slow = one(|_| (0..60).for_each(|_| sleep(Duration::from_millis(7))));
     assert!(slow.is_ok());
 }

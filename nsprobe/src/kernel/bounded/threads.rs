@@ -1,4 +1,4 @@
-//! Threads that are used again and again: starting one costs as much as reading two processes does.
+//! A thread pool: starting a thread costs as much as reading two processes.
 
 use crate::kernel::signals;
 use std::sync::mpsc::{Sender, channel};
@@ -7,16 +7,16 @@ use std::thread::Builder;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Those that have nothing to do.
+/// The idle threads.
 static IDLE: Mutex<Vec<Sender<Task>>> = Mutex::new(Vec::new());
 
-/// More than this do not wait for something to do.
+/// The most idle threads kept.
 const MOST_IDLE: usize = 8;
 
-/// Enough for the parsers; many may be left behind.
+/// Enough for the parsers; many threads may be abandoned.
 const STACK: usize = 512 << 10;
 
-/// Has a thread do the `task`; false: none can be started.
+/// Runs the `task` in a thread; returns false if none can be started.
 pub(super) fn run(mut task: Task) -> bool {
     loop {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();

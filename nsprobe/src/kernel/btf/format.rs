@@ -1,14 +1,14 @@
 //! The bytes of types: `<linux/btf.h>`.
 
-/// Bytes of the part that every type begins with.
+/// Length in bytes of the common part of every type.
 pub(super) const TYPE_LEN: usize = 12;
 /// Bytes of a member of a struct or union.
 pub(super) const MEMBER_LEN: usize = 12;
-/// Anonymous structs and unions nested deeper than this are not looked into: real ones stop at three, and
-/// a type that contains itself must not recurse for ever.
+/// The deepest nesting of anonymous structs and unions that is searched: real ones stop at three, and a type that
+/// contains itself must not recurse endlessly.
 pub(super) const MAX_NESTING: u32 = 8;
 
-/// The sections of a BTF, and where each type begins.
+/// The sections of a BTF, and the offset of each type.
 pub(super) struct Section<'a> {
     /// The type section.
     pub bytes: &'a [u8],
@@ -18,7 +18,7 @@ pub(super) struct Section<'a> {
     pub at: Vec<u32>,
 }
 
-/// The part that every type begins with, `struct btf_type`.
+/// The common part of every type, `struct btf_type`.
 pub(super) struct Type {
     pub name: u32,
     pub kind: u32,
@@ -63,7 +63,7 @@ pub(super) mod kind {
     pub const ENUM64: u32 = 19;
 }
 
-/// Bytes that follow the common part of a type.
+/// Returns the number of bytes that follow the common part of a type.
 pub(super) const fn tail_len(kind: u32, vlen: u32) -> Option<usize> {
     let vlen = vlen as usize;
     Some(match kind {

@@ -3,7 +3,7 @@
 use super::format::{MAX_NESTING, Section, TYPE_LEN, Type, kind, string, word};
 use std::fmt;
 
-/// What a function takes and gives.
+/// The prototype of a function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prototype {
     /// Its parameters. A raw tracepoint's first is the context that it was registered with.
@@ -12,12 +12,12 @@ pub struct Prototype {
     pub result: Shape,
 }
 
-/// A type, as far as it matters to who reads a value of it.
+/// A type, as far as it matters to a reader of its values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shape {
-    /// None at all.
+    /// No value.
     Void,
-    /// An integer, `enum` or `bool` of so many bytes.
+    /// An integer, `enum` or `bool` of this many bytes.
     Integer(u32),
     /// A pointer to a struct or union of this name.
     Pointer(String),
@@ -39,12 +39,12 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Why a type is not known.
+/// The reason that a type is unknown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
-    /// It comes later than what has been read: this one.
+    /// It comes after what has been read: this one.
     Later(u32),
-    /// It is no function, or refers to nothing.
+    /// It is not a function, or refers to nothing.
     Never,
 }
 
@@ -52,7 +52,7 @@ pub(super) enum Unknown {
 const PARAMETER_LEN: usize = 8;
 
 impl Section<'_> {
-    /// The prototype of the function or raw tracepoint (`typedef` of a pointer to a function) with this id.
+    /// Returns the prototype of the function or raw tracepoint (`typedef` of a pointer to a function) with this id.
     pub(super) fn prototype(&self, id: u32) -> Result<Prototype, Unknown> {
         let (mut at, mut ty) = self.ty(id)?;
         for _ in 0..MAX_NESTING {
@@ -76,14 +76,14 @@ impl Section<'_> {
         })
     }
 
-    /// Where the type with this id is, and its beginning.
+    /// Returns the offset of the type with this id, and its common part.
     fn ty(&self, id: u32) -> Result<(usize, Type), Unknown> {
         let index = id.checked_sub(1).ok_or(Unknown::Never)? as usize;
         let at = *self.at.get(index).ok_or(Unknown::Later(id))? as usize;
         Ok((at, Type::read(self.bytes, at).ok_or(Unknown::Never)?))
     }
 
-    /// What the type with this id is, seen through its names and qualifiers.
+    /// Returns the shape of the type with this id, seen through its names and qualifiers.
     fn shape(&self, id: u32) -> Result<Shape, Unknown> {
         if id == 0 {
             return Ok(Shape::Void);

@@ -1,10 +1,10 @@
-//! BTF put together by hand, and this kernel's.
+//! Hand-made BTF, and this kernel's.
 
 use super::*;
 use crate::kernel::held;
 use nsprobe_ebpf::{ABSENT, FIELDS, Field};
 
-/// Types and strings, put together as the kernel does.
+/// Types and strings, assembled as the kernel does.
 #[derive(Default)]
 struct Writer {
     types: Vec<u8>,
@@ -62,7 +62,7 @@ const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
 fn a_member_a_size_and_what_is_not_there() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
-    // Kinds whose length differs stand between, so that a wrong length would lose the way.
+    // Kinds of other lengths are in between, so that a wrong length would lead astray.
     btf.ty("e", kind::ENUM, false, 2, 4, &[0, 0, 0, 1]);
     btf.ty("", kind::ARRAY, false, 0, 0, &[int, int, 3]);
     btf.ty("", kind::FUNC_PROTO, false, 1, int, &[0, int]);
@@ -140,7 +140,7 @@ fn ids_are_those_of_functions_and_type_names() {
     let ids = find(&btf.bytes(), &wanted).unwrap().ids;
     let id = |number, kind, name: &str| Id { number, kind, name: name.to_owned() };
     assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
-    // The same ids are found again in the BTF that holds nothing else.
+    // The BTF that contains nothing else yields the same ids.
     assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);
 }
 
@@ -186,7 +186,7 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
         return;
     };
     let found = offsets(&btf, FIELDS).unwrap();
-    // What holds a namespace is searched where namespaces have numbers, and newer structs are wanted for that.
+    // Holders are searched only on kernels whose namespaces have ids, and that search needs newer structs.
     let has_numbers = found[Field::NsCommonId as usize] != ABSENT;
     let of_holders =
         [&held::NEEDED[..], &held::OPTIONAL, &held::OF_SUPERBLOCKS, &held::OF_CONNECTIONS].concat();
@@ -194,8 +194,8 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
         if !has_numbers && of_holders.contains(field) {
             continue;
         }
-        // The kind of a namespace is in one of two, and the parent of a control group, see the table; and one kernel
-        // has lists of namespaces.
+        // The kind of a namespace has one of two names, and so has the parent of a control group, see the table; and
+        // only one kernel has lists of namespaces.
         let of_lists = source.type_name == "ns_tree"
             || matches!(source.member, "ns_id" | "__ns_ref" | "ns_tree_node" | "ns_list_node");
         if !of_lists && !matches!(source.member, "type" | "ns_type" | "parent" | "__parent") {
@@ -229,7 +229,7 @@ fn prototypes_are_told_through_names_and_qualifiers() {
     };
     let pointer_to = |name: &str| Shape::Pointer(name.to_owned());
     let f = Prototype { parameters: vec![pointer_to("regs"), Shape::Integer(4)], result: Shape::Integer(8) };
-    // Also when nothing else makes the scan go on to what comes after the function.
+    // Also if nothing else makes the scan continue past the function.
     assert_eq!(find(&["f"], &[]), HashMap::from([("f".to_owned(), f.clone())]));
     let t = Prototype { parameters: vec![Shape::OtherPointer], result: Shape::Void };
     let both = HashMap::from([("f".to_owned(), f), ("btf_trace_t".to_owned(), t)]);
@@ -239,7 +239,7 @@ fn prototypes_are_told_through_names_and_qualifiers() {
 #[test]
 fn a_prototype_that_leads_nowhere_is_none() {
     let mut writer = Writer::new();
-    // To a type that does not exist, to itself, and with a parameter that turns in a circle.
+    // Referring to a type that does not exist, to itself, and with a cyclic parameter.
     writer.ty("beyond", kind::FUNC, false, 0, 99, &[]);
     writer.ty("itself", kind::FUNC, false, 0, 2, &[]);
     writer.ty("", kind::TYPEDEF, false, 0, 3, &[]);

@@ -1,5 +1,5 @@
-//! Control groups by their ids, which are file handles: open_by_handle_at(2). No tree is walked, which tenants could make
-//! as large as they like.
+//! Control groups by id, which is a file handle: open_by_handle_at(2). This walks no tree, which tenants could make
+//! arbitrarily large.
 
 use crate::kernel::own_mounts;
 use std::ffi::OsString;
@@ -24,7 +24,7 @@ struct Handle {
     id: u64,
 }
 
-/// The whole hierarchy, at a place where it is mounted.
+/// The whole hierarchy, at one of its mount points.
 #[derive(Debug)]
 pub struct Hierarchy {
     root: File,
@@ -32,25 +32,25 @@ pub struct Hierarchy {
 }
 
 impl Hierarchy {
-    /// Opens it; `None` where no mount of its root is at hand.
+    /// Opens it; `None` if no mount of its root is available.
     #[must_use]
     pub fn open() -> Option<Self> {
         let text = own_mounts::text().ok()?;
         super::parse(&text).into_iter().filter(|mount| mount.root == Path::new("/")).find_map(|mount| {
             let root = File::open(&mount.point).ok()?;
-            // In a cgroup namespace of its own a process sees another group as the root.
+            // In its own cgroup namespace a process sees another group as the root.
             let is_root = root.metadata().is_ok_and(|found| found.ino() == ROOT);
             is_root.then_some(Self { root, point: mount.point })
         })
     }
 
-    /// The path from the root of the control group with this id; `None` when it is gone, or may not be asked for.
+    /// Returns the path from the root of the control group with this id; `None` if it is gone, or access is denied.
     #[must_use]
     pub fn path(&self, id: u64) -> Option<OsString> {
         let group = self.by_id(id).ok()?;
         let path = std::fs::read_link(format!("/proc/self/fd/{}", group.as_raw_fd())).ok()?;
         let below = path.strip_prefix(&self.point).ok()?;
-        // A group that has been removed is still there for those who have it open. A name may end like this as well.
+        // A removed group still exists for those who have it open. An existing name may end like this as well.
         let is_there = !path.as_os_str().as_bytes().ends_with(b" (deleted)")
             || path.symlink_metadata().is_ok_and(|found| found.ino() == id);
         is_there.then(|| Path::new("/").join(below).into_os_string())

@@ -1,7 +1,7 @@
 use super::*;
 use std::fs::File;
 
-/// What each job says, in text.
+/// Returns each job's answer as text.
 fn said(jobs: &[u32], work: impl FnMut(&u32) -> Reply) -> Vec<String> {
     let mut said = Vec::new();
     each(jobs, &[], &mut Duration::from_millis(750), work, |_, answer| {
@@ -32,7 +32,7 @@ fn what_waits_is_given_up_and_the_rest_is_done() {
         job => job.to_string(),
     };
     let expected: Vec<String> = jobs.iter().map(expected).collect();
-    // On a busy machine the time for all of it may run out before the last is done.
+    // On a busy machine the total time may run out before the last is done.
     let end = Instant::now() + Duration::from_mins(1);
     let mut said = attempt();
     while said != expected && Instant::now() < end {
@@ -64,7 +64,7 @@ fn a_child_has_two_descriptors_and_hands_others_over() {
     let mut answers = Vec::new();
     each(&[()], &[keep.as_fd()], &mut Duration::from_secs(1), work, |(), answer| answers.push(answer));
     let Some(Answer::Done(reply)) = answers.pop() else { panic!("{answers:?}") };
-    // The third is the directory that is read.
+    // The third is the directory being read.
     assert_eq!(reply.bytes, Some(vec![3]));
     let identity = |file: &File| crate::kernel::nsfs::identity(file.as_fd()).unwrap();
     let expected = File::open("/proc/self/ns/net").unwrap();
@@ -81,7 +81,7 @@ fn a_child_that_is_killed_has_ended_and_the_next_goes_on() {
     assert_eq!(said, ["0", "Ended", "2"]);
 }
 
-/// What comes of a job while so many children cannot end and when one of them has, each told by its exit code.
+/// Runs a job while this many children cannot end, and again once they have; the exit code shows the result.
 fn at_the_limit() -> i32 {
     let spawn = |_| std::process::Command::new("sleep").arg("60").spawn().unwrap();
     let mut children: Vec<_> = (0..MOST_STUCK).map(spawn).collect();
@@ -94,7 +94,7 @@ fn at_the_limit() -> i32 {
     for child in &mut children {
         child.kill().unwrap();
     }
-    // Reaped by the call itself, when they have ended.
+    // Reaped by the call itself, once they have ended.
     let mut after = done();
     let end = Instant::now() + Duration::from_secs(20);
     while after != "done" && Instant::now() < end {
@@ -116,7 +116,7 @@ fn at_the_limit() -> i32 {
 
 #[test]
 fn no_more_children_than_a_limit_are_left_behind() {
-    // In a process of its own: the count is the whole process's. No other thread has the lock in the copy.
+    // In a process of its own: the count is per process. No other thread holds the lock in the copy.
     let lock = stuck();
     // SAFETY: as for the children themselves; it ends by _exit(2).
     match unsafe { nix::unistd::fork() }.unwrap() {

@@ -21,14 +21,14 @@ const PROGRAMS: [&str; 6] = [
     "enter_free_inum",
 ];
 
-/// The values of the read-only globals, with which these programs are loaded as the others are.
+/// The values of the read-only globals, the same as for the other programs.
 pub(super) struct Globals {
     pub(super) offsets: Vec<u32>,
     pub(super) config: Vec<u32>,
     pub(super) share: [u64; 4],
 }
 
-/// Those that are loaded.
+/// The loaded programs.
 #[derive(Default)]
 pub(super) struct Fprobes {
     object: Option<Programs>,
@@ -36,8 +36,8 @@ pub(super) struct Fprobes {
 }
 
 impl Fprobes {
-    /// Loads `program`, if it is not loaded, with the maps of `ebpf`, and attaches it to `function` until the link is
-    /// closed: to its entry or its return.
+    /// Loads `program`, if it is not loaded, with the maps of `ebpf`, and attaches it to the entry or return of
+    /// `function` until the link is closed.
     pub(super) fn attach(
         &mut self,
         ebpf: &Ebpf,
@@ -79,12 +79,12 @@ impl Fprobes {
         })
     }
 
-    /// Lets go of what is needed only to load more.
+    /// Frees what is needed only to load more.
     pub(super) fn settle(&mut self) {
         self.object = None;
     }
 
-    /// The descriptors of the programs.
+    /// Returns the descriptors of the programs.
     pub(super) fn fds(&self) -> impl Iterator<Item = RawFd> {
         self.loaded.values().map(AsRawFd::as_raw_fd)
     }
@@ -107,7 +107,7 @@ fn link(program: &OwnedFd, name: &str, is_return: bool) -> io::Result<OwnedFd> {
     create(bpf_cmd::BPF_LINK_CREATE, &attr)
 }
 
-/// The descriptor of a map of a kind that the programs have.
+/// Returns the descriptor of a map of a type that the programs use.
 fn map_fd(map: &Map) -> Option<i32> {
     let (Map::Array(data) | Map::HashMap(data) | Map::PerCpuArray(data) | Map::RingBuf(data)) = map else {
         return None;

@@ -1,10 +1,10 @@
-//! Where programs belong.
+//! Attachment points of programs.
 
 use super::Probe;
 use crate::kernel::btf::Prototype;
 use std::fmt;
 
-/// A place in the kernel where a program can be attached.
+/// A point in the kernel where a program can be attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Point {
     /// A tracepoint, with typed access to its arguments (Linux 5.5).
@@ -15,11 +15,11 @@ pub enum Point {
     Fexit(&'static str),
     /// The entry of a kernel function by an fprobe, which is not preempted (Linux 5.18).
     Fprobe(&'static str),
-    /// The return of a kernel function likewise.
+    /// The return of a kernel function, likewise.
     FprobeReturn(&'static str),
     /// A tracepoint of the category `syscalls`, by perf_event_open(2).
     Syscall(&'static str),
-    /// One of the category `raw_syscalls`: of every system call.
+    /// One of the category `raw_syscalls`: for every system call.
     EverySyscall(&'static str),
 }
 
@@ -38,7 +38,7 @@ impl fmt::Display for Point {
 }
 
 impl Point {
-    /// The function that it is the entry or the return of; `None`: it is a tracepoint.
+    /// Returns the function whose entry or return it is; `None` for a tracepoint.
     #[must_use]
     pub const fn function(self) -> Option<&'static str> {
         match self {
@@ -49,7 +49,7 @@ impl Point {
         }
     }
 
-    /// The function that an fprobe is for, and whether for its return.
+    /// Returns the function of an fprobe, and whether it is for its return.
     pub(super) const fn fprobe(self) -> Option<(&'static str, bool)> {
         match self {
             Self::Fprobe(name) => Some((name, false)),
@@ -59,24 +59,24 @@ impl Point {
     }
 }
 
-/// A program of the object, and where it belongs. Several tracepoints may have one program.
+/// A program of the object, and its attachment point. Several tracepoints may share a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hook {
     /// The program's name in the object.
     pub program: &'static str,
-    /// Where.
+    /// The attachment point.
     pub point: Point,
 }
 
 impl Hook {
-    /// Whether it is one of those that note which calls get past seccomp.
+    /// Returns true if it is one of those that record which calls get past seccomp.
     pub(super) fn is_of_denied(&self) -> bool {
         self.program == "enter_denied"
     }
 }
 
 impl Probe {
-    /// What is taken and given at `point`, where the kernel tells.
+    /// Returns the prototype at `point`, if the kernel provides it.
     #[must_use]
     pub fn prototype(&self, point: Point) -> Option<&Prototype> {
         match point {

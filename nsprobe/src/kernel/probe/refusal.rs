@@ -1,4 +1,4 @@
-//! Why the kernel refuses a program, or a place for it.
+//! The reason that the kernel refuses a program, or a point for it.
 
 use crate::kernel::advice::exhausted;
 use crate::kernel::lockdown::Lockdown;
@@ -7,31 +7,31 @@ use aya::programs::ProgramError;
 use std::error::Error;
 use std::io;
 
-/// Why one hook is not there.
+/// The reason that one hook is missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// The kernel's answer, where there was one.
+    /// The kernel's error, if there was one.
     pub errno: Option<i32>,
-    /// In words, such as `EPERM`.
+    /// The text, such as `EPERM`.
     pub reason: String,
-    /// The kernel has no such function, by its own types.
+    /// The kernel has no such function, according to its types.
     pub absent: bool,
 }
 
 impl Refusal {
-    /// A refusal without an errno.
+    /// Builds a refusal without an errno.
     #[must_use]
     pub fn new(reason: impl Into<String>) -> Self {
         Self { errno: None, reason: reason.into(), absent: false }
     }
 
-    /// The refusal of a function that this kernel does not have.
+    /// Builds the refusal of a function that this kernel lacks.
     #[must_use]
     pub fn absent(function: &str) -> Self {
         Self { absent: true, ..Self::new(format!("this kernel has no function {function}")) }
     }
 
-    /// A refusal for this error.
+    /// Builds a refusal for this error.
     pub(in crate::kernel) fn error(error: &(dyn Error + 'static)) -> Self {
         match errno_of(error) {
             Some(errno) => Self::io(&io::Error::from_raw_os_error(errno)),
@@ -39,10 +39,10 @@ impl Refusal {
         }
     }
 
-    /// A refusal to load a program: this error, and what the verifier's log says of it.
+    /// Builds a refusal to load a program: this error, and the verifier's message.
     pub(in crate::kernel) fn verifier(error: &io::Error, log: &str) -> Self {
         let refusal = Self::io(error);
-        // No descriptor for a program that the verifier has passed.
+        // No descriptor for a program that the verifier has accepted.
         if exhausted(error).is_some() {
             return refusal;
         }
@@ -63,18 +63,19 @@ impl Refusal {
     }
 }
 
-/// What the verifier has found: its last words, before what it says of its own work.
+/// Returns the verifier's finding: its last message, before its statistics.
 fn verdict(log: &str) -> Option<&str> {
     let of_its_work = ["processed ", "stack depth ", "verification time ", "insns processed "];
     log.lines().rfind(|line| !line.is_empty() && !of_its_work.iter().any(|start| line.starts_with(start)))
 }
 
-/// Whether the verifier complains of a helper that reads kernel memory.
+/// Returns true if the verifier rejects a helper that reads kernel memory.
 fn reads_by_helper(said: &str) -> bool {
     said.contains("helper bpf_probe_read") || said.contains("unknown func bpf_probe_read")
 }
 
-/// What the kernel said, where it is an errno; else the whole error. A verifier's refusal keeps its last words.
+/// Builds a refusal from the errno, if there is one, otherwise from the whole error. A verifier's refusal keeps its
+/// last message.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(super) fn refusal(error: ProgramError) -> Refusal {
     if let ProgramError::LoadError { io_error, verifier_log } = &error {
@@ -83,7 +84,7 @@ pub(super) fn refusal(error: ProgramError) -> Refusal {
     Refusal::error(&error)
 }
 
-/// The errno at the bottom of an error, where there is one.
+/// Returns the errno at the bottom of an error, if there is one.
 #[must_use]
 pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
     let mut next = Some(error);
@@ -96,7 +97,7 @@ pub fn errno_of(error: &(dyn Error + 'static)) -> Option<i32> {
     None
 }
 
-/// An error with its causes, on one line.
+/// Formats an error with its causes, on one line.
 pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut next = error.source();

@@ -1,4 +1,4 @@
-//! How large the tables are that tenants fill.
+//! The sizes of the tables that tenants fill.
 
 use super::OpenError;
 use crate::kernel::task_storage::TaskStorage;
@@ -7,21 +7,22 @@ use aya::maps::Map;
 use nsprobe_ebpf::map;
 use std::os::fd::AsFd as _;
 
-/// Calls that are kept with all their text where the kernel has no storage of tasks.
+/// The most calls kept with all their text if the kernel has no task storage.
 pub(super) const CALLS: u32 = 2048;
 
-/// Events in the making at a time, there: before 5.11 a program is not preempted, so that there is one a processor.
+/// The most events under construction at a time, in that case: before 5.11 a program is not preempted, so there is one
+/// per processor.
 pub(super) const SCRATCH: u32 = 512;
 
-/// Namespaces whose end is reported: of those that calls make or join, and as many of those that were found.
+/// The most namespaces whose end is reported: this many that calls create or join, and as many that were found.
 pub(super) const NAMESPACES: u32 = 65536;
 
-/// What the size of is decided by whoever traces.
+/// Sizes chosen by whoever traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
     /// Bytes of the ring buffer.
     pub ring_bytes: u32,
-    /// Most entries of a table that tenants fill; tests fill small ones.
+    /// The most entries of a table that tenants fill; tests fill small ones.
     pub room: u32,
 }
 
@@ -31,9 +32,9 @@ impl From<u32> for Size {
     }
 }
 
-/// How many tasks there may be at a time: proc_sys_kernel(5).
+/// Returns the most tasks that can exist at a time: proc_sys_kernel(5).
 pub(super) fn tasks() -> u32 {
-    /// `PID_MAX_LIMIT`, which neither is above.
+    /// `PID_MAX_LIMIT`, the maximum of both.
     const MOST: u32 = 1 << 22;
     let read = |name: &str| {
         let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}")).ok()?;
@@ -43,7 +44,7 @@ pub(super) fn tasks() -> u32 {
     limits.min().unwrap_or(MOST).clamp(1024, MOST)
 }
 
-/// Puts storage of tasks in the place of the table of calls.
+/// Replaces the table of calls with task storage.
 pub(super) fn give(ebpf: &mut Ebpf, storage: TaskStorage) -> Result<(), OpenError> {
     match ebpf.map(map::CALLS) {
         Some(Map::HashMap(table)) => {

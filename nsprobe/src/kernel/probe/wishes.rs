@@ -1,4 +1,4 @@
-//! What the probe is asked for beyond its configuration: callers and namespaces, in a map.
+//! The probe's filter keys beyond its configuration: callers and namespaces, in a map.
 
 use super::{OpenError, Probe, Refusal, refusal};
 use crate::kernel::iterator::read_all;
@@ -8,16 +8,16 @@ use aya::programs::Iter;
 use nsprobe_ebpf::map;
 use nsprobe_ebpf::wish::Wish;
 
-/// The kernel's name for what iterates over tasks, where its functions are.
+/// The kernel's name for the iterator over tasks, as a function.
 pub(super) const TASKS: &str = "bpf_iter_task";
 
-/// The program that it runs.
+/// The program that it runs to follow tasks.
 const FOLLOW: &str = "follow_present";
 
-/// The one that notes calls under way.
+/// The program that records calls in progress.
 const NOTE: &str = "note_present";
 
-/// Puts the wishes where the programs look for them.
+/// Fills the map that the programs look the keys up in.
 pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
     let map = ebpf.map_mut(map::WISHES).and_then(|map| HashMap::<_, Wish, u8>::try_from(map).ok());
     let mut map = map.ok_or(OpenError::NoMap(map::WISHES))?;
@@ -25,19 +25,21 @@ pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
 }
 
 impl Probe {
-    /// Loads the program that looks for tasks to follow.
+    /// Loads the program that finds tasks to follow.
     pub fn load_follow(&mut self) -> Result<(), Refusal> {
         self.load_iterator(FOLLOW)
     }
 
-    /// Notes the calls that are under way, of which seccomp has stopped none. What notes the others at their entry, and
-    /// removes the notes at their return, must be attached already; only now it tells of calls without a note.
+    /// Records the calls in progress, none of which seccomp has stopped. The hooks that record the others at their
+    /// entry, and remove the entries at their return, must be attached already; only from now on are calls without an
+    /// entry reported.
     pub fn note_present(&mut self) -> Result<(), Refusal> {
         self.load_iterator(NOTE)?;
         self.run_iterator(NOTE).map(|_| ())
     }
 
-    /// The same again, when a note had no room: from now on calls without a note are trusted to have been stopped.
+    /// Does the same again, after an entry found no room: from now on calls without an entry are assumed to have been
+    /// stopped.
     pub fn note_again(&mut self) -> Result<(), Refusal> {
         let state = self.ebpf.map_mut(map::NOTES_STATE).and_then(|map| Array::<_, u32>::try_from(map).ok());
         let mut state = state.ok_or_else(|| Refusal::new("the probe has no state of notes"))?;
@@ -53,11 +55,11 @@ impl Probe {
         program.load("task", ids).map_err(refusal)
     }
 
-    /// Follows the processes that there are wishes of, with all that descends from them by now, as far as each parent is
-    /// there. New tasks must be looked at already. Gives how many were not followed before.
+    /// Follows the requested processes, and all their present descendants whose parents still exist. New tasks must be
+    /// checked already. Returns how many were not followed before.
     pub fn follow_present(&mut self) -> Result<u64, Refusal> {
         let mut total = 0;
-        // Each run finds what descends from what the one before has found.
+        // Each run finds the descendants of those found by the previous one.
         loop {
             match self.run_iterator(FOLLOW)? {
                 0 => return Ok(total),
@@ -66,7 +68,7 @@ impl Probe {
         }
     }
 
-    /// Has it come by all tasks; gives how many bytes it wrote.
+    /// Runs it over all tasks; returns how many bytes it wrote.
     fn run_iterator(&mut self, name: &str) -> Result<usize, Refusal> {
         let program = self.ebpf.program_mut(name);
         let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
