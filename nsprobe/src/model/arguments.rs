@@ -1,11 +1,11 @@
-//! The arguments of a program, of which a process may have megabytes.
+//! The arguments of a process, which may be megabytes long.
 
 use crate::model::text;
 use std::fmt;
 
-/// The arguments of a process, as its memory has them, up to a limit.
+/// The arguments of a process, as its memory holds them, up to a limit.
 ///
-/// They are kept as the kernel has them, each ended by a NUL: of ten thousand processes few are looked into.
+/// They are kept in the kernel's form, each terminated by a NUL: of ten thousand processes few are displayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Arguments {
     bytes: Box<[u8]>,
@@ -13,17 +13,17 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// How many bytes are kept of one process, the NULs included.
+    /// The number of bytes kept per process, including the NULs.
     pub const MOST: usize = 4096;
 
-    /// From the text of `/proc/PID/cmdline`, or its beginning; more than [`Self::MOST`] bytes of it are cut.
+    /// Takes the text of `/proc/PID/cmdline`, or its beginning; cuts it after [`Self::MOST`] bytes.
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let kept = bytes.get(..Self::MOST).unwrap_or(bytes);
         Self { bytes: kept.into(), cut: bytes.len() > kept.len() }
     }
 
-    /// From the arguments one by one.
+    /// Joins single arguments.
     #[must_use]
     pub fn of<T: AsRef<[u8]>>(arguments: impl IntoIterator<Item = T>) -> Self {
         let mut bytes = Vec::new();
@@ -34,32 +34,32 @@ impl Arguments {
         Self::new(&bytes)
     }
 
-    /// The same, as the beginning of more.
+    /// Marks these as the beginning of a longer list.
     #[must_use]
     pub fn and_more(self) -> Self {
         Self { cut: true, ..self }
     }
 
-    /// Whether there are none: those of kernel threads, zombies, and what could not be read.
+    /// True if there are none, as for kernel threads, zombies, and processes that could not be read.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Whether there are more than these, or the last is longer.
+    /// True if there are more than these, or the last one is longer.
     #[must_use]
     pub const fn cut(&self) -> bool {
         self.cut
     }
 
-    /// Each of them.
+    /// Iterates over the arguments.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> + Clone {
         let ended = self.bytes.strip_suffix(&[0]).unwrap_or(&self.bytes);
         let none = self.bytes.is_empty();
         ended.split(|&byte| byte == 0).filter(move |_| !none)
     }
 
-    /// With blanks between them and nothing else, for a search: not to be printed, and two lists may give one text.
+    /// Joins them with spaces, for a search. Not for printing: two lists may give the same text.
     #[must_use]
     pub fn joined(&self) -> String {
         let mut joined = String::with_capacity(self.bytes.len());
@@ -72,8 +72,7 @@ impl Arguments {
         joined
     }
 
-    /// Those that a line of text has: a title that a process has written over its arguments leaves NULs behind it, which
-    /// are no arguments to a reader.
+    /// The arguments to print, without the NULs left behind when a process writes a title over its arguments.
     fn shown(&self) -> impl Iterator<Item = &[u8]> {
         let title = self.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         let count = self.bytes[..title].split(|&byte| byte == 0).count();
@@ -81,7 +80,7 @@ impl Arguments {
     }
 }
 
-/// The printed form, as one would type it: an argument that holds blanks is quoted; `…` where there are more.
+/// The printed form, as one would type it: an argument with spaces is quoted; `…` if there are more.
 impl fmt::Display for Arguments {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, argument) in self.shown().enumerate() {

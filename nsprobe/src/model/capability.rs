@@ -1,6 +1,6 @@
 //! Capabilities by name.
 
-/// The names of capabilities(7), by number: all that Linux 6.18 has, the last one since 5.9.
+/// The names of capabilities(7), indexed by number: all of Linux 6.18; the last was added in 5.9.
 const NAMES: [&str; 41] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -45,7 +45,7 @@ const NAMES: [&str; 41] = [
     "CAP_CHECKPOINT_RESTORE",
 ];
 
-/// The names of the capabilities in `set`, ascending; those without a name are left out.
+/// The names of the capabilities in `set`, ascending; those without a name are omitted.
 pub fn capability_names(set: u64) -> impl Iterator<Item = &'static str> {
     NAMES.into_iter().enumerate().filter(move |(number, _)| set >> number & 1 != 0).map(|(_, name)| name)
 }

@@ -1,26 +1,26 @@
-//! What this machine and these privileges allow: the lines of `nsprobe doctor`.
+//! The lines of `nsprobe doctor`: what this machine and these privileges allow.
 
-/// One thing that nsprobe relies on, as it was found.
+/// One prerequisite of nsprobe, with its state.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// What was looked at, in a word or two: `btf`, `capabilities`.
+    /// The subject, in a word or two: `btf`, `capabilities`.
     pub subject: &'static str,
-    /// What it means for nsprobe.
+    /// The consequence for nsprobe.
     pub verdict: Verdict,
-    /// What was found, and why it matters.
+    /// The finding, and why it matters.
     pub finding: String,
-    /// What to do about it; `None` when all is well or nothing can be done.
+    /// The remedy; `None` when all is well or nothing can be done.
     pub remedy: Option<String>,
 }
 
-/// What a finding means.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
     /// Everything that depends on it works.
     Good,
     /// nsprobe works around it, or shows less.
     Limited,
-    /// Something that nsprobe offers does not work.
+    /// Some feature of nsprobe does not work.
     Missing,
 }
 

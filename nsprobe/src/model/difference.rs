@@ -1,38 +1,38 @@
-//! What two snapshots of one machine do not have in common.
+//! The difference between two snapshots of one machine.
 
 use crate::model::{Namespace, NsId, NsSlot, Process, Root, Taken};
 
-/// What came, went and changed from one snapshot to another.
+/// The namespaces and processes that appeared, disappeared or changed between two snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference<'a> {
     /// The earlier snapshot.
     pub old: &'a Taken,
     /// The later one.
     pub new: &'a Taken,
-    /// Whether both are of one boot of one machine; if not, they have nothing in common.
+    /// True if both are from the same boot of the same machine; if not, they have nothing in common.
     pub same_boot: bool,
-    /// Namespaces that are in the new snapshot and were not there before; by kind, then inode.
+    /// Namespaces of the new snapshot that are not in the old one; by kind, then inode.
     pub came: Vec<&'a Namespace>,
-    /// Namespaces of the old snapshot that are there no more.
+    /// Namespaces of the old snapshot that are not in the new one.
     pub went: Vec<&'a Namespace>,
-    /// Namespaces of both that may be two of the same number: old, then new.
+    /// Namespaces in both that may differ although they have the same inode: old, then new.
     pub unsure: Vec<(&'a Namespace, &'a Namespace)>,
-    /// Processes of the new snapshot that were not in the old one; by pid.
+    /// Processes of the new snapshot that are not in the old one; by pid.
     pub processes_came: Vec<&'a Process>,
     /// Processes of the old snapshot that are not in the new one.
     pub processes_went: Vec<&'a Process>,
-    /// Processes of both that are elsewhere now.
+    /// Processes in both whose namespaces or root changed.
     pub processes_changed: Vec<Moved<'a>>,
-    /// Namespaces of one snapshot that the other may have missed: neither came nor gone.
+    /// Namespaces in one snapshot that the other may have missed: neither added nor removed.
     pub unseen: Vec<Unseen<&'a Namespace>>,
-    /// Processes of one snapshot that the other may have missed.
+    /// Processes in one snapshot that the other may have missed.
     pub processes_unseen: Vec<Unseen<&'a Process>>,
-    /// What the two could not see, where that differs.
+    /// Differences in what the two snapshots could not see.
     pub sight: Vec<SightChange>,
 }
 
 impl Difference<'_> {
-    /// Whether nothing came, went, changed or is unsure.
+    /// True if nothing was added, removed, changed or is uncertain.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.came.is_empty()
@@ -45,7 +45,7 @@ impl Difference<'_> {
             && self.processes_unseen.is_empty()
     }
 
-    /// Leaves nothing but the namespaces.
+    /// Drops everything but the namespaces.
     pub fn forget_processes(&mut self) {
         self.processes_came.clear();
         self.processes_went.clear();
@@ -53,7 +53,7 @@ impl Difference<'_> {
         self.processes_unseen.clear();
     }
 
-    /// Leaves nothing but the processes.
+    /// Drops everything but the processes.
     pub fn forget_namespaces(&mut self) {
         self.came.clear();
         self.went.clear();
@@ -62,14 +62,14 @@ impl Difference<'_> {
     }
 }
 
-/// Something that is in one snapshot, and that the other could not see if it were there.
+/// An item of one snapshot that the other could not have seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unseen<T> {
-    /// What.
+    /// The item.
     pub what: T,
-    /// Which of the two does not show it.
+    /// The snapshot that lacks it.
     pub by: Side,
-    /// Why that may have missed it, in words.
+    /// The reason why that one may have missed it, in words.
     pub reason: String,
 }
 
@@ -82,29 +82,29 @@ pub enum Side {
     New,
 }
 
-/// A process that is in other namespaces than it was, or has another root.
+/// A process whose namespaces or root directory differ between the snapshots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Moved<'a> {
-    /// As it was.
+    /// Its earlier state.
     pub old: &'a Process,
-    /// As it is.
+    /// Its later state.
     pub new: &'a Process,
-    /// The slots that refer to another namespace, with the one before and the one now; equal when the new
-    /// one has got the number of the old.
+    /// The slots whose namespace changed, with the old and the new id; these are equal if the new namespace reuses the
+    /// inode of the old.
     pub namespaces: Vec<(NsSlot, NsId, NsId)>,
-    /// The root directory before and now, where it is another.
+    /// The old and the new root directory, if they differ.
     pub root: Option<(&'a Root, &'a Root)>,
 }
 
-/// How many things of one sort a snapshot lacked for one reason.
+/// A gap of either snapshot, with its count in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SightChange {
-    /// The gap's kind, by its name in JSON.
+    /// The gap's kind, by its JSON name.
     pub kind: String,
-    /// Why, in words.
+    /// The reason, in words.
     pub reason: String,
-    /// How many in the old snapshot.
+    /// The count in the old snapshot.
     pub old: u64,
-    /// How many in the new one.
+    /// The count in the new snapshot.
     pub new: u64,
 }

@@ -1,10 +1,10 @@
-//! Error numbers, by name and by what libc says of them.
+//! Errno values: their names and libc's texts.
 
 use nix::errno::Errno;
 use std::io;
 
-/// Numbers of `<linux/errno.h>` that calls return inside the kernel only; some reach a caller all the same, as 524 does
-/// where BPF is refused.
+/// Values of `<linux/errno.h>` for use inside the kernel only; some reach user space all the same, such as 524 where
+/// BPF is refused.
 const KERNEL_ONLY: &[(i32, &str)] = &[
     (512, "ERESTARTSYS"),
     (513, "ERESTARTNOINTR"),
@@ -27,7 +27,7 @@ const KERNEL_ONLY: &[(i32, &str)] = &[
     (531, "ENOGRACE"),
 ];
 
-/// `EPERM`; a number without a name is given as such.
+/// The name, such as `EPERM`; `errno N` for a value without a name.
 #[must_use]
 pub fn errno_name(errno: i32) -> String {
     if let Some((_, name)) = KERNEL_ONLY.iter().find(|(number, _)| *number == errno) {
@@ -39,7 +39,7 @@ pub fn errno_name(errno: i32) -> String {
     }
 }
 
-/// What the C library says of it: strerror(3); `None` of a number that it has no text for.
+/// The C library's text, strerror(3); `None` for a value without one.
 #[must_use]
 pub fn errno_text(errno: i32) -> Option<String> {
     let text = io::Error::from_raw_os_error(errno).to_string();

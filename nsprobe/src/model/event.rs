@@ -1,46 +1,46 @@
-//! What `trace` reports of a crossing.
+//! The events that `trace` reports.
 
 use super::flags::{clone_flag_names, namespace_flag_names, unshare_flag_names};
 use crate::model::{Arguments, NsId, NsSlot, Pid, SlotMarks, Slots, Text};
 use std::time::Duration;
 
-/// One call that made, joined or left a namespace or changed a root directory, or that tried to; or a change of which
-/// no call is known.
+/// A call that created, joined or left a namespace or changed a root directory, or tried to; or a change whose call is
+/// unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// When the call returned, or the change was seen: `CLOCK_BOOTTIME`.
+    /// The time of return, or when the change was noticed: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
-    /// How long the call took; `None` for a clone, which is reported when the child is made, for one that was
-    /// `denied`, and where no call is seen.
+    /// The duration of the call; `None` for a clone, which is reported when the child is created, for a `denied` call,
+    /// and where no call is seen.
     pub duration: Option<Duration>,
-    /// Who called.
+    /// The caller.
     pub process: Caller,
-    /// What it called, with what.
+    /// The call with its arguments.
     pub crossing: Operation,
-    /// By the 32-bit entry: int 0x80, or in a 32-bit process; `None` when that is not known.
+    /// True if the call came through the 32-bit entry: int 0x80, or a 32-bit process; `None` if unknown.
     pub compat: Option<bool>,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
-    /// When what its arguments stand for was looked at, where other tasks can change that until the kernel looks; `None` where
-    /// it is the kernel's own copy, or not known.
+    /// The time at which the probe read the objects its arguments refer to, if other tasks can change them before the
+    /// kernel reads them; `None` if it read the kernel's own copy, or if unknown.
     pub seen: Option<Seen>,
-    /// It failed before the kernel saw it: a seccomp filter of the process answered. See seccomp(2).
+    /// True if a seccomp filter of the process answered before the kernel saw the call. See seccomp(2).
     pub denied: bool,
     /// The namespaces at entry; for a clone, the parent's.
     pub before: Slots<Option<NsId>>,
     /// The namespaces at return; for a clone, the child's.
     pub after: Slots<Option<NsId>>,
-    /// What tells those namespaces from others that had their numbers; `None` where nothing does: a kernel without
-    /// ids (before 6.18), and nobody keeps account of lives.
+    /// Marks that distinguish those namespaces from others that had the same inodes; `None` without ids in the kernel
+    /// (before 6.18) and without a namespace tracker.
     pub marks: Option<Box<SlotMarks>>,
-    /// The caller's root directory, where the call is one that may move it.
+    /// The caller's root directory, if the call may move it.
     pub root: Option<Directory>,
-    /// Its working directory, likewise.
+    /// The caller's working directory, likewise.
     pub cwd: Option<Directory>,
 }
 
 impl Event {
-    /// The slots whose namespace was known before and after, and is another.
+    /// The slots whose namespace is known before and after, and differs.
     pub fn changed_slots(&self) -> impl Iterator<Item = (NsSlot, NsId, NsId)> + '_ {
         self.before.iter().filter_map(|(slot, before)| {
             let (before, after) = ((*before)?, (*self.after.get(slot))?);
@@ -48,18 +48,18 @@ impl Event {
         })
     }
 
-    /// The entry it came by, in every output; `None` when that is not known.
+    /// The system call ABI, as in every output; `None` if unknown.
     #[must_use]
     pub const fn abi(&self) -> Option<&'static str> {
         match self.compat {
-            // The probe tells 32-bit calls of x86 only.
+            // The probe recognizes 32-bit calls of x86 only.
             Some(true) => Some("i386"),
             Some(false) => Some(std::env::consts::ARCH),
             None => None,
         }
     }
 
-    /// Whether setns joined something else than its descriptor stood for at entry.
+    /// True if setns joined a namespace other than the one its descriptor referred to at entry.
     #[must_use]
     pub fn joined_another(&self) -> bool {
         let Outcome::Success(_) = self.outcome else { return false };
@@ -76,8 +76,8 @@ impl Event {
         }
     }
 
-    /// Whether chroot led elsewhere than its path says that was read at entry: the path was rewritten before the kernel read
-    /// it, or a symbolic link is on the way.
+    /// True if chroot led to a directory that its path, as read at entry, does not name: the path was rewritten before
+    /// the kernel read it, or it contains a symbolic link.
     #[must_use]
     pub fn led_elsewhere(&self) -> bool {
         let (Operation::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
@@ -92,18 +92,18 @@ impl Event {
         if !is_plain(from) || !is_plain(&root.after) {
             return false;
         }
-        // Where `..` is, its meaning depends on links, and on where the root is.
+        // The meaning of `..` depends on links, and on the root.
         let [from, path, after] = [&from.path, path, &root.after.path].map(names);
         !path.contains(&&b".."[..]) && !from.iter().chain(&path).eq(&after)
     }
 
-    /// Who denied it, in every output, where that was not the kernel.
+    /// The name, as in every output, of what denied the call if not the kernel.
     #[must_use]
     pub const fn denied_by(&self) -> Option<&'static str> {
         if self.denied { Some("seccomp") } else { None }
     }
 
-    /// What is another after than before, by its name in every output.
+    /// The names, as in every output, of what the call changed.
     pub fn changed(&self) -> impl Iterator<Item = &'static str> + '_ {
         let slots = self.changed_slots().map(|(slot, ..)| slot.name());
         let moved = |directory: &Option<Directory>| directory.as_ref().is_some_and(|now| now.moved);
@@ -117,14 +117,14 @@ fn names(path: &Text) -> Vec<&[u8]> {
     path.as_bytes().split(|&byte| byte == b'/').filter(|name| !name.is_empty() && *name != b".").collect()
 }
 
-/// When arguments were looked at: paths in the caller's memory, and what a descriptor stands for.
+/// The time at which arguments were read: paths in the caller's memory, and the object a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
-    /// At the entry of the call.
+    /// At entry of the call.
     Entry,
-    /// Paths that could not be read then, at its return.
+    /// At return, for paths that could not be read at entry.
     Return,
-    /// All at its return: the kernel did not tell its entry, and of a call that succeeded nothing is known before it.
+    /// At return, for everything: the entry was missed, and nothing is known from before a call that succeeded.
     EntryMissed,
 }
 
@@ -143,35 +143,33 @@ impl Seen {
 /// The root or working directory of a task, before and after a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directory {
-    /// Whether it is another after than before. The path may be the same, as with pivot_root, which changes what
-    /// lies there.
+    /// True if it changed. The path may be the same, as with pivot_root, which changes what is mounted there.
     pub moved: bool,
-    /// Where it was.
+    /// The directory before the call.
     pub before: Place,
-    /// Where it is.
+    /// The directory after the call.
     pub after: Place,
 }
 
-/// Where a directory or program is, as seen from the top of its mount namespace, whatever the root of who uses it.
+/// The path of a directory or program from the top of its mount namespace, whatever the root of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
 pub struct Place {
-    /// Its path, from `/` on. If it was cut, its last names only, without a `/` in
-    /// front.
+    /// The path, from `/`. If cut, only its last components, without a leading `/`.
     pub path: Text,
-    /// The path was too long or too deep.
+    /// True if the path was too long or too deep.
     pub cut: bool,
-    /// It is in no mount namespace: its file system was unmounted while in use, has never been mounted anywhere, or is the
-    /// kernel's own. The path is from that one's top on, whose name it has where that is not the root of the file system.
+    /// True if it is in no mount namespace: its file system was unmounted while in use, never mounted, or internal to
+    /// the kernel. The path begins at the top of that mount, with its name unless it is the file system's root.
     pub detached: bool,
-    /// It has been deleted, or never was in a directory, as a memfd: the path is the one it had.
+    /// True if it has been deleted, or never was in a directory, such as a memfd: the path is the one it had.
     pub deleted: bool,
-    /// No path leads to it from its mount; the path is what names there are.
+    /// True if no path leads to it from its mount; the path has the names there are.
     pub unreachable: bool,
 }
 
-/// The task that made a call. Every id is the initial namespaces', whatever namespace nsprobe runs in; without BPF they
-/// are as nsprobe's own namespaces number them, and what `/proc` did not tell any more is `None`.
+/// The task that made a call. All ids are those of the initial namespaces, whatever namespace nsprobe runs in; without
+/// BPF they are those of nsprobe's own namespaces, and fields that `/proc` no longer had are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// Process id.
@@ -180,9 +178,9 @@ pub struct Caller {
     pub tid: Pid,
     /// The parent's process id.
     pub ppid: Option<Pid>,
-    /// The process's id in every pid namespace it is in, outermost first; empty when they are not known.
+    /// The process's pid in every pid namespace it is in, outermost first; empty if unknown.
     pub pids: Vec<Pid>,
-    /// Command name; empty when it is not known.
+    /// Command name; empty if unknown.
     pub comm: Text,
     /// Real user id.
     pub uid: Option<u32>,
@@ -190,21 +188,21 @@ pub struct Caller {
     pub gid: Option<u32>,
     /// Effective user id.
     pub euid: Option<u32>,
-    /// Effective capabilities at entry, bit N for number N of capabilities(7). They are relative to the user
-    /// namespace that the task was in then.
+    /// Effective capabilities at entry: bit N is capability N of capabilities(7), relative to the user namespace the
+    /// task was in then.
     pub cap_effective: Option<u64>,
-    /// When the process started, in clock ticks after boot; with the pid, what tells it from all others.
+    /// The start time of the process, in clock ticks after boot; with the pid, it identifies the process.
     pub start_ticks: Option<u64>,
-    /// The program it executes; `None` for a kernel thread.
+    /// The executable; `None` for a kernel thread.
     pub exe: Option<Place>,
-    /// Its arguments, as its memory has them now; `None` for a kernel thread, and when they were not readable.
+    /// The arguments, as now in its memory; `None` for a kernel thread, and if they were not readable.
     pub arguments: Option<Arguments>,
-    /// Its control group; `None` where there is no hierarchy of version 2.
+    /// The control group; `None` without a version 2 hierarchy.
     pub cgroup: Option<Cgroup>,
 }
 
 impl Caller {
-    /// A task of which only the ids are known.
+    /// A task with only its ids known.
     #[must_use]
     pub const fn new(pid: Pid, tid: Pid) -> Self {
         Self {
@@ -225,18 +223,18 @@ impl Caller {
     }
 }
 
-/// A control group of the hierarchy of version 2.
+/// A control group of the version 2 hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cgroup {
     /// The inode of its directory.
     pub id: u64,
-    /// Its path from the root of the hierarchy, whatever the cgroup namespace. If it was cut, its last names only,
-    /// without a `/` in front.
+    /// Its path from the root of the hierarchy, whatever the cgroup namespace. If cut, only its last components,
+    /// without a leading `/`.
     pub path: Text,
-    /// The path was too long or too deep.
+    /// True if the path was too long or too deep.
     pub cut: bool,
-    /// Whether it is one of those asked for, or below one, as the kernel has them. Also where it lies deeper than is looked
-    /// for that: 32 groups are, from this one upwards.
+    /// True if it is one of the requested groups, or below one. Also true if it is nested deeper than the check goes:
+    /// 32 levels up from this group.
     pub is_asked_for: bool,
 }
 
@@ -245,9 +243,9 @@ pub struct Cgroup {
 pub enum Operation {
     /// clone(2), clone3(2), fork(2), vfork(2).
     Clone {
-        /// The kernel's own copy of the flags; `None` when it is not known.
+        /// The kernel's own copy of the flags; `None` if unknown.
         flags: Option<u64>,
-        /// What was made; `None` when it failed.
+        /// The new task; `None` if the call failed.
         child: Option<CloneChild>,
     },
     /// unshare(2).
@@ -259,9 +257,9 @@ pub enum Operation {
     Setns {
         /// The descriptor.
         fd: i32,
-        /// Its second argument: the kind (or, with a pidfd, the kinds) wanted; 0 for any.
+        /// Its second argument: the requested kind (or kinds, with a pidfd); 0 for any.
         nstype: u64,
-        /// What the descriptor stands for, when it is a namespace file, a pidfd, or a file of `/proc/PID`.
+        /// The object of the descriptor, if it is a namespace file, a pidfd, or a file of `/proc/PID`.
         target: Option<SetnsTarget>,
     },
     /// chroot(2).
@@ -273,27 +271,27 @@ pub enum Operation {
     PivotRoot {
         /// The directory that becomes the root.
         new_root: PathText,
-        /// Where the old root goes.
+        /// The directory to which the old root moves.
         put_old: PathText,
-        /// What the kernel resolved `new_root` to, before the call; `None` when that was not seen.
+        /// The kernel's resolution of `new_root` before the call; `None` if not seen.
         new_root_at: Option<Place>,
-        /// What the kernel resolved `put_old` to.
+        /// The kernel's resolution of `put_old`.
         put_old_at: Option<Place>,
     },
-    /// A change of which no call is known: unshare(2) or setns(2) that succeeded, or what two looks differ in.
+    /// A change whose call is unknown: unshare(2) or setns(2) that succeeded, or a difference between two scans.
     Change {
-        /// The looks that it was found by; `None` when it was seen as it happened.
+        /// The scans that found it; `None` if it was seen as it happened.
         looks: Option<Looks>,
     },
 }
 
-/// Two looks at the same process.
+/// Two scans of the same process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Looks {
-    /// How long they are apart: the change came at most so long before it was seen.
+    /// The time between the two: the change happened at most this long before it was noticed.
     pub within: Duration,
-    /// The process was not there then: its namespaces before are those that its parent is in now, and `None` where the
-    /// parent came to be in them between the looks as well.
+    /// True if the process is new: its namespaces before are those its parent is in now, and `None` where the parent,
+    /// too, entered them between the scans.
     pub is_new: bool,
 }
 
@@ -311,7 +309,7 @@ impl Operation {
         }
     }
 
-    /// The flags that the call was given, by name, where it takes flags and they are known.
+    /// The names of the call's flags, if it takes flags and they are known.
     #[must_use]
     pub fn flag_names(&self) -> Option<Vec<String>> {
         match self {
@@ -335,34 +333,34 @@ pub struct CloneChild {
     pub tid: Pid,
     /// Its ids in every pid namespace it is in, outermost first.
     pub pids: Vec<Pid>,
-    /// The process id of its parent: not the caller with `CLONE_PARENT`, nor of a thread. `None` when it is not known.
+    /// The process id of its parent: not the caller with `CLONE_PARENT`, or for a thread. `None` if unknown.
     pub ppid: Option<Pid>,
-    /// Its control group, not the caller's with `CLONE_INTO_CGROUP`; `None` where there is no hierarchy of version 2, and
-    /// when it is not known.
+    /// Its control group, not the caller's with `CLONE_INTO_CGROUP`; `None` without a version 2 hierarchy, and if
+    /// unknown.
     pub cgroup: Option<Cgroup>,
 }
 
-/// What setns was pointed at.
+/// The target of setns.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SetnsTarget {
-    /// A namespace, by a file of it.
+    /// A namespace, by one of its files.
     Namespace {
-        /// Which.
+        /// The namespace.
         id: NsId,
         /// The kernel's id for it, unique since boot (Linux 6.18).
         kernel_id: Option<u64>,
-        /// The bind mount it was opened through, as the caller's mount namespace has it; `None` when the
-        /// descriptor came from `/proc/PID/ns/` or the path is not known.
+        /// The bind mount through which it was opened, as seen in the caller's mount namespace; `None` if the
+        /// descriptor came from `/proc/PID/ns/` or the path is unknown.
         path: Option<Text>,
     },
-    /// A process or thread, by a pidfd, whose namespaces of the wanted kinds are to be joined. Or by a file of
-    /// `/proc/PID`, which no kernel takes for one.
+    /// A process or thread, by a pidfd, whose namespaces of the requested kinds are to be joined. Also by a file of
+    /// `/proc/PID`, which no kernel accepts.
     Process {
         /// Process id.
         pid: Pid,
         /// Thread id.
         tid: Pid,
-        /// Command name; `None`: it was gone.
+        /// Command name; `None` if the process was gone.
         comm: Option<Text>,
         /// Those namespaces, by kind.
         namespaces: Vec<NsId>,
@@ -374,23 +372,23 @@ pub enum SetnsTarget {
 pub enum PathText {
     /// The whole path.
     Whole(Text),
-    /// Its beginning: it was longer than the probe keeps.
+    /// Its beginning: the path was longer than the probe keeps.
     Cut(Text),
     /// It could not be read from the caller's memory.
     Unreadable,
 }
 
-/// What a call returned to its caller.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// 0 or more. Of a clone the child's thread id as the caller's pid namespace numbers it.
+    /// 0 or more. For a clone, the child's thread id in the caller's pid namespace.
     Success(i64),
     /// The errno.
     Failure(i32),
-    /// A signal interrupted it, and the kernel makes it again: this number (`ERESTARTSYS` and the like) is the kernel's
-    /// own. After `ERESTARTNOINTR` it always does; after the others the caller gets EINTR instead where the signal has
-    /// a handler that does not restart calls, which is decided after the call.
+    /// Interrupted by a signal, to be restarted by the kernel with this internal errno (`ERESTARTSYS` and so on). After
+    /// `ERESTARTNOINTR` it always is; after the others the caller gets EINTR instead if the signal has a handler that
+    /// does not restart calls, which is decided after the call.
     Restarted(i32),
-    /// It succeeded; what it returned is not known, or no call was seen.
+    /// It succeeded; the result is unknown, or no call was seen.
     Unseen,
 }

@@ -2,8 +2,8 @@
 
 use super::NsKind;
 
-/// `<linux/sched.h>`, in ascending order. The low byte is the exit signal to clone(2), and not flags; only
-/// `CLONE_NEWTIME` is there, for the calls that have no exit signal.
+/// `<linux/sched.h>`, in ascending order. The low byte is clone(2)'s exit signal, not flags; it has only
+/// `CLONE_NEWTIME`, for the calls without an exit signal.
 const CLONE_FLAGS: [(u64, &str); 31] = [
     (0x0000_0080, "CLONE_NEWTIME"),
     (0x0000_0100, "CLONE_VM"),
@@ -39,8 +39,8 @@ const CLONE_FLAGS: [(u64, &str); 31] = [
     (0x20_0000_0000, "CLONE_EMPTY_MNTNS"),
 ];
 
-/// What unshare takes besides flags of namespaces, in ascending order (`check_unshare_flags` in kernel/fork.c). Where clone
-/// has `CLONE_PARENT_SETTID`, unshare has a flag of its own.
+/// The flags that unshare takes besides those of namespaces, in ascending order (`check_unshare_flags` in
+/// kernel/fork.c). Where clone has `CLONE_PARENT_SETTID`, unshare has a flag of its own.
 const UNSHARE_FLAGS: [(u64, &str); 7] = [
     (0x0000_0100, "CLONE_VM"),
     (0x0000_0200, "CLONE_FS"),
@@ -51,21 +51,21 @@ const UNSHARE_FLAGS: [(u64, &str); 7] = [
     (0x0010_0000, "UNSHARE_EMPTY_MNTNS"),
 ];
 
-/// The kinds of namespaces that unshare makes with these flags, as `CLONE_NEW*`; other flags stay. `UNSHARE_EMPTY_MNTNS`
-/// (Linux 7.1 or later) makes a mount namespace by itself.
+/// The kinds of namespaces that unshare creates with these flags, as `CLONE_NEW*`; other flags stay.
+/// `UNSHARE_EMPTY_MNTNS` (Linux 7.1 or later) creates a mount namespace by itself.
 #[must_use]
 pub const fn kinds_of_unshare(flags: u64) -> u64 {
     if flags & 0x0010_0000 == 0 { flags } else { flags | NsKind::Mnt.clone_flag() }
 }
 
-/// The names of the flags of clone that are set, in ascending order; bits without a name come last, as one hexadecimal
+/// The names of the clone flags that are set, in ascending order; bits without a name come last, as one hexadecimal
 /// number.
 #[must_use]
 pub(super) fn clone_flag_names(flags: u64) -> Vec<String> {
     names(flags, CLONE_FLAGS)
 }
 
-/// The same of unshare, which takes fewer flags: 0x8000_0000 there is no `CLONE_IO`.
+/// The same for unshare, which takes fewer flags: 0x8000_0000 is not `CLONE_IO` there.
 #[must_use]
 pub(super) fn unshare_flag_names(flags: u64) -> Vec<String> {
     let mut known: Vec<(u64, &str)> =
@@ -74,7 +74,7 @@ pub(super) fn unshare_flag_names(flags: u64) -> Vec<String> {
     names(flags, known)
 }
 
-/// The same of setns, whose second argument has flags of namespaces only: 0x100 there is no `CLONE_VM`.
+/// The same for setns, whose second argument has only flags of namespaces: 0x100 is not `CLONE_VM` there.
 #[must_use]
 pub(super) fn namespace_flag_names(flags: u64) -> Vec<String> {
     names(flags, CLONE_FLAGS.into_iter().filter(is_namespace))

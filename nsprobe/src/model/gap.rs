@@ -1,51 +1,51 @@
-//! What could not be seen: part of every answer.
+//! Gaps: what could not be read, part of every result.
 
-/// Something that a snapshot does not hold because it could not be read.
+/// Something missing from a snapshot because it could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Gap {
-    /// What is missing.
+    /// The missing data.
     pub kind: GapKind,
-    /// How many times.
+    /// The number of cases.
     pub count: u64,
-    /// Why, in words: the kernel's error, or the feature that is not there.
+    /// The reason, in words: the kernel's error, or the missing feature.
     pub reason: String,
-    /// What would make it readable, where something would.
+    /// The remedy, if there is one.
     pub remedy: Option<String>,
 }
 
-/// What a [`Gap`] is a lack of.
+/// The kind of a [`Gap`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum GapKind {
-    /// A process is known, its namespaces are not.
+    /// The namespaces of a known process.
     ProcessNamespaces,
-    /// A process is known, its root directory is not.
+    /// The root directory of a known process.
     ProcessRoot,
-    /// A process is known by its number alone.
+    /// Everything but the pid of a process.
     ProcessStatus,
-    /// A process is known, its arguments are not.
+    /// The arguments of a known process.
     ProcessArguments,
-    /// A process is known, its ids in the pid namespaces inside are not.
+    /// The pids of a known process in nested pid namespaces.
     ProcessIds,
-    /// A process has made a pid namespace for its children and has none yet: until the first is there,
-    /// older kernels let nobody read the link `pid_for_children` (6.18 does not, 7.2 does).
+    /// The pid namespace that a process created for its children, before the first child exists: until then, older
+    /// kernels let nobody read the link `pid_for_children` (6.18 does not, 7.2 does).
     PidForChildren,
-    /// A thread's namespaces are not known.
+    /// The namespaces of a thread.
     ThreadNamespaces,
-    /// A process's descriptors are not readable.
+    /// The descriptors of a process.
     Descriptors,
-    /// A socket's network namespace is not known.
+    /// The network namespace of a socket.
     Sockets,
-    /// A mount namespace's mounts were not readable.
+    /// The mounts of a mount namespace.
     Mounts,
-    /// A namespace's parent or owner is not known.
+    /// The parent or owner of a namespace.
     Relations,
-    /// The view ends at a pid namespace: processes outside it are not visible.
+    /// Processes outside of the pid namespace of `/proc`.
     PidNamespace,
     /// `/proc` hides processes of other users (`hidepid`).
     HiddenProcesses,
-    /// nsprobe is chrooted: what is outside of its root directory is not seen.
+    /// Anything outside of nsprobe's root directory: nsprobe is chrooted.
     Chroot,
-    /// A way to find namespaces that is not there: on this kernel, or with these privileges.
+    /// A source of namespaces that does not exist on this kernel, or needs other privileges.
     Source,
 }
 

@@ -1,13 +1,13 @@
-//! What a namespace's holders tell: by what it is held, and how to get at it.
+//! Queries on a namespace's holders: where it is mounted, and by which path it can be opened.
 
 use crate::model::{Holder, Namespace, NsId, Pid, Text};
 use std::collections::BTreeMap;
 
-/// The mount namespaces that have a namespace mounted at one path.
+/// The mount namespaces in which a namespace is mounted at one path.
 struct Mounted {
     first: NsId,
     more: usize,
-    /// Whether nsprobe's own is one of them.
+    /// True if nsprobe's own is one of them.
     here: bool,
 }
 
@@ -29,7 +29,7 @@ impl Holder {
         }
     }
 
-    /// The process that holds it, where it is one.
+    /// The process that holds it, if a process does.
     #[must_use]
     pub const fn pid(&self) -> Option<Pid> {
         match *self {
@@ -48,13 +48,13 @@ impl Holder {
 }
 
 impl Namespace {
-    /// Where its file is mounted; once, also when many mount namespaces have it at the same place.
+    /// The paths at which its file is mounted; each once, even if many mount namespaces share it.
     #[must_use]
     pub fn mounts(&self) -> Vec<Text> {
         self.mounts_by_path().into_keys().cloned().collect()
     }
 
-    /// The same as it is printed: with the mount namespace, where a path is not one of the mount namespace nsprobe was in.
+    /// The same, for printing: with the mount namespace if the path is not in nsprobe's own.
     #[must_use]
     pub fn mounts_with_namespace(&self) -> Vec<String> {
         let text = |(path, namespaces): (&Text, Mounted)| match namespaces {
@@ -80,7 +80,7 @@ impl Namespace {
         mounts
     }
 
-    /// A path by which it can be opened from where nsprobe was: by its leader, or through what holds it.
+    /// A path by which nsprobe can open it: through its leader, or through a holder.
     #[must_use]
     pub fn path(&self) -> Option<Text> {
         let kind = self.id.kind;
@@ -92,7 +92,7 @@ impl Namespace {
             }
             Holder::Descriptor { pid, tid: None, fd } => Some(format!("/proc/{pid}/fd/{fd}")),
             Holder::Descriptor { pid, tid: Some(tid), fd } => Some(format!("/proc/{pid}/task/{tid}/fd/{fd}")),
-            // A mount's path is one in its own mount namespace: whether it leads anywhere from here has been tried.
+            // A mount's path is valid in its own mount namespace: `mount_path` is set if it also works from here.
             Holder::BindMount { .. }
             | Holder::Socket { .. }
             | Holder::File { .. }

@@ -1,10 +1,10 @@
-//! The eight kinds of namespace, and the ten slots a process has for them.
+//! The eight kinds of namespaces, and the ten slots of a process.
 
 use crate::model::text;
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of namespace, as namespaces(7) lists them; in alphabetic order, as lsns(8) names them.
+/// A kind of namespace, as in namespaces(7); in alphabetic order, with the names of lsns(8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NsKind {
     /// Control group root directory (Linux 4.6).
@@ -60,7 +60,7 @@ impl NsKind {
         }
     }
 
-    /// The kind that one `CLONE_NEW*` flag stands for.
+    /// The kind of one `CLONE_NEW*` flag.
     #[must_use]
     pub fn from_clone_flag(flag: u64) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.clone_flag() == flag)
@@ -73,7 +73,7 @@ impl fmt::Display for NsKind {
     }
 }
 
-/// A word that names no kind of namespace.
+/// A word that is not a kind of namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownKind(pub String);
 
@@ -94,19 +94,19 @@ impl FromStr for NsKind {
     }
 }
 
-/// One of the ten places where a process refers to a namespace: a file of `/proc/PID/ns/`.
+/// One of the ten slots in which a process refers to a namespace: a file of `/proc/PID/ns/`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum NsSlot {
     /// The namespace of this kind that the process is in.
     In(NsKind),
-    /// The pid namespace that its next child will be in; see `pid_for_children` in namespaces(7).
+    /// The pid namespace of its next child; see `pid_for_children` in namespaces(7).
     PidForChildren,
-    /// The time namespace that its next child will be in; see time_namespaces(7).
+    /// The time namespace of its next child; see time_namespaces(7).
     TimeForChildren,
 }
 
 impl NsSlot {
-    /// The path of its link in the directory of a process or thread in `/proc`: `ns/net`.
+    /// The path of its link below the `/proc` directory of a process or thread: `ns/net`.
     #[must_use]
     pub const fn link(self) -> &'static str {
         match self {
@@ -123,7 +123,7 @@ impl NsSlot {
         }
     }
 
-    /// Every slot: the eight kinds in order, then the two for children. The order of the probe's records.
+    /// Every slot: the eight kinds in order, then the two for children, as in the probe's records.
     pub const ALL: [Self; 10] = [
         Self::In(NsKind::Cgroup),
         Self::In(NsKind::Ipc),
@@ -157,7 +157,7 @@ impl NsSlot {
         }
     }
 
-    /// Its place in [`NsSlot::ALL`].
+    /// Its index in [`NsSlot::ALL`].
     #[must_use]
     pub const fn index(self) -> usize {
         match self {
@@ -179,7 +179,7 @@ impl fmt::Display for NsSlot {
 pub struct Slots<T>([T; 10]);
 
 impl<T> Slots<T> {
-    /// The values `value` gives for every slot, in the order of [`NsSlot::ALL`].
+    /// Calls `value` for every slot, in the order of [`NsSlot::ALL`].
     pub fn from_fn(mut value: impl FnMut(NsSlot) -> T) -> Self {
         Self(NsSlot::ALL.map(&mut value))
     }
@@ -189,7 +189,7 @@ impl<T> Slots<T> {
         &self.0[slot.index()]
     }
 
-    /// The value of one slot, to change.
+    /// The value of one slot, mutable.
     pub const fn get_mut(&mut self, slot: NsSlot) -> &mut T {
         &mut self.0[slot.index()]
     }
@@ -199,7 +199,7 @@ impl<T> Slots<T> {
         self.get(NsSlot::In(kind))
     }
 
-    /// What `other` makes of each value.
+    /// Applies `other` to each value.
     pub fn map<U>(&self, mut other: impl FnMut(T) -> U) -> Slots<U>
     where
         T: Copy,
@@ -207,7 +207,7 @@ impl<T> Slots<T> {
         Slots(self.0.map(&mut other))
     }
 
-    /// Every slot with its value.
+    /// Iterates over every slot with its value.
     pub fn iter(&self) -> impl Iterator<Item = (NsSlot, &T)> {
         NsSlot::ALL.into_iter().zip(&self.0)
     }

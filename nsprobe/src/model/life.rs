@@ -1,42 +1,42 @@
-//! What tells one life of a namespace from another that had its number before.
+//! Keys: the identity of a namespace, distinct from others that had the same inode before.
 
 use crate::model::{NsId, Pid, Slots};
 use std::fmt;
 use std::time::Duration;
 
-/// A namespace from its making to its end. Its text is the *key* that `list`, `tree`, `diff` and `trace` share:
-/// `net#77` where the kernel has given it an id (Linux 6.18), else `net:4026532177@81.004512000` where it was seen
-/// being made, else `net:4026532177`.
+/// A namespace from its creation to its end. Its text is the *key* that `list`, `tree`, `diff` and `trace` share:
+/// `net#77` if the kernel gave it an id (Linux 6.18), else `net:4026532177@81.004512000` if its creation was seen, else
+/// `net:4026532177`.
 ///
-/// Two keys are comparable within one boot. The last of the three forms is that of whoever has its number then.
+/// Two keys are comparable within one boot. The last form names whichever namespace has the inode at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Life {
-    /// Its number, while it lives.
+    /// Its identity while it exists; the inode is reused after its end.
     pub id: NsId,
-    /// What no other life has.
+    /// The part of the key that is never reused.
     pub mark: Mark,
 }
 
-/// What is known of a namespace that no other which has its number, before or after, has.
+/// A property that distinguishes a namespace from all others that have its inode before or after it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Mark {
     /// The kernel's id, unique since boot: `ns_common.ns_id`, `NS_GET_ID` of ioctl_nsfs(2), Linux 6.18.
     Id(u64),
-    /// When the call that made it returned: `CLOCK_BOOTTIME`.
+    /// The return time of the call that created it: `CLOCK_BOOTTIME`.
     Made(Duration),
-    /// Nothing.
+    /// None known.
     #[default]
     Unknown,
 }
 
 impl Mark {
-    /// The mark of a namespace with this id, of which 0 is none.
+    /// The mark of a namespace with this id; 0 means no id.
     #[must_use]
     pub const fn of_id(id: u64) -> Self {
         if id == 0 { Self::Unknown } else { Self::Id(id) }
     }
 
-    /// The kernel's id, where that is the mark.
+    /// The kernel's id, if that is the mark.
     #[must_use]
     pub const fn kernel_id(self) -> Option<u64> {
         match self {
@@ -55,28 +55,28 @@ pub struct SlotMarks {
     pub after: Slots<Mark>,
 }
 
-/// A namespace that is told of for the first time.
+/// The first report of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
-    /// Which.
+    /// The namespace.
     pub namespace: Life,
-    /// The user namespace that owns it; of a user namespace, its parent. `None` when that is not known.
+    /// The user namespace that owns it; for a user namespace, its parent. `None` if unknown.
     pub owner: Option<Life>,
-    /// How it came.
+    /// Its origin.
     pub by: Origination,
 }
 
-/// How a namespace came into the stream.
+/// The reason why a namespace was reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origination {
-    /// The call of the event before made it.
+    /// The call of the preceding event created it.
     Call {
         /// The call's name.
         name: &'static str,
-        /// The process that called.
+        /// The calling process.
         pid: Pid,
     },
-    /// Its making was not seen: it is older than the stream, or the call was lost.
+    /// Its creation was not seen: it is older than the stream, or the event was lost.
     FirstSeen,
 }
 
@@ -90,7 +90,7 @@ impl Origination {
         }
     }
 
-    /// Who called, where that was seen.
+    /// The calling process, if seen.
     #[must_use]
     pub const fn pid(self) -> Option<Pid> {
         match self {
@@ -100,14 +100,14 @@ impl Origination {
     }
 }
 
-/// A namespace that has ended, whatever kept it: its number may be given to another.
+/// The end of a namespace: nothing holds it any longer, and its inode may be reused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destroyed {
-    /// Which.
+    /// The namespace.
     pub namespace: Life,
-    /// How long it lived; `None` when its making was not seen, or its end was not.
+    /// Its lifetime; `None` if its creation or its end was not seen.
     pub age: Option<Duration>,
-    /// Whether the end itself was seen. When not, it came before the line that tells of it.
+    /// True if the end itself was seen. If not, it happened before the line that reports it.
     pub seen: bool,
 }
 

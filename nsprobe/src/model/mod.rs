@@ -1,7 +1,7 @@
-//! Plain data: what a namespace, a process, a snapshot and an event are.
+//! Plain data: namespaces, processes, snapshots and events.
 //!
-//! Everything that nsprobe finds out is put into these types, and everything it prints comes from them.
-//! Nothing here reads a file, makes a system call or formats a report.
+//! All findings of nsprobe are put into these types, and all output comes from them. Nothing here reads a file, makes a
+//! system call or formats a report.
 
 mod arguments;
 mod capability;

@@ -1,4 +1,4 @@
-//! A namespace and what is known of it.
+//! A namespace and its properties.
 
 use crate::model::{NsId, Pid, Text};
 use std::fmt;
@@ -8,51 +8,48 @@ use std::time::SystemTime;
 /// One namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Namespace {
-    /// Which it is.
+    /// Its identity.
     pub id: NsId,
-    /// The kernel's own number for it, never given twice between two boots: `NS_GET_ID`, Linux 6.18; of a
-    /// mount namespace also `NS_GET_MNTNS_ID`, Linux 6.11. `None` on an older kernel, and for a namespace
-    /// that could not be opened.
+    /// The kernel's own id for it, unique between two boots: `NS_GET_ID`, Linux 6.18; for a mount namespace also
+    /// `NS_GET_MNTNS_ID`, Linux 6.11. `None` on an older kernel, and for a namespace that could not be opened.
     pub kernel_id: Option<u64>,
-    /// Since when the kernel has had the inode of its nsfs file in memory, by the wall clock; asked only where
-    /// there is no `kernel_id`. A mount or a descriptor keeps it there. An inode that was there before one
-    /// look and is there at another stands for the same namespace.
+    /// The time since which the inode of its nsfs file has been in the kernel's memory, by the wall clock; read only
+    /// without a `kernel_id`. A mount or a descriptor keeps it there. If the inode existed before one snapshot and
+    /// still exists in another, it is the same namespace.
     pub file_since: Option<SystemTime>,
-    /// Whether it is the one the machine booted with.
+    /// Its status as the initial namespace of its kind.
     pub initial: Initial,
-    /// The namespace it is nested in (pid and user namespaces only); `None` at the top and where the
-    /// parent is out of the reader's sight. `NS_GET_PARENT`, ioctl_nsfs(2), Linux 4.9.
+    /// The namespace in which it is nested (pid and user namespaces only); `None` at the top and if the parent is not
+    /// visible to the reader. `NS_GET_PARENT`, ioctl_nsfs(2), Linux 4.9.
     pub parent: Option<NsId>,
-    /// The user namespace that owns it; of a user namespace, its parent. `NS_GET_USERNS`, ioctl_nsfs(2),
-    /// Linux 4.9.
+    /// The user namespace that owns it; for a user namespace, its parent. `NS_GET_USERNS`, ioctl_nsfs(2), Linux 4.9.
     pub owner: Option<NsId>,
-    /// User namespaces only: the user who made it. `NS_GET_OWNER_UID`, ioctl_nsfs(2), Linux 4.11.
+    /// User namespaces only: the uid of its creator. `NS_GET_OWNER_UID`, ioctl_nsfs(2), Linux 4.11.
     pub owner_uid: Option<u32>,
-    /// Network namespaces only: the number by which the reader's own network namespace knows it.
-    /// `RTM_GETNSID`, rtnetlink(7), Linux 4.0. `None` when it could not be asked.
+    /// Network namespaces only: its id in the reader's own network namespace. `RTM_GETNSID`, rtnetlink(7), Linux 4.0.
+    /// `None` if the query was not possible.
     pub netnsid: Option<NetnsId>,
-    /// How many processes in it were seen.
+    /// The number of processes seen in it.
     pub processes: u64,
-    /// Whether these are all: no process that may be in it was out of sight.
+    /// True if these are all: no process that may be in it was hidden.
     pub all_seen: bool,
-    /// Its topmost process: the earliest-started of those seen whose parent is not in it.
+    /// Its leader: the earliest-started of the processes seen whose parent is not in it.
     pub leader: Option<Pid>,
-    /// A path to one of its mounts, by which nsprobe came to it from where it was: that of a mount in its own mount
-    /// namespace, or one below `/proc/PID/root`. `None` where there is no such mount, and where the path could not be
-    /// followed without asking a file system's server.
+    /// The path of one of its mounts by which nsprobe reached it: of a mount in nsprobe's own mount namespace, or below
+    /// `/proc/PID/root`. `None` without such a mount, and if following the path would query a file system's server.
     pub mount_path: Option<Text>,
-    /// What keeps it alive apart from the processes in it; sorted, each once.
+    /// The holders that keep it alive besides its member processes; sorted, without duplicates.
     pub holders: Vec<Holder>,
-    /// How many more there are, of processes and mount namespaces that have too many to be told one by one.
+    /// The number of further holders, of processes and mount namespaces that have too many to list.
     pub holders_omitted: u64,
-    /// Where else holders were searched for, because none was known.
+    /// The kernel tables searched for holders because none was known.
     pub searched: Searched,
-    /// What led to it; sorted, each once, never empty.
+    /// The sources that found it; sorted, without duplicates, never empty.
     pub sources: Vec<Source>,
 }
 
 impl Namespace {
-    /// A namespace of which nothing but its identity is known.
+    /// A namespace with only its identity known.
     #[must_use]
     pub const fn new(id: NsId) -> Self {
         Self {
@@ -75,13 +72,13 @@ impl Namespace {
         }
     }
 
-    /// How many processes are in it; `None` where not all were seen.
+    /// The number of member processes; `None` if not all were seen.
     #[must_use]
     pub const fn nprocs(&self) -> Option<u64> {
         if self.all_seen { Some(self.processes) } else { None }
     }
 
-    /// Whether no process is in it; `None` where that is not known.
+    /// True if no process is in it; `None` if unknown.
     #[must_use]
     pub const fn is_orphan(&self) -> Option<bool> {
         match (self.processes, self.all_seen) {
@@ -92,16 +89,16 @@ impl Namespace {
     }
 }
 
-/// Where a namespace can be found.
+/// A source of namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     /// A process is in it: `/proc/PID/ns/`.
     Processes,
-    /// A thread is in it, and its process is not: `/proc/PID/task/TID/ns/`.
+    /// A thread is in it, but its process is not: `/proc/PID/task/TID/ns/`.
     Threads,
-    /// It is the one for the children of a process or thread that is not in it itself.
+    /// It is the namespace for the children of a process or thread that is not in it.
     ForChildren,
-    /// A descriptor stands for it: `/proc/PID/fd/`.
+    /// A descriptor refers to it: `/proc/PID/fd/`.
     Descriptors,
     /// A socket belongs to it.
     Sockets,
@@ -147,16 +144,16 @@ impl Source {
     }
 }
 
-/// What one network namespace calls another.
+/// The id of a network namespace in another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum NetnsId {
-    /// This number.
+    /// This id.
     Assigned(u32),
-    /// Nothing: it has given it no number.
+    /// No id assigned.
     Unassigned,
 }
 
-/// As lsns(8) has it.
+/// The form of lsns(8).
 impl fmt::Display for NetnsId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -166,18 +163,18 @@ impl fmt::Display for NetnsId {
     }
 }
 
-/// Whether a namespace is the one the machine booted with.
+/// The status of a namespace as the initial one of its kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Initial {
-    /// It is: a kernel thread that cannot have left it is in it.
+    /// Yes: a kernel thread that cannot have left it is in it.
     Yes,
-    /// It is not.
+    /// No.
     No,
     /// No process that is certain to be in the initial namespaces was readable.
     Unknown,
 }
 
-/// What keeps a namespace alive without being a process in it.
+/// An object, other than a member process, that keeps a namespace alive.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
     /// A thread that is in it while its process is not: setns(2) and unshare(2) act on one thread.
@@ -189,96 +186,96 @@ pub enum Holder {
     },
     /// The next child of process `pid` will be in it; see `pid_for_children` in namespaces(7).
     ForChildren {
-        /// Whose children.
+        /// The parent process.
         pid: Pid,
-        /// The thread whose children they will be, when it is not the process's first.
+        /// The parent thread, if not the process's first.
         tid: Option<Pid>,
     },
     /// An open descriptor of its nsfs file.
     Descriptor {
-        /// Whose.
+        /// The process.
         pid: Pid,
-        /// The thread whose it is, where that has a descriptor table of its own (`CLONE_FILES`, unshare(2)).
+        /// The thread, if it has its own descriptor table (`CLONE_FILES`, unshare(2)).
         tid: Option<Pid>,
-        /// Its number.
+        /// The descriptor.
         fd: u32,
     },
     /// An open socket that belongs to it.
     Socket {
-        /// Whose.
+        /// The process.
         pid: Pid,
-        /// The thread whose it is, where that has a descriptor table of its own.
+        /// The thread, if it has its own descriptor table.
         tid: Option<Pid>,
-        /// Its number.
+        /// The descriptor.
         fd: u32,
     },
     /// A bind mount of its nsfs file, as `ip netns add` makes one.
     BindMount {
         /// The mount namespace the mount is in.
         mount_namespace: NsId,
-        /// Where, as seen by a process in that mount namespace.
+        /// The path, as seen in that mount namespace.
         path: Text,
-        /// Whether that is the mount namespace nsprobe was in.
+        /// True if that is nsprobe's own mount namespace.
         here: bool,
     },
-    /// An open file that holds it without standing for it, or belonging to it as a socket does.
+    /// An open file that holds it without referring to it, and without being a socket that belongs to it.
     File {
-        /// In which way.
+        /// The way it holds the namespace.
         by: HeldBy,
-        /// Whose.
+        /// The process.
         pid: Pid,
-        /// The thread whose it is, where that has a descriptor table of its own.
+        /// The thread, if it has its own descriptor table.
         tid: Option<Pid>,
-        /// Its number.
+        /// The descriptor.
         fd: u32,
     },
-    /// A mount of a file system that holds it: of a proc of a pid namespace, or of what was mounted in a user namespace.
+    /// A mount of a file system that holds it: the proc of a pid namespace, or one mounted in a user namespace.
     Mount {
         /// The type of the file system.
         fs_type: Text,
         /// The mount namespace the mount is in.
         mount_namespace: NsId,
-        /// Where, as seen by a process in that mount namespace; `None` where that could not be read.
+        /// The path, as seen in that mount namespace; `None` if unreadable.
         path: Option<Text>,
-        /// Whether that is the mount namespace nsprobe was in.
+        /// True if that is nsprobe's own mount namespace.
         here: bool,
     },
-    /// Such a file system that is mounted nowhere: a mount that was taken away while in use, or was never put anywhere.
-    /// A descriptor, a working directory or a root directory keeps it.
+    /// Such a file system without a mount point: it was unmounted while in use, or never attached. A descriptor, a
+    /// working directory or a root directory holds it.
     DetachedMount {
         /// The type of the file system.
         fs_type: Text,
-        /// Its device, major and minor number: what stat(2) gives for a file there.
+        /// Its device, major and minor: as stat(2) gives it for a file there.
         dev: (u32, u32),
     },
-    /// A TCP connection that belongs to it, and that no process has any more: it waits for an answer to its end.
+    /// A TCP connection that belongs to it, but no longer to a process: it waits for the answer to its FIN.
     Connection {
-        /// Its own address and port.
+        /// The local address and port.
         local: SocketAddr,
-        /// The other's.
+        /// The remote address and port.
         remote: SocketAddr,
-        /// Its state.
+        /// The state.
         state: TcpState,
     },
-    /// It is the parent or the owner of another namespace.
+    /// Another namespace, whose parent or owner it is.
     Ancestor {
-        /// Of which.
+        /// The other namespace.
         of: NsId,
     },
 }
 
-/// The state of a TCP connection that no process has any more, RFC 9293.
+/// The state of a TCP connection without a process, RFC 9293.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum TcpState {
-    /// Its end has been sent, and not been confirmed.
+    /// FIN sent, not acknowledged.
     FinWait1,
-    /// Its end has been confirmed, the other's has not come.
+    /// FIN acknowledged, the other's not received.
     FinWait2,
-    /// Both ends have been sent, its own has not been confirmed.
+    /// Both FINs sent, its own not acknowledged.
     Closing,
-    /// The other's end came first, its own has not been confirmed.
+    /// The other's FIN came first; its own is not acknowledged.
     LastAck,
-    /// One of the others.
+    /// Another state.
     Other,
 }
 
@@ -286,7 +283,7 @@ impl TcpState {
     /// All states.
     pub const ALL: [Self; 5] = [Self::FinWait1, Self::FinWait2, Self::Closing, Self::LastAck, Self::Other];
 
-    /// The state's name, as netstat(8) has it; `?` for the others.
+    /// The state's name, as in netstat(8); `?` for other states.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -299,36 +296,36 @@ impl TcpState {
     }
 }
 
-/// In which way an open file holds a namespace that it does not stand for.
+/// The way in which an open file holds a namespace that it does not refer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HeldBy {
-    /// It is a tun or tap device: a network namespace.
+    /// A tun or tap device: a network namespace.
     Tun,
-    /// It is a pidfd of a process that was in the namespace: a pid namespace.
+    /// A pidfd of a process that was in the namespace: a pid namespace.
     Pidfd,
-    /// It is a file or a directory of `/proc/PID` of a process that was in the namespace: a pid namespace.
+    /// A file or directory of `/proc/PID` of a process that was in the namespace: a pid namespace.
     ProcFile,
-    /// It is in a file system of the namespace: in a proc of a pid namespace, or in one mounted in a user namespace.
+    /// A file in a file system of the namespace: the proc of a pid namespace, or one mounted in a user namespace.
     FileSystem,
-    /// It was opened with credentials of the namespace: a user namespace.
+    /// A file opened with credentials of the namespace: a user namespace.
     Credentials,
-    /// It is a socket whose peer had credentials of the namespace (`SO_PEERCRED`, socket(7)): a user namespace.
+    /// A socket whose peer had credentials of the namespace (`SO_PEERCRED`, socket(7)): a user namespace.
     PeerCredentials,
-    /// It is a socket whose peer was a process in the namespace (`SO_PEERPIDFD`): a pid namespace.
+    /// A socket whose peer was a process in the namespace (`SO_PEERPIDFD`): a pid namespace.
     PeerProcess,
-    /// Its signals go to a process or process group of the namespace (`F_SETOWN`, fcntl(2)): a pid namespace.
+    /// A file whose signals go to a process or process group of the namespace (`F_SETOWN`, fcntl(2)): a pid namespace.
     Signals,
-    /// It is a list of the mounts of the namespace, `/proc/PID/mounts` say: a mount namespace.
+    /// A list of the mounts of the namespace, such as `/proc/PID/mounts`: a mount namespace.
     MountList,
-    /// It is a file below `/proc/PID/net`: a network namespace.
+    /// A file below `/proc/PID/net`: a network namespace.
     ProcNet,
-    /// It is a Unix socket with a message in which a descriptor of the namespace waits, or a socket that belongs to it
-    /// (`SCM_RIGHTS`, unix(7)).
+    /// A Unix socket with a message in flight that carries a descriptor of the namespace, or a socket that belongs to
+    /// it (`SCM_RIGHTS`, unix(7)).
     InFlight,
 }
 
 impl HeldBy {
-    /// All ways.
+    /// All of them.
     pub const ALL: [Self; 11] = [
         Self::Tun,
         Self::Pidfd,
@@ -361,7 +358,7 @@ impl HeldBy {
         }
     }
 
-    /// What the file is, in words that the descriptor's number can follow.
+    /// The file in words, to be followed by the descriptor.
     #[must_use]
     pub const fn text(self) -> &'static str {
         match self {
@@ -380,7 +377,7 @@ impl HeldBy {
     }
 }
 
-/// Which of the kernel's own tables were searched for holders of a namespace without any known holder.
+/// The kernel tables that were searched for holders of a namespace without a known holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Searched {
     /// The open files of all processes.

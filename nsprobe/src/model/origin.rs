@@ -1,14 +1,14 @@
-//! Where, when and by whom a snapshot was taken.
+//! The time, place and author of a snapshot.
 
 use crate::model::{Pid, Snapshot, Text};
 use std::time::SystemTime;
 
-/// What makes two snapshots comparable: the boot they are of, and who looked.
+/// The data that makes two snapshots comparable: their boot and their reader.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
-    /// When the looking began, by the wall clock.
+    /// The time at which the snapshot began, by the wall clock.
     pub taken_at: SystemTime,
-    /// The process that looked, as the `/proc` that was read numbers it; `None` when it is not visible there.
+    /// The pid of nsprobe in the `/proc` that was read; `None` if not visible there.
     pub own_pid: Option<Pid>,
     /// nsprobe's version.
     pub version: String,
@@ -16,16 +16,16 @@ pub struct Origin {
     pub kernel: String,
     /// The host name in the reader's uts namespace.
     pub hostname: Text,
-    /// A random name of this boot of the machine: `/proc/sys/kernel/random/boot_id`. Pids, start times and
-    /// inodes of another boot mean nothing in this one. `None` when it is not readable.
+    /// The random id of this boot: `/proc/sys/kernel/random/boot_id`. Pids, start times and inodes of another boot mean
+    /// nothing in this one. `None` if not readable.
     pub boot_id: Option<String>,
 }
 
-/// A snapshot and where it is from.
+/// A snapshot with its origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// Where, when and by whom.
+    /// Its origin.
     pub origin: Origin,
-    /// What was found.
+    /// Its contents.
     pub snapshot: Snapshot,
 }

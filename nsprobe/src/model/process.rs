@@ -1,8 +1,8 @@
-//! A process and what is known of it.
+//! A process and its properties.
 
 use crate::model::{Arguments, NsId, NsSlot, Slots, Text};
 
-/// A process id, as the pid namespace of the `/proc` that was read numbers it.
+/// A process id, in the pid namespace of the `/proc` that was read.
 pub type Pid = u32;
 
 /// One process (a thread group).
@@ -10,39 +10,39 @@ pub type Pid = u32;
 pub struct Process {
     /// Its id.
     pub pid: Pid,
-    /// Its parent's id; 0 when it has none that the reader can see.
+    /// Its parent's id; 0 if it has none that the reader can see.
     pub ppid: Pid,
-    /// Its id in every pid namespace it is in, outermost first; the first is `pid`. Empty where they are not known.
+    /// Its id in every pid namespace it is in, outermost first; the first is `pid`. Empty if unknown.
     pub pids: Vec<Pid>,
-    /// When it started: clock ticks after boot (field 22 of proc_pid_stat(5)). With `pid` its identity.
+    /// Its start time: clock ticks after boot (field 22 of proc_pid_stat(5)). With `pid` its identity.
     pub start_ticks: u64,
-    /// How many threads it has, itself included; 0 for a zombie.
+    /// The number of its threads, including the first; 0 for a zombie.
     pub threads: u32,
-    /// Whether the kernel made it (`PF_KTHREAD`).
+    /// True for a kernel thread (`PF_KTHREAD`).
     pub kernel_thread: bool,
-    /// Effective user id, as the reader's user namespace numbers it; the owner of `/proc/PID`.
+    /// Effective user id in the reader's user namespace; the owner of `/proc/PID`.
     pub uid: u32,
     /// Command name, at most 15 bytes.
     pub comm: Text,
-    /// Its arguments; none of kernel threads and zombies.
+    /// Its arguments; empty for kernel threads and zombies.
     pub arguments: Arguments,
-    /// Its namespaces, as `/proc/PID/ns/` has them; `None` when the reader may not see them
-    /// (`PTRACE_MODE_READ_FSCREDS`, ptrace(2)). One slot is `None` when the kernel lacks the kind, for
-    /// `pid_for_children` before the first child of a new pid namespace, and for a process that is ending.
+    /// Its namespaces, as in `/proc/PID/ns/`; `None` if the reader may not see them (`PTRACE_MODE_READ_FSCREDS`,
+    /// ptrace(2)). A slot is `None` if the kernel lacks the kind, for `pid_for_children` before the first child of a
+    /// new pid namespace, and for a process that is exiting.
     pub namespaces: Option<Slots<Option<NsId>>>,
     /// Its root directory.
     pub root: Root,
 }
 
 impl Process {
-    /// What to call the process in one line, in its printed form: its arguments, else its name. That is in brackets, as
-    /// ps(1) has it, for a kernel thread only: anybody can run a process named `kthreadd` or `1` without arguments.
+    /// The process in one line, in printed form: its arguments, else its name. Only kernel threads have it in brackets,
+    /// as in ps(1): anybody can run a process named `kthreadd` or `1` without arguments.
     #[must_use]
     pub fn command(&self) -> String {
         if self.arguments.is_empty() { self.enclosed(&self.comm) } else { self.arguments.to_string() }
     }
 
-    /// The same, as text to be searched.
+    /// The same, as text for searches.
     #[must_use]
     pub fn command_text(&self) -> String {
         if self.arguments.is_empty() { self.enclosed(self.comm.lossy()) } else { self.arguments.joined() }
@@ -52,7 +52,7 @@ impl Process {
         if self.kernel_thread { format!("[{name}]") } else { format!("({name})") }
     }
 
-    /// A process for tests, of which nothing can be read; it started as many clock ticks after boot as its number says.
+    /// A process for tests, with nothing readable; its start time in ticks is its pid.
     #[cfg(test)]
     pub(crate) fn staged(pid: Pid, ppid: Pid) -> Self {
         Self {
@@ -70,30 +70,30 @@ impl Process {
         }
     }
 
-    /// The namespace in `slot`, when it is known.
+    /// The namespace in `slot`, if known.
     #[must_use]
     pub fn namespace(&self, slot: NsSlot) -> Option<NsId> {
         self.namespaces.as_ref().and_then(|slots| *slots.get(slot))
     }
 }
 
-/// The root directory of a process, as `/proc/PID/root` has it.
+/// The root directory of a process, as in `/proc/PID/root`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Root {
     /// The root of its mount namespace.
     Whole,
     /// A directory below it: the process is chrooted.
     Chrooted(Text),
-    /// One that has been deleted, with the path it had.
+    /// A deleted directory, with its former path.
     Deleted(Text),
-    /// Not readable, or the process has none (kernel threads that are ending, zombies).
+    /// Not readable, or none (kernel threads that are exiting, zombies).
     Unknown,
 }
 
 static TOP: std::sync::LazyLock<Text> = std::sync::LazyLock::new(|| "/".into());
 
 impl Root {
-    /// Its path; `None` where it is not known.
+    /// Its path; `None` if unknown.
     #[must_use]
     pub fn path(&self) -> Option<&Text> {
         match self {
@@ -103,7 +103,7 @@ impl Root {
         }
     }
 
-    /// Whether it is another than that of the mount namespace, where that is known.
+    /// True if it differs from the root of the mount namespace; `None` if unknown.
     #[must_use]
     pub const fn is_chrooted(&self) -> Option<bool> {
         match self {
@@ -113,7 +113,7 @@ impl Root {
         }
     }
 
-    /// Whether it has been deleted, where that is known.
+    /// True if it has been deleted; `None` if unknown.
     #[must_use]
     pub const fn is_deleted(&self) -> Option<bool> {
         match self {
@@ -123,7 +123,7 @@ impl Root {
         }
     }
 
-    /// Whether it is another directory than `before`, where both are known. One that has been deleted meanwhile is the same.
+    /// True if both are known and differ. A directory that has been deleted meanwhile is the same.
     #[must_use]
     pub fn differs_from(&self, before: &Self) -> bool {
         match (before, self) {

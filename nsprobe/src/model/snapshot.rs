@@ -1,4 +1,4 @@
-//! Everything that was found at one moment.
+//! Snapshots: the namespaces and processes of a machine.
 
 use crate::model::{Gap, Life, Mark, Namespace, NsId, NsKind, Pid, Process};
 
@@ -9,14 +9,14 @@ pub struct Snapshot {
     pub namespaces: Vec<Namespace>,
     /// Every process found, ordered by pid.
     pub processes: Vec<Process>,
-    /// What was not visible.
+    /// The data that was not visible.
     pub gaps: Vec<Gap>,
-    /// Where the processes and threads come from.
+    /// The source of the processes and threads.
     pub processes_from: ProcessSource,
 }
 
-/// Where a snapshot has its processes and threads from. Both give the same; they differ in what they cost and in
-/// what they may see.
+/// The source of a snapshot's processes and threads. All give the same data; they differ in cost and in what they may
+/// read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ProcessSource {
     /// The files of `/proc`.
@@ -38,7 +38,7 @@ impl ProcessSource {
 }
 
 impl Snapshot {
-    /// The namespace with this identity.
+    /// The namespace with this id.
     #[must_use]
     pub fn namespace(&self, id: NsId) -> Option<&Namespace> {
         self.namespaces
@@ -47,17 +47,17 @@ impl Snapshot {
             .map(|i| &self.namespaces[i])
     }
 
-    /// Which life of its number a namespace of this snapshot is.
+    /// The key of a namespace of this snapshot.
     ///
-    /// Before 6.18 the kernel has ids for mount namespaces only (6.11), which a trace does not see: they are no mark.
+    /// Before 6.18 only mount namespaces have ids (6.11), which a trace does not see: they are not used as marks.
     #[must_use]
     pub fn life(&self, namespace: &Namespace) -> Life {
         let known = namespace.kernel_id.filter(|_| namespace.id.kind != NsKind::Mnt || self.kernel_has_ids());
         Life { id: namespace.id, mark: known.map_or(Mark::Unknown, Mark::Id) }
     }
 
-    /// Whether other namespaces than mount namespaces have ids. Asked for each of those, so not all others are looked at:
-    /// the first and the last of every kind.
+    /// True if namespaces of other kinds than mnt have ids. Called for each mount namespace, so it reads only the first
+    /// and the last of every kind.
     fn kernel_has_ids(&self) -> bool {
         let of_kind = |kind| {
             let first = self.namespaces.partition_point(|ns| ns.id.kind < kind);
@@ -68,13 +68,13 @@ impl Snapshot {
         others.flat_map(of_kind).any(|ns| ns.kernel_id.is_some())
     }
 
-    /// The process with this id.
+    /// The process with this pid.
     #[must_use]
     pub fn process(&self, pid: Pid) -> Option<&Process> {
         self.processes.binary_search_by_key(&pid, |process| process.pid).ok().map(|i| &self.processes[i])
     }
 
-    /// The initial namespace of a kind, when it is known which one that is.
+    /// The initial namespace of a kind, if known.
     #[must_use]
     pub fn initial(&self, kind: NsKind) -> Option<&Namespace> {
         use crate::model::Initial;

@@ -1,4 +1,4 @@
-//! The lines of `trace`, and what the stream says of itself.
+//! The lines of `trace`, and the stream's data about itself.
 
 use crate::model::{Created, Destroyed, Event, Life, NsKind, Text};
 use std::borrow::Cow;
@@ -7,29 +7,29 @@ use std::time::SystemTime;
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its number: 0 for the first, one more for each that follows, so that a reader sees what it missed.
+    /// Its sequence number: 0 for the first line, then one more each, so that a reader notices missing lines.
     pub seq: u64,
-    /// When: for an event the moment it happened, else the moment of writing. From the clock that also runs
-    /// in suspend, as the wall clock stood at the stream's start: it never steps back.
+    /// Its time: of an event the time it happened, else the time of writing. From the clock that also runs in suspend,
+    /// offset to wall time at the stream's start: it never steps back.
     pub time: SystemTime,
-    /// What.
+    /// Its content.
     pub body: Body,
 }
 
-/// What a line says.
+/// The content of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
     /// The stream begins.
     Start(StreamStart),
-    /// Something happened.
+    /// An event.
     Event(Box<Event>),
-    /// A namespace was made, or is seen for the first time.
+    /// A namespace was created, or is seen for the first time.
     Created(Created),
     /// A namespace ended.
     Destroyed(Destroyed),
-    /// Something happened that nobody will hear of.
+    /// Events were lost.
     Lost(Loss),
-    /// What a loss had made wrong is right again, or could not be put right yet.
+    /// The result of a resync after a loss.
     Rebuilt(Rebuilt),
     /// The stream ends.
     End(StreamEnd),
@@ -38,7 +38,7 @@ pub enum Body {
 /// The first record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamStart {
-    /// The id of the stream, which no other has: with it and its number a line is named for ever.
+    /// The id of the stream, unique: with the sequence number it identifies a line for good.
     pub stream: String,
     /// nsprobe's version.
     pub version: &'static str,
@@ -46,90 +46,90 @@ pub struct StreamStart {
     pub kernel: String,
     /// The machine.
     pub host: Host,
-    /// The initial namespace of each kind; `None` where it is not known.
+    /// The initial namespace of each kind; `None` if unknown.
     pub namespaces: Vec<(NsKind, Option<Life>)>,
-    /// How the events are obtained.
+    /// The source of the events.
     pub hooks: Hooks,
 }
 
-/// A machine, and the time since it was started.
+/// A machine, and its current boot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
-    /// The host name in the uts namespace that nsprobe is in.
+    /// The host name in nsprobe's uts namespace.
     pub name: Option<Text>,
-    /// What `/etc/machine-id` says.
+    /// The content of `/etc/machine-id`.
     pub machine_id: Option<String>,
     /// A random id of this boot of the machine: `/proc/sys/kernel/random/boot_id`.
     pub boot_id: Option<String>,
 }
 
-/// How the events are obtained, and why that way.
+/// The source of the events, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hooks {
     /// The plan's name: `functions`, `tracepoints`, `perf`, or `poll`.
     pub plan: &'static str,
-    /// Why this plan.
+    /// The reason for this plan.
     pub reason: String,
-    /// What was attached, each as `fentry/ksys_unshare` or `tp_btf/task_newtask`.
+    /// The attached hooks, each as `fentry/ksys_unshare` or `tp_btf/task_newtask`.
     pub attached: Vec<String>,
-    /// What this plan cannot report on this kernel, and why; empty when nothing is missing.
+    /// Data that this plan cannot report on this kernel, and why; empty if nothing is missing.
     pub missing: Vec<String>,
-    /// What this plan reports on no kernel.
+    /// Data that this plan cannot report on any kernel.
     pub unseen: Vec<String>,
-    /// What every system call of the machine pays, whoever makes it; `None`: nothing.
+    /// The cost to every system call of the machine, whoever makes it; `None` if there is none.
     pub cost: Option<&'static str>,
 }
 
-/// Events that were lost a while ago.
+/// Events that were lost recently.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loss {
-    /// Where, and how many.
+    /// The stage, and the number of events.
     pub lost: Lost,
-    /// They happened after this, when the losses of this place were counted before, and before the line's own time.
+    /// The previous count of this stage: the events were lost between it and the line's own time.
     pub since: SystemTime,
-    /// The number of the line that was the last one then.
+    /// The sequence number of the last line at that time.
     pub after_seq: u64,
 }
 
-/// What was put right after a loss.
+/// The result of a resync after a loss.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// In the account of namespaces; `None` where none is kept.
+    /// Changes to the table of namespaces; `None` without one.
     pub namespaces: Option<Changes>,
-    /// Tasks that descend from those that are followed, and were not followed; `None` where none are followed.
+    /// Descendants of the followed tasks that had not been followed; `None` if no tasks are followed.
     pub followed: Option<u64>,
-    /// What could not be put right, and why; it is tried again as long as the stream goes on.
+    /// Errors; the resync is retried while the stream lasts.
     pub failed: Option<String>,
 }
 
-/// What had become wrong in the account of namespaces.
+/// Changes to the table of namespaces by a resync.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Namespaces told of that have ended meanwhile: a line before this tells each.
+    /// Reported namespaces that have ended meanwhile: an earlier line reports each.
     pub ended: u64,
-    /// Namespaces that were not known: a line before this tells each.
+    /// Namespaces that were not known: an earlier line reports each.
     pub found: u64,
 }
 
-/// A number of events that were lost.
+/// The number of events lost at a stage.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Lost {
-    /// Where.
+    /// The stage.
     pub stage: &'static str,
-    /// How many.
+    /// The number of events.
     pub count: u64,
-    /// Whose they were, as far as that is known; the others are the rest of `count`.
+    /// The owners of the events, as far as known; the rest of `count` is of others.
     pub owners: Vec<Owner>,
 }
 
 impl Lost {
-    /// So many that were lost at this stage, of nobody in particular.
+    /// A number of events lost at a stage, without owners.
     #[must_use]
     pub const fn at(stage: &'static str, count: u64) -> Self {
         Self { stage, count, owners: Vec::new() }
     }
 
-    /// The owners who lost most, at most so many of them, the first ahead.
+    /// The owners with the most lost events, up to `most`, in descending order.
     #[must_use]
     pub fn worst(&self, most: usize) -> Vec<&Owner> {
         let mut owners: Vec<&Owner> = self.owners.iter().collect();
@@ -139,34 +139,34 @@ impl Lost {
     }
 }
 
-/// Who lost events, and how many.
+/// The owner of lost events, and their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
-    /// The user that they were charged to, as the initial user namespace numbers it.
+    /// The user to whom they were charged, in the initial user namespace.
     pub uid: u32,
-    /// The control group that they were charged to; `None` where there are none, or it lies too deep.
+    /// The control group to which they were charged; `None` without control groups, or if it is nested too deep.
     pub cgroup: Option<OwnerCgroup>,
-    /// How many.
+    /// The number of events.
     pub count: u64,
 }
 
-/// A control group of the hierarchy of version 2.
+/// A control group of the version 2 hierarchy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnerCgroup {
     /// Its id.
     pub id: u64,
-    /// Its path; `None` when it is gone or cannot be found.
+    /// Its path; `None` if the group is gone or cannot be found.
     pub path: Option<Text>,
 }
 
 /// The last record of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEnd {
-    /// The id of the stream, as the first record has it.
+    /// The id of the stream, as in the first record.
     pub stream: String,
-    /// Why it ended, in words.
+    /// The reason for the end, in words.
     pub reason: Cow<'static, str>,
-    /// What was counted.
+    /// The totals.
     pub totals: Totals,
 }
 
@@ -175,10 +175,10 @@ pub struct StreamEnd {
 pub struct Totals {
     /// Events emitted.
     pub events: u64,
-    /// Events lost, by stage; stages without a loss are left out.
+    /// Events lost, by stage; stages without a loss are omitted.
     pub lost: Vec<Lost>,
-    /// Events that came too late to be put in order: their time is before that of an earlier line.
+    /// Events that arrived too late for reordering: their time is before that of an earlier line.
     pub late: u64,
-    /// Events on which the filter expression could not be evaluated: they have no line.
+    /// Events for which the filter expression could not be evaluated: they have no line.
     pub unevaluated: u64,
 }

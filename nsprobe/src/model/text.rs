@@ -1,8 +1,8 @@
-//! Texts that other people decide: names, arguments and paths of processes, which need not be UTF-8 and may be made to
+//! Texts from untrusted sources: names, arguments and paths of processes, which need not be UTF-8 and may be crafted to
 //! deceive a reader or to control a terminal.
 //!
-//! [`Text`] keeps every byte. Its `Display` is the one form in which such a text is printed: nothing in it controls a
-//! terminal, is invisible, or can be taken for the rest of a line, and [`parse`] gives the bytes back.
+//! [`Text`] keeps every byte. Its `Display` is the only form in which such a text is printed: nothing in it controls a
+//! terminal, is invisible, or can be mistaken for the rest of a line, and [`parse`] restores the bytes.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 use unicode_general_category::{GeneralCategory, get_general_category};
 
-/// A text of any bytes.
+/// A text of arbitrary bytes.
 #[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Text(Vec<u8>);
 
@@ -34,24 +34,24 @@ impl Text {
         Path::new(OsStr::from_bytes(&self.0))
     }
 
-    /// Whether there is nothing in it.
+    /// True if it is empty.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The text with U+FFFD for what is not UTF-8.
+    /// The text with U+FFFD in place of invalid UTF-8.
     #[must_use]
     pub fn lossy(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
-    /// Begins it anew.
+    /// Empties it.
     pub fn clear(&mut self) {
         self.0.clear();
     }
 
-    /// Whether it is UTF-8, so that [`Text::lossy`] loses nothing.
+    /// True if it is UTF-8, so that [`Text::lossy`] loses nothing.
     #[must_use]
     pub fn is_utf8(&self) -> bool {
         std::str::from_utf8(&self.0).is_ok()
@@ -131,11 +131,11 @@ impl PartialEq<&str> for Text {
     }
 }
 
-/// The one form in which a text that is not nsprobe's own is printed.
+/// The only form in which nsprobe prints a text from outside.
 ///
-/// A text of letters, digits and some punctuation stands as it is. Any other is put in double quotes, with `\"` and
-/// `\\` for these two characters, `\n`, `\r`, `\t`, `\u{9b}` for what is not visible or controls a terminal, and
-/// `\xff` for a byte that is not UTF-8. No two texts have the same form, and [`parse`] reads it.
+/// A text of letters, digits and some punctuation is unchanged. Any other is put in double quotes, with `\"` and `\\`
+/// for these two characters, `\n`, `\r`, `\t`, `\u{9b}` for characters that are invisible or control a terminal, and
+/// `\xff` for a byte that is not UTF-8. No two texts have the same form, and [`parse`] reverses it.
 #[must_use]
 pub fn shown(bytes: &(impl AsRef<[u8]> + ?Sized)) -> String {
     let bytes = bytes.as_ref();
@@ -150,7 +150,7 @@ pub fn shown_path(path: &(impl AsRef<OsStr> + ?Sized)) -> String {
     shown(path.as_ref().as_bytes())
 }
 
-/// The printed form in quotes, whatever the text.
+/// The printed form with quotes, even where they are not needed.
 #[must_use]
 pub fn quoted(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 2);
@@ -173,7 +173,7 @@ pub fn quoted(bytes: &[u8]) -> String {
     out
 }
 
-/// Whether the text needs no quotes and no escapes.
+/// True if the text needs no quotes and no escapes.
 fn is_plain(text: &str) -> bool {
     let mut marks = Marks::default();
     text.chars().all(|c| {
@@ -186,8 +186,8 @@ fn is_plain(text: &str) -> bool {
     })
 }
 
-/// `message` with what controls a terminal or is not visible escaped: a net below texts that are made of shown parts
-/// already. Backslashes stay as they are, so applying it twice changes nothing.
+/// Escapes characters of `message` that control a terminal or are invisible: a safety net for texts that consist of
+/// printed forms already. Backslashes are unchanged, so applying it twice changes nothing.
 #[must_use]
 pub fn guarded(message: &str) -> Cow<'_, str> {
     if message.chars().all(|c| !is_hidden(c)) {
@@ -216,8 +216,8 @@ fn escape(c: char, out: &mut String) {
     }
 }
 
-/// Whether a character controls a terminal, reorders the text around it, or is not visible; also one that Unicode
-/// has not assigned or leaves to private use, of which no terminal's width is known.
+/// True if a character controls a terminal, reorders the text around it, or is invisible; also if Unicode has not
+/// assigned it or leaves it to private use, so that no terminal's width is known.
 #[must_use]
 pub fn is_hidden(c: char) -> bool {
     if c.is_ascii() {
@@ -240,14 +240,14 @@ pub fn is_hidden(c: char) -> bool {
         )
 }
 
-/// Whether a character beyond ASCII takes room and shows nothing: spaces, and what is none by its category (an empty Braille
+/// True if a non-ASCII character takes room but shows nothing: spaces, and some of other categories (an empty Braille
 /// pattern, a note without a head, blank hieroglyphs, a filler of the Khitan script).
 fn is_blank(c: char) -> bool {
     matches!(c, '\u{2800}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}')
         || get_general_category(c) == GeneralCategory::SpaceSeparator
 }
 
-/// Whether a character is drawn over the one before it, or into one with it (the vowels of Hangul).
+/// True if a character is drawn over the one before it, or merged with it (the vowels of Hangul).
 fn is_mark(c: char) -> bool {
     let is_jamo = matches!(c, '\u{1160}'..='\u{11ff}' | '\u{d7b0}'..='\u{d7ff}');
     is_jamo
@@ -260,8 +260,8 @@ fn is_mark(c: char) -> bool {
             )
 }
 
-/// Keeps count of the marks on a character: one that has no letter to stand on would be drawn over something that is
-/// not part of the text, and a high pile of them over other lines.
+/// Counts the marks on a character: one without a letter below it would be drawn over something outside of the text,
+/// and a high stack of them over other lines.
 #[derive(Default)]
 struct Marks {
     on_letter: bool,
@@ -272,7 +272,7 @@ impl Marks {
     /// More than any language puts on one letter.
     const MOST: usize = 4;
 
-    /// Whether `c` may stand as it is after what has been seen.
+    /// True if `c` needs no escape after the characters so far.
     fn may_stand(&mut self, c: char) -> bool {
         if !is_mark(c) {
             self.on_letter = c.is_alphanumeric();
@@ -284,8 +284,8 @@ impl Marks {
     }
 }
 
-/// The bytes whose printed form this is, with or without its quotes; `None` where it is no such form: a quote or an
-/// escape is not whole, or not one of those that [`shown`] makes.
+/// Restores the bytes from a printed form, with or without its quotes; `None` for any other text: with an incomplete
+/// quote or escape, or one that [`shown`] does not produce.
 #[must_use]
 pub fn parse(form: &[u8]) -> Option<Vec<u8>> {
     let (mut rest, in_quotes) = match form {
@@ -405,7 +405,7 @@ mod tests {
         assert_eq!(guarded(&once), once);
     }
 
-    /// Bytes, and characters that matter.
+    /// Bytes, and characters with special meaning.
     fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop_oneof![
             any::<u8>().prop_map(|byte| vec![byte]),
