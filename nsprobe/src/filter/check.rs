@@ -1,4 +1,4 @@
-//! Holds an expression against the fields and their types, before it is asked about any row.
+//! Checks an expression against the fields and their types, before it is evaluated for any row.
 
 use super::error::Error;
 use super::value::{Field, Type};
@@ -11,7 +11,7 @@ use std::fmt;
 /// The patterns of an expression, compiled.
 type Patterns = HashMap<String, Regex>;
 
-/// What an expression needs.
+/// The result of a check.
 pub(super) struct Checked {
     /// The fields it names, each name once.
     pub(super) fields: Vec<(String, &'static Field)>,
@@ -30,20 +30,20 @@ pub(super) fn check(expression: &IdedExpr, fields: &'static [Field]) -> Result<C
     Ok(checker.checked)
 }
 
-/// The functions of CEL's library that an expression may call, apart from operators.
+/// The functions of CEL's library that an expression may call, besides operators.
 const FUNCTIONS: [&str; 7] = ["contains", "startsWith", "endsWith", "matches", "size", "int", "string"];
 
-/// The macros, for the message about a function that there is not.
+/// The macros, for the message about an unknown function.
 const MACROS: [&str; 5] = ["exists", "all", "exists_one", "map", "filter"];
 
-/// What is known of a part's type.
+/// The type of a part, as far as known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// This.
+    /// This type.
     Of(Type),
     /// `null`.
     Null,
-    /// Nothing: a list of mixed things, a variable of a macro.
+    /// Unknown: a list of mixed types, a variable of a macro.
     Any,
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// What a list of this holds.
+    /// The type of this list's elements.
     const fn element(self) -> Self {
         match self {
             Self::Of(Type::Numbers) => Self::Of(Type::Number),
@@ -67,7 +67,7 @@ impl Kind {
         }
     }
 
-    /// The list of this.
+    /// The type of a list of this.
     const fn list(self) -> Self {
         match self {
             Self::Of(Type::Number) => Self::Of(Type::Numbers),
@@ -88,13 +88,13 @@ impl Kind {
 struct Checker {
     fields: &'static [Field],
     checked: Checked,
-    /// The variables of the macros around the part at hand.
+    /// The variables of the enclosing macros.
     bound: HashSet<String>,
-    /// How many parts are around it.
+    /// The nesting depth of the current part.
     depth: u32,
 }
 
-/// What is nested deeper is refused: evaluation recurses.
+/// The maximum nesting: evaluation recurses.
 const DEEPEST: u32 = 48;
 
 impl Checker {
@@ -156,7 +156,7 @@ impl Checker {
                 }
                 Ok(Kind::Of(Type::Bool))
             }
-            // Of what a macro is made of.
+            // Part of the expansion of a macro.
             op::NOT_STRICTLY_FALSE => Ok(Kind::Of(Type::Bool)),
             op::EQUALS | op::NOT_EQUALS => {
                 let known = |kind: Kind| matches!(kind, Kind::Of(_));
@@ -194,7 +194,7 @@ impl Checker {
         }
     }
 
-    /// Compiles a pattern, so that a wrong one is an error now and a right one costs once.
+    /// Compiles a pattern, so that an invalid one is an error now and a valid one is compiled once.
     fn pattern(&mut self, part: &IdedExpr) -> Result<(), Error> {
         let Expr::Literal(LiteralValue::String(text)) = &part.expr else {
             return Err(Error::Type("the pattern of `matches` is to be written as a text".to_owned()));
@@ -229,7 +229,7 @@ impl Checker {
     }
 }
 
-/// `a.b.c` as it is written; `None` for what is no name.
+/// The written form `a.b.c`; `None` if it is not a name.
 fn name(part: &IdedExpr) -> Option<String> {
     let mut names = Vec::new();
     let mut part = part;
@@ -265,7 +265,7 @@ fn comparable(wrong: bool, first: Kind, second: Kind) -> Result<Kind, Error> {
     Ok(Kind::Of(Type::Bool))
 }
 
-/// contains, startsWith, endsWith, matches: all of two texts.
+/// Checks a call of contains, startsWith, endsWith or matches, which take two texts.
 fn text_function(name: &str, kinds: &[Kind]) -> Result<(), Error> {
     match kinds {
         [list, _] if *list != Kind::Any && list.is_list() => Err(Error::Type(format!(
@@ -277,7 +277,7 @@ fn text_function(name: &str, kinds: &[Kind]) -> Result<(), Error> {
     }
 }
 
-/// The last line of the message, which says what is wrong; those before it draw the pattern.
+/// The last line of the message, which describes the error; the lines before it draw the pattern.
 fn reason(error: &regex::Error) -> String {
     let text = error.to_string();
     let last = text.lines().last().unwrap_or_default();

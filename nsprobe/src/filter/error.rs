@@ -1,20 +1,20 @@
-//! Why a filter expression is refused.
+//! Errors of filter expressions.
 
-/// Longer texts are refused: the parser recurses, and in a debug build takes 30 KB of stack for an operator.
+/// The maximum length of a text: the parser recurses, and in a debug build takes 30 KB of stack per operator.
 pub(super) const LONGEST: usize = 4096;
 
-/// Why there is no filter, or no answer from it.
+/// An error in an expression, or in its evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The text is no expression.
+    /// The text is not an expression.
     #[error(
         "column {column}: {message} (comparisons are written ==, !=, <, <=, >, >=, `in`; text.matches('regex'), \
          text.contains('…'), text.startsWith('…'); joined by &&, ||, !)"
     )]
     Syntax {
-        /// Where, counted in characters from 1.
+        /// The column, counted in characters from 1.
         column: isize,
-        /// What is wrong there.
+        /// The error.
         message: String,
     },
     /// The text is longer than 4096 bytes.
@@ -23,31 +23,31 @@ pub enum Error {
     /// It is nested too deep.
     #[error("nested too deep")]
     TooDeep,
-    /// It names a field that these rows do not have.
+    /// It names a field that these rows lack.
     #[error("there is no field `{name}`: the fields are {fields}")]
     UnknownField {
         /// Its name.
         name: String,
-        /// The fields there are.
+        /// The existing fields.
         fields: String,
     },
-    /// It calls a function that there is not.
+    /// It calls an unknown function.
     #[error("there is no function `{name}`: the functions are {functions}")]
     UnknownFunction {
         /// Its name.
         name: String,
-        /// The functions there are.
+        /// The existing functions.
         functions: String,
     },
-    /// It asks something that makes no sense for the types at hand.
+    /// It applies an operation to a type that does not support it.
     #[error("{0}")]
     Type(String),
-    /// A pattern is no regular expression.
+    /// A pattern is not a regular expression.
     #[error("'{pattern}' is not a regular expression: {message}")]
     Regex {
         /// The pattern.
         pattern: String,
-        /// What is wrong with it.
+        /// The error in it.
         message: String,
     },
     /// The evaluation failed for this row: a division by zero, an index beyond the end of a list.

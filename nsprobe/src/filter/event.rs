@@ -1,4 +1,4 @@
-//! The fields of an event, as the JSON of `trace` names them.
+//! The fields of an event. Most of their names in the JSON of `trace` work as well.
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
@@ -148,7 +148,7 @@ fn flags(crossing: &Operation) -> Value<'_> {
         .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect()))
 }
 
-/// The path that was handed to the kernel, or the one that a namespace was opened by.
+/// The path that was passed to the kernel, or by which a namespace was opened.
 fn path(crossing: &Operation) -> Value<'_> {
     match crossing {
         Operation::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }

@@ -1,39 +1,39 @@
-//! Two-valued logic: a test on something unknown is false, so its negation is true.
+//! Two-valued logic: a test of something unknown is false, so its negation is true.
 //!
-//! CEL has no such rule: `null > 5` is an error there, and so is its negation, and a row of which neither holds would
-//! be missing from both answers. So each test of an expression is rewritten once, before any row is seen: `pid > 5`
-//! becomes `pid != null && pid > 5`, and `pid != 5` becomes `!(pid != null && pid == 5)`. Only a comparison with the
-//! literal `null` asks whether a field is known. What the tests are joined by (`&&`, `||`, `!`, `?:`, the macros) stays.
+//! CEL has no such rule: `null > 5` is an error there, and so is its negation, and a row with neither would be missing
+//! from both results. So each test of an expression is rewritten once, before any row is evaluated: `pid > 5` becomes
+//! `pid != null && pid > 5`, and `pid != 5` becomes `!(pid != null && pid == 5)`. Only a comparison with the literal
+//! `null` tests if a field is known. The operators that join tests (`&&`, `||`, `!`, `?:`, the macros) stay.
 
 use super::error::Error;
 use cel::common::ast::operators as op;
 use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr, ListExpr, LiteralValue};
 use std::collections::HashSet;
 
-/// An expression in which every test of an unknown field is false.
+/// Rewrites an expression so that every test of an unknown field is false.
 pub(super) fn two_valued(expression: &IdedExpr) -> Result<IdedExpr, Error> {
     let mut rewriter = Rewriter { bound: HashSet::new(), parts: 0 };
     rewriter.test(expression)
 }
 
-/// A part in whose value something may be unknown.
+/// A part whose value may be unknown.
 struct Guarded {
     part: IdedExpr,
-    /// What must hold for the value to be known; each condition is itself two-valued.
+    /// The conditions for the value to be known; each is itself two-valued.
     known: Vec<IdedExpr>,
 }
 
 struct Rewriter {
-    /// The variables of the macros around the part at hand, which are no fields.
+    /// The variables of the enclosing macros, which are not fields.
     bound: HashSet<String>,
     parts: usize,
 }
 
-/// More parts than this are refused: a condition inside a value is written twice, and may have others inside it.
+/// The maximum number of parts: a condition inside a value is written twice, and may contain others.
 const MOST: usize = 20_000;
 
 impl Rewriter {
-    /// Rewrites a part that is true or false.
+    /// Rewrites a part with a value of true or false.
     fn test(&mut self, part: &IdedExpr) -> Result<IdedExpr, Error> {
         let Expr::Call(call) = &part.expr else {
             let guarded = self.value(part)?;
@@ -60,7 +60,7 @@ impl Rewriter {
         }
     }
 
-    /// `first == second`: of what is known, unless one of them is the literal `null`.
+    /// `first == second`: false if one is unknown, unless one is the literal `null`.
     fn equals(&mut self, first: &IdedExpr, second: &IdedExpr) -> Result<IdedExpr, Error> {
         let asked = match (is_null(first), is_null(second)) {
             (true, _) => second,
@@ -73,7 +73,7 @@ impl Rewriter {
         };
         let Guarded { part, known } = self.value(asked)?;
         let is_null = self.call(op::EQUALS, vec![part, null()])?;
-        // `pid + 1 == null`: the sum is unknown where the field is.
+        // `pid + 1 == null`: the sum is unknown if the field is.
         match known.into_iter().reduce(and) {
             None => Ok(is_null),
             Some(known) => {
@@ -83,7 +83,7 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites a part that has a value of any type.
+    /// Rewrites a part with a value of any type.
     fn value(&mut self, part: &IdedExpr) -> Result<Guarded, Error> {
         self.count(1)?;
         let always = |part: IdedExpr| Guarded { part, known: Vec::new() };
@@ -128,14 +128,14 @@ impl Rewriter {
         }
     }
 
-    /// `condition ? yes : no` is known where the side that is taken is.
+    /// Rewrites `condition ? yes : no`: known if the chosen side is.
     fn choice(&mut self, condition: &IdedExpr, yes: &IdedExpr, no: &IdedExpr) -> Result<Guarded, Error> {
         let condition = self.test(condition)?;
         let (yes, no) = (self.value(yes)?, self.value(no)?);
         let known = if yes.known.is_empty() && no.known.is_empty() {
             Vec::new()
         } else {
-            // The condition stands in both.
+            // The condition is part of both.
             self.count(size(&condition))?;
             let all = |known: Vec<IdedExpr>| known.into_iter().reduce(and).unwrap_or_else(truth);
             vec![self.call(op::CONDITIONAL, vec![condition.clone(), all(yes.known), all(no.known)])?]
@@ -144,7 +144,7 @@ impl Rewriter {
         Ok(Guarded { part, known })
     }
 
-    /// A call whose value is known where all of its operands are.
+    /// Rewrites a call whose value is known if all of its operands are.
     fn operands(&mut self, id: u64, call: &CallExpr) -> Result<Guarded, Error> {
         let (mut target, mut known) = (None, Vec::new());
         if let Some(part) = &call.target {
@@ -170,8 +170,8 @@ impl Rewriter {
         Ok((values, known))
     }
 
-    /// A macro: known where its list is, and the fields that `map` puts into the new one are. The shape of the loop
-    /// stays as the parser made it.
+    /// Rewrites a macro: known if its list is, and the fields that `map` puts into the new one are. The shape of the
+    /// loop stays as the parser made it.
     fn comprehension(&mut self, id: u64, macro_: &ComprehensionExpr) -> Result<Guarded, Error> {
         let range = self.value(&macro_.iter_range)?;
         let names = [Some(&macro_.iter_var), macro_.iter_var2.as_ref(), Some(&macro_.accu_var)];
@@ -184,7 +184,7 @@ impl Rewriter {
         } else {
             self.value(&macro_.loop_step)?
         };
-        // A condition that names the macro's own variables cannot be asked outside of it.
+        // A condition on the macro's own variables cannot be tested outside of it.
         let step_known: Vec<IdedExpr> =
             step.known.into_iter().filter(|condition| !self.names_bound(condition)).collect();
         for name in fresh {
@@ -195,7 +195,7 @@ impl Rewriter {
         Ok(Guarded { part, known: joined(range.known, step_known) })
     }
 
-    /// Whether a name is a variable of a macro, or a field of one.
+    /// True if a name is a variable of a macro, or a field of one.
     fn is_bound(&self, part: &IdedExpr) -> bool {
         match &part.expr {
             Expr::Ident(name) => self.bound.contains(name),
@@ -204,7 +204,7 @@ impl Rewriter {
         }
     }
 
-    /// Whether a variable of a macro stands anywhere in a part.
+    /// True if a part contains a variable of a macro.
     fn names_bound(&self, part: &IdedExpr) -> bool {
         match &part.expr {
             Expr::Ident(_) | Expr::Select(_) => self.is_bound(part),
@@ -231,7 +231,7 @@ impl Rewriter {
 }
 
 impl Guarded {
-    /// True where its value is known and true.
+    /// True if its value is known and true.
     fn when_known(self) -> IdedExpr {
         match self.known.into_iter().reduce(and) {
             None => self.part,
@@ -240,7 +240,7 @@ impl Guarded {
     }
 }
 
-/// How many parts there are in one, itself included.
+/// The number of parts in a part, including itself.
 fn size(part: &IdedExpr) -> usize {
     1 + match &part.expr {
         Expr::Call(call) => call.target.as_deref().into_iter().chain(&call.args).map(size).sum(),
@@ -270,7 +270,7 @@ fn truth() -> IdedExpr {
     IdedExpr { id: 0, expr: Expr::Literal(LiteralValue::Boolean(true.into())) }
 }
 
-/// Both, each condition once.
+/// Joins two lists of conditions, without duplicates.
 fn joined(mut known: Vec<IdedExpr>, others: Vec<IdedExpr>) -> Vec<IdedExpr> {
     for other in others {
         if !known.contains(&other) {

@@ -1,12 +1,12 @@
-//! Which rows are shown: an expression over the fields of a namespace, a process or an event.
+//! Filters: an expression over the fields of a namespace, a process or an event selects the rows to show.
 //!
-//! The language is CEL, the Common Expression Language, as Kubernetes has it, evaluated by the crate `cel`.
-//! It has no loops but those over a list at hand, and reaches nothing outside the row. What is ours is the
-//! strictness: an expression is checked against the fields and their types before anything is read, because
-//! CEL's own answer to a misspelt field or to `uid == "root"` is an error, or `false`, for every row.
+//! The language is CEL, the Common Expression Language, as in Kubernetes, evaluated by the crate `cel`. It has no loops
+//! but those over a given list, and reaches nothing outside the row. nsprobe adds strictness: an expression is checked
+//! against the fields and their types before anything is read, because CEL's own result for a misspelt field or for
+//! `uid == "root"` is an error, or `false`, for every row.
 //!
-//! A field that is not known of a row (the pid of a namespace without processes) equals `null` and nothing
-//! else; any other test of it is false, and so the negation of that test is true (`logic.rs`).
+//! A field that is unknown for a row (the pid of a namespace without processes) equals `null` and nothing else; any
+//! other test of it is false, and so the negation of that test is true (`logic.rs`).
 
 mod check;
 mod error;
@@ -30,18 +30,18 @@ use error::LONGEST;
 use regex::Regex;
 use std::sync::Arc;
 
-/// A filter expression, ready to be asked about rows of one kind.
+/// A filter expression, compiled for rows of one type.
 pub struct Filter {
     expression: IdedExpr,
     context: Context<'static, 'static>,
-    /// The fields that the expression names, as it names them.
+    /// The fields used by the expression, with the names used there.
     used: Vec<(String, &'static Field)>,
 }
 
-/// Stack for the parser at that length: it needs between 16 and 64 MB. What is not touched costs nothing.
+/// Stack for the parser at that length: it needs between 16 and 64 MB. Untouched pages cost nothing.
 const PARSER_STACK: usize = 128 << 20;
 
-/// Reads and checks a text, on a stack that is large enough.
+/// Parses and checks a text, on a stack that is large enough.
 fn read(text: &str, env: &Env, fields: &'static [Field]) -> Result<(IdedExpr, Checked), Error> {
     if text.len() > LONGEST {
         return Err(Error::TooLong);
@@ -64,7 +64,7 @@ fn read(text: &str, env: &Env, fields: &'static [Field]) -> Result<(IdedExpr, Ch
 }
 
 impl Filter {
-    /// Reads an expression over `fields`.
+    /// Compiles an expression over `fields`.
     pub fn compile(text: &str, fields: &'static [Field]) -> Result<Self, Error> {
         let env = Arc::new(Env::stdlib());
         let (expression, checked) = read(text, &env, fields)?;
@@ -80,13 +80,13 @@ impl Filter {
         Ok(Self { expression, context, used: checked.fields })
     }
 
-    /// Whether the expression names the field, so that one that costs something need not be found out.
+    /// True if the expression uses the field; an expensive one that is not used need not be read.
     #[must_use]
     pub fn uses(&self, field: &str) -> bool {
         self.used.iter().any(|(_, used)| used.name == field)
     }
 
-    /// Whether the expression is true of a row; an error where it cannot be evaluated on this one.
+    /// True if the expression is true of a row; an error if it cannot be evaluated for this row.
     pub fn matches(&self, row: &dyn Fields) -> Result<bool, Error> {
         let mut scope = self.context.new_inner_scope();
         for (name, field) in &self.used {
@@ -109,8 +109,7 @@ impl std::fmt::Debug for Filter {
     }
 }
 
-/// The first thing that the parser could not read; what it would have liked instead is left out, because
-/// that is the names of a dozen tokens.
+/// The first syntax error; the list of expected tokens is omitted, as it has a dozen names.
 fn syntax(errors: ParseErrors) -> Error {
     let Some(first) = errors.errors.into_iter().next() else {
         return Error::Syntax { column: 1, message: "not an expression".to_owned() };

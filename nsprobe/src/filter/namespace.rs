@@ -1,4 +1,4 @@
-//! The fields of a namespace, as the columns and the JSON of `list` name them.
+//! The fields of a namespace, by the names of `list`'s columns. Most of their names in its JSON work as well.
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{Initial, Namespace, NetnsId, Process, Snapshot};
@@ -11,7 +11,7 @@ pub struct NamespaceRow<'a> {
 }
 
 impl<'a> NamespaceRow<'a> {
-    /// The fields; `pid`, `pids`, `ppid`, `uid`, `user`, `comm` and `command` are those of its topmost process.
+    /// The fields; `pid`, `pids`, `ppid`, `uid`, `user`, `comm` and `command` are those of its leader.
     pub const FIELDS: &'static [Field] = &[
         Field::new("ns", Type::Number),
         Field::new("ino", Type::Number),
@@ -38,7 +38,7 @@ impl<'a> NamespaceRow<'a> {
         Field::new("sources", Type::Texts),
     ];
 
-    /// `namespace` of `snapshot`; `user_name` gives the name of a user id where there is one.
+    /// The row of a `namespace` of `snapshot`; `user_name` returns the name of a user id, if there is one.
     pub fn new(
         namespace: &'a Namespace,
         snapshot: &'a Snapshot,

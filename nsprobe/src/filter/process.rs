@@ -39,7 +39,7 @@ impl<'a> ProcessRow<'a> {
         Field::new("namespaces.time_for_children", Type::Number),
     ];
 
-    /// `user_name` gives the name of a user id where there is one.
+    /// The row of a process; `user_name` returns the name of a user id, if there is one.
     pub fn new(process: &'a Process, user_name: &'a dyn Fn(u32) -> Option<String>) -> Self {
         Self { process, user_name }
     }

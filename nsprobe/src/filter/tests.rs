@@ -12,7 +12,7 @@ const FIELDS: &[Field] = &[
     Field::new("namespaces.net", Type::Number),
 ];
 
-/// A row; `None` is what is not known.
+/// A row; `None` is unknown.
 #[derive(Clone, Default)]
 struct Row {
     pid: Option<u32>,
@@ -99,7 +99,7 @@ fn a_test_of_what_is_not_known_is_false_and_its_negation_is_true() {
     }
 }
 
-/// Each makes one statement, of fields that may be unknown.
+/// Single tests of fields that may be unknown.
 const TESTS: [&str; 20] = [
     "pid == 5",
     "pid != 5",
@@ -183,7 +183,7 @@ fn fields_have_their_names_of_json_too() {
 fn a_field_that_there_is_not_is_named_with_those_there_are() {
     insta::assert_snapshot!(complaint("kid == 'net'"), @"there is no field `kid`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
     insta::assert_snapshot!(complaint("pid == 1 || namespaces.mount == 1"), @"there is no field `namespaces.mount`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
-    // Where evaluation would never come by.
+    // In a part that would never be evaluated.
     assert!(
         complaint("false && size(holders.filter(h, h == kid)) > 0").starts_with("there is no field `kid`")
     );

@@ -1,27 +1,27 @@
-//! What an expression is evaluated on.
+//! The data that an expression is evaluated on.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// A field that an expression may name.
+/// A field that an expression may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// Its name; with dots in it, where it belongs to a group.
+    /// Its name; with a dot if it belongs to a group.
     pub name: &'static str,
-    /// What it holds.
+    /// Its type.
     pub kind: Type,
-    /// Its names in JSON, where those differ.
+    /// Its names in JSON, if they differ.
     pub json: &'static [&'static str],
 }
 
 impl Field {
-    /// The same, which JSON has under other names.
+    /// The same field, with other names in JSON.
     pub(super) const fn or(self, json: &'static [&'static str]) -> Self {
         Self { json, ..self }
     }
 
-    /// Whether an expression may call it so.
+    /// True if an expression may use this name for it.
     pub(super) fn is_called(&self, name: &str) -> bool {
         self.name == name || self.json.contains(&name)
     }
@@ -31,7 +31,7 @@ impl Field {
     }
 }
 
-/// What a field holds.
+/// The type of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
     /// True or false.
@@ -40,9 +40,9 @@ pub enum Type {
     Number,
     /// Text.
     Text,
-    /// Any number of numbers.
+    /// A list of numbers.
     Numbers,
-    /// Any number of texts.
+    /// A list of texts.
     Texts,
 }
 
@@ -61,7 +61,7 @@ impl fmt::Display for Type {
 /// The value of a field in one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
-    /// It is not known, or there is none.
+    /// Unknown or absent.
     Unknown,
     /// Of [`Type::Bool`].
     Bool(bool),
@@ -78,12 +78,12 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// A number, where there is one.
+    /// A number, or unknown.
     pub fn number(number: Option<impl Into<u64>>) -> Self {
         number.map_or(Self::Unknown, |number| Self::Number(number.into()))
     }
 
-    /// A text, where there is one.
+    /// A text, or unknown.
     pub fn text(text: Option<impl Into<Cow<'a, str>>>) -> Self {
         text.map_or(Self::Unknown, |text| Self::Text(text.into()))
     }
@@ -91,7 +91,7 @@ impl<'a> Value<'a> {
 
 impl From<Value<'_>> for cel::Value {
     fn from(value: Value<'_>) -> Self {
-        // CEL's literals are signed; no inode, id or count of the kernel reaches the 64th bit.
+        // CEL's literals are signed; no inode, id or count of the kernel uses the 64th bit.
         let number = |number: u64| Self::Int(i64::try_from(number).unwrap_or(i64::MAX));
         match value {
             Value::Unknown => Self::Null,
@@ -108,8 +108,8 @@ impl From<Value<'_>> for cel::Value {
     }
 }
 
-/// A row: values by the names of their fields.
+/// A row: values by field name.
 pub trait Fields {
-    /// The value of the field `name`; a name that is no field of this row is [`Value::Unknown`].
+    /// The value of the field `name`; [`Value::Unknown`] for a name that is not a field of this row.
     fn value(&self, name: &str) -> Value<'_>;
 }
