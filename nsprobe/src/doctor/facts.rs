@@ -1,4 +1,4 @@
-//! What is looked at.
+//! The facts about this machine.
 
 use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
@@ -16,64 +16,64 @@ use crate::trace::plan::Choice;
 use nsprobe_ebpf::Config;
 use std::path::Path;
 
-/// What was found on this machine, uninterpreted.
+/// The facts about this machine, uninterpreted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     /// The kernel's release, as uname(2) has it.
     pub release: String,
-    /// The effective capabilities; none where they are not readable.
+    /// The effective capabilities; none if not readable.
     pub capabilities: Effective,
-    /// What would give the capabilities that are missing, or do not count here; `None` when none is missing.
+    /// The way to get the capabilities that are missing, or do not count here; `None` if none is missing.
     pub remedy: Option<String>,
-    /// What would make other users' processes readable; `None` when they are, as far as capabilities go.
+    /// The way to make other users' processes readable; `None` if they are, as far as capabilities go.
     pub remedy_to_see: Option<String>,
-    /// Whether nsprobe is in the initial user namespace; `None` when that cannot be read.
+    /// True if nsprobe is in the initial user namespace; `None` if that cannot be read.
     pub initial_user_namespace: Option<bool>,
-    /// Whether `/proc` shows the initial pid namespace; `None` where it hides what would tell.
+    /// True if `/proc` shows the initial pid namespace; `None` if it hides the evidence.
     pub whole_machine: Option<bool>,
-    /// The options of `/proc`; `None` when it is no proc file system.
+    /// The options of `/proc`; `None` if it is not a proc file system.
     pub proc_mount: Option<ProcMount>,
-    /// Processes visible.
+    /// The number of visible processes.
     pub processes: usize,
-    /// Those of them whose namespaces are not readable.
+    /// The number of those whose namespaces are not readable.
     pub unreadable_processes: usize,
-    /// The ways to find namespaces that are not there, and what would help.
+    /// The sources of namespaces that are missing, each with its remedy.
     pub missing_sources: Vec<(String, Option<String>)>,
-    /// Whether nsprobe's root is that of its mount namespace.
+    /// True if nsprobe's root is that of its mount namespace.
     pub whole_root: bool,
     /// Kernel lockdown.
     pub lockdown: Lockdown,
-    /// What events lack because this kernel lacks a field, in words, or why its BTF is not readable.
+    /// The data missing from events because this kernel lacks a field, or the reason why its BTF is not readable.
     pub btf: Result<Vec<String>, String>,
-    /// Whether any BPF program loads.
+    /// The result of loading any BPF program.
     pub bpf: Bpf,
-    /// Whether there are ring buffers (Linux 5.8).
+    /// The result of creating a ring buffer (Linux 5.8).
     pub ring_buffer: Bpf,
-    /// Whether the function hooks load and attach.
+    /// The result of loading and attaching the function hooks.
     pub functions: Bpf,
-    /// Where tracefs is, in words.
+    /// The state of tracefs, in words.
     pub tracefs: String,
-    /// Whether the tracepoint hooks load and attach.
+    /// The result of loading and attaching the tracepoint hooks.
     pub tracepoints: Bpf,
-    /// Whether there are perf's records of namespaces.
+    /// The result of opening perf's records of namespaces.
     pub perf: Bpf,
-    /// The plan that `trace` would take now, and why; or why there is none.
+    /// The plan that `trace` would take now, with the reason; or the reason why there is none.
     pub trace: Result<(&'static str, String), String>,
 }
 
-/// What came of trying to use BPF, or perf.
+/// The result of trying BPF, or perf.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bpf {
     /// It works.
     Works,
-    /// The kernel said no, for this reason.
+    /// The kernel refused, for this reason.
     Refused(String),
-    /// There was no point in trying, for this reason.
+    /// Trying was pointless, for this reason.
     NotTried(String),
 }
 
 impl Facts {
-    /// Looks at the machine this runs on.
+    /// Collects the facts about this machine.
     pub fn gather() -> Result<Self, discover::Error> {
         let snapshot = discover::snapshot(&discover::Options::default())?;
         let capabilities = Effective::read().unwrap_or_default();
@@ -120,7 +120,7 @@ impl Facts {
     }
 }
 
-/// The capabilities that nsprobe can use: `CAP_SYS_ADMIN` stands for those to trace.
+/// The capabilities that nsprobe can use: `CAP_SYS_ADMIN` replaces those for tracing.
 fn needed(capabilities: Effective) -> Vec<Capability> {
     let to_trace: &[Capability] = if capabilities.has(Capability::SysAdmin) {
         &[Capability::SysAdmin]
@@ -130,16 +130,16 @@ fn needed(capabilities: Effective) -> Vec<Capability> {
     to_trace.iter().copied().chain([Capability::SysPtrace, Capability::DacReadSearch]).collect()
 }
 
-/// What comes of using BPF. Everything is loaded and attached for a moment, and goes with its descriptors.
+/// The facts about BPF. Everything is loaded and attached briefly, and is gone when its descriptors are closed.
 struct BpfFacts {
     btf: Result<Vec<String>, String>,
     programs: Bpf,
     ring_buffer: Bpf,
     functions: Bpf,
     tracepoints: Bpf,
-    /// The plan that a trace takes that uses BPF, and why, if one does.
+    /// The plan of a trace with BPF, and its reason, if there is one.
     trace: Option<(&'static str, String)>,
-    /// What was attached: a plan that uses the same hooks meanwhile detaches them at once.
+    /// The attached probes: while they are held, a plan with the same hooks detaches quickly.
     held: Vec<Attached>,
 }
 
@@ -166,7 +166,7 @@ impl BpfFacts {
             },
         };
         let functions = attempt(Plan::Functions);
-        // Without the capabilities every answer of bpf(2) would be about them.
+        // Without the capabilities every bpf(2) error would be about them.
         let ask = |answer: fn() -> Result<bool, String>| match &functions {
             Bpf::NotTried(why) => Bpf::NotTried(why.clone()),
             _ => match answer() {
@@ -189,14 +189,14 @@ impl BpfFacts {
     }
 }
 
-/// The plan that a trace takes that is opened, and closed at once; and why.
+/// Opens a trace and closes it at once; returns its plan, with the reason.
 fn opened(hooks: Choice) -> Result<(&'static str, String), String> {
     let options = Options { hooks, ring_bytes: RING_BYTES, ..Options::default() };
     let source = choose::open(&options).map_err(|error| error.to_string())?;
     Ok((source.hooks().plan, source.hooks().reason.clone()))
 }
 
-/// Enough for any kernel's page size, and soon gone.
+/// Enough for any kernel's page size, and freed soon.
 const RING_BYTES: u32 = 64 * 1024;
 
 fn tracefs() -> String {

@@ -1,4 +1,4 @@
-//! Facts → what they mean and what to do about them. Nothing here looks at the machine.
+//! Facts → findings and remedies. Nothing here reads the machine.
 
 use super::facts::{Bpf, Facts};
 use crate::kernel::advice::WITH_HOSTS_PIDS;
@@ -7,10 +7,10 @@ use crate::kernel::lockdown::Lockdown;
 use crate::model::{Check, Verdict};
 use std::collections::HashSet;
 
-/// The oldest kernel that the tests run on.
+/// The oldest kernel in the tests.
 const OLDEST: (u32, u32) = (5, 10);
 
-/// Every check, in the order in which a reader would ask.
+/// Every check, in the order of a reader's questions.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Check> {
     let mut checks = vec![
@@ -35,8 +35,8 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
     checks
 }
 
-/// Leaves each remedy where it comes first. What gives the capabilities is in their row, and not in refusals, of which it is
-/// the end.
+/// Keeps each remedy in its first row only. The way to get the capabilities is in their own row, and is removed from
+/// the end of refusals.
 fn say_remedies_once(checks: &mut [Check], of_capabilities: Option<&str>) {
     let mut said = HashSet::new();
     for check in checks {
@@ -179,7 +179,7 @@ fn sources(facts: &Facts) -> Check {
     let reasons: Vec<&str> = missing.iter().map(|(reason, _)| reason.as_str()).collect();
     let mut remedies: Vec<&str> = missing.iter().filter_map(|(_, remedy)| remedy.as_deref()).collect();
     remedies.dedup();
-    // What gives the capabilities is said in their row.
+    // The way to get the capabilities is in their row.
     remedies.retain(|remedy| {
         facts.remedy.is_none() || !remedy.starts_with("run ") && !remedy.starts_with("start ")
     });

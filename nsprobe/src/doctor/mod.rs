@@ -1,6 +1,5 @@
-//! What this kernel, these privileges and this environment allow: facts in one file, what they mean in
-//! another. Looking changes nothing: what is loaded or mounted to find out is gone when [`Facts::gather`]
-//! returns.
+//! The capabilities of this kernel, these privileges and this environment: the facts in one file, the findings in
+//! another. Collecting changes nothing: programs and mounts made for it are gone when [`Facts::gather`] returns.
 
 mod facts;
 mod judge;
