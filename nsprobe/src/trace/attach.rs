@@ -1,4 +1,4 @@
-//! From a choice of hooks to attached ones: tries, asks [`plan`] for a verdict, does what it says.
+//! From requested to attached hooks: tries them, asks [`plan`] for a verdict, and acts on it.
 
 use super::TraceError;
 use super::hooks::prototype::mismatch;
@@ -16,15 +16,15 @@ use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{Config, FIELDS};
 use std::time::Duration;
 
-/// A probe that is at work until it is dropped.
+/// A probe that runs until it is dropped.
 pub struct Attached {
-    /// It.
+    /// The probe.
     pub probe: Probe,
-    /// What is attached, and why.
+    /// The attached hooks, and the reason for them.
     pub hooks: Hooks,
-    /// Whether descendants are followed that can be looked for again.
+    /// True if it follows descendants and can search for missing ones.
     pub follows: bool,
-    /// What keeps it attached.
+    /// The links that keep it attached.
     links: Vec<Link>,
 }
 
@@ -43,8 +43,8 @@ impl Drop for Attached {
     }
 }
 
-/// Loads the probe and attaches it as `choice` has it, to see `calls` that `config` and `wishes` ask for; 32-bit ones
-/// only where that costs other system calls nothing, unless `compat`; those that seccomp stops where they are `denied`.
+/// Loads the probe and attaches it according to `choice`, to see the `calls` that match `config` and `wishes`; 32-bit
+/// ones only if that costs other system calls nothing, or with `compat`; those stopped by seccomp if `denied`.
 pub fn attach(
     config: Config,
     wishes: &[Wish],
@@ -61,7 +61,7 @@ pub fn attach(
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
     let lives = config.flags & nsprobe_ebpf::config::LIVES != 0;
-    // Where it is refused there are tables.
+    // If it is refused, tables are used.
     let storage = TaskStorage::create().ok();
     let in_tables = storage.is_none();
     let groups = |plan| {
@@ -108,7 +108,7 @@ pub fn attach(
         };
         probe.load_follow().and_then(|()| probe.follow_present()).map_err(refused)?;
     }
-    // What a command does is followed from its first task on, and looked for only after a loss.
+    // A command's descendants are followed from its first task on, and searched for only after a loss.
     let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
     let mut missing = trial.missing();
     let planned = links.len();
@@ -130,7 +130,7 @@ pub fn attach(
     Ok(Attached { probe, hooks, follows, links: links.into_iter().map(|(_, link)| link).collect() })
 }
 
-/// Attaches what shows the calls that seccomp stops, whatever the plan, and gives what is missing of it, in words.
+/// Attaches the hooks for calls stopped by seccomp, with any plan, and returns the missing data, in words.
 fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Link)>) -> Vec<String> {
     let before = links.len();
     let mut refused: Vec<(String, Refusal)> =
@@ -138,7 +138,7 @@ fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Lin
     if links.len() > before
         && let Err(refusal) = probe.note_present()
     {
-        // Without it calls that were under way would be taken for others.
+        // Without it, calls under way would be mistaken for others.
         links.truncate(before);
         refused.push(("iter/task".to_owned(), refusal));
     }
@@ -147,7 +147,7 @@ fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Lin
     refused.into_iter().map(tell).collect()
 }
 
-/// Attaches all of a group, or nothing of it.
+/// Attaches all hooks of a group, or none.
 fn attach_group(
     probe: &mut Probe,
     group: &Group,
@@ -182,7 +182,7 @@ fn attach_group(
     Ok(())
 }
 
-/// What it means when the kernel says EPERM to one that has the capabilities.
+/// Explains EPERM for a process that has the capabilities.
 fn forbidden(error: OpenError) -> TraceError {
     match errno_of(&error) {
         Some(libc::EPERM) => TraceError::Forbidden(error),

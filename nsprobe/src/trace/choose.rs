@@ -1,4 +1,4 @@
-//! Which source a trace takes: the first that the machine bears.
+//! Choice of a trace's source: the first that works on this machine.
 
 use super::TraceError;
 use super::conditions::Wanted;
@@ -10,7 +10,7 @@ use super::source::perf::PerfSource;
 use super::source::poll::PollSource;
 use super::source::probe::ProbeSource;
 
-/// Opens the first source that the machine bears, of those that the `options` admit.
+/// Opens the first source that works on this machine, among those that the `options` admit.
 pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     let mut refused = Vec::new();
     let mut last = None;
@@ -40,7 +40,7 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
 }
 
-/// A wish of which other sources than the probe know nothing at all.
+/// Describes an option that only the probe supports, if one is used.
 fn needs_probe(options: &Options) -> Option<&'static str> {
     let conditions = &options.conditions;
     if options.denied {

@@ -11,27 +11,27 @@ use std::os::fd::BorrowedFd;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// For so long the end of a command is waited for that was killed.
+/// The maximum wait for the end of a killed command.
 const GRACE: Duration = Duration::from_millis(50);
 
-/// What became of the command.
+/// The outcome of the command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommandEnd {
-    /// There was none.
+    /// No command.
     None,
     /// It ended.
     Ended(ExitStatus),
-    /// The trace ended first; this process goes on.
+    /// The trace ended first; this process keeps running.
     GoesOn(u32),
 }
 
 /// The command, if there is one.
 pub(super) struct TracedCommand {
     command: Option<Command>,
-    /// How it is called.
+    /// The program's name.
     name: String,
     status: Option<ExitStatus>,
-    /// A signal to end came, and the command has been left to act on it.
+    /// True if a signal to end has arrived and was left to the command.
     interrupted: bool,
 }
 
@@ -41,7 +41,7 @@ impl TracedCommand {
         Self { command: None, name: String::new(), status: None, interrupted: false }
     }
 
-    /// Starts it, without waiting until its program is executed; nothing, when `words` is empty.
+    /// Starts the command, without waiting until its program is executed; none if `words` is empty.
     pub(super) fn start(words: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
         let Some(program) = words.first() else { return Ok(Self::none()) };
         let mut running = Self { name: text::shown_path(program), ..Self::none() };
@@ -53,7 +53,7 @@ impl TracedCommand {
         TraceError::Command { command: self.name.clone(), error }
     }
 
-    /// Takes notice of it when it could not be executed.
+    /// Returns an error if the program could not be executed.
     fn check(&mut self) -> Result<(), TraceError> {
         let Some(command) = &mut self.command else { return Ok(()) };
         let executed = command.is_executed(Duration::ZERO);
@@ -67,21 +67,21 @@ impl TracedCommand {
         })
     }
 
-    /// Readable when it has been executed, or cannot be.
+    /// Readable when the program has been executed, or cannot be.
     pub(super) fn report(&self) -> Option<BorrowedFd<'_>> {
         self.command.as_ref().and_then(Command::report)
     }
 
-    /// Looks at what was reported, and at the signals that came. Gives the reason to end, if there is one.
+    /// Handles reports of the command, and signals. Returns the reason to end, if there is one.
     ///
-    /// With a command the first signal to end is the command's: from a terminal it has got it already, from
-    /// elsewhere it gets it here, and the trace goes on until it ends. The second ends the trace, and so does the first where
-    /// there is no program yet that could heed it.
+    /// With a command, the first signal to end is the command's: from a terminal it has received it already, otherwise
+    /// it receives it here, and the trace goes on until it ends. The second one ends the trace, and so does the first
+    /// if there is no program yet that could handle it.
     pub(super) fn heed(&mut self, signals: &Signals) -> Result<Option<&'static str>, TraceError> {
         self.check()?;
         while let Some(arrived) = signals.next()? {
             if arrived.signal == Signal::SIGCHLD {
-                // What it has reported it has reported before it ended.
+                // Its reports were written before it ended.
                 self.check()?;
                 let Some(command) = &mut self.command else { continue };
                 self.status = command.ended()?;
@@ -101,7 +101,7 @@ impl TracedCommand {
         Ok(None)
     }
 
-    /// Kills it if its program is not executed soon; then the error says so.
+    /// Kills the command if its program is not executed soon; returns an error then.
     pub(super) fn settle(&mut self) -> Result<(), TraceError> {
         let Some(command) = &mut self.command else { return Ok(()) };
         let executed = command.is_soon_executed();
@@ -119,7 +119,7 @@ impl TracedCommand {
         Err(self.failed(io::Error::new(io::ErrorKind::TimedOut, why)))
     }
 
-    /// What became of it.
+    /// The outcome of the command.
     pub(super) fn ended(&self) -> CommandEnd {
         match (&self.command, self.status) {
             (None, _) => CommandEnd::None,

@@ -1,35 +1,34 @@
-//! What must hold of an event: the same that the probe decides by, wherever events come from.
+//! The conditions on an event: the same that the probe uses, for events of any source.
 
 use crate::model::kinds_of_unshare;
 use crate::model::{Operation, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
 use nsprobe_ebpf::COMM_LEN;
 
-/// What must hold of an event, apart from its call. Of a list that is empty, anything does; of one that is not, one
-/// entry must fit.
+/// The conditions on an event, apart from its call. An empty list matches anything; any other needs one matching entry.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Conditions {
-    /// Kinds of namespaces that the call names or changes: by the flags of clone and unshare, the target of setns or
-    /// what it is said to be. chroot and pivot_root are about `mnt`.
+    /// Kinds of namespaces that the call names or changes: by the flags of clone and unshare, and the target or second
+    /// argument of setns. chroot and pivot_root count as `mnt`.
     pub kinds: Vec<NsKind>,
-    /// The caller's process, as the initial pid namespace numbers it.
+    /// The caller's pid in the initial pid namespace.
     pub pids: Vec<Pid>,
-    /// Also what descends from these processes. Events do not tell: where they come from, it is known.
+    /// Include the descendants of these processes. This is not in the event: its source knows.
     pub follow: bool,
     /// The caller's real user id.
     pub uids: Vec<u32>,
-    /// Its command name; of a longer one the first 15 bytes, as the kernel keeps them.
+    /// The caller's command name; of a longer one the first 15 bytes, as the kernel keeps them.
     pub comms: Vec<Text>,
-    /// Namespaces that the caller is in before or after (or its children will be), a clone's child is in, or setns is
-    /// pointed at.
+    /// Namespaces that the caller (or its children) is in before or after, that a clone's child is in, or that are the
+    /// target of setns.
     pub namespaces: Vec<NsId>,
-    /// Control groups, by their ids, that the caller is in, or below. The probe alone can tell: paths may be cut, and
-    /// in a cgroup namespace nobody knows the way from the root.
+    /// Control groups, by id, that the caller is in, or below. Only the probe can decide this: paths may be cut, and in
+    /// a cgroup namespace the path from the root is unknown.
     pub cgroups: Vec<u64>,
-    /// What came of the call.
+    /// The result of the call.
     pub outcome: Option<Wanted>,
 }
 
-/// Calls by what they returned.
+/// Calls by their result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     /// Those that failed.
@@ -39,7 +38,7 @@ pub enum Wanted {
 }
 
 impl Conditions {
-    /// Whether they hold of this event, or may: what other sources than the probe do not know of it does not keep it back.
+    /// True if they match this event, or may: unknown data of sources other than the probe does not reject it.
     #[must_use]
     pub fn admit(&self, event: &Event) -> bool {
         let caller = &event.process;
@@ -63,7 +62,7 @@ impl Conditions {
     }
 }
 
-/// A command name as the kernel keeps it: at most 15 bytes, filled up with zeroes.
+/// A command name in the kernel's form: at most 15 bytes, padded with zeros.
 pub(super) fn comm(name: &[u8]) -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
     let length = comm_len(name);
@@ -75,7 +74,7 @@ fn comm_len(name: &[u8]) -> usize {
     name.len().min(COMM_LEN - 1)
 }
 
-/// Whether the call names or changes a namespace of this kind.
+/// True if the call names or changes a namespace of this kind.
 fn is_about(event: &Event, kind: NsKind) -> bool {
     let named = match &event.crossing {
         Operation::Clone { flags, .. } => flags.unwrap_or(0),
@@ -96,7 +95,7 @@ fn is_about(event: &Event, kind: NsKind) -> bool {
         || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
 }
 
-/// Whether a clone failed whose child would have begun in another namespace of this kind than its parent.
+/// True if a clone failed whose child would have begun in a different namespace of this kind than its parent.
 fn is_for_child(event: &Event, kind: NsKind) -> bool {
     let slot = match kind {
         NsKind::Pid => NsSlot::PidForChildren,
@@ -110,12 +109,12 @@ fn is_for_child(event: &Event, kind: NsKind) -> bool {
         && own != next
 }
 
-/// Whether the event is one of the probe's, which knows all of it.
+/// True if the event is from the probe, which knows all of it.
 const fn is_whole(event: &Event) -> bool {
     event.compat.is_some()
 }
 
-/// Whether it is not known what there was before in a slot of this kind.
+/// True if the namespace before is unknown in a slot of this kind.
 fn is_open(event: &Event, kind: NsKind) -> bool {
     let is_open = |(slot, after): (NsSlot, &Option<NsId>)| {
         slot.kind() == kind && after.is_some() && event.before.get(slot).is_none()
@@ -123,7 +122,7 @@ fn is_open(event: &Event, kind: NsKind) -> bool {
     !is_whole(event) && event.after.iter().any(is_open)
 }
 
-/// Whether the namespace is one of the event's.
+/// True if the namespace is one of the event's.
 fn is_in(event: &Event, id: NsId) -> bool {
     let is_target = match &event.crossing {
         Operation::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,

@@ -12,16 +12,16 @@ use nsprobe_ebpf::{
 use std::mem::offset_of;
 use std::time::Duration;
 
-/// Why a record was not understood. It is counted, and the others are read on.
+/// The error of a record that cannot be decoded. It is counted, and decoding continues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Not the length of an event, or not the length that the record itself says.
+    /// The length is not that of an event, or differs from the one in the record.
     #[error("a record of {0} bytes is no event")]
     Length(usize),
-    /// Written by a probe that is not this nsprobe's.
+    /// Written by the probe of another version.
     #[error("record version {0} is unknown")]
     Version(u16),
-    /// An event that this nsprobe does not know.
+    /// An unknown event.
     #[error("cause {0} is unknown")]
     Cause(u16),
     /// More process ids than there can be pid namespaces.
@@ -29,7 +29,7 @@ pub enum DecodeError {
     Depth(u32),
 }
 
-/// What is in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file is on.
+/// Decodes `bytes`, which are one complete record. `nsfs_dev` is the device of every namespace's file.
 pub fn record(bytes: &[u8], nsfs_dev: u64) -> Result<SourceItem, DecodeError> {
     match <&[u8; size_of::<Freed>()]>::try_from(bytes) {
         Ok(bytes) => freed(bytes),
@@ -37,7 +37,7 @@ pub fn record(bytes: &[u8], nsfs_dev: u64) -> Result<SourceItem, DecodeError> {
     }
 }
 
-/// No event is as short.
+/// Decodes the end of a namespace. No event is as short.
 fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<SourceItem, DecodeError> {
     const HEADER: usize = offset_of!(Freed, header);
     let version = u16::from_ne_bytes(part(bytes, HEADER + offset_of!(Header, version)));
@@ -58,13 +58,12 @@ fn freed(bytes: &[u8; size_of::<Freed>()]) -> Result<SourceItem, DecodeError> {
     Ok(SourceItem::Freed(End { ino: ino.into(), mark, since_boot: Duration::from_nanos(time_ns) }))
 }
 
-/// `N` bytes at `at`; zeros where there are no more, which no offset of a field leads to.
+/// The `N` bytes at `at`; zeros beyond the end, where no field has its offset.
 fn part<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     bytes.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
-/// The event in `bytes`, which are one whole record. `nsfs_dev` is the device that every namespace's file
-/// is on.
+/// Decodes the event in `bytes`, which are one complete record. `nsfs_dev` is the device of every namespace's file.
 pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let record = View::new(bytes)?;
     let flags = record.u32(offset_of!(Record, flags));
@@ -94,7 +93,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     })
 }
 
-/// When the arguments were looked at. Those of clone and unshare are numbers, which nobody can change.
+/// The time at which the arguments were read. Those of clone and unshare are values, which nobody can change.
 fn seen(cause: u16, flags: u32) -> Option<Seen> {
     if flags & event_flags::ENTRY_MISSED != 0 {
         return Some(Seen::EntryMissed);
@@ -151,7 +150,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
         cause::CLONE => Operation::Clone { flags: Some(first), child: child(record)? },
         cause::UNSHARE => Operation::Unshare { flags: first },
         cause::SETNS => Operation::Setns {
-            // An int in the kernel: what is above its 32 bits is not part of it.
+            // An int in the kernel: the bits above 32 are not part of it.
             fd: ((first & 0xffff_ffff) as u32).cast_signed(),
             nstype: second & 0xffff_ffff,
             target: target(record, second, nsfs_dev),
@@ -159,7 +158,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
         cause::CHROOT => Operation::Chroot { path: path(record, text::FIRST) },
         cause::PIVOT_ROOT => {
             let at = |index, path: &PathText| {
-                // No walk is needed to know what this one is resolved to.
+                // The resolution of this one is known without a walk.
                 let cwd = || (*path == PathText::Whole(".".into())).then_some(text::CWD_BEFORE);
                 place(record, index).or_else(|| place(record, cwd()?))
             };
@@ -198,7 +197,7 @@ fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
         return process(record, nstype, nsfs_dev);
     }
     let clone_flag = record.u32(at + offset_of!(Target, clone_flag));
-    // Where the kernel's own word for the kind is not known, the caller's may be.
+    // If the kernel's own kind is unknown, use the caller's.
     let kind = NsKind::from_clone_flag(clone_flag.into())
         .or_else(|| NsKind::from_clone_flag(nstype & 0xffff_ffff))?;
     let (names, flags) = record.text(text::FIRST);
@@ -209,7 +208,7 @@ fn target(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
     Some(SetnsTarget::Namespace { id: NsId::new(kind, nsfs_dev, ino.into()), kernel_id, path })
 }
 
-/// The process that setns was pointed at, with its namespaces of the kinds that were asked for.
+/// The process that is the target of setns, with its namespaces of the requested kinds.
 fn process(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
     let at = offset_of!(Record, target);
     let tid = record.u32(at + offset_of!(Target, tid));
@@ -224,9 +223,9 @@ fn process(record: View, nstype: u64, nsfs_dev: u64) -> Option<SetnsTarget> {
     })
 }
 
-/// The path that ends in the first of `names`, each ended by a NUL, and begins with the last.
+/// Joins `names`, each terminated by a NUL, to the path that ends with the first and begins with the last.
 fn upwards(names: &[u8], absolute: bool) -> Vec<u8> {
-    // A dentry that is its own parent may be called `/`.
+    // A dentry that is its own parent may have the name `/`.
     let is_name = |name: &&[u8]| !name.is_empty() && *name != b"/";
     let names: Vec<&[u8]> = names.split(|&byte| byte == 0).filter(is_name).collect();
     let mut path = Vec::new();
@@ -243,7 +242,7 @@ fn directory(record: View, moved: bool, before: usize, after: usize) -> Option<D
     Some(Directory { moved, before: place(record, before)?, after: place(record, after)? })
 }
 
-/// What a walk gave; `None` when there was none.
+/// The path found by a walk; `None` if there was none.
 fn place(record: View, index: usize) -> Option<Place> {
     let (names, flags) = record.text(index);
     let cut = flags & text_flags::CUT != 0;
@@ -265,7 +264,7 @@ fn path(record: View, index: usize) -> PathText {
     if flags & text_flags::CUT != 0 { PathText::Cut(text) } else { PathText::Whole(text) }
 }
 
-/// What clone returned to a caller that is in as many pid namespaces as it has `ids`: the child's number in the innermost
+/// The result of clone for a caller that is in as many pid namespaces as it has `ids`: the child's pid in the innermost
 /// of those.
 pub(super) fn returned(child: &CloneChild, ids: &[Pid]) -> Outcome {
     let number = ids.len().checked_sub(1).and_then(|depth| child.pids.get(depth));
@@ -298,7 +297,7 @@ fn namespaces(record: View, at: usize, nsfs_dev: u64) -> Slots<Option<NsId>> {
     })
 }
 
-/// The kernel's ids of the namespaces, when it has any.
+/// The kernel's ids of the namespaces, if it has any.
 fn marks(record: View) -> Option<Box<SlotMarks>> {
     let ids = |at: usize| {
         let ids = at + offset_of!(NamespaceIds, id);
@@ -313,12 +312,12 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == 0).next().unwrap_or(bytes)
 }
 
-/// The bytes of one record of the right version and of the length that it says. Offsets are those of [`Record`]'s
+/// The bytes of one record of the right version and of the length it declares. Offsets are those of [`Record`]'s
 /// fields.
 #[derive(Clone, Copy)]
 struct View<'a> {
     event: &'a [u8; size_of::<Record>()],
-    /// What follows the event.
+    /// The data after the event.
     text: &'a [u8],
 }
 
@@ -340,7 +339,7 @@ impl<'a> View<'a> {
         if length.next_multiple_of(8) != text.len() {
             return Err(wrong);
         }
-        // Checked once, so that a piece of text that is not there is never taken for an empty one.
+        // Checked once, so that a missing text is never mistaken for an empty one.
         let inside = |index| {
             let (at, len, _) = record.piece(index);
             usize::from(at) + usize::from(len) <= length
@@ -372,7 +371,7 @@ impl<'a> View<'a> {
         self.u16(offset_of!(Record, header) + offset_of!(Header, cause))
     }
 
-    /// Where text `index` begins, its length, and its flags.
+    /// The start of text `index`, its length, and its flags.
     fn piece(self, index: usize) -> (u16, u16, u16) {
         let piece = offset_of!(Record, texts) + index * size_of::<Text>();
         let field = |offset| self.u16(piece + offset);

@@ -1,10 +1,10 @@
-//! Which events are wanted, where the probe sees more than that.
+//! Selects the requested events, if the source reports more.
 
 use super::conditions::Conditions;
 use super::hooks::Call;
 use crate::model::{Operation, Event};
 
-/// The wanted calls.
+/// The requested calls and conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     calls: Vec<&'static str>,
@@ -12,14 +12,14 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Events of these calls pass for which the conditions hold.
+    /// Accepts events of these calls that meet the conditions.
     #[must_use]
     pub fn new(calls: &[Call], conditions: &Conditions) -> Self {
         Self { calls: calls.iter().map(|call| call.name()).collect(), conditions: conditions.clone() }
     }
 
-    /// Whether this one passes. A change of which the call is not known passes when one of those that it may have been
-    /// is wanted.
+    /// True if this event is accepted. A change whose call is unknown is accepted if a call that may have caused it is
+    /// requested.
     #[must_use]
     pub fn admits(&self, event: &Event) -> bool {
         self.admits_call(event) && self.conditions.admit(event)

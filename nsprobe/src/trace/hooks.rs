@@ -29,7 +29,7 @@ pub enum Call {
 }
 
 impl Call {
-    /// All of them.
+    /// All calls.
     pub const ALL: [Self; 5] = [Self::Clone, Self::Unshare, Self::Setns, Self::Chroot, Self::PivotRoot];
 
     /// The name of its events in every output.
@@ -48,25 +48,25 @@ impl Call {
 /// A way to see the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
-    /// fentry and fexit on the kernel functions behind the calls: other system calls pay nothing.
+    /// fentry and fexit on the kernel functions behind the calls: no cost for other system calls.
     Functions,
-    /// The same functions by fprobes, whose programs no task is preempted in: a little dearer for traced calls, and a page
-    /// of kernel memory for each task.
+    /// The same functions with fprobes, whose programs cannot be preempted by another task: slightly higher cost for
+    /// traced calls, and a page of kernel memory for each task.
     Fprobes,
-    /// Tracepoints at entry and return of the calls. With any of these attached the kernel takes its slow
-    /// path into and out of every system call of the machine (+29 ns on one of 115 ns).
+    /// Tracepoints at entry and return of the calls. With any of these attached, every system call of the machine takes
+    /// the kernel's slow path in and out (+29 ns on one of 115 ns).
     Tracepoints,
     /// No BPF: the records of perf_event_open(2).
     Perf,
-    /// No privileges: looking at `/proc` again and again.
+    /// No privileges: repeated scans of `/proc`.
     Poll,
 }
 
 impl Plan {
-    /// Those that use the probe.
+    /// The plans that use the probe.
     pub const OF_PROBE: [Self; 3] = [Self::Functions, Self::Fprobes, Self::Tracepoints];
 
-    /// Its name in every output, and for `--hooks`.
+    /// The name in every output, and for `--hooks`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -79,24 +79,24 @@ impl Plan {
     }
 }
 
-/// What a group of hooks is for.
+/// The purpose of a group of hooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Knowing who descends from the command.
+    /// The ends of the command's descendants.
     Descendants,
-    /// Knowing which tasks have ended, whose state is in tables.
+    /// The ends of tasks that have entries in tables.
     Ends,
     /// New tasks.
     NewTasks,
     /// Clones that failed.
     FailedClones,
-    /// Another call.
+    /// Calls of this kind.
     Call(Call),
-    /// What the kernel resolved the arguments of pivot_root to.
+    /// The paths to which the kernel resolves the arguments of pivot_root.
     Resolved,
     /// The ends of namespaces.
     NamespaceTable,
-    /// Calls that never get to the kernel, because a filter of the process answers them.
+    /// Calls that never reach the kernel, because a seccomp filter of the process answers them.
     Denied,
     /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
     Compat,
@@ -118,19 +118,19 @@ impl fmt::Display for Purpose {
     }
 }
 
-/// Hooks that are of use only together, in the order to attach them: a return hook before its entry hook,
-/// so that no call is begun that nobody completes.
+/// Hooks that are useful only together, in the order of attaching: a return hook before its entry hook, so that every
+/// call seen at entry is completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// What for.
+    /// The purpose.
     pub purpose: Purpose,
-    /// Which.
+    /// The hooks.
     pub hooks: Vec<Hook>,
-    /// Kernel struct fields without which they see nothing.
+    /// Kernel struct fields that they require.
     pub fields: &'static [Field],
 }
 
-/// The hooks with which `plan` shows `calls`, of the whole machine or (`follow`) of one process's descendants.
+/// The hooks with which `plan` shows `calls`, for the whole machine or (`follow`) for the descendants of one process.
 #[must_use]
 pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     let hook = |program, point| Hook { program, point };
@@ -190,7 +190,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
                     hook(programs[0], Point::Syscall(points[0])),
                     hook(programs[1], Point::Syscall(points[1])),
                 ];
-                // Together these show what the function behind them does.
+                // Only together do these show what the function behind them does.
                 if points[0] == "sys_exit_clone" {
                     hooks.extend(forks());
                 }
@@ -205,7 +205,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     groups
 }
 
-/// What tells that a task has ended.
+/// The hook at the end of a task.
 fn end_of_task(plan: Plan) -> Hook {
     match plan {
         Plan::Fprobes => Hook { program: "enter_exit_fs", point: Point::Fprobe("exit_fs") },
@@ -213,7 +213,7 @@ fn end_of_task(plan: Plan) -> Hook {
     }
 }
 
-/// The hooks with which the plan of tracepoints shows fork and vfork where they fail.
+/// The hooks with which the tracepoint plan shows failed fork and vfork.
 fn forks() -> [Hook; 4] {
     [
         ("exit_clone", "sys_exit_fork"),
@@ -224,8 +224,8 @@ fn forks() -> [Hook; 4] {
     .map(|(program, point)| Hook { program, point: Point::Syscall(point) })
 }
 
-/// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them both show clones
-/// that succeed, and functions also those that fail and unshare.
+/// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them, both plans show
+/// successful clones, and functions also failed ones and unshare.
 #[must_use]
 pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
     let hook = |program, point| Hook { program, point };
@@ -253,7 +253,7 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
     }
 }
 
-/// The hook by which tables of tasks have room again when tasks end; with any plan.
+/// The hook that frees table entries when tasks end; with any plan.
 #[must_use]
 pub fn ends(plan: Plan) -> Group {
     Group { purpose: Purpose::Ends, hooks: vec![end_of_task(plan)], fields: &[] }
@@ -270,18 +270,18 @@ pub fn lives(plan: Plan) -> Vec<Group> {
     vec![Group { purpose: Purpose::NamespaceTable, hooks: vec![free], fields: &[] }]
 }
 
-/// What is asked for beside the calls.
+/// Requests besides the calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
-    /// 32-bit system calls, though other system calls pay for it.
+    /// 32-bit system calls, although other system calls pay for it.
     pub compat: bool,
-    /// The lives of namespaces.
+    /// The lifecycle of namespaces.
     pub lives: bool,
-    /// Calls that seccomp stops.
+    /// Calls stopped by seccomp.
     pub denied: bool,
 }
 
-/// What `plan` cannot tell of `calls`, in words: on any kernel, or because this one is `preemptible`.
+/// The data about `calls` that `plan` cannot show, in words: on any kernel, or because this one is `preemptible`.
 #[must_use]
 pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> Vec<String> {
     let Extras { compat, lives, denied } = extras;
@@ -313,34 +313,34 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
     unseen
 }
 
-/// What others can keep a program from being run for.
+/// Calls missed while other tasks keep a program from running.
 const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempted in the program of the same call: this \
     kernel preempts its own tasks; counted as lost, `recursion`";
 
-/// The same where only new tasks are seen by a program that can be preempted.
+/// The same if only new tasks are seen by a program that can be preempted.
 const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same program, \
     from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
 
-/// What happens to a call after all that a probe sees of it.
+/// The end of a call, after everything that a probe sees.
 const INTERRUPTED: &str = "whether a call that a signal interrupted (`restarted`, but for ERESTARTNOINTR) is made again or \
     gives EINTR: that is decided after its return";
 
-/// What is no call of those that are traced.
+/// A change by a call that is not traced.
 const BY_EXEC: &str =
     "the time namespace that a process which unshared it enters by executing a program (Linux 6.3)";
 
-/// What makes mount namespaces and is no call of those that are traced.
+/// Mount namespaces created by calls that are not traced.
 pub const BY_MOUNT_CALLS: &str = "mount namespaces that open_tree(2) and fsmount(2) make (OPEN_TREE_NAMESPACE, FSMOUNT_NAMESPACE), \
     until somebody joins them";
 
-/// What a call does to others than its caller.
+/// The effect of a call on processes other than its caller.
 const OF_OTHERS: &str = "other processes whose root or working directory a pivot_root moves";
 
-/// What it takes to tell what a 32-bit system call is.
+/// The fields that identify a 32-bit system call.
 const COMPAT_FIELDS: &[Field] =
     &[Field::TaskThreadInfo, Field::ThreadInfoStatus, Field::PtRegsFirst32, Field::PtRegsSecond32];
 
-/// What it takes to tell whether a task is the one whose descendants are followed.
+/// The fields that identify the task whose descendants are followed.
 const FOLLOW_FIELDS: &[Field] = &[
     Field::TaskGroupLeader,
     Field::TaskThreadPid,

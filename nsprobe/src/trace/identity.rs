@@ -1,4 +1,4 @@
-//! What tells one run, and one machine, from another.
+//! The identity of one trace, and of one machine.
 
 use crate::discover::proc_reader::ProcReader;
 use crate::kernel::{nsfs, random};
@@ -9,7 +9,7 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-/// A new id for a stream, which no other stream has: a random UUID (version 4 of RFC 9562).
+/// A new id for a stream, unique: a random UUID (version 4 of RFC 9562).
 pub fn stream() -> io::Result<String> {
     let mut bytes: [u8; 16] = random::bytes()?;
     bytes[6] = bytes[6] & 0x0f | 0x40;
@@ -18,7 +18,7 @@ pub fn stream() -> io::Result<String> {
     Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
 }
 
-/// The machine that this runs on.
+/// The machine on which this runs.
 #[must_use]
 pub fn host() -> Host {
     let name = uname().ok().map(|uname| Text::from(uname.nodename().as_bytes().to_vec()));
@@ -29,7 +29,7 @@ pub fn host() -> Host {
     }
 }
 
-/// The initial namespace of each kind, which the kernel's own thread of number 2 is in; `None` of those that are not known.
+/// The initial namespace of each kind: those of the kernel thread with pid 2; `None` if unknown.
 #[must_use]
 pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
     let is_whole = ProcReader::open().is_ok_and(|look| look.is_of_whole_machine());
@@ -40,7 +40,7 @@ pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
     };
     let all = NsKind::ALL.into_iter().map(|kind| (kind, is_whole.then(|| namespace(kind)).flatten()));
     let mut all: Vec<(NsKind, Option<Life>)> = all.collect();
-    // Before 6.18 the kernel has ids for mount namespaces only, which are no mark: no event has them.
+    // Before 6.18 only mount namespaces have ids, which are not used as marks: no event has them.
     let has_id = |&(kind, life): &(NsKind, Option<Life>)| {
         kind != NsKind::Mnt && life.is_some_and(|life| life.mark != Mark::Unknown)
     };
@@ -50,7 +50,7 @@ pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
     all
 }
 
-/// The first bytes of a file that is short.
+/// The first bytes of a short file.
 fn start_of(path: &str) -> Option<Vec<u8>> {
     const MOST: u64 = 64;
     let mut bytes = Vec::new();
@@ -87,7 +87,7 @@ mod tests {
     fn what_is_no_id_is_none() {
         let id = b"0123456789abcdef0123456789abcdef\n";
         assert_eq!(machine_id(id).as_deref(), Some("0123456789abcdef0123456789abcdef"));
-        // As systemd has it before the first boot is through.
+        // The content that systemd writes before the first boot is complete.
         assert_eq!(machine_id(b"uninitialized\n"), None);
         assert_eq!(machine_id(b""), None);
         assert_eq!(boot_id(b"0123456789abcdef\n"), None);

@@ -1,22 +1,22 @@
-//! Which rung of the ladder: what was refused so far → what to try next. Trying is done elsewhere; which hooks the
-//! probe uses is for [`super::plan`] to say.
+//! Fallback between sources: the refusals so far → the next source to try. Trying happens elsewhere; [`super::plan`]
+//! chooses the probe's hooks.
 
 use super::hooks::Plan;
 use super::plan::Choice;
 
-/// A way to learn what happens, the one that tells most first.
+/// A source of events, the most complete first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rung {
     /// BPF: functions or tracepoints.
     Probe,
     /// Records of perf_event_open(2).
     Perf,
-    /// Looks at `/proc`.
+    /// Scans of `/proc`.
     Poll,
 }
 
 impl Rung {
-    /// What it takes, in words.
+    /// The requirement of the source, in words.
     const fn means(self) -> &'static str {
         match self {
             Self::Probe => "BPF",
@@ -26,16 +26,16 @@ impl Rung {
     }
 }
 
-/// A rung that does not bear.
+/// A source that does not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// Which.
+    /// The source.
     pub rung: Rung,
-    /// Why, in words.
+    /// The reason, in words.
     pub why: String,
 }
 
-/// What to try after those that were `refused`, and why that; `None`: there is nothing else.
+/// The source to try after those that were `refused`, and the reason for it; `None` if none is left.
 #[must_use]
 pub fn next(choice: Choice, refused: &[Refused]) -> Option<(Rung, String)> {
     let among;

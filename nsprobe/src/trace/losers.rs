@@ -1,26 +1,26 @@
-//! Whose events were lost in the probe.
+//! The owners of events that were lost in the probe.
 //!
-//! Its table has room for so many users and control groups, and tenants decide how many there are. So what has not changed
-//! for a while is taken out of it when it is half full, and kept here, where there is more room. Of what has no room
-//! anywhere the number is known, and not whose it was.
+//! The probe's table holds a limited number of users and control groups, and tenants decide how many there are. So when
+//! it is half full, entries that have not changed for a while are removed from it and kept here, where there is more
+//! room. Losses without room in either are counted, but without an owner.
 
 use crate::model::{Lost, Owner, OwnerCgroup, Text};
 use nsprobe_ebpf::share::{LOSERS, Loser};
 use std::collections::BTreeMap;
 
-/// How many are kept at most.
+/// The maximum number of owners.
 const MOST: usize = 4096;
 
-/// What is kept of one.
+/// An owner's losses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Kept {
-    /// How many events it has lost.
+    /// The total of lost events.
     count: u64,
-    /// How many the probe's table had of them at the last look.
+    /// The count in the probe's table when last read.
     seen: u64,
 }
 
-/// All that is known of whose events were lost.
+/// The owners of all lost events.
 #[derive(Debug, Default)]
 pub struct Ledger {
     kept: BTreeMap<(u32, u32, u64), Kept>,
@@ -29,7 +29,7 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes what the probe's table has, and gives what may be removed from it.
+    /// Adds the contents of the probe's table, and returns the entries that may be removed from it.
     pub fn take(&mut self, table: &[(Loser, u64)]) -> Vec<Loser> {
         let is_crowded = table.len() * 2 > LOSERS;
         let mut stale = Vec::new();
@@ -40,7 +40,7 @@ impl Ledger {
                 continue;
             }
             let kept = self.kept.entry(key).or_default();
-            // Less than before: it was removed, and has come again.
+            // Less than before: the entry was removed, and added again.
             let more = if count < kept.seen { count } else { count - kept.seen };
             kept.count += more;
             kept.seen = count;
@@ -52,7 +52,7 @@ impl Ledger {
         stale
     }
 
-    /// Whose the events were that were lost at a `stage`; `path` finds the path of a control group by its id.
+    /// The owners of the events lost at a `stage`; `path` returns the path of a control group by its id.
     pub fn owners(&mut self, stage: u32, path: impl Fn(u64) -> Option<Text>) -> Vec<Owner> {
         let paths = &mut self.paths;
         let of_stage = self.kept.range((stage, 0, 0)..(stage + 1, 0, 0));
@@ -65,7 +65,7 @@ impl Ledger {
     }
 }
 
-/// What of `now` is not in `before`, both counted from the beginning.
+/// The losses in `now` that are not in `before`, both counted from the beginning.
 #[must_use]
 pub fn news(now: &Lost, before: &Lost) -> Lost {
     let key = |owner: &Owner| (owner.uid, owner.cgroup.as_ref().map(|cgroup| cgroup.id));
@@ -98,10 +98,10 @@ mod tests {
         assert_eq!(ledger.take(&[(loser(1), 8), (loser(2), 6)]), []);
         assert_eq!(counts(&mut ledger), [(1, 8), (2, 6)]);
         assert!(ledger.owners(0, |_| None).is_empty());
-        // Crowded: what has changed stays, and so does what is new.
+        // Crowded: entries that have changed stay, and so do new ones.
         let all: Vec<_> = (1..300).map(|uid| (loser(uid), if uid == 1 { 9 } else { 6 })).collect();
         assert_eq!(ledger.take(&all), [loser(2)]);
-        // It has come again.
+        // Added again.
         ledger.take(&[(loser(1), 9), (loser(2), 4)]);
         assert_eq!(counts(&mut ledger)[..2], [(1, 9), (2, 10)]);
     }

@@ -1,43 +1,43 @@
-//! Events that were lost, by the place where it happened.
+//! Lost events, by stage.
 
 use super::losers;
 use crate::model::{Loss, Lost};
 use std::time::SystemTime;
 
-/// Where namespaces are lost whose end will not be told.
+/// The stage of namespaces whose end will not be reported.
 pub(super) const UNWATCHED: &str = "namespaces_full";
 
-/// What was lost so far, all of which was told.
+/// The losses so far, all reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Losses {
     began: SystemTime,
     stages: Vec<Stage>,
-    /// What the output did not take.
+    /// The number of events that the output did not take.
     unwritten: u64,
-    /// Something was lost that nobody has made good yet.
+    /// True if a loss has not been followed by a resync.
     unhealed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stage {
     lost: Lost,
-    /// When it was counted the last time, and the number of the line that was the last one then.
+    /// The time of the last count, and the number of the last line at that time.
     counted: (SystemTime, u64),
 }
 
 impl Losses {
-    /// None, of a stream that begins `now`.
+    /// No losses, for a stream that begins at `now`.
     #[must_use]
     pub const fn new(now: SystemTime) -> Self {
         Self { began: now, stages: Vec::new(), unwritten: 0, unhealed: false }
     }
 
-    /// So many events were not written.
+    /// Counts events that were not written.
     pub const fn unwritten(&mut self, count: u64) {
         self.unwritten += count;
     }
 
-    /// Takes what a source has `counted` since it began, `now`, after the line `seq`, and gives what of that is new.
+    /// Takes the losses `counted` by a source since it began, at `now`, after the line `seq`; returns the new ones.
     pub fn news(&mut self, counted: Vec<Lost>, now: SystemTime, seq: u64) -> Vec<Loss> {
         let mut news = Vec::new();
         for counted in counted {
@@ -58,29 +58,29 @@ impl Losses {
         news
     }
 
-    /// Whether something was lost and not made good.
+    /// True if a loss has not been followed by a resync.
     #[must_use]
     pub const fn unhealed(&self) -> bool {
         self.unhealed
     }
 
-    /// What was lost is made good.
+    /// Marks the losses so far as followed by a resync.
     pub const fn heal(&mut self) {
         self.unhealed = false;
     }
 
-    /// Making it good failed.
+    /// Marks a failed resync.
     pub const fn worsen(&mut self) {
         self.unhealed = true;
     }
 
-    /// Whether nothing was ever lost at this stage.
+    /// True if nothing was ever lost at this stage.
     #[must_use]
     pub fn none_at(&self, stage: &str) -> bool {
         self.stages.iter().all(|known| known.lost.stage != stage || known.lost.count == 0)
     }
 
-    /// All that was lost.
+    /// The total losses.
     #[must_use]
     pub fn totals(&self) -> Vec<Lost> {
         let sink = Lost::at("sink", self.unwritten);
@@ -89,8 +89,8 @@ impl Losses {
     }
 }
 
-/// Whether a loss at this stage makes wrong what is known of namespaces and tasks. Of a call that seccomp stopped nothing
-/// follows for those after it, and what the output has no room for has been taken into account.
+/// True if a loss at this stage invalidates the known namespaces and tasks. A call stopped by seccomp does not affect
+/// later ones, and events that the output had no room for were processed before.
 #[must_use]
 pub fn heals(stage: &str) -> bool {
     !stage.starts_with("denied_") && !stage.starts_with("output_")
@@ -118,7 +118,7 @@ mod tests {
         assert!(!losses.unhealed());
         assert_eq!(losses.news(vec![lost("denied_full", 1)], at(6), 7).len(), 1);
         assert!(!losses.unhealed());
-        // One that was never counted before.
+        // A stage that was never counted before.
         let three = [loss("follow_full", 5, 6, 7), loss("decode", 1, 6, 7), loss("recursion", 1, 1, 0)];
         let counted = vec![lost("follow_full", 5), lost("decode", 3), lost("recursion", 1)];
         assert_eq!(losses.news(counted, at(8), 9), three);

@@ -1,5 +1,5 @@
-//! What a source tells (the probe, perf, looks at `/proc`) → the numbered lines of a stream: which source, what its
-//! records mean, which events are wanted, what was lost, when to stop.
+//! From the items of a source (the probe, perf, scans of `/proc`) to the numbered lines of a stream: choosing the
+//! source, decoding its records, filtering events, counting losses, ending the trace.
 
 pub mod tracker;
 pub mod attach;
@@ -31,34 +31,34 @@ use crate::model::Snapshot;
 use std::io;
 use std::sync::Arc;
 
-/// Takes a snapshot of the machine, or says why there is none. The account of namespaces reads no `/proc` itself: whoever
-/// starts a trace hands it what does. (Sources without BPF do: they learn from `/proc` where tasks are.)
+/// Takes a snapshot of the machine, or returns the reason for failure. Given by the caller of the trace: the namespace
+/// tracker itself does not read `/proc`. (Sources without BPF do, for the namespaces of tasks.)
 ///
-/// It runs on a thread of its own, for as long as it takes: the trace goes on meanwhile, and may end before.
+/// It runs on a thread of its own, however long it takes: the trace continues meanwhile, and may end first.
 pub type Look = Arc<dyn Fn() -> Result<Snapshot, String> + Send + Sync>;
 
-/// Why a trace could not be begun or went wrong.
+/// An error at the start of a trace or during it.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
     /// This process may not trace.
     #[error("tracing needs {} (or CAP_SYS_ADMIN): {}", .0.join(" and "), how_to_get_them())]
     Capabilities(Vec<&'static str>),
-    /// It has the capabilities and may not all the same.
+    /// It has the capabilities, but the kernel refuses all the same.
     #[error("{0}; {why}", why = forbidden_all_the_same())]
     Forbidden(OpenError),
-    /// There is no probe.
+    /// The probe cannot be loaded.
     #[error("{0}")]
     Open(OpenError),
-    /// There is no way to attach it.
+    /// The probe cannot be attached.
     #[error("{0}")]
     Refused(String),
-    /// Something of `/proc` that is needed to begin.
+    /// A part of `/proc` that is needed at the start.
     #[error("/proc: {0}")]
     Proc(io::Error),
-    /// The machine could not be looked at.
+    /// The snapshot failed.
     #[error("no snapshot: {0}")]
     Look(String),
-    /// The same: it took too long.
+    /// The snapshot took too long.
     #[error("no snapshot: taking it took too long")]
     Slow,
     /// The command did not start.
@@ -66,16 +66,16 @@ pub enum TraceError {
     Command {
         /// Its name.
         command: String,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// A system call that does not fail.
+    /// A system call that should not fail.
     #[error(transparent)]
     System(#[from] io::Error),
 }
 
 impl TraceError {
-    /// Whether the way that was tried is closed, and another may be open.
+    /// True if the attempted source is refused, and the next one may work.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(self, Self::Capabilities(_) | Self::Forbidden(_) | Self::Open(_) | Self::Refused(_))

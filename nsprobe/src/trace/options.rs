@@ -1,4 +1,4 @@
-//! What a trace is asked to do.
+//! The options of a trace.
 
 use super::conditions::Conditions;
 use super::hooks::Call;
@@ -6,42 +6,42 @@ use super::plan::Choice;
 use std::ffi::OsString;
 use std::time::Duration;
 
-/// What to trace, and until when.
+/// The calls to trace, and the limits.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and they combine")]
 pub struct Options {
-    /// The hooks.
+    /// The requested hooks.
     pub hooks: Choice,
-    /// The calls.
+    /// The traced calls.
     pub calls: Vec<Call>,
-    /// What else must hold of an event.
+    /// The conditions on an event.
     pub conditions: Conditions,
-    /// Every new task, not only those in a new namespace.
+    /// Report every new task, not only those in a new namespace.
     pub every_clone: bool,
-    /// Calls of setns and unshare too that succeed and change nothing.
+    /// Also report calls of setns and unshare that succeed and change nothing.
     pub unchanged: bool,
-    /// When namespaces are made and end.
+    /// Report when namespaces are created and destroyed.
     pub lives: bool,
-    /// 32-bit system calls, even where that means to watch every system call of the machine.
+    /// Trace 32-bit system calls, even if that means watching every system call of the machine.
     pub compat: bool,
-    /// Calls that a seccomp filter stops, though to watch for them costs every system call of the machine.
+    /// Trace calls that a seccomp filter stops, although that costs every system call of the machine.
     pub denied: bool,
-    /// Size of the ring buffer; made a power of two and a multiple of the page size.
+    /// The size of the ring buffer; rounded up to a power of two and a multiple of the page size.
     pub ring_bytes: u32,
-    /// Most entries of a table that tenants fill, where that is fewer than usual: for tests.
+    /// The maximum size of tables that tenants fill, if smaller than usual: for tests.
     pub room: u32,
-    /// Between two looks at `/proc`, where nothing else is allowed.
+    /// The interval between two scans of `/proc`, if nothing else is allowed.
     pub interval: Duration,
-    /// At most this long.
+    /// The maximum duration.
     pub duration: Option<Duration>,
-    /// At most so many events.
+    /// The maximum number of events.
     pub count: Option<u64>,
-    /// Only what this command and its descendants do, and until it ends; empty for the whole machine.
+    /// Trace only this command and its descendants, until it ends; empty for the whole machine.
     pub command: Vec<OsString>,
 }
 
 impl Default for Options {
-    /// The whole machine, in the best way that it allows, until a signal comes.
+    /// The whole machine, with the best plan that works, until a signal.
     fn default() -> Self {
         Self {
             hooks: Choice::Auto,

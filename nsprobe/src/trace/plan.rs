@@ -1,15 +1,15 @@
-//! Which hooks: facts → policy. The facts are what trying gave ([`Trial`]); attaching is done elsewhere.
+//! Choice of the hooks: facts → policy. The facts are the results of trying ([`Trial`]); attaching happens elsewhere.
 
 use super::hooks::{Plan, Purpose};
 use crate::kernel::lockdown::Lockdown;
 use crate::kernel::probe::Refusal;
 
-/// What was asked for.
+/// The requested plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
-    /// The cheapest that shows everything.
+    /// The cheapest plan that shows everything.
     Auto,
-    /// This one.
+    /// This plan.
     Only(Plan),
     /// The first of these that works, and no other.
     Among(Plans),
@@ -20,7 +20,7 @@ pub enum Choice {
 pub struct Plans(u8);
 
 impl Plans {
-    /// Whether this one is in it.
+    /// True if it contains this plan.
     #[must_use]
     pub const fn has(self, plan: Plan) -> bool {
         self.0 & 1 << plan as u8 != 0
@@ -34,7 +34,7 @@ impl FromIterator<Plan> for Plans {
 }
 
 impl Choice {
-    /// What of it is for the probe to choose from, in the order in which other system calls pay least.
+    /// The plans of the probe among these, in the order of increasing cost for other system calls.
     #[must_use]
     pub fn in_probe(self) -> Vec<Plan> {
         let is_in = |plan: &Plan| match self {
@@ -45,11 +45,11 @@ impl Choice {
         Plan::OF_PROBE.into_iter().filter(is_in).collect()
     }
 
-    /// The same, in the order in which they are tried.
+    /// The same plans, in the order of trying.
     fn order(self, preemptible: bool) -> Vec<Plan> {
         let mut plans = self.in_probe();
         if preemptible {
-            // Others can keep its programs from being run.
+            // Other tasks can keep its programs from running.
             plans.sort_by_key(|&plan| plan == Plan::Functions);
         } else if self == Self::Auto {
             plans.retain(|&plan| plan != Plan::Fprobes);
@@ -58,40 +58,40 @@ impl Choice {
     }
 }
 
-/// What a choice depends on beside what was tried.
+/// Properties of the kernel that affect the choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
     /// Its lockdown mode.
     pub lockdown: Lockdown,
-    /// Whether it preempts its own tasks, or may.
+    /// True if it preempts its own tasks, or may.
     pub preemptible: bool,
 }
 
-/// What became of one group.
+/// The result of one group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tried {
-    /// What it is for.
+    /// Its purpose.
     pub purpose: Purpose,
-    /// The hook that was refused, as it is shown, and why; `Ok` when all are attached.
+    /// The hook that was refused, in display form, and the refusal; `Ok` if all are attached.
     pub result: Result<(), (String, Refusal)>,
 }
 
-/// What became of a plan.
+/// The result of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trial {
-    /// Which.
+    /// The plan.
     pub plan: Plan,
-    /// Its groups.
+    /// The results of its groups.
     pub groups: Vec<Tried>,
 }
 
 impl Trial {
-    /// Groups that were refused.
+    /// The groups that were refused.
     fn refused(&self) -> impl Iterator<Item = (&Purpose, &(String, Refusal))> {
         self.groups.iter().filter_map(|tried| Some((&tried.purpose, tried.result.as_ref().err()?)))
     }
 
-    /// Whether a group says something about its plan: what all plans have in common and what is a detail do not.
+    /// True if a group counts for its plan: groups common to all plans and groups for details do not.
     fn is_own(purpose: Purpose) -> bool {
         !matches!(
             purpose,
@@ -105,14 +105,14 @@ impl Trial {
         )
     }
 
-    /// Whether every hook of its own is attached.
+    /// True if all its own hooks are attached.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         !self.refused().any(|(&purpose, _)| Self::is_own(purpose))
     }
 
-    /// Whether it has hooks of its own and none is attached. Where nothing but clone is asked for, those that succeed
-    /// are worth it, though they are no plan's own.
+    /// True if it has hooks of its own and none is attached. If only clone is requested, successful clones make it
+    /// worthwhile, although their hook is not any plan's own.
     #[must_use]
     pub fn is_refused(&self) -> bool {
         let own = || self.groups.iter().filter(|tried| Self::is_own(tried.purpose));
@@ -122,7 +122,7 @@ impl Trial {
         own().count() > 0 && own().all(|tried| tried.result.is_err()) && !shows_clones
     }
 
-    /// What it cannot show, and why, in words.
+    /// The data that it cannot show, and why, in words.
     #[must_use]
     pub fn missing(&self) -> Vec<String> {
         let lacks = |(purpose, (_, refusal)): &(&Purpose, &(String, Refusal))| {
@@ -135,27 +135,27 @@ impl Trial {
             .collect()
     }
 
-    /// The first refusal among its own hooks, in words.
+    /// The first refusal of its own hooks, in words.
     fn first_refusal(&self) -> Option<String> {
         let mut own = self.refused().filter(|(purpose, _)| Self::is_own(**purpose));
         own.next().map(|(_, (hook, refusal))| format!("{hook}: {}", refusal.reason))
     }
 
-    /// Whether the kernel's answer to any of its hooks was that this process may not.
+    /// True if the kernel denied permission for any of its hooks.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {
         self.refused().any(|(_, (_, refusal))| matches!(refusal.errno, Some(libc::EPERM | libc::EACCES)))
     }
 }
 
-/// What is to be done next.
+/// The next step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Keep what is attached, for this reason.
+    /// Keep the attached hooks, for this reason.
     Keep(String),
-    /// Let go of it and try this one.
+    /// Detach them and try this plan.
     Try(Plan),
-    /// There is no way, for this reason.
+    /// Give up, for this reason.
     GiveUp(String),
 }
 
@@ -169,7 +169,7 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
     let because = |trial: &Trial| {
         let refusal = trial.first_refusal().unwrap_or_default();
         match kernel.lockdown {
-            // The level `integrity` forbids nothing that a plan does.
+            // The level `integrity` forbids nothing that a plan needs.
             Lockdown::Confidentiality if trial.is_forbidden() => {
                 format!("{refusal} (kernel lockdown=confidentiality)")
             }
@@ -182,7 +182,7 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
             || tried.purpose == Purpose::Descendants
     });
     if let Some((hook, refusal)) = needed.and_then(|tried| tried.result.as_ref().err()) {
-        // Its hooks are its own; the other plans have theirs in common.
+        // Its hooks are its own; the other plans share theirs.
         if let (Plan::Fprobes, Some(&next)) = (last.plan, order.get(trials.len())) {
             return Verdict::Try(next);
         }
@@ -227,7 +227,7 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
     if let Some(&next) = order.get(trials.len()) {
         return Verdict::Try(next);
     }
-    // None is complete: the one that shows most, of equal ones the one that others blind least.
+    // None is complete: take the one that shows most, and among equals the one that other tasks blind least.
     let rank = |trial: &&Trial| {
         let place = [Plan::Tracepoints, Plan::Fprobes].iter().position(|&plan| plan == trial.plan);
         (trial.missing().len(), place.unwrap_or(2))
@@ -239,10 +239,10 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
     }
 }
 
-/// Why functions are kept.
+/// The reason for keeping functions.
 const WORK: &str = "fentry and fexit work here, and cost other system calls nothing";
 
-/// Why fprobes are.
+/// The reason for keeping fprobes.
 const NOT_PREEMPTED: &str =
     "this kernel preempts its own tasks, but not in fprobes, which cost other system calls nothing";
 
@@ -256,7 +256,7 @@ mod tests {
     const LOCKED: Kernel = Kernel { lockdown: Lockdown::Confidentiality, ..STAYS };
     const PREEMPTS: Kernel = Kernel { preemptible: true, ..STAYS };
 
-    /// A trial of `plan` for every call, in which the kernel answers as `answer` does.
+    /// A trial of `plan` for every call, with the kernel's results from `answer`.
     fn trial(plan: Plan, follow: bool, answer: impl Fn(&Hook) -> Option<i32>) -> Trial {
         let groups = groups(plan, &Call::ALL, follow).into_iter().map(|group| tried(group, &answer));
         Trial { plan, groups: groups.collect() }
@@ -358,7 +358,7 @@ mod tests {
         assert_eq!(judge(choice, &[partial], STAYS), Verdict::Keep("asked for".to_owned()));
     }
 
-    /// `CAP_BPF` and `CAP_PERFMON` alone, with a tracefs that is not readable: neither plan has a group left.
+    /// `CAP_BPF` and `CAP_PERFMON` alone, with an unreadable tracefs: neither plan has a group left.
     #[test]
     fn a_plan_of_which_nothing_attaches_is_not_kept() {
         let of = |plan, calls: &[Call], answer: fn(&Hook) -> Option<i32>| {
@@ -372,14 +372,14 @@ mod tests {
         let two = trials(&[Call::Clone, Call::Unshare]);
         assert_eq!([two[0].missing().len(), two[1].missing().len()], [3, 3]);
         assert!(matches!(judge(Choice::Auto, &two, STAYS), Verdict::GiveUp(_)));
-        // Clones that succeed are seen all the same, by either plan; by functions also some that fail.
+        // Clones that succeed are seen all the same, by either plan; with functions also some that fail.
         let clones = trials(&[Call::Clone]);
         assert!(matches!(judge(Choice::Auto, &clones, STAYS), Verdict::Keep(_)));
         let some = |hook: &Hook| (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EPERM);
         let [_, tracepoints] = clones;
         let clones = [of(Plan::Functions, &[Call::Clone], some), tracepoints];
         assert_eq!(judge(Choice::Auto, &clones, STAYS), Verdict::Try(Plan::Functions));
-        // What was kept before is refused this time.
+        // The plan kept before is refused this time.
         let again = [&two[..], &two[..1]].concat();
         assert!(matches!(judge(Choice::Auto, &again, STAYS), Verdict::GiveUp(_)));
     }

@@ -1,12 +1,12 @@
-//! What a source reports.
+//! The items that a source reports.
 
 use crate::model::{Event, Mark};
 use std::time::Duration;
 
-/// What a source tells.
+/// An item that a source reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SourceItem {
-    /// A crossing.
+    /// An operation.
     Event(Box<Event>),
     /// The end of a namespace.
     Freed(End),
@@ -19,6 +19,6 @@ pub struct End {
     pub ino: u64,
     /// Its id, where the kernel gave it one.
     pub mark: Mark,
-    /// When: `CLOCK_BOOTTIME`.
+    /// The time of the end: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
 }

@@ -1,17 +1,17 @@
-//! Records in the order in which things happened.
+//! Puts records in chronological order.
 //!
-//! A record's time is taken a little before its place in the buffer, so those of two processors may change places: by
-//! microseconds, and by more where one is interrupted in between. What is kept back for [`WINDOW`] is put in order;
-//! what comes later than that is passed on and counted. Records of one task come in order, and stay in theirs whatever
-//! their times say.
+//! A record's timestamp is taken slightly before it is placed in the buffer, so records of two processors may be
+//! swapped: by microseconds, and by more if one is interrupted in between. Records held back for [`WINDOW`] are sorted;
+//! those that arrive later are passed on and counted. Records of one task arrive in order, and keep it whatever their
+//! timestamps.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// How long a record is kept back.
+/// The time for which a record is held back.
 pub const WINDOW: Duration = Duration::from_millis(5);
 
-/// How many are kept back at most; of more the oldest go on at once.
+/// The maximum number held back; beyond that, the oldest are passed on at once.
 const MOST: usize = 4096;
 
 struct Held<T> {
@@ -20,10 +20,10 @@ struct Held<T> {
     item: T,
 }
 
-/// The records that are kept back, by time.
+/// The records held back, by time.
 pub struct ReorderBuffer<T> {
     held: VecDeque<Held<T>>,
-    /// The latest time that was passed on.
+    /// The latest time passed on.
     passed: Duration,
     late: u64,
 }
@@ -35,40 +35,40 @@ impl<T> Default for ReorderBuffer<T> {
 }
 
 impl<T> ReorderBuffer<T> {
-    /// Takes the record of `task`, if it is one's, of this time after boot.
+    /// Adds a record with this time after boot, and its `task`, if any.
     pub fn push(&mut self, time: Duration, task: Option<u32>, item: T) {
         self.late += u64::from(time < self.passed);
-        // Nearly always the last place, or one of the last.
+        // Nearly always at the end, or close to it.
         let before = |held: &Held<T>| held.time <= time || task.is_some() && held.task == task;
         let place = self.held.iter().rposition(before).map_or(0, |last| last + 1);
-        // What its task's clock says must not hold up the others.
+        // The clock of its task must not delay the others.
         let former = place.checked_sub(1).and_then(|last| self.held.get(last)).map(|held| held.time);
         let time = former.map_or(time, |former| former.max(time));
         self.held.insert(place, Held { time, task, item });
     }
 
-    /// The next that has been kept back long enough `now`.
+    /// Removes the next record that has been held back long enough at `now`.
     pub fn pop(&mut self, now: Duration) -> Option<T> {
         let front = self.held.front()?;
-        // Later than now: the clock is not the records', so there is nothing to wait for.
+        // Later than now: the record's clock is wrong, so there is nothing to wait for.
         let is_due = now.saturating_sub(front.time) >= WINDOW || front.time > now + WINDOW;
         if is_due || self.held.len() > MOST { self.pop_any() } else { None }
     }
 
-    /// The next, however new it is.
+    /// Removes the next record, however new.
     pub fn pop_any(&mut self) -> Option<T> {
         let held = self.held.pop_front()?;
         self.passed = self.passed.max(held.time);
         Some(held.item)
     }
 
-    /// Whether none is kept back.
+    /// True if none is held back.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// How many came later than what had been passed on before.
+    /// The number of records that arrived later than one passed on before.
     #[must_use]
     pub const fn late(&self) -> u64 {
         self.late
@@ -117,9 +117,9 @@ mod tests {
         for (time, task, item) in [(50, Some(1), 1), (40, Some(2), 2), (30, Some(1), 3), (45, None, 4)] {
             order.push(ms(time), task, item);
         }
-        // The second of task 1 says that it is older than the first, and stays behind it.
+        // The second record of task 1 has an earlier time than the first, but stays behind it.
         assert_eq!(all(&mut order, 60), [2, 4, 1, 3]);
-        // Or to a time that has not come: it is not waited for for ever.
+        // Or to a time in the future: it is not held back until then.
         order.push(ms(1_000_000), Some(1), 5);
         assert_eq!(all(&mut order, 61), [5]);
     }

@@ -1,4 +1,4 @@
-//! One trace from its first line to its last.
+//! One trace, from its first line to its last.
 
 use super::options::Options;
 use super::command::{CommandEnd, TracedCommand};
@@ -16,31 +16,31 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
-/// How a trace ended.
+/// The result of a trace.
 #[derive(Debug)]
 pub struct Ended {
-    /// Why, and what was counted.
+    /// The reason for the end, and the totals.
     pub end: StreamEnd,
-    /// The command, and how it ended.
+    /// The outcome of the command.
     pub command: CommandEnd,
-    /// Why the last lines did not reach the output, if they did not.
+    /// The error because of which the last lines did not reach the output, if any.
     pub output: Option<io::Error>,
-    /// What went wrong and ended it, if something did.
+    /// The error that ended the trace, if any.
     pub error: Option<TraceError>,
 }
 
-/// Traces until one of the `options` or a signal says to end.
+/// Traces until one of the `options` or a signal ends it.
 ///
-/// `look` takes a snapshot, which is needed for the lives of namespaces, on a thread of its own. The error says why there is no stream; what ends
-/// one that has begun is in [`Ended::error`].
+/// `snapshot` takes a snapshot on a thread of its own; it is needed for the lifecycle of namespaces. An error means
+/// that there is no stream; an error that ends a stream is in [`Ended::error`].
 pub fn run(options: &Options, look: &Look, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
-    // Until there is a stream, signals end the process: nothing has begun, and loading can take a while.
+    // Until the stream begins, signals end the process: nothing has started, and loading can take a while.
     let mut source = choose::open(options)?;
     let signals = Signals::hold()?;
     trace(options, source.as_mut(), &signals, look, sink)
 }
 
-/// The same, by a source that is at work.
+/// The same, with an open source.
 fn trace(
     options: &Options,
     source: &mut dyn Source,
@@ -63,7 +63,7 @@ fn trace(
     let lived = live(options, source, signals, &mut stream, &mut command);
     let settled = command.settle();
     let lived = lived.and_then(|reason| settled.map(|()| reason));
-    // Whatever went wrong: what is there is told, and then that it is the end.
+    // Whatever the error: report what is left, then the end.
     let closed = stream.close(source);
     let (reason, error) = match lived.and_then(|reason| closed.map(|()| reason)) {
         Ok(reason) => (reason.into(), None),
@@ -71,14 +71,14 @@ fn trace(
         Err(error) => (format!("error: {error}").into(), Some(error)),
     };
     let end = stream.end(reason);
-    // The reader has time to take the last lines meanwhile.
+    // Meanwhile the reader has time to take the last lines.
     source.stop();
-    // Whoever has requested the end once more does not wait for a reader.
+    // A second request to end skips the wait for the reader.
     let end = stream.finish(end, &mut || signals.end_is_requested());
     Ok(Ended { end, command: command.ended(), output: stream.into_failure(), error })
 }
 
-/// Starts the `command`, tells what happens, and gives the reason to end.
+/// Starts the `command`, reports events, and returns the reason to end.
 fn live(
     options: &Options,
     source: &mut dyn Source,
@@ -87,15 +87,15 @@ fn live(
     command: &mut TracedCommand,
 ) -> Result<&'static str, TraceError> {
     let deadline = options.duration.and_then(|duration| Instant::now().checked_add(duration));
-    // As much as is there now; more may come while it is taken.
+    // The current backlog and as much again, for what arrives while it is read.
     let most = 2 * source.room().max(BATCH);
     stream.open()?;
     let mut started = false;
     loop {
-        // What was there before the command is known before it is run.
+        // Start the command only after the opening snapshot.
         if !started && !stream.is_opening() {
             started = true;
-            // With nobody to tell, nothing is run.
+            // Without a reader, run nothing.
             stream.settle_output();
             let program: &[OsString] = if stream.is_over().is_some() { &[] } else { &options.command };
             *command = TracedCommand::start(program, signals)?;
@@ -117,8 +117,8 @@ fn live(
         if !started && !stream.is_opening() {
             continue;
         }
-        // Where something is kept back, what comes meanwhile is taken with it: one wake-up for many records, as long as
-        // there is room for many more.
+        // While records are held back, read new ones together with them: one wake-up for many records, as long as the
+        // buffer has room for many more.
         let heard = !stream.holds_back() && (!stream.is_holding() || taken * 8 > source.room());
         let until = deadline.into_iter().chain(stream.due()).min();
         if wait(source, heard, (signals, command), stream, until)? {
@@ -127,8 +127,8 @@ fn live(
     }
 }
 
-/// Waits until the source has something, if it is to be `heard`, for a signal, the deadline, news of the output, of a
-/// snapshot or of the command, or until nobody reads it any more: then true.
+/// Waits for the source, if `wait_for_source`, for a signal, the deadline, news of the output, of a snapshot or of the
+/// command, or for the reader to go away: then returns true.
 fn wait(
     source: &dyn Source,
     heard: bool,
@@ -146,13 +146,13 @@ fn wait(
     fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();
     let timeout = soonest.map_or(PollTimeout::NONE, |soonest| {
-        // Up, lest the last millisecond is spent turning.
+        // Round up so that the last millisecond is not a busy loop.
         let left = soonest.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
     });
     match poll(&mut fds, timeout) {
         Ok(_) => {
-            // Whatever the news are: they are looked for before the next wait.
+            // Whatever the news is: it is handled before the next wait.
             sink.heed();
             Ok(fds[0].revents().is_some_and(|now| now.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)))
         }

@@ -1,4 +1,4 @@
-//! Snapshots that a trace takes while it goes on: by a thread of their own, which is given up when it takes too long.
+//! Snapshots during a trace: taken on a thread of their own, and abandoned if they take too long.
 
 use super::{Look, TraceError};
 use crate::kernel::signals;
@@ -11,22 +11,22 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-/// For so long a snapshot is waited for.
+/// The maximum wait for a snapshot.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// One snapshot at a time.
+/// Takes one snapshot at a time.
 pub(super) struct Snapshots {
     look: Look,
-    /// Readable when a snapshot has come, until [`Snapshots::take`].
+    /// Readable when a snapshot has arrived, until [`Snapshots::take`].
     news: Arc<EventFd>,
     coming: Option<Coming>,
-    /// No snapshot is waited for beyond this.
+    /// The deadline for all snapshots.
     limit: Option<Instant>,
 }
 
 struct Coming {
     receiver: Receiver<Result<Snapshot, String>>,
-    /// Until when it is waited for; `None`: it has been given up.
+    /// The deadline; `None` if the snapshot has been abandoned.
     until: Option<Instant>,
 }
 
@@ -36,7 +36,7 @@ impl Snapshots {
         Ok(Self { look, news, coming: None, limit: None })
     }
 
-    /// Has one taken. While one that was given up is still being taken there is no other: threads do not pile up.
+    /// Starts a snapshot. While an abandoned one is still being taken this is an error: threads do not pile up.
     pub(super) fn begin(&mut self) -> Result<(), TraceError> {
         if self.is_stuck() {
             return Err(TraceError::Slow);
@@ -44,7 +44,7 @@ impl Snapshots {
         let (sender, receiver) = channel();
         let (look, news) = (Arc::clone(&self.look), Arc::clone(&self.news));
         signals::spawn_without(std::thread::Builder::new().name("snapshot".to_owned()), move || {
-            // With the trace at its end nobody wants it.
+            // At the end of the trace nobody wants it.
             let _ = sender.send(look());
             let _ = news.write(1);
         })?;
@@ -54,20 +54,20 @@ impl Snapshots {
         Ok(())
     }
 
-    /// Whether one that was given up is still being taken.
+    /// True if an abandoned snapshot is still being taken.
     pub(super) fn is_stuck(&self) -> bool {
         self.coming.as_ref().is_some_and(|coming| coming.until.is_none())
     }
 
-    /// The one that was begun, if it has come; the error says that there is none.
+    /// The snapshot that was started, if it has arrived, or its error.
     pub(super) fn take(&mut self) -> Option<Result<Snapshot, TraceError>> {
-        // With nothing to read there is none.
+        // Fails if there is nothing to read.
         let _ = self.news.read();
         let coming = self.coming.as_mut()?;
         let given_up = coming.until.is_none();
         let result = match coming.receiver.try_recv() {
             Ok(result) => result.map_err(TraceError::Look),
-            // The thread ended without a word: it panicked.
+            // The thread ended without sending: it panicked.
             Err(TryRecvError::Disconnected) => Err(TraceError::Look("taking it failed".to_owned())),
             Err(TryRecvError::Empty) => {
                 let is_late = coming.until.is_some_and(|until| until <= Instant::now());
@@ -81,16 +81,16 @@ impl Snapshots {
         (!given_up).then_some(result)
     }
 
-    /// Waits until it has come or is given up.
+    /// Waits until the snapshot arrives or is abandoned.
     pub(super) fn wait(&self) {
         let Some(until) = self.due() else { return };
         let left = until.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
         let mut ready = [PollFd::new(self.news.as_fd(), PollFlags::POLLIN)];
-        // Whatever it gives: what has come is looked at next.
+        // Whatever the result, `take` comes next.
         let _ = poll(&mut ready, PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX));
     }
 
-    /// From now on none is waited for beyond the `limit`.
+    /// Abandons snapshots at the `limit` from now on.
     pub(super) fn limit(&mut self, limit: Instant) {
         self.limit = Some(limit);
         if let Some(until) = self.coming.as_mut().and_then(|coming| coming.until.as_mut()) {
@@ -98,12 +98,12 @@ impl Snapshots {
         }
     }
 
-    /// When the one that was begun is given up.
+    /// The time at which the current snapshot is abandoned.
     pub(super) fn due(&self) -> Option<Instant> {
         self.coming.as_ref()?.until
     }
 
-    /// Readable when a snapshot has come.
+    /// Readable when a snapshot has arrived.
     pub(super) fn news(&self) -> BorrowedFd<'_> {
         self.news.as_fd()
     }
@@ -128,18 +128,18 @@ mod tests {
         snapshots.limit(Instant::now());
         assert!(matches!(snapshots.take(), Some(Err(TraceError::Slow))));
         assert!(snapshots.is_stuck() && matches!(snapshots.begin(), Err(TraceError::Slow)));
-        // It comes, and nobody gets it.
+        // It arrives, but nobody gets it.
         go.send(()).unwrap();
         let mut ready = [PollFd::new(snapshots.news(), PollFlags::POLLIN)];
         assert_eq!(poll(&mut ready, PollTimeout::from(60_000_u16)).unwrap(), 1);
         assert!(snapshots.take().is_none() && !snapshots.is_stuck());
-        // The next one does.
+        // The next one is delivered.
         snapshots.limit(Instant::now() + LONGEST);
         snapshots.begin().unwrap();
         go.send(()).unwrap();
         snapshots.wait();
         assert_eq!(snapshots.take().unwrap().unwrap(), Snapshot::default());
-        // A look that fails gives its reason.
+        // A snapshot that fails returns its reason.
         drop(go);
         snapshots.begin().unwrap();
         snapshots.wait();

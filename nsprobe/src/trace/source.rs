@@ -1,4 +1,4 @@
-//! What gives events: one file a way.
+//! The sources of events: one file each.
 
 pub mod perf;
 pub mod poll;
@@ -12,60 +12,60 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// For so long `/proc` is waited for at once, where other threads read it: a process may keep them waiting.
+/// The maximum wait for `/proc` at a time, while other threads read it: a process may block them.
 const MOMENT: Duration = Duration::from_millis(20);
 
-/// For so long it is waited for at the end.
+/// The maximum wait for it at the end.
 const AT_END: Duration = Duration::from_millis(300);
 
-/// A way to learn what happens. It is at work from when it is opened until it is dropped.
+/// A source of events. It runs from when it is opened until it is dropped.
 pub trait Source {
-    /// How the events are obtained, and why that way.
+    /// The hooks in use, and the reason for them.
     fn hooks(&self) -> &Hooks;
 
-    /// Each is readable when there is something to take.
+    /// Descriptors that are readable when there is something to take.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;
 
-    /// When there is something to take, whether a descriptor says so or not.
+    /// The time when there is something to take, whether a descriptor is readable or not.
     fn due(&self) -> Option<Instant> {
         None
     }
 
-    /// About how many things it holds for as long as nobody takes them; 0 when that is not known.
+    /// The approximate number of items that it can hold until they are taken; 0 if unknown.
     fn room(&self) -> usize {
         0
     }
 
-    /// The namespaces whose end it tells, where it does. Once.
+    /// The namespaces whose end it reports, if it does. Returned once.
     fn take_watches(&mut self) -> Option<Watches> {
         None
     }
 
-    /// Whether it tells only of tasks that descend from others, and so has to know them all.
+    /// True if it reports only descendants of some tasks, and so has to know all of them.
     fn follows(&self) -> bool {
         false
     }
 
-    /// Looks for descendants that it does not follow, follows them, and gives how many there were.
+    /// Searches for descendants that it does not follow, follows them, and returns their number.
     fn follow_present(&mut self) -> io::Result<u64> {
         Ok(0)
     }
 
-    /// Takes the next thing; `None` when there is none now.
+    /// Takes the next item; `None` if there is none now.
     fn next(&mut self) -> io::Result<Option<SourceItem>>;
 
-    /// What was lost since it began, by stage; stages without a loss may be among them.
+    /// The losses since it began, by stage; stages without a loss may be included.
     fn losses(&mut self) -> io::Result<Vec<Lost>>;
 
-    /// Everything that happened until now can be taken from now on; gives how many times at most there is something
-    /// to take. Losses that are dear to count are counted from now on.
+    /// Makes everything that happened until now available; returns the maximum number of items to take. From now on,
+    /// also counts losses that are expensive to read.
     fn finish(&mut self) -> io::Result<usize>;
 
-    /// Detaches: nothing more is to be taken. Waits for that a moment; it may go on after the end.
+    /// Detaches: nothing more is to be taken. Waits a moment for that; it may continue after the end.
     fn stop(&mut self) {}
 }
 
-/// The conditions that other sources than the probe cannot decide of some events, in words.
+/// The conditions that sources other than the probe cannot decide for some events, in words.
 fn undecided(conditions: &Conditions) -> Vec<String> {
     let mut undecided = Vec::new();
     if !conditions.uids.is_empty() || !conditions.comms.is_empty() {
@@ -80,6 +80,6 @@ fn undecided(conditions: &Conditions) -> Vec<String> {
     undecided
 }
 
-/// What a `/proc` does not show that is not the machine's.
+/// The data missing from a `/proc` that does not show the whole machine.
 const NOT_WHOLE: &str = "tasks that this /proc does not show: it is of one pid namespace and those below it, \
     whose process ids these are, or hides others' processes (hidepid)";

@@ -1,4 +1,4 @@
-//! From what a source tells to numbered lines.
+//! From the items of a source to numbered lines.
 
 mod heal;
 mod healing;
@@ -21,16 +21,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// Records taken at once before signals and limits are looked at again.
+/// The number of records read at once, before signals and limits are checked again.
 pub(super) const BATCH: usize = 512;
 
-/// What the output had no room for.
+/// Lines that the output had no room for.
 #[derive(Default)]
 struct Choked {
-    /// It has none now, and that is not said yet.
+    /// True if it has no room now, and that has not been reported.
     now: bool,
     events: u64,
-    /// Lines of namespaces that came and went.
+    /// Lines of namespaces created or destroyed.
     lives: u64,
 }
 
@@ -53,35 +53,35 @@ pub(super) struct Stream<'a> {
     clock: BootClock,
     filter: Filter,
     order: ReorderBuffer<SourceItem>,
-    /// The namespaces told of, when their lives are asked for.
+    /// The tracker, if the lifecycle of namespaces is requested.
     account: Option<NamespaceTracker>,
-    /// Events after which it is over.
+    /// The number of events after which it ends.
     limit: u64,
     seq: u64,
     events: u64,
-    /// Events of which nobody can say whether they are wanted.
+    /// Events for which the filter could not be evaluated.
     unevaluated: u64,
     losses: Losses,
-    /// What the output had no room for.
+    /// Lines that the output had no room for.
     choked: Choked,
-    /// When the last loss was told, and the first since the last rebuilding.
+    /// The times of the last reported loss, and of the first since the last resync.
     lost: Option<(Instant, Instant)>,
-    /// When that was.
+    /// The time of the last resync.
     healed: Option<Instant>,
-    /// What is being made good.
+    /// The resync under way.
     healing: Option<Healing>,
-    /// The source is left alone until the output has room again.
+    /// True if the source is not read until the output has room again.
     holding_back: bool,
-    /// Nothing is left to the source any more.
+    /// True if nothing is to be left in the source.
     closing: bool,
-    /// Whether the source has tasks to know that it follows.
+    /// True if the source has to know the tasks that it follows.
     follows: bool,
-    /// Why there is no output any more.
+    /// The error that ended the output.
     failure: Option<io::Error>,
 }
 
 impl<'a> Stream<'a> {
-    /// A stream without a line yet; `look` is for the lives of namespaces.
+    /// A stream without a line yet; `snapshot` is for the lifecycle of namespaces.
     pub(super) fn new(
         options: &Options,
         source: &mut dyn Source,
@@ -90,7 +90,7 @@ impl<'a> Stream<'a> {
         sink: &'a mut dyn Sink,
     ) -> io::Result<Self> {
         let clock = BootClock::read()?;
-        // Of one command or process only what its descendants come across is told.
+        // Of one command or process, report only the namespaces that its descendants create or join.
         let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
         let account =
@@ -124,12 +124,12 @@ impl<'a> Stream<'a> {
         &self.id
     }
 
-    /// Where its lines go.
+    /// The destination of its lines.
     pub(super) fn sink(&self) -> &dyn Sink {
         self.sink
     }
 
-    /// Takes up to `most` things from the source, passes on what is due, and gives how many it took.
+    /// Reads up to `most` items from the source, passes on those that are due, and returns the number read.
     pub(super) fn drain(&mut self, source: &mut dyn Source, most: usize) -> io::Result<usize> {
         self.hold_back();
         if self.holding_back {
@@ -146,24 +146,24 @@ impl<'a> Stream<'a> {
         Ok(taken)
     }
 
-    /// Leaves to the source what the output has no room for, until it has: the source knows whose events are to be lost, if
-    /// some are. The account of namespaces needs them all.
+    /// Stops reading the source while the output has no room: the source knows whose events to drop, if it has to. The
+    /// namespace tracker needs them all.
     fn hold_back(&mut self) -> bool {
         if self.holding_back {
             self.holding_back = !self.closing && self.failure.is_none() && !self.sink.has_room();
         } else if self.account.is_none() && !self.closing && self.sink.is_full() {
-            // Asking for room has its coming announced.
+            // `has_room` also requests a notification.
             self.holding_back = !self.sink.has_room();
         }
         self.holding_back
     }
 
-    /// Whether the source is left alone now.
+    /// True if the source is not being read.
     pub(super) const fn holds_back(&self) -> bool {
         self.holding_back
     }
 
-    /// The same, and passes on all. At no time is more kept in memory than when it goes on.
+    /// Reads up to `most` items and passes on all of them, without ever keeping more in memory than usual.
     pub(super) fn drain_all(&mut self, source: &mut dyn Source, most: usize) -> io::Result<()> {
         let mut left = most;
         let drained = loop {
@@ -231,14 +231,14 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// A namespace that came or went. Its line finds room after those of events no longer do.
+    /// A namespace that was created or destroyed. Its line finds room when those of events no longer do.
     fn put_life(&mut self, time: SystemTime, life: Body) {
         if !self.put(time, life) && self.failure.is_none() {
             self.choked.lives += 1;
         }
     }
 
-    /// Says what the output had no room for, once it has.
+    /// Reports what the output had no room for, once it has.
     pub(super) fn resume(&mut self) {
         if self.choked.now && self.sink.has_room() {
             self.choked.now = false;
@@ -250,25 +250,25 @@ impl<'a> Stream<'a> {
         self.events >= self.limit
     }
 
-    /// Why nothing more is to be written, if so.
+    /// The reason to write nothing more, if there is one.
     pub(super) fn is_over(&self) -> Option<&'static str> {
         if self.failure.is_some() { Some("output closed") } else { self.has_enough().then_some("count") }
     }
 
-    /// Whether something is kept back to be put in order.
+    /// True if records are held back for reordering.
     pub(super) fn is_holding(&self) -> bool {
         !self.order.is_empty()
     }
 
-    /// When it has something to do, whether there is news or not.
+    /// The time when it has something to do, with or without news.
     pub(super) fn due(&self) -> Option<Instant> {
-        // All that is kept back by now is due then.
+        // All records held back by now are due then.
         let is_due = self.is_holding() && !self.holding_back;
         let order = is_due.then(|| Instant::now() + WINDOW);
         order.into_iter().chain(self.heal_due()).min()
     }
 
-    /// Says what was lost since the last time, as `counted` by the source; where the output has no room, another time.
+    /// Reports losses since the last time, as `counted` by the source; if the output has no room, at a later time.
     pub(super) fn tell_losses(&mut self, mut counted: Vec<Lost>) {
         if !self.choked.now && !self.holding_back {
             if let Some(account) = &self.account {
@@ -295,19 +295,18 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Takes and passes on what there is until now, and tells what was lost. As much of that as can be done; the error is
-    /// the first.
+    /// Reads and passes on everything until now, and reports losses. Continues after errors; returns the first.
     pub(super) fn close(&mut self, source: &mut dyn Source) -> Result<(), TraceError> {
         self.closing = true;
         self.holding_back = false;
         let finished = source.finish();
         let most = *finished.as_ref().unwrap_or(&0);
         let drained = self.drain_all(source, most);
-        // What is to be said of that finds room whether the reader reads or not.
+        // The stream's data about itself finds room even if the reader is stalled.
         self.choked.now = false;
         let counted = source.losses().map(|counted| self.tell_losses(counted));
         let healed = self.heal_at_end(source, most);
-        // Putting it right may have found no room.
+        // The resync may have found no room in the probe's table.
         if self.account.is_some()
             && let Ok(counted) = source.losses()
         {
@@ -316,7 +315,7 @@ impl<'a> Stream<'a> {
         finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System).and(healed)
     }
 
-    /// Hands on the last line to the reader, and gives what it says. Does not wait.
+    /// Writes the last line, and returns its content. Does not wait.
     pub(super) fn end(&mut self, reason: Cow<'static, str>) -> StreamEnd {
         let end = StreamEnd { stream: self.id.clone(), reason, totals: self.totals() };
         self.put_now(Body::End(end.clone()));
@@ -324,10 +323,10 @@ impl<'a> Stream<'a> {
         end
     }
 
-    /// Waits until the reader has it, but not for long, and not when there is a `hurry`. Gives the `end` with the totals
-    /// of then.
+    /// Waits briefly until the reader has it, unless there is a `hurry`. Returns the `end` with the totals of that
+    /// time.
     pub(super) fn finish(&mut self, end: StreamEnd, hurry: &mut dyn FnMut() -> bool) -> StreamEnd {
-        // The line itself may not have reached anybody, nor what was before it.
+        // The line itself may not have reached the reader, nor the ones before it.
         if self.failure.is_none()
             && let Err(error) = self.sink.finish(hurry)
         {
@@ -345,7 +344,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Writes a line of this moment.
+    /// Writes a line with the current time.
     pub(super) fn put_now(&mut self, body: Body) {
         match self.clock.now() {
             Ok(time) => drop(self.put(time, body)),
@@ -353,7 +352,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Whether the output takes it.
+    /// Writes a line; returns true if the output takes it.
     fn put(&mut self, time: SystemTime, body: Body) -> bool {
         if self.failure.is_some() {
             return false;
@@ -371,7 +370,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Hands on all to the reader.
+    /// Passes on everything to the reader.
     pub(super) fn flush(&mut self) {
         if self.failure.is_none()
             && let Err(error) = self.sink.flush()
@@ -380,7 +379,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// The same, and waits a moment, so that it is known whether the output takes anything at all.
+    /// The same, and waits a moment to find out if the output works at all.
     pub(super) fn settle_output(&mut self) {
         self.flush();
         if self.failure.is_none()
@@ -390,7 +389,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// There is no output any more. The first reason counts.
+    /// Records that the output has failed. The first error counts.
     pub(super) fn fail(&mut self, error: io::Error) {
         if self.failure.is_none() {
             self.failure = Some(error);
@@ -401,7 +400,7 @@ impl<'a> Stream<'a> {
         }
     }
 
-    /// Why there is no output any more; `None` when there is.
+    /// The error that ended the output, if any.
     pub(super) fn into_failure(self) -> Option<io::Error> {
         self.failure
     }

@@ -1,6 +1,6 @@
-//! The lives of namespaces: made by a call, or met; ended by the kernel.
+//! The namespaces of a trace: created by a call, or first seen; destroyed by the kernel.
 //!
-//! No two namespaces have one number at a time, so the table is by inode, and what takes a number ends who had it.
+//! No two namespaces have the same inode at a time, so the table is by inode, and reuse of an inode ends the former.
 
 use super::record::End;
 use crate::model::kinds_of_unshare;
@@ -14,38 +14,38 @@ use std::time::Duration;
 /// A namespace in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// Which.
+    /// Its key.
     pub life: Life,
     /// The user namespace that owns it, as far as known.
     pub owner: Option<Life>,
-    /// When it was made, where that was seen.
+    /// The time of its creation, if seen.
     pub made: Option<Duration>,
-    /// When it is known to have been there: an end before that is another's.
+    /// A time at which it existed: an end before that is of another namespace.
     pub alive: Duration,
-    /// Whether the stream has told of it.
+    /// True if the stream has reported it.
     pub told: bool,
 }
 
-/// The namespaces that are there, as far as known.
+/// The existing namespaces, as far as known.
 #[derive(Debug, Default)]
 pub struct NamespaceTable(HashMap<u64, Entry>);
 
 impl NamespaceTable {
-    /// Takes what a call made and joined, and gives what is to be told of that. The event gets its marks where the
-    /// kernel has none.
+    /// Adds the namespaces that a call created and joined, and returns the lines to report. Sets the event's marks if
+    /// the kernel has none.
     pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
         let before = event.marks.is_none().then(|| event.before.map(|id| self.mark(id)));
         let mut news = Vec::new();
         let mut changed: Vec<(NsSlot, NsId)> =
             event.changed_slots().map(|(slot, _, id)| (slot, id)).collect();
         if matches!(event.crossing, Operation::Change { looks: Some(_) }) {
-            // Where it was is not known, but where it is.
+            // The namespace before is unknown, but not the one after.
             let unknown = |slot: NsSlot| event.before.get(slot).is_none();
             changed.extend(
                 event.after.iter().filter_map(|(slot, id)| id.filter(|_| unknown(slot)).map(|id| (slot, id))),
             );
         }
-        // First the one that owns the others.
+        // The owner of the others first.
         changed.sort_by_key(|(slot, _)| slot.kind() != NsKind::User);
         for &(slot, id) in &changed {
             let mark = event.marks.as_ref().map_or(Mark::Unknown, |marks| *marks.after.get(slot));
@@ -72,10 +72,10 @@ impl NamespaceTable {
         news
     }
 
-    /// A namespace that was made, or was not known to be there.
+    /// Adds a namespace that was created, or was not known to exist.
     pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
         match self.0.insert(entry.life.id.ino, entry) {
-            // SourceItem of after a loss, before its own event came.
+            // An item after a loss, before its own event arrived.
             Some(former) if former.told && is_same_life(&former, &entry) => {
                 self.0.insert(former.life.id.ino, Entry { made: entry.made.or(former.made), ..former });
                 return;
@@ -88,7 +88,7 @@ impl NamespaceTable {
         }
     }
 
-    /// A namespace that is there at the moment `alive`, and was not made just now.
+    /// Adds a namespace that exists at the time `alive`, and was not created just now.
     fn meet(&mut self, life: Life, alive: Duration, news: &mut Vec<Body>) {
         let known = self.0.get_mut(&life.id.ino).filter(|known| is_same(known.life.mark, life.mark));
         let (life, owner, made) = match known {
@@ -100,7 +100,7 @@ impl NamespaceTable {
         self.begin(entry, Origination::FirstSeen, news);
     }
 
-    /// The end of a namespace; `None` when nothing was told of it.
+    /// Removes a namespace that ended; returns `None` if it had not been reported.
     pub fn end(&mut self, end: &End) -> Option<Body> {
         let entry = *self.0.get(&end.ino)?;
         if end.since_boot < entry.alive || !is_same(entry.life.mark, end.mark) {
@@ -112,17 +112,17 @@ impl NamespaceTable {
         entry.told.then_some(Body::Destroyed(destroyed))
     }
 
-    /// The namespace with this inode is not there any more, and its end was not seen.
+    /// Removes the namespace with this inode, whose end was not seen.
     pub fn miss(&mut self, ino: u64) -> Option<Body> {
         unseen_end(self.0.remove(&ino)?)
     }
 
-    /// Every namespace that is thought to be there.
+    /// Iterates over the namespaces believed to exist.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
     }
 
-    /// The one with this inode.
+    /// The namespace with this inode.
     #[must_use]
     pub fn get(&self, ino: u64) -> Option<&Entry> {
         self.0.get(&ino)
@@ -132,7 +132,7 @@ impl NamespaceTable {
         id.and_then(|id| self.0.get(&id.ino)).map_or(Mark::Unknown, |entry| entry.life.mark)
     }
 
-    /// Who owns what a call made: the user namespace of the caller, which of one that makes it as well is the new one.
+    /// The owner of a namespace that a call created: the caller's user namespace, or the one created by the same call.
     fn owner(&self, event: &Event, slot: NsSlot) -> Option<Life> {
         let of_user = slot == NsSlot::In(NsKind::User);
         let id = (*if of_user { &event.before } else { &event.after }.of(NsKind::User))?;
@@ -145,13 +145,13 @@ impl NamespaceTable {
     }
 }
 
-/// Whether what is told of now is what was there before: by its mark, or because it was made before that was seen.
+/// True if this is the same namespace: by its mark, or because it was created before the former was seen.
 fn is_same_life(former: &Entry, entry: &Entry) -> bool {
     let unmarked = former.life.mark == Mark::Unknown && former.life.id == entry.life.id;
     former.life == entry.life || unmarked && entry.made.is_some_and(|made| made <= former.alive)
 }
 
-/// Whether two marks of one number may be of one life.
+/// True if two marks of one inode may belong to the same namespace.
 #[must_use]
 pub fn is_same(one: Mark, other: Mark) -> bool {
     one == other || one == Mark::Unknown || other == Mark::Unknown
@@ -162,7 +162,7 @@ fn unseen_end(entry: Entry) -> Option<Body> {
     entry.told.then_some(Body::Destroyed(destroyed))
 }
 
-/// Whether the call made what is in this slot afterwards: its flags say the kinds.
+/// True if the call created the namespace in this slot: its flags give the kinds.
 fn is_made(event: &Event, slot: NsSlot) -> bool {
     let (flags, of_children) = match (&event.crossing, event.outcome) {
         (Operation::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {

@@ -1,5 +1,5 @@
-//! The account of namespaces that a trace keeps with `--lives`: opened from a snapshot, kept by records, and after a
-//! loss put right from what the probe knows and another snapshot.
+//! The namespace tracker of `--lives`: opened from a snapshot, updated by records, and after a loss resynchronized with
+//! the probe's table and another snapshot.
 
 use super::table::{Entry, NamespaceTable, is_same};
 use super::losses::UNWATCHED;
@@ -17,46 +17,46 @@ use std::collections::HashMap;
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The account.
+/// The tracker.
 pub struct NamespaceTracker {
     lives: NamespaceTable,
     snapshots: Snapshots,
-    /// How far it has looked, while it looks.
+    /// The state of a survey under way.
     step: Option<Step>,
-    /// What the probe watches; `None` where it does not see ends.
+    /// The namespaces that the probe watches; `None` if it does not see ends.
     watches: Option<Watches>,
     clock: BootClock,
     nsfs_dev: u64,
-    /// Whether what is found is told at once, not only when it is met.
+    /// True if namespaces found in a snapshot are reported at once, not only when joined.
     tell_all: bool,
-    /// Namespaces that the probe had no room to watch for us.
+    /// The number of found namespaces that the probe had no room to watch.
     unwatched: u64,
 }
 
-/// How far a look has come.
+/// The state of a survey.
 enum Step {
-    /// The first snapshot is being taken; this is what the probe watched before.
+    /// The first snapshot is being taken; with the probe's table from before.
     First { survey: Vec<(u64, Watched)> },
-    /// The second is, which is all that is missing here.
+    /// The second is being taken; the rest is here.
     Second(Box<Survey>),
 }
 
-/// What `NamespaceTracker::go_on` saw.
+/// The result of a survey.
 #[derive(Debug)]
 pub struct Survey {
-    /// What the probe watched, first of all.
+    /// The probe's table, read first.
     survey: Vec<(u64, Watched)>,
     snapshot: Snapshot,
-    /// Taken after the probe was told to watch what is new.
+    /// The second snapshot, taken after the probe began to watch new namespaces.
     latest: Option<Snapshot>,
-    /// What it was told to.
+    /// The namespaces added to the probe's table.
     added: HashMap<u64, Watched>,
-    /// When the latter was begun: what is in both was there then.
+    /// The time at which the last snapshot was begun: namespaces in both snapshots existed then.
     alive: Duration,
 }
 
 impl NamespaceTracker {
-    /// An empty one.
+    /// An empty tracker.
     pub fn new(
         look: Look,
         watches: Option<Watches>,
@@ -68,17 +68,17 @@ impl NamespaceTracker {
         Ok(Self { lives, snapshots, step: None, watches, clock, nsfs_dev, tell_all, unwatched: 0 })
     }
 
-    /// Takes an event: see [`NamespaceTable::take`].
+    /// Processes an event: see [`NamespaceTable::take`].
     pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
         self.lives.take(event)
     }
 
-    /// Takes an end: see [`NamespaceTable::end`].
+    /// Processes an end: see [`NamespaceTable::end`].
     pub fn end(&mut self, end: &End) -> Option<Body> {
         self.lives.end(end)
     }
 
-    /// Adds what it could not have watched to what the source has `counted`, at the same stage.
+    /// Adds the namespaces it could not watch to the source's `counted`, at the same stage.
     pub fn count(&self, counted: &mut Vec<Lost>) {
         match counted.iter_mut().find(|lost| lost.stage == UNWATCHED) {
             Some(lost) => lost.count += self.unwatched,
@@ -86,7 +86,7 @@ impl NamespaceTracker {
         }
     }
 
-    /// Begins to look: at the probe's table, and then at the machine, which takes a while.
+    /// Begins a survey: reads the probe's table, then starts a snapshot, which takes a while.
     pub(super) fn begin(&mut self) -> Result<(), TraceError> {
         let survey = self.watches.as_ref().map_or(Ok(Vec::new()), Watches::all)?;
         self.snapshots.begin()?;
@@ -94,10 +94,10 @@ impl NamespaceTracker {
         Ok(())
     }
 
-    /// Goes on looking, without waiting, and gives what was seen once that is all. After an error it looks no more.
+    /// Continues the survey, without waiting, and returns the result once complete. An error ends the survey.
     ///
-    /// A namespace that ended before the probe was requested to watch it would stay for ever: a second snapshot shows
-    /// that.
+    /// A namespace that ended before the probe was requested to watch it would stay in the table: a second snapshot
+    /// reveals that.
     pub(super) fn go_on(&mut self) -> Result<Option<Survey>, TraceError> {
         let Some(snapshot) = self.snapshots.take() else { return Ok(None) };
         match (self.step.take(), snapshot?) {
@@ -107,13 +107,13 @@ impl NamespaceTracker {
         }
     }
 
-    /// Has the probe watch what is new in the first snapshot, and takes another if there is such.
+    /// Makes the probe watch the new namespaces of the first snapshot, and takes another if there are any.
     fn watch(
         &mut self,
         survey: Vec<(u64, Watched)>,
         snapshot: Snapshot,
     ) -> Result<Option<Survey>, TraceError> {
-        // Where ends are seen, an end during the snapshot must not be taken for one before it.
+        // If ends are seen, an end during the snapshot must not be mistaken for one before it.
         let mut alive = self.clock.since_boot()?;
         let mut added = HashMap::new();
         if let Some(watches) = &mut self.watches {
@@ -142,22 +142,22 @@ impl NamespaceTracker {
         Ok(Some(sight))
     }
 
-    /// The snapshots that it looks by.
+    /// The snapshots of the survey.
     pub(super) const fn snapshots(&self) -> &Snapshots {
         &self.snapshots
     }
 
-    /// From now on none is waited for beyond the `limit`.
+    /// Limits the wait for any snapshot from now on.
     pub(super) fn limit(&mut self, limit: Instant) {
         self.snapshots.limit(limit);
     }
 
-    /// Puts the account right, after everything was taken that had been sent by the time of the `sight`. `room`: the
-    /// probe has had room for all that it was to watch.
+    /// Resynchronizes the tracker, after all items sent before the `survey` were processed. `room`: the probe has had
+    /// room for all namespaces to watch.
     ///
-    /// What the probe has taken out of its table has ended, whether it could send the record or not; what is in there
-    /// is alive. What never came in there the snapshot shows. What is to be told of that comes to the `news`, before an
-    /// error as well.
+    /// A namespace that the probe removed from its table has ended, whether the record could be sent or not; one in its
+    /// table is alive. The snapshot shows those that never entered it. The lines to report are added to `news`, also
+    /// before an error.
     pub fn rebuild(
         &mut self,
         sight: &Survey,
@@ -195,7 +195,7 @@ impl NamespaceTracker {
         Ok(changes)
     }
 
-    /// Takes in what the probe watches, and the stream has not heard of.
+    /// Adds a namespace that the probe watches but the stream has not reported.
     fn found(&mut self, ino: u64, seen: &Watched, sight: &Survey, news: &mut Vec<Body>) {
         let Some(slot) = NsSlot::ALL.get(seen.slot as usize) else { return };
         let id = NsId::new(slot.kind(), self.nsfs_dev, ino);
@@ -210,7 +210,7 @@ impl NamespaceTracker {
         self.lives.begin(entry, Origination::FirstSeen, news);
     }
 
-    /// Takes in what was seen and is not in the account, and gives how many of that are told of.
+    /// Adds the namespaces that the tracker lacks, and returns how many of them are reported.
     fn add(&mut self, sight: &Survey, news: &mut Vec<Body>) -> io::Result<u64> {
         let Survey { snapshot, latest, added, alive, .. } = sight;
         let mut told = 0;
@@ -240,7 +240,7 @@ fn is_new(lives: &NamespaceTable, namespace: &Namespace, snapshot: &Snapshot) ->
     lives.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
 }
 
-/// These in another order: one of each tenant, then another of each. So whoever has many takes no room from others.
+/// Reorders namespaces: one of each tenant, then another of each, so that a tenant with many takes no room from others.
 fn by_turns<'a>(
     namespaces: impl Iterator<Item = &'a Namespace>,
     snapshot: &Snapshot,
@@ -256,9 +256,9 @@ fn by_turns<'a>(
     all.into_iter().map(|(_, namespace)| namespace)
 }
 
-/// Who has made the outermost user namespace that it lies in, below the initial one; `None`: nobody, as far as known.
+/// The creator of the outermost user namespace around it, below the initial one; `None` if none is known.
 fn tenant(namespace: &Namespace, snapshot: &Snapshot) -> Option<u32> {
-    /// How deep user namespaces nest, at most.
+    /// The maximum nesting depth of user namespaces.
     const DEPTH: usize = 33;
     let of = |id: Option<NsId>| id.and_then(|id| snapshot.namespace(id));
     let is_user = namespace.id.kind == NsKind::User;
@@ -277,12 +277,12 @@ fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {
     Some(snapshot.life(owner))
 }
 
-/// Whether the probe watches the life that the account has.
+/// True if the probe watches the same namespace as the tracker.
 fn is_same_life(entry: &Entry, watched: &Watched) -> bool {
     if entry.life.mark.kernel_id().is_some() || watched.id != 0 {
         return is_same(entry.life.mark, Mark::of_id(watched.id));
     }
-    // One of them may have been joined only, which says nothing of its making.
+    // One of them may only have been joined, which says nothing about its creation.
     match entry.made {
         Some(made) if watched.made_ns != 0 => made == Duration::from_nanos(watched.made_ns),
         _ => true,

@@ -1,4 +1,4 @@
-//! Conditions → what the probe is told of them.
+//! Conditions → the probe's configuration and filter keys.
 
 use super::conditions::{Conditions, Wanted, comm};
 use crate::model::NsKind;
@@ -6,7 +6,7 @@ use nsprobe_ebpf::wish::{self, Wish, about};
 use nsprobe_ebpf::{Config, config};
 
 impl Conditions {
-    /// Sets what is asked for in `settings`, and gives the wishes that go with it.
+    /// Sets the conditions in `settings`, and returns the filter keys that go with them.
     pub(super) fn ask(&self, settings: &mut Config) -> Vec<Wish> {
         let mut condition = |set: bool, flag: u32| settings.flags |= if set { flag } else { 0 };
         condition(!self.kinds.is_empty(), config::KIND);
@@ -30,7 +30,7 @@ impl Conditions {
     }
 }
 
-/// `CLONE_NEW*` of these kinds: every one is within 32 bits.
+/// The `CLONE_NEW*` flags of these kinds: all fit in 32 bits.
 fn flags(kinds: impl Iterator<Item = NsKind>) -> u32 {
     kinds.fold(0, |flags, kind| flags | u32::try_from(kind.clone_flag()).unwrap_or(0))
 }

@@ -8,7 +8,7 @@ fn id(kind: NsKind, ino: u64) -> NsId {
     NsId::new(kind, DEV, ino)
 }
 
-/// Process 7 of user 1000 calls; every namespace has the number of its slot, 100 and up.
+/// A call of process 7 of user 1000; the inode of every namespace is 100 plus its slot's index.
 fn event(crossing: Operation) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
     let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_asked_for: true };
@@ -79,7 +79,7 @@ fn callers_are_one_of_those_listed() {
     let grouped = Conditions { cgroups: vec![5], ..Conditions::default() };
     let mut elsewhere = unshare(0);
     assert!(grouped.admit(&elsewhere));
-    // However like those asked for it may look.
+    // Even if its path looks like that of a requested group.
     let group = Cgroup { id: 5, path: "a/b".into(), cut: true, is_asked_for: false };
     elsewhere.process.cgroup = Some(group);
     assert!(!grouped.admit(&elsewhere));

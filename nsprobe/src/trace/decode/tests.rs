@@ -88,7 +88,7 @@ fn a_clone_with_its_child_and_one_that_failed() {
     put(&mut bytes, 24, &200_i64.to_ne_bytes());
     put(&mut bytes, 32, &0x1_2000_0000_u64.to_ne_bytes());
     words(&mut bytes, offset_of!(Record, child), &[200, 200, 90, 0, 3, 200, 5, 1]);
-    // The caller is in one pid namespace below the initial one, and so was told 5.
+    // The caller is in one pid namespace below the initial one, and so got 5.
     words(&mut bytes, offset_of!(Record, pids), &[2, 100, 2]);
     let made = event(&bytes, DEV).unwrap();
     let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1], ppid: Some(90), cgroup: None };
@@ -107,7 +107,7 @@ fn a_clone_with_its_child_and_one_that_failed() {
     assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Restarted(513));
 }
 
-/// Appends `bytes` to the record's text and names them as text `index`.
+/// Appends `bytes` to the record's text and refers to them as text `index`.
 fn text(record: &mut Vec<u8>, index: usize, bytes: &[u8], flags: u16) {
     let length = offset_of!(Record, text_len);
     let at = u32::from_ne_bytes(record[length..length + 4].try_into().unwrap());
@@ -148,7 +148,7 @@ fn setns_with_what_its_descriptor_stands_for() {
     assert_eq!(setns([77, 0x4000_0000], 0, walk | cut, names), expect(0, target(None)));
     assert_eq!(setns([77, 0x4000_0000], 0, walk, b""), expect(0, target(None)));
     assert_eq!(setns([77, 0x4000_0000], 0, 0, b""), expect(0, target(None)));
-    // The kind by the caller's word only, and not at all.
+    // The kind from the caller's argument only, and not at all.
     assert_eq!(setns([77, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, target(None)));
     assert_eq!(setns([77, 0], 0, 0, b""), expect(0, None));
     assert_eq!(setns([0, 0], 0x4000_0000, 0, b""), expect(0x4000_0000, None));
@@ -216,7 +216,7 @@ fn where_the_root_and_the_working_directory_are() {
     assert_eq!((none.root, none.cwd), (None, None));
 }
 
-/// What the kernel said goes before what can be concluded.
+/// The kernel's own resolution takes precedence over a conclusion.
 #[test]
 fn what_pivot_root_resolved_its_arguments_to() {
     let mut bytes = blank(cause::PIVOT_ROOT);
@@ -242,7 +242,7 @@ fn what_is_no_event_is_refused() {
     let mut long = good.clone();
     long.extend([0; 8]);
     assert_eq!(event(&long, DEV), Err(DecodeError::Length(good.len())));
-    // Text that the event knows nothing of, and a piece that is not within it.
+    // Text that the event does not refer to, and a text outside of it.
     put(&mut long, 0, &u32::try_from(good.len() + 8).unwrap().to_ne_bytes());
     assert_eq!(event(&long, DEV), Err(DecodeError::Length(good.len() + 8)));
     put(&mut long, offset_of!(Record, text_len), &3_u32.to_ne_bytes());

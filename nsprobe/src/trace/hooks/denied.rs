@@ -1,10 +1,10 @@
-//! The hooks that show the calls that a seccomp filter stops, beside those of any plan.
+//! The hooks for calls stopped by a seccomp filter, in addition to those of any plan.
 
 use super::{Call, Group, Plan, Purpose};
 use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
 
-/// The hooks with which those of `calls` are shown.
+/// The hooks that show such calls among `calls`.
 #[must_use]
 pub fn denied(calls: &[Call]) -> Vec<Group> {
     let points = [
@@ -27,7 +27,7 @@ pub fn denied(calls: &[Call]) -> Vec<Group> {
         .collect()
 }
 
-/// What it takes to tell that a call was stopped, and which arguments it had.
+/// The fields that show that a call was stopped, and its arguments.
 const FIELDS: &[Field] = &[
     Field::TaskSeccomp,
     Field::SeccompMode,
@@ -39,7 +39,7 @@ const FIELDS: &[Field] = &[
     Field::PtRegsSecond,
 ];
 
-/// What is not told of the calls that a filter stops, in words; with or without them asked for.
+/// The data about calls stopped by a filter that is not shown, in words; with or without `--denied`.
 pub(super) fn unseen(asked: bool) -> Vec<String> {
     if !asked {
         return vec![format!("{}: --denied watches for them", Purpose::Denied)];
@@ -49,7 +49,7 @@ pub(super) fn unseen(asked: bool) -> Vec<String> {
         .into()
 }
 
-/// What other system calls pay, in words; `None`: nothing. With or without 32-bit ones, and those that are stopped.
+/// The cost to other system calls, in words; `None` if there is none.
 #[must_use]
 pub fn cost(plan: Plan, compat: bool, denied: bool) -> Option<&'static str> {
     match plan {

@@ -1,8 +1,8 @@
-//! What an event tells, and the kernel fields that it takes that from.
+//! The details of an event, and the kernel fields from which they are read.
 
 use nsprobe_ebpf::{FIELDS, Field};
 
-/// What it takes to tell where a directory is.
+/// The fields from which the path of a directory is read.
 pub(super) const PLACE_FIELDS: &[Field] = &[
     Field::PathMnt,
     Field::PathDentry,
@@ -15,7 +15,7 @@ pub(super) const PLACE_FIELDS: &[Field] = &[
     Field::QstrName,
 ];
 
-/// What events lack on a kernel without some fields, in words. `has` tells which fields there are.
+/// The details that events lack on a kernel without some fields, in words. `has` tests if a field exists.
 #[must_use]
 pub fn unreadable(has: impl Fn(Field) -> bool) -> Vec<String> {
     let name =
@@ -37,7 +37,7 @@ pub fn unreadable(has: impl Fn(Field) -> bool) -> Vec<String> {
     lacks
 }
 
-/// What an event tells, and the fields it takes that from.
+/// The details of an event, each with the fields from which it is read.
 const DETAILS: &[(&str, &[Field])] = &[
     (
         "process and thread ids of parents and children",

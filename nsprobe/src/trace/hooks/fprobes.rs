@@ -29,7 +29,7 @@ pub(super) fn groups(calls: &[Call]) -> Vec<Group> {
     groups
 }
 
-/// The hooks that show 32-bit calls; clone, fork and vfork come by `kernel_clone`, unshare by `ksys_unshare`.
+/// The hooks that show 32-bit calls; clone, fork and vfork use `kernel_clone`, unshare uses `ksys_unshare`.
 pub(super) fn compat(calls: &[Call]) -> Vec<Group> {
     let functions = [
         (Call::Clone, "__ia32_sys_clone3"),

@@ -1,19 +1,18 @@
-//! What the programs rely on at each hook, held against what the kernel has there before anything is attached.
+//! Checks the prototypes that the programs rely on against those of the kernel, before anything is attached.
 //!
-//! Registers have no types. A program on a function that has changed would read something else from them, and nobody
-//! would notice.
+//! Registers have no types. A program on a function that has changed would read wrong data from them, unnoticed.
 
 use crate::kernel::btf::{Prototype, Shape};
 use crate::kernel::probe::Point;
 
-/// What a program takes a parameter or a result for.
+/// The expected type of a parameter or result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     /// A pointer to this struct.
     Pointer(&'static str),
-    /// An integer of so many bytes.
+    /// An integer of this many bytes.
     Integer(u32),
-    /// The pointer that a raw tracepoint was registered with.
+    /// The pointer with which a raw tracepoint was registered.
     Context,
 }
 
@@ -38,8 +37,8 @@ impl Expected {
     }
 }
 
-/// What is expected of the functions by name: parameters, all of them, because the result follows the last; and the
-/// result, where it is read.
+/// The expected prototypes of the functions: all parameters, because the result follows the last; and the result, if it
+/// is read.
 const FUNCTIONS: &[(&str, &[Expected], Option<Expected>)] = &[
     ("kernel_clone", &[Pointer("kernel_clone_args")], Some(Integer(4))),
     ("__x64_sys_clone3", &[Pointer("pt_regs")], Some(Integer(8))),
@@ -57,13 +56,13 @@ const FUNCTIONS: &[(&str, &[Expected], Option<Expected>)] = &[
     ("exit_fs", &[Pointer("task_struct")], None),
 ];
 
-/// The same of the raw tracepoints: their first parameters, which is what is read.
+/// The same for the raw tracepoints: the first parameters, which are read.
 const TRACEPOINTS: &[(&str, &[Expected])] = &[
     ("task_newtask", &[Context, Pointer("task_struct"), Integer(8)]),
     ("sched_process_exit", &[Context, Pointer("task_struct")]),
 ];
 
-/// What at `point` is not as it is relied on, in words; `None` when all is.
+/// The difference between the expectation and the kernel at `point`, in words; `None` if there is none.
 #[must_use]
 pub fn mismatch(point: Point, found: &Prototype) -> Option<String> {
     let (name, expected, result, exact) = match point {
@@ -77,7 +76,7 @@ pub fn mismatch(point: Point, found: &Prototype) -> Option<String> {
         }
         Point::Syscall(_) | Point::EverySyscall(_) => return None,
     };
-    // The context is none that the tracepoint tells.
+    // The context is not a parameter of the tracepoint itself.
     let own = usize::from(expected.first() == Some(&Context));
     let (has, needs) = (found.parameters.len().saturating_sub(own), expected.len() - own);
     if has < needs || exact && has != needs {
@@ -145,7 +144,7 @@ mod tests {
         assert_eq!(says(&[context, Shape::Integer(8)]).as_deref(), Some(other));
     }
 
-    /// Every hook of every plan, on the kernel at hand. One that the kernel lacks is refused when it is attached.
+    /// Every hook of every plan, on the running kernel. A hook that the kernel lacks is refused when it is attached.
     #[test]
     fn this_kernel_has_every_hook_as_it_is_relied_on() {
         let Ok(kernel) = std::fs::read(btf::PATH) else {

@@ -27,7 +27,7 @@ fn clone_alone_needs_no_other_call() {
 #[test]
 fn every_field_is_missed_when_it_is_absent() {
     assert_eq!(unreadable(|_| true), Vec::<String>::new());
-    // Linux before 6.18 has the kind in one place, from 6.18 in the other.
+    // Linux before 6.18 has the kind in one field, since 6.18 in the other.
     assert_eq!(unreadable(|field| field != Field::NsCommonType), Vec::<String>::new());
     assert_eq!(unreadable(|field| field != Field::ProcNsOperationsType), Vec::<String>::new());
     let both = [Field::NsCommonType, Field::ProcNsOperationsType];
@@ -47,7 +47,7 @@ fn every_field_is_missed_when_it_is_absent() {
         let told = !unreadable(|other| other != field).is_empty();
         let of_kind = both.contains(&field) || field == Field::NsCommonOps;
         let of_parents = parents.contains(&field);
-        // The snapshot's programs, no part of tracing, refuse to start without their own.
+        // The snapshot's programs, which are not part of tracing, refuse to load without their own fields.
         let of_snapshots = [
             &tasks::NEEDED[..],
             &lists::NEEDED,

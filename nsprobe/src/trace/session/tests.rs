@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// What a source is to answer, one after the other.
+/// The scripted results of a source, in order.
 #[derive(Debug)]
 enum Answer {
     Event(u32),
@@ -17,16 +17,16 @@ enum Answer {
     Error,
 }
 
-/// A source that says what it is told to, and has lost a record.
+/// A source with scripted results, which has lost a record.
 #[derive(Debug)]
 struct Scripted {
     hooks: Hooks,
     answers: VecDeque<Answer>,
     follows: bool,
-    /// What looking for descendants gives; after that it has an event.
+    /// The result of `follow_present`; after that there is one more event.
     present: Result<u64, &'static str>,
     lost: u64,
-    /// How many events it has given.
+    /// The number of events returned.
     given: Rc<Cell<usize>>,
 }
 
@@ -93,7 +93,7 @@ impl Source for Scripted {
     }
 }
 
-/// What comes out of a stream.
+/// The lines of a stream.
 struct Lines(Vec<Body>, File);
 
 impl Sink for Lines {
@@ -149,7 +149,7 @@ fn event(pid: u32) -> Event {
     }
 }
 
-/// Traces by this source, and gives how it ended and what the lines are: of an event the pid, and the reason of the end.
+/// Runs a trace with this source; returns its result and the lines: the pid of an event, and the reason of the end.
 fn traced(options: &Options, source: &mut Scripted, look: &Look) -> (Ended, Vec<String>) {
     let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
     let ended = trace(options, source, &Signals::hold().unwrap(), look, &mut lines).unwrap();
@@ -203,7 +203,7 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     assert!(ended.error.is_none());
     let (_, lines) = traced(&options, &mut source(), &nothing());
     assert_eq!(lines, ["start", "lost 4", "rebuilt false Some(0) -", "99", "end: count"]);
-    // The account of namespaces was opened, and cannot be put right.
+    // The tracker was opened, but cannot be resynchronized.
     let options = Options { lives: true, ..options };
     let attempt = || {
         let looks = AtomicU32::new(0);
@@ -213,14 +213,14 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
         });
         let (ended, mut lines) = traced(&options, &mut source(), &look);
         assert!(ended.error.is_none());
-        // Tried once more at the end.
+        // Retried once at the end.
         lines.dedup();
         lines
     };
     let failed = "rebuilt false Some(0) namespaces: no snapshot: no /proc";
-    // Whom it follows again is seen while the snapshot is taken.
+    // The event of the newly followed task is seen while the snapshot is taken.
     let expected = ["start", "lost 4", "99", failed, "end: count"];
-    // On a busy machine even a look that fails may take longer than there is time at the end.
+    // On a busy machine even a snapshot that fails may take longer than the time at the end.
     let end = Instant::now() + Duration::from_mins(1);
     let mut lines = attempt();
     while lines != expected && Instant::now() < end {
@@ -229,7 +229,7 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     assert_eq!(lines, expected);
 }
 
-/// What a look gives that does not come back.
+/// A snapshot that never returns.
 fn never() -> Result<Snapshot, String> {
     loop {
         std::thread::park();
@@ -241,16 +241,16 @@ fn a_snapshot_that_does_not_come_back_keeps_no_event_and_no_end_waiting() {
     let duration = Some(Duration::from_millis(300));
     let options = Options { lives: true, duration, ..Options::default() };
     let failed = "namespaces: no snapshot: taking it took too long";
-    // The account cannot be opened.
+    // The tracker cannot be opened.
     let mut source = Scripted { lost: 4, ..Scripted::new([1, 2].map(Answer::Event)) };
     let began = Instant::now();
     let (ended, lines) = traced(&options, &mut source, &(Arc::new(never) as Look));
     let opening = format!("rebuilt false None {failed}");
     assert_eq!(lines, ["start", "1", "2", "lost 4", &opening, "end: duration"]);
-    // The limit at the end is less than that of a look.
+    // The limit at the end is shorter than that of a snapshot.
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     assert!(ended.error.is_none());
-    // It was opened, and cannot be put right: what comes from whom it follows again comes meanwhile.
+    // The tracker was opened, but cannot be resynchronized: events of the newly followed task arrive meanwhile.
     let looks = AtomicU32::new(0);
     let look: Look = Arc::new(move || match looks.fetch_add(1, Ordering::Relaxed) {
         0 => Ok(Snapshot::default()),
@@ -261,14 +261,14 @@ fn a_snapshot_that_does_not_come_back_keeps_no_event_and_no_end_waiting() {
     let rebuilding = format!("rebuilt false Some(0) {failed}");
     assert_eq!(lines, ["start", "lost 4", "99", &rebuilding, "end: duration"]);
     assert!(ended.error.is_none());
-    // Before the account is open no command is run, and a signal or the duration ends it.
+    // Before the tracker is open no command is started, and a signal or the duration ends the trace.
     let options = Options { command: vec!["/no/such/command".into()], ..options };
     let (ended, lines) = traced(&options, &mut Scripted::new([]), &(Arc::new(never) as Look));
     assert_eq!(lines, ["start", &opening, "end: duration"]);
     assert!(matches!(ended.command, CommandEnd::None));
 }
 
-/// A sink that takes notice of how many events were taken from the source and not handed on.
+/// A sink that records how many events were taken from the source but not passed on.
 struct Watchful {
     given: Rc<Cell<usize>>,
     seen: usize,

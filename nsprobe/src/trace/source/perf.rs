@@ -23,23 +23,23 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 use table::{Seen, Table};
 
-/// For so long nobody is woken after records have come: a busy machine makes some thousands a second, most of which
-/// are of tasks that begin and end.
+/// The time for which nobody is woken after records have arrived: a busy machine writes some thousands per second,
+/// mostly of tasks that begin and end.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// So many records are taken at once.
+/// The number of records taken at once.
 const BATCH: usize = 256;
 
-/// More records than this are not taken from the buffers while `/proc` is being read.
+/// The maximum number of records taken from the buffers while `/proc` is being read.
 const MOST_READY: usize = 1 << 16;
 
-/// What is being read from `/proc`, by other threads: a process may keep them waiting.
+/// The read of `/proc` under way, by other threads: a process may block them.
 enum Step {
     /// Nothing.
     Idle,
     /// All tasks.
     Filling(Reading<Vec<Thread>>),
-    /// What the callers and children of these events are.
+    /// The callers and children of these events.
     Asking(Reading<io::Result<Caller>>, Vec<Event>),
 }
 
@@ -50,34 +50,34 @@ pub struct PerfSource {
     look: ProcReader,
     table: Table,
     hooks: Hooks,
-    /// What happened until then is not told.
+    /// The start: earlier events are not reported.
     begun: Duration,
     options: Options,
-    /// Whether `/proc` has the numbers that the records have.
+    /// True if `/proc` has the same pids as the records.
     own_numbers: bool,
-    /// Not read yet.
+    /// Buffer for unparsed records.
     bytes: Vec<u8>,
-    /// Later than the moment up to which all CPUs have been read.
+    /// Records later than the time up to which all CPUs have been read.
     held: Vec<Record>,
-    /// In order.
+    /// Records in order.
     ready: VecDeque<Record>,
-    /// What is being read from `/proc`.
+    /// The read of `/proc` under way.
     step: Step,
-    /// Events that are complete.
+    /// Complete events.
     told: VecDeque<Event>,
-    /// Until when `/proc` is waited for, at the end.
+    /// The deadline for `/proc`, at the end.
     limit: Option<Instant>,
-    /// Until when nobody waits for records, because there have just been some.
+    /// The time until which nobody waits for records, because some have just arrived.
     pause: Option<Instant>,
     undecoded: u64,
     lost: u64,
-    /// Records may have been lost: the table is to be filled anew.
+    /// True if records may have been lost: the table has to be read again.
     stale: bool,
     finished: bool,
 }
 
 impl PerfSource {
-    /// Opens a buffer on every CPU, and then reads from `/proc` what there was before.
+    /// Opens a buffer on every CPU, and then reads the existing tasks from `/proc`.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
         let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
@@ -134,8 +134,8 @@ impl PerfSource {
         Ok(())
     }
 
-    /// Goes on with what is being read, or with the next records: until there are events, or nothing to do. The buffers are
-    /// emptied meanwhile.
+    /// Continues the read under way, or takes the next records: until there are events, or nothing to do. Empties the
+    /// buffers meanwhile.
     fn go_on(&mut self) -> io::Result<()> {
         while self.told.is_empty() {
             let is_late = self.limit.is_some_and(|limit| limit <= Instant::now());
@@ -183,10 +183,10 @@ impl PerfSource {
         Ok(())
     }
 
-    /// Takes what the buffers have. All that one task did is in order then, and what it led others to do after it: each
-    /// writes its own records before it goes on, so what is older than this reading has been read, and the rest waits.
+    /// Takes the contents of the buffers. Records of a task, and of tasks that acted because of it, are in order then:
+    /// each writes its records before it continues, so all older than this read are there; the rest is held back.
     fn refill(&mut self) -> io::Result<()> {
-        // The buffers count what they have no room for.
+        // The buffers count the records without room.
         if self.ready.len() + self.held.len() >= MOST_READY {
             return Ok(());
         }
@@ -223,7 +223,7 @@ impl PerfSource {
         Ok(())
     }
 
-    /// The event that is to be told of a record, if one is, without what `/proc` says of its tasks.
+    /// Returns the event to report for a record, if there is one, without the data from `/proc`.
     fn draft(&mut self, record: Record) -> Option<Event> {
         let time = record.time;
         let seen = self.table.take(record)?;
@@ -254,25 +254,25 @@ impl PerfSource {
             cwd: None,
         };
         let all = if child.is_some() { self.options.every_clone } else { self.options.unchanged };
-        // Where nothing is known of before, a call that succeeded is told.
+        // If nothing is known of the state before, a successful call is reported.
         let is_known = before.iter().any(|(_, id)| id.is_some());
         let is_told = all || event.changed().next().is_some() || child.is_none() && !is_known;
         is_told.then_some(event)
     }
 
-    /// Completes events by what `/proc` says of their tasks, in the order of these, and tells them.
+    /// Completes events with the data from `/proc` about their tasks, in this order, and queues them.
     fn tell(&mut self, drafts: Vec<Event>, actors: Vec<Option<Caller>>) {
         let mut actors = actors.into_iter();
         for mut event in drafts {
             let time = event.since_boot;
-            // Another may have the number by then.
+            // The pid may have been reused by then.
             let mut next = || actors.next().flatten().filter(|actor| has_begun(actor, time));
             let caller = next();
             if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
                 if let Some(made) = next() {
                     (child.pids, child.ppid) = (made.pids, made.ppid);
                 }
-                // Both are numbered from nsprobe's own pid namespace inwards.
+                // Both lists of pids begin with nsprobe's own pid namespace.
                 let pids = caller.as_ref().map(|actor| actor.pids.as_slice()).unwrap_or_default();
                 if !matches!(pids, [_]) {
                     event.outcome = decode::returned(child, pids);
@@ -287,7 +287,7 @@ impl PerfSource {
     }
 }
 
-/// The tasks of which an event tells: its caller, and its child if it has one.
+/// The tasks of an event: its caller, and its child if it has one.
 fn tasks(event: &Event) -> Vec<(u32, u32)> {
     let mut tasks = vec![(event.process.pid, event.process.tid)];
     if let Operation::Clone { child: Some(child), .. } = &event.crossing {
@@ -296,7 +296,7 @@ fn tasks(event: &Event) -> Vec<(u32, u32)> {
     tasks
 }
 
-/// Whether a task had begun at that time.
+/// True if the task existed at that time.
 fn has_begun(actor: &Caller, time: Duration) -> bool {
     actor.start_ticks.is_some_and(|ticks| Duration::from_millis(ticks.saturating_mul(10)) <= time)
 }
@@ -323,7 +323,7 @@ impl Source for PerfSource {
 
     fn next(&mut self) -> io::Result<Option<SourceItem>> {
         self.go_on()?;
-        // At the end there is nothing to be done meanwhile.
+        // At the end there is nothing else to do.
         while self.limit.is_some() && self.told.is_empty() && !matches!(self.step, Step::Idle) {
             self.go_on()?;
         }
@@ -332,7 +332,7 @@ impl Source for PerfSource {
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
         if self.finished {
-            // Records say it with the next that finds room; there may be none any more.
+            // A record of lost records is written with the next that finds room; there may be none any more.
             let counted: u64 = self.cpus.iter().filter_map(Sideband::lost).sum();
             self.lost = self.lost.max(counted);
         }
@@ -348,7 +348,7 @@ impl Source for PerfSource {
     }
 }
 
-/// What no record tells, in words.
+/// The data that no record has, in words.
 fn unseen(options: &Options) -> Vec<String> {
     let mut unseen = vec![
         "whether a change is by unshare or setns, arguments, targets, how long calls took, and whether they are 32-bit: \

@@ -1,4 +1,4 @@
-//! Looks at `/proc`, again and again: what is another than in the look before. Needs no privileges.
+//! Repeated scans of `/proc`: reports what changed since the previous scan. Needs no privileges.
 
 pub mod compare;
 
@@ -17,30 +17,30 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// What is being read from `/proc`, by other threads: a process may keep them waiting.
+/// The read of `/proc` under way, by other threads: a process may block them.
 enum Step {
     /// Nothing.
     Idle,
-    /// All processes; since when, after boot.
+    /// All processes; with the start time, after boot.
     Looking(Processes, Duration),
-    /// What these are beside.
+    /// The other data of these processes.
     Asking(Reading<io::Result<Caller>>, Vec<Changed>),
 }
 
-/// The processes, looked at at intervals.
+/// The processes, scanned at intervals.
 pub struct PollSource {
     look: ProcReader,
     clock: BootClock,
     hooks: Hooks,
     interval: Duration,
-    /// When the next look is due; `None`: there is no other.
+    /// The time of the next scan; `None` if there is no other.
     next: Option<Instant>,
-    /// What is being read.
+    /// The read under way.
     step: Step,
-    /// Until when that is waited for, at the end.
+    /// The deadline for it, at the end.
     limit: Option<Instant>,
     known: Known,
-    /// When the last look began, after boot.
+    /// The start of the last scan, after boot.
     last: Duration,
     follow: Option<u32>,
     ready: VecDeque<Event>,
@@ -48,7 +48,7 @@ pub struct PollSource {
 }
 
 impl PollSource {
-    /// Looks for the first time.
+    /// Makes the first scan.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let follow = (!options.command.is_empty()).then(std::process::id);
@@ -105,7 +105,7 @@ impl PollSource {
         })
     }
 
-    /// Goes on with what is being read, or with the next look when it is due: until there are events, or nothing to do.
+    /// Continues the read under way, or starts the next scan when it is due: until there are events, or nothing to do.
     fn go_on(&mut self) -> io::Result<()> {
         while self.ready.is_empty() {
             match std::mem::replace(&mut self.step, Step::Idle) {
@@ -157,7 +157,7 @@ impl PollSource {
     }
 }
 
-/// A process that is elsewhere.
+/// A process whose namespaces or root changed.
 struct Changed {
     change: Change,
     process: Process,
@@ -166,7 +166,7 @@ struct Changed {
 }
 
 impl Changed {
-    /// The event, with what was found out about the process since.
+    /// Makes the event, with the data about the process found since.
     fn event(self, found: Option<Caller>) -> Event {
         let Self { change, process, now, within } = self;
         let pid = process.pid;
@@ -223,7 +223,7 @@ impl Source for PollSource {
         self.finished = true;
         self.limit = Some(Instant::now() + AT_END);
         let mut events = VecDeque::new();
-        // What is being read may be of before the last that happened: once more.
+        // The scan under way may miss the last events: scan once more.
         self.next = Some(Instant::now());
         while self.next.is_some() || !matches!(self.step, Step::Idle) {
             self.go_on()?;
@@ -234,13 +234,13 @@ impl Source for PollSource {
     }
 }
 
-/// Why something of a kind is missing, to be put behind what it is.
+/// The reason why data of a kind is missing, as a suffix.
 fn because(gaps: &[Gap], kind: GapKind) -> String {
     let of_kind: Vec<&str> = gaps.iter().filter(|gap| gap.kind == kind).map(|gap| &*gap.reason).collect();
     if of_kind.is_empty() { String::new() } else { format!(": {}", of_kind.join("; ")) }
 }
 
-/// What no look tells, in words.
+/// The data that no scan shows, in words.
 fn unseen(options: &Options) -> Vec<String> {
     let mut unseen = vec![
         format!("what begins and ends between two looks, {:?} apart", options.interval),

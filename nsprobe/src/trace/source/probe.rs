@@ -30,41 +30,41 @@ pub struct ProbeSource {
     counters: Counters,
     lost: LostByOwner,
     nsfs_dev: u64,
-    /// Whether there is a hierarchy of version 2; when not, every task is at its root, which nobody can see.
+    /// True if there is a version 2 hierarchy; otherwise every task is at its root, which nobody can see.
     has_cgroups: bool,
-    /// Records that were not understood.
+    /// The number of records that could not be decoded.
     undecoded: u64,
-    /// The namespaces that are watched, until somebody keeps account of them; where the probe sees ends.
+    /// The watched namespaces, until the tracker takes them; if the probe sees ends.
     watches: Option<Watches>,
-    /// When the programs that did not run when they should have were counted.
+    /// The time when missed program runs were last counted.
     recursion_counted: Instant,
-    /// Calls of which it was not known whether seccomp had stopped them, for want of room.
+    /// Calls for which it was unknown if seccomp had stopped them, for lack of room.
     unnoted: u64,
-    /// Something was taken since then.
+    /// True if a record was taken since then.
     taken: bool,
-    /// Most records that the ring buffer holds.
+    /// The maximum number of records in the ring buffer.
     capacity: usize,
     finished: bool,
     ring_bytes: usize,
 }
 
-/// What is lost of which the probe knows whose it was.
+/// Losses for which the probe knows the owners.
 struct LostByOwner {
     losers: Losers,
     ledger: Ledger,
-    /// `None` where there are no control groups to tell users apart by.
+    /// `None` without control groups to tell users apart by.
     groups: Option<Hierarchy>,
     has_groups: bool,
-    /// What was counted when it was told last, by [`Counter`].
+    /// The counts last reported, by [`Counter`].
     told: [u64; Counter::ALL.len()],
-    /// When the probe's table was read.
+    /// The time when the probe's table was read.
     read: Option<Instant>,
-    /// When it is to be read again, because something was lost since.
+    /// The time to read it again, because of losses since.
     due: Option<Instant>,
 }
 
 impl LostByOwner {
-    /// How often the probe's table is read at most: tenants decide how long it is.
+    /// The minimum interval between reads of the probe's table: tenants decide how long it is.
     const PERIOD: Duration = Duration::from_millis(100);
 
     fn new(losers: Losers, has_groups: bool) -> Self {
@@ -73,8 +73,7 @@ impl LostByOwner {
         Self { losers, ledger: Ledger::default(), groups, has_groups, told, read: None, due: None }
     }
 
-    /// What was lost since the trace began; nothing, if something is new that is to be told later, unless it is `now` or
-    /// never.
+    /// The losses since the trace began; empty if there are new ones to be reported later, unless `now`.
     fn news(&mut self, counters: &Counters, now: bool) -> io::Result<Vec<Lost>> {
         let counted = || Counter::ALL.into_iter().filter(|&counter| has_losers(counter));
         let mut is_new = false;
@@ -96,7 +95,7 @@ impl LostByOwner {
         }
         let mut losses = Vec::new();
         for counter in counted() {
-            // After the table: whose are lost are among those that are lost.
+            // Read after the table: the owners' losses are included in the count.
             let count = counters.read(counter)?;
             self.told[counter as usize] = count;
             let path = |id| self.groups.as_ref()?.path(id).map(Text::from);
@@ -112,26 +111,26 @@ impl LostByOwner {
     }
 }
 
-/// The function that tells the ends of namespaces.
+/// The function that shows the ends of namespaces.
 const ENDS: &str = "/proc_free_inum";
 
-/// Bytes of a record in the ring buffer, about.
+/// The approximate size of a record in the ring buffer, in bytes.
 const RECORD: usize = 1200;
 
-/// For so long the end of a trace waits until the hooks are detached, which goes on after it.
+/// The maximum wait at the end of a trace for the hooks to be detached, which continues after it.
 const TO_DETACH: Duration = Duration::from_millis(300);
 
-/// How often the programs that did not run are counted while others do: it costs a file a program.
+/// The minimum interval between counts of missed program runs: a count reads a file per program.
 const PERIOD: Duration = Duration::from_secs(1);
 
 impl ProbeSource {
-    /// Attaches what the `options` ask for.
+    /// Attaches the hooks for the `options`.
     pub fn open(options: &Options) -> Result<Self, TraceError> {
         if !options.conditions.pids.is_empty() && !is_in_initial_pid_namespace() {
             return Err(TraceError::Refused(OTHER_NUMBERS.to_owned()));
         }
         let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
-        // Without a command none is named: not even the idle task, which has the number 0.
+        // Without a command no process is named: not even the idle task, which has pid 0.
         let named = (!options.command.is_empty()).then(|| own_pid_ns.ino());
         let calls = with_lives(options);
         let flags = [
@@ -226,7 +225,7 @@ impl Source for ProbeSource {
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
         let mut losses = self.lost.news(&self.counters, self.finished)?;
         for counter in Counter::ALL {
-            // Where nobody sees ends, what is watched only piles up.
+            // If nobody sees ends, watched namespaces only pile up.
             let is_told = counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks);
             if is_told && !has_losers(counter) {
                 losses.push(Lost::at(stage(counter), self.counters.read(counter)?));
@@ -235,7 +234,7 @@ impl Source for ProbeSource {
         let unnoted = self.counters.read(Counter::DeniedFull)?;
         if unnoted > self.unnoted {
             self.unnoted = unnoted;
-            // There may be room again; if not, this comes again.
+            // There may be room again; if not, this is repeated.
             self.attached.probe.note_again().map_err(|refusal| io::Error::other(refusal.reason))?;
         }
         if self.finished || self.taken && self.recursion_counted.elapsed() >= PERIOD {
@@ -249,7 +248,7 @@ impl Source for ProbeSource {
 
     fn finish(&mut self) -> io::Result<usize> {
         self.finished = true;
-        // It is in the ring by now; what comes later is not waited for.
+        // Everything until now is in the ring by now; later records are ignored.
         Ok(self.capacity)
     }
 
@@ -258,8 +257,8 @@ impl Source for ProbeSource {
     }
 }
 
-/// Why processes cannot be named where nsprobe does not run in the initial pid namespace: the numbers there are those of
-/// others here.
+/// The error if processes are named but nsprobe does not run in the initial pid namespace: its pids there are those of
+/// other processes.
 const OTHER_NUMBERS: &str = "--pid: the probe knows processes by their numbers in the initial pid namespace, and nsprobe \
     is not in it, as far as its /proc shows: run on the host, or with --hooks perf, which takes the numbers of its own";
 
@@ -267,7 +266,7 @@ fn is_in_initial_pid_namespace() -> bool {
     ProcReader::open().is_ok_and(|look| look.has_own_numbers() && look.is_of_whole_machine())
 }
 
-/// The calls that are asked for, and those that make or join namespaces where their lives are.
+/// The requested calls, and those that create or join namespaces if their lifecycle is requested.
 fn with_lives(options: &Options) -> Vec<Call> {
     let mut calls = options.calls.clone();
     for call in [Call::Clone, Call::Unshare, Call::Setns] {
@@ -278,8 +277,8 @@ fn with_lives(options: &Options) -> Vec<Call> {
     calls
 }
 
-/// What the probe is to decide by. The account of lives needs events whether they are asked for or not; of control groups
-/// the probe says then which callers are in those asked for.
+/// The conditions for the probe. The namespace tracker needs all events, requested or not; the probe then marks the
+/// callers in the requested control groups.
 fn in_probe(options: &Options) -> Conditions {
     let all = &options.conditions;
     if options.lives {
@@ -290,7 +289,7 @@ fn in_probe(options: &Options) -> Conditions {
     all.clone()
 }
 
-/// Whether it sees when namespaces end.
+/// True if the probe sees the ends of namespaces.
 fn sees_ends(hooks: &Hooks) -> bool {
     hooks.attached.iter().any(|hook| hook.ends_with(ENDS))
 }
@@ -308,7 +307,7 @@ const fn stage(counter: Counter) -> &'static str {
     }
 }
 
-/// Whether a hierarchy of control groups of version 2 has ever been mounted: cgroups(7).
+/// True if a version 2 hierarchy of control groups has ever been mounted: cgroups(7).
 fn has_cgroups() -> Result<bool, TraceError> {
     let text = std::fs::read("/proc/self/cgroup").map_err(TraceError::Proc)?;
     Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"0::")))

@@ -1,5 +1,5 @@
-//! Makes good what was lost: follows again whom nobody follows, opens the account of namespaces and puts it right. While
-//! snapshots are taken for that, the stream goes on.
+//! Resyncs after losses: finds descendants that are not followed, opens the namespace tracker and brings it up to date.
+//! The stream goes on while snapshots are taken for that.
 
 use super::Stream;
 use super::healing::Healing;
@@ -11,17 +11,17 @@ use crate::trace::source::Source;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-/// How long nothing is lost before what was lost is made good.
+/// The time without losses before a resync.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// How long losses may go on before it is made good all the same, for the first time and from then on.
+/// The maximum delay of a resync while losses go on, and the minimum between two resyncs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// For so long a snapshot is waited for at the end.
+/// The maximum wait for a snapshot at the end.
 const AT_END: Duration = Duration::from_millis(300);
 
 impl Stream<'_> {
-    /// Begins to open the account of namespaces, where there is one.
+    /// Begins to open the namespace tracker, if there is one.
     pub(in crate::trace) fn open(&mut self) -> Result<(), TraceError> {
         if let Some(account) = &mut self.account {
             account.begin()?;
@@ -30,17 +30,17 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Whether it is not open yet.
+    /// True if the tracker is not open yet.
     pub(in crate::trace) const fn is_opening(&self) -> bool {
         matches!(self.healing, Some(Healing::Opening))
     }
 
-    /// Readable when [`Stream::heal`] has something to do.
+    /// Readable when [`Stream::resync`] has something to do.
     pub(in crate::trace) fn news(&self) -> Option<BorrowedFd<'_>> {
         self.account.as_ref().map(|account| account.snapshots().news())
     }
 
-    /// When it has, whether there is news or not.
+    /// The time when it has something to do, with or without news.
     pub(super) fn heal_due(&self) -> Option<Instant> {
         if self.healing.is_some() {
             self.account.as_ref().and_then(|account| account.snapshots().due())
@@ -49,19 +49,19 @@ impl Stream<'_> {
         }
     }
 
-    /// When what was lost is to be made good.
+    /// The time of the next resync.
     fn heals_at(&self) -> Option<Instant> {
         let is_stuck = self.account.as_ref().is_some_and(|account| account.snapshots().is_stuck());
         let is_wanted = self.losses.unhealed() && !self.choked.now && !is_stuck;
         let is_possible = self.account.is_some() || self.follows;
         let (last, first) = self.lost.filter(|_| is_wanted && is_possible)?;
         let at = (last + QUIET).min(first + PATIENCE);
-        // Putting it right may itself find that there is no room.
+        // The resync itself may find that there is no room.
         Some(self.healed.map_or(at, |healed| at.max(healed + PATIENCE)))
     }
 
-    /// Makes good what was lost, if it is time to, and goes on with what is under way. Where that fails a line says so,
-    /// and it is tried again; the error says why there is no account at all.
+    /// Starts a resync if it is due, and continues one under way. A failure is reported in a line, and retried; an
+    /// error means that there is no tracker at all.
     pub(in crate::trace) fn heal(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
         if self.healing.is_none() && self.heals_at().is_some_and(|at| at <= Instant::now()) {
             self.begin(source);
@@ -69,7 +69,7 @@ impl Stream<'_> {
         self.go_on(source, most)
     }
 
-    /// The same at the end, whether it is time to or not; what takes too long is given up.
+    /// The same at the end, due or not; a resync that takes too long is abandoned.
     pub(super) fn heal_at_end(&mut self, source: &mut dyn Source, most: usize) -> Result<(), TraceError> {
         let Some(account) = &mut self.account else { return Ok(()) };
         account.limit(Instant::now() + AT_END);
@@ -93,7 +93,7 @@ impl Stream<'_> {
     }
 
     fn begin(&mut self, source: &mut dyn Source) {
-        // What is lost from now on is lost anew.
+        // Losses from now on are new ones.
         self.losses.heal();
         self.lost = None;
         let followed = self.follows.then(|| source.follow_present()).transpose();
@@ -119,7 +119,7 @@ impl Stream<'_> {
         Ok(())
     }
 
-    /// Opens the account of namespaces, or puts it right.
+    /// Opens the namespace tracker, or brings it up to date.
     fn settle(&mut self, source: &mut dyn Source, most: usize, sight: &Survey) -> Result<Changes, TraceError> {
         self.drain_all(source, most)?;
         let room = self.losses.none_at(UNWATCHED);

@@ -1,9 +1,9 @@
-//! What is being made good of what was lost.
+//! The resync under way.
 
-/// What is under way.
+/// The state of a resync.
 pub(super) enum Healing {
-    /// The account is being opened.
+    /// The tracker is being opened.
     Opening,
-    /// The account is being put right; so many descendants were found, or why none could be.
+    /// The tracker is being updated; with the number of descendants found, or the error.
     NamespaceTracker(Result<Option<u64>, String>),
 }

@@ -7,7 +7,7 @@ const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// An unshare of the net namespace, after `at` seconds, that ends in the namespace `ino`; with ids where there is one.
+/// An unshare of the net namespace, `at` seconds after boot, with the new namespace `ino`; with ids if there is one.
 fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
     let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 1)));
     let mut after = before;
@@ -39,7 +39,7 @@ fn setns(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
     Event { crossing: Operation::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
 }
 
-/// What a list of lines says, by keys.
+/// Renders lines by key.
 fn told(news: Vec<Body>) -> Vec<String> {
     let line = |body| match body {
         Body::Created(Created { namespace, owner, by }) => {
@@ -67,10 +67,10 @@ fn a_number_that_is_used_again_is_another_life_without_ids() {
     assert_eq!(ended(&mut lives, 50, 0, 13), ["net:50@10.000000000 ended Some(3s) true"]);
     assert_eq!(ended(&mut lives, 50, 0, 14), [""; 0]);
     assert_eq!(told(lives.take(&mut unshare(20, 50, None))), ["net:50@20.000000000 unshare user:1"]);
-    // One that has the number and whose end nobody told of.
+    // A namespace with the same inode, after an end that was not reported.
     let news = told(lives.take(&mut unshare(30, 50, None)));
     assert_eq!(news, ["net:50@20.000000000 ended None false", "net:50@30.000000000 unshare user:1"]);
-    // An end that is older than the life is another's.
+    // An end older than the entry is of another namespace.
     assert_eq!(ended(&mut lives, 50, 0, 29), [""; 0]);
     assert_eq!(told(lives.take(&mut setns(31, 50, None))), [""; 0]);
 }
@@ -111,9 +111,9 @@ fn what_a_snapshot_showed_first_is_not_told_again_when_its_event_comes() {
     lives.begin(seen(true), Origination::FirstSeen, &mut news);
     assert_eq!(told(news), ["net:50 first seen -"]);
     assert_eq!(told(lives.take(&mut unshare(9, 50, None))), [""; 0]);
-    // Its key stays what it was told by.
+    // Its key stays as reported.
     assert_eq!(ended(&mut lives, 50, 0, 12), ["net:50 ended Some(3s) true"]);
-    // One that is known and not told of ends in silence; when it is met it is told.
+    // An entry that was not reported ends without a line; it is reported when joined.
     lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
     assert_eq!(ended(&mut lives, 50, 0, 13), [""; 0]);
     lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());

@@ -7,7 +7,7 @@ use crate::trace::TraceError;
 use nix::errno::Errno;
 use std::io;
 
-/// Opens all CPUs, with `bytes` for all of them together; less where so much may not be locked in memory.
+/// Opens buffers on all CPUs, of `bytes` in total; less if that much may not be locked in memory.
 pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
     let refused =
         |error: io::Error| TraceError::Refused(format!("this kernel refuses the plan `perf`: {error}"));
@@ -20,7 +20,7 @@ pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
                 cpus.push(sideband);
                 Ok(())
             }
-            // It went offline just now.
+            // It has just gone offline.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
             Err(error) => Err(error),
         });

@@ -1,20 +1,20 @@
-//! A record of the kernel's, from its bytes: `enum perf_event_type` in `<linux/perf_event.h>`.
+//! Parses records of the kernel: `enum perf_event_type` in `<linux/perf_event.h>`.
 
 use crate::model::{self, NsId, NsKind, NsSlot, Pid, Slots};
 use std::time::Duration;
 
-/// What one record says, who wrote it, and when.
+/// One record: its content, its writer, and its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// `CLOCK_BOOTTIME`.
     pub time: Duration,
-    /// The task that was running: of a fork, the parent.
+    /// The task that was running: for a fork, the parent.
     pub writer: Task,
-    /// What.
+    /// The content.
     pub what: What,
 }
 
-/// A task: process and thread id, as the pid namespace of the reader numbers them; 0 when it is not in there.
+/// A task: process and thread id, in the reader's pid namespace; 0 if it is not in there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Task {
     /// Process id.
@@ -23,43 +23,43 @@ pub struct Task {
     pub tid: Pid,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum What {
-    /// `parent` has made `task`.
+    /// `parent` has created `task`.
     Fork {
-        /// The new one.
+        /// The new task.
         task: Task,
-        /// Who called, which need not become its parent.
+        /// The caller, which need not become its parent.
         parent: Task,
     },
-    /// It has ended.
+    /// The task has ended.
     Exit(Task),
-    /// It has a new name.
+    /// The task has a new name.
     Name {
-        /// It.
+        /// The task.
         task: Task,
-        /// The name; replaced where it is no UTF-8.
+        /// The name.
         comm: model::Text,
-        /// By executing a program.
+        /// True if by executing a program.
         exec: bool,
     },
-    /// Its namespaces: written when it is made, and when it has called unshare or setns with success.
+    /// The namespaces of a task: written when it is created, and after its successful calls of unshare and setns.
     Namespaces {
-        /// It.
+        /// The task.
         task: Task,
-        /// Those of the seven kinds that are told.
+        /// Its namespaces of the seven kinds that are reported.
         namespaces: Box<Slots<Option<NsId>>>,
     },
-    /// So many records found no room.
+    /// The number of records without room.
     Lost(u64),
 }
 
-/// A record that is shorter than its kind is, or its own length.
+/// A record that is shorter than its type requires, or than its own length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken;
 
-/// The kinds in the order in which `PERF_RECORD_NAMESPACES` has them.
+/// The kinds in the order of `PERF_RECORD_NAMESPACES`.
 const KINDS: [NsKind; 7] =
     [NsKind::Net, NsKind::Uts, NsKind::Ipc, NsKind::Pid, NsKind::User, NsKind::Mnt, NsKind::Cgroup];
 
@@ -68,8 +68,8 @@ const HEADER: usize = 8;
 /// Pid, tid and time of the writer, at the end of each record.
 const TRAILER: usize = 16;
 
-/// The records in `bytes`, which are whole ones. What follows a broken length is not read: it is one `Broken`. Kinds
-/// that are not known are passed over.
+/// Parses the records in `bytes`, which are complete. Data after an invalid length is not parsed: it yields one
+/// `Broken`. Unknown types are skipped.
 pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, Broken>> {
     std::iter::from_fn(move || {
         while !bytes.is_empty() {
@@ -90,7 +90,7 @@ pub fn records(mut bytes: &[u8]) -> impl Iterator<Item = Result<Record, Broken>>
     })
 }
 
-/// One whole record; `None`: of a kind that is not known.
+/// Parses one complete record; `None` for an unknown type.
 fn parse(bytes: &[u8]) -> Result<Option<Record>, Broken> {
     let kind = View(bytes).u32(0)?;
     let misc = View(bytes).u32(4)? & 0xffff;
@@ -116,7 +116,7 @@ fn parse(bytes: &[u8]) -> Result<Option<Record>, Broken> {
 /// `PERF_RECORD_MISC_COMM_EXEC`.
 const COMM_EXEC: u32 = 1 << 13;
 
-/// Up to the NUL that ends it.
+/// The bytes up to the terminating NUL.
 fn text(bytes: &[u8]) -> model::Text {
     let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     bytes[..end].into()
@@ -141,14 +141,14 @@ impl View<'_> {
         Ok(Task { pid: self.u32(pid)?, tid: self.u32(tid)? })
     }
 
-    /// After the task a count, and so many pairs of device and inode.
+    /// Parses a count after the task, and that many pairs of device and inode.
     fn namespaces(&self) -> Result<Slots<Option<NsId>>, Broken> {
         let mut slots = Slots::default();
         let count = usize::try_from(self.u64(8)?).map_err(|_| Broken)?;
         for (index, kind) in KINDS.into_iter().enumerate().take(count) {
             let at = 16 + index * 16;
             let (dev, ino) = (self.u64(at)?, self.u64(at + 8)?);
-            // Of a kind that the kernel lacks, or a task that is ending.
+            // The kernel lacks the kind, or the task is exiting.
             if ino != 0 {
                 *slots.get_mut(NsSlot::In(kind)) = Some(NsId::new(kind, dev, ino));
             }
@@ -231,7 +231,7 @@ mod tests {
             assert_eq!(*namespaces.of(kind), Some(NsId::new(kind, 4, ino)));
         }
         assert_eq!(namespaces.iter().filter(|(_, id)| id.is_some()).count(), 6);
-        // A later kernel may tell more than seven, whatever they are.
+        // A later kernel may report more than seven, whatever they are.
         let more = record(16, 0, &[words(&[10, 11]), longs(&[9]), longs(&[4; 18])].concat());
         assert!(read(&more)[0].is_ok());
     }
@@ -240,13 +240,13 @@ mod tests {
     fn what_is_broken_is_told_and_the_rest_is_read() {
         let exit = record(4, 0, &[words(&[10, 8, 11, 9]), longs(&[1])].concat());
         let lost = record(2, 0, &longs(&[3, 44]));
-        // Shorter than its kind, and of an unknown kind.
+        // A record shorter than its type, and one of an unknown type.
         let bytes = [record(16, 0, &words(&[10, 11])), record(99, 0, &[]), lost, exit.clone()].concat();
         assert_eq!(read(&bytes), [Err(Broken), Ok(What::Lost(44)), Ok(What::Exit(TASK))]);
-        // Fewer pairs than it says.
+        // Fewer pairs than its count.
         let few = record(16, 0, &[words(&[10, 11]), longs(&[7]), longs(&[4; 6])].concat());
         assert_eq!(read(&few), [Err(Broken)]);
-        // Cut anywhere; a length that leads nowhere.
+        // Cut anywhere; with an invalid length.
         for cut in 1..exit.len() {
             assert_eq!(read(&exit[..cut]), [Err(Broken)], "{cut}");
         }
@@ -261,7 +261,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// A record that is spoilt spoils no other, as long as its length is left alone.
+        /// A corrupt record does not affect the others if its length is intact.
         #[test]
         fn what_is_not_spoilt_is_read(spoils in vec(vec((any::<u8>(), any::<u8>()), 0..4), 1..12)) {
             let whole = record(7, 0, &[words(&[10, 8, 11, 9]), longs(&[1])].concat());

@@ -1,4 +1,4 @@
-//! What every task's namespaces were before: from records in the order of their times, to changes. No I/O.
+//! The namespaces of every task: records in chronological order → changes. No I/O.
 
 use super::record::{Record, Task, What};
 use crate::discover::proc_reader::Thread;
@@ -6,56 +6,56 @@ use crate::model::{NsId, NsSlot, Pid, Slots, Text};
 use std::collections::HashMap;
 use std::time::Duration;
 
-/// Every task that is alive, by its thread id.
+/// Every existing task, by its thread id.
 #[derive(Debug, Default)]
 pub struct Table {
     tasks: HashMap<Pid, Known>,
-    /// The children of this process, and what they make, are followed.
+    /// The process whose descendants are followed.
     follow: Option<Pid>,
 }
 
-/// What is known of a task.
+/// The known data of a task.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Known {
     pid: Pid,
     comm: Text,
     namespaces: Slots<Option<NsId>>,
     followed: bool,
-    /// When `/proc` was read for it: records of before it do not tell what was there before them.
+    /// The time when `/proc` was read for it: the namespaces are not those before earlier records.
     read: Duration,
 }
 
-/// What a record of namespaces means.
+/// The meaning of a record of namespaces.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Who called.
+    /// The caller.
     pub task: Task,
-    /// Its name; empty when it is not known.
+    /// Its name; empty if unknown.
     pub comm: Text,
-    /// Whether it descends from the process that is followed.
+    /// True if it descends from the followed process.
     pub followed: bool,
-    /// The child, when it called clone; `None`: unshare or setns.
+    /// The child, if it called clone; `None` for unshare or setns.
     pub child: Option<Task>,
-    /// The caller's namespaces before, as far as they are known.
+    /// The caller's namespaces before, as far as known.
     pub before: Slots<Option<NsId>>,
     /// The child's namespaces, or the caller's after the call.
     pub after: Slots<Option<NsId>>,
 }
 
-/// Whether `PERF_RECORD_NAMESPACES` tells of a slot.
+/// True if `PERF_RECORD_NAMESPACES` has this slot.
 const fn is_told(slot: NsSlot) -> bool {
     !matches!(slot, NsSlot::In(crate::model::NsKind::Time) | NsSlot::PidForChildren | NsSlot::TimeForChildren)
 }
 
 impl Table {
-    /// An empty one, in which the descendants of the process `follow` are marked.
+    /// An empty table, in which the descendants of the process `follow` are marked.
     #[must_use]
     pub fn new(follow: Option<Pid>) -> Self {
         Self { follow, ..Self::default() }
     }
 
-    /// Takes what `/proc` showed of all tasks, at the time `read` at the latest. Those that are not among them have
-    /// ended, unless a later record tells of them.
+    /// Takes all tasks from `/proc`, read no later than `read`. Tasks that are missing there have ended, unless a later
+    /// record is about them.
     pub fn fill(&mut self, threads: Vec<Thread>, read: Duration) {
         let mut former = std::mem::take(&mut self.tasks);
         let mut parents = Vec::new();
@@ -71,7 +71,7 @@ impl Table {
             let followed = former.is_some_and(|former| former.followed);
             self.tasks.insert(tid, Known { pid, comm, namespaces, followed, read });
         }
-        // Those of which no record came are followed if their parents are, in whatever order.
+        // Tasks without a record are followed if their parents are, in whatever order.
         let is_followed = |tasks: &HashMap<Pid, Known>, pid: Pid| {
             self.follow == Some(pid) || tasks.get(&pid).is_some_and(|known| known.followed)
         };
@@ -81,7 +81,7 @@ impl Table {
         }
     }
 
-    /// Records were lost: where tasks are is not known any more, until a record or `/proc` tells.
+    /// Forgets the namespaces and names of all tasks after records were lost, until a record or `/proc` has them.
     pub fn doubt(&mut self) {
         for known in self.tasks.values_mut() {
             known.namespaces = Slots::default();
@@ -89,7 +89,7 @@ impl Table {
         }
     }
 
-    /// Takes a record, and gives what it means where that is a call.
+    /// Processes a record, and returns its meaning if it is a call.
     pub fn take(&mut self, record: Record) -> Option<Seen> {
         let Record { time, writer, what } = record;
         match what {
@@ -115,7 +115,7 @@ impl Table {
     }
 
     fn name(&mut self, task: Task, comm: Text, exec: bool) {
-        // A thread that executes a program takes the place of its process's first thread, which has ended by now.
+        // A thread that executes a program replaces its process's first thread, which has ended by now.
         if exec && task.pid == task.tid && !self.tasks.contains_key(&task.tid) {
             let other = self.tasks.iter().find(|(_, known)| known.pid == task.pid).map(|(&tid, _)| tid);
             if let Some(known) = other.and_then(|tid| self.tasks.remove(&tid)) {
@@ -128,7 +128,7 @@ impl Table {
     }
 
     fn namespaces(&mut self, time: Duration, writer: Task, task: Task, after: Slots<Option<NsId>>) -> Seen {
-        // The kernel writes a new task's namespaces while its parent runs, others' on their own behalf.
+        // The kernel writes a new task's namespaces while its parent runs, others' while they run themselves.
         let is_clone = writer.tid != task.tid;
         let caller = if is_clone { writer } else { task };
         let known = self.tasks.get(&caller.tid).cloned().unwrap_or_default();
@@ -184,7 +184,7 @@ mod tests {
         let moved = table.take(told(4, CHILD, CHILD, 3)).unwrap();
         assert_eq!((moved.task, moved.child, moved.comm.lossy().as_ref()), (CHILD, None, "ip"));
         assert_eq!((moved.before, moved.after), (slots(2), slots(3)));
-        // Another that gets its number is not taken for it.
+        // Another task that gets its pid is not mistaken for it.
         table.take(at(5, CHILD, What::Exit(CHILD)));
         assert_eq!(table.take(told(6, CHILD, CHILD, 4)).unwrap().before, Slots::default());
     }
@@ -202,7 +202,7 @@ mod tests {
         for (task, followed) in [(own, false), (SHELL, false), (grandchild, true)] {
             assert_eq!(table.take(told(4, task, task, 2)).unwrap().followed, followed, "{task:?}");
         }
-        // After a loss, when all is read anew, still.
+        // Still so after a loss, when everything is read again.
         let (child, thread_of) = (Task { pid: 29, tid: 29 }, Task { pid: 29, tid: 28 });
         let new = |task, ppid| Thread { ppid, ..thread(task, 2) };
         let threads = vec![new(thread_of, 30), new(child, 30), new(SHELL, 1), thread(grandchild, 2)];
@@ -228,7 +228,7 @@ mod tests {
     fn who_has_no_number_here_is_not_taken_for_another() {
         let mut table = Table::new(None);
         table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
-        // Of another pid namespace: one makes another, and one makes a child that is seen.
+        // A task outside of the pid namespace: one creates another, and one creates a visible child.
         let outside = Task { pid: 0, tid: 0 };
         table.take(at(1, SHELL, What::Fork { task: outside, parent: SHELL }));
         assert_eq!(table.take(told(1, SHELL, outside, 5)), None);

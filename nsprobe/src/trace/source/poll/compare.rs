@@ -1,9 +1,9 @@
-//! Two looks at the processes → what is another in the later one. No I/O.
+//! Two scans of the processes → the changes between them. No I/O.
 
 use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots};
 use std::collections::HashMap;
 
-/// What is known of the processes, from all looks so far.
+/// The known processes, from all scans so far.
 #[derive(Debug, Default)]
 pub struct Known(HashMap<Pid, State>);
 
@@ -16,27 +16,27 @@ struct State {
     followed: bool,
 }
 
-/// A process that is elsewhere than it was or, when it is new, than its parent is.
+/// A process whose namespaces or root differ from its former ones or, if it is new, from its parent's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Its place among the processes of the later look.
+    /// Its index among the processes of the later scan.
     pub index: usize,
-    /// It was not there before.
+    /// True if it did not exist before.
     pub is_new: bool,
-    /// Whether it descends from the process that is followed.
+    /// True if it descends from the followed process.
     pub followed: bool,
-    /// The namespaces then. `None` also where a new process may have begun in either of two, because its parent moved
-    /// between the looks.
+    /// The namespaces before. `None` also where a new process may have begun in either of two, because its parent moved
+    /// between the scans.
     pub before: Slots<Option<NsId>>,
     /// The namespaces now.
     pub after: Slots<Option<NsId>>,
-    /// The root directory, if it is another, and it is known than which.
+    /// The root directory, if it changed, and the former one is known.
     pub root: Option<Directory>,
 }
 
 impl Known {
-    /// Takes a later look. Children of the process `follow`, and theirs, are followed. Processes that were there and
-    /// `unread` are as they were.
+    /// Compares with a later scan. Descendants of the process `follow` are followed. Known processes that are `unread`
+    /// are unchanged.
     pub fn take(&mut self, processes: &[Process], unread: &[Pid], follow: Option<Pid>) -> Vec<Change> {
         let mut now: HashMap<Pid, State> = HashMap::with_capacity(processes.len());
         let mut was: HashMap<Pid, Option<State>> = HashMap::with_capacity(processes.len());
@@ -52,7 +52,7 @@ impl Known {
                 was.insert(*pid, Some(former));
             }
         }
-        // Parents may have higher numbers than their children: until nothing more is found.
+        // Parents may have higher pids than their children: repeat until nothing more is found.
         while let Some(pid) = processes
             .iter()
             .find(|process| is_followed_by_descent(process, &was, &now, follow))
@@ -89,11 +89,11 @@ impl Known {
     }
 }
 
-/// Ancestors that are new, of which one is looked at.
+/// The maximum number of new ancestors to check.
 const GENERATIONS: usize = 64;
 
-/// Where a process was in the earlier look. Where it is new, all that it may have begun in: where its parent is, where that
-/// was, and if the parent is new as well, what that may have begun in.
+/// The state of a process in the earlier scan. For a new process, all states it may have begun in: its parent's now and
+/// before, and if the parent is new as well, those it may have begun in.
 fn origins<'a>(
     pid: Pid,
     was: &'a HashMap<Pid, Option<State>>,
@@ -105,7 +105,7 @@ fn origins<'a>(
     }
     let mut origins = Vec::new();
     let mut parent = now.get(&pid).map(|state| state.ppid);
-    // Each was read at a moment of its own, so they might lead in a circle.
+    // Each was read at a different time, so they might form a cycle.
     while let Some((pid, state)) = parent.and_then(|pid| Some((pid, now.get(&pid)?)))
         && origins.len() < GENERATIONS
     {
@@ -116,7 +116,7 @@ fn origins<'a>(
     origins
 }
 
-/// What is known of a process now. What cannot be seen any more is as it was.
+/// The state of a process now. Data that is no longer visible is unchanged.
 fn state(process: &Process, former: Option<&State>) -> State {
     let now = process.namespaces.unwrap_or_default();
     let namespaces = Slots::from_fn(|slot| {
@@ -130,7 +130,7 @@ fn state(process: &Process, former: Option<&State>) -> State {
     State { start_ticks: process.start_ticks, ppid: process.ppid, namespaces, root, followed }
 }
 
-/// Whether a process that is new is a child of one that is followed, and not yet known as such.
+/// True if a new process is the child of a followed one, and not yet marked as followed.
 fn is_followed_by_descent(
     process: &Process,
     was: &HashMap<Pid, Option<State>>,
@@ -167,7 +167,7 @@ mod tests {
         Process { namespaces: Some(namespaces), root: Root::Whole, ..Process::staged(pid, ppid) }
     }
 
-    /// Index, new, followed, net before and after, root after.
+    /// Index, new, followed, net before and after.
     fn told(changes: &[Change]) -> Vec<(usize, bool, bool, u64, u64)> {
         let net = |slots: &Slots<Option<NsId>>| slots.of(NsKind::Net).map_or(0, |id| id.ino);
         changes.iter().map(|it| (it.index, it.is_new, it.followed, net(&it.before), net(&it.after))).collect()
@@ -181,7 +181,7 @@ mod tests {
             [process(1, 0, 1), process(5, 1, 3), process(6, 1, 2), process(7, 6, 2), process(8, 6, 4)];
         assert_eq!(told(&known.take(&later, &[], None)), [(1, false, false, 1, 3), (4, true, false, 2, 4)]);
         assert_eq!(told(&known.take(&later, &[], None)), []);
-        // The number of one that has ended, given to another.
+        // A pid that was reused.
         let mut again = later.clone();
         (again[1].start_ticks, again[1].ppid) = (99, 8);
         assert_eq!(told(&known.take(&again, &[], None)), [(1, true, false, 4, 3)]);
@@ -194,7 +194,7 @@ mod tests {
         // It moves from 1 to 3, and has children before, after, and one that moves itself.
         let later = [process(5, 1, 3), process(9, 5, 1), process(10, 5, 3), process(11, 5, 4)];
         assert_eq!(told(&known.take(&later, &[], None)), [(0, false, false, 1, 3), (3, true, false, 0, 4)]);
-        // A new parent, that was where its own parent is when it had a child.
+        // A new parent, which was where its own parent is when it had a child.
         let later = [process(5, 1, 3), process(20, 5, 6), process(21, 20, 3), process(22, 21, 7)];
         let changes = known.take(&later, &[], None);
         assert_eq!(told(&changes), [(1, true, false, 3, 6), (3, true, false, 0, 7)]);
@@ -241,14 +241,14 @@ mod tests {
     fn what_the_command_leads_to_is_followed() {
         let mut known = Known::default();
         known.take(&[process(1, 0, 1), process(40, 1, 1)], &[], Some(40));
-        // Grandchild 20 has a lower number than its parent 50; 60 is somebody else's.
+        // Grandchild 20 has a lower pid than its parent 50; 60 is not a descendant.
         let later =
             [process(1, 0, 1), process(20, 50, 3), process(40, 1, 1), process(50, 40, 2), process(60, 1, 2)];
         let changes = known.take(&later, &[], Some(40));
-        // The parent was in 1 and is in 2: where the grandchild began is not known.
+        // The parent was in 1 and is in 2: where the grandchild began is unknown.
         let seen = [(1, true, true, 0, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
         assert_eq!(told(&changes), seen);
-        // Its parent has ended; it is still the command's.
+        // Its parent has ended; it is still the command's descendant.
         let orphan = [process(1, 0, 1), process(20, 1, 4), process(40, 1, 1)];
         assert_eq!(told(&known.take(&orphan, &[], Some(40))), [(1, false, true, 3, 4)]);
     }
