@@ -1,10 +1,10 @@
-//! How texts of any bytes stand in JSON.
+//! Arbitrary bytes as text in JSON.
 //!
-//! A text stands with U+FFFD for what is not UTF-8. Where there is such a thing, a field beside it, with `_base64`
-//! added to its name, has all the bytes; so has an array of texts, with an array as long.
+//! What is not UTF-8 is replaced by U+FFFD. A field beside the text, with `_base64` added to its name, then has all
+//! the bytes; beside an array of texts, an array of the same length.
 //!
-//! What controls a terminal or is not visible is escaped (`\u009b`), so that the document can be looked at as it is; its
-//! value stays the same.
+//! Characters that control a terminal or are not visible are escaped (`\u009b`), so that the document can be printed
+//! as it is; the value stays the same.
 
 use crate::model::text::{self, Text};
 use data_encoding::BASE64;
@@ -17,7 +17,7 @@ pub(super) fn base64(text: &Text) -> Option<String> {
     (!text.is_utf8()).then(|| BASE64.encode(text.as_bytes()))
 }
 
-/// The bytes of all these texts, where one is not UTF-8.
+/// The bytes of all these texts, if one of them is not UTF-8.
 pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Vec<String>> {
     let is_whole = texts.clone().all(|text| std::str::from_utf8(text).is_ok());
     (!is_whole).then(|| texts.map(|text| BASE64.encode(text)).collect())
@@ -35,14 +35,14 @@ pub(super) fn to_writer_pretty(out: impl Write, value: &impl Serialize) -> io::R
     Ok(())
 }
 
-/// A value on one line.
+/// Serialises a value on one line.
 pub(super) fn to_vec(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
     to_writer(&mut bytes, value)?;
     Ok(bytes)
 }
 
-/// Writes as another formatter does, with hidden characters escaped.
+/// A formatter that writes like another one and escapes hidden characters.
 struct Visible<F>(F);
 
 impl<F: Formatter> Formatter for Visible<F> {
@@ -105,7 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_is_hidden_is_escaped_and_the_value_is_the_same() {
+    fn hidden_characters_are_escaped_and_the_value_stays_the_same() {
         let text = "a\u{9b}\u{7f}\u{202e}\u{2028}\u{e0041}\u{1b}\n\"é名";
         let json = String::from_utf8(to_vec(&text).unwrap()).unwrap();
         assert_eq!(json, r#""a\u009b\u007f\u202e\u2028\udb40\udc41\u001b\n\"é名""#);
@@ -116,14 +116,14 @@ mod tests {
     }
 
     #[test]
-    fn bytes_stand_beside_a_text_that_is_not_whole() {
+    fn bytes_are_kept_beside_a_text_that_is_not_utf8() {
         assert_eq!(base64(&"whole".into()), None);
         assert_eq!(base64(&b"n\xff".to_vec().into()).as_deref(), Some("bv8="));
     }
 
     proptest! {
         #[test]
-        fn any_text_is_visible_and_comes_back(text in any::<String>()) {
+        fn any_text_is_visible_and_survives_a_round_trip(text in any::<String>()) {
             let json = String::from_utf8(to_vec(&text).unwrap()).unwrap();
             prop_assert!(json.chars().all(|c| !text::is_hidden(c)), "{}", json);
             prop_assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);

@@ -9,8 +9,8 @@ use serde::Serialize;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Writes a line for each check, and below it what to do.
-pub fn text(checks: &[Check], look: TextStyle, out: &mut impl Write) -> io::Result<()> {
+/// Writes a line for each check, and its remedy below it.
+pub fn text(checks: &[Check], text_style: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let width = checks.iter().map(|check| check.subject.width()).max().unwrap_or(0);
     for check in checks {
         let (style, mark) = match check.verdict {
@@ -20,12 +20,12 @@ pub fn text(checks: &[Check], look: TextStyle, out: &mut impl Write) -> io::Resu
         };
         let finding = style::printable(&check.finding);
         let indent = 7 + 2 + width + 2;
-        let line = format!("{}  {:width$}  {finding}", look.paint(style, mark), check.subject);
-        writeln!(out, "{}", wrapped(&line, indent, look))?;
+        let line = format!("{}  {:width$}  {finding}", text_style.paint(style, mark), check.subject);
+        writeln!(out, "{}", wrapped(&line, indent, text_style))?;
         if let Some(remedy) = &check.remedy {
-            let arrow = if look.unicode { "→" } else { "->" };
+            let arrow = if text_style.unicode { "→" } else { "->" };
             let line = format!("{:indent$}{arrow} {}", "", style::printable(remedy));
-            writeln!(out, "{}", wrapped(&line, indent + arrow.width() + 1, look))?;
+            writeln!(out, "{}", wrapped(&line, indent + arrow.width() + 1, text_style))?;
         }
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! Differences between two snapshots: a line each, or as JSON.
+//! Differences between two snapshots: one per line, or as JSON.
 
 use crate::model::{
     Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, SightChange, Slots, Snapshot, Text,
@@ -18,59 +18,61 @@ use std::collections::HashSet;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
 
-/// Writes a line for each difference: `+` came, `-` went, `~` changed, `?` may be another. Nothing where
-/// there is none.
-pub fn text(difference: &Difference<'_>, look: TextStyle, out: &mut impl Write) -> io::Result<()> {
+/// Writes a line for each difference: `+` appeared, `-` disappeared, `~` changed, `?` uncertain. Writes nothing if
+/// there are none.
+pub fn text(difference: &Difference<'_>, text_style: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
     let mut line = |mark: (Style, char), head: &str, text: &str| {
-        let room = look.width.map(|width| width.saturating_sub(head.width() + 4));
-        let text = room.map_or_else(|| text.to_owned(), |room| style::cut(text, room, look));
+        let room = text_style.width.map(|width| width.saturating_sub(head.width() + 4));
+        let text = room.map_or_else(|| text.to_owned(), |room| style::cut(text, room, text_style));
         let line = format!("{} {head}  {text}", mark.1);
-        writeln!(out, "{}", look.paint(mark.0, line.trim_end()))
+        writeln!(out, "{}", text_style.paint(mark.0, line.trim_end()))
     };
     for namespace in &difference.went {
-        line(WENT, &namespace.id.to_string(), &content(namespace, old, look))?;
+        line(WENT, &namespace.id.to_string(), &content(namespace, old, text_style))?;
     }
     for namespace in &difference.came {
-        line(CAME, &namespace.id.to_string(), &content(namespace, new, look))?;
+        line(CAME, &namespace.id.to_string(), &content(namespace, new, text_style))?;
     }
     for (_, namespace) in &difference.unsure {
-        let text = followed("may be another of the same number", &content(namespace, new, look));
+        let text =
+            with_subject("may be a different one with the same inode", &content(namespace, new, text_style));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for Unseen { what: namespace, by, reason } in &difference.unseen {
         let snapshot = if *by == Side::New { old } else { new };
-        let text = followed(&not_compared(*by, reason), &content(namespace, snapshot, look));
+        let text = with_subject(&not_compared(*by, reason), &content(namespace, snapshot, text_style));
         line(UNSURE, &namespace.id.to_string(), &text)?;
     }
     for process in &difference.processes_went {
-        line(WENT, &process.pid.to_string(), &style::command(process, look))?;
+        line(WENT, &process.pid.to_string(), &style::command(process, text_style))?;
     }
     let fresh: HashSet<NsId> = difference.came.iter().map(|namespace| namespace.id).collect();
     for process in &difference.processes_came {
         let namespaces: Vec<String> = fresh_namespaces(process, &fresh).iter().map(NsId::to_string).collect();
         let inside =
             if namespaces.is_empty() { String::new() } else { format!("  in {}", namespaces.join(" ")) };
-        let text = format!("{}{inside}", style::command(process, look));
+        let text = format!("{}{inside}", style::command(process, text_style));
         line(CAME, &process.pid.to_string(), &text)?;
     }
     for Unseen { what: process, by, reason } in &difference.processes_unseen {
-        let text = followed(&not_compared(*by, reason), &style::command(process, look));
+        let text = with_subject(&not_compared(*by, reason), &style::command(process, text_style));
         line(UNSURE, &process.pid.to_string(), &text)?;
     }
     for moved in &difference.processes_changed {
-        let text = format!("{}  {}", changes(moved, look).join("  "), style::command(moved.new, look));
+        let text =
+            format!("{}  {}", changes(moved, text_style).join("  "), style::command(moved.new, text_style));
         line(CHANGED, &moved.new.pid.to_string(), &text)?;
     }
     Ok(())
 }
 
-/// Puts after a remark what it is about, where there is something to say.
-fn followed(remark: &str, by: &str) -> String {
+/// Adds to a remark the text that it is about, if there is one.
+fn with_subject(remark: &str, by: &str) -> String {
     if by.is_empty() { remark.to_owned() } else { format!("{remark}: {by}") }
 }
 
-/// That a snapshot may have missed something.
+/// Says that a snapshot may have missed something.
 fn not_compared(by: Side, reason: &str) -> String {
     let which = match by {
         Side::Old => "earlier",
@@ -84,16 +86,20 @@ const WENT: (Style, char) = (style::BAD, '-');
 const CHANGED: (Style, char) = (style::WARNING, '~');
 const UNSURE: (Style, char) = (style::WARNING, '?');
 
-/// Who is in a namespace, or what holds it.
-fn content(namespace: &Namespace, snapshot: &Snapshot, look: TextStyle) -> String {
+/// The processes of a namespace, or its holders.
+fn content(namespace: &Namespace, snapshot: &Snapshot, text_style: TextStyle) -> String {
     let count = namespace.processes;
     let at_least = if namespace.all_seen { "" } else { "at least " };
-    let more = if look.unicode { "…" } else { "..." };
+    let more = if text_style.unicode { "…" } else { "..." };
     match namespace.leader.and_then(|pid| snapshot.process(pid)) {
         Some(leader) if count > 1 => {
-            format!("{at_least}{count} processes: {} {}, {more}", leader.pid, style::command(leader, look))
+            format!(
+                "{at_least}{count} processes: {} {}, {more}",
+                leader.pid,
+                style::command(leader, text_style)
+            )
         }
-        Some(leader) => format!("{} {}", leader.pid, style::command(leader, look)),
+        Some(leader) => format!("{} {}", leader.pid, style::command(leader, text_style)),
         None => table::held(namespace),
     }
 }
@@ -107,11 +113,11 @@ fn fresh_namespaces(process: &Process, fresh: &HashSet<NsId>) -> Vec<NsId> {
     namespaces
 }
 
-/// What is another for a process, each as `net:[1] → net:[2]`.
-fn changes(moved: &Moved<'_>, look: TextStyle) -> Vec<String> {
-    let arrow = if look.unicode { "→" } else { "->" };
+/// The changes of a process, each as `net:[1] → net:[2]`.
+fn changes(moved: &Moved<'_>, text_style: TextStyle) -> Vec<String> {
+    let arrow = if text_style.unicode { "→" } else { "->" };
     let namespaces = moved.namespaces.iter().map(|(slot, before, after)| {
-        let new = if before == after { " (a new one of that number)" } else { "" };
+        let new = if before == after { " (a new one with the same inode)" } else { "" };
         format!("{slot}:[{}] {arrow} {slot}:[{}]{new}", before.ino, after.ino)
     });
     let root = moved
@@ -327,7 +333,7 @@ mod tests {
         namespace
     }
 
-    fn show(look: TextStyle) -> String {
+    fn show(text_style: TextStyle) -> String {
         let held = |ns: &mut Namespace| {
             let mount_namespace = NsId::new(NsKind::Mnt, 4, 1);
             ns.holders = vec![Holder::BindMount { mount_namespace, path: "/run/netns/a".into(), here: true }];
@@ -373,32 +379,32 @@ mod tests {
             sight: vec![],
         };
         let mut out = Vec::new();
-        text(&difference, look, &mut out).unwrap();
+        text(&difference, text_style, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn a_line_for_each_difference() {
+    fn each_difference_has_a_line() {
         insta::assert_snapshot!(show(TextStyle::PLAIN), @r#"
         - net:[11]  (held by /run/netns/a)
         + net:[12]  3 processes: 931 server --title "a\nb" and more, …
-        ? net:[13]  may be another of the same number: (held by /run/netns/a)
+        ? net:[13]  may be a different one with the same inode: (held by /run/netns/a)
         ? net:[11]  not compared with the later snapshot (process 9 is not readable there): (held by /run/netns/a)
         ? net:[14]  not compared with the later snapshot (the kernel's lists are not read there)
         - 45  true
         + 931  server --title "a\nb" and more  in net:[12]
         ? 45  not compared with the earlier snapshot (/proc hides processes there): true
-        ~ 44  net:[11] → net:[12]  pid_for_children:[5] → pid_for_children:[5] (a new one of that number)  root / → /jail  nsenter --net=/run/netns/a sh
+        ~ 44  net:[11] → net:[12]  pid_for_children:[5] → pid_for_children:[5] (a new one with the same inode)  root / → /jail  nsenter --net=/run/netns/a sh
         "#);
     }
 
     #[test]
     fn lines_fit_the_terminal_and_are_coloured() {
-        let look = TextStyle { color: true, unicode: false, width: Some(44) };
-        insta::assert_snapshot!(show(look).replace('\u{1b}', "^"), @r#"
+        let text_style = TextStyle { color: true, unicode: false, width: Some(44) };
+        insta::assert_snapshot!(show(text_style).replace('\u{1b}', "^"), @r#"
         ^[31m- net:[11]  (held by /run/netns/a)^[0m
         ^[32m+ net:[12]  3 processes: 931 server --tit...^[0m
-        ^[33m? net:[13]  may be another of the same nu...^[0m
+        ^[33m? net:[13]  may be a different one with t...^[0m
         ^[33m? net:[11]  not compared with the later s...^[0m
         ^[33m? net:[14]  not compared with the later s...^[0m
         ^[31m- 45  true^[0m

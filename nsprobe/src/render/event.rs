@@ -1,44 +1,44 @@
-//! Events for people: one line each, aligned, with the call as strace(1) would write it.
+//! Events as text: one line each, aligned, with the call as strace(1) would write it.
 
 mod call;
-mod lives;
+mod lifecycle;
 
-use crate::model::{Operation, Directory, Event, Looks, Outcome, Pid, Seen, Text, errno_name, errno_text};
+use crate::model::{Directory, Event, Looks, Operation, Outcome, Pid, Seen, Text, errno_name, errno_text};
 use crate::render::style::{self, TextStyle};
-use call::{call, place};
+use call::{call, resolved_text};
 use jiff::Timestamp;
-pub use lives::{created, destroyed, rebuilt};
+pub use lifecycle::{created, destroyed, rebuilt};
 use std::fmt::Write as _;
 use std::time::SystemTime;
 use unicode_width::UnicodeWidthStr as _;
 
-/// Where a line goes on that is wider than the terminal: below the process id.
+/// The column at which a line wider than the terminal continues: below the pid.
 pub const CONTINUED: usize = 17;
 
 /// The line above the first event.
 #[must_use]
-pub fn header(look: TextStyle) -> String {
-    look.paint(
+pub fn header(text_style: TextStyle) -> String {
+    text_style.paint(
         anstyle::Style::new().bold(),
         format_args!("{:15}  {:>11}  {:>5}  {:15}  CALL", "TIME", "PID", "UID", "COMM"),
     )
 }
 
-/// One event, with the time of day (UTC) and microseconds: the date is in the stream's start.
+/// Formats one event, with the time of day (UTC) and microseconds: the date is in the stream's start.
 #[must_use]
-pub fn line(event: &Event, time: SystemTime, look: TextStyle) -> String {
-    let actor = &event.process;
+pub fn line(event: &Event, time: SystemTime, text_style: TextStyle) -> String {
+    let caller = &event.process;
     let mut line = format!(
         "{}  {}  {:>5}  {}  {}",
-        look.paint(style::DIM, clock(time)),
-        look.paint(style::PID, format_args!("{:>11}", pid(actor.pid, actor.tid, &actor.pids))),
-        actor.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
-        name(&actor.comm),
+        text_style.paint(style::DIM, clock(time)),
+        text_style.paint(style::PID, format_args!("{:>11}", pid(caller.pid, caller.tid, &caller.pids))),
+        caller.uid.map_or_else(|| "?".to_owned(), |uid| uid.to_string()),
+        name(&caller.comm),
         call(event),
     );
     match event.outcome {
         Outcome::Success(result) => {
-            let _ = write!(line, " = {}", made(event).unwrap_or_else(|| result.to_string()));
+            let _ = write!(line, " = {}", child_text(event).unwrap_or_else(|| result.to_string()));
         }
         Outcome::Failure(errno) => {
             let name = errno_name(errno);
@@ -48,21 +48,21 @@ pub fn line(event: &Event, time: SystemTime, look: TextStyle) -> String {
                 Some(text) => format!("-1 {name} ({text})"),
             };
             line.push_str(" = ");
-            line.push_str(&look.paint(style::BAD, failure));
+            line.push_str(&text_style.paint(style::BAD, failure));
         }
         Outcome::Restarted(errno) => {
             let _ = write!(line, " = ? {} (to be restarted)", errno_name(errno));
         }
         Outcome::Unseen => {
-            if let Some(made) = made(event) {
-                let _ = write!(line, " = ?  child {made}");
+            if let Some(child_text) = child_text(event) {
+                let _ = write!(line, " = ?  child {child_text}");
             }
         }
     }
-    if event.joined_another() {
+    if event.joined_other_namespace() {
         line.push_str("  (target as at entry)");
     }
-    if event.led_elsewhere() {
+    if event.chroot_path_differs() {
         line.push_str("  (path as at entry)");
     }
     if event.seen == Some(Seen::EntryMissed) {
@@ -71,36 +71,36 @@ pub fn line(event: &Event, time: SystemTime, look: TextStyle) -> String {
     if event.compat == Some(true) {
         line.push_str("  (32-bit)");
     }
-    let arrow = if look.unicode { "→" } else { "->" };
-    let mut tell = |change: String| {
+    let arrow = if text_style.unicode { "→" } else { "->" };
+    let mut add_change = |change: String| {
         line.push_str("  ");
-        line.push_str(&look.paint(style::NAMESPACE, change));
+        line.push_str(&text_style.paint(style::NAMESPACE, change));
     };
     for (slot, before, after) in event.changed_slots() {
-        tell(format!("{slot} {}{arrow}{}", before.ino, after.ino));
+        add_change(format!("{slot} {}{arrow}{}", before.ino, after.ino));
     }
     if let Operation::Change { looks: Some(Looks { is_new: true, .. }) } = event.crossing {
         for (slot, after) in event.after.iter().filter(|(slot, _)| event.before.get(*slot).is_none()) {
             if let Some(after) = after {
-                tell(format!("{slot} ?{arrow}{}", after.ino));
+                add_change(format!("{slot} ?{arrow}{}", after.ino));
             }
         }
     }
     for (name, directory) in [("root", &event.root), ("cwd", &event.cwd)] {
         if let Some(Directory { moved: true, before, after }) = directory {
-            // The path does not show what has changed.
+            // Equal paths do not show the change.
             let other = if before == after { " (different mount or directory)" } else { "" };
-            let (before, after) = (place(before), place(after));
-            tell(format!("{name} {before}{arrow}{after}{other}"));
+            let (before, after) = (resolved_text(before), resolved_text(after));
+            add_change(format!("{name} {before}{arrow}{after}{other}"));
         }
     }
     line
 }
 
-/// The name of a program, filled up to the columns that fifteen bytes may take; nothing where it is not known.
+/// The name of a program, padded to the columns that fifteen bytes can take; blank if it is not known.
 fn name(comm: &Text) -> String {
     let mut name = if comm.is_empty() { String::new() } else { comm.to_string() };
-    // Not by the formatter, which counts characters: one may take two columns, or none.
+    // The formatter would count characters, but one may take two columns, or none.
     name.extend(std::iter::repeat_n(' ', 15_usize.saturating_sub(name.width())));
     name
 }
@@ -110,7 +110,7 @@ fn clock(time: SystemTime) -> String {
     Timestamp::try_from(time).unwrap_or(Timestamp::MAX).strftime("%H:%M:%S%.6f").to_string()
 }
 
-/// The process id; with the thread's where that is another, and the ids inside its pid namespaces.
+/// The pid; with the tid where it differs, and the pids inside its pid namespaces.
 fn pid(pid: Pid, tid: Pid, pids: &[Pid]) -> String {
     let mut text = pid.to_string();
     if tid != pid {
@@ -123,7 +123,7 @@ fn pid(pid: Pid, tid: Pid, pids: &[Pid]) -> String {
     text
 }
 
-fn made(event: &Event) -> Option<String> {
+fn child_text(event: &Event) -> Option<String> {
     match &event.crossing {
         Operation::Clone { child: Some(child), .. } => Some(pid(child.pid, child.tid, &child.pids)),
         _ => None,

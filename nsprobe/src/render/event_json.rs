@@ -1,19 +1,19 @@
-//! The stream of `nsprobe trace --json`: one object a line.
+//! The stream of `nsprobe trace --json`: one object per line.
 //!
 //! Every line has `type`, `time` (RFC 3339, nanoseconds, UTC) and `seq`.
 
-mod lives;
+mod lifecycle;
 mod process;
 mod stream;
 
 use crate::model::{
-    Body, Operation, Directory, Event, Line, Looks, NsId, Outcome, PathText, Place, Seen, SetnsTarget, Text,
+    Body, Directory, Event, Line, Looks, NsId, Operation, Outcome, PathText, Place, Seen, SetnsTarget, Text,
     errno_name,
 };
 use crate::render::bytes;
 use crate::render::json::{SlotsObject, time};
-use lives::{CreatedObject, DestroyedObject, KeysObject};
-use process::{ChildObject, PlaceObject, ProcessObject};
+use lifecycle::{CreatedObject, DestroyedObject, KeysObject};
+use process::{ChildObject, ProcessObject, ResolvedPathObject};
 use serde::Serialize;
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -31,11 +31,11 @@ pub fn write(line: &Line, out: &mut impl Write) -> io::Result<()> {
         Body::End(end) => object("end", line, &EndObject::from(end)),
     }?;
     text.push(b'\n');
-    // Whole: the serializer hands over a few bytes at a time.
+    // In one write: the serializer hands over a few bytes at a time.
     out.write_all(&text)
 }
 
-/// The object of a line: what all lines have, and then the fields of `body`. Not by serde's `flatten`, which takes
+/// The object of a line: the fields that all lines have, then those of `body`. Not by serde's `flatten`, which takes
 /// half as long again.
 fn object(kind: &str, line: &Line, body: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut text = Vec::with_capacity(2048);
@@ -93,8 +93,8 @@ impl From<&Looks> for LooksObject {
 
 #[derive(Serialize)]
 struct DirectoryObject<'a> {
-    before: PlaceObject<'a>,
-    after: PlaceObject<'a>,
+    before: ResolvedPathObject<'a>,
+    after: ResolvedPathObject<'a>,
 }
 
 impl<'a> From<&'a Directory> for DirectoryObject<'a> {
@@ -117,7 +117,7 @@ enum ArgsObject<'a> {
 struct ResolvedObject<'a> {
     #[serde(flatten)]
     path: PathObject<'a>,
-    resolved: Option<PlaceObject<'a>>,
+    resolved: Option<ResolvedPathObject<'a>>,
 }
 
 impl<'a> ResolvedObject<'a> {
@@ -126,7 +126,7 @@ impl<'a> ResolvedObject<'a> {
     }
 }
 
-/// A path with what is known of its completeness; `null` when it could not be read.
+/// A path, and whether it was cut; `null` if it could not be read.
 #[derive(Serialize)]
 struct PathObject<'a> {
     path: Option<Cow<'a, str>>,
@@ -201,7 +201,7 @@ impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
 }
 
 impl<'a> ArgsObject<'a> {
-    /// The arguments; `None` when they are not known.
+    /// The arguments; `None` if they are not known.
     fn new(crossing: &'a Operation) -> Option<Self> {
         Some(match crossing {
             Operation::Clone { flags: None, .. } | Operation::Change { .. } => return None,

@@ -1,4 +1,4 @@
-//! All that holds each namespace, one holder per row.
+//! The holders of each namespace, one per row.
 
 use super::grid::{self, Heading};
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, Pid, Searched, Snapshot, Source};
@@ -14,38 +14,38 @@ const HEADINGS: [Heading<'_>; 5] = [
     Heading { name: "WHAT", is_number: false },
 ];
 
-/// Writes the holders of `wanted`, namespaces of `snapshot`: the processes inside as one row with the
-/// leader, then everything else.
+/// Writes the holders of `wanted`, namespaces of `snapshot`: the members as one row with the leader, then everything
+/// else.
 pub fn write(
     snapshot: &Snapshot,
     wanted: &[&Namespace],
     header: bool,
-    look: TextStyle,
+    text_style: TextStyle,
     out: &mut impl Write,
 ) -> io::Result<()> {
     let rows = wanted.iter().flat_map(|namespace| {
         let style = if namespace.initial == Initial::Yes { style::DIM } else { Style::new() };
-        holders(namespace, snapshot, look).into_iter().map(move |(holder, pid, what)| {
+        holders(namespace, snapshot, text_style).into_iter().map(move |(holder, pid, what)| {
             let id = namespace.id;
             let pid = pid.map(|pid| pid.to_string()).unwrap_or_default();
             let cells = vec![id.ino.to_string(), id.kind.to_string(), holder.to_owned(), pid, what];
             (style, cells)
         })
     });
-    grid::write(&HEADINGS, rows, header, look, out)
+    grid::write(&HEADINGS, rows, header, text_style, out)
 }
 
-/// How wide a command is: a process may hold many namespaces by many descriptors, and has a row for each.
-const MOST_COMMAND: usize = 256;
+/// The maximum width of a command: a process may hold many namespaces by many descriptors, and has a row for each.
+const MAX_COMMAND: usize = 256;
 
-/// What holds a namespace: the holder's name (as in JSON), the process it belongs to, and what it is.
+/// The holders of a namespace: the holder's name (as in JSON), the process it belongs to, and a description.
 fn holders(
     namespace: &Namespace,
     snapshot: &Snapshot,
-    look: TextStyle,
+    text_style: TextStyle,
 ) -> Vec<(&'static str, Option<Pid>, String)> {
     let command = |pid: Pid| match snapshot.process(pid) {
-        Some(process) => style::cut(&style::command(process, look), MOST_COMMAND, look),
+        Some(process) => style::cut(&style::command(process, text_style), MAX_COMMAND, text_style),
         None => pid.to_string(),
     };
     let mut rows = Vec::new();
@@ -72,7 +72,7 @@ fn holders(
     rows
 }
 
-/// What a holder is, in words, with what `name` calls its process.
+/// Describes a holder; `name` gives the text for its process.
 pub(super) fn phrase(holder: &Holder, name: impl Fn(Pid) -> String) -> String {
     let owner = |pid: Pid, tid: Option<Pid>| match tid {
         Some(tid) => format!("thread {tid} of {}", name(pid)),
@@ -99,8 +99,8 @@ pub(super) fn phrase(holder: &Holder, name: impl Fn(Pid) -> String) -> String {
     }
 }
 
-/// Says of a namespace without processes and known holders what may hold it: all that its kind permits except what was
-/// searched.
+/// Describes what may hold a namespace without processes and known holders: everything that its kind permits except
+/// what was searched.
 pub(super) fn unseen(namespace: &Namespace) -> String {
     if !namespace.sources.contains(&Source::KernelLists) {
         return "something that was not found".to_owned();
@@ -128,16 +128,16 @@ pub(super) fn unseen(namespace: &Namespace) -> String {
         NsKind::Cgroup | NsKind::Time | NsKind::Uts => &[],
     };
     let may_be: Vec<&str> = may_be.iter().flatten().copied().chain(["a descriptor in flight"]).collect();
-    // Where everything in /proc was readable this is certain; where it was not, the gaps say so.
-    let place = match (files, file_systems) {
+    // Certain if everything in /proc was readable; if not, the gaps say so.
+    let where_searched = match (files, file_systems) {
         (true, true) => "in /proc and among the open files and file systems",
         (true, false) => "in /proc and among the open files",
         (false, _) => "in /proc",
     };
-    format!("nothing found {place}: {}, or the kernel", may_be.join(", "))
+    format!("nothing found {where_searched}: {}, or the kernel", may_be.join(", "))
 }
 
-/// Whether `namespace` is the parent of `child`, and not only its owner.
+/// True if `namespace` is the parent of `child`, and not only its owner.
 fn is_parent(namespace: &Namespace, child: NsId, snapshot: &Snapshot) -> bool {
     snapshot.namespace(child).is_some_and(|child| child.parent == Some(namespace.id))
 }
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn every_holder_has_a_row() {
+    fn each_holder_has_a_row() {
         let id = |kind, ino| NsId::new(kind, 4, ino);
         let top = id(NsKind::User, 4_026_531_837);
         let net = id(NsKind::Net, 4_026_532_177);

@@ -1,10 +1,10 @@
-//! Every output, with any bytes in every text that a tenant decides: no character that controls a terminal or is not
-//! visible is in it, a text cannot make another line, and JSON gives the bytes back.
+//! Every output, with arbitrary bytes in every text that a tenant controls: it contains no character that controls a
+//! terminal or is not visible, a text cannot add a line, and JSON gives the bytes back.
 
 use crate::model::text::{self, Text};
 use crate::model::{
-    Caller, Arguments, Body, Cgroup, Check, Operation, Difference, Directory, Event, Gap, GapKind, Holder,
-    Line, Moved, Namespace, NsId, NsKind, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
+    Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, Gap, GapKind, Holder, Line, Moved,
+    Namespace, NsId, NsKind, Operation, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
     SetnsTarget, SightChange, Slots, Snapshot, Source, Taken, Verdict,
 };
 use crate::render::style::TextStyle;
@@ -16,9 +16,9 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
-/// Bytes, and characters that matter.
+/// Arbitrary bytes, and characters with a meaning to a terminal or parser.
 fn any_text() -> impl Strategy<Value = Text> {
-    let matter = [
+    let special = [
         "\u{1b}[2J",
         "\u{9b}",
         "\u{7f}",
@@ -45,7 +45,7 @@ fn any_text() -> impl Strategy<Value = Text> {
         any::<char>()
             .prop_filter("no NUL is in a text", |c| *c != '\0')
             .prop_map(|c| c.to_string().into_bytes()),
-        prop::sample::select(matter.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
+        prop::sample::select(special.to_vec()).prop_map(|text| text.as_bytes().to_vec()),
     ];
     prop::collection::vec(piece, 1..8).prop_map(|pieces| pieces.concat().into())
 }
@@ -105,10 +105,10 @@ fn origin(text: &Text) -> Origin {
     }
 }
 
-/// The looks that an output may have to fit.
-const LOOKS: [TextStyle; 2] = [TextStyle::PLAIN, TextStyle { color: false, unicode: true, width: Some(80) }];
+/// The styles that an output has to support.
+const STYLES: [TextStyle; 2] = [TextStyle::PLAIN, TextStyle { color: false, unicode: true, width: Some(80) }];
 
-/// What is written is harmless, and on as many lines as there are without a hostile text.
+/// Checks that the output is harmless, and has as many lines as with a harmless text.
 fn check(write: impl Fn(&Text, &mut Vec<u8>), text: &Text) {
     let written = |text: &Text| {
         let mut out = Vec::new();
@@ -120,7 +120,7 @@ fn check(write: impl Fn(&Text, &mut Vec<u8>), text: &Text) {
     assert_eq!(hostile.lines().count(), plain.lines().count(), "{hostile}");
 }
 
-/// The same of JSON; gives it.
+/// The same for JSON; returns it.
 fn check_json(write: impl Fn(&mut Vec<u8>)) -> Value {
     let mut out = Vec::new();
     write(&mut out);
@@ -129,7 +129,7 @@ fn check_json(write: impl Fn(&mut Vec<u8>)) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// Checks that a field, with the one beside it, has the bytes of `text`.
+/// Checks that a field, with its `_base64` field, has the bytes of `text`.
 fn has(object: &Value, field: &str, text: &Text) {
     assert_eq!(object[field], *text.lossy(), "{object}");
     let bytes = object.get(format!("{field}_base64")).map(|encoded| encoded.as_str().unwrap().as_bytes());
@@ -138,7 +138,7 @@ fn has(object: &Value, field: &str, text: &Text) {
     assert_eq!(bytes.unwrap_or_else(|| text.as_bytes().to_vec()), text.as_bytes());
 }
 
-/// The same of the arguments, of which the text is the second.
+/// The same for the arguments, of which the text is the second.
 fn has_arguments(object: &Value, text: &Text) {
     assert_eq!(object["arguments"], serde_json::json!(["sh", text.lossy()]));
     let bytes = object.get("arguments_base64").map(|encoded| encoded[1].as_str().unwrap().as_bytes());
@@ -168,30 +168,30 @@ fn difference(old: &Taken, new: &Taken, with: impl FnOnce(&Difference<'_>)) {
 }
 
 fn events(text: &Text) -> Vec<Event> {
-    let place = || Place { path: text.clone(), ..Place::default() };
-    let directory = || Directory { moved: true, before: place(), after: place() };
+    let resolved = || Place { path: text.clone(), ..Place::default() };
+    let directory = || Directory { moved: true, before: resolved(), after: resolved() };
     let target = SetnsTarget::Namespace { id: id(NsKind::Net, 5), kernel_id: None, path: Some(text.clone()) };
     let process = SetnsTarget::Process { pid: 1, tid: 2, comm: Some(text.clone()), namespaces: vec![] };
     let path = || PathText::Whole(text.clone());
-    let crossings = [
+    let operations = [
         Operation::Setns { fd: 3, nstype: 0, target: Some(target) },
         Operation::Setns { fd: 3, nstype: 0, target: Some(process) },
         Operation::Chroot { path: PathText::Cut(text.clone()) },
         Operation::PivotRoot {
             new_root: path(),
             put_old: path(),
-            new_root_at: Some(place()),
-            put_old_at: Some(place()),
+            new_root_at: Some(resolved()),
+            put_old_at: Some(resolved()),
         },
     ];
-    let cgroup = Cgroup { id: 7, path: text.clone(), cut: false, is_asked_for: false };
+    let cgroup = Cgroup { id: 7, path: text.clone(), cut: false, is_requested: false };
     let event = |crossing| Event {
         since_boot: Duration::from_secs(1),
         duration: None,
         process: Caller {
             comm: text.clone(),
             arguments: Some(arguments(text)),
-            exe: Some(place()),
+            exe: Some(resolved()),
             cgroup: Some(cgroup.clone()),
             ..Caller::new(7, 7)
         },
@@ -206,20 +206,20 @@ fn events(text: &Text) -> Vec<Event> {
         root: Some(directory()),
         cwd: Some(directory()),
     };
-    crossings.map(event).into()
+    operations.map(event).into()
 }
 
 proptest! {
     #[test]
     fn lists_and_holders(text in any_text()) {
-        for look in LOOKS {
+        for text_style in STYLES {
             check(|text, out| {
                 let snapshot = snapshot(text);
                 let wanted: Vec<_> = snapshot.namespaces.iter().collect();
                 let users = HashMap::from([(0, text.lossy().into_owned())]);
-                let options = table::Options { columns: &Column::ALL, header: true, users: &users, look };
+                let options = table::Options { columns: &Column::ALL, header: true, users: &users, text_style };
                 table::write(&snapshot, &wanted, &options, out).unwrap();
-                holders::write(&snapshot, &wanted, true, look, out).unwrap();
+                holders::write(&snapshot, &wanted, true, text_style, out).unwrap();
             }, &text);
         }
         let snapshot = snapshot(&text);
@@ -237,8 +237,8 @@ proptest! {
         for by in [tree::By::Process, tree::By::Pid, tree::By::User] {
             let name = |_: u32| Some(text.lossy().into_owned());
             let options = tree::Options { by, all: true, pid: None, ns: None, wanted: None, user_name: &name };
-            for look in LOOKS {
-                check(|text, out| tree::text(out, &snapshot(text), &options, look).unwrap(), &text);
+            for text_style in STYLES {
+                check(|text, out| tree::text(out, &snapshot(text), &options, text_style).unwrap(), &text);
             }
             let tree = check_json(|out| tree::json(out, &snapshot(&text), &options).unwrap());
             if by == tree::By::Process {
@@ -253,8 +253,8 @@ proptest! {
     fn differences(text in any_text()) {
         let taken = |text: &Text| Taken { origin: origin(text), snapshot: snapshot(text) };
         let old = taken(&"old".into());
-        for look in LOOKS {
-            check(|text, out| difference(&old, &taken(text), |it| diff::text(it, look, out).unwrap()), &text);
+        for text_style in STYLES {
+            check(|text, out| difference(&old, &taken(text), |it| diff::text(it, text_style, out).unwrap()), &text);
         }
         let new = taken(&text);
         let json = check_json(|out| difference(&old, &new, |it| diff::json(it, "1", out).unwrap()));
@@ -302,8 +302,8 @@ proptest! {
             let text = text.lossy().into_owned();
             [Check { subject: "x", verdict: Verdict::Limited, finding: text.clone(), remedy: Some(text) }]
         };
-        for look in LOOKS {
-            check(|text, out| checks::text(&checks_of(text), look, out).unwrap(), &text);
+        for text_style in STYLES {
+            check(|text, out| checks::text(&checks_of(text), text_style, out).unwrap(), &text);
         }
         let json = check_json(|out| checks::json(&checks_of(&text), out).unwrap());
         prop_assert_eq!(&json["checks"][0]["remedy"], &*text.lossy());

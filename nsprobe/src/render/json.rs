@@ -1,4 +1,4 @@
-//! Snapshots as JSON: the shapes that other programs rely on, apart from the model so that it may change.
+//! Snapshots as JSON: the shapes that other programs rely on, separate from the model so that it may change.
 
 use crate::model::{
     Arguments, Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot,
@@ -27,7 +27,7 @@ impl From<NsId> for NamespaceRef {
     }
 }
 
-/// What a list begins with.
+/// The first fields of a list.
 #[derive(Debug, Serialize)]
 struct ListHead<'a> {
     schema: Schema,
@@ -50,14 +50,14 @@ pub(super) struct NamespaceObject<'a> {
     kind: &'static str,
     ino: u64,
     dev: u64,
-    /// 64 bits are more than many JSON readers keep of a number.
+    /// A string, because many JSON readers keep less than 64 bits of a number.
     kernel_id: Option<String>,
     file_since: Option<String>,
     initial: Option<bool>,
     parent: Option<NamespaceRef>,
     owner: Option<NamespaceRef>,
     owner_uid: Option<u32>,
-    /// -1: it has none, as the kernel has it (`NETNSA_NSID_NOT_ASSIGNED`).
+    /// -1 if none is assigned, as the kernel says (`NETNSA_NSID_NOT_ASSIGNED`).
     netnsid: Option<i64>,
     nprocs: Option<u64>,
     nprocs_seen: u64,
@@ -134,7 +134,7 @@ enum HolderObject<'a> {
     Ancestor {
         of: NamespaceRef,
     },
-    /// An open file: its type is the way in which it holds the namespace.
+    /// An open file; its type says how it holds the namespace.
     #[serde(untagged)]
     File {
         #[serde(rename = "type")]
@@ -146,7 +146,7 @@ enum HolderObject<'a> {
     },
 }
 
-/// Something that could not be seen.
+/// Something that could not be read.
 #[derive(Debug, Serialize)]
 pub(super) struct GapObject<'a> {
     kind: &'static str,
@@ -155,7 +155,7 @@ pub(super) struct GapObject<'a> {
     remedy: Option<&'a str>,
 }
 
-/// A process without its place in any tree.
+/// A process, without its position in a tree.
 #[derive(Debug, Serialize)]
 pub(super) struct ProcessObject<'a> {
     pid: Pid,
@@ -178,7 +178,7 @@ pub(super) struct ProcessObject<'a> {
     root_deleted: Option<bool>,
 }
 
-/// The arguments of a process, and whether there are more.
+/// The arguments of a process, and whether they were cut.
 #[derive(Debug, Serialize)]
 pub(super) struct ArgumentsObject<'a> {
     arguments: Vec<Cow<'a, str>>,
@@ -278,7 +278,7 @@ pub(super) fn gap_object(gap: &Gap) -> GapObject<'_> {
     GapObject { kind: gap.kind.name(), count: gap.count, reason: &gap.reason, remedy: gap.remedy.as_deref() }
 }
 
-/// The ids of a process, where they are known.
+/// The pids of a process, if they are known.
 fn pids(process: &Process) -> Option<&[Pid]> {
     (!process.pids.is_empty()).then_some(&process.pids)
 }
@@ -318,13 +318,13 @@ impl Serialize for SlotsObject<'_> {
     }
 }
 
-/// RFC 3339 with nanoseconds, UTC. A time beyond the year 9999 is shown as that year's end.
+/// RFC 3339 with nanoseconds, UTC. A time after the year 9999 is shown as the end of that year.
 pub(super) fn time(time: SystemTime) -> String {
     let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
     format!("{time:.9}")
 }
 
-/// What a list holds.
+/// The rows of a list.
 #[derive(Clone, Copy, Debug)]
 pub enum Selection<'a> {
     /// Everything.
@@ -333,8 +333,8 @@ pub enum Selection<'a> {
     Some(&'a [&'a Namespace]),
 }
 
-/// Writes namespaces, processes, and the gaps of the snapshot they are from; an object a line, so that a
-/// list of thousands is read by people and line tools too.
+/// Writes namespaces, processes, and the gaps of their snapshot; one object per line, so that a list of thousands can
+/// be read by people and line-based tools too.
 pub fn list(
     origin: &Origin,
     snapshot: &Snapshot,
@@ -376,7 +376,7 @@ pub fn list(
     writeln!(out, "}}")
 }
 
-/// Writes `,"name":[` and one item a line.
+/// Writes `,"name":[` and one item per line.
 fn lines<T: Serialize>(out: &mut impl Write, name: &str, items: impl Iterator<Item = T>) -> io::Result<()> {
     write!(out, ",\n\"{name}\":[")?;
     for (i, item) in items.enumerate() {

@@ -1,11 +1,11 @@
-//! Lost events for people: where, and whose they were.
+//! Lost events as text: the stage, and whose events they were.
 
 use crate::model::{Lost, Owner};
 
-/// How many owners are named.
-const MOST: usize = 3;
+/// The number of owners that are named.
+const MAX_OWNERS: usize = 3;
 
-/// How many events were lost and why, with the name of the stage in JSON and who lost most there.
+/// The number of lost events and the reason, with the name of the stage in JSON and the owners that lost most there.
 #[must_use]
 pub fn described(lost: &Lost) -> String {
     let Lost { stage, count, .. } = lost;
@@ -14,7 +14,7 @@ pub fn described(lost: &Lost) -> String {
     format!("{count} lost {why} ({stage}{owners})")
 }
 
-/// What happened at a stage; schema/nsprobe.trace-1.0.json has the names.
+/// The reason for losses at a stage; schema/nsprobe.trace-1.0.json has the names.
 fn why(stage: &str) -> &'static str {
     match stage {
         "ring_full" | "perf_ring_full" => "because the buffer in the kernel was full",
@@ -26,13 +26,13 @@ fn why(stage: &str) -> &'static str {
         "decode" => "because the records were not understood",
         "output_full" | "output_full_lives" => "because the reader of the output was too slow",
         "sink" => "because the output did not take them",
-        _ => "at a stage of another name",
+        _ => "at an unknown stage",
     }
 }
 
-/// Who lost most, if that is known.
+/// The owners that lost most, if known.
 fn owners(lost: &Lost) -> Option<String> {
-    let worst = lost.worst(MOST);
+    let worst = lost.worst(MAX_OWNERS);
     if worst.is_empty() {
         return None;
     }
@@ -46,8 +46,8 @@ fn owners(lost: &Lost) -> Option<String> {
 
 fn owner(owner: &Owner) -> String {
     let path = owner.cgroup.as_ref().and_then(|cgroup| cgroup.path.as_ref());
-    let place = path.map(|path| format!(" in {path}")).unwrap_or_default();
-    format!("uid {}{place} {}", owner.uid, owner.count)
+    let cgroup = path.map(|path| format!(" in {path}")).unwrap_or_default();
+    format!("uid {}{cgroup} {}", owner.uid, owner.count)
 }
 
 #[cfg(test)]
@@ -56,7 +56,7 @@ mod tests {
     use crate::model::OwnerCgroup;
 
     #[test]
-    fn those_who_lost_most_are_named() {
+    fn owners_that_lost_most_are_named() {
         let owner = |uid, count, path: Option<&str>| Owner {
             uid,
             cgroup: path.map(|path| OwnerCgroup { id: 7, path: Some(path.into()) }),

@@ -1,4 +1,4 @@
-//! Snapshots and events → text; one file a format. Imports [`crate::model`] and nothing else of ours.
+//! Snapshots and events → text; one file per format. Imports [`crate::model`] and nothing else of this crate.
 
 mod bytes;
 pub mod checks;

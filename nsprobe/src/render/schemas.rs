@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-/// Name and version of a JSON document's shape. The version's first number changes when a reader of the
-/// old shape could misread the new one, the second when something is added.
+/// Name and version of a JSON document's shape. The version's first number changes when a reader of the old shape
+/// could misread the new one, the second when something is added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Schema {
     /// The document's name.
@@ -18,16 +18,16 @@ impl Schema {
     }
 }
 
-/// What `list` writes.
+/// The document of `list`.
 pub const LIST: Schema = Schema::new("nsprobe.list", "1.0");
-/// What `tree` writes.
+/// The document of `tree`.
 pub const TREE: Schema = Schema::new("nsprobe.tree", "1.0");
-/// What `diff` writes.
+/// The document of `diff`.
 pub const DIFF: Schema = Schema::new("nsprobe.diff", "1.0");
-/// The lines that `trace` writes.
+/// The lines of `trace`.
 pub const TRACE: Schema = Schema::new("nsprobe.trace", "1.0");
-/// What `doctor` writes.
+/// The document of `doctor`.
 pub const DOCTOR: Schema = Schema::new("nsprobe.doctor", "1.0");
 
-/// All of them.
+/// All schemas.
 pub const ALL: [Schema; 5] = [LIST, TREE, DIFF, TRACE, DOCTOR];

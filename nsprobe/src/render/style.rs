@@ -1,26 +1,26 @@
-//! How text looks: colour, line drawing, width.
+//! The style of text: colour, line drawing, width.
 
 use crate::model::{Process, Root, text};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Display;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// What the output can take: decided once by the caller, obeyed by every format.
+/// The capabilities of the output: decided once by the caller, obeyed by every format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TextStyle {
     /// ANSI colours and emphasis.
     pub color: bool,
     /// Line drawing beyond ASCII.
     pub unicode: bool,
-    /// Columns of the terminal; `None` when the output is none, and nothing is cut.
+    /// Columns of the terminal; `None` if the output is not a terminal, and nothing is cut.
     pub width: Option<usize>,
 }
 
 impl TextStyle {
-    /// Text as for a file: no colour, UTF-8 lines, nothing cut.
+    /// The style for a file: no colour, UTF-8 lines, nothing cut.
     pub const PLAIN: Self = Self { color: false, unicode: true, width: None };
 
-    /// `text` in `style`, when this look has colour.
+    /// Formats `text` in `style`, if the output has colour.
     pub fn paint(self, style: Style, text: impl Display) -> String {
         if self.color { format!("{style}{text}{style:#}") } else { text.to_string() }
     }
@@ -32,43 +32,43 @@ pub(super) fn root(root: &Root) -> String {
     if root.is_deleted() == Some(true) { format!("{path} (deleted)") } else { path }
 }
 
-/// A namespace.
+/// Style of a namespace.
 pub const NAMESPACE: Style = AnsiColor::Cyan.on_default();
-/// A process id.
+/// Style of a pid.
 pub const PID: Style = Style::new().bold();
-/// What is there but not the point.
+/// Style of secondary text.
 pub const DIM: Style = Style::new().dimmed();
-/// What went well and changed something.
+/// Style of a success that changed something.
 pub const GOOD: Style = AnsiColor::Green.on_default();
-/// What deserves a look.
+/// Style of something that deserves attention.
 pub const WARNING: Style = AnsiColor::Yellow.on_default();
-/// What failed.
+/// Style of a failure.
 pub const BAD: Style = AnsiColor::Red.on_default();
 
-/// `text` with control characters escaped (`\n`, `\u{1b}`), so that a hostile command line can neither
-/// break a line nor send the terminal a command.
+/// Escapes the control characters of `text` (`\n`, `\u{1b}`), so that a hostile command line can neither break a line
+/// nor send the terminal a command.
 #[must_use]
 pub fn printable(text: &str) -> String {
     text::guarded(&text.replace('\\', "\\\\")).into_owned()
 }
 
-/// What to call a process in one line, with a mark in ASCII where its arguments were cut if `look` wants that.
+/// The command of a process on one line, with an ASCII mark where its arguments were cut if the style requires it.
 #[must_use]
-pub fn command(process: &Process, look: TextStyle) -> String {
+pub fn command(process: &Process, text_style: TextStyle) -> String {
     let command = process.command();
     match command.strip_suffix('…') {
-        Some(kept) if process.arguments.cut() && !look.unicode => format!("{kept}..."),
+        Some(kept) if process.arguments.cut() && !text_style.unicode => format!("{kept}..."),
         _ => command,
     }
 }
 
-/// `text`, cut with an ellipsis to `width` terminal columns.
+/// Cuts `text` with an ellipsis to `width` terminal columns.
 #[must_use]
-pub fn cut(text: &str, width: usize, look: TextStyle) -> String {
+pub fn cut(text: &str, width: usize, text_style: TextStyle) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let ellipsis = if look.unicode { "…" } else { "..." };
+    let ellipsis = if text_style.unicode { "…" } else { "..." };
     let room = width.saturating_sub(ellipsis.width());
     let mut used = 0;
     let mut out = String::new();
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hostile_command_line_is_made_harmless() {
+    fn hostile_command_line_is_made_harmless() {
         assert_eq!(printable("a\u{1b}[2Jb\nc"), "a\\u{1b}[2Jb\\nc");
         assert_eq!(printable("x\u{202e}y"), "x\\u{202e}y");
         assert_eq!(printable("größe 名前"), "größe 名前");

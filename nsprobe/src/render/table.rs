@@ -9,7 +9,7 @@ use anstyle::Style;
 use std::collections::HashMap;
 use std::io::{self, Write};
 
-/// A column of the table; named as lsns(8) names it, where lsns has it.
+/// A column of the table; named as in lsns(8), if lsns has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Column {
     /// Inode.
@@ -18,27 +18,27 @@ pub enum Column {
     Type,
     /// A path by which the namespace can be opened.
     Path,
-    /// Processes in it.
+    /// Number of processes in it.
     Nprocs,
-    /// The leader's id.
+    /// Pid of the leader.
     Pid,
-    /// The leader's parent's id.
+    /// Pid of the leader's parent.
     Ppid,
-    /// The leader's effective user id.
+    /// Effective uid of the leader.
     Uid,
-    /// The name of that user.
+    /// Name of that user.
     User,
-    /// Whether it is the one the machine booted with.
+    /// `yes` for an initial namespace.
     Initial,
     /// Paths where its file is mounted.
     Nsfs,
-    /// What the reader's network namespace calls it.
+    /// Its id in the reader's network namespace.
     Netnsid,
     /// Inode of its parent.
     Pns,
     /// Inode of the user namespace that owns it.
     Ons,
-    /// The leader's command line, or what holds a namespace that no process is in.
+    /// Command line of the leader, or the holders of a namespace without processes.
     Command,
 }
 
@@ -61,7 +61,7 @@ impl Column {
         Self::Command,
     ];
 
-    /// The columns shown when none are named.
+    /// The columns shown by default.
     pub const DEFAULT: [Self; 9] = [
         Self::Ns,
         Self::Type,
@@ -95,11 +95,11 @@ impl Column {
         }
     }
 
-    /// What the column shows, in a few words.
+    /// A short description of the column.
     #[must_use]
     pub const fn help(self) -> &'static str {
         match self {
-            Self::Ns => "inode number, as in net:[4026531833]",
+            Self::Ns => "inode, as in net:[4026531833]",
             Self::Type => "kind",
             Self::Path => "a path by which the namespace can be opened",
             Self::Nprocs => "number of processes in it",
@@ -107,8 +107,8 @@ impl Column {
             Self::Ppid => "the leader's parent",
             Self::Uid => "the leader's effective user id",
             Self::User => "the name of that user",
-            Self::Initial => "whether the machine booted with it; ? when unknown",
-            Self::Netnsid => "the number it has in the network namespace of the caller",
+            Self::Initial => "whether it is an initial namespace; ? if unknown",
+            Self::Netnsid => "its id in the network namespace of the caller",
             Self::Nsfs => "where its file is bind-mounted",
             Self::Pns => "its parent (pid and user namespaces)",
             Self::Ons => "the user namespace that owns it",
@@ -121,17 +121,17 @@ impl Column {
     }
 }
 
-/// What the table shows and how.
+/// The contents and style of the table.
 #[derive(Debug)]
 pub struct Options<'a> {
     /// The columns, in order.
     pub columns: &'a [Column],
-    /// Whether the first line names them.
+    /// Set if the first line has their names.
     pub header: bool,
-    /// Names of users; a user without one is shown by number.
+    /// Names of users; a user without one is shown as a uid.
     pub users: &'a HashMap<u32, String>,
-    /// What the output takes.
-    pub look: TextStyle,
+    /// The style of the output.
+    pub text_style: TextStyle,
 }
 
 /// Writes `wanted`, namespaces of `snapshot`, one per row.
@@ -157,7 +157,7 @@ pub fn write(
         .zip(&names)
         .map(|(column, name)| Heading { name, is_number: column.is_number() })
         .collect();
-    grid::write(&headings, rows, options.header, options.look, out)
+    grid::write(&headings, rows, options.header, options.text_style, out)
 }
 
 fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options: &Options<'_>) -> String {
@@ -183,7 +183,7 @@ fn text(column: Column, namespace: &Namespace, leader: Option<&Process>, options
         Column::Pns => namespace.parent.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Ons => namespace.owner.map(|id| id.ino.to_string()).unwrap_or_default(),
         Column::Command => match leader {
-            Some(process) => style::command(process, options.look),
+            Some(process) => style::command(process, options.text_style),
             None => held(namespace),
         },
     }
@@ -196,17 +196,17 @@ fn unique(texts: impl Iterator<Item = String>) -> Vec<String> {
     texts
 }
 
-/// How many holders of one namespace are named in its row.
-const MOST_NAMED: usize = 8;
+/// The number of holders of one namespace that are named in its row.
+const MAX_NAMED: usize = 8;
 
-/// What holds a namespace that no process is in, in words.
+/// Describes the holders of a namespace without processes.
 #[must_use]
 pub fn held(namespace: &Namespace) -> String {
     let others = namespace.holders.iter().filter(|holder| !matches!(holder, Holder::BindMount { .. }));
     let others = others.map(|holder| phrase(holder, |pid| pid.to_string()));
     let mut holders = unique(others.chain(namespace.mounts_with_namespace()));
-    let more = holders.len().saturating_sub(MOST_NAMED) as u64 + namespace.holders_omitted;
-    holders.truncate(MOST_NAMED);
+    let more = holders.len().saturating_sub(MAX_NAMED) as u64 + namespace.holders_omitted;
+    holders.truncate(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!(", and {more} more") };
     if holders.is_empty() { String::new() } else { format!("(held by {}{more})", holders.join(", ")) }
 }
@@ -265,12 +265,13 @@ mod tests {
         }
     }
 
-    fn table(columns: &[Column], look: TextStyle) -> String {
+    fn table(columns: &[Column], text_style: TextStyle) -> String {
         let snapshot = snapshot();
         let users = HashMap::from([(0, "root".to_owned())]);
         let wanted: Vec<_> = snapshot.namespaces.iter().collect();
         let mut out = Vec::new();
-        write(&snapshot, &wanted, &Options { columns, header: true, users: &users, look }, &mut out).unwrap();
+        write(&snapshot, &wanted, &Options { columns, header: true, users: &users, text_style }, &mut out)
+            .unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_column_is_cut_at_the_width() {
+    fn last_column_is_cut_at_the_width() {
         insta::assert_snapshot!(table(&Column::DEFAULT, TextStyle { width: Some(64), ..TextStyle::PLAIN }), @"
                 NS TYPE NPROCS PID PPID  UID USER INITIAL COMMAND
         4026531833 net      85   1    0    0 root yes     /sbin/init
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn other_columns_in_another_order() {
+    fn columns_can_be_chosen_and_ordered() {
         let columns = [Column::Type, Column::Ns, Column::Path, Column::Nsfs, Column::Ons];
         insta::assert_snapshot!(table(&columns, TextStyle::PLAIN), @"
         TYPE         NS PATH             NSFS                             ONS

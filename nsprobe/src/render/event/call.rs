@@ -1,6 +1,6 @@
 //! Calls with their arguments, as strace(1) would write them.
 
-use crate::model::{Operation, Event, Looks, PathText, Place, SetnsTarget, Text, text};
+use crate::model::{Event, Looks, Operation, PathText, Place, SetnsTarget, Text, text};
 use std::fmt::Write as _;
 
 /// The call with its arguments.
@@ -19,8 +19,9 @@ pub(super) fn call(event: &Event) -> String {
         }
         Operation::Chroot { path } => format!("{name}({})", path_text(path)),
         Operation::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
-            let at =
-                |at: &Option<Place>| at.as_ref().map(|at| format!("<{}>", place(at))).unwrap_or_default();
+            let at = |at: &Option<Place>| {
+                at.as_ref().map(|at| format!("<{}>", resolved_text(at))).unwrap_or_default()
+            };
             let (new, old) = (path_text(new_root), path_text(put_old));
             format!("{name}({new}{}, {old}{})", at(new_root_at), at(put_old_at))
         }
@@ -50,14 +51,14 @@ fn path_text(path: &PathText) -> String {
     }
 }
 
-/// A directory: with `...` in front when names are missing there.
-pub(super) fn place(place: &Place) -> String {
-    let cut = if place.cut { ".../" } else { "" };
-    let mut text = format!("{cut}{}", place.path);
-    // What is in no directory is nowhere else either.
-    let nowhere = [(place.deleted, "deleted"), (place.unreachable && !place.deleted, "unreachable")];
+/// A directory; begins with `...` if leading names are missing.
+pub(super) fn resolved_text(path: &Place) -> String {
+    let cut = if path.cut { ".../" } else { "" };
+    let mut text = format!("{cut}{}", path.path);
+    // A path in no directory is not detached as well.
+    let nowhere = [(path.deleted, "deleted"), (path.unreachable && !path.deleted, "unreachable")];
     for (_, mark) in
-        nowhere.into_iter().chain([(place.detached && !place.deleted, "detached")]).filter(|it| it.0)
+        nowhere.into_iter().chain([(path.detached && !path.deleted, "detached")]).filter(|it| it.0)
     {
         let _ = write!(text, " ({mark})");
     }

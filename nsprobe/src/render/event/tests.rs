@@ -40,16 +40,16 @@ fn event(crossing: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Ev
     }
 }
 
-fn place(path: &str, cut: bool) -> Place {
+fn resolved(path: &str, cut: bool) -> Place {
     Place { path: path.into(), cut, ..Place::default() }
 }
 
-fn text(event: &Event, look: TextStyle) -> String {
-    line(event, SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789), look)
+fn text(event: &Event, text_style: TextStyle) -> String {
+    line(event, SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789), text_style)
 }
 
 #[test]
-fn each_call_reads_as_strace_has_it() {
+fn each_call_is_written_as_strace_writes_it() {
     let net = NsKind::Net;
     let lines = [
         event(
@@ -109,7 +109,7 @@ fn each_call_reads_as_strace_has_it() {
             Operation::PivotRoot {
                 new_root: PathText::Cut("/very/long".into()),
                 put_old: PathText::Unreadable,
-                new_root_at: Some(place("very/long", true)),
+                new_root_at: Some(resolved("very/long", true)),
                 put_old_at: None,
             },
             Outcome::Failure(libc::EFAULT),
@@ -118,10 +118,10 @@ fn each_call_reads_as_strace_has_it() {
     ];
     let mut lines = lines;
     let moved = |before, after| Some(Directory { moved: true, before, after });
-    let gone = Place { detached: true, ..place("/a\n", false) };
-    lines[6].root = moved(place("/", false), place("/srv/jail", false));
+    let gone = Place { detached: true, ..resolved("/a\n", false) };
+    lines[6].root = moved(resolved("/", false), resolved("/srv/jail", false));
     lines[6].compat = Some(true);
-    lines[6].cwd = moved(place("b/c", true), gone);
+    lines[6].cwd = moved(resolved("b/c", true), gone);
     let mut stopped = lines[1].clone();
     stopped.denied = true;
     let lines = [&lines[..], &[stopped]].concat();
@@ -141,11 +141,11 @@ fn each_call_reads_as_strace_has_it() {
 }
 
 #[test]
-fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
+fn arguments_that_do_not_match_the_result_are_marked_as_of_the_entry() {
     let marked = |path: &str, after: Place| {
         let path = PathText::Whole(path.into());
         let mut event = event(Operation::Chroot { path }, Outcome::Success(0), &[]);
-        let before = |path| place(path, false);
+        let before = |path| resolved(path, false);
         event.root = Some(Directory { moved: true, before: before("/jail"), after });
         event.cwd =
             Some(Directory { moved: false, before: before("/jail/home"), after: before("/jail/home") });
@@ -154,25 +154,33 @@ fn an_argument_that_leads_elsewhere_is_marked_as_of_the_entry() {
         assert!(!without);
         text(&event, TextStyle::PLAIN).contains("  (path as at entry)")
     };
-    assert!(!marked("/a/b", place("/jail/a/b", false)) && !marked("//a/./b/", place("/jail/a/b", false)));
-    assert!(!marked(".", place("/jail/home", false)) && !marked("a", place("/jail/home/a", false)));
-    assert!(marked("/a/b", place("/jail/a/c", false)) && marked("/a", place("/a", false)));
-    assert!(marked("a", place("/jail/a", false)));
-    // It cannot be told.
-    assert!(!marked("/a/..", place("/jail/b", false)) && !marked("/a", place("b/c", true)));
-    // A process whose namespaces are others than those that were joined.
-    let joined = |ino| {
+    assert!(
+        !marked("/a/b", resolved("/jail/a/b", false)) && !marked("//a/./b/", resolved("/jail/a/b", false))
+    );
+    assert!(!marked(".", resolved("/jail/home", false)) && !marked("a", resolved("/jail/home/a", false)));
+    assert!(marked("/a/b", resolved("/jail/a/c", false)) && marked("/a", resolved("/a", false)));
+    assert!(marked("a", resolved("/jail/a", false)));
+    // Cannot be decided.
+    assert!(!marked("/a/..", resolved("/jail/b", false)) && !marked("/a", resolved("b/c", true)));
+    // A process whose namespaces differ from those that were joined.
+    let marked_if_joined = |ino| {
         let namespaces = vec![NsId::new(NsKind::Net, 4, ino)];
         let target = Some(SetnsTarget::Process { pid: 7, tid: 7, comm: None, namespaces });
         let nstype = NsKind::Net.clone_flag();
         let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
-        text(&event(Operation::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed), TextStyle::PLAIN)
+        text(
+            &event(Operation::Setns { fd: 3, nstype, target }, Outcome::Success(0), &changed),
+            TextStyle::PLAIN,
+        )
     };
-    assert!(!joined(4_026_532_208).contains("as at entry") && joined(5).contains("  (target as at entry)"));
+    assert!(
+        !marked_if_joined(4_026_532_208).contains("as at entry")
+            && marked_if_joined(5).contains("  (target as at entry)")
+    );
 }
 
 #[test]
-fn a_name_of_wide_characters_or_marks_takes_its_columns() {
+fn names_with_wide_or_combining_characters_are_aligned() {
     let column = |comm: &str| {
         let mut event = event(Operation::Unshare { flags: 0 }, Outcome::Success(0), &[]);
         event.process.comm = comm.into();
@@ -183,7 +191,7 @@ fn a_name_of_wide_characters_or_marks_takes_its_columns() {
 }
 
 #[test]
-fn what_is_not_known_is_not_claimed() {
+fn unknown_fields_are_left_out() {
     let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
     let looks = Looks { within: Duration::from_secs(1), is_new: true };
     let child = CloneChild { pid: 4243, tid: 4243, pids: vec![], ppid: None, cgroup: None };
@@ -206,7 +214,7 @@ fn what_is_not_known_is_not_claimed() {
 }
 
 #[test]
-fn a_nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
+fn nested_thread_shows_all_its_ids_and_ascii_is_ascii() {
     let mut nested =
         event(Operation::Unshare { flags: 0 }, Outcome::Success(0), &[(NsSlot::PidForChildren, 1)]);
     nested.process.tid = 4300;

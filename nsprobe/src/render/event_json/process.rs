@@ -1,4 +1,4 @@
-//! Who called, and what a clone made.
+//! The caller, and the child of a clone.
 
 use crate::model::{Arguments, Cgroup, CloneChild, Event, NsKind, Place};
 use crate::render::bytes;
@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 #[derive(Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "as in the model")]
-pub(super) struct PlaceObject<'a> {
+pub(super) struct ResolvedPathObject<'a> {
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
@@ -17,10 +17,10 @@ pub(super) struct PlaceObject<'a> {
     unreachable: bool,
 }
 
-impl<'a> From<&'a Place> for PlaceObject<'a> {
-    fn from(place: &'a Place) -> Self {
-        let (path, path_base64) = (place.path.lossy(), bytes::base64(&place.path));
-        let Place { cut, detached, deleted, unreachable, .. } = *place;
+impl<'a> From<&'a Place> for ResolvedPathObject<'a> {
+    fn from(resolved: &'a Place) -> Self {
+        let (path, path_base64) = (resolved.path.lossy(), bytes::base64(&resolved.path));
+        let Place { cut, detached, deleted, unreachable, .. } = *resolved;
         Self { path, path_base64, cut, detached, deleted, unreachable }
     }
 }
@@ -41,7 +41,7 @@ pub(super) struct ProcessObject<'a> {
     cap_effective: Option<String>,
     cap_user_namespace: Option<u64>,
     start_ticks: Option<u64>,
-    exe: Option<PlaceObject<'a>>,
+    exe: Option<ResolvedPathObject<'a>>,
     arguments: Option<Vec<Cow<'a, str>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments_base64: Option<Vec<String>>,
@@ -76,30 +76,30 @@ pub(super) struct ChildObject<'a> {
 }
 
 impl<'a> ProcessObject<'a> {
-    /// Who called; with what the event says of where its capabilities count.
+    /// The caller, with the user namespace in which its capabilities count.
     pub(super) fn new(event: &'a Event) -> Self {
-        let actor = &event.process;
-        let arguments = actor.arguments.as_ref();
-        let user = event.before.of(NsKind::User).filter(|_| actor.cap_effective.is_some());
+        let caller = &event.process;
+        let arguments = caller.arguments.as_ref();
+        let user = event.before.of(NsKind::User).filter(|_| caller.cap_effective.is_some());
         Self {
-            pid: actor.pid,
-            tid: actor.tid,
-            ppid: actor.ppid,
-            pid_inside: actor.pids.last().copied(),
-            pids: (!actor.pids.is_empty()).then_some(&actor.pids),
-            comm: (!actor.comm.is_empty()).then(|| actor.comm.lossy()),
-            comm_base64: bytes::base64(&actor.comm),
-            uid: actor.uid,
-            gid: actor.gid,
-            euid: actor.euid,
-            cap_effective: actor.cap_effective.map(|mask| format!("{mask:016x}")),
+            pid: caller.pid,
+            tid: caller.tid,
+            ppid: caller.ppid,
+            pid_inside: caller.pids.last().copied(),
+            pids: (!caller.pids.is_empty()).then_some(&caller.pids),
+            comm: (!caller.comm.is_empty()).then(|| caller.comm.lossy()),
+            comm_base64: bytes::base64(&caller.comm),
+            uid: caller.uid,
+            gid: caller.gid,
+            euid: caller.euid,
+            cap_effective: caller.cap_effective.map(|mask| format!("{mask:016x}")),
             cap_user_namespace: user.map(|id| id.ino),
-            start_ticks: actor.start_ticks,
-            exe: actor.exe.as_ref().map(Into::into),
+            start_ticks: caller.start_ticks,
+            exe: caller.exe.as_ref().map(Into::into),
             arguments: arguments.map(|arguments| arguments.iter().map(String::from_utf8_lossy).collect()),
             arguments_base64: arguments.and_then(|arguments| bytes::base64_array(arguments.iter())),
             arguments_cut: arguments.is_some_and(Arguments::cut),
-            cgroup: actor.cgroup.as_ref().map(Into::into),
+            cgroup: caller.cgroup.as_ref().map(Into::into),
         }
     }
 }

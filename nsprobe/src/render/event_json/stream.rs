@@ -1,4 +1,4 @@
-//! What the stream says of itself: its start, its losses, its end.
+//! The lines about the stream itself: its start, its losses, its end.
 
 use crate::model::{Loss, Lost, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Text};
 use crate::render::bytes;
@@ -79,11 +79,11 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
     }
 }
 
-/// How many of those who lost events a line names.
-const OWNERS: usize = 16;
+/// The number of owners that a line about a loss names.
+const MAX_OWNERS: usize = 16;
 
-/// The same of all that was lost in a stream.
-const OWNERS_OF_ALL: usize = 64;
+/// The number of owners named in the totals of a stream.
+const MAX_OWNERS_OF_TOTALS: usize = 64;
 
 #[derive(Serialize)]
 struct LostObject<'a> {
@@ -101,7 +101,7 @@ struct OwnerObject<'a> {
 
 #[derive(Serialize)]
 struct OwnerCgroupObject<'a> {
-    /// 64 bits are more than many JSON readers keep of a number.
+    /// A string, because many JSON readers keep less than 64 bits of a number.
     id: String,
     path: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,7 +109,7 @@ struct OwnerCgroupObject<'a> {
 }
 
 impl<'a> LostObject<'a> {
-    /// With at most so many owners, those who lost most.
+    /// With at most `most` owners, those who lost most.
     fn new(lost: &'a Lost, most: usize) -> Self {
         let cgroup = |cgroup: &'a OwnerCgroup| OwnerCgroupObject {
             id: cgroup.id.to_string(),
@@ -135,7 +135,7 @@ pub(super) struct LossObject<'a> {
 
 impl<'a> From<&'a Loss> for LossObject<'a> {
     fn from(loss: &'a Loss) -> Self {
-        let lost = LostObject::new(&loss.lost, OWNERS);
+        let lost = LostObject::new(&loss.lost, MAX_OWNERS);
         Self { lost, since: time(loss.since), after_seq: loss.after_seq }
     }
 }
@@ -178,7 +178,7 @@ struct TotalsObject<'a> {
 impl<'a> From<&'a StreamEnd> for EndObject<'a> {
     fn from(end: &'a StreamEnd) -> Self {
         let totals = &end.totals;
-        let lost = totals.lost.iter().map(|lost| LostObject::new(lost, OWNERS_OF_ALL)).collect();
+        let lost = totals.lost.iter().map(|lost| LostObject::new(lost, MAX_OWNERS_OF_TOTALS)).collect();
         let totals =
             TotalsObject { events: totals.events, lost, late: totals.late, unevaluated: totals.unevaluated };
         Self { stream: &end.stream, reason: &end.reason, totals }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    Caller, Arguments, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
+    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
     NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart,
     Totals,
 };
@@ -14,7 +14,7 @@ fn json(body: Body) -> String {
 }
 
 #[test]
-fn an_event_is_one_line_with_every_namespace_before_and_after() {
+fn event_is_one_line_with_every_namespace_before_and_after() {
     let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
     let mut after = before;
     *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, 4_026_532_208));
@@ -38,7 +38,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
             start_ticks: Some(1234),
             exe: Some(Place { path: "/sbin/ip".into(), ..Place::default() }),
             arguments: Some(Arguments::new(b"ip\0netns\0exec\0t\0").and_more()),
-            cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".into(), cut: false, is_asked_for: false }),
+            cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".into(), cut: false, is_requested: false }),
         },
         crossing: Operation::Setns {
             fd: 3,
@@ -74,7 +74,7 @@ fn an_event_is_one_line_with_every_namespace_before_and_after() {
 }
 
 #[test]
-fn the_stream_speaks_of_itself() {
+fn stream_lines_have_their_shape() {
     let initial = Life { id: NsId::new(NsKind::Net, 4, 7), mark: Mark::Id(3) };
     let start = StreamStart {
         stream: "0f".to_owned(),
@@ -136,14 +136,14 @@ fn the_stream_speaks_of_itself() {
 }
 
 #[test]
-fn a_number_that_is_no_errno_is_shown() {
+fn unknown_errno_is_shown_as_a_number() {
     assert_eq!(errno_name(1), "EPERM");
     assert_eq!(errno_name(5000), "errno 5000");
-    assert_eq!(errno_name(513), "ERESTARTNOINTR", "made again after a signal");
+    assert_eq!(errno_name(513), "ERESTARTNOINTR", "restarted after a signal");
 }
 
 #[test]
-fn what_is_not_known_is_null() {
+fn unknown_fields_are_null() {
     let net = |ino| Some(NsId::new(NsKind::Net, 4, ino));
     let slots = |ino| Slots::from_fn(|slot| net(ino).filter(|_| slot == NsSlot::In(NsKind::Net)));
     let looks = Looks { within: Duration::from_secs(1), is_new: true };

@@ -1,4 +1,4 @@
-//! What the process tree counts instead of showing it.
+//! Folding: processes that the process tree counts instead of showing.
 
 use super::boundary::Boundary;
 use super::draw::{Node, Span};
@@ -6,30 +6,30 @@ use super::forest::Forest;
 use crate::model::{Process, Snapshot};
 use crate::render::style::{self, TextStyle};
 
-/// Processes that are counted and not shown.
+/// Processes that are counted instead of shown.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Folded {
-    /// How many.
+    /// The number of them.
     pub processes: u64,
-    /// How many of them have namespaces that were not readable.
+    /// The number of those whose namespaces were not readable.
     pub unreadable: u64,
 }
 
 impl Folded {
-    /// One that is.
+    /// Counts one process.
     pub fn one(process: &Process) -> Self {
         Self { processes: 1, unreadable: u64::from(process.namespaces.is_none()) }
     }
 
-    /// And these.
+    /// Adds those counted by `other`.
     pub const fn add(&mut self, other: Self) {
         self.processes += other.processes;
         self.unreadable += other.unreadable;
     }
 
     /// The line that stands for them.
-    pub fn node(self, look: TextStyle) -> Node {
-        let ellipsis = if look.unicode { "…" } else { "..." };
+    pub fn node(self, text_style: TextStyle) -> Node {
+        let ellipsis = if text_style.unicode { "…" } else { "..." };
         let count = format!("{ellipsis} {}", super::processes(self.processes));
         let text = match self.unreadable {
             0 => String::new(),
@@ -41,17 +41,17 @@ impl Folded {
     }
 }
 
-/// Which processes are folded into a count.
+/// The processes that are folded into a count.
 pub(super) struct Folds {
     pub folded: Vec<bool>,
-    /// For each process that is shown: what is folded below it.
+    /// For each process that is shown: those folded below it.
     pub below: Vec<Folded>,
-    /// What is folded at the top: processes whose parent the reader cannot see.
+    /// Those folded at the top: processes whose parent the reader cannot see.
     pub top: Folded,
 }
 
 impl Folds {
-    /// Nothing is folded.
+    /// Folds nothing.
     pub fn none(forest: &Forest) -> Self {
         let n = forest.parent.len();
         Self { folded: vec![false; n], below: vec![Folded::default(); n], top: Folded::default() }
@@ -71,7 +71,7 @@ impl Folds {
         }
         for &i in &forest.order {
             let parent = forest.parent[i];
-            // Where there is no parent by rights there is always something to see.
+            // A process that has no parent by design is always shown.
             let top = parent.is_none() && snapshot.processes[i].ppid == 0;
             if notable[i] || top {
                 continue;
@@ -83,7 +83,7 @@ impl Folds {
                 None => folds.top.add(subtree[i]),
             }
         }
-        // A count of one is no shorter than the process itself.
+        // A count of one is not shorter than the process itself.
         for &i in &forest.order {
             let around = match forest.parent[i] {
                 Some(parent) if folds.folded[parent] => continue,

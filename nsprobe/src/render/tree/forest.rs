@@ -1,8 +1,8 @@
-//! Who is below whom, from a list of parents; safe against what no kernel means to say.
+//! Forests made from a list of parents; safe against input that no kernel should give.
 
-/// Indices 0 to n as a forest.
+/// The indices 0 to n as a forest.
 pub(super) struct Forest {
-    /// What has no parent, in ascending order (after those, what was cut out of a cycle).
+    /// Indices without a parent, in ascending order; then those cut out of a cycle.
     pub roots: Vec<usize>,
     /// The children of each index, in ascending order.
     pub children: Vec<Vec<usize>>,
@@ -15,8 +15,8 @@ pub(super) struct Forest {
 impl Forest {
     /// The forest in which index `i` is below `parent[i]`.
     ///
-    /// Parents are read one process after another, so pid reuse between two reads can make a cycle. It is
-    /// cut where it is met first: all indices are in the result, each once.
+    /// Parents are read one process after another, so pid reuse between two reads can make a cycle. It is cut at the
+    /// first index that reaches it: the result has all indices, each once.
     pub fn new(mut parent: Vec<Option<usize>>) -> Self {
         let mut children = vec![Vec::new(); parent.len()];
         let mut roots = Vec::new();
@@ -31,7 +31,7 @@ impl Forest {
         for &root in &roots {
             visit(root, &children, &mut seen, &mut order);
         }
-        // What no root leads to is a cycle, or hangs on one.
+        // An index that no root leads to is on a cycle or below one.
         for index in 0..parent.len() {
             if seen[index] {
                 continue;
@@ -46,7 +46,7 @@ impl Forest {
         Self { roots, children, parent, order }
     }
 
-    /// Drops what is neither `index`, nor above it, nor below it.
+    /// Keeps `index`, its ancestors and its descendants.
     pub fn keep_branch(&mut self, index: usize) {
         let mut keep = vec![false; self.parent.len()];
         let mut up = Some(index);
@@ -65,10 +65,10 @@ impl Forest {
         self.retain(&keep);
     }
 
-    /// Drops what is neither wanted nor above something that is.
+    /// Keeps the indices that are wanted, and their ancestors.
     pub fn keep_with_ancestors(&mut self, wanted: impl Fn(usize) -> bool) {
         let mut keep: Vec<bool> = (0..self.parent.len()).map(wanted).collect();
-        // Children first, so that what is kept below is known.
+        // Children first, so that it is known which of them are kept.
         for &i in self.order.iter().rev() {
             if let Some(parent) = self.parent[i].filter(|_| keep[i]) {
                 keep[parent] = true;
@@ -77,7 +77,7 @@ impl Forest {
         self.retain(&keep);
     }
 
-    /// The same with at most this many levels: what is deeper is in the last one, in the same order.
+    /// The same forest with at most this many levels: deeper indices are moved to the last one, in the same order.
     pub fn no_deeper_than(&self, levels: usize) -> Self {
         let mut level = vec![1; self.parent.len()];
         let mut children = vec![Vec::new(); self.parent.len()];
@@ -114,7 +114,7 @@ fn visit(root: usize, children: &[Vec<usize>], seen: &mut [bool], order: &mut Ve
 
 /// An index of the cycle that the parents of `index` end in.
 fn on_cycle(index: usize, parent: &[Option<usize>]) -> usize {
-    // Brent's: the hare goes on, the tortoise is put where the hare is after 1, 2, 4, … steps.
+    // Brent's algorithm: the hare goes on, the tortoise jumps to the hare after 1, 2, 4, … steps.
     let (mut tortoise, mut hare) = (index, index);
     let (mut steps, mut limit) = (0_usize, 1_usize);
     while let Some(next) = parent[hare] {
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parents_come_before_children_and_everything_comes_once() {
+    fn order_has_parents_first_and_each_index_once() {
         let forest = Forest::new(vec![None, Some(0), Some(3), None, Some(1), Some(0)]);
         assert_eq!(forest.roots, [0, 3]);
         assert_eq!(forest.children[0], [1, 5]);
@@ -143,8 +143,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cycle_is_cut_and_loses_nothing() {
-        // 0 hangs on the cycle 1 → 2 → 3 → 1; 4 is its own parent; 5 is a root.
+    fn cycle_is_cut_and_loses_nothing() {
+        // 0 is below the cycle 1 → 2 → 3 → 1; 4 is its own parent; 5 is a root.
         let forest = Forest::new(vec![Some(1), Some(2), Some(3), Some(1), Some(4), None]);
         let mut all = forest.order.clone();
         all.sort_unstable();
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_is_the_way_up_and_all_below() {
+    fn branch_has_ancestors_and_descendants() {
         let mut forest = Forest::new(vec![None, Some(0), Some(0), Some(1), Some(3), Some(1), None]);
         forest.keep_branch(3);
         assert_eq!(forest.roots, [0]);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wanted_is_kept_with_the_way_up() {
+    fn wanted_indices_are_kept_with_their_ancestors() {
         let mut forest = Forest::new(vec![None, Some(0), Some(0), Some(1), Some(3), Some(1), None]);
         forest.keep_with_ancestors(|i| i == 3 || i == 6);
         assert_eq!(forest.roots, [0, 6]);
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_deeper_stands_beside_one_another() {
+    fn deeper_indices_become_siblings() {
         // 0 → 1 → 2 → 3 → 4, and 3 → 5, 1 → 6; 7 is a root.
         let parents = vec![None, Some(0), Some(1), Some(2), Some(3), Some(3), Some(1), None];
         let flat = Forest::new(parents).no_deeper_than(3);
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_chain_needs_no_stack() {
+    fn long_chain_needs_no_stack() {
         let forest = Forest::new((0..200_000_usize).map(|i| i.checked_sub(1)).collect());
         assert_eq!(forest.order.len(), 200_000);
     }

@@ -1,8 +1,8 @@
-//! The tree as one JSON document, nested as the lines of text are, and never folded or cut.
+//! The tree as one JSON document, nested like the lines of text, and never folded or cut.
 
 use super::boundary::{Boundary, boundaries};
 use super::forest::Forest;
-use super::hierarchy::{Hierarchy, Place};
+use super::hierarchy::{Entry, Hierarchy};
 use super::{By, Options, process};
 use crate::model::{NsId, NsSlot, Process, Snapshot};
 use crate::render::bytes;
@@ -12,26 +12,26 @@ use serde::Serialize;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-/// A process in its place.
+/// A process in the tree.
 #[derive(Serialize)]
 struct ProcessNode<'a> {
     #[serde(flatten)]
     process: ProcessObject<'a>,
-    /// What differs from the parent: kinds, `pid_for_children`, `time_for_children`, `root`.
+    /// The differences from the parent: kinds, `pid_for_children`, `time_for_children`, `root`.
     boundary: Vec<&'static str>,
 }
 
-/// A namespace of a hierarchy with what is directly in it.
+/// A namespace of a hierarchy, its members and the namespaces it owns.
 #[derive(Serialize)]
-struct PlaceNode<'a> {
-    /// `null` for what could not be placed.
+struct EntryNode<'a> {
+    /// `null` for members whose namespace is not known.
     namespace: Option<NamespaceObject<'a>>,
     processes: Vec<ProcessObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     owned: Option<Vec<NamespaceObject<'a>>>,
 }
 
-/// Writes the tree as JSON, in one line.
+/// Writes the tree as JSON, on one line.
 pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> io::Result<()> {
     write!(
         out,
@@ -55,7 +55,7 @@ pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> 
     out.write_all(b"}\n")
 }
 
-/// Writes the processes; gives the namespaces they refer to when they are not all.
+/// Writes the processes; returns the namespaces they refer to if the tree was narrowed.
 fn processes(
     out: &mut dyn Write,
     snapshot: &Snapshot,
@@ -86,9 +86,9 @@ fn hierarchy(
     options: &Options<'_>,
 ) -> io::Result<()> {
     nest(out, &hierarchy.forest, |i| {
-        let Place { namespace, members, owned } = &hierarchy.places[i];
+        let Entry { namespace, members, owned } = &hierarchy.entries[i];
         let owned = owned.iter().map(|ns| namespace_object(ns, snapshot));
-        bytes::to_vec(&PlaceNode {
+        bytes::to_vec(&EntryNode {
             namespace: namespace.map(|ns| namespace_object(ns, snapshot)),
             processes: members.iter().map(|&process: &&Process| process_object(process)).collect(),
             owned: (options.by == By::User).then(|| owned.collect()),
@@ -96,22 +96,23 @@ fn hierarchy(
     })
 }
 
-/// How many levels are nested: readers of JSON take few, serde_json 128 arrays and objects, of which a level is two; and a
-/// tenant may have a chain of thousands of processes. Below the last all stand beside one another.
-const DEEPEST: usize = 48;
+/// The maximum number of nested levels: JSON readers limit nesting (serde_json to 128 arrays and objects, of which a
+/// level takes two), and a tenant may have a chain of thousands of processes. Deeper nodes become siblings on the
+/// last level.
+const MAX_DEPTH: usize = 48;
 
 /// Writes a forest as nested arrays of the objects that `object` makes, each with its `children` added.
 ///
-/// Every object is serialised for itself, with what is open kept in a list: serialising nested values
-/// would recurse as deep as the tree is.
+/// Each object is serialised on its own, and the open ones are kept in a list: serialising nested values would
+/// recurse as deep as the tree is.
 fn nest(
     out: &mut dyn Write,
     forest: &Forest,
     mut object: impl FnMut(usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<()> {
     out.write_all(b"[")?;
-    let forest = &forest.no_deeper_than(DEEPEST);
-    // Siblings, and how many of them are written.
+    let forest = &forest.no_deeper_than(MAX_DEPTH);
+    // Siblings, and the number of them that are written.
     let mut open: Vec<(&[usize], usize)> = vec![(&forest.roots, 0)];
     while let Some((siblings, written)) = open.last_mut() {
         let Some(&index) = siblings.get(*written) else {
@@ -189,17 +190,17 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_has_its_own_namespaces_only() {
+    fn branch_has_only_its_own_namespaces() {
         let tree = show(&host(), By::Process, Some(11));
         assert_eq!(tree["roots"][0]["children"][0]["children"][0]["pid"], 11);
         assert_eq!(tree["roots"][0]["children"].as_array().map(Vec::len), Some(1));
         assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(10));
         let tree = show(&host(), By::Process, Some(20));
-        assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(8), "those of pid 1");
+        assert_eq!(tree["namespaces"].as_array().map(Vec::len), Some(8), "namespaces of pid 1");
     }
 
     #[test]
-    fn hierarchies_have_what_is_in_them_and_what_could_not_be_placed() {
+    fn hierarchies_have_members_and_those_of_unknown_namespaces() {
         let tree = show(&host(), By::Pid, None);
         let top = &tree["roots"][0];
         assert_eq!(top["namespace"]["initial"], true);
@@ -220,7 +221,7 @@ mod tests {
             host.process(pid, pid - 1, "deeper");
         }
         let snapshot = host.finished();
-        // A thread with the smallest stack there is.
+        // A thread with the smallest possible stack.
         let small = std::thread::Builder::new().stack_size(64 * 1024);
         std::thread::scope(|scope| {
             let run = || {

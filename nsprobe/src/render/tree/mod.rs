@@ -1,7 +1,7 @@
-//! A snapshot as a tree: of processes with the boundaries between their namespaces, or of pid or user
-//! namespaces with what lives in each.
+//! A snapshot as a tree: of processes with the boundaries between their namespaces, or of pid or user namespaces with
+//! their members.
 //!
-//! Nothing here recurses: a chain of processes may be as long as pids go, and the stack is not.
+//! Nothing here recurses: a chain of processes may be as long as there are pids, but the stack is limited.
 
 mod boundary;
 mod draw;
@@ -10,10 +10,10 @@ mod forest;
 mod hierarchy;
 mod json;
 mod namespaces;
+mod orphans;
 mod process;
 #[cfg(test)]
 mod sample;
-mod vacant;
 
 pub use json::json;
 
@@ -22,12 +22,12 @@ use crate::render::style::TextStyle;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-/// What the tree is a tree of.
+/// The nodes of the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
-    /// Processes, a child below its parent.
+    /// Processes, each below its parent.
     Process,
-    /// Pid namespaces, each below the one it is nested in.
+    /// Pid namespaces, each below its parent.
     Pid,
     /// User namespaces, each below its parent, with the namespaces it owns.
     User,
@@ -45,24 +45,24 @@ impl By {
     }
 }
 
-/// What to show of a snapshot.
+/// The parts of a snapshot to show.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
-    /// What the tree is a tree of.
+    /// The nodes of the tree.
     pub by: By,
-    /// Show every process instead of counting those that are like their parents.
+    /// Show every process instead of counting those that do not differ from their parents.
     pub all: bool,
-    /// Show only the ancestors and descendants of this process, and it; with [`By::Process`] only.
+    /// Show only this process, its ancestors and its descendants; with [`By::Process`] only.
     pub pid: Option<Pid>,
     /// Show only the processes in this namespace and their ancestors; with [`By::Process`] only.
     pub ns: Option<NsId>,
-    /// Show only these, and what they are below.
+    /// Show only these and their ancestors.
     pub wanted: Option<Wanted<'a>>,
-    /// The name of a user id; `None` where it has none.
+    /// Returns the name of a uid; `None` if it has none.
     pub user_name: &'a dyn Fn(u32) -> Option<String>,
 }
 
-/// What a filter admits.
+/// The processes or namespaces that a filter admits.
 #[derive(Clone, Copy, Debug)]
 pub enum Wanted<'a> {
     /// Processes; with [`By::Process`].
@@ -71,18 +71,23 @@ pub enum Wanted<'a> {
     Namespaces(&'a HashSet<NsId>),
 }
 
-/// The processes that the text of a tree of processes names: whose command lines it shows.
+/// The processes that the text of a process tree names, with their command lines.
 #[must_use]
 pub fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
     process::named(snapshot, options)
 }
 
 /// Writes the tree as lines of text.
-pub fn text(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> io::Result<()> {
+pub fn text(
+    out: &mut dyn Write,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    text_style: TextStyle,
+) -> io::Result<()> {
     match options.by {
-        By::Process => process::text(out, snapshot, options, look),
-        By::Pid => namespaces::by_pid(out, snapshot, options, look),
-        By::User => namespaces::by_user(out, snapshot, options, look),
+        By::Process => process::text(out, snapshot, options, text_style),
+        By::Pid => namespaces::by_pid(out, snapshot, options, text_style),
+        By::User => namespaces::by_user(out, snapshot, options, text_style),
     }
 }
 

@@ -1,10 +1,10 @@
-//! The hierarchies of pid and user namespaces as text, and the namespaces that no process is in.
+//! The hierarchies of pid and user namespaces as text.
 
 use super::draw::{Drawing, Node, Span};
 use super::fold::Folded;
-use super::hierarchy::{Hierarchy, Place};
+use super::hierarchy::{Entry, Hierarchy};
+use super::orphans::holders;
 use super::process::process_node;
-use super::vacant::holders;
 use super::{By, Options};
 use crate::model::text;
 use crate::model::{Initial, Namespace, NsKind, Process, Snapshot};
@@ -16,74 +16,86 @@ pub(super) fn by_pid(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: TextStyle,
+    text_style: TextStyle,
 ) -> io::Result<()> {
-    hierarchy(&Hierarchy::of_pid(snapshot, options.wanted), snapshot, options, look).write(out, look)
+    hierarchy(&Hierarchy::of_pid(snapshot, options.wanted), snapshot, options, text_style)
+        .write(out, text_style)
 }
 
 pub(super) fn by_user(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: TextStyle,
+    text_style: TextStyle,
 ) -> io::Result<()> {
-    hierarchy(&Hierarchy::of_user(snapshot, options.wanted), snapshot, options, look).write(out, look)
+    hierarchy(&Hierarchy::of_user(snapshot, options.wanted), snapshot, options, text_style)
+        .write(out, text_style)
 }
 
-fn hierarchy(hierarchy: &Hierarchy<'_>, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> Drawing {
+fn hierarchy(
+    hierarchy: &Hierarchy<'_>,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    text_style: TextStyle,
+) -> Drawing {
     let mut drawing = Drawing::default();
-    let mut drawn = vec![None; hierarchy.places.len()];
+    let mut drawn = vec![None; hierarchy.entries.len()];
     for &i in &hierarchy.forest.order {
-        let place = &hierarchy.places[i];
+        let entry = &hierarchy.entries[i];
         let parent = hierarchy.forest.parent[i].and_then(|parent| drawn[parent]);
-        let node = match place.namespace {
-            Some(namespace) => namespace_node(namespace, snapshot, options, look),
-            None => unplaced_node(place, options.by),
+        let node = match entry.namespace {
+            Some(namespace) => namespace_node(namespace, snapshot, options, text_style),
+            None => unplaced_node(entry, options.by),
         };
         let node = drawing.add(parent, node);
         drawn[i] = Some(node);
-        // Of user namespaces the leader is named in the line itself.
-        if options.by == By::Pid || options.all || place.namespace.is_none() {
-            members(&mut drawing, node, place, options.all, look);
+        // For user namespaces the line itself names the leader.
+        if options.by == By::Pid || options.all || entry.namespace.is_none() {
+            members(&mut drawing, node, entry, options.all, text_style);
         }
-        for owned in &place.owned {
-            drawing.add(Some(node), namespace_node(owned, snapshot, options, look));
+        for owned in &entry.owned {
+            drawing.add(Some(node), namespace_node(owned, snapshot, options, text_style));
         }
     }
     drawing
 }
 
-/// The processes of a place: all of them, or the leader and a count.
-fn members(drawing: &mut Drawing, node: usize, place: &Place<'_>, all: bool, look: TextStyle) {
-    let leader = place.namespace.and_then(|ns| ns.leader);
+/// The members of an entry: all of them, or the leader and a count.
+fn members(drawing: &mut Drawing, node: usize, entry: &Entry<'_>, all: bool, text_style: TextStyle) {
+    let leader = entry.namespace.and_then(|ns| ns.leader);
     let is_leader = |process: &Process| Some(process.pid) == leader;
-    let others = place.members.iter().filter(|process| !is_leader(process)).count();
+    let others = entry.members.iter().filter(|process| !is_leader(process)).count();
     let mut rest = Folded::default();
-    for process in &place.members {
+    for process in &entry.members {
         if all || others == 1 || is_leader(process) {
-            drawing.add(Some(node), process_node(process, look));
+            drawing.add(Some(node), process_node(process, text_style));
         } else {
             rest.add(Folded::one(process));
         }
     }
     if rest.processes > 0 {
-        drawing.add(Some(node), rest.node(look));
+        drawing.add(Some(node), rest.node(text_style));
     }
 }
 
-fn unplaced_node(place: &Place<'_>, by: By) -> Node {
+fn unplaced_node(entry: &Entry<'_>, by: By) -> Node {
     let mut missing = Vec::new();
-    if !place.members.is_empty() {
+    if !entry.members.is_empty() {
         missing.push(if by == By::Pid { "pid namespace not known" } else { "user namespace not known" });
     }
-    if !place.owned.is_empty() {
+    if !entry.owned.is_empty() {
         missing.push("owner not known");
     }
     Node { head: vec![Span::new(style::WARNING, missing.join(", "))], ..Node::default() }
 }
 
-/// The line of a namespace, and what keeps it alive when no process is in it.
-fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<'_>, look: TextStyle) -> Node {
+/// The line of a namespace, and its holders if no process is in it.
+fn namespace_node(
+    namespace: &Namespace,
+    snapshot: &Snapshot,
+    options: &Options<'_>,
+    text_style: TextStyle,
+) -> Node {
     let mut facts = Vec::new();
     if namespace.initial == Initial::Yes {
         facts.push("initial".to_owned());
@@ -101,10 +113,10 @@ fn namespace_node(namespace: &Namespace, snapshot: &Snapshot, options: &Options<
     if options.by == By::User
         && let Some(leader) = namespace.leader.and_then(|pid| snapshot.process(pid))
     {
-        facts.push(format!("{} {}", leader.pid, style::command(leader, look)));
+        facts.push(format!("{} {}", leader.pid, style::command(leader, text_style)));
     }
-    let between = if look.unicode { " · " } else { ", " };
-    let held = if namespace.processes == 0 { holders(namespace, snapshot, look) } else { Vec::new() };
+    let between = if text_style.unicode { " · " } else { ", " };
+    let held = if namespace.processes == 0 { holders(namespace, snapshot, text_style) } else { Vec::new() };
     Node {
         head: vec![Span::new(style::NAMESPACE, namespace.id.to_string())],
         text: Span::new(Style::new(), facts.join(between)),
@@ -122,7 +134,7 @@ mod tests {
 
     const DEV: u64 = 4;
 
-    /// Two levels of pid namespaces, a user namespace of uid 1000 that owns a network namespace.
+    /// Two levels of pid namespaces, and a user namespace of uid 1000 that owns a network namespace.
     fn host() -> Sample {
         let mut host = Sample::new();
         host.process(1, 0, "init");
@@ -146,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_namespace_is_cut_to_a_narrow_terminal() {
+    fn holders_are_cut_to_a_narrow_terminal() {
         let mut host = host();
         let held = host.namespace(NsId::new(NsKind::User, DEV, 801));
         held.owner_uid = Some(1000);
@@ -161,8 +173,8 @@ mod tests {
                 here: true,
             },
         ];
-        let look = TextStyle { width: Some(40), ..TextStyle::PLAIN };
-        let text = show_with(&host, look, |options| options.by = By::User);
+        let text_style = TextStyle { width: Some(40), ..TextStyle::PLAIN };
+        let text = show_with(&host, text_style, |options| options.by = By::User);
         assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
         assert_snapshot!(text.split_once("user:[801] ").unwrap().1, @"
         uid 1000 alice · 0 proces…
@@ -226,8 +238,8 @@ mod tests {
 
     #[test]
     fn ascii_and_narrow() {
-        let look = TextStyle { unicode: false, width: Some(40), color: false };
-        let text = show_with(&host(), look, |options| options.by = By::User);
+        let text_style = TextStyle { unicode: false, width: Some(40), color: false };
+        let text = show_with(&host(), text_style, |options| options.by = By::User);
         assert_snapshot!(text, @r"
         user:[4026531836] initial, uid 0 root...
         |- cgroup:[4026531830] initial, 23 pr...
@@ -245,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_placed_is_a_root_of_its_own() {
+    fn members_of_unknown_namespaces_have_their_own_root() {
         let mut host = host();
         host.process(300, 1, "closed").namespaces = None;
         host.namespace(NsId::new(NsKind::Net, DEV, 900)).owner = None;
@@ -281,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_a_namespace_without_processes() {
+    fn orphans_are_shown_with_their_holders() {
         let mut host = Sample::new();
         host.process(1, 0, "init");
         for path in ["/a", "/b", "/c", "/d", "/e", "/a"] {

@@ -4,24 +4,23 @@ use super::boundary::{Boundary, boundaries};
 use super::draw::{Drawing, Node, Span};
 use super::fold::Folds;
 use super::forest::Forest;
-use super::{Options, Wanted, vacant};
+use super::{Options, Wanted, orphans};
 use crate::model::{Initial, NsId, NsSlot, Pid, Process, Snapshot};
 use crate::render::style::{self, TextStyle};
 use anstyle::Style;
 use std::io::{self, Write};
 
-/// The processes of a snapshot as a forest: a child below its parent, and at the top what has no parent
-/// in the snapshot.
+/// The processes of a snapshot as a forest: each below its parent, or a root if its parent is not in the snapshot.
 pub(super) fn forest(snapshot: &Snapshot) -> Forest {
     Forest::new(snapshot.processes.iter().map(|process| index(snapshot, process.ppid)).collect())
 }
 
-/// Where a process is in the snapshot.
+/// The index of a process in the snapshot.
 pub(super) fn index(snapshot: &Snapshot, pid: Pid) -> Option<usize> {
     snapshot.processes.binary_search_by_key(&pid, |process| process.pid).ok()
 }
 
-/// Which processes the tree has, what is told of them, and which of them are counted only.
+/// The processes of the tree, their boundaries, and which of them are folded.
 struct Layout<'a> {
     forest: Forest,
     boundaries: Vec<Boundary<'a>>,
@@ -43,42 +42,42 @@ impl<'a> Layout<'a> {
 pub(super) fn named(snapshot: &Snapshot, options: &Options<'_>) -> Vec<Pid> {
     let Layout { forest, folds, .. } = Layout::of(snapshot, options);
     let shown = forest.order.iter().filter(|&&i| !folds.folded[i]);
-    shown.map(|&i| snapshot.processes[i].pid).chain(vacant::holding(snapshot)).collect()
+    shown.map(|&i| snapshot.processes[i].pid).chain(orphans::holding(snapshot)).collect()
 }
 
 pub(super) fn text(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: TextStyle,
+    text_style: TextStyle,
 ) -> io::Result<()> {
     let Layout { forest, boundaries, folds } = Layout::of(snapshot, options);
     let mut drawing = Drawing::default();
     let mut drawn = vec![None; snapshot.processes.len()];
-    // Parents come first, so `drawn` has the parent's node; a folded child is skipped with all below it.
+    // Parents come first, so `drawn` has the parent's node; a folded process is skipped with all its descendants.
     for &i in &forest.order {
         if folds.folded[i] {
             continue;
         }
         let parent = forest.parent[i].and_then(|parent| drawn[parent]);
-        let mut node = process_node(&snapshot.processes[i], look);
+        let mut node = process_node(&snapshot.processes[i], text_style);
         node.notes = notes(snapshot, &boundaries[i]);
         drawn[i] = Some(drawing.add(parent, node));
     }
     for (i, below) in folds.below.iter().enumerate() {
         if let (Some(node), true) = (drawn[i], below.processes > 0) {
-            drawing.add(Some(node), below.node(look));
+            drawing.add(Some(node), below.node(text_style));
         }
     }
     if folds.top.processes > 0 {
-        drawing.add(None, folds.top.node(look));
+        drawing.add(None, folds.top.node(text_style));
     }
-    drawing.write(out, look)?;
+    drawing.write(out, text_style)?;
     let whole = options.pid.is_none() && options.wanted.is_none();
-    if whole { vacant::text(out, snapshot, options, look) } else { Ok(()) }
+    if whole { orphans::text(out, snapshot, options, text_style) } else { Ok(()) }
 }
 
-/// Drops the processes that were not asked for; whether some were asked for.
+/// Drops the processes that were not requested; true if the options restrict the tree.
 pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options<'_>) -> bool {
     if let Some(pid) = options.pid {
         match index(snapshot, pid) {
@@ -100,14 +99,14 @@ pub(super) fn narrow(forest: &mut Forest, snapshot: &Snapshot, options: &Options
     options.pid.is_some() || options.ns.is_some() || options.wanted.is_some()
 }
 
-/// The line of a process, without what is below it.
-pub(super) fn process_node(process: &Process, look: TextStyle) -> Node {
+/// The line of a process, without its notes.
+pub(super) fn process_node(process: &Process, text_style: TextStyle) -> Node {
     let mut head = vec![Span::new(style::PID, process.pid.to_string())];
     if let Some(inside @ [_, ..]) = process.pids.get(1..) {
         let inside: Vec<String> = inside.iter().map(ToString::to_string).collect();
         head.push(Span::new(Style::new(), format!("[{}]", inside.join(" "))));
     }
-    let text = Span::new(Style::new(), style::command(process, look));
+    let text = Span::new(Style::new(), style::command(process, text_style));
     let tail = if process.namespaces.is_none() { "(namespaces not readable)" } else { "" };
     Node { head, text, tail: Span::new(style::WARNING, tail), notes: Vec::new() }
 }
@@ -135,7 +134,7 @@ mod tests {
     use crate::render::tree::sample::{Sample, show, show_with};
     use insta::assert_snapshot;
 
-    /// A small host: a container with its shim, a chrooted daemon, the rest.
+    /// A small host: a container with its shim, a chrooted daemon, other processes.
     fn host() -> Sample {
         let mut host = Sample::new();
         host.process(1, 0, "systemd --system");
@@ -178,8 +177,8 @@ mod tests {
 
     #[test]
     fn ascii_lines_and_a_narrow_terminal() {
-        let look = TextStyle { unicode: false, width: Some(44), color: false };
-        assert_snapshot!(show_with(&host(), look, |_| ()), @r"
+        let text_style = TextStyle { unicode: false, width: Some(44), color: false };
+        assert_snapshot!(show_with(&host(), text_style, |_| ()), @r"
         1 systemd --system
         |- 812 containerd-shim -namespace moby
         |  `- 931 [1] nginx: master process
@@ -195,9 +194,9 @@ mod tests {
     }
 
     #[test]
-    fn a_terminal_of_no_width_keeps_the_pids() {
-        let look = TextStyle { width: Some(1), ..TextStyle::PLAIN };
-        assert_snapshot!(show_with(&host(), look, |_| ()), @r"
+    fn terminal_of_no_width_keeps_the_pids() {
+        let text_style = TextStyle { width: Some(1), ..TextStyle::PLAIN };
+        assert_snapshot!(show_with(&host(), text_style, |_| ()), @r"
         1
         ├─ 812
         │  └─ 931 [1]
@@ -220,8 +219,8 @@ mod tests {
         host.process(1, 0, "init");
         host.process(7, 1, "sh");
         host.enter(7, Net, 9);
-        let look = TextStyle { color: true, ..TextStyle::PLAIN };
-        assert_snapshot!(show_with(&host, look, |_| ()).replace('\u{1b}', "^"), @r"
+        let text_style = TextStyle { color: true, ..TextStyle::PLAIN };
+        assert_snapshot!(show_with(&host, text_style, |_| ()).replace('\u{1b}', "^"), @r"
         ^[1m1^[0m init
         ^[2m└─ ^[0m^[1m7^[0m sh
         ^[2m   ┊ ^[0m^[36mnet:[9]^[0m
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_branch_is_unfolded_and_has_nothing_else() {
+    fn branch_is_unfolded_and_has_nothing_else() {
         assert_snapshot!(show_with(&host(), TextStyle::PLAIN, |options| options.pid = Some(931)), @r"
         1 systemd --system
         └─ 812 containerd-shim -namespace moby
@@ -243,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_back_in_an_initial_namespace_is_marked() {
+    fn return_to_an_initial_namespace_is_marked() {
         let mut host = Sample::new();
         host.process(1, 0, "init");
         host.process(10, 1, "container");
@@ -269,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_process_claims_no_boundary_and_hides_none() {
+    fn unreadable_process_claims_no_boundary_and_hides_none() {
         let mut host = Sample::new();
         host.process(1, 0, "init").namespaces = None;
         host.process(10, 1, "same as the initial ones");
@@ -322,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn parents_out_of_sight_make_roots() {
+    fn processes_with_unseen_parents_are_roots() {
         let mut host = Sample::new();
         host.process(50, 49, "orphan");
         host.process(51, 49, "orphan");
@@ -336,7 +335,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chroot_is_shown_where_it_begins_and_where_it_ends() {
+    fn chroot_is_shown_where_it_begins_and_where_it_ends() {
         let mut host = Sample::new();
         let jail = Root::Chrooted("/srv/ja\u{1b}il".into());
         host.process(1, 0, "init");
@@ -359,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_can_neither_break_the_line_nor_drive_the_terminal() {
+    fn command_can_neither_break_the_line_nor_control_the_terminal() {
         let mut host = Sample::new();
         host.process(1, 0, "evil\n2 fake\u{1b}[2J");
         assert_snapshot!(show(&host), @r#"1 "evil\n2" "fake\u{1b}[2J""#);
@@ -372,8 +371,8 @@ mod tests {
             host.process(pid, pid - 1, "deeper");
         }
         host.enter(10_000, Net, 5);
-        let look = TextStyle { width: Some(40), ..TextStyle::PLAIN };
-        let text = show_with(&host, look, |_| ());
+        let text_style = TextStyle { width: Some(40), ..TextStyle::PLAIN };
+        let text = show_with(&host, text_style, |_| ());
         assert_eq!(text.lines().count(), 10_001);
         let end: Vec<&str> = text.lines().skip(9_998).collect();
         assert_snapshot!(end.join("\n"), @r"
@@ -384,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_that_no_process_is_in_follow() {
+    fn orphans_follow_the_tree() {
         let mut host = Sample::new();
         host.process(1, 0, "init");
         host.bind_mount(Net, 4_026_532_300, "/run/netns/t");

@@ -8,7 +8,7 @@ use crate::render::style::TextStyle;
 
 const DEV: u64 = 4;
 
-/// A snapshot in the making. Its processes are in the initial namespaces until they are made to enter others.
+/// A snapshot under construction. Its processes are in the initial namespaces until they enter others.
 pub(super) struct Sample {
     pub snapshot: Snapshot,
 }
@@ -23,7 +23,7 @@ impl Sample {
         sample
     }
 
-    /// One in which it is not known what the initial namespaces are.
+    /// A snapshot in which the initial namespaces are not known.
     pub fn without_initial() -> Self {
         Self { snapshot: Snapshot::default() }
     }
@@ -32,7 +32,7 @@ impl Sample {
         NsId::new(kind, DEV, 4_026_531_830 + kind as u64)
     }
 
-    /// A process in the initial namespaces; one without a command line is named after its pid.
+    /// A process in the initial namespaces; without a command line it is named after its pid.
     pub fn process(&mut self, pid: Pid, parent: Pid, command: &str) -> &mut Process {
         let slots = Slots::from_fn(|slot| Some(Self::initial(slot.kind())));
         self.insert(Process {
@@ -82,7 +82,7 @@ impl Sample {
         *self.snapshot.processes[at].namespaces.as_mut().unwrap().get_mut(slot) = Some(id);
     }
 
-    /// The namespace `id`, made when it is not there; owned by the initial user namespace.
+    /// The namespace `id`, created if it does not exist; owned by the initial user namespace.
     pub fn namespace(&mut self, id: NsId) -> &mut Namespace {
         let namespaces = &mut self.snapshot.namespaces;
         let at = namespaces.partition_point(|other| other.id < id);
@@ -130,7 +130,11 @@ pub(super) fn show(sample: &Sample) -> String {
 }
 
 /// The tree of a sample with options changed by `change`.
-pub(super) fn show_with(sample: &Sample, look: TextStyle, change: impl FnOnce(&mut Options<'_>)) -> String {
+pub(super) fn show_with(
+    sample: &Sample,
+    text_style: TextStyle,
+    change: impl FnOnce(&mut Options<'_>),
+) -> String {
     let user_name = |uid| match uid {
         0 => Some("root".to_owned()),
         1000 => Some("alice".to_owned()),
@@ -140,6 +144,6 @@ pub(super) fn show_with(sample: &Sample, look: TextStyle, change: impl FnOnce(&m
         Options { by: By::Process, all: false, pid: None, ns: None, wanted: None, user_name: &user_name };
     change(&mut options);
     let mut out = Vec::new();
-    text(&mut out, &sample.finished(), &options, look).unwrap();
+    text(&mut out, &sample.finished(), &options, text_style).unwrap();
     String::from_utf8(out).unwrap()
 }

@@ -1,9 +1,9 @@
-//! The lives of namespaces in the stream: their keys, their beginnings and ends.
+//! The lifecycle of namespaces in the stream: their keys, and the records of their creation and destruction.
 
 use crate::model::{Created, Destroyed, Event, Life, Mark, NsId, Slots};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
-/// The text that `list`, `tree`, `diff` and `trace` share for one life of a namespace.
+/// The key of a namespace, as `list`, `tree`, `diff` and `trace` write it.
 struct Key(Life);
 
 impl Serialize for Key {
@@ -12,7 +12,7 @@ impl Serialize for Key {
     }
 }
 
-/// The keys of the namespaces of an event: all of `before`, and of `after` those that are others.
+/// The keys of the namespaces of an event: all of `before`, and of `after` those that differ.
 #[derive(serde::Serialize)]
 pub(super) struct KeysObject<'a> {
     before: SlotKeys<'a>,
@@ -20,11 +20,11 @@ pub(super) struct KeysObject<'a> {
 }
 
 impl<'a> KeysObject<'a> {
-    /// `None` where nothing is known but numbers.
+    /// `None` if only inodes are known.
     pub(super) fn new(event: &'a Event) -> Option<Self> {
         let marks = event.marks.as_deref()?;
-        let before = SlotKeys { of: &event.before, marks: &marks.before, apart_from: None };
-        let after = SlotKeys { of: &event.after, marks: &marks.after, apart_from: Some(&event.before) };
+        let before = SlotKeys { of: &event.before, marks: &marks.before, except: None };
+        let after = SlotKeys { of: &event.after, marks: &marks.after, except: Some(&event.before) };
         Some(Self { before, after })
     }
 }
@@ -32,8 +32,8 @@ impl<'a> KeysObject<'a> {
 struct SlotKeys<'a> {
     of: &'a Slots<Option<NsId>>,
     marks: &'a Slots<Mark>,
-    /// Those that are here too are left out.
-    apart_from: Option<&'a Slots<Option<NsId>>>,
+    /// Namespaces that are also in these slots are left out.
+    except: Option<&'a Slots<Option<NsId>>>,
 }
 
 impl Serialize for SlotKeys<'_> {
@@ -41,7 +41,7 @@ impl Serialize for SlotKeys<'_> {
         let mut map = serializer.serialize_map(None)?;
         for (slot, id) in self.of.iter() {
             let key = id.map(|id| Key(Life { id, mark: *self.marks.get(slot) }));
-            match self.apart_from {
+            match self.except {
                 None => map.serialize_entry(slot.name(), &key)?,
                 Some(others) if key.is_some() && others.get(slot) != id => {
                     map.serialize_entry(slot.name(), &key)?;
@@ -54,15 +54,15 @@ impl Serialize for SlotKeys<'_> {
 }
 
 #[derive(serde::Serialize)]
-struct LifeObject {
+struct KeyedNamespaceObject {
     kind: &'static str,
     ino: u64,
-    /// 64 bits are more than many JSON readers keep of a number.
+    /// A string, because many JSON readers keep less than 64 bits of a number.
     kernel_id: Option<String>,
     key: Key,
 }
 
-impl From<Life> for LifeObject {
+impl From<Life> for KeyedNamespaceObject {
     fn from(life: Life) -> Self {
         let kernel_id = life.mark.kernel_id().map(|id| id.to_string());
         Self { kind: life.id.kind.name(), ino: life.id.ino, kernel_id, key: Key(life) }
@@ -71,7 +71,7 @@ impl From<Life> for LifeObject {
 
 #[derive(serde::Serialize)]
 pub(super) struct CreatedObject {
-    namespace: LifeObject,
+    namespace: KeyedNamespaceObject,
     owner: Option<u64>,
     owner_key: Option<Key>,
     by: &'static str,
@@ -92,7 +92,7 @@ impl From<&Created> for CreatedObject {
 
 #[derive(serde::Serialize)]
 pub(super) struct DestroyedObject {
-    namespace: LifeObject,
+    namespace: KeyedNamespaceObject,
     age_ns: Option<u64>,
     seen: bool,
 }

@@ -1,4 +1,4 @@
-//! What became of namespaces, and of the account of them.
+//! Lines about the lifecycle of namespaces, and about a resync.
 
 use super::clock;
 use crate::model::{Changes, Created, Destroyed, Origination, Rebuilt};
@@ -6,44 +6,44 @@ use crate::render::style::{self, TextStyle};
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
-/// A namespace that was made, on the line below the call that made it, or that is told of for the first time.
+/// A namespace that was created, on the line below the call that made it, or that was seen for the first time.
 #[must_use]
-pub fn created(created: &Created, time: SystemTime, look: TextStyle) -> String {
+pub fn created(created: &Created, time: SystemTime, text_style: TextStyle) -> String {
     let owner = created.owner.map(|owner| format!(", owner {}", owner.id)).unwrap_or_default();
     let how = match created.by {
         Origination::Call { .. } => "created",
         Origination::FirstSeen => "first seen",
     };
-    life(time, format_args!("{} {how}{owner}", created.namespace.id), look)
+    lifecycle_line(time, format_args!("{} {how}{owner}", created.namespace.id), text_style)
 }
 
-/// A namespace that ended.
+/// A namespace that was destroyed.
 #[must_use]
-pub fn destroyed(destroyed: &Destroyed, time: SystemTime, look: TextStyle) -> String {
+pub fn destroyed(destroyed: &Destroyed, time: SystemTime, text_style: TextStyle) -> String {
     let age = destroyed.age.map(|age| format!(" after {:.6} s", age.as_secs_f64())).unwrap_or_default();
     let seen = if destroyed.seen { "" } else { " (unseen, earlier)" };
-    life(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), look)
+    lifecycle_line(time, format_args!("{} destroyed{age}{seen}", destroyed.namespace.id), text_style)
 }
 
-/// What was put right after a loss.
+/// The result of a resync after a loss.
 #[must_use]
 pub fn rebuilt(rebuilt: &Rebuilt) -> String {
     let mut text = match &rebuilt.failed {
-        None => "-- right again after a loss".to_owned(),
-        Some(why) => format!("-- not put right after a loss: {}", style::printable(why)),
+        None => "-- resynced after lost events".to_owned(),
+        Some(why) => format!("-- resync failed after lost events: {}", style::printable(why)),
     };
     if let Some(Changes { ended, found }) = rebuilt.namespaces {
-        let _ = write!(text, "; namespaces that had ended: {ended}, that were not known: {found}");
+        let _ = write!(text, "; namespaces found destroyed: {ended}, found new: {found}");
     }
     if let Some(followed) = rebuilt.followed {
-        let _ = write!(text, "; tasks that were not followed: {followed}");
+        let _ = write!(text, "; tasks now followed: {followed}");
     }
     text
 }
 
-fn life(time: SystemTime, what: std::fmt::Arguments<'_>, look: TextStyle) -> String {
-    let time = look.paint(style::DIM, clock(time));
-    format!("{time}  {:>11}  {:>5}  {:15}  {}", "", "", "", look.paint(style::NAMESPACE, what))
+fn lifecycle_line(time: SystemTime, what: std::fmt::Arguments<'_>, text_style: TextStyle) -> String {
+    let time = text_style.paint(style::DIM, clock(time));
+    format!("{time}  {:>11}  {:>5}  {:15}  {}", "", "", "", text_style.paint(style::NAMESPACE, what))
 }
 
 #[cfg(test)]
@@ -53,7 +53,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn lives_of_namespaces_are_below_the_calls() {
+    fn lifecycle_lines_are_aligned_with_the_calls() {
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789);
         let id = NsId::new(NsKind::Net, 4, 4_026_532_208);
         let owner = Some(NsId::new(NsKind::User, 4, 4_026_531_837));

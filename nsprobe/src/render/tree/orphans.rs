@@ -1,4 +1,4 @@
-//! The namespaces that no process is in, and what keeps them.
+//! Orphans: the namespaces without processes, and their holders.
 
 use super::Options;
 use crate::model::{Holder, Namespace, NsId, Pid, Snapshot};
@@ -6,23 +6,23 @@ use crate::render::holders::{phrase, unseen};
 use crate::render::style::{self, TextStyle};
 use std::io::{self, Write};
 
-/// How many of the namespaces that no process is in the process tree lists before it counts.
-const MOST_VACANT: usize = 10;
-/// How many further holders of one namespace are named, with their arguments.
-const MOST_PHRASES: usize = 8;
-/// How many bind mounts of one namespace are named before they are counted.
-const MOST_PATHS: usize = 3;
+/// The number of orphans that the process tree lists.
+const MAX_ORPHANS: usize = 10;
+/// The number of holders of one namespace that are named, apart from bind mounts.
+const MAX_PHRASES: usize = 8;
+/// The number of bind mounts of one namespace that are named.
+const MAX_PATHS: usize = 3;
 
-/// What keeps a namespace alive that no process is in, a phrase each.
-pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, look: TextStyle) -> Vec<String> {
+/// The holders of an orphan, a phrase each.
+pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, text_style: TextStyle) -> Vec<String> {
     let name = |pid| match snapshot.process(pid) {
-        Some(process) => format!("{pid} {}", style::command(process, look)),
+        Some(process) => format!("{pid} {}", style::command(process, text_style)),
         None => pid.to_string(),
     };
     let mut phrases = Vec::new();
     let mut unnamed = namespace.holders_omitted;
     for holder in &namespace.holders {
-        if phrases.len() == MOST_PHRASES && !matches!(holder, Holder::BindMount { .. }) {
+        if phrases.len() == MAX_PHRASES && !matches!(holder, Holder::BindMount { .. }) {
             unnamed += 1;
             continue;
         }
@@ -35,8 +35,8 @@ pub(super) fn holders(namespace: &Namespace, snapshot: &Snapshot, look: TextStyl
         }
     }
     let paths = namespace.mounts_with_namespace();
-    let more = paths.len().saturating_sub(MOST_PATHS);
-    let shown = paths.into_iter().take(MOST_PATHS);
+    let more = paths.len().saturating_sub(MAX_PATHS);
+    let shown = paths.into_iter().take(MAX_PATHS);
     let shown = shown.collect::<Vec<_>>().join(", ");
     match (shown.is_empty(), more) {
         (true, _) => {}
@@ -58,43 +58,48 @@ fn ancestor(namespace: &Namespace, of: NsId, snapshot: &Snapshot) -> String {
     format!("held by {of}, {}", if parent { "its child" } else { "which it owns" })
 }
 
-fn without_processes(snapshot: &Snapshot) -> impl Iterator<Item = &Namespace> {
+fn orphans(snapshot: &Snapshot) -> impl Iterator<Item = &Namespace> {
     snapshot.namespaces.iter().filter(|ns| ns.is_orphan() == Some(true))
 }
 
-/// The processes that hold the namespaces no process is in.
+/// The processes that hold orphans.
 pub(super) fn holding(snapshot: &Snapshot) -> impl Iterator<Item = Pid> {
-    without_processes(snapshot).flat_map(|ns| &ns.holders).filter_map(Holder::pid)
+    orphans(snapshot).flat_map(|ns| &ns.holders).filter_map(Holder::pid)
 }
 
-/// The namespaces that no process is in, for the end of the process tree.
+/// Writes the orphans, at the end of the process tree.
 pub(super) fn text(
     out: &mut dyn Write,
     snapshot: &Snapshot,
     options: &Options<'_>,
-    look: TextStyle,
+    text_style: TextStyle,
 ) -> io::Result<()> {
     let of_one = |ns: &&Namespace| options.ns.is_none_or(|id| id == ns.id);
-    let vacant: Vec<_> = without_processes(snapshot).filter(of_one).collect();
+    let wanted: Vec<_> = orphans(snapshot).filter(of_one).collect();
     let unknown = snapshot.namespaces.iter().filter(of_one).filter(|ns| ns.is_orphan().is_none()).count();
     if unknown > 0 {
         let namespaces = if unknown == 1 { "1 namespace" } else { &format!("{unknown} namespaces") };
         writeln!(out, "\nNot all processes were seen: whether one is in {namespaces} more is not known")?;
     }
-    if vacant.is_empty() {
+    if wanted.is_empty() {
         return Ok(());
     }
     writeln!(out, "\nNo process is in:")?;
-    let shown = if options.all { vacant.len() } else { MOST_VACANT };
-    for namespace in vacant.iter().take(shown) {
-        let held = holders(namespace, snapshot, look).join(", ");
+    let shown = if options.all { wanted.len() } else { MAX_ORPHANS };
+    for namespace in wanted.iter().take(shown) {
+        let held = holders(namespace, snapshot, text_style).join(", ");
         let id = namespace.id.to_string();
-        let room = look.width.map_or(usize::MAX, |width| width.saturating_sub(id.len() + 3));
-        writeln!(out, "  {} {}", look.paint(style::NAMESPACE, &id), style::cut(&held, room, look))?;
+        let room = text_style.width.map_or(usize::MAX, |width| width.saturating_sub(id.len() + 3));
+        writeln!(
+            out,
+            "  {} {}",
+            text_style.paint(style::NAMESPACE, &id),
+            style::cut(&held, room, text_style)
+        )?;
     }
-    if vacant.len() > shown {
-        let ellipsis = if look.unicode { "…" } else { "..." };
-        writeln!(out, "  {ellipsis} {} more (--all shows them)", vacant.len() - shown)?;
+    if wanted.len() > shown {
+        let ellipsis = if text_style.unicode { "…" } else { "..." };
+        writeln!(out, "  {ellipsis} {} more (--all shows them)", wanted.len() - shown)?;
     }
     Ok(())
 }
