@@ -89,7 +89,7 @@ fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
                 let took = began.elapsed().saturating_sub(duration);
                 messages.read_to_string(&mut text).unwrap();
                 assert_eq!(code, Some(2), "{text}");
-                let why = format!("--output {file}: a file system's server does not answer: what was left");
+                let why = format!("--output {file}: a file system's server does not answer: the rest");
                 assert!(text.contains(&why), "{text}");
                 took
             });

@@ -165,7 +165,7 @@ fn a_thread_is_no_process_and_its_process_is_named() {
     for command in ["list", "tree"] {
         let ran = run(&[command, "--pid", &tid]);
         let expected =
-            format!("nsprobe: {tid} is no process, but a thread of process {own}: use --pid {own}\n");
+            format!("nsprobe: {tid} is not a process but a thread of process {own}: use --pid {own}\n");
         assert_eq!((ran.code, ran.stderr), (Some(1), expected));
     }
     drop(go_on);

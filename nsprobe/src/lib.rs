@@ -1,4 +1,4 @@
-//! nsprobe: which Linux namespaces exist, who is in them, what keeps them alive, and who crosses them.
+//! nsprobe: lists the Linux namespaces, their members and holders, and traces the calls that change namespaces.
 
 pub mod cli;
 pub mod diff;

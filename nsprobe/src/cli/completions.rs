@@ -16,7 +16,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
-    // By way of a buffer: the generator panics when its writer fails, and a pipe may be closed.
+    // Through a buffer: the generator panics when its writer fails, and a pipe may be closed.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "nsprobe", &mut script);
     if args.shell == Shell::Bash {
@@ -26,7 +26,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// The script for bash, in which an option that takes a list completes what follows the last comma. The generator
+/// The script for bash, in which an option that takes a list completes the text after the last comma. The generator
 /// completes the first value only.
 fn with_lists(script: &[u8], command: &Command) -> Vec<u8> {
     let lists: HashSet<String> =

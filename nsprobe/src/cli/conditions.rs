@@ -1,4 +1,4 @@
-//! What `trace` may be asked for, by what people have at hand to name it.
+//! Conditions of `trace`, as the user names them.
 
 use super::SELECT;
 use super::list::kinds;
@@ -7,7 +7,7 @@ use super::{passwd, printed, quantity};
 use crate::discover::{self, CommandLines};
 use crate::kernel::cgroups;
 use crate::model::{NsKind, NsSlot, Pid, Snapshot, Text};
-use crate::trace::conditions::{Conditions, Wanted};
+use crate::trace::conditions::{Conditions, OutcomeFilter};
 use anyhow::{Context as _, anyhow};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use std::path::PathBuf;
 pub(super) struct ConditionArgs {
     /// Only calls about namespaces of these kinds
     ///
-    /// Those named by clone's or unshare's flags or by setns's target, and those that changed: cgroup, ipc, mnt, net, pid, time,
-    /// user, uts. chroot and pivot_root are about mnt.
+    /// Those named by the flags of clone or unshare or by the target of setns, and those that changed: cgroup, ipc,
+    /// mnt, net, pid, time, user, uts. chroot and pivot_root are about mnt.
     #[arg(short, long, value_name = "KIND,...", value_delimiter = ',', value_parser = kinds(), hide_possible_values = true, help_heading = SELECT)]
     kind: Vec<NsKind>,
 
     /// Only calls of these processes
     ///
-    /// Process ids as nsprobe sees them. Outside the initial pid namespace BPF is not used.
+    /// Pids as nsprobe sees them. Outside the initial pid namespace BPF is not used.
     #[arg(short, long, value_name = "PID,...", value_parser = quantity::pid, value_delimiter = ',', conflicts_with = "command", help_heading = SELECT)]
     pid: Vec<Pid>,
 
@@ -31,29 +31,29 @@ pub(super) struct ConditionArgs {
     #[arg(long, requires = "pid", help_heading = SELECT)]
     follow: bool,
 
-    /// Only calls of these users, by name or number
+    /// Only calls of these users, by name or uid
     ///
-    /// The real user id of the caller counts.
+    /// Compared with the real uid of the caller.
     #[arg(short, long, value_name = "USER,...", value_delimiter = ',', value_parser = user, help_heading = SELECT)]
     uid: Vec<u32>,
 
     /// Only calls of programs with these names
     ///
     /// The kernel keeps 15 bytes of a name (comm). A name may also be given as nsprobe prints it, quotes and escapes
-    /// included: both are looked for.
+    /// included: both forms match.
     #[arg(long, value_name = "NAME,...", value_parser = comms(), help_heading = SELECT)]
     comm: Vec<Comms>,
 
     /// Only events that involve this namespace
     ///
-    /// The caller's (or its child's) before or after the call, or the target of setns. By number (net:[4026531833],
+    /// The caller's (or its child's) before or after the call, or the target of setns. By inode (net:[4026531833],
     /// net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
     #[arg(long, value_name = "NAMESPACE", help_heading = SELECT)]
     ns: Vec<Which>,
 
     /// Only calls from this control group, or one below it
     ///
-    /// Of version 2: its directory, or its path as events have it.
+    /// Of version 2: its directory, or its path as shown in events.
     #[arg(long, value_name = "PATH", help_heading = SELECT)]
     cgroup: Vec<PathBuf>,
 
@@ -67,7 +67,7 @@ pub(super) struct ConditionArgs {
 }
 
 impl ConditionArgs {
-    /// What is meant; the error says what of it is not there.
+    /// Resolves the arguments; the error names the one that does not exist.
     pub(super) fn resolve(&self) -> anyhow::Result<Conditions> {
         let snapshot = if self.ns.is_empty() && self.pid.is_empty() {
             Snapshot::default()
@@ -80,10 +80,10 @@ impl ConditionArgs {
             .cgroup
             .iter()
             .map(|path| cgroups::find(&printed::path(path.as_os_str())).context("--cgroup"));
-        self.pid.iter().try_for_each(|&pid| is_there(&snapshot, pid))?;
+        self.pid.iter().try_for_each(|&pid| check_exists(&snapshot, pid))?;
         let outcome = match (self.failed, self.ok) {
-            (true, _) => Some(Wanted::Failed),
-            (_, true) => Some(Wanted::Succeeded),
+            (true, _) => Some(OutcomeFilter::Failed),
+            (_, true) => Some(OutcomeFilter::Succeeded),
             _ => None,
         };
         Ok(Conditions {
@@ -99,8 +99,8 @@ impl ConditionArgs {
     }
 }
 
-/// Whether there is such a process. Only who sees the initial pid namespace can tell.
-fn is_there(snapshot: &Snapshot, pid: Pid) -> anyhow::Result<()> {
+/// Fails if there is no such process. Only readers in the initial pid namespace can tell.
+fn check_exists(snapshot: &Snapshot, pid: Pid) -> anyhow::Result<()> {
     let own = snapshot.process(std::process::id()).and_then(|own| own.namespace(NsSlot::In(NsKind::Pid)));
     let sees_all = own.is_some() && own == snapshot.initial(NsKind::Pid).map(|namespace| namespace.id);
     if sees_all && snapshot.process(pid).is_none() {
@@ -120,7 +120,7 @@ fn comms() -> impl TypedValueParser<Value = Comms> {
     })
 }
 
-/// A user by number or name.
+/// Parses a user, by uid or name.
 fn user(text: &str) -> Result<u32, String> {
     text.parse().or_else(|_| passwd::uid(text))
 }
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn users_have_names_and_numbers() {
+    fn users_have_names_and_uids() {
         assert_eq!(user("root"), Ok(0));
         assert_eq!(user("4294967294"), Ok(u32::MAX - 1));
         for bad in ["", "no such user", "-1", "4294967296"] {

@@ -18,17 +18,17 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The earlier snapshot: what `nsprobe list --json` wrote; `-` for stdin
+    /// The earlier snapshot: the output of `nsprobe list --json`; `-` for stdin
     old: PathBuf,
 
-    /// The later one; without it, the machine as it is now
+    /// The later one; by default, the machine as it is now
     new: Option<PathBuf>,
 
     /// Only what differs in these
     #[arg(long, value_enum, value_name = "WHAT", help_heading = SELECT)]
     only: Option<Only>,
 
-    /// JSON, with everything that is known of what came, went or changed
+    /// JSON, with everything that is known about what came, went or changed
     #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
@@ -46,7 +46,7 @@ enum Only {
 }
 
 const EXAMPLES: &str = "\
-A line begins with + for what came, - for what went, ~ for what changed, and ? for what may or may not be the same: the kernel reuses the number of a namespace that is gone, and what only one of the two snapshots could see has neither come nor gone. Where namespaces have ids (Linux 6.18), or something in one stayed all the time, nsprobe knows. Kernel threads and the nsprobe processes that took the snapshots are left out.
+A line begins with + for what came, - for what went, ~ for what changed, and ? for what may or may not be the same: the kernel reuses the inode of a namespace that is gone, and what only one of the two snapshots could see has neither come nor gone. nsprobe is certain if namespaces have ids (Linux 6.18), or if something in one stayed all the time. Kernel threads and the nsprobe processes that took the snapshots are left out.
 
 Examples:
   nsprobe list --json | nsprobe diff -
@@ -54,7 +54,7 @@ Examples:
   nsprobe list --json > before; nsprobe diff before --only namespaces
   nsprobe list --json > a; nsprobe list --json > b; nsprobe diff --json a b
 
-Exit codes: 0 nothing differs, 1 something does, or may, 2 error.";
+Exit codes: 0 no difference, 1 a difference, or possibly one, 2 error.";
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if args.old == Path::new("-") && args.new.as_deref() == Some(Path::new("-")) {
@@ -77,7 +77,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if args.json {
         render::json(&difference, env!("CARGO_PKG_VERSION"), out).context("stdout")?;
     } else {
-        render::text(&difference, out.look(args.ascii), out).context("stdout")?;
+        render::text(&difference, out.text_style(args.ascii), out).context("stdout")?;
         if !difference.sight.is_empty() {
             output::complain(&sight(&difference));
         }
@@ -94,22 +94,22 @@ fn read(path: &Path) -> anyhow::Result<Side> {
     side.with_context(|| shown_path(path))
 }
 
-/// The machine as it is, looked at in the way in which `old` was: the ways differ in what they may see.
+/// Takes a snapshot with the sources of `old`: sources differ in what they can see.
 fn now(old: &Side) -> anyhow::Result<Side> {
     let bpf = old.taken.snapshot.namespaces.iter().any(is_listed);
-    let look = |processes_from| {
+    let take = |processes_from| {
         let options = discover::Options { processes_from, bpf, ..discover::Options::default() };
         anyhow::Ok(Taken { origin: discover::origin(&options)?, snapshot: discover::snapshot(&options)? })
     };
     let taken = match old.taken.snapshot.processes_from {
-        ProcessSource::Proc => look(Some(ProcessSource::Proc))?,
-        // Without the privilege that the other way takes, the rest can still be compared.
-        ProcessSource::Bpf => look(Some(ProcessSource::Bpf)).or_else(|_| look(Some(ProcessSource::Proc)))?,
+        ProcessSource::Proc => take(Some(ProcessSource::Proc))?,
+        // Without the privileges for the other source, the rest can still be compared.
+        ProcessSource::Bpf => take(Some(ProcessSource::Bpf)).or_else(|_| take(Some(ProcessSource::Proc)))?,
     };
     Side::now(taken).context("this machine")
 }
 
-/// Whether the kernel's lists led to a namespace; those of mount namespaces can be read in other ways.
+/// True if the kernel's lists led to a namespace; mount namespaces can also be listed in other ways.
 fn is_listed(namespace: &Namespace) -> bool {
     namespace.id.kind != NsKind::Mnt && namespace.sources.contains(&Source::KernelLists)
 }
@@ -124,7 +124,7 @@ fn other_boot(difference: &Difference<'_>) -> String {
     )
 }
 
-/// That the two snapshots did not see the same, so that not all that came has come.
+/// Describes differences in visibility, which mean that not everything new has come since.
 fn sight(difference: &Difference<'_>) -> String {
     let change = |change: &crate::model::SightChange| {
         let (kind, reason) = (text::shown(&change.kind), printable(&change.reason));

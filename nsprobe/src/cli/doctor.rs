@@ -24,7 +24,7 @@ Examples:
   sudo nsprobe doctor          what works here, what does not, and what to do about it
   nsprobe doctor --json        the same for other programs
 
-Nothing is changed by looking: what is loaded to find out is unloaded again.
+doctor changes nothing: the programs that it loads for its checks are unloaded again.
 Exit codes: 0 nothing is missing (some things may be limited), 1 something is missing, 2 error.";
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if args.json {
         checks::json(&checks, out).context("stdout")?;
     } else {
-        checks::text(&checks, out.look(args.ascii), out).context("stdout")?;
+        checks::text(&checks, out.text_style(args.ascii), out).context("stdout")?;
     }
     let missing = checks.iter().any(|check| check.verdict == Verdict::Missing);
     Ok(if missing { Exit::Findings } else { Exit::Done })

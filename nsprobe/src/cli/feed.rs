@@ -1,7 +1,7 @@
-//! Lines on their way to a descriptor that may stand still: a bounded queue, and a thread that writes.
+//! Lines for a descriptor whose reader may stall: a bounded queue, and a thread that writes.
 //!
-//! Whoever hands over lines never waits for a reader. What a queue has no room for is the caller's to count; what has not
-//! been written when the queue is given up is counted here, line by line.
+//! The caller that adds lines never waits for a reader. Lines that do not fit into the queue are the caller's to
+//! count; lines not written when the queue is abandoned are counted here.
 
 use crate::kernel::destination::Destination;
 use crate::kernel::signals;
@@ -15,64 +15,64 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Most bytes that are written at once, but to files: a pipe takes these whole or not at all (PIPE_BUF), so it is known
-/// which lines a reader can get.
+/// The maximum size of a write, except to files: a pipe takes these bytes completely or not at all (PIPE_BUF), so it
+/// is known which lines a reader can get.
 const PIECE: usize = 4096;
 
-/// The same of files, which take everything or fail.
+/// The same for files, which take everything or fail.
 const FILE_PIECE: usize = 64 << 10;
 
-/// For so long a queue that makes no progress is waited for at the end.
-const STILL: Duration = Duration::from_millis(300);
+/// The time that a queue without progress is waited for at the end.
+const STALL_LIMIT: Duration = Duration::from_millis(300);
 
-/// The same of a file: nobody else is to read first, but a disk may be busy.
-const FILE_STILL: Duration = Duration::from_millis(500);
+/// The same for a file: it needs no reader, but a disk may be busy.
+const FILE_STALL_LIMIT: Duration = Duration::from_millis(500);
 
-/// For so long one that makes progress is.
-const LONGEST: Duration = Duration::from_secs(5);
+/// The time that a queue with progress is waited for.
+const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// How often a queue that is waited for is looked at.
-const LOOK: Duration = Duration::from_millis(2);
+/// The interval at which a queue that is waited for is checked.
+const CHECK_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Whole lines, and after which bytes a line ends that counts.
+/// Whole lines, and the offsets at which the counted ones end.
 #[derive(Default)]
 struct Chunk {
     bytes: Vec<u8>,
     ends: VecDeque<usize>,
 }
 
-/// How far a queue is from its end.
+/// The state of a queue with respect to its end.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum End {
     /// More may come.
     #[default]
     Open,
-    /// Nothing more comes, and the file is to be closed.
+    /// Nothing more comes, and the file has to be closed.
     Closing,
-    /// It has been.
+    /// The file has been closed.
     Closed,
     /// Nothing more is to be written.
-    GivenUp,
+    Abandoned,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Chunk>,
-    /// Bytes in the queue, those of the chunk that is being written included.
+    /// Bytes in the queue, including those of the chunk that is being written.
     bytes: usize,
-    /// Lines that count and have been written.
+    /// Counted lines that have been written.
     written: u64,
-    /// When bytes were written last.
+    /// The time of the last write.
     moved: Option<Instant>,
-    /// Why nothing more can be written.
+    /// The reason why nothing more can be written.
     error: Option<io::Error>,
-    /// Somebody waits for room.
-    awaited: bool,
+    /// Set if somebody waits for room.
+    has_waiter: bool,
     end: End,
 }
 
 impl State {
-    /// Whether nothing is left to be done for now.
+    /// True if nothing is left to be done for now.
     fn is_done(&self) -> bool {
         self.bytes == 0 && self.end != End::Closing
     }
@@ -80,11 +80,11 @@ impl State {
 
 struct Shared {
     state: Mutex<State>,
-    /// There is something to write, or nothing more comes.
+    /// Notified when there is something to write, or nothing more comes.
     work: Condvar,
-    /// Readable when there is room again that is waited for, or an error.
+    /// Readable when there is room for a waiting caller, or an error.
     news: EventFd,
-    /// Bytes that the queue holds at most.
+    /// Maximum number of bytes in the queue.
     room: usize,
 }
 
@@ -93,20 +93,20 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is so much room that it is worth going on after there was none.
+    /// True if there is enough room to go on after the queue was full.
     const fn is_roomy(&self, bytes: usize) -> bool {
         bytes <= self.room / 2
     }
 }
 
-/// The queue, at the end where lines are handed over.
+/// The queue, at the end where lines are added.
 pub(super) struct Feed {
-    /// What is written to; `None`: a child process has it.
+    /// The file; `None` if a child process has it.
     file: Option<File>,
     shared: Arc<Shared>,
     chunk: Chunk,
     pushed: u64,
-    /// When lines were handed over last.
+    /// The time at which lines were queued last.
     flushed: Instant,
 }
 
@@ -126,20 +126,21 @@ impl Feed {
         Ok(Self { file, shared, chunk: Chunk::default(), pushed: 0, flushed: Instant::now() })
     }
 
-    /// Bytes that nobody has written yet.
+    /// Bytes that are not yet written.
     pub(super) fn held(&self) -> usize {
         self.shared.lock().bytes + self.chunk.bytes.len()
     }
 
-    /// Whether there is so much room that it is worth going on after there was none. If not, [`Feed::news`] says when.
+    /// True if there is enough room to go on after the queue was full. If not, [`Feed::news`] becomes readable when
+    /// there is.
     pub(super) fn has_room(&self) -> bool {
         let mut state = self.shared.lock();
-        state.awaited = !self.shared.is_roomy(state.bytes + self.chunk.bytes.len());
-        !state.awaited
+        state.has_waiter = !self.shared.is_roomy(state.bytes + self.chunk.bytes.len());
+        !state.has_waiter
     }
 
-    /// Takes a line; false: there is no room for it, not even with this `more`. Lines that count are those of which it
-    /// matters how many were written.
+    /// Takes a line; false if there is no room for it, even with this `more`. Set `counts` for lines of which the
+    /// number written matters.
     pub(super) fn push(&mut self, line: &[u8], counts: bool, more: usize) -> bool {
         if self.held() + line.len() > self.shared.room + more {
             return false;
@@ -152,12 +153,12 @@ impl Feed {
         true
     }
 
-    /// Hands over what it has taken. The error says why nothing of that can be written.
+    /// Queues the lines it has taken. The error is the reason why none of them can be written.
     pub(super) fn flush(&mut self) -> io::Result<()> {
         let mut state = self.shared.lock();
         if let Some(error) = state.error.take() {
-            // For whoever asks next.
-            state.error = Some(copy(&error));
+            // Kept for the next caller.
+            state.error = Some(copy_error(&error));
             return Err(error);
         }
         if !self.chunk.bytes.is_empty() {
@@ -170,56 +171,58 @@ impl Feed {
         Ok(())
     }
 
-    /// Lines that count and have not been written.
+    /// Counted lines that have not been written.
     pub(super) fn unwritten(&self) -> u64 {
         self.pushed - self.shared.lock().written
     }
 
-    /// Waits until all has been written, for as long as the reader takes something, or until `hurry`; but not long,
-    /// counted from when the last line was handed over. Then nothing more is written. The error says why something has not been.
+    /// Waits until everything has been written, as long as the reader makes progress or until `hurry`, within limits
+    /// counted from when the last line was queued. Nothing is written after that. The error is the reason why
+    /// something has not been written.
     pub(super) fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()> {
         let flushed = self.flush();
         if self.file.is_none() {
             let mut state = self.shared.lock();
             state.end = End::Closing;
             if state.bytes == 0 {
-                // Closing it is all that is left, and begins now.
+                // Only closing is left, and begins now.
                 state.moved = Some(Instant::now());
             }
             self.shared.work.notify_one();
         }
-        let (still, why) = match self.file {
-            Some(_) => (STILL, "nobody reads it"),
-            None => (FILE_STILL, "a file system's server does not answer"),
+        let (stall_limit, why) = match self.file {
+            Some(_) => (STALL_LIMIT, "nobody reads it"),
+            None => (FILE_STALL_LIMIT, "a file system's server does not answer"),
         };
-        let result = flushed.and_then(|()| self.wait_since(self.flushed, still, LONGEST, hurry));
+        let result = flushed.and_then(|()| self.wait_since(self.flushed, stall_limit, MAX_WAIT, hurry));
         let mut state = self.shared.lock();
         let done = state.is_done();
-        state.end = End::GivenUp;
+        state.end = End::Abandoned;
         self.shared.work.notify_one();
         if result? || done {
             return Ok(());
         }
-        let why = format!("{why}: what was left of the stream was given up");
+        let why = format!("{why}: the rest of the stream was discarded");
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
-    /// Waits until all has been written: then true. For `still` without progress, for `longest` at most.
+    /// Waits until everything has been written, then returns true. Waits at most `stall_limit` without progress and
+    /// `max_wait` in all.
     pub(super) fn wait(
         &self,
-        still: Duration,
-        longest: Duration,
+        stall_limit: Duration,
+        max_wait: Duration,
         hurry: &mut dyn FnMut() -> bool,
     ) -> io::Result<bool> {
-        self.wait_since(Instant::now(), still, longest, hurry)
+        self.wait_since(Instant::now(), stall_limit, max_wait, hurry)
     }
 
-    /// The same, where both are counted from when it `began`.
+    /// The same, with both counted from `began`.
     fn wait_since(
         &self,
         began: Instant,
-        still: Duration,
-        longest: Duration,
+        stall_limit: Duration,
+        max_wait: Duration,
         hurry: &mut dyn FnMut() -> bool,
     ) -> io::Result<bool> {
         let mut moved = began;
@@ -228,17 +231,17 @@ impl Feed {
             {
                 let state = self.shared.lock();
                 if let Some(error) = &state.error {
-                    return Err(copy(error));
+                    return Err(copy_error(error));
                 }
                 if state.is_done() {
                     return Ok(true);
                 }
                 moved = state.moved.map_or(moved, |last| last.max(moved));
             }
-            if now.saturating_duration_since(moved) >= still || now - began >= longest || hurry() {
+            if now.saturating_duration_since(moved) >= stall_limit || now - began >= max_wait || hurry() {
                 return Ok(false);
             }
-            std::thread::sleep(LOOK);
+            std::thread::sleep(CHECK_INTERVAL);
         }
     }
 
@@ -247,25 +250,25 @@ impl Feed {
         self.shared.news.as_fd()
     }
 
-    /// Takes notice of the news.
-    pub(super) fn heed(&self) {
-        // With nothing to read there is none.
+    /// Clears the news.
+    pub(super) fn clear_news(&self) {
+        // Fails if it was not readable.
         let _ = self.shared.news.read();
     }
 }
 
 impl AsFd for Feed {
-    /// What shows that there is no reader any more.
+    /// The descriptor that shows when the reader has gone.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_ref().map_or_else(|| self.news(), AsFd::as_fd)
     }
 }
 
-fn copy(error: &io::Error) -> io::Error {
+fn copy_error(error: &io::Error) -> io::Error {
     error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
 }
 
-/// Writes what comes into the queue, until nothing more comes.
+/// Writes the chunks of the queue until nothing more comes.
 fn write(destination: &mut Destination, shared: &Shared) {
     let is_file = match destination {
         Destination::File(file) => file.metadata().is_ok_and(|metadata| {
@@ -285,8 +288,8 @@ fn write(destination: &mut Destination, shared: &Shared) {
                     done += count;
                     state.bytes -= count;
                     state.moved = Some(Instant::now());
-                    if state.awaited && shared.is_roomy(state.bytes) {
-                        state.awaited = false;
+                    if state.has_waiter && shared.is_roomy(state.bytes) {
+                        state.has_waiter = false;
                         let _ = shared.news.write(1);
                     }
                     while chunk.ends.front().is_some_and(|&end| end <= done) {
@@ -296,7 +299,7 @@ fn write(destination: &mut Destination, shared: &Shared) {
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let closed = state.end == End::GivenUp;
+                    let closed = state.end == End::Abandoned;
                     drop(state);
                     if closed {
                         return;
@@ -313,7 +316,7 @@ fn write(destination: &mut Destination, shared: &Shared) {
                     return;
                 }
             }
-            if state.end == End::GivenUp {
+            if state.end == End::Abandoned {
                 return;
             }
         }
@@ -328,7 +331,7 @@ fn write(destination: &mut Destination, shared: &Shared) {
     }
 }
 
-/// One write(2), which may take a part.
+/// One write(2), which may be partial.
 fn write_once(destination: &mut Destination, bytes: &[u8]) -> io::Result<usize> {
     let written = match destination {
         Destination::File(file) => file.write(bytes),
@@ -340,11 +343,11 @@ fn write_once(destination: &mut Destination, bytes: &[u8]) -> io::Result<usize> 
     }
 }
 
-/// Waits for something to write; `None`: nothing more comes.
+/// Waits for something to write; `None` if nothing more comes.
 fn next(shared: &Shared) -> Option<Chunk> {
     let mut state = shared.lock();
     loop {
-        if state.end == End::GivenUp {
+        if state.end == End::Abandoned {
             return None;
         }
         if let Some(chunk) = state.queue.pop_front() {
@@ -357,7 +360,7 @@ fn next(shared: &Shared) -> Option<Chunk> {
     }
 }
 
-/// The whole lines at the beginning of `bytes` that are no more than `most` bytes, or so much of the first line.
+/// The whole lines at the beginning of `bytes`, at most `most` bytes; or the first `most` bytes of a longer line.
 fn piece(bytes: &[u8], most: usize) -> &[u8] {
     if bytes.len() <= most {
         return bytes;
@@ -367,99 +370,4 @@ fn piece(bytes: &[u8], most: usize) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::{BufRead as _, BufReader};
-    use std::os::fd::OwnedFd;
-
-    fn pipe(room: usize) -> (io::PipeReader, Feed) {
-        let (reader, writer) = io::pipe().unwrap();
-        (reader, Feed::new(File::from(OwnedFd::from(writer)).into(), room).unwrap())
-    }
-
-    #[test]
-    fn a_slow_reader_gets_everything_in_order() {
-        let (reader, mut feed) = pipe(1 << 20);
-        let reader = std::thread::spawn(move || {
-            let mut lines = Vec::new();
-            for line in BufReader::with_capacity(512, reader).lines() {
-                std::thread::sleep(Duration::from_micros(50));
-                lines.push(line.unwrap());
-            }
-            lines
-        });
-        // More than the pipe holds, and lines longer than a piece.
-        let lines: Vec<String> =
-            (0..2000).map(|number| format!("{number}{}", "x".repeat(number % 97 * 50))).collect();
-        for line in &lines {
-            while !feed.push(format!("{line}\n").as_bytes(), true, 0) {
-                feed.flush().unwrap();
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-        feed.finish(&mut || false).unwrap();
-        assert_eq!(feed.unwritten(), 0);
-        drop(feed);
-        assert_eq!(reader.join().unwrap(), lines);
-    }
-
-    #[test]
-    fn what_nobody_reads_is_counted_to_the_line() {
-        let (reader, mut feed) = pipe(100_000);
-        let line = format!("{}\n", "y".repeat(999));
-        let mut taken = 0;
-        while feed.push(line.as_bytes(), true, 0) {
-            taken += 1;
-            feed.flush().unwrap();
-        }
-        assert!(taken >= 100, "{taken}");
-        assert!(feed.push(b"more\n", false, 5));
-        let began = Instant::now();
-        assert_eq!(feed.finish(&mut || false).unwrap_err().kind(), io::ErrorKind::TimedOut);
-        assert!(began.elapsed() >= STILL, "{:?}", began.elapsed());
-        let unwritten = feed.unwritten();
-        assert!(unwritten > 0, "a pipe does not hold as much");
-        // What it holds is what counts as written, and whole lines; the piece that stands still is not written then.
-        drop(feed);
-        let mut text = String::new();
-        let mut lines = BufReader::new(reader);
-        while (text.len() as u64) < (taken - unwritten) * 1000 && lines.read_line(&mut text).unwrap() > 0 {}
-        assert_eq!(text.lines().count() as u64, taken - unwritten);
-        assert!(text.lines().all(|line| line.len() == 999));
-    }
-
-    #[test]
-    fn room_and_errors_are_news() {
-        let (reader, mut feed) = pipe(100_000);
-        let is_news = |feed: &Feed| {
-            let mut ready = [PollFd::new(feed.news(), PollFlags::POLLIN)];
-            poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap() == 1
-        };
-        // Until the pipe is full too: it takes from the queue meanwhile.
-        let takes_more = |feed: &Feed| {
-            let mut ready = [PollFd::new(feed.as_fd(), PollFlags::POLLOUT)];
-            poll(&mut ready, PollTimeout::ZERO).unwrap() == 1
-        };
-        let mut taken = 0;
-        loop {
-            match feed.push(&[b'\n'; 1000], true, 0) {
-                true => taken += 1000,
-                false if takes_more(&feed) || feed.has_room() => {}
-                false => break,
-            }
-            feed.flush().unwrap();
-        }
-        let full = !feed.has_room();
-        assert!(full, "nobody reads");
-        let mut lines = BufReader::new(reader).lines();
-        assert!(lines.by_ref().take(taken).all(|line| line.is_ok_and(|line| line.is_empty())));
-        assert!(is_news(&feed) && feed.has_room());
-        feed.heed();
-        drop(lines);
-        assert!(feed.push(b"nobody\n", true, 0) && feed.flush().is_ok());
-        assert!(is_news(&feed));
-        assert_eq!(feed.flush().unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert_eq!(feed.finish(&mut || false).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-        assert!(feed.unwritten() >= 1);
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use super::output;
 use crate::filter::{Error, Field, Fields, Filter};
 use anyhow::Context as _;
 
-/// A filter, and on how many rows it could not be evaluated.
+/// A filter, and the number of rows on which it could not be evaluated.
 pub(super) struct Counting {
     filter: Filter,
     unevaluated: u64,
@@ -16,7 +16,7 @@ impl Counting {
         Self { filter, unevaluated: 0, first: None }
     }
 
-    /// Whether the expression is true of a row. One on which it cannot be evaluated is counted, and not shown.
+    /// True if the expression is true for a row. A row on which it cannot be evaluated is counted, and not shown.
     pub(super) fn admits(&mut self, row: &dyn Fields) -> bool {
         self.filter.matches(row).unwrap_or_else(|error| {
             self.unevaluated += 1;
@@ -25,12 +25,13 @@ impl Counting {
         })
     }
 
-    /// How many rows there were on which it could not be evaluated.
+    /// The number of rows on which it could not be evaluated.
     pub(super) const fn unevaluated(&self) -> u64 {
         self.unevaluated
     }
 
-    /// Says on stderr that it could not be evaluated on some `rows`, and why on the first; whether there were any.
+    /// Reports on stderr that it could not be evaluated on some `rows`, with the reason for the first; true if there
+    /// were any.
     pub(super) fn report(&self, rows: &str) -> bool {
         if let Some(first) = &self.first {
             let count = self.unevaluated;
@@ -41,7 +42,7 @@ impl Counting {
         self.first.is_some()
     }
 
-    /// Says the same while it goes on, once.
+    /// Reports the same while the command goes on, once.
     pub(super) fn report_first(&self) {
         if let (Some(first), 1) = (&self.first, self.unevaluated) {
             output::complain(&format_args!(
@@ -51,28 +52,30 @@ impl Counting {
     }
 }
 
-/// The filter asked for, before anything is read.
+/// Compiles the filter that was given, before anything is read.
 pub(super) fn compile(text: Option<&str>, fields: &'static [Field]) -> anyhow::Result<Option<Filter>> {
     text.map(|text| Filter::compile(text, fields)).transpose().context("--filter")
 }
 
-/// For the help: how a filter is written, and the fields there are.
+/// The help for filters: their syntax and fields.
 pub(super) fn fields(fields: &[Field]) -> String {
     let others: Vec<&str> = fields.iter().flat_map(|field| field.json).copied().collect();
     let others = match &others[..] {
         [] => String::new(),
-        others => format!(". Where JSON has another name for one, that is taken too: {}", others.join(", ")),
+        others => {
+            format!(". If JSON has a different name for one, that is accepted too: {}", others.join(", "))
+        }
     };
     format!(
         "A filter is an expression in CEL, the Common Expression Language: ==, !=, <, <=, >, >=, &&, ||, !, `in`; \
          text.matches('regex'), .contains('…'), .startsWith('…'), .endsWith('…'); list.exists(x, …), .all(x, …); \
-         size(…). What is not known equals null; any other test of it is false, and the negation of that is true.\n\
+         size(…). A field that is not known equals null; any other test of it is false, and the negation of that is true.\n\
          Its fields: {}{others}",
         names(fields),
     )
 }
 
-/// The fields by name.
+/// The names of the fields.
 pub(super) fn names(fields: &[Field]) -> String {
     let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
     names.join(", ")

@@ -1,10 +1,10 @@
-//! Says on stderr what a snapshot does not hold: one line, whatever the command.
+//! Reports on stderr what a snapshot lacks: one line, whatever the command.
 
 use super::{Exit, METHOD, output};
 use crate::kernel::advice::{AND, WITH_SUDO};
 use crate::model::{Gap, GapKind};
 
-/// Whether gaps are taken for a finding.
+/// Whether gaps count as a finding.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Strict {
     /// Exit with 1 if anything could not be read
@@ -13,19 +13,19 @@ pub(super) struct Strict {
 }
 
 impl Strict {
-    /// Whether it was asked for.
+    /// True if the option was given.
     pub(super) const fn is_set(self) -> bool {
         self.strict
     }
 
-    /// How a command that would end as `exit` says ends with these gaps.
+    /// The exit of a command that would end with `exit`, given these gaps.
     pub(super) fn exit(self, gaps: &[Gap], exit: Exit) -> Exit {
         if self.strict && !gaps.is_empty() { Exit::Findings } else { exit }
     }
 }
 
-/// One message on stderr for all the gaps together; nothing when there are none. A way to find namespaces that is not there
-/// is the same at every run: it is reported where it matters (`all`), with `-v`, in JSON and by `doctor`.
+/// Writes one message on stderr for all the gaps combined, if there are any. A missing source of namespaces is the
+/// same at every run: it is reported where it matters (`all`), with `-v`, in JSON and by `doctor`.
 pub(super) fn report(gaps: &[Gap], all: bool) {
     let all = all || log::log_enabled!(log::Level::Info);
     let reported: Vec<&Gap> = gaps.iter().filter(|gap| all || gap.kind != GapKind::Source).collect();
@@ -34,7 +34,7 @@ pub(super) fn report(gaps: &[Gap], all: bool) {
     }
 }
 
-/// Says of how many namespaces nobody knows whether a process is in them.
+/// Reports the number of namespaces for which it is not known whether a process is in them.
 pub(super) fn report_unknown_orphans(count: usize) {
     if count > 0 {
         let namespaces = output::counted(count as u64, "namespace", "namespaces");
@@ -57,13 +57,13 @@ fn describe(gaps: &[&Gap]) -> String {
     }
     let remedies: Vec<&str> = gaps.iter().filter_map(|gap| gap.remedy.as_deref()).collect();
     if !remedies.is_empty() {
-        parts.push(format!("to see more: {}", together(&remedies)));
+        parts.push(format!("to see more: {}", combined(&remedies)));
     }
     parts.join("; ")
 }
 
-/// The remedies, each once; those that name capabilities as one.
-fn together(remedies: &[&str]) -> String {
+/// The remedies, each once; those that name capabilities are combined.
+fn combined(remedies: &[&str]) -> String {
     let (mut capabilities, mut others) = (Vec::new(), Vec::new());
     for remedy in remedies {
         let is_name = |name: &&str| name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
@@ -83,7 +83,7 @@ fn together(remedies: &[&str]) -> String {
     all.join("; ")
 }
 
-/// What is missing `count` times; `None` where the reason says it all.
+/// Names what is missing `count` times; `None` if the reason is enough.
 fn thing(kind: GapKind, count: u64) -> Option<String> {
     let of = |what: &str, one: &str, many: &str| Some(format!("{what}{}", output::counted(count, one, many)));
     match kind {
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_message_says_how_many_why_and_what_to_do() {
+    fn one_message_has_counts_reasons_and_remedies() {
         let gap = |kind, count, reason: &str, remedy: Option<&str>| Gap {
             kind,
             count,

@@ -1,4 +1,4 @@
-//! The lines of a trace on their way to stdout or a file, and what the stream says of itself on stderr.
+//! The lines of a trace to stdout or a file, and the messages about the stream on stderr.
 
 use super::feed::Feed;
 use super::{filters, output};
@@ -15,27 +15,27 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::Duration;
 
-/// Bytes of lines that wait for the reader: of events, and so many more of namespaces that come and go.
+/// Bytes of lines that wait for the reader: of events, and in addition of created and destroyed namespaces.
 const ROOM: usize = 8 << 20;
-const MORE_FOR_LIVES: usize = 4 << 20;
+const MORE_FOR_LIFECYCLE: usize = 4 << 20;
 
-/// No line of an event is longer: its texts are 2 KiB, of which each byte takes up to six.
-const LONGEST: usize = 64 << 10;
+/// The maximum length of an event's line: its texts are 2 KiB, of which each byte takes up to six.
+const MAX_LINE: usize = 64 << 10;
 
-/// For so long the first line waits for somebody to read it.
-const FIRST: Duration = Duration::from_millis(200);
+/// The time that the first line waits for a reader.
+const FIRST_LINE_WAIT: Duration = Duration::from_millis(200);
 
 pub(super) enum Format {
     Json,
     Human(TextStyle),
 }
 
-/// Lines to the output; what the stream says of itself to stderr too.
+/// Lines to the output; messages about the stream also go to stderr.
 pub(super) struct Lines {
     feed: Feed,
     format: Format,
     filter: Option<filters::Counting>,
-    /// Whether the start is worth a message only where something cannot be seen.
+    /// Set if the start is reported only when something cannot be seen.
     quiet: bool,
     line: Vec<u8>,
 }
@@ -72,12 +72,12 @@ impl Sink for Lines {
         self.line.clear();
         match self.format {
             Format::Json => event_json::write(line, &mut self.line)?,
-            Format::Human(look) => human(line, look, &mut self.line)?,
+            Format::Human(text_style) => human(line, text_style, &mut self.line)?,
         }
         let (counts, more) = match line.body {
             Body::Event(_) => (true, 0),
-            Body::Created(_) | Body::Destroyed(_) => (false, MORE_FOR_LIVES),
-            // Few, and never more than one of a kind between two moments at which there is room.
+            Body::Created(_) | Body::Destroyed(_) => (false, MORE_FOR_LIFECYCLE),
+            // Few, and never more than one of each between two moments at which there is room.
             Body::Start(_) | Body::Lost(_) | Body::Rebuilt(_) | Body::End(_) => (false, usize::MAX >> 1),
         };
         Ok(self.feed.push(&self.line, counts, more))
@@ -88,7 +88,7 @@ impl Sink for Lines {
     }
 
     fn settle(&mut self) -> io::Result<()> {
-        self.feed.wait(FIRST, FIRST, &mut || false).map(drop)
+        self.feed.wait(FIRST_LINE_WAIT, FIRST_LINE_WAIT, &mut || false).map(drop)
     }
 
     fn finish(&mut self, hurry: &mut dyn FnMut() -> bool) -> io::Result<()> {
@@ -100,7 +100,7 @@ impl Sink for Lines {
     }
 
     fn is_full(&self) -> bool {
-        self.feed.held() + LONGEST > ROOM
+        self.feed.held() + MAX_LINE > ROOM
     }
 
     fn unwritten(&self) -> u64 {
@@ -115,28 +115,28 @@ impl Sink for Lines {
         Some(self.feed.news())
     }
 
-    fn heed(&self) {
-        self.feed.heed();
+    fn clear_news(&self) {
+        self.feed.clear_news();
     }
 }
 
-fn human(line: &Line, look: TextStyle, out: &mut impl Write) -> io::Result<()> {
+fn human(line: &Line, text_style: TextStyle, out: &mut impl Write) -> io::Result<()> {
     let text = match &line.body {
-        Body::Start(_) => event::header(look),
-        Body::Event(event) => event::line(event, line.time, look),
-        Body::Created(created) => event::created(created, line.time, look),
-        Body::Destroyed(destroyed) => event::destroyed(destroyed, line.time, look),
-        Body::Rebuilt(rebuilt) => look.paint(style::WARNING, event::rebuilt(rebuilt)),
+        Body::Start(_) => event::header(text_style),
+        Body::Event(event) => event::line(event, line.time, text_style),
+        Body::Created(created) => event::created(created, line.time, text_style),
+        Body::Destroyed(destroyed) => event::destroyed(destroyed, line.time, text_style),
+        Body::Rebuilt(rebuilt) => text_style.paint(style::WARNING, event::rebuilt(rebuilt)),
         Body::Lost(Loss { lost, .. }) => {
             let text = format!("-- events: {}", losses::described(lost));
-            look.paint(style::WARNING, text)
+            text_style.paint(style::WARNING, text)
         }
         Body::End(_) => return Ok(()),
     };
-    writeln!(out, "{}", wrapped(&text, event::CONTINUED, look))
+    writeln!(out, "{}", wrapped(&text, event::CONTINUED, text_style))
 }
 
-/// What cannot be seen of calls, failures and roots by ways that do not see calls, but only what comes of them.
+/// What the plans without BPF cannot see of calls, failures and roots, because they see only results.
 fn blind(start: &StreamStart) -> Option<&'static str> {
     let plan = start.hooks.plan;
     if plan == Plan::Perf.name() {
@@ -148,8 +148,8 @@ fn blind(start: &StreamStart) -> Option<&'static str> {
     )
 }
 
-/// One line: how the trace sees calls, and what it cannot see of them. Where messages are requested (`-v`), also why so,
-/// what else it does not show, and what it costs, which are in the JSON of the stream's start too.
+/// One line: the plan of the trace, and what it cannot see. With `-v` also the reason for the plan, what else it does
+/// not show, and its cost, which are in the JSON of the stream's start too.
 fn beginning(start: &StreamStart) -> String {
     let hooks = &start.hooks;
     let all = log::log_enabled!(log::Level::Info);
@@ -159,7 +159,7 @@ fn beginning(start: &StreamStart) -> String {
     }
     if let Some(blind) = blind(start) {
         parts.push(blind.to_owned());
-        // Whoever has requested this way has no use for another.
+        // A user who requested this plan has no use for another.
         if hooks.reason.contains("no BPF: ") {
             parts.extend(remedy_to_trace().map(|remedy| format!("to see more: {remedy}")));
         }

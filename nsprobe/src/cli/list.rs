@@ -47,17 +47,18 @@ pub(super) struct Args {
 
     /// Only this namespace
     ///
-    /// By number (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
+    /// By inode (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in
+    /// /run/netns.
     #[arg(long, value_name = "NAMESPACE", help_heading = SELECT)]
     ns: Option<Which>,
 
-    /// Only namespaces that no process is in
+    /// Only namespaces without processes
     ///
-    /// How many there are of which that is not known is reported on stderr.
+    /// The number of namespaces for which this is not known is reported on stderr.
     #[arg(long, help_heading = SELECT)]
     orphans: bool,
 
-    /// Everything that holds each namespace, one holder per row
+    /// The holders of each namespace, one per row
     #[arg(long, conflicts_with_all = ["columns", "json"], help_heading = OUTPUT)]
     holders: bool,
 
@@ -95,7 +96,7 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, for other programs
 
-NPROCS is ? where not all processes were seen: --orphans shows no such namespace, and reports how many there are.
+NPROCS is ? if not all processes were seen: --orphans does not show such namespaces, and reports their number.
 
 Exit codes: 0 done, 1 nothing found (or, with --strict, something could not be read), 2 error. What could not be read is reported on stderr."#;
 
@@ -115,7 +116,7 @@ fn columns() -> String {
     )
 }
 
-/// The parser of the eight kinds' names, shared with the other commands.
+/// The parser for the names of the eight kinds, shared with the other commands.
 pub(super) fn kinds() -> impl clap::builder::TypedValueParser<Value = NsKind> {
     PossibleValuesParser::new(NsKind::ALL.map(NsKind::name)).try_map(|name| name.parse::<NsKind>())
 }
@@ -160,7 +161,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         let selection = if all { Selection::All } else { Selection::Some(&wanted) };
         json::list(&origin, &snapshot, selection, out).context("stdout")?;
     } else if args.holders {
-        holders::write(&snapshot, &wanted, !args.no_header, out.look(false), out).context("stdout")?;
+        holders::write(&snapshot, &wanted, !args.no_header, out.text_style(false), out).context("stdout")?;
         gaps::report(&snapshot.gaps, args.orphans || args.strict.is_set());
     } else {
         let users = users(&snapshot, &wanted);
@@ -168,7 +169,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             columns: &args.columns,
             header: !args.no_header,
             users: &users,
-            look: out.look(false),
+            text_style: out.text_style(false),
         };
         table::write(&snapshot, &wanted, &options, out).context("stdout")?;
         gaps::report(&snapshot.gaps, args.orphans || args.strict.is_set());
@@ -186,7 +187,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     Ok(args.strict.exit(&snapshot.gaps, exit))
 }
 
-/// The namespaces asked for; `Err` says that the process or namespace asked for is not there.
+/// The namespaces that were requested; `Err` if the process or namespace does not exist.
 fn wanted<'a>(args: &Args, snapshot: &'a Snapshot) -> Result<Vec<&'a Namespace>, Missing> {
     let of_process = match args.pid {
         None => None,
@@ -224,7 +225,7 @@ fn users(snapshot: &Snapshot, wanted: &[&Namespace]) -> HashMap<u32, String> {
     let names = Users::default();
     let mut users = HashMap::new();
     for process in leaders {
-        // A user without an entry, or a database that cannot be asked: the number stands.
+        // A user without an entry, or a database that cannot be queried: the uid is shown.
         if let Some(name) = names.name(process.uid) {
             users.insert(process.uid, name);
         }

@@ -1,15 +1,15 @@
-//! `-v` and `NSPROBE_LOG`: what nsprobe does, on stderr.
+//! `-v` and `NSPROBE_LOG`: messages about what nsprobe does, on stderr.
 
 use super::output;
 use crate::model::text;
 use env_logger::{Builder, Target};
 use log::LevelFilter;
 
-/// Which messages are written instead of those that `-v` selects, in the form of the crate `env_logger`.
+/// The variable that replaces the selection of `-v`, in the form of the crate `env_logger`.
 const VARIABLE: &str = "NSPROBE_LOG";
 
-/// Writes messages to stderr from now on: none, or with `-v` the choices that nsprobe makes, with `-vv` also the steps and
-/// how long they took. `NSPROBE_LOG` takes a level, or levels by module.
+/// Writes messages to stderr from now on: none, or with `-v` the choices that nsprobe makes, with `-vv` also the
+/// steps and their duration. `NSPROBE_LOG` takes a level, or levels by module.
 pub(super) fn start(verbose: u8) {
     let level = match verbose {
         0 => LevelFilter::Off,
@@ -35,11 +35,11 @@ pub(super) fn start(verbose: u8) {
         output::complain(&format_args!("{}: {}", record.level().as_str().to_lowercase(), record.args()));
         Ok(())
     });
-    // Fails when there is a logger already, as in a program that uses the library.
+    // Fails if there is a logger already, as in a program that uses the library.
     let _ = builder.try_init();
 }
 
-/// The first of the selections that selects nothing: the crate takes any word for a module.
+/// The first selection that selects nothing: the crate accepts any word as a module.
 fn unknown(levels: &str) -> Option<&str> {
     let (selections, _pattern) = levels.split_once('/').unwrap_or((levels, ""));
     let is_level = |text: &str| text.trim().parse::<LevelFilter>().is_ok();
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_selection_that_selects_nothing_is_found() {
+    fn selection_that_selects_nothing_is_found() {
         for good in ["", "info", "nsprobe=debug", "nsprobe::trace=trace,nsprobe::kernel", "OFF", "debug/took"]
         {
             assert_eq!(unknown(good), None, "{good}");

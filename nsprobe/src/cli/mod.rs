@@ -1,4 +1,4 @@
-//! One file a subcommand: arguments → plain options → a library call → stdout.
+//! One file per subcommand: arguments → plain options → a library call → stdout.
 
 mod completions;
 mod conditions;
@@ -28,7 +28,7 @@ use output::{Color, Output};
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-/// The Linux namespaces of this machine: which exist, who is in them, what keeps them alive, who crosses them.
+/// List the Linux namespaces of this machine, their members and holders, and trace the calls that change them
 #[derive(Debug, Parser)]
 #[command(name = "nsprobe", version, arg_required_else_help = true, subcommand_required = true)]
 #[command(after_help = EXAMPLES, max_term_width = 100)]
@@ -56,7 +56,7 @@ const METHOD: &str = "Method";
 
 const EXAMPLES: &str = "\
 Examples:
-  nsprobe tree                      processes, and where namespaces change
+  nsprobe tree                      processes, and where their namespaces differ
   nsprobe list --kind net           the network namespaces, one per row
   sudo nsprobe trace -- COMMAND     what COMMAND does to namespaces
   nsprobe doctor                    what this kernel and these privileges allow
@@ -82,19 +82,19 @@ enum Command {
 /// How a command ended, apart from errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
-    /// It did what was asked.
+    /// Success.
     Done,
-    /// Nothing was found, or what was found needs attention.
+    /// Nothing was found, or a finding needs attention.
     Findings,
     /// A command that nsprobe ran for its caller ended with this code.
     Command(u8),
 }
 
-/// Runs the command line of this process and gives its exit code.
+/// Runs the command line of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
     let code = code();
-    output::finish_talk();
+    output::finish_messages();
     code
 }
 
@@ -116,7 +116,7 @@ fn code() -> ExitCode {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Findings) => ExitCode::from(1),
         Ok(Exit::Command(code)) => ExitCode::from(code),
-        // The reader has seen enough: `nsprobe list | head -1` is no failure.
+        // The reader has seen enough: `nsprobe list | head -1` does not fail.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::complain(&format_args!("{error:#}"));
@@ -125,16 +125,14 @@ fn code() -> ExitCode {
     }
 }
 
-/// That there is nowhere to write to.
+/// Reports that there is nowhere to write to.
 fn closed() -> ExitCode {
-    output::complain(
-        &"stdout is closed: nothing that is written there would arrive; use >/dev/null to drop it",
-    );
+    output::complain(&"stdout is closed: output would be lost; use >/dev/null to discard it");
     ExitCode::from(2)
 }
 
 impl Command {
-    /// Whether nothing of this command goes to stdout.
+    /// True if the command writes nothing to stdout.
     const fn writes_elsewhere(&self) -> bool {
         matches!(self, Self::Trace(args) if args.has_output())
     }
@@ -142,7 +140,7 @@ impl Command {
 
 fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let mut out = Output::new(cli.color).context("stdout")?;
-    // Without threads a trace says so by its error; the others read processes all the same.
+    // Without threads a trace fails with an error; the others read processes all the same.
     if matches!(cli.command, Command::List(_) | Command::Tree(_) | Command::Diff(_) | Command::Doctor(_))
         && let Some(why) = given::without_threads()
     {
@@ -160,7 +158,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
     Ok(exit)
 }
 
-/// Checks under which circumstances nsprobe was started, before anything of the command line is believed.
+/// Checks how nsprobe was started, before any of the command line is trusted.
 fn begin() -> anyhow::Result<()> {
     if given::is_set_id() {
         anyhow::bail!(

@@ -1,4 +1,4 @@
-//! stdout for data, stderr for talk; what each of them can take.
+//! stdout for data, stderr for messages, and their capabilities.
 
 use super::feed::Feed;
 use crate::model::{Snapshot, text};
@@ -23,39 +23,39 @@ pub(super) enum Color {
     Never,
 }
 
-/// Buffered stdout, with what is known of the terminal behind it.
+/// Buffered stdout, and the capabilities of the terminal behind it.
 pub(super) struct Output {
     stdout: BufWriter<File>,
-    /// Whether the terminal takes colours.
+    /// Set if the terminal supports colours.
     color: bool,
-    wish: Color,
+    choice: Color,
 }
 
 impl Output {
-    /// What is written goes to a descriptor of its own: Rust's stdout takes EBADF for success.
-    pub(super) fn new(wish: Color) -> io::Result<Self> {
+    /// Writes go to a separate descriptor: Rust's stdout treats EBADF as success.
+    pub(super) fn new(choice: Color) -> io::Result<Self> {
         let stdout = io::stdout();
-        let color = match wish {
+        let color = match choice {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
         };
         let file = File::from(stdout.as_fd().try_clone_to_owned()?);
-        Ok(Self { stdout: BufWriter::with_capacity(64 * 1024, file), color, wish })
+        Ok(Self { stdout: BufWriter::with_capacity(64 * 1024, file), color, choice })
     }
 
-    /// The descriptor behind it, for a stream of lines that does without the buffer.
+    /// The descriptor behind it, for a stream of lines that is not buffered.
     pub(super) fn file(&self) -> io::Result<File> {
         self.stdout.get_ref().try_clone()
     }
 
-    /// What a file takes; `ascii` is the caller's wish for plain lines.
-    pub(super) fn look_of_file(&self, ascii: bool) -> TextStyle {
-        TextStyle { color: self.wish == Color::Always, unicode: !ascii && locale_is_utf8(), width: None }
+    /// The style for a file; `ascii` if the caller requested plain lines.
+    pub(super) fn text_style_of_file(&self, ascii: bool) -> TextStyle {
+        TextStyle { color: self.choice == Color::Always, unicode: !ascii && locale_is_utf8(), width: None }
     }
 
-    /// What the terminal takes; `ascii` is the caller's wish for plain lines.
-    pub(super) fn look(&self, ascii: bool) -> TextStyle {
+    /// The style for the terminal; `ascii` if the caller requested plain lines.
+    pub(super) fn text_style(&self, ascii: bool) -> TextStyle {
         TextStyle { color: self.color, unicode: !ascii && locale_is_utf8(), width: width(&io::stdout()) }
     }
 }
@@ -70,8 +70,8 @@ impl Write for Output {
     }
 }
 
-/// Columns of the terminal behind `stream`, or of `COLUMNS` where that is set; `None` when it is no terminal: what goes to a
-/// pipe or a file is whole, whatever the shell has exported.
+/// Columns of the terminal behind `stream`, or `COLUMNS` if that is set; `None` if it is not a terminal: output to a
+/// pipe or a file is not cut, whatever the shell has exported.
 fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     if !stream.is_terminal() {
         return None;
@@ -83,8 +83,8 @@ fn width(stream: &(impl IsTerminal + AsFd)) -> Option<usize> {
     })
 }
 
-/// Whether the locale's characters are UTF-8: the first of the three variables that is set decides, as
-/// locale(7) has it. None set is the C locale.
+/// True if the locale's characters are UTF-8: the first of the three variables that is set decides, as in locale(7).
+/// Without any it is the C locale.
 fn locale_is_utf8() -> bool {
     ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
@@ -96,53 +96,53 @@ fn locale_is_utf8() -> bool {
         })
 }
 
-/// What is said on stderr while nobody may wait for its reader.
-static TALK: Mutex<Option<Feed>> = Mutex::new(None);
+/// The queue of messages to stderr while nothing may wait for its reader.
+static MESSAGES: Mutex<Option<Feed>> = Mutex::new(None);
 
 /// Bytes of messages that wait for a reader of stderr.
-const TALK_ROOM: usize = 64 << 10;
+const MESSAGES_ROOM: usize = 64 << 10;
 
-/// For so long the last messages wait for one.
-const LAST_WORDS: Duration = Duration::from_millis(150);
+/// The time that the last messages wait for a reader.
+const FINAL_WAIT: Duration = Duration::from_millis(150);
 
-/// From now on nobody waits for the reader of stderr; messages that do not find room are dropped.
-pub(super) fn talk_in_background() -> io::Result<()> {
+/// From now on nothing waits for the reader of stderr; messages that do not fit are dropped.
+pub(super) fn messages_in_background() -> io::Result<()> {
     let stderr = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-    *TALK.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feed::new(stderr.into(), TALK_ROOM)?);
+    *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) = Some(Feed::new(stderr.into(), MESSAGES_ROOM)?);
     Ok(())
 }
 
-/// Brings the last messages to their reader, if there is one.
-pub(super) fn finish_talk() {
-    if let Some(talk) = &*TALK.lock().unwrap_or_else(PoisonError::into_inner) {
-        // With stderr gone there is nobody left to tell.
-        let _ = talk.wait(LAST_WORDS, LAST_WORDS, &mut || false);
+/// Waits for the last messages to be written, if there is a reader.
+pub(super) fn finish_messages() {
+    if let Some(messages) = &*MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) {
+        // If stderr has gone there is nowhere to report it.
+        let _ = messages.wait(FINAL_WAIT, FINAL_WAIT, &mut || false);
     }
 }
 
-/// Where a message goes on that is wider than the terminal: below its first word.
+/// The column at which a message wider than the terminal continues: below its first word.
 const INDENT: usize = "nsprobe: ".len();
 
-/// Says on stderr what went wrong: the one place from which anything gets there. Texts of others are in their printed
-/// form in `message` already; what comes from libraries may not be. On a terminal it is wrapped.
+/// Writes a message to stderr: the only place that does. Untrusted texts are in their printed form in `message`
+/// already; those from libraries may not be. On a terminal it is wrapped.
 pub(super) fn complain(message: &dyn Display) {
     let line = format!("nsprobe: {}", text::guarded(&message.to_string()));
     let line = wrapped(&line, INDENT, TextStyle { width: width(&io::stderr()), ..TextStyle::PLAIN }) + "\n";
-    // With stderr gone there is nobody left to tell.
-    if let Some(talk) = &mut *TALK.lock().unwrap_or_else(PoisonError::into_inner) {
-        let _ = talk.push(line.as_bytes(), false, 0) && talk.flush().is_ok();
+    // If stderr has gone there is nowhere to report it.
+    if let Some(messages) = &mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) {
+        let _ = messages.push(line.as_bytes(), false, 0) && messages.flush().is_ok();
     } else {
         let _ = io::stderr().write_all(line.as_bytes());
     }
 }
 
-/// Says what is wrong with the command line, or prints the help that it asks for.
+/// Reports an error of the command line, or prints the help that was requested.
 pub(super) fn usage(error: clap::Error) -> ExitCode {
     let error = with_hint(harmless(error));
     let code = u8::try_from(error.exit_code()).unwrap_or(2);
     let printed = error.print().and_then(|()| io::stdout().flush());
     match printed {
-        // What went to stderr and did not arrive leaves nowhere to report that.
+        // A failed write to stderr leaves nowhere to report it.
         Err(why) if !error.use_stderr() && why.kind() != io::ErrorKind::BrokenPipe => {
             complain(&format_args!("stdout: {why}"));
             ExitCode::from(2)
@@ -151,7 +151,7 @@ pub(super) fn usage(error: clap::Error) -> ExitCode {
     }
 }
 
-/// The error with the texts that were given in their printed form.
+/// The error with the given texts in their printed form.
 fn harmless(mut error: clap::Error) -> clap::Error {
     let inside = |text: &str| {
         let quoted = text::quoted(text.as_bytes());
@@ -171,7 +171,7 @@ fn harmless(mut error: clap::Error) -> clap::Error {
         })
         .collect();
     if !changed.is_empty() {
-        // It repeats what was given.
+        // It repeats the given text.
         error.remove(ContextKind::Suggested);
     }
     for (kind, value) in changed {
@@ -185,7 +185,7 @@ pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }
 
-/// The error with a hint where a command to be traced is not marked as one.
+/// The error, with a hint if a command to be traced does not follow `--`.
 fn with_hint(mut error: clap::Error) -> clap::Error {
     let is_word = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(text)) if !text.starts_with('-'));
     let traces = std::env::args_os().any(|argument| argument == "trace");
@@ -196,7 +196,7 @@ fn with_hint(mut error: clap::Error) -> clap::Error {
     error
 }
 
-/// Reports that nothing was selected, and from how much.
+/// Reports that nothing matched, and how much was searched.
 pub(super) fn nothing(snapshot: &Snapshot) {
     complain(&format_args!(
         "nothing matches; {} and {} were searched",

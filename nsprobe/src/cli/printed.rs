@@ -1,7 +1,7 @@
-//! Arguments that name what tenants have named: any bytes, and what nsprobe itself printed.
+//! Arguments that hold names chosen by tenants: arbitrary bytes, or the form in which nsprobe prints them.
 //!
-//! A path is taken as it is where there is such a file, else as the printed form of one ([`text::parse`]). A name that
-//! nothing can be looked up by stands for both.
+//! A path is taken literally if such a file exists, otherwise as the printed form of one ([`text::parse`]). A name
+//! that cannot be looked up stands for both.
 
 use crate::kernel::paths;
 use crate::model::text;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 pub(super) fn path(given: &OsStr) -> PathBuf {
     let parsed = text::parse(given.as_bytes()).filter(|parsed| parsed != given.as_bytes());
     match parsed {
-        // What does not answer is there.
+        // A file whose server does not answer exists.
         Some(parsed) if paths::is_there(given.as_ref()).is_ok_and(|there| !there) => {
             PathBuf::from(std::ffi::OsString::from_vec(parsed))
         }
@@ -21,8 +21,8 @@ pub(super) fn path(given: &OsStr) -> PathBuf {
     }
 }
 
-/// Names with commas between them, except in quotes; each as it is and, where it is a printed form, what that is of.
-/// `None`: one is empty.
+/// Names separated by commas, except in quotes; each literally and, if it is a printed form, also what that stands
+/// for. `None` if one is empty.
 pub(super) fn names(given: &OsStr) -> Option<Vec<Vec<u8>>> {
     let mut names = Vec::new();
     for name in split(given.as_bytes()) {
@@ -35,7 +35,7 @@ pub(super) fn names(given: &OsStr) -> Option<Vec<Vec<u8>>> {
     Some(names)
 }
 
-/// The pieces between commas that are not in quotes. A quote that is not closed is none.
+/// The pieces between commas that are not in quotes. An unclosed quote is not a quote.
 fn split(list: &[u8]) -> Vec<&[u8]> {
     let mut pieces = Vec::new();
     let mut rest = list;
@@ -51,7 +51,7 @@ fn split(list: &[u8]) -> Vec<&[u8]> {
     }
 }
 
-/// Where the quote is that ends a printed form whose first quote is taken off.
+/// The index of the quote that ends a printed form whose first quote is removed.
 fn closing(inside: &[u8]) -> Option<usize> {
     let mut escaped = false;
     inside.iter().position(|&byte| {
@@ -66,16 +66,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_is_there_comes_before_the_one_that_its_name_is_a_form_of() {
+    fn existing_file_is_preferred_to_the_parsed_form_of_its_name() {
         let scratch = tempfile::tempdir().unwrap();
-        let place = |name: &[u8]| scratch.path().join(OsStr::from_bytes(name));
-        let form = place(br"a\xff");
-        assert_eq!(path(form.as_os_str()), place(b"a\xff"), "no such file: the printed form");
+        let file = |name: &[u8]| scratch.path().join(OsStr::from_bytes(name));
+        let form = file(br"a\xff");
+        assert_eq!(path(form.as_os_str()), file(b"a\xff"), "no such file: the printed form");
         std::fs::write(&form, "").unwrap();
         assert_eq!(path(form.as_os_str()), form);
-        let quoted = text::shown_path(&place(b"b \xff"));
-        assert_eq!(path(OsStr::new(&quoted)), place(b"b \xff"));
-        let raw = place(b"b \xff");
+        let quoted = text::shown_path(&file(b"b \xff"));
+        assert_eq!(path(OsStr::new(&quoted)), file(b"b \xff"));
+        let raw = file(b"b \xff");
         assert_eq!(path(raw.as_os_str()), raw);
         assert_eq!(path(OsStr::new("-")), PathBuf::from("-"));
     }

@@ -1,4 +1,4 @@
-//! Times, sizes and numbers on the command line.
+//! Times, sizes and counts on the command line.
 
 use crate::model::Pid;
 use jiff::SignedDuration;
@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A process id.
+/// A pid.
 pub(super) fn pid(text: &str) -> Result<Pid, String> {
     text.parse().map_err(|_| "not a process id".to_owned())
 }
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_read_with_their_units() {
+    fn times_are_parsed_with_their_units() {
         assert_eq!(duration("5"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("5s"), Ok(Duration::from_secs(5)));
         assert_eq!(duration("200ms"), Ok(Duration::from_millis(200)));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_read_or_refused_in_words() {
+    fn pids_and_counts_are_parsed_or_refused_with_a_reason() {
         assert_eq!((pid("7"), count("7")), (Ok(7), Ok(7)));
         for wrong in ["", "x", "-1", "99999999999999999999"] {
             assert_eq!(pid(wrong), Err("not a process id".to_owned()), "{wrong}");
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_read_with_their_units() {
+    fn sizes_are_parsed_with_their_units() {
         assert_eq!(buffer("4096"), Ok(4096));
         assert_eq!(buffer("64K"), Ok(65536));
         assert_eq!(buffer("4m"), Ok(4 << 20));

@@ -1,4 +1,4 @@
-//! `--source`: where processes come from, for every command that takes a snapshot.
+//! `--source`: the source of processes, for every command that takes a snapshot.
 
 use super::METHOD;
 use crate::discover::{CommandLines, Options};
@@ -23,7 +23,7 @@ enum Source {
 }
 
 impl SourceArgs {
-    /// How to look for a snapshot.
+    /// The options of a snapshot.
     pub(super) fn options(self, command_lines: CommandLines) -> Options {
         let processes_from = match self.source {
             Source::Auto => None,

@@ -8,12 +8,12 @@ use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
 use crate::kernel::destination;
 use crate::model::text;
+use crate::trace::command::CommandEnd;
 use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
-use crate::trace::command::CommandEnd;
 use crate::trace::session::{self, Ended};
-use crate::trace::{TextStyle, TraceError};
+use crate::trace::{Look, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -49,9 +49,9 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// Which new tasks: only those in another namespace, or all
+    /// Which new tasks: only those in a different namespace, or all
     ///
-    /// In another than their parent's, that is; of clones that fail, those whose child would have been.
+    /// Different from their parent's, that is; for clones that fail, from what their child's would have been.
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
     clone: Clone,
 
@@ -61,7 +61,7 @@ pub(super) struct Args {
 
     /// Also namespaces as they are created and destroyed
     ///
-    /// The end of a namespace is seen where kernel functions can be hooked.
+    /// The end of a namespace is seen if kernel functions can be hooked.
     #[arg(long, help_heading = SELECT)]
     lives: bool,
 
@@ -81,7 +81,7 @@ pub(super) struct Args {
 
     /// Write the lines to this file, not to stdout
     ///
-    /// The file is emptied first. stdout is then COMMAND's alone.
+    /// The file is truncated first. Only COMMAND then writes to stdout.
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: Option<PathBuf>,
 
@@ -108,7 +108,7 @@ pub(super) struct Args {
     #[arg(long, help_heading = METHOD)]
     denied: bool,
 
-    /// Most entries of a table that tenants fill, to test what happens when it is full
+    /// Maximum number of entries of a table that tenants fill, to test what happens when it is full
     #[arg(long, default_value_t = u32::MAX, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER", hide = true)]
     room: u32,
 
@@ -124,13 +124,13 @@ pub(super) struct Args {
 
     /// Only errors, and what cannot be seen, on stderr
     ///
-    /// Where calls, failures or roots cannot be seen, one sentence still says so.
+    /// If calls, failures or roots cannot be seen, one sentence still says so.
     #[arg(short, long, help_heading = OUTPUT)]
     quiet: bool,
 }
 
 impl Args {
-    /// Whether the lines go to a file of their own.
+    /// True if the lines go to a separate file.
     pub(super) const fn has_output(&self) -> bool {
         self.output.is_some()
     }
@@ -153,14 +153,14 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "path.startsWith('/run/netns/')" --duration 5s
   sudo nsprobe trace --denied --failed --duration 5s
                                                   failures, by seccomp too
-  sudo nsprobe trace --lives --event chroot       namespaces come and go
+  sudo nsprobe trace --lives --event chroot       namespaces created and destroyed
   sudo nsprobe trace --clone all --duration 5s    every new task
   nsprobe trace --interval 200ms --duration 2s    without privileges
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.event, .errno]'
 
 All options must match; within a list, any entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lives is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
 
-Process ids are those of the initial pid namespace; in brackets, those inside others.
+Pids are those of the initial pid namespace; in brackets, those in the pid namespaces inside.
 
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), for tracepoints CAP_DAC_READ_SEARCH too, and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
 
@@ -217,7 +217,7 @@ enum Hooks {
 }
 
 impl Hooks {
-    /// `None`: whichever works.
+    /// `None` for the best plan that works.
     const fn plan(self) -> Option<Plan> {
         match self {
             Self::Auto => None,
@@ -230,9 +230,9 @@ impl Hooks {
     }
 }
 
-/// How long opening `--output` may take: as long as the trace, within these limits.
-const LEAST_TO_OPEN: Duration = Duration::from_millis(250);
-const MOST_TO_OPEN: Duration = Duration::from_secs(5);
+/// The time that opening `--output` may take: as long as the trace, within these limits.
+const MIN_TO_OPEN: Duration = Duration::from_millis(250);
+const MAX_TO_OPEN: Duration = Duration::from_secs(5);
 
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filters::compile(args.filter.as_deref(), EventRow::FIELDS)?;
@@ -259,20 +259,20 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         count: args.count,
         command: args.command.clone(),
     };
-    let (file, look) = match &args.output {
-        None => (out.file().context("stdout")?.into(), out.look(args.ascii)),
+    let (file, text_style) = match &args.output {
+        None => (out.file().context("stdout")?.into(), out.text_style(args.ascii)),
         Some(path) => {
             let patience =
-                args.duration.map_or(MOST_TO_OPEN, |duration| duration.clamp(LEAST_TO_OPEN, MOST_TO_OPEN));
+                args.duration.map_or(MAX_TO_OPEN, |duration| duration.clamp(MIN_TO_OPEN, MAX_TO_OPEN));
             let file = destination::create(path, patience).with_context(|| output_name(path))?;
-            (file, out.look_of_file(args.ascii))
+            (file, out.text_style_of_file(args.ascii))
         }
     };
-    let format = if args.json { Format::Json } else { Format::Human(look) };
+    let format = if args.json { Format::Json } else { Format::Human(text_style) };
     let filter = filter.map(filters::Counting::new);
     let mut lines = Lines::new(file, format, filter, args.quiet)?;
-    output::talk_in_background()?;
-    let ended = session::run(&options, &look_at_machine(), &mut lines)
+    output::messages_in_background()?;
+    let ended = session::run(&options, &take_snapshot(), &mut lines)
         .map_err(|error| refused(error, options.hooks != Choice::Auto))?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
     if matches!(ended.command, CommandEnd::None) && !args.command.is_empty() && ended.output.is_some() {
@@ -281,7 +281,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     finish(ended, args.quiet, name)
 }
 
-/// Why no trace began; where the way was `chosen`, that there may be others.
+/// The reason why no trace began; if the plan was `chosen`, with a hint that there may be others.
 fn refused(error: TraceError, chosen: bool) -> anyhow::Error {
     if chosen && error.is_refusal() {
         return anyhow::anyhow!("{error}; without --hooks, trace takes the best way that is permitted");
@@ -302,8 +302,8 @@ fn output_name(path: &Path) -> String {
     format!("--output {}", text::shown_path(path))
 }
 
-/// What the lives of namespaces begin from.
-fn look_at_machine() -> TextStyle {
+/// Takes the snapshot from which the lifecycle of namespaces is followed.
+fn take_snapshot() -> Look {
     Arc::new(|| {
         let options =
             discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
@@ -311,7 +311,7 @@ fn look_at_machine() -> TextStyle {
     })
 }
 
-/// As env(1), timeout(1) and others have it.
+/// Exits like env(1), timeout(1) and others.
 fn not_started(error: &TraceError) -> Exit {
     output::complain(error);
     let TraceError::Command { error, .. } = error else { return Exit::Command(126) };
@@ -323,7 +323,7 @@ fn finish(ended: Ended, quiet: bool, name: String) -> anyhow::Result<Exit> {
         return Ok(not_started(error));
     }
     let closed = ended.output.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-    // Where the stream could not be written to its end, this is the only place where they are.
+    // If the stream could not be written to its end, this is the only report of the totals.
     if !closed && (!quiet || ended.output.is_some()) {
         output::complain(&totals(&ended.end));
     }
@@ -345,7 +345,7 @@ fn finish(ended: Ended, quiet: bool, name: String) -> anyhow::Result<Exit> {
     })
 }
 
-/// The code of a command, as a shell has it.
+/// The exit code of a command, as in a shell.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(u8::MAX)

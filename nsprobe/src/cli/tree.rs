@@ -22,7 +22,8 @@ pub(super) struct Args {
 
     /// Show every process
     ///
-    /// Without it, a process is counted, not shown, if it and all its descendants are in the same namespaces as its parent.
+    /// Without it, a process is counted, not shown, if it and all its descendants are in the same namespaces as its
+    /// parent.
     #[arg(short, long, help_heading = OUTPUT)]
     all: bool,
 
@@ -36,13 +37,14 @@ pub(super) struct Args {
 
     /// Only the processes in this namespace, and their ancestors
     ///
-    /// By number (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in /run/netns.
+    /// By inode (net:[4026531833], net:4026531833, 4026531833), by the path of its file, or by its name in
+    /// /run/netns.
     #[arg(long, value_name = "NAMESPACE", conflicts_with_all = ["by", "pid"], help_heading = SELECT)]
     ns: Option<Which>,
 
     /// Only processes for which EXPR is true, and their ancestors
     ///
-    /// With --by, only such namespaces, and what they are below.
+    /// With --by, only such namespaces and their ancestors.
     #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
@@ -73,18 +75,18 @@ enum By {
     User,
 }
 
-const EXAMPLES: &str = r#"A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command. Below it stand the namespaces that differ from its parent's, and its root directory if that differs.
+const EXAMPLES: &str = r#"A line is a process: its pid here, [its pids in the pid namespaces inside, outermost first], its command. Below it are the namespaces that differ from its parent's, and its root directory if that differs.
 
 Examples:
-  nsprobe tree                  where namespaces change, with counts of the rest
+  nsprobe tree                  where namespaces differ, with counts of the rest
   nsprobe tree --all            every process
   nsprobe tree 1                process 1 and its descendants
   nsprobe tree --ns net:[4026531833]
-                                who is in that namespace
+                                the processes in that namespace
   nsprobe tree --filter "chrooted || uid == 65534"
   nsprobe tree --filter "command.matches('^nginx') && size(pids) > 1"
   nsprobe tree --by user --filter "type == 'net' && initial == false"
-  nsprobe tree --by pid         nested pid namespaces, and who is in them
+  nsprobe tree --by pid         nested pid namespaces and their processes
   nsprobe tree --by user        user namespaces and what they own
   nsprobe tree --json           everything, for other programs
 
@@ -98,7 +100,7 @@ fn after_help() -> String {
     )
 }
 
-/// The processes, or by namespaces the namespaces, that the filter admits.
+/// The processes that the filter admits; or the namespaces, in a tree of namespaces.
 fn matching(
     filter: &mut filters::Counting,
     by: By,
@@ -113,7 +115,7 @@ fn matching(
             }
         }
     } else {
-        // The tree of pid namespaces has no others in it.
+        // The tree of pid namespaces has only those.
         let in_tree = |namespace: &&Namespace| by == By::User || namespace.id.kind == NsKind::Pid;
         for namespace in snapshot.namespaces.iter().filter(in_tree) {
             if filter.admits(&NamespaceRow::new(namespace, snapshot, user_name)) {
@@ -128,7 +130,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let fields = if args.by == By::Process { ProcessRow::FIELDS } else { NamespaceRow::FIELDS };
     let filter = filters::compile(args.filter.as_deref(), fields)?;
     let mut filter = filter.map(filters::Counting::new);
-    // Of many processes few are named; JSON has all, and an expression may ask for any.
+    // Of many processes few are named; JSON has all, and an expression may test any.
     let few = args.by == By::Process && !args.json && filter.is_none();
     let source = args.source.options(if few { CommandLines::Leaders } else { CommandLines::All });
     let mut snapshot = discover::snapshot(&source)?;
@@ -170,8 +172,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     if args.json {
         tree::json(out, &snapshot, &options).context("stdout")?;
     } else {
-        let look = out.look(args.ascii);
-        tree::text(out, &snapshot, &options, look).context("stdout")?;
+        let style = out.text_style(args.ascii);
+        tree::text(out, &snapshot, &options, style).context("stdout")?;
         gaps::report(&snapshot.gaps, args.strict.is_set());
     }
     let nothing = filter.is_some() && processes.is_empty() && namespaces.is_empty();

@@ -6,42 +6,42 @@ use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// How long the user database may take to answer: it may ask a daemon, or a directory server.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The time that the user database may take to answer: it may query a daemon, or a directory server.
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The user database of this machine, each user looked up once.
 #[derive(Debug, Default)]
-pub(super) struct Users(RefCell<Asked>);
+pub(super) struct Users(RefCell<Cache>);
 
 #[derive(Debug)]
-struct Asked {
+struct Cache {
     names: HashMap<u32, Option<String>>,
-    /// `None` once it has not answered in time, or there is no thread to ask it.
+    /// `None` once it has not answered in time, or if there is no thread to query it.
     database: Option<Database>,
 }
 
-impl Default for Asked {
+impl Default for Cache {
     fn default() -> Self {
         Self { names: HashMap::new(), database: Database::start(passwd::name) }
     }
 }
 
-/// A thread that asks the database, which is left behind when that does not answer.
+/// A thread that queries the database, and is left behind if that does not answer.
 #[derive(Debug)]
 struct Database {
-    ask: Sender<u32>,
+    requests: Sender<u32>,
     answers: Receiver<Option<String>>,
 }
 
 impl Users {
-    /// The user's name; `None` for one without an entry, and when the database does not answer.
+    /// The user's name; `None` if there is no entry, or the database does not answer.
     pub(super) fn name(&self, uid: u32) -> Option<String> {
-        let Asked { names, database } = &mut *self.0.borrow_mut();
+        let Cache { names, database } = &mut *self.0.borrow_mut();
         let look_up = || {
-            let answer = database.as_ref()?.name(uid, PATIENCE);
+            let answer = database.as_ref()?.name(uid, TIMEOUT);
             answer.unwrap_or_else(|| {
                 *database = None;
-                output::complain(&"the user database does not answer: users are shown by number");
+                output::complain(&"the user database does not answer: users are shown as uids");
                 None
             })
         };
@@ -51,22 +51,22 @@ impl Users {
 
 impl Database {
     fn start(look_up: fn(u32) -> Option<String>) -> Option<Self> {
-        let ((ask, asked), (answer, answers)) = (channel(), channel());
+        let ((requests, requested), (answer, answers)) = (channel(), channel());
         let serve = move || {
-            while let Ok(uid) = asked.recv() {
+            while let Ok(uid) = requested.recv() {
                 if answer.send(look_up(uid)).is_err() {
                     return;
                 }
             }
         };
         std::thread::Builder::new().spawn(serve).ok()?;
-        Some(Self { ask, answers })
+        Some(Self { requests, answers })
     }
 
-    /// The name of a user, if there is one; `None`: no answer.
+    /// The name of a user, if there is one; `None` if there is no answer.
     #[expect(clippy::option_option, reason = "no answer and no name are two things")]
     fn name(&self, uid: u32, patience: Duration) -> Option<Option<String>> {
-        self.ask.send(uid).ok()?;
+        self.requests.send(uid).ok()?;
         self.answers.recv_timeout(patience).ok()
     }
 }
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_database_that_does_not_answer_is_given_up() {
+    fn unresponsive_database_is_abandoned() {
         let silent = Database::start(|_| {
             std::thread::sleep(Duration::from_secs(1000));
             None

@@ -1,4 +1,4 @@
-//! `--ns`: one namespace, by what people have at hand to name it.
+//! `--ns`: one namespace, as the user names it.
 
 use super::{Exit, output, printed};
 use crate::discover;
@@ -8,12 +8,12 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _, ValueParser, Val
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-/// One namespace, as it was named.
+/// The argument that names one namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Which {
     /// `net:[4026531833]`, `net:4026531833`.
     Named(NsKind, u64),
-    /// `4026531833`: inodes of nsfs are of one kind each.
+    /// `4026531833`: nsfs inodes are unique across kinds.
     Inode(u64),
     /// `/run/netns/a`, `/proc/1/ns/net`; as it was given.
     Path(PathBuf),
@@ -21,37 +21,37 @@ pub(super) enum Which {
     Netns(OsString),
 }
 
-/// Where ip(8) keeps named network namespaces.
+/// The directory in which ip(8) keeps named network namespaces.
 const NETNS: &str = "/run/netns";
 
-/// What `--ns` takes, for its error message.
+/// The forms that `--ns` takes, for its error message.
 const FORMS: &str = "use net:[4026531833], net:4026531833, 4026531833, the path of a namespace's file or a name in /run/netns";
 
-/// Why there is nothing to show.
+/// The reason why there is nothing to show.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Missing {
-    /// What was asked for is not there: nothing found.
+    /// The requested process or namespace does not exist: nothing found.
     #[error("{0}")]
     NotFound(String),
-    /// What was asked for is nothing that could be found: an error.
+    /// The argument does not name a namespace: an error.
     #[error("{0}")]
-    Mistaken(String),
+    Invalid(String),
 }
 
 impl Missing {
-    /// Says so, and with what code to end.
+    /// Reports it, and returns the exit code or the error.
     pub(super) fn exit(self) -> anyhow::Result<Exit> {
         match self {
             Self::NotFound(_) => {
                 output::complain(&self);
                 Ok(Exit::Findings)
             }
-            Self::Mistaken(_) => Err(self.into()),
+            Self::Invalid(_) => Err(self.into()),
         }
     }
 }
 
-/// An argument that names a namespace: any bytes.
+/// An argument that names a namespace: arbitrary bytes.
 impl ValueParserFactory for Which {
     type Parser = ValueParser;
 
@@ -66,9 +66,9 @@ impl Which {
             return Ok(Self::Path(given.into()));
         }
         if [&b""[..], b".", b".."].contains(&given.as_encoded_bytes()) {
-            return Err(format!("{} is no namespace: {FORMS}", text::shown_path(given)));
+            return Err(format!("{} is not a namespace: {FORMS}", text::shown_path(given)));
         }
-        let wrong = |text: &str| format!("{} is no inode number: {FORMS}", text::shown(text));
+        let wrong = |text: &str| format!("{} is not an inode: {FORMS}", text::shown(text));
         let inode = |text: &str| text.parse().map_err(|_| wrong(text));
         match given.to_str().and_then(|text| text.split_once(':')) {
             None => Ok(given
@@ -77,13 +77,14 @@ impl Which {
                 .map_or_else(|| Self::Netns(given.to_owned()), Self::Inode)),
             Some((kind, rest)) => {
                 let kind = kind.parse().map_err(|error| format!("{error}"))?;
-                let number = rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
-                Ok(Self::Named(kind, inode(number)?))
+                let inode_text =
+                    rest.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(rest);
+                Ok(Self::Named(kind, inode(inode_text)?))
             }
         }
     }
 
-    /// The namespace meant.
+    /// Finds the namespace that was named.
     pub(super) fn find<'a>(&self, snapshot: &'a Snapshot) -> Result<&'a Namespace, Missing> {
         let find = |is_it: &dyn Fn(NsId) -> bool| snapshot.namespaces.iter().find(|ns| is_it(ns.id));
         let missing = |name: String| Missing::NotFound(format!("namespace {name} was not found"));
@@ -95,10 +96,10 @@ impl Which {
             Self::Path(path) => {
                 let path = &printed::path(path.as_os_str());
                 let shown = text::shown_path(path);
-                let no_file = |error| Missing::Mistaken(format!("{shown}: {error}"));
+                let no_file = |error| Missing::Invalid(format!("{shown}: {error}"));
                 let (dev, ino) = paths::identity(path).map_err(no_file)?;
                 if !snapshot.namespaces.iter().any(|ns| ns.id.dev == dev) {
-                    return Err(Missing::Mistaken(format!("{shown} is not the file of a namespace")));
+                    return Err(Missing::Invalid(format!("{shown} is not the file of a namespace")));
                 }
                 find(&|id| (id.dev, id.ino) == (dev, ino)).ok_or_else(|| missing(format!("{ino} of {shown}")))
             }
@@ -106,10 +107,10 @@ impl Which {
     }
 }
 
-/// That `pid` is no process, or why it was not read; whose thread it is, if it is one.
+/// Says that `pid` is not a process, or why it was not read; if it is a thread, of which process.
 pub(super) fn no_process(pid: Pid) -> String {
     if let Some(process) = discover::process_of_thread(pid) {
-        return format!("{pid} is no process, but a thread of process {process}: use --pid {process}");
+        return format!("{pid} is not a process but a thread of process {process}: use --pid {process}");
     }
     match discover::why_unread(pid) {
         Some(why) => format!("process {pid} was not read: {why}"),
@@ -122,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_namespace_has_several_names() {
+    fn namespace_has_several_names() {
         let named = Ok(Which::Named(NsKind::Net, 4_026_531_833));
         let read = |text: &str| Which::read(OsStr::new(text));
         assert_eq!(read("net:[4026531833]"), named);
