@@ -404,6 +404,6 @@ fn what_is_no_document_is_read_no_further_than_it_takes_to_see_that() {
         let line = document.lines().find(|line| line.contains(part)).expect("a line").trim_end_matches(',');
         fs::write(path("twice"), document.replacen(line, &format!("{line},{line}"), 1)).expect("a file");
         let ran = run(&["diff", &path("twice")]);
-        assert!(ran.code == Some(2) && ran.stderr.contains("twice, so it is no snapshot"), "{}", ran.stderr);
+        assert!(ran.code == Some(2) && ran.stderr.contains("twice, so it is not a snapshot"), "{}", ran.stderr);
     }
 }

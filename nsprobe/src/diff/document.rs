@@ -17,9 +17,9 @@ use std::time::SystemTime;
 /// One of the two snapshots of a comparison.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Side {
-    /// What was found.
+    /// The snapshot.
     pub taken: Taken,
-    /// What was not, whatever the kinds of gap that the nsprobe of the document knew.
+    /// Its gaps, including kinds that only the nsprobe of the document knew.
     pub gaps: Vec<SideGap>,
 }
 
@@ -32,7 +32,7 @@ pub struct SideGap {
 }
 
 impl Side {
-    /// The process that took it.
+    /// The process that took the snapshot.
     pub(super) fn observer(&self) -> Option<ProcessKey> {
         self.taken.snapshot.process(self.taken.origin.own_pid?).map(process_key)
     }
@@ -48,7 +48,7 @@ impl Side {
         if taken.origin.boot_id.is_none() { Err(Error::NoBoot) } else { Ok(Self { taken, gaps }) }
     }
 
-    /// Reads a document, no further than to where it is wrong.
+    /// Reads a document, no further than its first error.
     pub fn read(source: impl Read) -> Result<Self, Error> {
         let document: Document = read::read(source)?;
         let SchemaObject { name, version } = &document.schema;
@@ -141,8 +141,8 @@ struct NamespaceRef {
     ino: u64,
 }
 
-/// What a holder may have, of whatever type. (Telling the type first would keep the rest in memory meanwhile, however much
-/// that is.)
+/// The fields of holders of all types. (Reading the type first would keep the rest in memory meanwhile, however
+/// large.)
 #[derive(Deserialize)]
 struct HolderFields {
     #[serde(rename = "type")]
@@ -214,7 +214,7 @@ enum HolderObject {
         tid: Option<Pid>,
         fd: u32,
     },
-    /// Of a later version.
+    /// From a later version.
     Unknown,
 }
 
@@ -249,11 +249,11 @@ impl TryFrom<HolderFields> for HolderObject {
                 None => Some(Self::Unknown),
             },
         };
-        whole.ok_or_else(|| format!("a holder `{kind}` that does not say what it is"))
+        whole.ok_or_else(|| format!("a holder `{kind}` with missing fields"))
     }
 }
 
-/// The ids of a process: the kernel nests pid namespaces 32 deep.
+/// The pids of a process: the kernel nests pid namespaces 32 deep.
 #[derive(Deserialize)]
 struct Pids(#[serde(deserialize_with = "read::few::<_, _, 64>")] Vec<Pid>);
 
@@ -282,7 +282,7 @@ struct ProcessObject {
     root_deleted: Option<bool>,
 }
 
-/// Where the processes are from, by its name.
+/// Reads the source of the processes, by its name.
 fn source<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProcessSource, D::Error> {
     let name = String::deserialize(deserializer)?;
     [ProcessSource::Proc, ProcessSource::Bpf].into_iter().find(|source| source.name() == name).ok_or_else(
@@ -348,7 +348,7 @@ fn namespace(object: NamespaceObject, dev: u64) -> Namespace {
         owner_uid: object.owner_uid,
         netnsid: object.netnsid.and_then(|netnsid| match netnsid {
             -1 => Some(NetnsId::Unassigned),
-            number => u32::try_from(number).ok().map(NetnsId::Assigned),
+            netnsid => u32::try_from(netnsid).ok().map(NetnsId::Assigned),
         }),
         processes: object.nprocs_seen,
         all_seen: object.nprocs.is_some(),
@@ -399,21 +399,22 @@ fn kernel_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, 
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SystemTime, D::Error> {
-    moment(&String::deserialize(deserializer)?)
+    parse_time(&String::deserialize(deserializer)?)
 }
 
 fn maybe_time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SystemTime>, D::Error> {
-    Option::<String>::deserialize(deserializer)?.as_deref().map(moment).transpose()
+    Option::<String>::deserialize(deserializer)?.as_deref().map(parse_time).transpose()
 }
 
-/// The bytes of a text that is not UTF-8: they count, and not the text beside them, in which they are replaced.
+/// Reads the bytes of a text that is not UTF-8: they are used instead of the text beside them, in which they are
+/// replaced.
 fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Text>, D::Error> {
     let encoded = Option::<String>::deserialize(deserializer)?;
     let decoded = encoded.map(|encoded| BASE64.decode(encoded.as_bytes()).map(Text::from));
     decoded.transpose().map_err(serde::de::Error::custom)
 }
 
-/// A time in RFC 3339.
-fn moment<E: serde::de::Error>(text: &str) -> Result<SystemTime, E> {
+/// Parses a time in RFC 3339.
+fn parse_time<E: serde::de::Error>(text: &str) -> Result<SystemTime, E> {
     SystemTime::try_from(text.parse::<jiff::Timestamp>().map_err(E::custom)?).map_err(E::custom)
 }

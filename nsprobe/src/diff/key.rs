@@ -1,8 +1,8 @@
-//! By what processes and namespaces of two snapshots are compared.
+//! The keys by which processes and namespaces of two snapshots are compared.
 
 use crate::model::{NsId, NsKind, Pid, Process};
 
-/// What of a process stays as long as it lives, and is another process's never (in one boot).
+/// A key that a process keeps as long as it lives, and that no other process of the same boot has.
 pub(super) type ProcessKey = (Pid, u64);
 
 pub(super) const fn process_key(process: &Process) -> ProcessKey {

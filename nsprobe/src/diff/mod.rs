@@ -1,7 +1,7 @@
 //! Two snapshots → what came, went and changed. Nothing here opens anything.
 //!
-//! A process is the same when its pid and its start time are. A namespace is not the same because its inode
-//! is: the kernel gives the number of one that is gone to the next that is made. See `pairs.rs`.
+//! A process is the same if its pid and its start time are. A namespace is not the same just because its inode is:
+//! the kernel reuses the inode of a namespace that is gone. See `pairs.rs`.
 
 mod document;
 mod error;
@@ -19,7 +19,7 @@ use pairs::{Pairs, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use unseen::Unseen;
 
-/// Compares two snapshots. The processes that took them, and the kernel's own, are left out.
+/// Compares two snapshots. Kernel threads, and the processes that took the snapshots, are left out.
 #[must_use]
 pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
     let same_boot = old.taken.origin.boot_id == new.taken.origin.boot_id;
@@ -30,7 +30,7 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
     };
     let missed = |side, other| if same_boot { Unseen::find(side, other) } else { Unseen::default() };
     let (by_new, by_old) = (missed(old, new), missed(new, old));
-    let (mut came, mut went) = (only(new, Verdict::Other), only(old, Verdict::Other));
+    let (mut came, mut went) = (only(new, Verdict::Different), only(old, Verdict::Different));
     let mut unseen = Vec::new();
     for (by, side, namespaces) in
         [(&by_new, model::Side::New, &mut went), (&by_old, model::Side::Old, &mut came)]
@@ -99,9 +99,9 @@ fn moved<'a>(old: &'a Process, new: &'a Process, pairs: &Pairs) -> Option<Moved<
     let namespaces: Vec<_> = NsSlot::ALL
         .into_iter()
         .filter_map(|slot| {
-            // What was not readable at one of the two times says nothing.
+            // A slot that was not readable at one of the two times says nothing.
             let (before, after) = (old.namespace(slot)?, new.namespace(slot)?);
-            let other = key(before) != key(after) || pairs.verdict(key(before)) == Some(Verdict::Other);
+            let other = key(before) != key(after) || pairs.verdict(key(before)) == Some(Verdict::Different);
             other.then_some((slot, before, after))
         })
         .collect();

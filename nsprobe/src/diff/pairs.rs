@@ -1,31 +1,31 @@
-//! Which namespaces of two snapshots of one boot are the same, and which only have the same number.
+//! Decides which namespaces of two snapshots of one boot are the same, and which only have the same inode.
 //!
-//! Certain is: what the kernel's own id says (6.18); that the initial namespaces stay; that a namespace never
-//! changes its parent, its owner or the uid of its maker; that a pid namespace is as old as the init in it;
-//! that an nsfs inode which was in memory before the first look, and is still, was there all the time; and
-//! that where a namespace is the same, so are its parent and its owner.
+//! Certain evidence: the kernel's own id (6.18); the initial namespaces stay; a namespace never changes its parent,
+//! its owner or the uid of its creator; a pid namespace is as old as the init in it; an nsfs inode that was in memory
+//! before the first snapshot, and still is, was there all the time; and if a namespace is the same, so are its parent
+//! and its owner.
 //!
-//! As good as certain is that a process that was in it and is in a namespace of its number has stayed there.
+//! Nearly certain: a process that was in it, and is in a namespace with its inode, has stayed there.
 //!
-//! No evidence are mounts, descriptors and sockets at the same place: `ip netns del t; ip netns add t` puts
-//! another namespace there, and gives it the number that has become free.
+//! Mounts, descriptors and sockets with the same path or fd are not evidence: `ip netns del t; ip netns add t` puts a
+//! different namespace there, with the inode that has become free.
 
 use super::key::{NsKey, ProcessKey, key, process_key};
 use crate::model::{Initial, Namespace, NsId, NsKind, NsSlot, Process, Taken};
 use std::collections::{BTreeMap, HashMap};
 
-/// What is thought of a number that is in both snapshots.
+/// The verdict on an inode that is in both snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It stands for the same namespace.
+    /// It is the same namespace.
     Same,
-    /// It stands for two.
-    Other,
-    /// Nothing tells.
+    /// It is two namespaces.
+    Different,
+    /// There is no evidence.
     Unsure,
 }
 
-/// A verdict for every number that is in both snapshots.
+/// A verdict for every inode that is in both snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Pairs(BTreeMap<NsKey, Verdict>);
 
@@ -43,7 +43,9 @@ impl Pairs {
             let Some(before) = before.get(&id) else { continue };
             let verdict = facts(before, new)
                 .or_else(|| match (old_inits.get(&id), new_inits.get(&id)) {
-                    (Some(old), Some(new)) => Some(if old == new { Verdict::Same } else { Verdict::Other }),
+                    (Some(old), Some(new)) => {
+                        Some(if old == new { Verdict::Same } else { Verdict::Different })
+                    }
                     _ => None,
                 })
                 .or_else(|| kept(before, new, old).then_some(Verdict::Same))
@@ -54,7 +56,7 @@ impl Pairs {
             }
             pairs.0.insert(id, verdict);
         }
-        // Where one is the same, so are those above it.
+        // If a namespace is the same, so are those above it.
         let after: HashMap<NsKey, &Namespace> =
             new.snapshot.namespaces.iter().map(|ns| (key(ns.id), ns)).collect();
         while let Some(namespace) = same.pop() {
@@ -70,36 +72,36 @@ impl Pairs {
         pairs
     }
 
-    /// The verdict on a number; `None` when it is not in both snapshots.
+    /// The verdict on an inode; `None` if it is not in both snapshots.
     pub(super) fn verdict(&self, id: NsKey) -> Option<Verdict> {
         self.0.get(&id).copied()
     }
 
-    /// The numbers of which nothing is certain.
+    /// The inodes without a certain verdict.
     pub(super) fn unsure(&self) -> impl Iterator<Item = NsKey> {
         self.0.iter().filter(|(_, verdict)| **verdict == Verdict::Unsure).map(|(id, _)| *id)
     }
 }
 
-/// What the namespaces' own properties say; `None`: nothing.
+/// The verdict from the namespaces' own properties; `None` if they say nothing.
 fn facts(old: &Namespace, new: &Namespace) -> Option<Verdict> {
     if let (Some(old), Some(new)) = (old.kernel_id, new.kernel_id) {
-        return Some(if old == new { Verdict::Same } else { Verdict::Other });
+        return Some(if old == new { Verdict::Same } else { Verdict::Different });
     }
     match (old.initial, new.initial) {
         (Initial::Yes, Initial::Yes) => return Some(Verdict::Same),
-        (Initial::Yes, Initial::No) | (Initial::No, Initial::Yes) => return Some(Verdict::Other),
+        (Initial::Yes, Initial::No) | (Initial::No, Initial::Yes) => return Some(Verdict::Different),
         _ => {}
     }
-    let contrary =
+    let differ =
         |old: Option<NsId>, new: Option<NsId>| old.zip(new).is_some_and(|(old, new)| key(old) != key(new));
-    let other = contrary(old.parent, new.parent)
-        || contrary(old.owner, new.owner)
+    let other = differ(old.parent, new.parent)
+        || differ(old.owner, new.owner)
         || old.owner_uid.zip(new.owner_uid).is_some_and(|(old, new)| old != new);
-    other.then_some(Verdict::Other)
+    other.then_some(Verdict::Different)
 }
 
-/// Whether the inode was in memory before the old snapshot was begun, and still is.
+/// True if the inode was in memory before the old snapshot was begun, and still is.
 fn kept(before: &Namespace, after: &Namespace, old: &Taken) -> bool {
     before.file_since.is_some_and(|since| since < old.origin.taken_at && after.file_since == Some(since))
 }
@@ -122,7 +124,7 @@ fn members(old: &Taken, new: &Taken) -> HashMap<NsKey, ProcessKey> {
     members
 }
 
-/// The first process of each pid namespace: it has the pid 1 there, and with it the namespace ends.
+/// The init of each pid namespace: it has the pid 1 there, and the namespace ends with it.
 fn inits(processes: &[Process]) -> HashMap<NsKey, ProcessKey> {
     let init = |process: &Process| {
         let id = process.namespace(NsSlot::In(NsKind::Pid))?;

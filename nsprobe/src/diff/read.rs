@@ -1,6 +1,6 @@
-//! Documents as they come: read no further than to the first byte that is wrong, and not without end.
+//! Reads documents no further than the first wrong byte, and up to a limit.
 
-use super::error::{Error, MAJOR, MOST_BYTES, NAME};
+use super::error::{Error, MAJOR, MAX_BYTES, NAME};
 use crate::model::{Arguments, NsSlot, Slots};
 use data_encoding::BASE64;
 use serde::de::{
@@ -10,18 +10,18 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::marker::PhantomData;
 
-/// How much is looked at for the name of the document before all of it is read.
+/// The number of bytes that are searched for the name of the document before all of it is read.
 const BEGINNING: usize = 64 * 1024;
 
-/// Reads a document as a `T`, after a look at what it says it is.
+/// Reads a document as a `T`, after checking its name.
 pub(super) fn read<T: DeserializeOwned>(source: impl Read) -> Result<T, Error> {
-    within(MOST_BYTES, source)
+    within(MAX_BYTES, source)
 }
 
 fn within<T: DeserializeOwned>(most: u64, source: impl Read) -> Result<T, Error> {
     let limited = Limited { source, left: most };
     let mut source = BufReader::with_capacity(BEGINNING, limited);
-    if let Some((name, version)) = said_at_the_beginning(source.fill_buf().map_err(Error::Read)?)
+    if let Some((name, version)) = schema_at_the_beginning(source.fill_buf().map_err(Error::Read)?)
         && (name != NAME || version.split('.').next() != Some(MAJOR))
     {
         return Err(Error::Schema { found: format!("{name} {version}") });
@@ -51,8 +51,8 @@ impl<R: Read> Read for Limited<R> {
     }
 }
 
-/// Name and version in the field `schema`, where the beginning of a document has it.
-fn said_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
+/// Name and version in the field `schema`, if the beginning of a document has it.
+fn schema_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
     struct Head<'a>(&'a mut Option<(String, String)>);
 
     #[derive(serde::Deserialize)]
@@ -82,7 +82,7 @@ fn said_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
     }
 
     let mut found = None;
-    // It ends in an error, because the rest is left: what was found before stays.
+    // Ends in an error, because the rest is not read; the schema that was found is kept.
     let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(Head(&mut found));
     found
 }
@@ -117,7 +117,7 @@ where
     deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
 }
 
-/// Reads the texts of an array as arguments, of which no more is kept than of a process.
+/// Reads the texts of an array as arguments, and keeps no more than are kept of a process.
 pub(super) fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
     deserializer.deserialize_seq(ArgumentsVisitor { encoded: false })
 }
@@ -130,7 +130,7 @@ pub(super) fn encoded_arguments<'de, D: Deserializer<'de>>(
 }
 
 struct ArgumentsVisitor {
-    /// Whether the texts are in base64.
+    /// Set if the texts are in base64.
     encoded: bool,
 }
 
@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for SlotInodes {
                 while let Some(name) = map.next_key::<String>()? {
                     match NsSlot::ALL.into_iter().find(|slot| slot.name() == name) {
                         Some(slot) => *slots.get_mut(slot) = map.next_value()?,
-                        // Of a later version.
+                        // From a later version.
                         None => drop(map.next_value::<IgnoredAny>()?),
                     }
                 }
@@ -196,7 +196,7 @@ mod tests {
 
     const MOST: u64 = 1 << 20;
 
-    /// A source without end, which says how much of it was read.
+    /// A source without end, which counts the bytes read.
     struct Endless<'a> {
         beginning: &'a [u8],
         then: u8,
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_read_to_the_first_wrong_byte() {
+    fn document_is_read_to_the_first_wrong_byte() {
         let (error, read) = endless("", 0);
         assert!(matches!(error, Error::Syntax(_)) && read <= BEGINNING as u64, "{error}, {read}");
         let (error, read) = endless(r#"{"schema":{"name":"nsprobe.list","version":"1.0"},"x":[]]"#, b' ');
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_not_read_without_end() {
+    fn endless_document_is_not_read_to_the_end() {
         let (error, read) = endless("{", b' ');
         assert!(matches!(error, Error::TooLong), "{error}");
         assert!((MOST..=MOST + BEGINNING as u64).contains(&read), "{read}");

@@ -10,7 +10,7 @@ fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
-/// A snapshot to be put together: taken at 1,000 s, or later.
+/// A snapshot under construction: taken at 1,000 s, or later.
 fn side(seconds: u64, namespaces: Vec<Namespace>, processes: Vec<Process>) -> Side {
     let origin = Origin {
         taken_at: at(seconds),
@@ -52,14 +52,14 @@ fn process(pid: Pid, kind: NsKind, ino: u64) -> Process {
     }
 }
 
-/// `net:[7]` in both snapshots, with these properties, and nothing else.
+/// The verdict on `net:[7]` in both snapshots, with these properties, and nothing else.
 fn verdict(old: impl FnOnce(&mut Namespace), new: impl FnOnce(&mut Namespace)) -> &'static str {
     judge(NsKind::Net, 7, side(1_000, vec![namespace(NsKind::Net, 7, old)], vec![]), {
         side(2_000, vec![namespace(NsKind::Net, 7, new)], vec![])
     })
 }
 
-/// What becomes of the namespace that is in both.
+/// The verdict on the namespace that is in both.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "two fresh snapshots read better than two references to them"
@@ -69,7 +69,7 @@ fn judge(kind: NsKind, ino: u64, old: Side, new: Side) -> &'static str {
     let among = |namespaces: &[&Namespace]| namespaces.iter().any(|ns| key(ns.id) == (kind, ino));
     let unsure = difference.unsure.iter().any(|(ns, _)| key(ns.id) == (kind, ino));
     match (among(&difference.went), among(&difference.came), unsure) {
-        (true, true, false) => "other",
+        (true, true, false) => "different",
         (false, false, true) => "unsure",
         (false, false, false) => "same",
         mixed => panic!("{mixed:?}"),
@@ -77,31 +77,35 @@ fn judge(kind: NsKind, ino: u64, old: Side, new: Side) -> &'static str {
 }
 
 #[test]
-fn the_kernels_id_decides() {
+fn kernel_id_decides() {
     let with = |kernel_id| move |ns: &mut Namespace| ns.kernel_id = Some(kernel_id);
     assert_eq!(verdict(with(1), with(1)), "same");
-    assert_eq!(verdict(with(1), with(2)), "other");
+    assert_eq!(verdict(with(1), with(2)), "different");
     assert_eq!(verdict(with(1), |_| {}), "unsure");
 }
 
 #[test]
-fn what_never_changes_decides() {
+fn unchanging_properties_decide() {
     let initial = |initial| move |ns: &mut Namespace| ns.initial = initial;
     assert_eq!(verdict(initial(Initial::Yes), initial(Initial::Yes)), "same");
     assert_eq!(verdict(initial(Initial::Unknown), initial(Initial::Yes)), "unsure");
     let owner = |ino| move |ns: &mut Namespace| ns.owner = Some(id(NsKind::User, ino));
-    assert_eq!(verdict(owner(1), owner(2)), "other");
+    assert_eq!(verdict(owner(1), owner(2)), "different");
     assert_eq!(verdict(owner(1), owner(1)), "unsure");
     assert_eq!(verdict(owner(1), |_| {}), "unsure", "it was not readable");
     let uid = |uid| move |ns: &mut Namespace| ns.owner_uid = Some(uid);
-    assert_eq!(verdict(uid(0), uid(1_000)), "other");
+    assert_eq!(verdict(uid(0), uid(1_000)), "different");
 }
 
 #[test]
-fn an_inode_that_stayed_in_memory_decides_and_a_mount_at_the_same_place_does_not() {
+fn inode_that_stayed_in_memory_decides_and_mount_at_the_same_path_does_not() {
     let since = |seconds| move |ns: &mut Namespace| ns.file_since = Some(at(seconds));
     assert_eq!(verdict(since(900), since(900)), "same");
-    assert_eq!(verdict(since(1_001), since(1_001)), "unsure", "the first look itself may have made it");
+    assert_eq!(
+        verdict(since(1_001), since(1_001)),
+        "unsure",
+        "the first snapshot itself may have created it"
+    );
     assert_eq!(verdict(since(900), since(1_900)), "unsure");
     let mounted = |ns: &mut Namespace| {
         ns.holders = vec![Holder::BindMount {
@@ -114,7 +118,7 @@ fn an_inode_that_stayed_in_memory_decides_and_a_mount_at_the_same_place_does_not
 }
 
 #[test]
-fn a_process_that_stayed_shows_that_its_namespace_did() {
+fn process_that_stayed_shows_that_its_namespace_did() {
     let net = || vec![namespace(NsKind::Net, 7, |_| {})];
     let of = |pids: &[Pid]| pids.iter().map(|&pid| process(pid, NsKind::Net, 7)).collect::<Vec<_>>();
     let judge = |old, new| judge(NsKind::Net, 7, side(1_000, net(), old), side(2_000, net(), new));
@@ -122,11 +126,11 @@ fn a_process_that_stayed_shows_that_its_namespace_did() {
     assert_eq!(judge(of(&[10]), of(&[12])), "unsure");
     let mut reused = of(&[10]);
     reused[0].start_ticks = 5_000;
-    assert_eq!(judge(of(&[10]), reused), "unsure", "the pid is another process's");
+    assert_eq!(judge(of(&[10]), reused), "unsure", "the pid was reused");
 }
 
 #[test]
-fn a_pid_namespace_is_as_old_as_its_init() {
+fn pid_namespace_is_as_old_as_its_init() {
     let pid = || vec![namespace(NsKind::Pid, 8, |_| {})];
     let of = |pid| {
         let mut init = process(pid, NsKind::Pid, 8);
@@ -135,12 +139,12 @@ fn a_pid_namespace_is_as_old_as_its_init() {
     };
     let judge = |old, new| judge(NsKind::Pid, 8, side(1_000, pid(), old), side(2_000, pid(), new));
     assert_eq!(judge(of(10), of(10)), "same");
-    assert_eq!(judge(of(10), of(20)), "other");
+    assert_eq!(judge(of(10), of(20)), "different");
     assert_eq!(judge(of(10), vec![]), "unsure", "the init is not visible");
 }
 
 #[test]
-fn above_a_namespace_that_stayed_everything_stayed() {
+fn parents_and_owners_of_a_namespace_that_stayed_have_stayed() {
     let namespaces = || {
         let mut user = namespace(NsKind::User, 2, |ns| ns.parent = Some(id(NsKind::User, 1)));
         user.owner = user.parent;
@@ -163,7 +167,7 @@ fn processes_come_go_and_move() {
     let mut new = vec![process(10, NsKind::Net, 9), process(12, NsKind::Net, 7), process(13, NsKind::Net, 7)];
     old[2].namespaces = None;
     new[0].root = Root::Chrooted("/jail".into());
-    // Not comparable: unreadable at the one time; nobody's business: the kernel's own.
+    // Left out: a process unreadable at one of the times, and a kernel thread.
     let mut kernel = process(2, NsKind::Net, 7);
     kernel.kernel_thread = true;
     new.push(kernel);
@@ -185,7 +189,7 @@ fn processes_come_go_and_move() {
 }
 
 #[test]
-fn a_process_that_moved_to_a_namespace_of_the_same_number_is_seen_to() {
+fn process_that_moved_to_a_namespace_with_the_same_inode_has_changed() {
     let net = |kernel_id| vec![namespace(NsKind::Net, 7, |ns| ns.kernel_id = Some(kernel_id))];
     let processes = || vec![process(10, NsKind::Net, 7)];
     let (old, new) = (side(1_000, net(1), processes()), side(2_000, net(2), processes()));
@@ -193,10 +197,10 @@ fn a_process_that_moved_to_a_namespace_of_the_same_number_is_seen_to() {
 }
 
 #[test]
-fn who_looked_is_no_difference() {
+fn observers_are_left_out() {
     let mut old = side(1_000, vec![], vec![process(50, NsKind::Net, 7), process(60, NsKind::Net, 7)]);
     let mut new = side(2_000, vec![], vec![process(60, NsKind::Net, 7), process(70, NsKind::Net, 7)]);
-    // `nsprobe list | nsprobe diff`: the second runs while the first looks.
+    // `nsprobe list | nsprobe diff`: the second runs while the first takes its snapshot.
     old.taken.origin.own_pid = Some(50);
     new.taken.origin.own_pid = Some(70);
     let difference = compare(&old, &new);
@@ -207,7 +211,7 @@ fn who_looked_is_no_difference() {
 }
 
 #[test]
-fn nothing_lives_through_a_boot() {
+fn nothing_survives_a_boot() {
     let net = || vec![namespace(NsKind::Net, 7, |ns| ns.initial = Initial::Yes)];
     let processes = || vec![process(10, NsKind::Net, 7)];
     let (old, mut new) = (side(1_000, net(), processes()), side(2_000, net(), processes()));

@@ -1,4 +1,4 @@
-//! What is in one snapshot and not in the other because that did not see it: it has neither come nor gone.
+//! What is in one snapshot and not in the other because that could not see it: it has neither come nor gone.
 
 use super::document::Side;
 use super::key::{NsKey, ProcessKey, key, process_key};
@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// What the other snapshot may have missed, and why.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
-    /// Why not all processes were shown.
+    /// The reason why not all processes were shown.
     processes: Option<&'static str>,
     namespaces: BTreeMap<NsKey, String>,
 }
 
 impl Unseen {
-    /// What `other` may have missed of what `side` shows.
+    /// Finds what `other` may have missed of what `side` shows.
     pub(super) fn find(side: &Side, other: &Side) -> Self {
         let hidden = hides_processes(side, other);
         let there: HashMap<ProcessKey, &Process> =
@@ -22,7 +22,7 @@ impl Unseen {
         let (mut by_member, mut by_pid) = (HashMap::<NsKey, String>::new(), HashMap::<Pid, String>::new());
         for process in &side.taken.snapshot.processes {
             let seen = there.get(&process_key(process));
-            // A kernel thread too may be the only process in a namespace: kdevtmpfs is.
+            // A kernel thread may also be the only process in a namespace: kdevtmpfs is.
             let why = match seen {
                 None => hidden.map(str::to_owned),
                 Some(seen) if seen.namespaces.is_none() => {
@@ -32,7 +32,7 @@ impl Unseen {
             };
             for slot in NsSlot::ALL {
                 let Some(id) = process.namespace(slot) else { continue };
-                // One namespace of a readable process may be unreadable, such as that for its children.
+                // One slot of a readable process may be unreadable, such as that for its children.
                 let is_unknown = || seen.is_some_and(|seen| seen.namespace(slot).is_none());
                 let slot_unknown = || format!("{slot} of process {} is not readable there", process.pid);
                 if let Some(why) = why.clone().or_else(|| is_unknown().then(slot_unknown)) {
@@ -49,7 +49,7 @@ impl Unseen {
         let mut namespaces = BTreeMap::new();
         let mut left: Vec<&Namespace> =
             side.taken.snapshot.namespaces.iter().filter(|ns| !seen.contains(&key(ns.id))).collect();
-        // As long as one is found: what is unseen hides what it holds.
+        // Repeated while one is found: what is unseen hides what it holds.
         loop {
             let before = left.len();
             left.retain(|namespace| {
@@ -69,23 +69,24 @@ impl Unseen {
         }
     }
 
-    /// Why a namespace that is not in the other snapshot may still be there.
+    /// The reason why a namespace that is not in the other snapshot may still exist.
     pub(super) fn namespace(&self, namespace: &Namespace) -> Option<&str> {
         self.namespaces.get(&key(namespace.id)).map(String::as_str)
     }
 
-    /// The same of any process.
+    /// The same for any process.
     pub(super) const fn process(&self) -> Option<&'static str> {
         self.processes
     }
 }
 
-/// How many gaps of a kind there are.
+/// The number of gaps of a kind.
 fn count(side: &Side, kind: GapKind) -> u64 {
     side.gaps.iter().filter(|gap| gap.kind == kind.name()).map(|gap| gap.count).sum()
 }
 
-/// Why `other` may lack processes that `side` shows. Where both show a part of them, it is the same part for the same user.
+/// The reason why `other` may lack processes that `side` shows. If both show some of them, these are the same for the
+/// same user.
 fn hides_processes(side: &Side, other: &Side) -> Option<&'static str> {
     let user = |side: &Side| {
         let (_, process) = side.observer().zip(side.taken.snapshot.process(side.taken.origin.own_pid?))?;
@@ -102,7 +103,7 @@ fn hides_processes(side: &Side, other: &Side) -> Option<&'static str> {
     .map(|(_, why)| why)
 }
 
-/// Why what a holder that is no process leads to is not seen.
+/// The reason why a namespace held by something other than a process is not seen.
 fn through(
     holder: &Holder,
     unseen: &BTreeMap<NsKey, String>,
@@ -127,8 +128,8 @@ fn through(
     }
 }
 
-/// Returns why a namespace is not seen to which nothing in `/proc` leads: what holds it is searched only where the kernel's
-/// lists are read.
+/// The reason why a namespace is not seen to which nothing in `/proc` leads: its holders are searched only if the
+/// kernel's lists are read.
 fn unlisted(namespace: &Namespace, lacks: &dyn Fn(GapKind) -> bool) -> Option<String> {
     if in_proc(namespace) {
         return None;
@@ -136,12 +137,12 @@ fn unlisted(namespace: &Namespace, lacks: &dyn Fn(GapKind) -> bool) -> Option<St
     if lacks(GapKind::Source) {
         return Some("the kernel's lists are not read there".to_owned());
     }
-    // The kernel lists mount namespaces in another way too, which has a gap of its own.
+    // The kernel also lists mount namespaces in another way, which has its own gap.
     let only_mounts = namespace.id.kind == NsKind::Mnt && lacks(GapKind::Mounts);
     only_mounts.then(|| "not all mount namespaces are listed there".to_owned())
 }
 
-/// Whether something in `/proc` leads to a namespace. An ancestor counts: whether its descendant is seen decides.
+/// True if something in `/proc` leads to a namespace. An ancestor counts: whether its descendant is seen decides.
 fn in_proc(namespace: &Namespace) -> bool {
     let leads = |holder: &Holder| match holder {
         Holder::Thread { .. }
@@ -158,7 +159,7 @@ fn in_proc(namespace: &Namespace) -> bool {
     namespace.sources.contains(&Source::Processes) || namespace.holders.iter().any(leads)
 }
 
-/// Whether `other` lacks a way to find namespaces that `side` had. Each has its own reason.
+/// True if `other` lacks a source of namespaces that `side` had. Each has its own reason.
 fn lacks_source(side: &Side, other: &Side) -> bool {
     let sources = |side: &Side| -> HashMap<String, u64> {
         let gaps = side.gaps.iter().filter(|gap| gap.kind == GapKind::Source.name());

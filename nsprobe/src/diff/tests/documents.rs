@@ -1,10 +1,10 @@
-//! Documents of `nsprobe list --json`: what is read of them, and what is refused.
+//! Documents of `nsprobe list --json`: those that are read, and those that are refused.
 
 use super::*;
 use crate::model::{Gap, GapKind, HeldBy, Source, TcpState};
 use crate::render::json::{self, Selection};
 
-/// A snapshot with something of everything.
+/// A snapshot with something of every kind.
 fn rich() -> Taken {
     let mut inside = process(10, NsKind::Net, 7);
     inside.pids = vec![10, 3, 1];
@@ -65,7 +65,7 @@ fn document(taken: &Taken) -> String {
 }
 
 #[test]
-fn a_document_says_all_that_the_snapshot_held() {
+fn document_has_everything_in_the_snapshot() {
     let taken = rich();
     let mut expected = Side::now(taken.clone()).unwrap();
     expected.taken.snapshot.gaps.clear();
@@ -73,7 +73,7 @@ fn a_document_says_all_that_the_snapshot_held() {
 }
 
 #[test]
-fn roots_that_differ_in_a_byte_that_is_no_text_are_two() {
+fn roots_that_differ_in_a_byte_that_is_not_utf8_differ() {
     let moved = |byte: u8| {
         let mut taken = rich();
         taken.origin.own_pid = None;
@@ -87,7 +87,7 @@ fn roots_that_differ_in_a_byte_that_is_no_text_are_two() {
 }
 
 #[test]
-fn a_root_that_was_deleted_meanwhile_is_the_same_and_one_made_anew_is_not() {
+fn root_deleted_meanwhile_is_the_same_and_one_recreated_is_not() {
     let [jail, deleted, other] =
         [Root::Chrooted("/jail".into()), Root::Deleted("/jail".into()), Root::Deleted("/other".into())];
     let moves = |before: &Root, after: &Root| {
@@ -105,13 +105,13 @@ fn a_root_that_was_deleted_meanwhile_is_the_same_and_one_made_anew_is_not() {
 }
 
 #[test]
-fn the_document_that_is_read_is_the_one_that_list_writes() {
+fn document_that_is_read_is_the_one_that_list_writes() {
     let wanted = crate::render::schemas::LIST;
     assert_eq!((error::NAME, Some(error::MAJOR)), (wanted.name, wanted.version.split('.').next()));
 }
 
 #[test]
-fn a_document_of_a_later_minor_version_is_read() {
+fn document_of_a_later_minor_version_is_read() {
     let text = document(&rich())
         .replace("\"version\":\"1.0\"", "\"version\":\"1.7\",\"more\":[1]")
         .replace("{\"type\":\"socket\",\"pid\":10,\"tid\":12,\"fd\":4}", "{\"type\":\"gravity\",\"mass\":1}");
@@ -120,7 +120,7 @@ fn a_document_of_a_later_minor_version_is_read() {
 }
 
 #[test]
-fn what_is_no_such_document_is_refused_with_the_reason() {
+fn other_documents_are_refused_with_the_reason() {
     let whole = document(&rich());
     let refused = |text: &str| Side::read(text.as_bytes()).map(|_| ()).unwrap_err().to_string();
     for end in [0, 1, 20, whole.len() / 2, whole.len() - 3] {
@@ -145,9 +145,9 @@ fn what_is_no_such_document_is_refused_with_the_reason() {
         @"
     not a document of `nsprobe list --json`, or not all of it: expected ident at line 1 column 2
     not a document of `nsprobe list --json`, or not all of it: missing field `schema` at line 1 column 2
-    this is nsprobe.tree 1.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
-    this is nsprobe.list 2.0, and nsprobe.list 1.x is wanted: what `nsprobe list --json` writes
-    it holds only what was asked for: take it with `nsprobe list --json` and no other option
+    this is nsprobe.tree 1.0, but nsprobe.list 1.x is needed, as written by `nsprobe list --json`
+    this is nsprobe.list 2.0, but nsprobe.list 1.x is needed, as written by `nsprobe list --json`
+    it holds only a selection: take it with `nsprobe list --json` and no other option
     it does not name the boot it was taken in, so nothing in it can be compared
     not a document of `nsprobe list --json`, or not all of it: unknown namespace kind mount: one of cgroup, ipc, mnt, net, pid, time, user, uts at line 3 column 49
     not a document of `nsprobe list --json`, or not all of it: invalid digit found in string at line 3 column 66
@@ -156,13 +156,13 @@ fn what_is_no_such_document_is_refused_with_the_reason() {
     not a document of `nsprobe list --json`, or not all of it: missing field `processes_from` at line 1 column 192
     "
     );
-    let again = |item: &str| {
+    let twice = |item: &str| {
         let line =
             whole.lines().find(|line| line.contains(item)).expect("a line of it").trim_end_matches(',');
         refused(&whole.replacen(line, &format!("{line},{line}"), 1))
     };
-    assert_eq!(again("\"start_ticks\":10"), "it has process 10 twice, so it is no snapshot");
-    assert!(again("\"key\":\"net").contains("twice, so it is no snapshot"));
+    assert_eq!(twice("\"start_ticks\":10"), "it has process 10 twice, so it is not a snapshot");
+    assert!(twice("\"key\":\"net").contains("twice, so it is not a snapshot"));
     assert!(
         refused(&whole.replace("\"type\":\"ancestor\"", "\"type\":\"socket\"")).contains("a holder `socket`")
     );

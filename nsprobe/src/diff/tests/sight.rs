@@ -1,10 +1,10 @@
-//! What one of the two snapshots could not see.
+//! Differences between what the two snapshots could see.
 
 use super::*;
 use crate::model::{GapKind, HeldBy, Source, TcpState};
 
 #[test]
-fn what_only_one_of_the_two_could_see_is_said() {
+fn differences_in_gaps_are_reported() {
     let gap = |count| SideGap { kind: "mounts".to_owned(), reason: "no".to_owned(), count };
     let (mut old, mut new) = (side(1_000, vec![], vec![]), side(2_000, vec![], vec![]));
     (old.gaps, new.gaps) = (vec![gap(1)], vec![gap(1)]);
@@ -21,7 +21,7 @@ fn with_gap(mut side: Side, kind: GapKind) -> Side {
 }
 
 #[test]
-fn what_one_look_could_not_see_has_neither_come_nor_gone() {
+fn what_one_snapshot_could_not_see_has_neither_come_nor_gone() {
     let mounted = |ns: &mut Namespace| {
         ns.holders = vec![Holder::BindMount {
             mount_namespace: id(NsKind::Mnt, 8),
@@ -45,18 +45,18 @@ fn what_one_look_could_not_see_has_neither_come_nor_gone() {
         (ids(&difference.came), ids(&difference.went), unseen, gone, difference.processes_unseen.len())
     };
     let (old, new) = (model::Side::Old, model::Side::New);
-    // A process that is there and not readable may still be in its namespace, in which something is mounted; one that has
-    // ended is not.
+    // A process that exists and is not readable may still be in its namespace, in which something is mounted; one
+    // that has ended is not.
     let less = side(2_000, vec![], vec![closed(30)]);
     let (whole, empty) = (full(), side(2_000, vec![], vec![]));
     assert_eq!(summary(&compare(&whole, &less)), (vec![], vec![10], vec![(8, new), (9, new)], 1, 0));
     assert_eq!(summary(&compare(&less, &whole)), (vec![10], vec![], vec![(8, old), (9, old)], 0, 0));
     assert_eq!(summary(&compare(&whole, &empty)), (vec![], vec![8, 9, 10], vec![], 2, 0));
-    // Where processes are hidden, none of them is known to have ended.
+    // If processes are hidden, none of them is known to have ended.
     let hidden = with_gap(side(2_000, vec![], vec![]), GapKind::HiddenProcesses);
     let all = vec![(8, new), (9, new), (10, new)];
     assert_eq!(summary(&compare(&whole, &hidden)), (vec![], vec![], all, 0, 2));
-    // Where mounts are not readable, what was mounted may be.
+    // If mounts are not readable, a mount may still exist.
     for kind in [GapKind::Mounts, GapKind::Chroot] {
         let mounts = with_gap(side(2_000, vec![], vec![]), kind);
         assert_eq!(summary(&compare(&whole, &mounts)), (vec![], vec![8, 10], vec![(9, new)], 2, 0));
@@ -65,7 +65,7 @@ fn what_one_look_could_not_see_has_neither_come_nor_gone() {
 }
 
 #[test]
-fn what_only_the_kernels_lists_lead_to_is_unseen_where_they_are_not_read() {
+fn namespaces_found_only_in_the_kernels_lists_are_unseen_without_them() {
     let mount = Holder::Mount {
         fs_type: "proc".into(),
         mount_namespace: id(NsKind::Mnt, 8),
@@ -94,11 +94,11 @@ fn what_only_the_kernels_lists_lead_to_is_unseen_where_they_are_not_read() {
     };
     let empty = || side(2_000, vec![], vec![process(30, NsKind::Mnt, 8)]);
     let without_lists = with_gap(empty(), GapKind::Source);
-    let said = || (0, vec!["the kernel's lists are not read there".to_owned()]);
+    let expected = || (0, vec!["the kernel's lists are not read there".to_owned()]);
     for holders in hidden.map(|holder| vec![holder]).chain([vec![]]) {
         let whole = side(1_000, vec![held(holders.clone())], vec![process(30, NsKind::Mnt, 8)]);
-        assert_eq!(unseen(&whole, &without_lists), said(), "{holders:?}");
-        assert_eq!(unseen(&without_lists, &whole), said(), "{holders:?}");
+        assert_eq!(unseen(&whole, &without_lists), expected(), "{holders:?}");
+        assert_eq!(unseen(&without_lists, &whole), expected(), "{holders:?}");
         // Both had them, or neither.
         assert_eq!(unseen(&whole, &empty()), (1, vec![]), "{holders:?}");
         let neither = with_gap(whole, GapKind::Source);
@@ -111,7 +111,7 @@ fn what_only_the_kernels_lists_lead_to_is_unseen_where_they_are_not_read() {
 }
 
 #[test]
-fn what_is_not_readable_of_a_process_that_stayed_is_unseen() {
+fn unreadable_slots_of_a_process_that_stayed_are_unseen() {
     let kernel = |namespaces: bool| {
         let mut kernel = process(25, NsKind::Mnt, 8);
         kernel.kernel_thread = true;
@@ -128,7 +128,7 @@ fn what_is_not_readable_of_a_process_that_stayed_is_unseen() {
     assert_eq!(reasons(&old, &new), ["process 25 is not readable there"]);
     assert_eq!(reasons(&new, &old), ["process 25 is not readable there"]);
 
-    // Older kernels show the pid namespace for a process's children only when the first is there.
+    // Older kernels show the pid namespace for a process's children only when its first process exists.
     let parent = |ino: Option<u64>| {
         let mut parent = process(40, NsKind::Mnt, 8);
         let slots = parent.namespaces.as_mut().unwrap();
