@@ -1,6 +1,6 @@
 //! The distribution's archive: packages of its other releases, unpacked and not installed.
 //!
-//! apt does the work, on lists and caches of its own: the machine's are not touched, and no privilege is needed.
+//! Uses apt with its own lists and caches: the machine's are not touched, and no privilege is needed.
 
 use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// The releases that are looked through.
+/// The releases that are searched.
 const SUITES: &str = "bullseye bookworm trixie sid";
-/// How long the lists of the archive are believed.
+/// The time for which the lists of the archive are considered current.
 const FRESH: Duration = Duration::from_hours(7 * 24);
 
-/// apt with one directory for everything it keeps. One at a time has it: checkouts share the cache.
+/// apt with one directory for everything it keeps. Locked, because checkouts share the cache.
 pub struct Archive {
     cache: PathBuf,
     dir: PathBuf,
@@ -22,7 +22,7 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Waits for others that use it, and fetches the lists, unless those here are fresh and `update` is false.
+    /// Waits for other users, and fetches the lists, unless those in the cache are fresh and `update` is false.
     pub fn open(update: bool) -> Result<Self> {
         let cache = checkout::cache();
         fs::create_dir_all(&cache).with_context(|| format!("{}", cache.display()))?;
@@ -46,7 +46,7 @@ impl Archive {
         fs::write(dir.join("all.sources"), sources)?;
         let archive = Self { cache, dir, _lock: lock };
         if let Err(error) = archive.update(update) {
-            eprintln!("xtask: WARNING: not every list of the archive could be had: {error:#}");
+            eprintln!("xtask: WARNING: not all lists of the archive could be fetched: {error:#}");
         }
         Ok(archive)
     }
@@ -67,7 +67,7 @@ impl Archive {
             // No descriptions, no icons.
             "-oAcquire::Languages=none",
             "-oAcquire::IndexTargets::deb::DEP-11::DefaultEnabled=false",
-            // A mirror may be a snapshot, and its lists of what it has are right however old.
+            // A mirror may be a snapshot, and its lists are right for its content however old.
             "-oAcquire::Check-Valid-Until=false",
             "-oAcquire::Retries=3",
             "-oAcquire::http::Timeout=60",
@@ -77,7 +77,7 @@ impl Archive {
         command
     }
 
-    /// Fetches the lists, unless those here are fresh and `anyway` is false.
+    /// Fetches the lists, unless those in the cache are fresh and `anyway` is false.
     fn update(&self, anyway: bool) -> Result<()> {
         let stamp = self.dir.join("updated");
         let age =
@@ -91,16 +91,16 @@ impl Archive {
         Ok(())
     }
 
-    /// The names of all packages that begin with `prefix`, one a line.
+    /// The names of all packages that begin with `prefix`, one per line.
     pub fn names(&self, prefix: &str) -> Result<String> {
         let names = checkout::output(self.command("apt-cache").args(["pkgnames", prefix]))?;
         let names = String::from_utf8(names.stdout).context("names of packages")?;
-        ensure!(!names.is_empty(), "it is empty");
+        ensure!(!names.is_empty(), "the list is empty");
         Ok(names)
     }
 
-    /// Downloads `packages`, each a name or `NAME/RELEASE`, and unpacks them into one directory, which is there
-    /// until the next call.
+    /// Downloads `packages`, each a name or `NAME/RELEASE`, and unpacks them into one directory, which exists until
+    /// the next call.
     pub fn extract(&self, packages: &[&str]) -> Result<PathBuf> {
         eprintln!("xtask: downloading {}", packages.join(" "));
         let work = self.dir.join("work");
@@ -134,8 +134,8 @@ pub fn find(dir: &Path, wanted: fn(&str) -> bool) -> Result<Option<PathBuf>> {
     Ok(None)
 }
 
-/// apt sources (deb822) for [`SUITES`] from the same archive as the first of Debian in `text`, a file of apt
-/// sources in either format.
+/// apt sources (deb822) for [`SUITES`] from the same archive as the first of Debian in `text`, a file of apt sources
+/// in either format.
 fn sources(text: &str) -> Option<String> {
     let archive = |uri: &str| uri.trim_end_matches('/').ends_with("/debian");
     let stanza = |uri: &str, signed_by: Option<&str>| {
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sources_of_both_formats_are_understood() {
+    fn sources_of_both_formats_are_parsed() {
         let wanted = "Types: deb\nURIs: http://mirror.example/debian\nSuites: bullseye bookworm trixie sid\n\
             Components: main\nSigned-By: /keys.gpg\n";
         let deb822 = "Types: deb\nURIs: http://mirror.example/debian-security\nSuites: x-security\n\n\

@@ -24,49 +24,49 @@ use table::Row;
 #[derive(clap::Args)]
 #[command(
     long_about = "Measures nsprobe and its peers side by side, in one run.\n\n\
-Snapshots: whole commands, from start to end, their output thrown away: nsprobe list in its ways, nsprobe tree, the \
+Snapshots: whole commands, from start to end, with their output discarded: nsprobe list with each source, nsprobe tree, the \
 distribution's lsns, the newest lsns in Debian's archive (unpacked, not installed), and ps with its eight columns of \
-namespaces. For each size of the machine it makes sleeping processes, and ends them. The commands take turns, so that what \
+namespaces. For each number of processes it starts sleeping processes, and ends them. The commands take turns, so that what \
 slows the machine down slows all of them; ratios are of the same turn.\n\n\
-Traces: what an unrelated system call, a fork, unshare and setns cost while nsprobe, bpftrace, perf or strace trace, next to \
-what they cost without, right before; and nsprobe in a storm of setns, at rest, and while programs come and go. What nsprobe \
-has seen and what it says that it lost must be what was done.\n\n\
+Traces: the cost of an unrelated system call, a fork, unshare and setns while nsprobe, bpftrace, perf or strace trace, next to \
+their cost without, right before; and nsprobe in a storm of setns, idle, and while programs start and end. The events that nsprobe \
+reports and those it counts as lost must add up to the calls made.\n\n\
 Needs root and strace; takes up to fifteen minutes.",
     after_help = "\
 Examples:
   cargo xtask bench                              everything
-  cargo xtask bench --quick                      a look, in a minute
+  cargo xtask bench --quick                      a rough measurement, in a minute
   cargo xtask bench --only snapshot --points 4000
-  cargo xtask bench --only trace --churn 1h      whether memory stays what it is
+  cargo xtask bench --only trace --churn 1h      checks that memory does not grow
   cargo xtask bench --only hostile               what a tenant can make a snapshot cost (docs/limits.md)
   cargo xtask bench --write                      puts the tables into docs/performance.md"
 )]
 pub struct Args {
-    /// Only this
+    /// Only this subject
     #[arg(long, value_enum)]
     only: Option<Subject>,
-    /// Processes on the machine, those included that are there already
+    /// Numbers of processes on the machine, existing ones included
     #[arg(long, value_name = "PROCESSES", value_delimiter = ',', default_values_t = [100, 1000, 4000, 10_000])]
     points: Vec<usize>,
-    /// Namespaces made for a point of their own; 0: no such point
+    /// Namespaces created for a separate point; 0: no such point
     #[arg(long, value_name = "COUNT", default_value_t = 2000)]
     namespaces: usize,
-    /// Times that each command is measured; what is slow, fewer
+    /// Number of measurements of each command; fewer of slow ones
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Events a second in a storm; one without a limit comes besides
+    /// Events per second in a storm; one without a limit is added
     #[arg(long, value_name = "RATE", value_delimiter = ',', default_values_t = [50_000, 100_000, 150_000])]
     rates: Vec<u32>,
-    /// How long a storm blows
+    /// Duration of a storm
     #[arg(long, value_name = "TIME", default_value = "3s", value_parser = crate::span::parse)]
     storm: Duration,
-    /// How long programs come and go
+    /// Duration of the churn of programs
     #[arg(long, value_name = "TIME", default_value = "1min", value_parser = crate::span::parse)]
     churn: Duration,
     /// 100 and 1,000 processes and 200 namespaces, in 3 rounds; calls in 1 round, and short storms
     #[arg(long, conflicts_with_all = ["points", "namespaces", "rounds", "rates", "storm", "churn"])]
     quick: bool,
-    /// Measure the development build: whether everything runs, and adds up
+    /// Measure the development build, to check that everything runs and adds up
     #[arg(long, conflicts_with = "write")]
     dev: bool,
     /// Put the tables into docs/performance.md
@@ -78,12 +78,12 @@ pub struct Args {
 enum Subject {
     Snapshot,
     Trace,
-    /// What a tenant can stage, only when named
+    /// The loads that a tenant can stage; only when named
     Hostile,
 }
 
 impl Subject {
-    /// The word in the marks of the document.
+    /// Its name in the marks of the document.
     const fn name(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
@@ -167,7 +167,7 @@ fn snapshots(args: &Args, nsprobe: &Path) -> Result<(Vec<String>, String)> {
 
     let rows: Vec<Row> =
         peers.iter().map(|peer| Row { name: &peer.name, yardstick: peer.yardstick }).collect();
-    // A cost per process is one of many: with few, the constant part is all there is.
+    // The cost per process needs many: with few, the constant part dominates.
     let many: Vec<&Point> = points.iter().filter(|point| point.processes >= 900).collect();
     facts.extend((0..3.min(rows.len())).filter_map(|index| table::cost(rows[index].name, index, &many)));
     let tables: Vec<String> = points.iter().chain(&crowded).map(|point| table::point(&rows, point)).collect();

@@ -1,4 +1,4 @@
-//! Where things are: the checkout, its build output, the cache.
+//! Paths: the checkout, its build output, the cache.
 
 use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
@@ -10,8 +10,8 @@ pub fn root() -> &'static Path {
     manifest.parent().unwrap_or(manifest)
 }
 
-/// What may be downloaded once and used by every checkout: `$XDG_CACHE_HOME/nsprobe`, else
-/// `~/.cache/nsprobe`, else `.cache` in the checkout.
+/// The directory for downloads that all checkouts share: `$XDG_CACHE_HOME/nsprobe`, else `~/.cache/nsprobe`, else
+/// `.cache` in the checkout.
 pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CACHE_HOME")
@@ -19,16 +19,16 @@ pub fn cache() -> PathBuf {
         .map_or_else(|| root().join(".cache"), |home| home.join("nsprobe"))
 }
 
-/// How a program is built.
+/// The profile that a program is built with.
 #[derive(Clone, Copy)]
 pub enum Profile {
     /// With debug assertions and overflow checks.
     Dev,
-    /// As it is released.
+    /// The release profile.
     Release,
 }
 
-/// Builds nsprobe, and gives its path.
+/// Builds nsprobe, and returns its path.
 pub fn nsprobe(profile: Profile) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (name, dir) = match profile {
@@ -45,7 +45,7 @@ pub fn nsprobe(profile: Profile) -> Result<PathBuf> {
     Ok(target.join(dir).join("nsprobe"))
 }
 
-/// Runs `command` with no input to its end, a success, and gives its output.
+/// Runs `command` with no input to its end, which must be a success, and returns its output.
 pub fn output(command: &mut Command) -> Result<Output> {
     let output =
         command.stdin(Stdio::null()).output().with_context(|| format!("could not start {command:?}"))?;

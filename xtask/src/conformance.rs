@@ -11,8 +11,8 @@ use std::process::Command;
 #[command(
     long_about = "Runs the kernel's own tests of namespaces, processes and mounts beside strace.\n\n\
 Takes the newest kernel sources of the distribution, with apt-get and lists of its own (nothing is installed), builds the \
-tests of a dozen suites, and compares what nsprobe and strace say of each call: flags, arguments, result. Natively, and \
-with --kernel in an emulated machine, where the functions load that this machine may refuse. Needs gcc, make, xz-utils \
+tests of a dozen suites, and compares what nsprobe and strace report of each call: flags, arguments, result. Natively, and \
+with --kernel in an emulated machine, which loads the functions plan even if this machine refuses it. Needs gcc, make, xz-utils \
 and libcap-dev.",
     after_help = "\
 Examples:
@@ -28,10 +28,10 @@ pub struct Args {
     build: bool,
 }
 
-/// What the integration tests call the directory of the programs.
+/// The environment variable with the directory of the programs, for the integration tests.
 pub const DIRECTORY: &str = "NSPROBE_CONFORMANCE";
 
-/// The suites that are about what nsprobe traces.
+/// The suites about what nsprobe traces.
 const SUITES: &[&str] = &[
     "clone3",
     "filesystems/empty_mntns",
@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The built programs, a directory a suite; built if they are not in the cache.
+/// The built programs, one directory per suite; built if they are not in the cache.
 fn programs() -> Result<PathBuf> {
     let archive = Archive::open(false)?;
     let listed = archive.names("linux-source-").context("names of kernel sources")?;
@@ -134,7 +134,7 @@ fn jobs() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The highest series among packages `linux-source-SERIES`, one a line.
+/// The highest series among packages `linux-source-SERIES`, one per line.
 fn newest(listed: &str) -> Option<&str> {
     let series = listed.lines().filter_map(|name| name.strip_prefix("linux-source-"));
     series
@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_series_is_found_by_number() {
+    fn newest_series_is_found_by_number() {
         let listed =
             "linux-source-6.1\nlinux-source-6.12\nlinux-source-6.9\nlinux-source\nlinux-source-x.y\n";
         assert_eq!(newest(listed), Some("6.12"));

@@ -1,7 +1,7 @@
-//! A command, and a look at it the moment before it ends, when it still has its memory and its descriptors.
+//! Runs a command and inspects it just before it ends, while it still has its memory and its descriptors.
 //!
-//! Not by `ru_maxrss`: that counts what the process had before it became the command, which is the memory of the
-//! program that started it.
+//! `ru_maxrss` does not do: it includes the memory that the process had before exec, which is that of the program
+//! that started it.
 
 use anyhow::{Context as _, Result, bail};
 use nix::sys::ptrace::{self, Options};
@@ -14,25 +14,25 @@ use std::panic::resume_unwind;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::thread;
 
-/// What was left of a command, and what a look at it found.
+/// The outcome of a command, and the result of its inspection.
 pub struct Ended<T> {
-    /// How it ended.
+    /// Its exit status.
     pub status: ExitStatus,
-    /// What it wrote to stdout, if the caller left that to us.
+    /// Its stdout, if the caller did not redirect that.
     pub stdout: Vec<u8>,
-    /// What it wrote to stderr.
+    /// Its stderr.
     pub stderr: Vec<u8>,
-    /// What the look found.
+    /// The result of the inspection.
     pub seen: T,
 }
 
-/// Waits for a line, then becomes the command: so that it can be watched from its beginning.
+/// Waits for a line, then executes the command: so that it can be watched from its beginning.
 const GATE: &str = r#"read -r _; exec "$@" </dev/null"#;
 
-/// Runs a program with no input to its end, and looks at it just before: by ptrace(2), which stops its first thread
-/// on its way out (PTRACE_O_TRACEEXIT), and leaves it alone until then. A program that cannot be started ends as in a
-/// shell, with 126 or 127. Of `command` the program and the arguments count.
-pub fn look<T>(command: &Command, look: impl FnOnce(Pid) -> io::Result<T>) -> Result<Ended<T>> {
+/// Runs a program with no input to its end, and inspects it just before: by ptrace(2), which stops its first thread
+/// when it exits (PTRACE_O_TRACEEXIT), and not earlier. A program that cannot be started ends as in a shell, with 126
+/// or 127. Only the program and the arguments of `command` are used.
+pub fn inspect<T>(command: &Command, inspect: impl FnOnce(Pid) -> io::Result<T>) -> Result<Ended<T>> {
     let name = format!("{command:?}");
     let mut child = Command::new("sh")
         .args(["-c", GATE, "sh"])
@@ -46,12 +46,12 @@ pub fn look<T>(command: &Command, look: impl FnOnce(Pid) -> io::Result<T>) -> Re
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let (gate, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
-        // It would wait for a reader, and never end.
+        // Otherwise it would wait for a reader, and never end.
         let stdout = scope.spawn(|| read(stdout));
         let stderr = scope.spawn(|| read(stderr));
-        let ended = follow(pid, gate, look).context(name);
+        let ended = follow(pid, gate, inspect).context(name);
         if ended.is_err() {
-            // Already gone and reaped, then this does nothing.
+            // Does nothing if it is gone and reaped.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -70,22 +70,22 @@ fn read(from: Option<impl Read>) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Opens the gate of a child and follows it to its end. All in one thread: no other is told of what it watches.
+/// Opens the gate of a child and follows it to its end. In one thread: only the tracing thread gets the events.
 fn follow<T>(
     pid: Pid,
     gate: Option<ChildStdin>,
-    look: impl FnOnce(Pid) -> io::Result<T>,
+    inspect: impl FnOnce(Pid) -> io::Result<T>,
 ) -> Result<(ExitStatus, T)> {
     use std::os::unix::process::ExitStatusExt as _;
     ptrace::seize(pid, Options::PTRACE_O_TRACEEXIT).context("it cannot be watched")?;
     gate.context("no gate")?.write_all(b"\n")?;
-    let mut look = Some(look);
+    let mut inspect = Some(inspect);
     let mut seen = None;
     loop {
         let status = match waitpid(pid, None)? {
             WaitStatus::PtraceEvent(..) => {
-                if let Some(look) = look.take() {
-                    seen = Some(look(pid).context("the look at it")?);
+                if let Some(inspect) = inspect.take() {
+                    seen = Some(inspect(pid).context("the inspection")?);
                 }
                 ptrace::cont(pid, None)?;
                 continue;
@@ -102,7 +102,7 @@ fn follow<T>(
     }
 }
 
-/// The most memory that a process has had resident, in KiB (`VmHWM` in proc_pid_status(5)).
+/// The peak resident memory of a process, in KiB (`VmHWM` in proc_pid_status(5)).
 pub fn peak_memory(pid: Pid) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let peak =
@@ -110,14 +110,14 @@ pub fn peak_memory(pid: Pid) -> io::Result<u64> {
     peak.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no VmHWM in its status"))
 }
 
-/// The descriptors that a process has open, with what they stand for.
+/// The open descriptors of a process, with their targets.
 pub fn descriptors(pid: Pid) -> io::Result<Vec<(u32, String)>> {
     let mut open = Vec::new();
     for entry in fs::read_dir(format!("/proc/{pid}/fd"))? {
         let entry = entry?;
-        let Some(number) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(fd) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         match fs::read_link(entry.path()) {
-            Ok(link) => open.push((number, link.display().to_string())),
+            Ok(link) => open.push((fd, link.display().to_string())),
             // Closed since, by another thread.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
@@ -132,28 +132,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_command_is_looked_at_before_it_ends() {
+    fn command_is_inspected_before_it_ends() {
         let mut command = Command::new("sh");
         command.args(["-c", "exec 7</dev/null; echo out; echo err >&2; exit 3"]);
-        let ended = look(&command, |pid| Ok((peak_memory(pid)?, descriptors(pid)?))).expect("sh");
+        let ended = inspect(&command, |pid| Ok((peak_memory(pid)?, descriptors(pid)?))).expect("sh");
         assert_eq!(ended.status.code(), Some(3));
         assert_eq!((&*ended.stdout, &*ended.stderr), (&b"out\n"[..], &b"err\n"[..]));
         let (peak, open) = ended.seen;
         assert!((100..100_000).contains(&peak), "{peak} KiB");
         assert!(open.contains(&(7, "/dev/null".to_owned())), "{open:?}");
-        let missing = look(&Command::new("/nonexistent"), peak_memory).expect("sh");
+        let missing = inspect(&Command::new("/nonexistent"), peak_memory).expect("sh");
         assert_eq!(missing.status.code(), Some(127));
     }
 
     #[test]
-    fn a_signal_reaches_the_command() {
+    fn signal_reaches_the_command() {
         let mut command = Command::new("sh");
         command.args(["-c", "trap 'exit 5' TERM; kill -TERM $$; exit 6"]);
-        assert_eq!(look(&command, peak_memory).expect("sh").status.code(), Some(5));
+        assert_eq!(inspect(&command, peak_memory).expect("sh").status.code(), Some(5));
         let mut command = Command::new("sh");
         command.args(["-c", "kill -KILL $$"]);
-        let killed = look(&command, |_| Ok(()));
-        // Killed, it may have no stop on its way out.
+        let killed = inspect(&command, |_| Ok(()));
+        // A killed command may have no stop when it exits.
         assert!(killed.is_ok_and(|ended| ended.status.code().is_none()));
     }
 }

@@ -1,5 +1,5 @@
-//! `cargo xtask load`: the work that `bench` has traced, in a process of its own. What was done is written to a file,
-//! because stdout may be the tracer's.
+//! `cargo xtask load`: the work that `bench` traces, in a separate process. The result is written to a file, because
+//! stdout may be the tracer's.
 
 use anyhow::{Context as _, Result, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -10,15 +10,15 @@ use std::process::{Command, Stdio};
 use std::thread::{scope, sleep};
 use std::time::{Duration, Instant};
 
-/// Calls between two looks at the clock.
+/// Calls between two reads of the clock.
 const BATCH: u32 = 64;
-/// How long the cost of a call is measured at a time; and how many times.
+/// The duration of one measurement of the cost of a call; and the number of them.
 const CHUNK: Duration = Duration::from_millis(4);
 const CHUNKS: usize = 15;
-/// Forks of one measurement; and how many there are. Fewer, because they are slow.
+/// Forks of one measurement; and the number of those. Fewer, because they are slow.
 const FORKS: u32 = 100;
 const FORK_CHUNKS: usize = 3;
-/// How long a paced task sleeps before it catches up.
+/// The time that a paced task sleeps before it catches up.
 const PACE: Duration = Duration::from_micros(500);
 
 #[derive(clap::Args)]
@@ -32,7 +32,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum Work {
-    /// What calls cost: a line `NAME NANOSECONDS` each
+    /// The cost of calls: a line `NAME NANOSECONDS` each
     Calls,
     /// Calls of setns, as many as possible, each of which changes the namespace: their number
     Storm {
@@ -40,11 +40,11 @@ enum Work {
         tasks: u32,
         #[arg(long, value_parser = crate::span::parse)]
         duration: Duration,
-        /// At most so many a second, all tasks together
+        /// At most this many per second, all tasks together
         #[arg(long)]
         rate: Option<u32>,
     },
-    /// Programs that come, make namespaces, and go: their number
+    /// Programs that start, create namespaces, and end: their number
     Churn {
         #[arg(long, value_parser = crate::span::parse)]
         duration: Duration,
@@ -80,7 +80,7 @@ fn calls() -> Result<String> {
     Ok(lines.concat())
 }
 
-/// What a call costs, in nanoseconds: the median of several looks.
+/// The cost of a call, in nanoseconds: the median of several measurements.
 fn cost(mut call: impl FnMut() -> nix::Result<()>) -> Result<f64> {
     let mut chunks = Vec::new();
     for _ in 0..CHUNKS {
@@ -97,7 +97,7 @@ fn cost(mut call: impl FnMut() -> nix::Result<()>) -> Result<f64> {
     Ok(median(chunks))
 }
 
-/// What it costs a shell to fork a child that does nothing, and to wait for its end, in nanoseconds.
+/// The cost for a shell of forking a child that does nothing, and waiting for its end, in nanoseconds.
 fn fork() -> Result<f64> {
     let script = format!("i=0; while [ $i -lt {FORKS} ]; do (:); i=$((i + 1)); done");
     let mut chunks = Vec::new();
@@ -129,10 +129,10 @@ fn storm(tasks: u32, duration: Duration, rate: Option<u32>) -> Result<u64> {
 }
 
 fn back_and_forth(end: Instant, rate: Option<f64>) -> Result<u64> {
-    let mut rooms = Vec::new();
+    let mut namespaces = Vec::new();
     for _ in 0..2 {
         unshare(CloneFlags::CLONE_NEWUTS)?;
-        rooms.push(File::open("/proc/thread-self/ns/uts")?);
+        namespaces.push(File::open("/proc/thread-self/ns/uts")?);
     }
     let (start, mut done) = (Instant::now(), 0);
     loop {
@@ -150,13 +150,13 @@ fn back_and_forth(end: Instant, rate: Option<f64>) -> Result<u64> {
             batch = 16;
         }
         for _ in 0..batch {
-            setns(&rooms[usize::from(done % 2 == 1)], CloneFlags::CLONE_NEWUTS)?;
+            setns(&namespaces[usize::from(done % 2 == 1)], CloneFlags::CLONE_NEWUTS)?;
             done += 1;
         }
     }
 }
 
-/// Starts program after program, each of which makes namespaces of several kinds and ends.
+/// Starts one program after another, each of which creates namespaces of several kinds and ends.
 fn churn(duration: Duration) -> Result<u64> {
     let end = Instant::now() + duration;
     let mut programs = 0;
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_call_takes_a_time() {
+    fn call_takes_a_time() {
         let cost = cost(|| {
             getppid();
             Ok(())

@@ -1,4 +1,4 @@
-//! Development tasks: `cargo xtask --help`. One module a task.
+//! Development tasks: `cargo xtask --help`. One module per task.
 
 mod archive;
 mod bench;
@@ -21,15 +21,15 @@ enum Task {
     Bench(bench::Args),
     /// Runs the kernel's own tests beside strace
     Conformance(conformance::Args),
-    /// The work that `bench` has traced: it starts this itself
+    /// The work that `bench` traces; started by it
     #[command(hide = true)]
     Load(load::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
-    /// What `bench` stages for its measurements: it starts this itself
+    /// The loads that `bench` stages for its measurements; started by it
     #[command(hide = true)]
     Stage(bench::Stage),
-    /// Takes snapshots while namespaces and processes come and go
+    /// Takes snapshots while namespaces and processes are created and end
     Stress(stress::Args),
     /// Runs the tests on other kernels, in emulated machines
     Vm(vm::Args),

@@ -1,8 +1,8 @@
 //! `cargo xtask probe`: the BPF object, from its sources.
 //!
-//! The object is committed, so that building nsprobe needs stable Rust and nothing else. What it was built from
-//! is committed beside it ([`Record`]), and checked: by `cargo test` as far as digests go, by `--check` down to
-//! the byte where the toolchain of the record is at hand.
+//! The object is committed, so that building nsprobe needs stable Rust and nothing else. The sources and toolchain it
+//! was built from are recorded beside it ([`Record`]), and checked: `cargo test` compares digests, and `--check`
+//! compares bytes if the toolchain of the record is installed.
 
 mod record;
 mod source;
@@ -18,11 +18,11 @@ use toolchain::Toolchain;
 #[derive(clap::Args)]
 #[command(after_help = "\
 Examples:
-  cargo xtask probe                      build the object and its record anew
+  cargo xtask probe                      build the object and its record again
   cargo xtask probe --check              prove that the committed object belongs to the sources
-  cargo xtask probe --output /tmp/p.o    build elsewhere, leave the committed one alone")]
+  cargo xtask probe --output /tmp/p.o    build elsewhere, keep the committed one")]
 pub(crate) struct Args {
-    /// Change nothing; fail when the committed object is not what the sources give
+    /// Change nothing; fail if the committed object is not what the sources give
     #[arg(long, conflicts_with = "output")]
     check: bool,
     /// Write the object here, and no record
@@ -35,7 +35,7 @@ fn object_path() -> PathBuf {
     root().join("nsprobe/bpf/nsprobe.bpf.o")
 }
 
-/// What the committed object was built from.
+/// The record of what the committed object was built from.
 fn record_path() -> PathBuf {
     root().join("nsprobe/bpf/nsprobe.bpf.txt")
 }
@@ -45,7 +45,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.check {
         return check(&recorded?);
     }
-    // The recorded toolchain first: whoever has it changes no byte that the sources did not change.
+    // The recorded toolchain first: it changes no byte that the sources did not change.
     let toolchain = toolchain::find(recorded.as_ref().ok().map(|record| &record.toolchain))?;
     let built = build(&toolchain)?;
     let object = args.output.clone().unwrap_or_else(object_path);
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Checks the committed object as far as the toolchains at hand allow, and says how far that was.
+/// Checks the committed object as far as the installed toolchains allow, and reports how far that was.
 fn check(record: &Record) -> anyhow::Result<()> {
     let object = fs::read(object_path()).with_context(|| object_path().display().to_string())?;
     record.check_digests(root(), &object)?;
@@ -74,7 +74,7 @@ fn check(record: &Record) -> anyhow::Result<()> {
                 "WARNING: NOT REBUILT, only the digests were checked: the object was built by\n{}",
                 record.toolchain
             );
-            println!("here there is {other}\n{}", other.versions());
+            println!("installed is {other}\n{}", other.versions());
             return Ok(());
         }
         Err(error) => {
@@ -85,8 +85,8 @@ fn check(record: &Record) -> anyhow::Result<()> {
     let built = build(&toolchain)?;
     ensure!(
         built == object,
-        "the sources give another object than the committed one (sha256 {}, {} bytes; committed {}, {} bytes), \
-         by the same toolchain {toolchain}; if that is meant: cargo xtask probe",
+        "the sources give an object that differs from the committed one (sha256 {}, {} bytes; committed {}, {} bytes), \
+         by the same toolchain {toolchain}; if that is intended: cargo xtask probe",
         source::sha256(&built),
         built.len(),
         source::sha256(&object),
@@ -102,7 +102,7 @@ fn build(toolchain: &Toolchain) -> anyhow::Result<Vec<u8>> {
     let status = toolchain.cargo(root(), &target)?.status().context("cargo")?;
     if !status.success() {
         bail!(
-            "the probe did not build ({status}); when the linker could not read its input, the LLVM that bpf-linker \
+            "the probe did not build ({status}); if the linker could not read its input, the LLVM that bpf-linker \
              was built with is older than that of rustc ({})",
             toolchain.versions().llvm
         );
@@ -122,9 +122,9 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    /// What keeps a change to the probe's sources from being forgotten in the object.
+    /// Prevents that a change to the probe's sources is forgotten in the object.
     #[test]
-    fn the_committed_object_belongs_to_the_sources() -> anyhow::Result<()> {
+    fn committed_object_belongs_to_the_sources() -> anyhow::Result<()> {
         let record = Record::read(&record_path())?;
         record.check_digests(root(), &fs::read(object_path())?)
     }

@@ -1,18 +1,18 @@
-//! `cargo xtask stress`: snapshots in a loop, while namespaces and processes come and go.
+//! `cargo xtask stress`: snapshots in a loop, while namespaces and processes are created and end.
 
 mod churn;
 mod ledger;
-mod look;
-mod rest;
-mod whose;
+mod snapshot;
+mod state;
+mod users;
 
 use crate::checkout::{self, Profile};
 use crate::ending;
 use anyhow::{Context as _, Result, bail, ensure};
 use churn::{Churn, scratch};
 use ledger::{LINGERS, Ledger, Ns};
-use look::{Look, Reported};
-use rest::{Left, Rest};
+use snapshot::{Reported, Snapshot};
+use state::{Left, State};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -20,16 +20,16 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
-use whose::Users;
+use users::Users;
 
-/// How long what was seen may wait for who made it to note it.
-const NOTED: Duration = Duration::from_secs(10);
-/// How long the kernel may take to tear down what has ended.
-const TORN_DOWN: Duration = Duration::from_secs(30);
-/// Faults that are kept to be told; more are only counted.
-const TOLD: usize = 20;
-/// The ways in which nsprobe looks, in turn.
-const LOOKS: [&[&str]; 4] = [
+/// The time that a creator may take to record a namespace that was seen.
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
+/// The time that the kernel may take to tear down what has ended.
+const TEARDOWN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Faults that are reported; more are only counted.
+const MAX_REPORTED: usize = 20;
+/// The variants of nsprobe's commands, in turn.
+const VARIANTS: [&[&str]; 4] = [
     &["list", "--json", "--source", "proc"],
     &["list", "--json", "--source", "bpf"],
     &["tree", "--source", "proc"],
@@ -38,11 +38,11 @@ const LOOKS: [&[&str]; 4] = [
 
 #[derive(clap::Args)]
 #[command(
-    long_about = "Takes snapshots in a loop, while processes and threads fork, make namespaces of every kind, join and leave them, \
+    long_about = "Takes snapshots in a loop, while processes and threads fork, create namespaces of every kind, join and leave them, \
 keep them by descriptors, sockets and mounts, and end.\n\n\
-Every snapshot must succeed, be valid JSON that refers to nothing it does not list, end with no descriptor open that it was not \
-started with, and report no namespace but those that somebody was in at that time: each is noted by who made it, with the time \
-from before it began to after it ended. At the end nothing may be left behind. Needs root, and a machine on which nobody else makes \
+Every snapshot must succeed, be valid JSON that refers to nothing it does not list, end with no open descriptor that it was not \
+started with, and report only namespaces that somebody was in at that time: each is recorded by its creator, with the time \
+from before it began to after it ended. At the end nothing may be left behind. Needs root, and a machine on which nobody else creates \
 namespaces.",
     after_help = "\
 Examples:
@@ -50,30 +50,30 @@ Examples:
   cargo xtask stress --duration 30s      as CI does"
 )]
 pub struct Args {
-    /// How long, such as 30s or 10min
+    /// Duration, such as 30s or 10min
     #[arg(long, default_value = "10min", value_parser = crate::span::parse)]
     duration: Duration,
-    /// How many make namespaces at a time
+    /// Number of workers that create namespaces at a time
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=64))]
     workers: u8,
-    /// Others make namespaces on this machine, too: do not judge those that no process of ours is in or holds
+    /// Others create namespaces on this machine, too: do not judge those that no process of ours is in or holds
     #[arg(long)]
     shared: bool,
 }
 
 /// Runs the task.
 pub fn run(args: &Args) -> Result<()> {
-    ensure!(nix::unistd::geteuid().is_root(), "makes namespaces of every kind: run as root");
-    // So that what a command leaves behind is ours, and seen.
+    ensure!(nix::unistd::geteuid().is_root(), "creates namespaces of every kind: run as root");
+    // So that processes that a command leaves behind become our children, and are seen.
     nix::sys::prctl::set_child_subreaper(true)?;
     // With debug assertions and overflow checks.
     let nsprobe = checkout::nsprobe(Profile::Dev)?;
     let ledger = Ledger::new();
-    let before = Rest::look()?;
+    let before = State::read()?;
     let _quiet = ledger.stay(Duration::ZERO, before.namespaces.iter().cloned().collect());
-    let inherited = ending::look(&Command::new("true"), ending::descriptors)?.seen;
+    let inherited = ending::inspect(&Command::new("true"), ending::descriptors)?.seen;
     let mut judge = Judge::new(&nsprobe, &ledger, inherited, args.shared);
-    // What has no process, such as somebody else's mounts, was there before, too.
+    // Namespaces without processes, such as those of somebody else's mounts, existed before, too.
     let _held = judge.at_rest()?;
 
     let scratch = scratch();
@@ -86,43 +86,43 @@ pub fn run(args: &Args) -> Result<()> {
     judge.verdict()
 }
 
-/// Looks for as long as it is asked to, while the workers work.
+/// Takes snapshots for the requested duration, while the workers work.
 fn churn(args: &Args, ledger: &Ledger, scratch: &Path, judge: &mut Judge) -> Result<()> {
     let churn = Churn::new(ledger);
     let files: Vec<PathBuf> = (0..args.workers).map(|worker| scratch.join(worker.to_string())).collect();
     for file in &files {
         File::create(file)?;
     }
-    let looked = thread::scope(|scope| -> Result<()> {
+    let outcome = thread::scope(|scope| -> Result<()> {
         let mut workers = Vec::new();
         for (seed, file) in (1..).zip(&files) {
             let churn = &churn;
             workers.push(scope.spawn(move || churn.work(seed, file)));
         }
         let end = Instant::now() + args.duration;
-        let mut looked = Ok(());
-        while looked.is_ok() && Instant::now() < end && !workers.iter().any(ScopedJoinHandle::is_finished) {
-            looked = judge.look();
+        let mut outcome = Ok(());
+        while outcome.is_ok() && Instant::now() < end && !workers.iter().any(ScopedJoinHandle::is_finished) {
+            outcome = judge.take_snapshot();
         }
         churn.stop.store(true, Ordering::Relaxed);
         for worker in workers {
             let worked = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            worked.context("a worker (this is no fault of nsprobe)")?;
+            worked.context("a worker (not a fault of nsprobe)")?;
         }
-        looked
+        outcome
     });
     churn.end();
-    looked?;
-    println!("stress: {} acts of {} workers", churn.acts.load(Ordering::Relaxed), args.workers);
+    outcome?;
+    println!("stress: {} actions of {} workers", churn.actions.load(Ordering::Relaxed), args.workers);
     Ok(())
 }
 
-/// Notes what the churn and nsprobe have left, when the kernel has had the time to tear it down.
-fn left_behind(before: &Rest, shared: bool, judge: &mut Judge) -> Result<()> {
-    let deadline = Instant::now() + TORN_DOWN;
+/// Reports what the churn and nsprobe have left, after the kernel has had the time to tear it down.
+fn left_behind(before: &State, shared: bool, judge: &mut Judge) -> Result<()> {
+    let deadline = Instant::now() + TEARDOWN_TIMEOUT;
     loop {
-        let mut left = Rest::look()?.left(before);
-        // It would not tell whose they are.
+        let mut left = State::read()?.left(before);
+        // Their owner would not be known.
         left.retain(|left| !(shared && matches!(left, Left::Namespace(_) | Left::Mount(_))));
         if left.is_empty() {
             return Ok(());
@@ -137,23 +137,23 @@ fn left_behind(before: &Rest, shared: bool, judge: &mut Judge) -> Result<()> {
     }
 }
 
-/// Who looks, and holds what was seen against what there was.
+/// Takes snapshots, and compares them with what existed.
 struct Judge<'a> {
     nsprobe: &'a Path,
     ledger: &'a Ledger,
     inherited: Vec<(u32, String)>,
-    /// The ways to look that work here.
-    ways: Vec<&'static [&'static str]>,
-    /// Whether others may make namespaces, which are not judged then.
+    /// The variants that work here.
+    variants: Vec<&'static [&'static str]>,
+    /// Set if others may create namespaces, which are not judged then.
     shared: bool,
-    looks: usize,
+    snapshots: usize,
     reported: usize,
     of_others: usize,
-    /// The longest time that one took, and its way.
+    /// The longest time that one took, and the index of its variant.
     slowest: (Duration, usize),
-    /// Namespaces seen that nobody has noted yet.
+    /// Namespaces seen that nobody has recorded yet.
     unknown: VecDeque<Unknown>,
-    /// What could not be seen on the quiet machine; and what could not be seen later.
+    /// The gaps on the quiet machine; and the gaps seen later.
     gaps: (BTreeSet<String>, BTreeMap<String, usize>),
     faults: Vec<String>,
     more_faults: usize,
@@ -162,12 +162,12 @@ struct Judge<'a> {
 /// A namespace that was seen.
 struct Unknown {
     ns: Ns,
-    /// From when to when it was looked for.
+    /// The begin and end of the snapshot.
     during: (Duration, Duration),
-    /// Whether somebody used it.
+    /// Set if somebody used it.
     used: bool,
-    /// What was said of it.
-    said: String,
+    /// The report of it.
+    report: String,
 }
 
 impl Unknown {
@@ -182,9 +182,9 @@ impl<'a> Judge<'a> {
             nsprobe,
             ledger,
             inherited,
-            ways: Vec::new(),
+            variants: Vec::new(),
             shared,
-            looks: 0,
+            snapshots: 0,
             reported: 0,
             of_others: 0,
             slowest: (Duration::ZERO, 0),
@@ -195,49 +195,54 @@ impl<'a> Judge<'a> {
         }
     }
 
-    /// Looks at the machine before anything happens, in each way: one that does not work then is left out. Gives
-    /// what was there.
+    /// Takes a snapshot before anything happens, with each variant: one that does not work then is left out. Returns
+    /// what was found.
     fn at_rest(&mut self) -> Result<ledger::Stay<'a>> {
         let mut there = Vec::new();
-        for way in LOOKS {
-            let look = look::look(self.nsprobe, way, &self.inherited, || self.ledger.now())?;
-            if look.wrong.is_empty() {
-                self.ways.push(way);
-                there.extend(look.reported.into_keys());
-                self.gaps.0.extend(look.gaps);
-            } else if way.contains(&"bpf") {
-                println!("stress: NOT TESTED: nsprobe {}: {}", way.join(" "), look.wrong.join("; "));
+        for variant in VARIANTS {
+            let snapshot = snapshot::take(self.nsprobe, variant, &self.inherited, || self.ledger.now())?;
+            if snapshot.wrong.is_empty() {
+                self.variants.push(variant);
+                there.extend(snapshot.reported.into_keys());
+                self.gaps.0.extend(snapshot.gaps);
+            } else if variant.contains(&"bpf") {
+                println!("stress: NOT TESTED: nsprobe {}: {}", variant.join(" "), snapshot.wrong.join("; "));
             } else {
-                bail!("nsprobe {} fails on a quiet machine: {}", way.join(" "), look.wrong.join("; "));
+                bail!(
+                    "nsprobe {} fails on a quiet machine: {}",
+                    variant.join(" "),
+                    snapshot.wrong.join("; ")
+                );
             }
         }
         Ok(self.ledger.stay(Duration::ZERO, there))
     }
 
-    /// Looks once, in the way whose turn it is.
-    fn look(&mut self) -> Result<()> {
-        let way = self.ways[self.looks % self.ways.len()];
-        let Look { wrong, reported, gaps, during } =
-            look::look(self.nsprobe, way, &self.inherited, || self.ledger.now())?;
-        self.slowest = self.slowest.max((during.1.saturating_sub(during.0), self.looks % self.ways.len()));
-        self.looks += 1;
+    /// Takes one snapshot, with the variant users turn it is.
+    fn take_snapshot(&mut self) -> Result<()> {
+        let variant = self.variants[self.snapshots % self.variants.len()];
+        let Snapshot { wrong, reported, gaps, during } =
+            snapshot::take(self.nsprobe, variant, &self.inherited, || self.ledger.now())?;
+        self.slowest =
+            self.slowest.max((during.1.saturating_sub(during.0), self.snapshots % self.variants.len()));
+        self.snapshots += 1;
         self.reported += reported.len();
         for wrong in wrong {
-            self.fault(format!("nsprobe {}: {wrong}", way.join(" ")));
+            self.fault(format!("nsprobe {}: {wrong}", variant.join(" ")));
         }
         for gap in gaps.into_iter().filter(|gap| !self.gaps.0.contains(gap)).collect::<Vec<_>>() {
-            // What vanishes midway is no gap (ENOENT, ESRCH); EINVAL comes of asking the wrong thing.
+            // Something that vanishes midway is not a gap (ENOENT, ESRCH); EINVAL comes from a wrong query.
             if ["os error 2)", "os error 3)", "os error 22)"].iter().any(|error| gap.contains(error)) {
-                self.fault(format!("nsprobe {}: {gap}", way.join(" ")));
+                self.fault(format!("nsprobe {}: {gap}", variant.join(" ")));
             }
             *self.gaps.1.entry(gap).or_default() += 1;
         }
-        for (ns, Reported { said, used_by }) in reported {
+        for (ns, Reported { report, used_by }) in reported {
             let unknown = Unknown {
                 ns,
                 during,
                 used: used_by != Users::Nobody,
-                said: format!("nsprobe {}: {said}", way.join(" ")),
+                report: format!("nsprobe {}: {report}", variant.join(" ")),
             };
             if unknown.existed(self.ledger) {
                 continue;
@@ -248,24 +253,24 @@ impl<'a> Judge<'a> {
                 self.unknown.push_back(unknown);
             }
         }
-        self.settle(self.ledger.now().saturating_sub(NOTED));
-        self.ledger.forget(self.ledger.now().saturating_sub(2 * NOTED + LINGERS));
+        self.settle(self.ledger.now().saturating_sub(RECORD_TIMEOUT));
+        self.ledger.forget(self.ledger.now().saturating_sub(2 * RECORD_TIMEOUT + LINGERS));
         Ok(())
     }
 
-    /// Judges what was seen before `time`: whoever made it has noted it by now.
+    /// Judges what was seen before `time`: its creator has recorded it by now.
     fn settle(&mut self, time: Duration) {
         while let Some(unknown) = self.unknown.pop_front_if(|unknown| unknown.during.1 < time) {
             if !unknown.existed(self.ledger) {
-                let Unknown { ns, during, said, .. } = unknown;
-                let known = self.ledger.tell(&ns, during);
-                self.fault(format!("{ns} did not exist then ({known}): {said}"));
+                let Unknown { ns, during, report, .. } = unknown;
+                let known = self.ledger.describe(&ns, during);
+                self.fault(format!("{ns} did not exist then ({known}): {report}"));
             }
         }
     }
 
     fn fault(&mut self, fault: String) {
-        if self.faults.len() < TOLD {
+        if self.faults.len() < MAX_REPORTED {
             eprintln!("stress: FAULT: {fault}");
             self.faults.push(fault);
         } else {
@@ -274,15 +279,19 @@ impl<'a> Judge<'a> {
     }
 
     fn verdict(&self) -> Result<()> {
-        println!("stress: {} snapshots, {} namespaces reported in them", self.looks, self.reported);
-        println!("stress: the slowest took {:.1?}: {}", self.slowest.0, self.ways[self.slowest.1].join(" "));
+        println!("stress: {} snapshots, {} namespaces reported in them", self.snapshots, self.reported);
+        println!(
+            "stress: the slowest took {:.1?}: {}",
+            self.slowest.0,
+            self.variants[self.slowest.1].join(" ")
+        );
         if self.shared {
-            println!("stress: NOT JUDGED: {} that are of others, or nobody's", self.of_others);
+            println!("stress: NOT JUDGED: {} of others, or of nobody", self.of_others);
         }
         for (gap, times) in &self.gaps.1 {
-            println!("stress: {times} snapshots had a gap that the quiet machine has not: {gap}");
+            println!("stress: {times} snapshots had a gap that the quiet machine did not have: {gap}");
         }
-        ensure!(self.looks >= self.ways.len(), "not even one snapshot of each way");
+        ensure!(self.snapshots >= self.variants.len(), "fewer snapshots than variants");
         let faults = self.faults.len() + self.more_faults;
         ensure!(faults == 0, "{faults} faults");
         println!("stress: no fault");

@@ -34,7 +34,7 @@ Examples:
   cargo xtask vm                         what CI runs, on all kernels
   cargo xtask vm --kernel 5.10 -- trace  the tests with `trace` in their names, on the oldest kernel
   cargo xtask vm --counted               what a trace costs others, in instructions
-  cargo xtask vm --download --update     only fetch the kernels that are newest now"
+  cargo xtask vm --download --update     only fetch the newest kernels"
 )]
 pub struct Args {
     /// Kernel series; `newest` is the highest that the archive has
@@ -43,7 +43,7 @@ pub struct Args {
     /// Only download the kernels
     #[arg(long)]
     download: bool,
-    /// Look for newer kernels even if the lists of the archive are fresh
+    /// Check for newer kernels even if the lists of the archive are fresh
     #[arg(long)]
     update: bool,
     /// Machines at a time
@@ -60,7 +60,8 @@ pub struct Args {
     filter: Vec<String>,
 }
 
-/// Integration tests whose outcome does not depend on the kernel, by the beginnings of their names, as in the lists below.
+/// Integration tests whose outcome does not depend on the kernel, by the beginnings of their names, as in the lists
+/// below.
 const ELSEWHERE: [&str; 8] = [
     "bytes::",
     "conformance::",
@@ -72,9 +73,10 @@ const ELSEWHERE: [&str; 8] = [
     "trace::people_get_a_line",
 ];
 
-/// Integration tests that run natively only. Those of `doctor` and `hang` pass on 7.2, and `hang_locks` on 5.10 too, and take
-/// one to three minutes each: they run `doctor` more than once, which tries every plan, and a plan takes seconds to detach.
-/// One of `trace_output` takes a minute. The others have not been seen to pass in a machine since they were written or changed.
+/// Integration tests that run natively only. Those of `doctor` and `hang` pass on 7.2, and `hang_locks` on 5.10 too,
+/// and take one to three minutes each: they run `doctor` more than once, which tries every plan, and a plan takes
+/// seconds to detach. One of `trace_output` takes a minute. The others have not been seen to pass in a machine since
+/// they were written or changed.
 const NATIVE: [&str; 15] = [
     "doctor::a_chroot",
     "doctor::a_plan",
@@ -93,7 +95,7 @@ const NATIVE: [&str; 15] = [
     "trace_who::",
 ];
 
-/// Integration tests that the kernels between the first and the last run: what is new in a kernel can break these.
+/// Integration tests that the kernels between the first and the last run: a new kernel can break these.
 const BETWEEN: [&str; 14] = [
     "list::",
     "list_sight::",
@@ -111,7 +113,7 @@ const BETWEEN: [&str; 14] = [
     "trace_targets::",
 ];
 
-/// Unit tests that ask the kernel or read what it writes.
+/// Unit tests that query the kernel or parse its output.
 const UNIT: [&str; 3] = ["kernel::", "discover::", "trace::hooks"];
 
 /// The test that compares costs by the instructions they take.
@@ -144,7 +146,7 @@ fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
     for (series, kernel) in args.kernel.iter().zip(kernels::obtain(&args.kernel, args.update)?) {
         let kernel = kernel.and_then(|kernel| {
             let twice = kernels.iter().any(|other| other.version == kernel.version);
-            ensure!(!twice, "{} is the one of another series", kernel.version);
+            ensure!(!twice, "{} is also that of another series", kernel.version);
             Ok(kernel)
         });
         match kernel {
@@ -155,7 +157,7 @@ fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
             }
         }
     }
-    ensure!(!kernels.is_empty(), "not one kernel could be had:\n{}", lacking.join("\n"));
+    ensure!(!kernels.is_empty(), "no kernel is available:\n{}", lacking.join("\n"));
     if args.download {
         for kernel in &kernels {
             println!("{}", kernel.image.display());
@@ -211,7 +213,7 @@ fn selection<'a>(args: &'a Args, kernels: &VecDeque<Kernel>) -> (Vec<&'a str>, V
     (named.unwrap_or_else(|| UNIT.into()), integration)
 }
 
-/// Runs the machines, some at a time, and gives the reports in the order of the kernels.
+/// Runs the machines, some at a time, and returns the reports in the order of the kernels.
 fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -> Result<Vec<Report>> {
     // The last begins with the first: both take longest.
     let mut kernels: VecDeque<_> = kernels.into_iter().enumerate().collect();
@@ -238,7 +240,7 @@ fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -
     reports.into_iter().map(|(_, report)| report).collect()
 }
 
-/// Prints what came of it, and what was not tested.
+/// Prints the results, and what was not tested.
 fn summary(reports: &[Report], lacking: &[String]) {
     println!("\n{:<32} {:>6} {:>6} {:>7} {:>7}", "KERNEL", "PASSED", "FAILED", "SKIPPED", "SECONDS");
     for report in reports {
@@ -301,7 +303,7 @@ mod tests {
         for beginning in &listed {
             // The test harness takes a filter for a part of a name.
             let chosen: Vec<_> = names.iter().filter(|name| name.contains(beginning)).collect();
-            assert!(!chosen.is_empty(), "{beginning} is the beginning of no test's name");
+            assert!(!chosen.is_empty(), "no test's name begins with {beginning}");
             assert!(chosen.iter().all(|name| name.starts_with(beginning)), "{beginning}: {chosen:?}");
             let again = listed.iter().filter(|other| other.starts_with(beginning)).count();
             assert_eq!(again, 1, "{beginning} is listed twice");

@@ -1,4 +1,5 @@
-//! The plan of ARCHITECTURE.md, enforced: which room imports which, no import circles, no file too long to read at once.
+//! Enforces the plan of ARCHITECTURE.md: which room may import which, no import circles, no file too long to read at
+//! once.
 
 mod imports;
 
@@ -7,7 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The rooms of `nsprobe/src` and the other rooms that each may import. Nobody imports `cli`.
+/// The rooms of `nsprobe/src` and the other rooms that each may import. No room imports `cli`.
 const LAYERS: [(&str, &[&str]); 9] = [
     ("model", &[]),
     ("kernel", &["model"]),
@@ -20,8 +21,8 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("cli", &["model", "kernel", "render", "filter", "diff", "discover", "trace", "doctor"]),
 ];
 
-/// Lines that a source file may have: more is not read in one go.
-const MOST_LINES: usize = 450;
+/// The maximum number of lines of a source file.
+const MAX_LINES: usize = 450;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -38,7 +39,7 @@ fn rooms_import_only_what_lies_below_them() {
     for (file, imported) in nsprobe.imports() {
         let (Some(from), Some(to)) = (nsprobe.room(file), nsprobe.room(imported)) else { continue };
         let allowed = LAYERS.iter().find(|(room, _)| *room == from);
-        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{from} is no room of this plan"));
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{from} is not a room of this plan"));
         if from != to && !allowed.contains(&to) {
             wrong.insert(format!("{} imports {}", nsprobe.name(file), nsprobe.name(imported)));
         }
@@ -58,7 +59,7 @@ fn files_are_short() {
     for directory in ["nsprobe/src", "nsprobe-ebpf/src", "xtask", "tests"] {
         for file in imports::sources(&root().join(directory)) {
             let lines = fs::read_to_string(&file).expect("a source").lines().count();
-            if lines > MOST_LINES {
+            if lines > MAX_LINES {
                 long.push(format!("{lines} lines: {}", file.display()));
             }
         }

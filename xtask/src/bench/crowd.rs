@@ -1,7 +1,7 @@
-//! Sleeping processes, so that there are as many on the machine as a measurement asks for.
+//! Sleeping processes, to fill the machine up to the number that a measurement needs.
 //!
-//! They are forks of a shell that read from a pipe which only this process writes to: however it ends, they read the
-//! end of that pipe and are gone.
+//! They are forks of a shell that read from a pipe which only this process writes to: however it ends, they see the
+//! end of that pipe and exit.
 
 use anyhow::{Context as _, Result, ensure};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -17,14 +17,14 @@ use std::time::{Duration, Instant};
 
 /// Processes that one shell has as its children.
 const FAMILY: usize = 500;
-/// How long the next of them may take to say that it is there.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// What a sleeping process takes of the machine's memory, in KiB, with its page tables: a generous guess.
+/// The time that the next of them may take to report.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// The memory that a sleeping process takes, in KiB, with its page tables: a generous guess.
 const MEMORY: u64 = 512;
-/// Processes that the machine keeps for others.
+/// Processes reserved for others.
 const SPARE: usize = 300;
 
-/// Each child says a line when it is there, and ends with its input.
+/// Each child writes a line when it has started, and ends with its input.
 const FORKS: &str = r#"i=0
 while [ $i -lt "$1" ]; do
     (exec 3<&-; echo; read -r _) <&3 &
@@ -44,7 +44,7 @@ done"#;
 /// Processes that sleep until this is dropped.
 pub struct Crowd {
     hosts: Vec<Child>,
-    /// What they read; `None` when they are to go.
+    /// The pipe they read; `None` when they have to end.
     hold: Option<PipeWriter>,
 }
 
@@ -56,59 +56,59 @@ impl Crowd {
         Self::start(count - families, families, FORKS)
     }
 
-    /// `count` processes, each in a namespace of its own: as many cgroup, ipc, mount, user and uts namespaces.
+    /// `count` processes, each in a separate namespace: as many cgroup, ipc, mount, user and uts namespaces.
     pub fn namespaces(count: usize) -> Result<Self> {
         Self::start(count, count.div_ceil(FAMILY), NAMESPACES)
     }
 
     fn start(count: usize, families: usize, script: &str) -> Result<Self> {
         let (input, hold) = pipe()?;
-        let (mut ready, said) = pipe()?;
+        let (mut ready, reports) = pipe()?;
         let mut crowd = Self { hosts: Vec::new(), hold: Some(hold) };
         for family in 0..families {
-            // Counts that add up, however they divide.
+            // Sizes that add up, however they divide.
             let size = count * (family + 1) / families - count * family / families;
             let host = Command::new("sh")
                 .args(["-c", &format!("exec 3<&0\n{script}\nexec 3<&-\nwait"), "crowd", &size.to_string()])
                 .stdin(input.try_clone()?)
-                .stdout(said.try_clone()?)
+                .stdout(reports.try_clone()?)
                 .stderr(Stdio::null())
                 .process_group(0)
                 .spawn();
             crowd.hosts.push(host.context("could not start sh")?);
         }
-        drop((input, said));
-        let there = await_lines(&mut ready, count)?;
-        ensure!(there == count, "only {there} of {count} processes could be made");
+        drop((input, reports));
+        let ready_count = await_lines(&mut ready, count)?;
+        ensure!(ready_count == count, "only {ready_count} of {count} processes could be made");
         Ok(crowd)
     }
 }
 
-/// Counts lines up to `count`; fewer when no other comes in time, or nobody is left to say one.
+/// Counts lines up to `count`; fewer if the next one does not come in time, or nobody is left to write one.
 fn await_lines(ready: &mut PipeReader, count: usize) -> Result<usize> {
-    let mut there = 0;
+    let mut ready_count = 0;
     let mut buffer = [0; 4096];
-    while there < count {
+    while ready_count < count {
         let mut wanted = [PollFd::new(ready.as_fd(), PollFlags::POLLIN)];
-        if poll(&mut wanted, PollTimeout::try_from(PATIENCE)?)? == 0 {
+        if poll(&mut wanted, PollTimeout::try_from(TIMEOUT)?)? == 0 {
             break;
         }
         match ready.read(&mut buffer)? {
             0 => break,
-            length => there += length,
+            length => ready_count += length,
         }
     }
-    Ok(there)
+    Ok(ready_count)
 }
 
 impl Drop for Crowd {
     fn drop(&mut self) {
         self.hold = None;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         for host in &mut self.hosts {
             while matches!(host.try_wait(), Ok(None)) {
                 if Instant::now() > deadline {
-                    // Its group: itself and the children it made.
+                    // Its process group: itself and its children.
                     let group = i32::try_from(host.id()).map(Pid::from_raw);
                     let _ = group.map(|group| killpg(group, Signal::SIGKILL));
                     let _ = host.wait();
@@ -120,7 +120,7 @@ impl Drop for Crowd {
     }
 }
 
-/// Processes that are there now.
+/// The number of processes that exist now.
 pub fn present() -> Result<usize> {
     let entries = fs::read_dir("/proc").context("/proc")?;
     let pid = |name: &[u8]| name.iter().all(u8::is_ascii_digit);
@@ -129,7 +129,7 @@ pub fn present() -> Result<usize> {
         .count())
 }
 
-/// Says why the machine cannot hold `count` more processes, if it cannot.
+/// The reason why the machine cannot hold `count` more processes, if it cannot.
 pub fn no_room(count: usize) -> Result<Option<String>> {
     let present = present()?;
     for limit in ["pid_max", "threads-max"] {
@@ -141,21 +141,21 @@ pub fn no_room(count: usize) -> Result<Option<String>> {
     let memory = super::facts::memory("MemAvailable:")?;
     let needed = MEMORY * count as u64;
     Ok((needed > memory)
-        .then(|| format!("{} MB of memory are free, {} wanted", memory / 1024, needed / 1024)))
+        .then(|| format!("{} MB of memory are free, {} needed", memory / 1024, needed / 1024)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The children of a process: those whose stat names it as the parent.
+    /// The number of children of a process.
     fn children(of: u32) -> usize {
         let path = format!("/proc/{of}/task/{of}/children");
         fs::read_to_string(path).expect("children").split_whitespace().count()
     }
 
     #[test]
-    fn a_crowd_comes_and_goes() {
+    fn crowd_starts_and_ends() {
         let crowd = Crowd::processes(FAMILY + 20).expect("a crowd");
         let hosts: Vec<u32> = crowd.hosts.iter().map(Child::id).collect();
         assert_eq!(hosts.len(), 2);
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_that_fails_says_how_many_there_were() {
+    fn crowd_that_fails_reports_how_many_started() {
         let failed = Crowd::start(10, 1, "echo; echo; exit 1").err().expect("no crowd");
         assert_eq!(failed.to_string(), "only 2 of 10 processes could be made");
     }

@@ -1,4 +1,4 @@
-//! The machine that is measured on, and how quiet it is.
+//! The machine that is measured on, and its load.
 
 use crate::checkout;
 use anyhow::{Context as _, Result};
@@ -9,12 +9,12 @@ use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// Ticks a second in `/proc/stat` (USER_HZ): the same on every x86 kernel.
+/// Ticks per second in `/proc/stat` (USER_HZ): the same on every x86 kernel.
 const TICKS: f64 = 100.0;
-/// The load of a machine that is at rest, for each processor.
+/// The maximum load of an idle machine, for each processor.
 const QUIET: f64 = 0.2;
 
-/// What the measurements belong to, one fact a line of Markdown.
+/// The circumstances of the measurements, one fact per line of Markdown.
 pub fn machine() -> Result<Vec<String>> {
     let processor = field("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease")?;
@@ -31,13 +31,13 @@ pub fn machine() -> Result<Vec<String>> {
     ])
 }
 
-/// The commit that is measured, marked when the checkout has other changes.
+/// The commit that is measured, marked if the checkout has other changes.
 pub fn commit() -> String {
     let mut git = Command::new("git");
     git.args(["describe", "--always", "--dirty", "--exclude=*"]).current_dir(checkout::root());
-    let said =
+    let description =
         checkout::output(&mut git).map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    said.unwrap_or_else(|_| "not from git".to_owned())
+    description.unwrap_or_else(|_| "not from git".to_owned())
 }
 
 /// A field of `/proc/meminfo`, in KiB.
@@ -53,7 +53,7 @@ fn field(file: &str, name: &str) -> Option<String> {
     Some(value.trim_start_matches([':', '\t', ' ']).to_owned())
 }
 
-/// The load of the last minute, and what to think of it.
+/// The load of the last minute, with a warning if it is high.
 pub fn load() -> Result<String> {
     let load = fs::read_to_string("/proc/loadavg")?;
     let load = load.split(' ').next().unwrap_or_default();
@@ -62,7 +62,7 @@ pub fn load() -> Result<String> {
     Ok(format!("Load of the minute before: {load}{warning}"))
 }
 
-/// Processor time that others than this process and its children take.
+/// Processor time taken by others than this process and its children.
 pub struct Others {
     began: Instant,
     busy: f64,
@@ -75,8 +75,8 @@ impl Others {
         Ok(Self { began: Instant::now(), busy: busy()?, own: own()? })
     }
 
-    /// The part of all processors' time that others have had since: 0 to 1. Time that a hypervisor gave to somebody
-    /// else counts as theirs.
+    /// The share of all processors' time that others have taken since: 0 to 1. Time that a hypervisor gave to other
+    /// machines is included.
     pub fn share(&self) -> Result<f64> {
         let all = self.began.elapsed().max(Duration::from_millis(1)).as_secs_f64()
             * f64::from(u32::try_from(available_parallelism()?.get())?);
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn the_machine_has_facts() {
+    fn machine_has_facts() {
         let facts = machine().expect("facts");
         assert!(facts[1].starts_with("Machine: "), "{facts:?}");
         assert!(memory("MemTotal:").expect("MemTotal") > memory("MemAvailable:").expect("MemAvailable"));

@@ -1,7 +1,7 @@
-//! What a tenant can make of the quantities that it decides, and what a snapshot of that costs: the figures of
+//! The quantities that a tenant controls, taken to extremes, and the cost of a snapshot of them: the figures of
 //! docs/limits.md.
 //!
-//! Each stage is a process in a mount namespace of its own, which ends when its input does.
+//! Each stage is a process in a separate mount namespace, which ends with its input.
 
 use super::table::thousands;
 use crate::ending;
@@ -36,7 +36,7 @@ pub enum Quantity {
     StackedMounts,
 }
 
-/// The quantities with how many are staged, in full and for a look.
+/// The quantities with the number staged, in full and for a quick run.
 const STAGES: [(Quantity, &str, usize, usize); 7] = [
     (Quantity::Arguments, "processes with 5.7 MB of arguments", 60, 4),
     (Quantity::Threads, "threads", 30_000, 500),
@@ -71,7 +71,7 @@ pub fn measure(nsprobe: &Path, quick: bool) -> Result<String> {
     Ok(format!("{head}{text}"))
 }
 
-/// The rows of the table for what is staged now.
+/// The rows of the table for the current stage.
 fn measured(nsprobe: &Path, name: &str) -> Result<String> {
     let snapshot = std::env::temp_dir().join(format!("nsprobe-bench-{}.json", std::process::id()));
     let document = Command::new(nsprobe).args(["list", "--json"]).output()?.stdout;
@@ -82,9 +82,9 @@ fn measured(nsprobe: &Path, name: &str) -> Result<String> {
         let mut command = Command::new(nsprobe);
         command.args(args);
         let (began, before) = (Instant::now(), children()?);
-        let ended = ending::look(&command, ending::peak_memory)?;
+        let ended = ending::inspect(&command, ending::peak_memory)?;
         let (wall, processor) = (began.elapsed(), children()?.saturating_sub(before));
-        // `diff` says by 1 that something has changed.
+        // `diff` exits with 1 if something has changed.
         ensure!(matches!(ended.status.code(), Some(0 | 1)), "{args:?}: {}", ended.status);
         rows.push(format!(
             "| {name} | `{}` | {:.2} | {:.2} | {} | {} |\n",
@@ -154,8 +154,8 @@ pub fn stage(stage: &Stage) -> Result<()> {
             Ok(Some(namespace()?))
         })?,
         Quantity::Descriptors => {
-            let most = count as u64 + 100;
-            setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+            let limit = count as u64 + 100;
+            setrlimit(Resource::RLIMIT_NOFILE, limit, limit)?;
             unshare(CloneFlags::CLONE_NEWUTS)?;
             kept.1 = (0..count).map(|_| namespace()).collect::<Result<_, _>>()?;
         }
@@ -173,7 +173,7 @@ pub fn stage(stage: &Stage) -> Result<()> {
 }
 
 fn arguments(count: usize) -> Result<Vec<Child>> {
-    // More than a quarter of the stack's limit would be refused, and more than 128 KiB in one.
+    // The kernel refuses more than a quarter of the stack's limit, and more than 128 KiB in one argument.
     setrlimit(Resource::RLIMIT_STACK, 64 << 20, 64 << 20)?;
     let long = "0".repeat(126_000);
     let start = |_| Command::new("sleep").arg("1000").args(vec![&long; 45]).stdout(Stdio::null()).spawn();
@@ -181,31 +181,31 @@ fn arguments(count: usize) -> Result<Vec<Child>> {
 }
 
 fn threads(count: usize, make: fn() -> Result<Option<File>>) -> Result<()> {
-    let (said, there) = channel();
+    let (reports, received) = channel();
     for _ in 0..count {
-        let said = said.clone();
+        let reports = reports.clone();
         let sleeping = move || {
             let made = make();
-            // Nobody listens any more once one has failed.
-            let _ = said.send(made.as_ref().map(drop).map_err(ToString::to_string));
+            // Nobody receives any more once one has failed.
+            let _ = reports.send(made.as_ref().map(drop).map_err(ToString::to_string));
             std::thread::sleep(Duration::from_hours(1));
             drop(made);
         };
         std::thread::Builder::new().stack_size(16 * 1024).spawn(sleeping)?;
     }
-    for made in there.iter().take(count) {
+    for made in received.iter().take(count) {
         made.map_err(anyhow::Error::msg)?;
     }
     Ok(())
 }
 
-/// In a tmpfs that nobody else sees, above a directory that is there anyway.
+/// In a tmpfs that nobody else sees, mounted over an existing directory.
 fn mounts(quantity: Quantity, count: usize) -> Result<()> {
     let (none, top) = (None::<&str>, Path::new("/mnt"));
     mount(Some("bench"), top, Some("tmpfs"), MsFlags::empty(), none)?;
     let source = if quantity == Quantity::NamespaceMounts { "/proc/self/ns/uts" } else { "/mnt" };
-    for number in 0..count {
-        let name = top.join(format!("m{number}"));
+    for index in 0..count {
+        let name = top.join(format!("m{index}"));
         let at = match quantity {
             Quantity::NamespaceMounts => {
                 File::create(&name)?;

@@ -1,4 +1,4 @@
-//! What is measured: nsprobe, and the programs that it is compared to.
+//! The commands that are measured: nsprobe, and the programs that it is compared to.
 
 use super::{facts, util_linux};
 use crate::checkout;
@@ -7,16 +7,16 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// The columns that ps shares with nsprobe: the eight kinds, and who it is.
+/// The columns that ps shares with nsprobe: the eight kinds, and the identity of the process.
 const PS_COLUMNS: &str = "pid,ppid,cgroupns,ipcns,mntns,netns,pidns,timens,userns,utsns,comm";
 
 /// A command that is measured.
 pub struct Peer {
-    /// How the table calls it.
+    /// Its name in the table.
     pub name: String,
-    /// Whether the others are compared to it.
+    /// Set if the others are compared to it.
     pub yardstick: bool,
-    /// What is run: a program and its arguments.
+    /// The program and its arguments.
     line: Vec<OsString>,
 }
 
@@ -32,13 +32,13 @@ impl Peer {
         command
     }
 
-    /// Runs it once, to see whether it can be measured at all.
+    /// Runs it once, to check that it can be measured.
     fn works(&self) -> Result<()> {
         checkout::output(&mut self.command()).map(drop)
     }
 }
 
-/// Everything that works here, nsprobe first; and a line for each fact of theirs that belongs to the measurement.
+/// All commands that work here, nsprobe first; and a line for each fact about them that belongs to the measurement.
 pub fn all(program: &Path) -> Result<(Vec<Peer>, Vec<String>)> {
     let nsprobe = program.to_str().context("the path of nsprobe is not UTF-8")?;
     let mut facts = vec![self::nsprobe(program)?];
@@ -51,7 +51,7 @@ pub fn all(program: &Path) -> Result<(Vec<Peer>, Vec<String>)> {
     ];
     match version(Command::new("lsns")) {
         Ok(version) => {
-            let name = format!("lsns {}", number(&version));
+            let name = format!("lsns {}", version_number(&version));
             peers.push(Peer { yardstick: true, ..Peer::new(&name, &["lsns"]) });
             facts.push(format!("{version}, the distribution's"));
         }
@@ -64,7 +64,7 @@ pub fn all(program: &Path) -> Result<(Vec<Peer>, Vec<String>)> {
                 line.args(&lsns[1..]);
                 line
             })?;
-            let name = format!("lsns {}", number(&version));
+            let name = format!("lsns {}", version_number(&version));
             peers.push(Peer { name, yardstick: true, line: lsns });
             facts.push(format!(
                 "{version}, of Debian {}, with that release's dynamic linker and libraries",
@@ -91,19 +91,19 @@ pub fn all(program: &Path) -> Result<(Vec<Peer>, Vec<String>)> {
     Ok((peers, facts))
 }
 
-/// Which nsprobe it is that is measured.
+/// The version and commit of the nsprobe that is measured.
 pub fn nsprobe(program: &Path) -> Result<String> {
     Ok(format!("{}, commit {}", version(Command::new(program))?, facts::commit()))
 }
 
-/// What a program says it is: the first line of `--version`.
+/// The version of a program: the first line of `--version`.
 fn version(mut program: Command) -> Result<String> {
-    let said = checkout::output(program.arg("--version"))?;
-    let said = String::from_utf8(said.stdout)?;
-    Ok(said.lines().next().unwrap_or_default().to_owned())
+    let output = checkout::output(program.arg("--version"))?;
+    let output = String::from_utf8(output.stdout)?;
+    Ok(output.lines().next().unwrap_or_default().to_owned())
 }
 
-/// The number at the end of `lsns from util-linux 2.38.1`.
-fn number(version: &str) -> &str {
+/// The version version_number at the end of `lsns from util-linux 2.38.1`.
+fn version_number(version: &str) -> &str {
     version.rsplit(' ').next().unwrap_or(version)
 }

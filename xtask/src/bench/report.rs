@@ -1,4 +1,4 @@
-//! The measurements where they are kept: docs/performance.md.
+//! The document with the measurements: docs/performance.md.
 
 use crate::checkout;
 use anyhow::{Context as _, Result};
@@ -22,7 +22,7 @@ pub fn write(subject: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// `document` with `text` between the marks; `None` without both marks.
+/// `document` with `text` between the marks; `None` if a mark is missing.
 fn replaced(document: &str, subject: &str, text: &str) -> Option<String> {
     let [begin, end] = marks(subject);
     let (before, rest) = document.split_once(&begin)?;
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_around_the_marks_stays() {
+    fn text_around_the_marks_stays() {
         let [begin, end] = marks("this");
         let document = format!("# Title\n\n{begin}\nold\n{end}\nmore\n");
         let new = replaced(&document, "this", "new\n").expect("marks");
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn the_document_has_marks() {
+    fn document_has_marks() {
         let document = fs::read_to_string(checkout::root().join(DOCUMENT)).expect(DOCUMENT);
         for subject in ["snapshot", "trace"] {
             assert!(replaced(&document, subject, "").is_some(), "{subject}");

@@ -1,4 +1,4 @@
-//! The commands that look at the machine once, measured side by side on a machine of a given size.
+//! The commands that take one snapshot, measured side by side on a machine of a given size.
 
 use super::crowd::{self, Crowd};
 use super::facts::Others;
@@ -10,23 +10,22 @@ use anyhow::{Result, ensure};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// What the rounds of one point may take, all commands together. Each gets an equal part, and what is slow
-/// fewer rounds.
+/// The time for the rounds of one point, all commands together. Each gets an equal part, and a slow one fewer rounds.
 const BUDGET: Duration = Duration::from_mins(1);
-/// Rounds that a command gets however slow it is.
-const FEWEST: usize = 3;
+/// The minimum number of rounds of a command.
+const MIN_ROUNDS: usize = 3;
 
-/// What the machine is made to hold.
+/// The load on the machine.
 #[derive(Clone, Copy)]
 pub enum Size {
-    /// This many processes, with those that are there.
+    /// This many processes, including existing ones.
     Processes(usize),
-    /// This many processes more, each in a namespace of its own.
+    /// This many processes more, each in a separate namespace.
     Namespaces(usize),
 }
 
 impl Size {
-    /// How it is called in messages.
+    /// Its name in messages.
     fn name(self) -> String {
         match self {
             Self::Processes(count) => format!("{} processes", table::thousands(count)),
@@ -35,7 +34,7 @@ impl Size {
     }
 }
 
-/// Measures all `peers` at `size`; `Err` in the result says why the machine cannot hold as much.
+/// Measures all `peers` at `size`; the inner `Err` is the reason why the machine cannot hold that many.
 pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point, String>> {
     let name = size.name();
     let more = match size {
@@ -55,7 +54,7 @@ pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point
         Ok(crowd) => crowd,
         Err(error) => return Ok(Err(format!("{name}: {error:#}"))),
     };
-    // And the command that is measured.
+    // Plus the command that is measured.
     let processes = crowd::present()? + 1;
     let namespaces = namespaces(&peers[0])?;
 
@@ -64,7 +63,7 @@ pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point
     for peer in peers {
         eprintln!("bench: {name}: {}: memory and system calls", peer.name);
         let start = Instant::now();
-        let ended = ending::look(&peer.command(), ending::peak_memory)?;
+        let ended = ending::inspect(&peer.command(), ending::peak_memory)?;
         ensure!(ended.status.success(), "{}: {}\n{}", peer.name, ended.status, text(&ended.stderr));
         planned.push(affordable(start.elapsed(), BUDGET / u32::try_from(peers.len())?, rounds));
         samples.push(Sample {
@@ -78,7 +77,7 @@ pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point
         eprintln!("bench: {name}: round {} of {rounds}", round + 1);
         let mut turn: Vec<usize> = (0..peers.len()).filter(|&peer| round < planned[peer]).collect();
         if round % 2 == 1 {
-            // So that none always comes after the same other.
+            // So that none always follows the same other one.
             turn.reverse();
         }
         for peer in turn {
@@ -90,22 +89,22 @@ pub fn measure(peers: &[Peer], size: Size, rounds: usize) -> Result<Result<Point
     Ok(Ok(Point { processes, namespaces, others, samples }))
 }
 
-/// The rounds that a command gets which takes `time`.
+/// The number of rounds for a command that takes `time`.
 fn affordable(time: Duration, budget: Duration, rounds: usize) -> usize {
     let affordable = budget.as_micros() / time.as_micros().max(1);
-    usize::try_from(affordable).unwrap_or(usize::MAX).max(FEWEST).min(rounds)
+    usize::try_from(affordable).unwrap_or(usize::MAX).max(MIN_ROUNDS).min(rounds)
 }
 
-/// How long a command takes from its start to its end, a success.
+/// The time that a command takes from start to end; it must succeed.
 fn time(command: &mut Command) -> Result<Duration> {
     let start = Instant::now();
     checkout::output(command)?;
     Ok(start.elapsed())
 }
 
-/// The namespaces that are there, by the lines of nsprobe's table.
+/// The number of namespaces, by the lines of nsprobe's table.
 fn namespaces(nsprobe: &Peer) -> Result<usize> {
-    let ended = ending::look(nsprobe.command().arg("--no-header"), |_| Ok(()))?;
+    let ended = ending::inspect(nsprobe.command().arg("--no-header"), |_| Ok(()))?;
     Ok(text(&ended.stdout).lines().count())
 }
 
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_slow_gets_fewer_rounds() {
+    fn slow_commands_get_fewer_rounds() {
         let rounds = |millis| affordable(Duration::from_millis(millis), Duration::from_secs(6), 15);
         assert_eq!([rounds(0), rounds(10), rounds(500), rounds(1000), rounds(60_000)], [15, 15, 12, 6, 3]);
         assert_eq!(affordable(Duration::from_mins(1), Duration::from_secs(6), 1), 1);

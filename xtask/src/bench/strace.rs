@@ -1,4 +1,4 @@
-//! How many system calls a command makes.
+//! The number of system calls that a command makes.
 
 use crate::checkout;
 use anyhow::{Context as _, Result};
@@ -8,14 +8,14 @@ use std::process::{Command, Stdio};
 pub fn calls(command: &Command) -> Result<u64> {
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "--"]).arg(command.get_program()).args(command.get_args());
-    // The summary comes after all that the command says.
-    let said = checkout::output(strace.stdout(Stdio::null()))?;
-    let said = String::from_utf8_lossy(&said.stderr);
-    total(&said).with_context(|| format!("strace counted nothing: {said}"))
+    // The summary comes after the output of the command.
+    let summary = checkout::output(strace.stdout(Stdio::null()))?;
+    let summary = String::from_utf8_lossy(&summary.stderr);
+    total(&summary).with_context(|| format!("strace counted nothing: {summary}"))
 }
 
-/// The calls in the last line of the summary. Its columns: % time, seconds, usecs/call, calls, errors (blank when
-/// there was none), and the word `total`.
+/// The calls in the last line of the summary. Its columns: % time, seconds, usecs/call, calls, errors (blank if there
+/// were none), and the word `total`.
 fn total(summary: &str) -> Option<u64> {
     let line = summary.lines().rev().find(|line| line.trim_end().ends_with(" total"))?;
     line.split_whitespace().nth(3)?.parse().ok()
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_total_is_read_with_and_without_errors() {
+    fn total_is_read_with_and_without_errors() {
         let with = "\
 % time     seconds  usecs/call     calls    errors syscall
 ------ ----------- ----------- --------- --------- ----------------
@@ -50,8 +50,8 @@ mod tests {
         }
         let mut command = Command::new("sh");
         command.args(["-c", "for i in 1 2 3 4 5 6 7 8 9 10; do umask >/dev/null; done"]);
-        let more = calls(&command).expect("strace");
-        let less = calls(Command::new("sh").args(["-c", ":"])).expect("strace");
-        assert!(more >= less + 20, "{more} and {less}");
+        let many = calls(&command).expect("strace");
+        let few = calls(Command::new("sh").args(["-c", ":"])).expect("strace");
+        assert!(many >= few + 20, "{many} and {few}");
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 pub struct Row<'a> {
     /// Its name.
     pub name: &'a str,
-    /// Whether the others are compared to it.
+    /// Set if the others are compared to it.
     pub yardstick: bool,
 }
 
@@ -39,7 +39,7 @@ pub fn point(rows: &[Row], point: &Point) -> String {
     )
 }
 
-/// What one process more costs, between each two points of different size, for the command at `index`.
+/// The cost of each additional process, between each two points of different size, for the command at `index`.
 pub fn cost(name: &str, index: usize, points: &[&Point]) -> Option<String> {
     let at = |point: &Point| Some((point.processes, median(&mut millis(&point.samples[index].times))?));
     let sizes: Vec<(usize, f64)> = points.iter().copied().filter_map(at).collect();
@@ -58,17 +58,17 @@ pub fn cost(name: &str, index: usize, points: &[&Point]) -> Option<String> {
         String::new()
     };
     let steps: Vec<&str> = steps.iter().map(|(step, _)| step.as_str()).collect();
-    Some(format!("Cost of one process more, `{name}`: {}{change}", steps.join(", ")))
+    Some(format!("Cost of each additional process, `{name}`: {}{change}", steps.join(", ")))
 }
 
 /// How many times as long the yardstick takes: the median of the ratios of rounds that both took part in. A round is
-/// one moment of the machine, so what slows it down slows both.
+/// one moment of the machine, so whatever slows it down slows both.
 fn faster(times: &[Duration], yardstick: &[Duration]) -> Option<f64> {
     let ratio = |(own, yardstick): (&Duration, &Duration)| yardstick.as_secs_f64() / own.as_secs_f64();
     median(&mut times.iter().zip(yardstick).map(ratio).collect::<Vec<_>>())
 }
 
-/// The median, and the values in order.
+/// The median; sorts the values.
 pub fn median(values: &mut [f64]) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values.get(values.len().checked_sub(1)? / 2)?, values.get(values.len() / 2)?);
@@ -79,13 +79,13 @@ fn millis(times: &[Duration]) -> Vec<f64> {
     times.iter().map(|time| time.as_secs_f64() * 1000.0).collect()
 }
 
-/// As a number to divide.
+/// The number as a float, for division.
 #[expect(clippy::cast_precision_loss, reason = "counts of this machine are far below 2^52")]
 pub fn float(count: u64) -> f64 {
     count as f64
 }
 
-/// Three digits of a number, or more where they are before the point.
+/// Three digits of a number, or more if they are before the point.
 pub fn figure(value: Option<f64>) -> String {
     match value {
         None => "–".to_owned(),
@@ -108,7 +108,7 @@ pub fn thousands(count: impl ToString + Copy) -> String {
     grouped
 }
 
-/// A table in Markdown, the first line its head; all columns but the first are numbers.
+/// A table in Markdown, the first line its head; all columns but the first are right-aligned.
 pub fn markdown(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn medians_are_of_the_middle() {
+    fn medians_are_in_the_middle() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&mut [4.0, 1.0, 2.0, 3.0]), Some(2.5));
         assert_eq!(median(&mut []), None);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_is_a_table() {
+    fn point_is_a_table() {
         let rows = [Row { name: "fast", yardstick: false }, Row { name: "lsns 1", yardstick: true }];
         let text = point(&rows, &at(1000, vec![sample(&[10, 11, 30]), sample(&[100, 132])]));
         insta::assert_snapshot!(text, @"
@@ -182,12 +182,12 @@ mod tests {
     }
 
     #[test]
-    fn the_cost_of_a_process_is_a_slope() {
+    fn cost_of_a_process_is_a_slope() {
         let points =
             [1000, 4000, 10_000].map(|processes| at(processes, vec![sample(&[processes as u64 / 100 + 5])]));
         let points: Vec<&Point> = points.iter().collect();
         let line = cost("fast", 0, &points).expect("points");
-        insta::assert_snapshot!(line, @"Cost of one process more, `fast`: 10.0 µs from 1,000 to 4,000, 10.0 µs from 4,000 to 10,000 (+0 %)");
+        insta::assert_snapshot!(line, @"Cost of each additional process, `fast`: 10.0 µs from 1,000 to 4,000, 10.0 µs from 4,000 to 10,000 (+0 %)");
         assert!(cost("fast", 0, &points[..2]).is_some_and(|line| !line.contains('%')));
         assert_eq!(cost("fast", 0, &points[..1]), None);
     }

@@ -1,4 +1,4 @@
-//! What a trace costs: those who are not traced, those who are, and nsprobe itself.
+//! The cost of a trace: for tasks that are not traced, for those that are, and of nsprobe itself.
 
 mod storm;
 mod tracer;
@@ -14,21 +14,21 @@ use std::{env, fs};
 use storm::Storm;
 use tracer::Tracer;
 
-/// How much is measured.
+/// The extent of the measurement.
 pub struct Plan<'a> {
-    /// Times that the cost of calls is measured, with each tracer and without.
+    /// Number of measurements of the cost of calls, with each tracer and without.
     pub rounds: usize,
-    /// How long a storm blows.
+    /// Duration of a storm.
     pub storm: Duration,
-    /// Its events a second; as many as possible, besides.
+    /// Its events per second; a storm without a limit is added.
     pub rates: &'a [u32],
-    /// How long nothing happens.
+    /// Duration of the idle phase.
     pub idle: Duration,
-    /// How long programs come and go.
+    /// Duration of the churn of programs.
     pub churn: Duration,
 }
 
-/// Measures all of it; Markdown.
+/// Measures everything; returns Markdown.
 pub fn measure(nsprobe: &Path, plan: &Plan) -> Result<(Vec<String>, String)> {
     let dir = Scratch::new()?;
     let others = Others::watch()?;
@@ -39,16 +39,16 @@ pub fn measure(nsprobe: &Path, plan: &Plan) -> Result<(Vec<String>, String)> {
         storms.push(storm::storm(nsprobe, &dir.0, plan.storm, rate)?);
     }
     let others = others.share()? * 100.0;
-    eprintln!("bench: trace: nothing happens");
+    eprintln!("bench: trace: idle");
     let idle = storm::idle(nsprobe, plan.idle)? * 100.0;
-    eprintln!("bench: trace: programs come and go for {:?}", plan.churn);
+    eprintln!("bench: trace: programs start and end for {:?}", plan.churn);
     let churn = storm::churn(nsprobe, &dir.0, plan.churn)?;
     let (first, last) = (float(churn.memory.0) / 1024.0, float(churn.memory.1) / 1024.0);
     let text = format!(
-        "### What calls cost\n\n{}\nOthers took {others:.0} % of the processors' time.\n\n\
+        "### Cost of calls\n\n{}\nOthers took {others:.0} % of the processors' time.\n\n\
          ### A storm of setns\n\n{}\n\
-         While nothing happens for {:.0} s, nsprobe takes {idle:.3} % of a processor.\n\n\
-         While {} programs make four namespaces each and end, within {:.0} s, it has {first:.1} MB of memory in \
+         While idle for {:.0} s, nsprobe takes {idle:.3} % of a processor.\n\n\
+         While {} programs create four namespaces each and end, within {:.0} s, it has {first:.1} MB of memory in \
          the first fifth of that time and {last:.1} MB in the last.\n",
         costs_table(&costs),
         storms_table(&storms),
@@ -59,10 +59,10 @@ pub fn measure(nsprobe: &Path, plan: &Plan) -> Result<(Vec<String>, String)> {
     Ok((tracer::versions(), text))
 }
 
-/// What calls cost with a tracer.
+/// The cost of calls with a tracer.
 struct Cost {
     tracer: String,
-    /// Nanoseconds of each call, by round: with it, and right before without; or why there are none.
+    /// Nanoseconds of each call, by round: with the tracer, and right before without; or why there are none.
     rounds: Result<Vec<[(f64, f64); CALLS.len()]>, String>,
 }
 
@@ -89,7 +89,7 @@ fn command(line: &[String]) -> Command {
     command
 }
 
-/// What calls cost while `tracer` is at work, which must have seen some.
+/// The cost of calls while `tracer` runs, which must have seen some.
 fn with(tracer: &Tracer, dir: &Path) -> Result<[f64; CALLS.len()]> {
     let running = tracer.start(dir)?;
     let costs = calls(&mut tracer.around(&work(&["calls".to_owned()])?))?;
@@ -99,10 +99,10 @@ fn with(tracer: &Tracer, dir: &Path) -> Result<[f64; CALLS.len()]> {
 
 fn calls(command: &mut Command) -> Result<[f64; CALLS.len()]> {
     let output = crate::checkout::output(command)?;
-    let said = String::from_utf8(output.stdout)?;
-    let costs = said.lines().zip(CALLS).map(|(line, call)| line.strip_prefix(call)?.trim().parse().ok());
+    let report = String::from_utf8(output.stdout)?;
+    let costs = report.lines().zip(CALLS).map(|(line, call)| line.strip_prefix(call)?.trim().parse().ok());
     let costs: Option<Vec<f64>> = costs.collect();
-    costs.and_then(|costs| costs.try_into().ok()).with_context(|| format!("not the costs of calls: {said}"))
+    costs.and_then(|costs| costs.try_into().ok()).with_context(|| format!("not the costs of calls: {report}"))
 }
 
 fn costs_table(costs: &[Cost]) -> String {
@@ -138,7 +138,7 @@ fn costs_table(costs: &[Cost]) -> String {
 }
 
 fn storms_table(storms: &[Storm]) -> String {
-    let head = ["asked for", "calls/s", "events/s", "seen", "lost", "MB/s", "peak MB", "processor %"];
+    let head = ["requested", "calls/s", "events/s", "seen", "lost", "MB/s", "peak MB", "processor %"];
     let mut lines = vec![head.map(str::to_owned).to_vec()];
     for storm in storms {
         let seconds = storm.duration.as_secs_f64();
@@ -157,7 +157,7 @@ fn storms_table(storms: &[Storm]) -> String {
     table::markdown(&lines)
 }
 
-/// A directory for what the tracers write; gone when dropped.
+/// A directory for the output of the tracers; removed when dropped.
 struct Scratch(PathBuf);
 
 impl Scratch {

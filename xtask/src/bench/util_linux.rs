@@ -1,4 +1,4 @@
-//! The newest lsns that can be had: out of the archive of another release, beside the machine's own.
+//! The newest available lsns: out of the archive of another release, beside the machine's own.
 
 use crate::archive::Archive;
 use crate::checkout;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 /// The release it comes from.
 pub const RELEASE: &str = "sid";
-/// It and every library that it loads.
+/// util-linux and every library that lsns loads.
 const PACKAGES: [&str; 9] = [
     "util-linux",
     "libblkid1",
@@ -23,9 +23,9 @@ const PACKAGES: [&str; 9] = [
     "libsmartcols1",
     "libsystemd0",
 ];
-/// Where the libraries are in those packages.
+/// The directory of the libraries in those packages.
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
-/// How long one that was downloaded counts as the newest.
+/// The time for which a downloaded one counts as the newest.
 const FRESH: Duration = Duration::from_hours(7 * 24);
 
 /// The command that runs it, with the dynamic linker and libraries of its release.
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn libraries_from_elsewhere_are_seen() {
+    fn libraries_from_elsewhere_are_found() {
         let listed = "\tlinux-vdso.so.1 (0x00007f71)\n\
             \tlibmount.so.1 => /c/util-linux/usr/lib/libmount.so.1 (0x00007f71)\n\
             \tlibcap.so.2 => /lib/libcap.so.2 (0x00007f71)\n\

@@ -1,4 +1,4 @@
-//! What the committed object was built from, as a text beside it.
+//! The record of what the committed object was built from, a text beside it.
 
 use super::source;
 use super::toolchain::Versions;
@@ -13,7 +13,7 @@ pub(super) struct Record {
     pub(super) source: String,
     /// SHA-256 of the object.
     pub(super) object: String,
-    /// What built it.
+    /// The toolchain that built it.
     pub(super) toolchain: Versions,
 }
 
@@ -27,7 +27,7 @@ impl fmt::Display for Record {
 }
 
 impl Record {
-    /// The record at `path`.
+    /// Reads the record at `path`.
     pub(super) fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path);
         let text =
@@ -49,7 +49,7 @@ impl Record {
         })
     }
 
-    /// Fails unless this record is of the sources under `root`, and of `object`.
+    /// Fails unless this record matches the sources under `root`, and `object`.
     pub(super) fn check_digests(&self, root: &Path, object: &[u8]) -> anyhow::Result<()> {
         let source = source::digest(root)?;
         ensure!(

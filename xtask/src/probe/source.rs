@@ -1,4 +1,4 @@
-//! The digest of everything that decides what the object is, except the toolchain.
+//! The digest of everything that decides the content of the object, except the toolchain.
 
 use super::toolchain;
 use anyhow::Context as _;
@@ -15,8 +15,8 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
     })
 }
 
-/// The digest of the probe's sources under `root`: its files by their paths from `root`, the locked versions of
-/// the crates compiled into it, and the compiler's options. The same wherever the checkout lies.
+/// The digest of the probe's sources under `root`: its files by their paths from `root`, the locked versions of the
+/// crates compiled into it, and the compiler's options. It does not depend on the path of the checkout.
 pub(super) fn digest(root: &Path) -> anyhow::Result<String> {
     let mut files = vec![PathBuf::from("nsprobe-ebpf/Cargo.toml")];
     collect(root, Path::new("nsprobe-ebpf/src"), &mut files)?;

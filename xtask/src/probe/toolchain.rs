@@ -10,8 +10,8 @@ use std::{env, fs};
 
 pub(super) const TARGET: &str = "bpfel-unknown-none";
 
-/// Arguments of cargo that decide what the object is. The profile is given whole, so that it does not change
-/// with the one that nsprobe itself is built with.
+/// Arguments of cargo that decide the content of the object. The profile is complete, so that it does not depend on
+/// the one that nsprobe itself is built with.
 pub(super) const OPTIONS: &[&str] = &[
     "--release",
     "--target=bpfel-unknown-none",
@@ -26,9 +26,9 @@ pub(super) const OPTIONS: &[&str] = &[
     "--config=profile.release.debug-assertions=false",
 ];
 
-/// Flags of rustc that decide what the object is, besides those that take this machine's paths out of it.
-/// The architecture is what aya-ebpf reads registers by, which the probe leaves to offsets: any would do, and
-/// the host's would make the object depend on it.
+/// Flags of rustc that decide the content of the object, besides those that remove this machine's paths from it.
+/// aya-ebpf reads registers by the architecture, which the probe leaves to offsets: any value would do, and the
+/// host's would make the object depend on it.
 pub(super) const RUSTFLAGS: &[&str] = &["--cfg=bpf_target_arch=\"x86_64\""];
 
 const NO_TOOLCHAIN: &str = "\
@@ -42,12 +42,12 @@ bpf-linker was not found; install it with one of
     cargo install bpf-linker --version 0.13.0 --locked --no-default-features --features llvm-22
 with the LLVM that `rustc -vV` names (Debian: apt-get install llvm-22-dev, and LLVM_PREFIX=/usr/lib/llvm-22)";
 
-/// What decides the object besides the sources.
+/// The versions that decide the object, apart from the sources.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Versions {
     /// `rustc --version`.
     pub(super) rustc: String,
-    /// The LLVM in rustc.
+    /// The version of LLVM in rustc.
     pub(super) llvm: String,
     /// `bpf-linker --version`.
     pub(super) linker: String,
@@ -59,7 +59,7 @@ impl fmt::Display for Versions {
     }
 }
 
-/// What compiles the probe.
+/// The compiler and linker of the probe.
 pub(super) struct Toolchain {
     compiler: Compiler,
     linker: Linker,
@@ -86,12 +86,12 @@ impl fmt::Display for Toolchain {
     }
 }
 
-/// Finds a toolchain: the `preferred` one if it is there, else the first that will do.
+/// Finds a toolchain: the `preferred` one if it exists, otherwise the first suitable one.
 pub(super) fn find(preferred: Option<&Versions>) -> anyhow::Result<Toolchain> {
     let linker = Linker::find()?;
     let compilers: Vec<_> = compilers().iter().filter_map(|path| Compiler::at(path)).collect();
     let Some(linker) = linker.as_ref().filter(|_| !compilers.is_empty()) else {
-        // All at once, so that nobody installs one to be told of the other.
+        // All at once, so that nobody installs one only to learn of the other.
         let missing = [(linker.is_none(), NO_LINKER), (compilers.is_empty(), NO_TOOLCHAIN)];
         let missing: Vec<_> =
             missing.into_iter().filter_map(|(missing, text)| missing.then_some(text)).collect();
@@ -104,7 +104,7 @@ pub(super) fn find(preferred: Option<&Versions>) -> anyhow::Result<Toolchain> {
     Ok(found.swap_remove(index.unwrap_or(0)))
 }
 
-/// Every compiler worth a look: the active toolchain, rustup's others, the distribution's.
+/// Every compiler to try: the active toolchain, rustup's others, the distribution's.
 fn compilers() -> Vec<PathBuf> {
     let active = output(Command::new("rustc").args(["--print", "sysroot"])).map(PathBuf::from);
     let rustup = env::var_os("RUSTUP_HOME")
@@ -126,7 +126,7 @@ impl Linker {
 }
 
 impl Compiler {
-    /// The compiler at `path`; `None` when it cannot build the probe.
+    /// The compiler at `path`; `None` if it cannot build the probe.
     fn at(path: &Path) -> Option<Self> {
         existing(path.with_file_name("cargo"))?;
         let versions = output(Command::new(path).arg("-vV")).ok()?;
@@ -144,7 +144,7 @@ impl Compiler {
 }
 
 impl Toolchain {
-    /// What of it decides the object.
+    /// Its versions, which decide the object.
     pub(super) fn versions(&self) -> Versions {
         let Self { compiler, linker } = self;
         Versions {
@@ -157,7 +157,7 @@ impl Toolchain {
     /// The command that builds the probe under `root` into `target`.
     pub(super) fn cargo(&self, root: &Path, target: &Path) -> anyhow::Result<Command> {
         let mut command = Command::new(self.compiler.path.with_file_name("cargo"));
-        // What a developer has set for other builds has no say in this one.
+        // Settings that a developer made for other builds must not affect this one.
         for (key, _) in env::vars_os() {
             let name = key.to_string_lossy();
             let ours = ["CARGO_HOME", "CARGO_NET_OFFLINE", "CARGO_HTTP_PROXY", "CARGO_TERM_COLOR"];
@@ -168,7 +168,7 @@ impl Toolchain {
         command
             .current_dir(root)
             .env("RUSTC", &self.compiler.path)
-            // The only way to -Z build-std without a nightly compiler.
+            // The only way to use -Z build-std without a nightly compiler.
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &self.linker.path)
             .env("CARGO_ENCODED_RUSTFLAGS", self.rustflags(root)?)
@@ -186,7 +186,7 @@ impl Toolchain {
         Ok(command)
     }
 
-    /// [`RUSTFLAGS`], and a fixed name for every directory whose path would otherwise get into the object.
+    /// [`RUSTFLAGS`], and a fixed name for every directory whose path would otherwise be in the object.
     fn rustflags(&self, root: &Path) -> anyhow::Result<OsString> {
         let library = self.compiler.sysroot.join("lib/rustlib/src/rust");
         let mut renamed =
@@ -217,7 +217,7 @@ fn on_path(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).find_map(|directory| existing(directory.join(program)))
 }
 
-/// What a command prints, without the line's end.
+/// The output of a command, without the final newline.
 fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.output().with_context(|| format!("{command:?}"))?;
     if !output.status.success() {
@@ -226,7 +226,7 @@ fn output(command: &mut Command) -> anyhow::Result<String> {
     Ok(String::from_utf8(output.stdout)?.trim_end().to_owned())
 }
 
-/// Major and minor number of a release: what a minimum is stated in.
+/// Major and minor version of a release, the parts that a minimum is stated in.
 fn release(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))

@@ -1,4 +1,4 @@
-//! Processes and threads that make namespaces, join them, leave them and end, and note which those were.
+//! Processes and threads that create namespaces, join them, leave them and end, and record which those were.
 
 use super::ledger::{Ledger, Ns, Stay};
 use crate::checkout;
@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::Duration;
 
-/// Kinds that a thread may have of its own, and that another may join.
+/// Kinds that a thread may change for itself, and that another may join.
 const OF_THREADS: [(&str, CloneFlags); 4] = [
     ("cgroup", CloneFlags::CLONE_NEWCGROUP),
     ("ipc", CloneFlags::CLONE_NEWIPC),
@@ -26,32 +26,32 @@ const OF_THREADS: [(&str, CloneFlags); 4] = [
 ];
 /// `CLONE_NEWTIME` of linux/sched.h, which nix does not know.
 const NEWTIME: CloneFlags = CloneFlags::from_bits_retain(0x80);
-/// Options of unshare(1), which makes those of a new process.
+/// Options of unshare(1), for namespaces of a new process.
 const OF_PROCESSES: [&str; 8] =
     ["--cgroup", "--ipc", "--mount", "--net", "--pid", "--time", "--user", "--uts"];
-/// What a process says of itself: the texts of its links.
-const SAY: &str = "readlink /proc/self/ns/*";
+/// The script by which a process reports its namespaces: the texts of its links.
+const REPORT: &str = "readlink /proc/self/ns/*";
 /// Open files of namespaces that are kept for others to join.
 const KEPT: usize = 32;
 
-/// What all workers share.
+/// The state that all workers share.
 pub struct Churn<'ledger> {
     ledger: &'ledger Ledger,
-    /// Set, they end.
+    /// Set to end them.
     pub stop: AtomicBool,
-    /// How often they did something.
-    pub acts: AtomicU64,
-    /// Namespaces that nothing but a descriptor may hold; each closed before its stay ends.
+    /// The number of actions.
+    pub actions: AtomicU64,
+    /// Namespaces that only a descriptor may hold; each closed before its stay ends.
     kept: Mutex<Vec<(&'static str, File, Stay<'ledger>)>>,
 }
 
 impl<'ledger> Churn<'ledger> {
-    /// At rest.
+    /// A churn without workers.
     pub fn new(ledger: &'ledger Ledger) -> Self {
-        Self { ledger, stop: AtomicBool::new(false), acts: AtomicU64::new(0), kept: Mutex::default() }
+        Self { ledger, stop: AtomicBool::new(false), actions: AtomicU64::new(0), kept: Mutex::default() }
     }
 
-    /// One worker, until it is to stop. `file` is one that it may mount things on, in mount namespaces of its own.
+    /// One worker, until it has to stop. `file` is one that it may mount things on, in separate mount namespaces.
     pub fn work(&self, seed: u64, file: &Path) -> Result<()> {
         let mut dice = Dice(seed);
         while !self.stop.load(Ordering::Relaxed) {
@@ -65,17 +65,17 @@ impl<'ledger> Churn<'ledger> {
                 6 => self.join_process(&mut dice),
                 _ => forks(),
             }?;
-            self.acts.fetch_add(1, Ordering::Relaxed);
+            self.actions.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 
-    /// Lets go of what is kept.
+    /// Closes the kept files.
     pub fn end(&self) {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Runs `act` in a thread of its own, which takes its namespaces with it.
+    /// Runs `act` in a separate thread, whose namespaces end with it.
     fn thread(&self, act: impl FnOnce(&mut Diary<'ledger>) -> Result<()> + Send) -> Result<()> {
         let mut diary = Diary { ledger: self.ledger, from: self.ledger.now(), stays: Vec::new() };
         thread::scope(|scope| {
@@ -84,28 +84,28 @@ impl<'ledger> Churn<'ledger> {
         })
     }
 
-    /// Runs a command whose output is links of namespaces, which there are at most as long as it runs.
+    /// Runs a command whose output is links of namespaces, which exist at most as long as it runs.
     fn process(&self, command: &mut Command) -> Result<()> {
         let mut diary = Diary { ledger: self.ledger, from: self.ledger.now(), stays: Vec::new() };
-        diary.said(command)
+        diary.run(command)
     }
 
-    /// A process with some namespaces of its own.
+    /// A process with some new namespaces.
     fn unshare_process(&self, dice: &mut Dice) -> Result<()> {
         let kinds: Vec<_> = OF_PROCESSES.iter().filter(|_| dice.below(3) == 0).collect();
-        let linger = format!("{SAY}; sleep 0.0{}", dice.below(3));
+        let linger = format!("{REPORT}; sleep 0.0{}", dice.below(3));
         self.process(Command::new("unshare").args(kinds).args(["--fork", "sh", "-c", &linger]))
     }
 
-    /// Namespaces below namespaces, the outer ones soon without a process.
+    /// Nested namespaces, the outer ones soon without a process.
     fn nested_processes(&self) -> Result<()> {
-        let inner = format!("unshare --user --map-root-user --pid --net --fork sh -c '{SAY}'");
-        let script = format!("set -e; {SAY}; {inner}; {SAY}");
+        let inner = format!("unshare --user --map-root-user --pid --net --fork sh -c '{REPORT}'");
+        let script = format!("set -e; {REPORT}; {inner}; {REPORT}");
         let outer = ["--user", "--map-root-user", "--pid", "--uts", "--fork", "sh", "-c"];
         self.process(Command::new("unshare").args(outer).arg(script))
     }
 
-    /// A process that joins a namespace which is kept.
+    /// A process that joins a kept namespace.
     fn join_process(&self, dice: &mut Dice) -> Result<()> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((kind, file)) =
@@ -116,13 +116,13 @@ impl<'ledger> Churn<'ledger> {
         drop(kept);
         let target = format!("--{kind}=/proc/{}/fd/{}", id(), file.as_raw_fd());
         let mut diary = Diary { ledger: self.ledger, from: self.ledger.now(), stays: Vec::new() };
-        // The clone of the descriptor holds it too, and this stay sees the last of that.
-        let said = diary.said(Command::new("nsenter").args([&target, "sh", "-c", SAY]));
+        // The clone of the descriptor holds it too, and this stay ends after it.
+        let result = diary.run(Command::new("nsenter").args([&target, "sh", "-c", REPORT]));
         drop(file);
-        said
+        result
     }
 
-    /// Keeps a namespace of the thread that calls this, in the place of another.
+    /// Keeps a namespace of the calling thread, in exchange for another one.
     fn keep(&self, diary: &Diary<'ledger>, dice: &mut Dice) -> Result<()> {
         let (kind, _) = OF_THREADS[dice.below(OF_THREADS.len())];
         let link = format!("/proc/thread-self/ns/{kind}");
@@ -141,16 +141,17 @@ impl<'ledger> Churn<'ledger> {
     }
 }
 
-/// What one actor notes of its namespaces. It ends after the actor.
+/// The record of an actor's namespaces. It outlives the actor.
 struct Diary<'ledger> {
     ledger: &'ledger Ledger,
-    /// When the actor began: none of its namespaces is older.
+    /// The time at which the actor began: none of its namespaces is older.
     from: Duration,
     stays: Vec<Stay<'ledger>>,
 }
 
 impl Diary<'_> {
-    /// Notes the namespaces that the calling thread is in, and has for its children. To be called after each change.
+    /// Records the namespaces that the calling thread is in, and has for its children. Must be called after each
+    /// change.
     fn note(&mut self) -> Result<()> {
         let mut there = Vec::new();
         for link in fs::read_dir("/proc/thread-self/ns")? {
@@ -160,11 +161,11 @@ impl Diary<'_> {
         Ok(())
     }
 
-    /// Runs a command, and notes what it says.
-    fn said(&mut self, command: &mut Command) -> Result<()> {
+    /// Runs a command, and records the namespaces it reports.
+    fn run(&mut self, command: &mut Command) -> Result<()> {
         let output = checkout::output(command)?;
-        let said = String::from_utf8(output.stdout)?;
-        self.stays.push(self.ledger.stay(self.from, said.lines().filter_map(Ns::parse).collect()));
+        let links = String::from_utf8(output.stdout)?;
+        self.stays.push(self.ledger.stay(self.from, links.lines().filter_map(Ns::parse).collect()));
         Ok(())
     }
 }
@@ -174,9 +175,9 @@ fn read(link: impl AsRef<Path>) -> Option<Ns> {
     Ns::parse(fs::read_link(link).ok()?.to_str()?)
 }
 
-/// A thread that makes namespaces, leaves them for others to join, and joins those of others.
+/// A thread that creates namespaces, leaves them for others to join, and joins those of others.
 fn wander<'ledger>(diary: &mut Diary<'ledger>, churn: &Churn<'ledger>, dice: &mut Dice) -> Result<()> {
-    // What mount namespaces ask of a thread that changes them.
+    // Required for a thread that changes its mount namespace.
     unshare(CloneFlags::CLONE_FS)?;
     for _ in 0..=dice.below(3) {
         let mut flags = CloneFlags::empty();
@@ -195,7 +196,7 @@ fn wander<'ledger>(diary: &mut Diary<'ledger>, churn: &Churn<'ledger>, dice: &mu
         drop(kept);
         if let Some(target) = target {
             setns(&target, CloneFlags::empty())?;
-            // Noted before the descriptor goes: from here on the thread holds it.
+            // Recorded before the descriptor is closed: from here on the thread holds it.
             diary.note()?;
             drop(target);
             dice.pause();
@@ -229,7 +230,7 @@ fn hold_by_socket(diary: &mut Diary, dice: &mut Dice) -> Result<()> {
     Ok(())
 }
 
-/// Namespaces that a thread has for its children only; the pid namespace gets one, which says which it is.
+/// Namespaces that a thread has for its children only; the pid namespace gets a child, which reports it.
 fn for_children(diary: &mut Diary, dice: &mut Dice) -> Result<()> {
     if dice.below(2) == 0 {
         unshare(NEWTIME)?;
@@ -237,13 +238,13 @@ fn for_children(diary: &mut Diary, dice: &mut Dice) -> Result<()> {
         dice.pause();
     } else {
         unshare(CloneFlags::CLONE_NEWPID)?;
-        diary.said(Command::new("sh").args(["-c", SAY]))?;
+        diary.run(Command::new("sh").args(["-c", REPORT]))?;
         dice.pause();
     }
     Ok(())
 }
 
-/// Processes that are gone before one has looked.
+/// Processes that end before anybody has seen them.
 fn forks() -> Result<()> {
     let script = "for i in 1 2 3 4 5 6 7 8 9 10; do (:) & done; wait";
     let status = Command::new("sh").args(["-c", script]).stdin(Stdio::null()).status()?;
@@ -251,7 +252,7 @@ fn forks() -> Result<()> {
     Ok(())
 }
 
-/// Numbers that look random: splitmix64.
+/// A pseudo-random number generator: splitmix64.
 struct Dice(u64);
 
 impl Dice {
@@ -267,7 +268,7 @@ impl Dice {
         among.get(self.below(among.len()))
     }
 
-    /// Up to 20 ms.
+    /// Sleeps up to 20 ms.
     fn pause(&mut self) {
         sleep(Duration::from_micros(self.below(20_000) as u64));
     }

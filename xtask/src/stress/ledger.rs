@@ -1,4 +1,4 @@
-//! Which namespaces existed, and when: what nsprobe says is held against it.
+//! The namespaces that existed, and when: the reference for nsprobe's reports.
 
 use serde_json::Value;
 use std::collections::HashMap;
@@ -6,15 +6,15 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long after its last user has let go of a namespace it may still be in use: what exits is torn down a moment
-/// after others hear of it, and a machine with more work than processors makes moments long.
+/// The time for which a namespace may still be in use after its last user has let go of it: an exiting task is torn
+/// down a moment after others hear of it, and on a machine with more work than processors that takes long.
 const GRACE: Duration = Duration::from_secs(1);
-/// How long the kernel may keep one that nobody uses: credentials, sockets and pids are freed, and let go of it, after
-/// an RCU grace period or by a work queue.
+/// The time for which the kernel may keep a namespace that nobody uses: credentials, sockets and pids are freed, and
+/// let go of it, after an RCU grace period or by a work queue.
 pub const LINGERS: Duration = Duration::from_secs(15);
 
-/// A namespace's kind and inode, as in `net:[4026531833]`. The kernel gives an inode again within milliseconds,
-/// so it is one namespace only together with a time.
+/// A namespace's kind and inode, as in `net:[4026531833]`. The kernel reuses an inode within milliseconds, so it is
+/// unique only together with a time.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ns {
     kind: String,
@@ -27,7 +27,7 @@ impl Ns {
         Self { kind: kind.to_owned(), ino }
     }
 
-    /// Reads the text of a link in `/proc/PID/ns`.
+    /// Parses the text of a link in `/proc/PID/ns`.
     pub fn parse(link: &str) -> Option<Self> {
         let (kind, ino) = link.strip_suffix(']')?.split_once(":[")?;
         Some(Self::new(kind, ino.parse().ok()?))
@@ -40,19 +40,19 @@ impl fmt::Display for Ns {
     }
 }
 
-/// A time at which something may have existed: from, and to, when that is known.
-type Life = (Duration, Option<Duration>);
+/// A time span in which something may have existed: its begin, and its end if that is known.
+type Lifetime = (Duration, Option<Duration>);
 
-/// All namespaces that there were, with their times.
+/// All namespaces that existed, with their times.
 pub struct Ledger {
     start: Instant,
-    lives: Mutex<HashMap<Ns, Vec<Life>>>,
+    lifetimes: Mutex<HashMap<Ns, Vec<Lifetime>>>,
 }
 
 impl Ledger {
-    /// An empty one, whose time begins now.
+    /// An empty ledger, whose time begins now.
     pub fn new() -> Self {
-        Self { start: Instant::now(), lives: Mutex::default() }
+        Self { start: Instant::now(), lifetimes: Mutex::default() }
     }
 
     /// The time, by this ledger's clock.
@@ -60,45 +60,45 @@ impl Ledger {
         self.start.elapsed()
     }
 
-    /// Notes that these namespaces exist, and did so from `from` on at the earliest, until the result is dropped.
+    /// Records that these namespaces exist, since `from` at the earliest, until the result is dropped.
     pub fn stay(&self, from: Duration, of: Vec<Ns>) -> Stay<'_> {
-        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lifetimes = self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
         for ns in &of {
-            lives.entry(ns.clone()).or_default().push((from, None));
+            lifetimes.entry(ns.clone()).or_default().push((from, None));
         }
         Stay { ledger: self, from, of }
     }
 
-    /// Whether a namespace existed at some time from `from` to `to`, or may have. With `used` it must have been in
+    /// True if a namespace existed at some time from `from` to `to`, or may have. With `used` it must have been in
     /// use then.
     pub fn existed(&self, ns: &Ns, (from, to): (Duration, Duration), used: bool) -> bool {
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let lifetimes = self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
         let after = if used { GRACE } else { LINGERS };
-        let overlaps = |&(born, gone): &Life| born <= to && gone.is_none_or(|gone| gone + after >= from);
-        lives.get(ns).is_some_and(|lives| lives.iter().any(overlaps))
+        let overlaps = |&(born, gone): &Lifetime| born <= to && gone.is_none_or(|gone| gone + after >= from);
+        lifetimes.get(ns).is_some_and(|lifetimes| lifetimes.iter().any(overlaps))
     }
 
-    /// What is known of a namespace that did not exist from `from` to `to`.
-    pub fn tell(&self, ns: &Ns, (from, to): (Duration, Duration)) -> String {
-        let lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        let lives = lives.get(ns).map(Vec::as_slice).unwrap_or_default();
-        let before = lives.iter().filter_map(|&(_, gone)| from.checked_sub(gone?)).min();
-        let after = lives.iter().filter_map(|&(born, _)| born.checked_sub(to)).min();
+    /// Describes what is known of a namespace that did not exist from `from` to `to`.
+    pub fn describe(&self, ns: &Ns, (from, to): (Duration, Duration)) -> String {
+        let lifetimes = self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
+        let lifetimes = lifetimes.get(ns).map(Vec::as_slice).unwrap_or_default();
+        let before = lifetimes.iter().filter_map(|&(_, gone)| from.checked_sub(gone?)).min();
+        let after = lifetimes.iter().filter_map(|&(born, _)| born.checked_sub(to)).min();
         match (before, after) {
-            (None, None) => "nobody has noted it".to_owned(),
-            (Some(before), _) => format!("one of that number had gone {before:.1?} before"),
-            (None, Some(after)) => format!("one of that number came {after:.1?} later"),
+            (None, None) => "nobody has recorded it".to_owned(),
+            (Some(before), _) => format!("one with that inode ended {before:.1?} before"),
+            (None, Some(after)) => format!("one with that inode began {after:.1?} later"),
         }
     }
 
-    /// Forgets what was gone before `time`. Gives how many lives that leaves.
+    /// Forgets lifetimes that ended before `time`. Returns the number of those left.
     pub fn forget(&self, time: Duration) -> usize {
-        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        lives.retain(|_, lives| {
-            lives.retain(|&(_, gone)| gone.is_none_or(|gone| gone >= time));
-            !lives.is_empty()
+        let mut lifetimes = self.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
+        lifetimes.retain(|_, lifetimes| {
+            lifetimes.retain(|&(_, gone)| gone.is_none_or(|gone| gone >= time));
+            !lifetimes.is_empty()
         });
-        lives.values().map(Vec::len).sum()
+        lifetimes.values().map(Vec::len).sum()
     }
 }
 
@@ -112,11 +112,13 @@ pub struct Stay<'ledger> {
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
         let now = self.ledger.now();
-        let mut lives = self.ledger.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lifetimes = self.ledger.lifetimes.lock().unwrap_or_else(PoisonError::into_inner);
         for ns in &self.of {
-            let open = |&&mut (from, gone): &&mut Life| from == self.from && gone.is_none();
-            if let Some(life) = lives.get_mut(ns).and_then(|lives| lives.iter_mut().find(open)) {
-                life.1 = Some(now);
+            let open = |&&mut (from, gone): &&mut Lifetime| from == self.from && gone.is_none();
+            if let Some(lifetime) =
+                lifetimes.get_mut(ns).and_then(|lifetimes| lifetimes.iter_mut().find(open))
+            {
+                lifetime.1 = Some(now);
             }
         }
     }
@@ -134,7 +136,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn links_are_read_as_they_are_written() {
+    fn links_are_parsed_as_they_are_written() {
         let ns = Ns::parse("net:[4026531833]").expect("a link");
         assert_eq!(ns, Ns::new("net", 4_026_531_833));
         assert_eq!(ns.to_string(), "net:[4026531833]");
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_noted_existed_and_only_then() {
+    fn only_recorded_namespaces_existed_and_only_then() {
         let ledger = Ledger::new();
         let (net, uts) = (Ns::new("net", 7), Ns::new("uts", 7));
         let stay = ledger.stay(5 * SECOND, vec![net.clone()]);
@@ -152,19 +154,19 @@ mod tests {
         assert!(ledger.existed(&net, (100 * SECOND, 101 * SECOND), true), "it has no end yet");
         assert!(!ledger.existed(&net, (SECOND, 4 * SECOND), true), "before it began");
         assert!(!ledger.existed(&uts, (SECOND, 9 * SECOND), true), "another kind with the same inode");
-        assert_eq!(ledger.tell(&uts, (SECOND, 9 * SECOND)), "nobody has noted it");
-        assert_eq!(ledger.tell(&net, (SECOND, 4 * SECOND)), "one of that number came 1.0s later");
+        assert_eq!(ledger.describe(&uts, (SECOND, 9 * SECOND)), "nobody has recorded it");
+        assert_eq!(ledger.describe(&net, (SECOND, 4 * SECOND)), "one with that inode began 1.0s later");
         drop(stay);
         let later = |after: Duration| (ledger.now() + after, ledger.now() + after + 9 * SECOND);
         assert!(!ledger.existed(&net, later(2 * GRACE), true), "after its end");
-        assert!(ledger.existed(&net, later(2 * GRACE), false), "the kernel may have it still");
+        assert!(ledger.existed(&net, later(2 * GRACE), false), "the kernel may still have it");
         assert!(!ledger.existed(&net, later(2 * LINGERS), false), "but not so long");
         assert_eq!(ledger.forget(ledger.now() + SECOND), 0);
         assert!(!ledger.existed(&net, (SECOND, 9 * SECOND), true));
     }
 
     #[test]
-    fn one_inode_has_many_lives() {
+    fn one_inode_has_many_lifetimes() {
         let ledger = Ledger::new();
         let net = Ns::new("net", 7);
         let first = ledger.stay(Duration::ZERO, vec![net.clone(), net.clone()]);

@@ -1,4 +1,4 @@
-//! The tests as static executables, which need nothing of the machine that runs them.
+//! The tests as static executables, which do not depend on the machine that runs them.
 
 use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// What Rust calls the virtual machines.
+/// Rust's name for the virtual machines' target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// What is run in the virtual machines. The tests know nsprobe by the path it was built at.
+/// The executables that run in the virtual machines. The tests know nsprobe by the path it was built at.
 pub struct Tests {
     pub nsprobe: PathBuf,
     /// Unit tests.
@@ -38,13 +38,14 @@ pub fn tests() -> Result<Tests> {
     executables(&String::from_utf8(build.stdout)?)
 }
 
-/// Finds the executables among what cargo says of a build, a JSON object a line.
+/// Finds the executables in the messages of cargo, a JSON object per line.
 fn executables(messages: &str) -> Result<Tests> {
     let mut nsprobe = None;
     let mut unit = Vec::new();
     let mut integration = Vec::new();
     for line in messages.lines() {
-        let message: Value = serde_json::from_str(line).with_context(|| format!("not of cargo: {line}"))?;
+        let message: Value =
+            serde_json::from_str(line).with_context(|| format!("not a message of cargo: {line}"))?;
         let Some(executable) = message["executable"].as_str().map(PathBuf::from) else { continue };
         match (message["profile"]["test"].as_bool(), message["target"]["kind"][0].as_str()) {
             (Some(false), Some("bin")) => nsprobe = Some(executable),
@@ -63,13 +64,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_executables_are_told_apart() {
+    fn executables_are_distinguished() {
         let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"]},"profile":{"test":false},"executable":null}
 {"reason":"compiler-artifact","target":{"kind":["test"]},"profile":{"test":true},"executable":"/t/tests-1"}
 {"reason":"compiler-artifact","target":{"kind":["lib"]},"profile":{"test":true},"executable":"/t/nsprobe-2"}
 {"reason":"compiler-artifact","target":{"kind":["bin"]},"profile":{"test":false},"executable":"/t/nsprobe"}
 {"reason":"build-finished","success":true}"#;
-        let tests = executables(messages).expect("all are there");
+        let tests = executables(messages).expect("all exist");
         assert_eq!(tests.nsprobe, PathBuf::from("/t/nsprobe"));
         assert_eq!(
             (&tests.unit[..], &tests.integration[..]),

@@ -10,8 +10,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the tests run besides nsprobe. busybox, which stands in for everything else, comes last in the PATH
-/// of the machine: the tests are about the real ones.
+/// The programs that the tests run besides nsprobe. busybox, which stands in for everything else, comes last in the
+/// PATH of the machine: the tests are about the real ones.
 const PROGRAMS: &[&str] = &[
     "bash",
     "bpftool",
@@ -54,7 +54,7 @@ const PROGRAMS: &[&str] = &[
     "unshare",
 ];
 
-/// Where they are looked for, on this machine and on the virtual one.
+/// The directories that are searched for them, on this machine and on the virtual one.
 const PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
 /// Small files that programs expect.
@@ -69,14 +69,14 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hostname", "nsprobe-vm\n"),
 ];
 
-/// What an image is made of.
+/// The contents of an image.
 pub struct Contents<'a> {
     pub tests: &'a Tests,
     /// Arguments of the test harness for the unit tests.
     pub unit: &'a [&'a str],
     /// Those for the integration tests, by the version of the kernel.
     pub integration: &'a [(String, Vec<&'a str>)],
-    /// Whether clocks count instructions, which the tests are told.
+    /// Set if clocks count instructions; passed to the tests.
     pub counted: bool,
     /// A directory of more programs, which the tests find by [`conformance::DIRECTORY`].
     pub programs: Option<&'a Path>,
@@ -84,7 +84,7 @@ pub struct Contents<'a> {
     pub kernels: &'a VecDeque<Kernel>,
 }
 
-/// Builds the image, which runs the tests that the filter lets through.
+/// Builds the image, which runs the tests that the filter selects.
 pub fn build(image: &Path, contents: &Contents) -> Result<()> {
     let tests = contents.tests;
     let stage = image.with_extension("stage");
@@ -107,13 +107,13 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
     programs(&root)?;
     busybox(&stage, &root)?;
     for file in sources()?.iter().chain(&tests.unit).chain(&tests.integration).chain([&tests.nsprobe]) {
-        place(&root, file)?;
+        copy_to(&root, file)?;
     }
     if let Some(programs) = contents.programs {
         let listed = checkout::output(Command::new("find").arg(programs).args(["-type", "f"]))?;
         for program in String::from_utf8(listed.stdout)?.lines().map(Path::new) {
             for file in libraries(program)?.iter().map(PathBuf::as_path).chain([program]) {
-                place(&root, file)?;
+                copy_to(&root, file)?;
             }
         }
     }
@@ -132,14 +132,14 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
 }
 
 /// Copies `file` to the same path below `root`.
-fn place(root: &Path, file: &Path) -> Result<()> {
+fn copy_to(root: &Path, file: &Path) -> Result<()> {
     let to = root.join(file.strip_prefix("/").context("not an absolute path")?);
     fs::create_dir_all(to.parent().unwrap_or(root))?;
     fs::copy(file, &to).with_context(|| format!("could not copy {}", file.display()))?;
     Ok(())
 }
 
-/// Copies [`PROGRAMS`] and what they are linked with.
+/// Copies [`PROGRAMS`] and their libraries.
 fn programs(root: &Path) -> Result<()> {
     let mut missing = Vec::new();
     let mut needed = BTreeSet::new();
@@ -158,17 +158,17 @@ fn programs(root: &Path) -> Result<()> {
         );
     }
     needed.extend(perl_modules()?);
-    needed.iter().try_for_each(|file| place(root, file))
+    needed.iter().try_for_each(|file| copy_to(root, file))
 }
 
-/// What Perl loads for the modules that tests use.
+/// The files that Perl loads for the modules that tests use.
 fn perl_modules() -> Result<Vec<PathBuf>> {
     let loaded = r#"print join "\n", values %INC, @DynaLoader::dl_shared_objects"#;
     let listed = checkout::output(Command::new("perl").args(["-MPOSIX", "-MFcntl", "-e", loaded]))?;
     Ok(String::from_utf8(listed.stdout)?.lines().map(PathBuf::from).collect())
 }
 
-/// The shared libraries of `program`, its loader included; nothing for a script or a static one.
+/// The shared libraries of `program`, its loader included; none for a script or a static program.
 fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     let ldd = Command::new("ldd").arg(program).stdin(Stdio::null()).output().context("ldd")?;
     let listed = String::from_utf8(ldd.stdout)?;
@@ -176,7 +176,7 @@ fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(listed.split_whitespace().filter(|word| word.starts_with('/')).map(PathBuf::from).collect())
 }
 
-/// Puts busybox where the first stage expects it, and a link for all that it can stand in for.
+/// Installs busybox at the path that the first stage expects, and a link for each of its applets.
 fn busybox(stage: &Path, root: &Path) -> Result<()> {
     let busybox = ["/usr/bin/busybox", "/bin/busybox"].map(Path::new).into_iter().find(|path| path.exists());
     let busybox = busybox.context("no busybox: install busybox-static")?;
@@ -199,7 +199,7 @@ fn sources() -> Result<Vec<PathBuf>> {
     Ok(files.filter(|file| file.is_file()).collect())
 }
 
-/// The script that runs the tests, and fails when one does.
+/// The script that runs the tests, and fails if one does.
 fn run_tests(contents: &Contents) -> String {
     let Contents { tests, unit, integration, counted, programs, .. } = *contents;
     let package = checkout::root().join("nsprobe");
@@ -235,7 +235,7 @@ fn run_tests(contents: &Contents) -> String {
     script
 }
 
-/// `word` as one word of a shell.
+/// Quotes `word` as one word of a shell.
 fn quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
@@ -246,8 +246,8 @@ fn script(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Packs what is below `stage`, as if root owned it, uncompressed: QEMU copies faster than the emulated
-/// processor unpacks.
+/// Packs the files below `stage`, as if root owned them, uncompressed: QEMU copies faster than the emulated processor
+/// unpacks.
 fn pack(stage: &Path, image: &Path) -> Result<()> {
     let pipeline = "find . -print0 | cpio --null --create --format=newc --owner=0:0 --quiet";
     let status = Command::new("sh")
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dynamic_program_has_libraries_and_a_loader() {
+    fn dynamic_program_has_libraries_and_a_loader() {
         let libraries = libraries(Path::new("/bin/sh")).expect("ldd runs");
         assert!(libraries.iter().any(|file| file.to_string_lossy().contains("/libc.so")), "{libraries:?}");
         assert!(libraries.iter().any(|file| file.to_string_lossy().contains("/ld-linux")), "{libraries:?}");

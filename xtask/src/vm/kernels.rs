@@ -1,4 +1,4 @@
-//! Other kernels, out of the distribution's archive: whatever is newest in a series, found by pattern.
+//! Other kernels, out of the distribution's archive: the newest of a series, found by pattern.
 
 use super::modules;
 use crate::archive::{self, Archive};
@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// The name for the highest series that the archive has.
 pub const NEWEST: &str = "newest";
-/// Cloud kernels: small, with BTF, function tracing and kprobes, and what a QEMU machine needs built in.
+/// Cloud kernels: small, with BTF, function tracing and kprobes, and with the drivers of a QEMU machine built in.
 const FLAVOUR: &str = "-cloud-amd64";
-/// Older kernels of the same series that are tried when the archive lists a newer one but does not have it.
+/// The number of kernels of a series that are tried, newest first: the archive may list one that it does not have.
 const TRIES: usize = 3;
 
 /// A bootable kernel.
@@ -24,14 +24,14 @@ pub struct Kernel {
     pub modules: Vec<PathBuf>,
 }
 
-/// The newest kernel of each series, downloaded if it is not in the cache. A series that cannot be had is an
-/// error of its own; the others come all the same.
+/// The newest kernel of each series, downloaded if it is not in the cache. Each series has a separate result, so that
+/// one that is not available does not affect the others.
 pub fn obtain(series: &[String], update: bool) -> Result<Vec<Result<Kernel>>> {
     let archive = Archive::open(update)?;
     let kernels = archive.cache().join("kernels");
     fs::create_dir_all(&kernels).with_context(|| format!("{}", kernels.display()))?;
     let listed = archive.names("linux-").unwrap_or_else(|error| {
-        eprintln!("vm: WARNING: no list of the archive, only kernels already here: {error:#}");
+        eprintln!("vm: WARNING: no list of the archive, only kernels in the cache: {error:#}");
         String::new()
     });
     Ok(series.iter().map(|series| kernel(&kernels, &archive, &listed, series)).collect())
@@ -54,46 +54,47 @@ fn kernel(kernels: &Path, archive: &Archive, listed: &str, series: &str) -> Resu
         let modules = modules::obtain(archive, package, &version, &of_modules(kernels, &version));
         return Ok(Kernel { version, image, modules });
     }
-    // Better an older kernel of the series than none.
-    let here: Vec<String> = fs::read_dir(kernels)?
+    // An older kernel of the series is better than none.
+    let cached: Vec<String> = fs::read_dir(kernels)?
         .filter_map(|entry| Some(format!("linux-image-{}", entry.ok()?.file_name().to_str()?)))
         .filter(|name| name.ends_with(FLAVOUR))
         .collect();
-    let here = here.join("\n");
-    let here = newest_first(&here, series);
-    let package = here.first().ok_or_else(|| refused.context(format!("no kernel of the series {series}")))?;
+    let cached = cached.join("\n");
+    let cached = newest_first(&cached, series);
+    let package =
+        cached.first().ok_or_else(|| refused.context(format!("no kernel of the series {series}")))?;
     let version = version(package).to_owned();
-    eprintln!("vm: WARNING: series {series}: {version} is what an earlier run left here");
+    eprintln!("vm: WARNING: series {series}: {version} was downloaded by an earlier run");
     let modules = modules::obtain(archive, package, &version, &of_modules(kernels, &version));
     Ok(Kernel { image: kernels.join(&version), version, modules })
 }
 
-/// Where the modules of a kernel are kept.
+/// The directory of the modules of a kernel.
 fn of_modules(kernels: &Path, version: &str) -> PathBuf {
     kernels.join(format!("{version}.modules"))
 }
 
-/// The packages among `listed` (names, one a line) that hold a kernel of `series`, newest first.
+/// The packages in `listed` (names, one per line) that hold a kernel of `series`, newest first.
 fn newest_first<'a>(listed: &'a str, series: &str) -> Vec<&'a str> {
     let mut packages: Vec<&str> = listed
         .lines()
         .filter(|name| {
             let version = version(name);
             let kernel = name.len() > version.len() && version.ends_with(FLAVOUR);
-            // Meta packages have a flavour and no version; unsigned ones say so where the version would be.
+            // Meta packages have a flavour and no version; unsigned ones have `unsigned` instead of the version.
             kernel && version.starts_with(|c: char| c.is_ascii_digit()) && {
                 series == NEWEST
                     || version.strip_prefix(series).is_some_and(|rest| rest.starts_with(['.', '-', '+']))
             }
         })
         .collect();
-    // From 7.x on `linux-image-V` only asks for `linux-binary-V`, which has the kernel and sorts first.
+    // From 7.x on `linux-image-V` only depends on `linux-binary-V`, which has the kernel and sorts first.
     packages.sort_by_key(|name| (Reverse(natural(version(name))), *name));
     packages.dedup_by(|later, first| version(later) == version(first));
     packages
 }
 
-/// What follows `linux-image-` or `linux-binary-` in the name of a package; the name itself if nothing does.
+/// The part after `linux-image-` or `linux-binary-` of the name of a package; the name itself without such a prefix.
 fn version(package: &str) -> &str {
     ["linux-binary-", "linux-image-"]
         .iter()
@@ -101,7 +102,7 @@ fn version(package: &str) -> &str {
         .unwrap_or(package)
 }
 
-/// A key by which numbers count as numbers, 6.12.95 < 6.12.107: each number and the text before it.
+/// A key by which numbers are compared as numbers, 6.12.95 < 6.12.107: each number and the text before it.
 fn natural(version: &str) -> Vec<(&str, u64)> {
     let mut parts = Vec::new();
     let mut rest = version;
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_newest_of_a_series_comes_first() {
+    fn newest_of_a_series_comes_first() {
         let listed = "linux-image-6.12.95+deb12-cloud-amd64\nlinux-image-6.12.107+deb13-cloud-amd64\n\
             linux-image-6.12.107+deb13-cloud-amd64-unsigned\nlinux-image-6.1.0-47-cloud-amd64\n\
             linux-image-6.12.107+deb13-amd64\nlinux-image-cloud-amd64\nlinux-image-6.12.95+deb12-cloud-amd64-dbg\n\
@@ -142,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_package_that_holds_the_kernel_is_taken() {
+    fn package_that_holds_the_kernel_is_chosen() {
         let listed = "linux-image-6.1.0-50-cloud-amd64\nlinux-image-7.2.13+deb14-cloud-amd64\n\
             linux-binary-7.2.13+deb14-cloud-amd64\nlinux-binary-unsigned-7.2.13+deb14-cloud-amd64";
         assert_eq!(newest_first(listed, "7.2"), ["linux-binary-7.2.13+deb14-cloud-amd64"]);

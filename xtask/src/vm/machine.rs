@@ -11,32 +11,32 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Emulated: /dev/kvm is not everywhere, and is not always what it says where it is. The processors take turns
-/// in one thread: with a thread each, QEMU 7.2 lost a kernel now and then, which died of a breakpoint that its
-/// patching of code had taken away already. It is as fast: there are as many machines as threads.
+/// Emulated: /dev/kvm is not available everywhere, and does not always work where it is. The processors take turns in
+/// one thread: with a thread each, QEMU 7.2 occasionally crashed a kernel, by a breakpoint that its code patching had
+/// already removed. It is as fast: there are as many machines as threads.
 const ACCELERATOR: &str = "tcg,thread=single";
 
-/// All that QEMU has, but for what makes each look into memory or each way into the kernel dearer.
+/// All features of QEMU, except those that make each memory access or entry into the kernel slower.
 const PROCESSOR: &str = "max,-la57,-smap,-smep,-pku,-umip";
 
-/// Without defences and without clearing of fresh memory the tests take 15 % less time. On a busy machine the emulated timer
-/// may be too late for the kernel's check of it, which ends in a panic.
+/// Without mitigations and without clearing of fresh memory the tests take 15 % less time. On a busy machine the
+/// emulated timer may be too late for the kernel's check of it, which ends in a panic.
 const PARAMETERS: &str = "console=ttyS0 panic=-1 quiet loglevel=4 no_timer_check mitigations=off init_on_alloc=0 \
     rcupdate.rcu_expedited=1";
 
-/// One processor, whose clocks go one nanosecond an instruction and stand still for nothing else.
+/// One processor, whose clocks advance one nanosecond per instruction and stop for nothing else.
 const COUNTED: [&str; 4] = ["-icount", "shift=0,sleep=off", "-smp", "1"];
 
-/// What happened in a virtual machine.
+/// The report of a virtual machine.
 pub struct Report {
     pub kernel: String,
     pub outcome: Outcome,
-    /// Why the machine's run does not count although its tests say nothing wrong.
+    /// The reason why the run does not count although no test has failed.
     pub trouble: Option<String>,
     pub duration: Duration,
-    /// What the tests said, each line with the second it came at.
+    /// The output of the tests, each line with the second it came at.
     pub log: PathBuf,
-    /// What the kernel said.
+    /// The console of the kernel.
     pub console: PathBuf,
 }
 
@@ -46,8 +46,8 @@ impl Report {
     }
 }
 
-/// Boots `kernel` with `image` and reads what the tests say; both that and what the kernel says are logged in
-/// `logs`. The machine is ended after `limit`; its clocks count instructions if it is `counted`.
+/// Boots `kernel` with `image` and parses the output of the tests; both that and the console are logged in `logs`.
+/// The machine is ended after `limit`; its clocks count instructions if it is `counted`.
 pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted: bool) -> Result<Report> {
     let start = Instant::now();
     let name = if counted { format!("{}.counted", kernel.version) } else { kernel.version.clone() };
@@ -90,8 +90,8 @@ pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted:
         match receiver.recv_timeout(limit.saturating_sub(start.elapsed())) {
             Ok(line) => {
                 writeln!(lines, "{:6.1} {line}", start.elapsed().as_secs_f64())?;
-                if let Some(said) = outcome.line(&line) {
-                    println!("{} | {said}", kernel.version);
+                if let Some(shown) = outcome.line(&line) {
+                    println!("{} | {shown}", kernel.version);
                 }
             }
             Err(RecvTimeoutError::Disconnected) => break,
@@ -117,12 +117,12 @@ pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted:
     Ok(Report { kernel: kernel.version.clone(), outcome, trouble, duration: start.elapsed(), log, console })
 }
 
-/// The first line of a kernel's console that tells of a bug in it or of a crash.
+/// The first line of a kernel's console that reports a bug in it or a crash.
 fn complaint(console: &[u8]) -> Option<String> {
     let console = String::from_utf8_lossy(console);
     let bad = ["BUG:", "Oops", "Kernel panic", "general protection fault", "WARNING: CPU", "soft lockup"];
     let line = console.lines().find(|line| bad.iter().any(|words| line.contains(words)))?;
-    Some(format!("the kernel said: {}", line.trim()))
+    Some(format!("the kernel reported: {}", line.trim()))
 }
 
 #[cfg(test)]
@@ -130,10 +130,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kernel_that_complains_is_heard() {
+    fn complaints_of_the_kernel_are_found() {
         assert_eq!(complaint(b"random: crng init done\r\n"), None);
         let console = b"x\r\n[    4.2] BUG: kernel NULL pointer dereference, address: 0000\xff\r\ny\r\n";
-        let heard = complaint(console).expect("a complaint");
-        assert!(heard.starts_with("the kernel said: [    4.2] BUG: kernel NULL"), "{heard}");
+        let reported = complaint(console).expect("a complaint");
+        assert!(reported.starts_with("the kernel reported: [    4.2] BUG: kernel NULL"), "{reported}");
     }
 }

@@ -1,5 +1,5 @@
-//! Modules that the tests need and a cloud kernel does not have built in: from the package of the kernel, or from that of
-//! its modules.
+//! Modules that the tests need and a cloud kernel does not have built in: from the package of the kernel, or from
+//! that of its modules.
 
 use crate::archive::{self, Archive};
 use anyhow::{Context as _, Result, ensure};
@@ -7,14 +7,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// File systems that tenants may stage: what their modules are called.
+/// File systems that tenants may stage: the names of their modules.
 const WANTED: [fn(&str) -> bool; 2] = [
     |name| name.starts_with("fuse.ko"),
     |name| name.starts_with("autofs4.ko") || name.starts_with("autofs.ko"),
 ];
 
-/// The modules of the kernel `version`, which comes in `package`, in the order in which they are to be loaded;
-/// downloaded to `dir` if they are not there. What is not among them is built in, or tests that need it say so.
+/// The modules of the kernel `version`, which comes in `package`, in the order in which they have to be loaded;
+/// downloaded to `dir` if they are not there. Missing ones are built in, or tests that need them report it.
 pub fn obtain(archive: &Archive, package: &str, version: &str, dir: &Path) -> Vec<PathBuf> {
     if !dir.exists()
         && let Err(error) = download(archive, package, version, dir)
@@ -40,7 +40,7 @@ fn download(archive: &Archive, package: &str, version: &str, dir: &Path) -> Resu
             Some((module, "")) => (module, "cat"),
             Some((module, ".xz")) => (module, "xzcat"),
             Some((module, ".zst")) => (module, "zstdcat"),
-            _ => anyhow::bail!("{name} is packed in an unknown way"),
+            _ => anyhow::bail!("{name} is compressed in an unknown format"),
         };
         let unpacked = Command::new(unpack).arg(&file).output().with_context(|| unpack.to_owned())?;
         ensure!(unpacked.status.success(), "{unpack} {}: {}", file.display(), unpacked.status);
@@ -49,7 +49,7 @@ fn download(archive: &Archive, package: &str, version: &str, dir: &Path) -> Resu
     Ok(fs::rename(work, dir)?)
 }
 
-/// The wanted modules that `package` has, packed as they are there.
+/// The wanted modules of `package`, compressed as they are there.
 fn from(archive: &Archive, package: &str) -> Result<Vec<PathBuf>> {
     let files = archive.extract(&[package])?;
     WANTED.into_iter().filter_map(|wanted| archive::find(&files, wanted).transpose()).collect()

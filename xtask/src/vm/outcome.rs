@@ -1,18 +1,18 @@
-//! What the tests said, line by line, and whether it amounts to a success.
+//! The output of the tests, parsed line by line, and whether it is a success.
 
 /// The result of the tests on one kernel.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub passed: u32,
     pub failed: u32,
-    /// What the tests did not test, each with its reason.
+    /// Skipped tests, each with its reason.
     pub skipped: Vec<String>,
     /// The exit code of the tests; `None` until they are known to have ended.
     pub status: Option<i32>,
 }
 
 impl Outcome {
-    /// Takes in a line of the tests' output. Gives what is worth showing of it at once.
+    /// Parses a line of the tests' output. Returns the part that should be shown at once.
     pub fn line<'a>(&mut self, line: &'a str) -> Option<&'a str> {
         if let Some(status) = line.strip_prefix("NSPROBE-VM-END status=") {
             self.status = status.trim().parse().ok();
@@ -24,7 +24,7 @@ impl Outcome {
             return Some(line);
         }
         if let Some(at) = line.find("SKIPPED ") {
-            // The harness has named the test on the same line.
+            // The harness has printed the test's name on the same line.
             let (name, skipped) = line.split_at(at);
             let skipped = &skipped["SKIPPED ".len()..];
             self.skipped.push(skipped.to_owned());
@@ -34,7 +34,7 @@ impl Outcome {
         (shown || line.contains("panicked at")).then_some(line)
     }
 
-    /// Whether tests ran to their end and none failed.
+    /// True if tests ran to their end and none failed.
     pub fn success(&self) -> bool {
         self.status == Some(0) && self.failed == 0 && self.passed > 0
     }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_short_of_the_end_is_a_success() {
+    fn incomplete_runs_are_not_a_success() {
         assert!(!read("").success());
         assert!(!read(RESULT).success(), "cut off");
         assert!(!read("NSPROBE-VM-END status=0").success(), "no test ran");

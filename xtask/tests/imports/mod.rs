@@ -1,4 +1,4 @@
-//! Which source file of a package imports which, by its `use` items and its paths that begin with `crate` or `super`.
+//! The imports between source files of a package, by their `use` items and paths that begin with `crate` or `super`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use syn::visit::{self, Visit};
 use syn::{Attribute, Item, ItemUse, UseTree, Visibility};
 
-/// The place of a file in [`Package::files`].
+/// The index of a file in [`Package::files`].
 pub type File = usize;
 
 /// The source files of one package, without its tests.
@@ -20,8 +20,8 @@ struct Source {
     module: Vec<String>,
     /// Absolute paths that it uses.
     used: BTreeSet<Vec<String>>,
-    /// Names that it passes on from elsewhere, with the absolute path that each stands for.
-    passed_on: BTreeMap<String, Vec<String>>,
+    /// Names that it re-exports, with the absolute path that each stands for.
+    re_exported: BTreeMap<String, Vec<String>>,
 }
 
 /// All `.rs` files below a directory.
@@ -40,7 +40,7 @@ pub fn sources(directory: &Path) -> Vec<PathBuf> {
 }
 
 impl Package {
-    /// Reads the package whose sources are below `src`.
+    /// Parses the package whose sources are below `src`.
     pub fn read(package: &str, src: &Path) -> Self {
         let mut files = Vec::new();
         for path in sources(src) {
@@ -54,7 +54,7 @@ impl Package {
             let text = fs::read_to_string(&path).expect("a source");
             let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = format!("{package}/src/{}.rs", below.display());
-            let mut source = Source { name, module, used: BTreeSet::new(), passed_on: BTreeMap::new() };
+            let mut source = Source { name, module, used: BTreeSet::new(), re_exported: BTreeMap::new() };
             Reader { source: &mut source, depth: 0 }.visit_file(&parsed);
             files.push(source);
         }
@@ -83,9 +83,9 @@ impl Package {
         imports
     }
 
-    /// The file that defines what an absolute path names.
+    /// The file that defines an absolute path.
     fn defines(&self, path: &[String], depth: u8) -> Option<File> {
-        // Names that are passed on in a circle define nothing.
+        // Names re-exported in a circle define nothing.
         if depth > 8 {
             return None;
         }
@@ -93,14 +93,14 @@ impl Package {
         let file = self.by_module[&path[..length]];
         let Some(name) = path.get(length) else { return Some(file) };
         let source = &self.files[file];
-        if let Some(passed_on) = source.passed_on.get(name) {
-            let target: Vec<String> = passed_on.iter().chain(&path[length + 1..]).cloned().collect();
+        if let Some(re_exported) = source.re_exported.get(name) {
+            let target: Vec<String> = re_exported.iter().chain(&path[length + 1..]).cloned().collect();
             return self.defines(&target, depth + 1);
         }
         Some(file)
     }
 
-    /// The imports inside circles, a line each.
+    /// The imports inside circles, one per line.
     pub fn describe_circles(&self) -> String {
         let circles = circles(self);
         let mut lines = String::new();
@@ -113,7 +113,7 @@ impl Package {
     }
 }
 
-/// Sets of more than one file each of which leads to all others of its set.
+/// Sets of more than one file, each of which leads to all others of its set.
 fn circles(package: &Package) -> Vec<Vec<File>> {
     let count = package.files.len();
     let mut reaches = vec![vec![false; count]; count];
@@ -137,15 +137,15 @@ fn circles(package: &Package) -> Vec<Vec<File>> {
     circles
 }
 
-/// Collects what a file uses.
+/// Collects the paths that a file uses.
 struct Reader<'a> {
     source: &'a mut Source,
-    /// How many modules deep inside the file.
+    /// The nesting depth of modules inside the file.
     depth: usize,
 }
 
 impl Reader<'_> {
-    /// The absolute path, where it is one of this package that is not inside the file.
+    /// The absolute path, if it is one of this package and not inside the file.
     fn absolute(&self, path: &[String]) -> Option<Vec<String>> {
         let mut module = self.source.module.clone();
         let rest;
@@ -221,8 +221,8 @@ impl<'ast> Visit<'ast> for Reader<'_> {
                 continue;
             };
             if !matches!(item.vis, Visibility::Inherited) && self.depth == 0 {
-                assert_ne!(name, "*", "{}: names are passed on one by one", self.source.name);
-                self.source.passed_on.insert(name, absolute);
+                assert_ne!(name, "*", "{}: names are re-exported one by one", self.source.name);
+                self.source.re_exported.insert(name, absolute);
             } else if !child || path.len() > 1 {
                 self.source.used.insert(absolute);
             }

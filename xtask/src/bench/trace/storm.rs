@@ -1,4 +1,4 @@
-//! nsprobe while tasks call setns as fast as they can, while nothing happens, and while programs come and go.
+//! nsprobe while tasks call setns as fast as they can, while idle, and while programs start and end.
 
 use crate::ending;
 use crate::load::work;
@@ -11,30 +11,30 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// Between two looks at a tracer that is at work.
-const LOOK: Duration = Duration::from_millis(20);
+/// The interval between two reads of the state of a running tracer.
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Tasks of a storm: more than there are processors.
 pub const TASKS: u32 = 4;
 
-/// What came of a storm.
+/// The result of a storm.
 pub struct Storm {
-    /// Events a second that were asked for; `None`: as many as possible.
+    /// Events per second that were requested; `None`: as many as possible.
     pub rate: Option<u32>,
-    /// How long it blew.
+    /// Its duration.
     pub duration: Duration,
-    /// Calls made, events written, and those that nsprobe says it has lost.
+    /// Calls made, events written, and events that nsprobe reports as lost.
     pub done: u64,
     pub seen: u64,
     pub lost: u64,
     /// Bytes written.
     pub bytes: u64,
-    /// Of nsprobe: the most memory in KiB, and its processor time.
+    /// Of nsprobe: its peak memory in KiB, and its processor time.
     pub memory: u64,
     pub processor: Duration,
 }
 
-/// Traces a storm into a file of `dir`. An error when what was seen and what was lost do not add up.
+/// Traces a storm into a file of `dir`. Fails if the events seen and lost do not add up to the calls.
 pub fn storm(nsprobe: &Path, dir: &Path, duration: Duration, rate: Option<u32>) -> Result<Storm> {
     let (output, report) = (dir.join("events"), dir.join("report"));
     let seconds = format!("{}ms", duration.as_millis());
@@ -50,29 +50,29 @@ pub fn storm(nsprobe: &Path, dir: &Path, duration: Duration, rate: Option<u32>) 
         .context("nsprobe")?;
     let (memory, processor) = watch(child)?;
     let done = fs::read_to_string(&report)?.trim().parse().context("the storm's report")?;
-    let told = read(&output)?;
+    let counts = read(&output)?;
     let storm = Storm {
         rate,
         duration,
         done,
-        seen: told.events,
-        lost: told.lost,
+        seen: counts.events,
+        lost: counts.lost,
         bytes: fs::metadata(&output)?.len(),
         memory,
         processor,
     };
     fs::remove_file(&output)?;
     ensure!(
-        told.events == told.total && told.events + told.lost == done,
+        counts.events == counts.total && counts.events + counts.lost == done,
         "{done} calls, {} events ({} says the end), {} lost: they do not add up",
-        told.events,
-        told.total,
-        told.lost
+        counts.events,
+        counts.total,
+        counts.lost
     );
     Ok(storm)
 }
 
-/// Waits for the end of a tracer, and tells the most memory it had, in KiB, and its processor time.
+/// Waits for the end of a tracer, and returns its peak memory, in KiB, and its processor time.
 fn watch(mut child: Child) -> Result<(u64, Duration)> {
     let pid = Pid::from_raw(i32::try_from(child.id())?);
     let mut last = (0, Duration::ZERO);
@@ -84,34 +84,34 @@ fn watch(mut child: Child) -> Result<(u64, Duration)> {
         if let (Ok(memory), Ok(processor)) = (ending::peak_memory(pid), processor_time(pid)) {
             last = (memory, processor);
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
 }
 
-/// The processor time that a process's first thread has had.
+/// The processor time of a process's first thread.
 fn processor_time(pid: Pid) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok()).context("schedstat")?;
     Ok(Duration::from_nanos(nanos))
 }
 
-/// What a stream says.
-struct Told {
+/// The counts of a stream.
+struct Counts {
     /// Its events, counted.
     events: u64,
-    /// Their number as the end has it.
+    /// The number of events that its end gives.
     total: u64,
-    /// Lost, of all stages, as the end has it.
+    /// The number of lost events, of all stages, that its end gives.
     lost: u64,
 }
 
-/// Reads a stream, and checks that its numbers have no hole and that each loss was told when it happened.
-fn read(path: &Path) -> Result<Told> {
+/// Reads a stream, and checks that its numbers have no gap and that each loss was reported when it happened.
+fn read(path: &Path) -> Result<Counts> {
     let (mut events, mut lost) = (0, 0);
     for (number, line) in (0_u64..).zip(BufReader::new(File::open(path)?).lines()) {
         let line = line?;
         let seq = line.split_once(r#""seq":"#).and_then(|(_, rest)| rest.split_once(','));
-        ensure!(seq.is_some_and(|(seq, _)| seq.parse() == Ok(number)), "not number {number}: {line}");
+        ensure!(seq.is_some_and(|(seq, _)| seq.parse() == Ok(number)), "seq is not {number}: {line}");
         if line.starts_with(r#"{"type":"event""#) {
             ensure!(line.ends_with("}}"), "cut: {line}");
             events += 1;
@@ -124,8 +124,8 @@ fn read(path: &Path) -> Result<Told> {
                 let stages = value["totals"]["lost"].as_array().context("lost")?;
                 let total = value["totals"]["events"].as_u64().context("events")?;
                 let all = stages.iter().map(|stage| stage["count"].as_u64()).sum::<Option<u64>>();
-                ensure!(all == Some(lost), "{lost} lost were told before {line}");
-                return Ok(Told { events, total, lost });
+                ensure!(all == Some(lost), "{lost} lost were reported before {line}");
+                return Ok(Counts { events, total, lost });
             }
             _ => {}
         }
@@ -133,7 +133,7 @@ fn read(path: &Path) -> Result<Told> {
     anyhow::bail!("{}: the stream has no end", path.display())
 }
 
-/// The part of one processor's time that nsprobe takes while there is nothing to tell.
+/// The share of one processor's time that nsprobe takes while there is nothing to report.
 pub fn idle(nsprobe: &Path, duration: Duration) -> Result<f64> {
     let seconds = (duration + Duration::from_secs(4)).as_secs().to_string();
     let mut child = Command::new(nsprobe)
@@ -150,15 +150,15 @@ pub fn idle(nsprobe: &Path, duration: Duration) -> Result<f64> {
     Ok(share)
 }
 
-/// What came of a churn.
+/// The result of a churn.
 pub struct Churn {
-    /// Programs that came and went.
+    /// The number of programs that ran.
     pub programs: u64,
-    /// The most memory of nsprobe in KiB: in the first fifth of the time, after its start, and in the last.
+    /// The peak memory of nsprobe in KiB: in the first fifth of the time, after its start, and in the last.
     pub memory: (u64, u64),
 }
 
-/// Traces every new task and every namespace of programs that come and go for `duration`.
+/// Traces every new task and every namespace of programs that start and end for `duration`.
 pub fn churn(nsprobe: &Path, dir: &Path, duration: Duration) -> Result<Churn> {
     let report = dir.join("report");
     let milliseconds = format!("--duration={}ms", duration.as_millis());
@@ -173,7 +173,7 @@ pub fn churn(nsprobe: &Path, dir: &Path, duration: Duration) -> Result<Churn> {
     let start = Instant::now();
     let mut memory = (0, 0);
     while child.try_wait()?.is_none() {
-        // The most of a time: a process on its way out has less.
+        // The maximum in a phase: an exiting process has less.
         let time = start.elapsed();
         if let Ok(now) = resident(pid) {
             if (duration / 20..duration / 5).contains(&time) {
@@ -182,14 +182,14 @@ pub fn churn(nsprobe: &Path, dir: &Path, duration: Duration) -> Result<Churn> {
                 memory.1 = now.max(memory.1);
             }
         }
-        sleep(LOOK);
+        sleep(POLL_INTERVAL);
     }
     ensure!(child.wait()?.success(), "nsprobe fails");
     let programs = fs::read_to_string(&report)?.trim().parse().context("the churn's report")?;
     Ok(Churn { programs, memory })
 }
 
-/// The memory that a process has resident, in KiB.
+/// The resident memory of a process, in KiB.
 fn resident(pid: Pid) -> Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix("kB"));

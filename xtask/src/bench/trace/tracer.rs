@@ -10,41 +10,41 @@ use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long a tracer may take until it says something, and until it has ended.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// From its first words to its last hook.
+/// The time that a tracer may take to write something, and to end.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// From its first output to its last hook.
 const SETTLE: Duration = Duration::from_millis(1500);
 
-/// What nsprobe reports.
+/// The system calls that nsprobe reports.
 const CALLS: [&str; 6] = ["clone", "clone3", "unshare", "setns", "chroot", "pivot_root"];
 
-/// perf and bpftrace want these mounted; here they are, for them alone.
+/// perf and bpftrace need these mounted; they are mounted for them only.
 const WITH_TRACEFS: &str = "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null
 exec \"$@\"";
 
 /// A tracer of the system calls that nsprobe traces.
 pub struct Tracer {
-    /// How the table calls it.
+    /// Its name in the table.
     pub name: String,
     line: Vec<String>,
-    place: Place,
+    scope: Scope,
 }
 
-/// Where it looks from.
-enum Place {
+/// The scope of a tracer.
+enum Scope {
     /// It sees the whole machine.
-    Beside,
-    /// It runs what it sees.
-    Around,
+    Machine,
+    /// It runs the command that it sees.
+    Command,
 }
 
-/// One that is at work. Ended when dropped.
+/// A running tracer. Ended when dropped.
 pub struct Running {
     child: Option<Child>,
-    /// Its stdout, and what it said on stderr.
+    /// Its stdout, and its stderr.
     output: PathBuf,
-    said: PathBuf,
+    stderr: PathBuf,
 }
 
 /// nsprobe in each plan, and its peers.
@@ -53,18 +53,18 @@ pub fn all(nsprobe: &Path) -> Result<Vec<Tracer>> {
     let of_nsprobe = |plan: &str| Tracer {
         name: format!("nsprobe, {plan}"),
         line: line(&[nsprobe, "trace", "--json", "--hooks", plan]),
-        place: Place::Beside,
+        scope: Scope::Machine,
     };
     let calls = CALLS.join(",");
     let strace = |name: &str, options: &[&str]| Tracer {
         name: name.to_owned(),
         line: line(&[&["strace", "-f", "-qq"], options, &["-e", &calls, "-o", "/dev/null", "--"]].concat()),
-        place: Place::Around,
+        scope: Scope::Command,
     };
     let with_tracefs = |name: &str, tracer: &[&str]| Tracer {
         name: name.to_owned(),
         line: line(&[&["unshare", "--mount", "sh", "-c", WITH_TRACEFS, "sh"], tracer].concat()),
-        place: Place::Beside,
+        scope: Scope::Machine,
     };
     let points = |edge: &str| CALLS.map(|call| format!("tracepoint:syscalls:sys_{edge}_{call}")).join(",");
     let script = format!(
@@ -91,11 +91,11 @@ fn line(words: &[&str]) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-/// The versions of the peers that are here.
+/// The versions of the peers that are installed.
 pub fn versions() -> Vec<String> {
     let version = |name: &str| {
-        let said = checkout::output(Command::new(name).arg("--version"))?;
-        Ok(String::from_utf8_lossy(&said.stdout).lines().next().unwrap_or_default().to_owned())
+        let output = checkout::output(Command::new(name).arg("--version"))?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
     };
     let of =
         |name| version(name).unwrap_or_else(|error: anyhow::Error| format!("MISSING: {name}: {error:#}"));
@@ -103,40 +103,40 @@ pub fn versions() -> Vec<String> {
 }
 
 impl Tracer {
-    /// Starts it, if it is one that looks at the whole machine. `dir` is for its output.
+    /// Starts it, if it traces the whole machine. `dir` is for its output.
     pub fn start(&self, dir: &Path) -> Result<Running> {
-        let mut running = Running { child: None, output: dir.join("output"), said: dir.join("said") };
-        if let Place::Around = self.place {
+        let mut running = Running { child: None, output: dir.join("output"), stderr: dir.join("stderr") };
+        if let Scope::Command = self.scope {
             return Ok(running);
         }
         let child = Command::new(&self.line[0])
             .args(&self.line[1..])
             .stdin(Stdio::null())
             .stdout(File::create(&running.output)?)
-            .stderr(File::create(&running.said)?)
+            .stderr(File::create(&running.stderr)?)
             .spawn()
             .with_context(|| format!("could not start {}", self.line[0]))?;
         running.child = Some(child);
-        // perf says nothing until it has seen something.
+        // perf prints nothing until it has seen something.
         let silent = self.name.starts_with("perf");
         let start = Instant::now();
         while !silent && fs::metadata(&running.output)?.len() == 0 {
-            running.is_there()?;
-            ensure!(start.elapsed() < PATIENCE, "it does not begin");
+            running.check_running()?;
+            ensure!(start.elapsed() < TIMEOUT, "it does not start");
             sleep(Duration::from_millis(10));
         }
         if !self.name.starts_with("nsprobe") {
             sleep(SETTLE);
         }
-        running.is_there()?;
+        running.check_running()?;
         Ok(running)
     }
 
-    /// The command that does `work` under it, where it runs what it sees; else `work` itself.
+    /// The command that does `work` under it, if it runs the command that it sees; otherwise `work` itself.
     pub fn around(&self, work: &[String]) -> Command {
-        let line: Vec<&String> = match self.place {
-            Place::Around => self.line.iter().chain(work).collect(),
-            Place::Beside => work.iter().collect(),
+        let line: Vec<&String> = match self.scope {
+            Scope::Command => self.line.iter().chain(work).collect(),
+            Scope::Machine => work.iter().collect(),
         };
         let mut command = Command::new(line[0]);
         command.args(&line[1..]);
@@ -145,20 +145,20 @@ impl Tracer {
 }
 
 impl Running {
-    fn is_there(&mut self) -> Result<()> {
+    fn check_running(&mut self) -> Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };
         if let Some(status) = child.try_wait()? {
             self.child = None;
-            let said = fs::read_to_string(&self.said).unwrap_or_default();
-            let why = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            let stderr = fs::read_to_string(&self.stderr).unwrap_or_default();
+            let why = stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
             anyhow::bail!("{status}: {}", why.trim());
         }
         Ok(())
     }
 
-    /// Ends it. Says how many lines it has written.
+    /// Ends it. Returns the number of lines it has written.
     pub fn end(mut self) -> Result<usize> {
-        self.is_there()?;
+        self.check_running()?;
         self.interrupt()?;
         Ok(fs::read(&self.output).map_or(0, |bytes| bytes.split(|&byte| byte == b'\n').count()))
     }
@@ -168,7 +168,7 @@ impl Running {
         kill(Pid::from_raw(i32::try_from(child.id())?), Signal::SIGINT)?;
         let start = Instant::now();
         while child.try_wait()?.is_none() {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TIMEOUT {
                 child.kill()?;
                 child.wait()?;
             }

@@ -1,4 +1,4 @@
-//! What is on the machine before and after: the churn leaves nothing behind, nor does nsprobe.
+//! The state of the machine before and after: neither the churn nor nsprobe may leave anything behind.
 
 use super::ledger::Ns;
 use crate::ending;
@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The things that could be left behind.
-pub struct Rest {
+pub struct State {
     /// Namespaces that a process or a thread is in, read from `/proc` here, not by nsprobe.
     pub namespaces: BTreeSet<Ns>,
     mounts: BTreeSet<String>,
@@ -42,9 +42,9 @@ impl fmt::Display for Left {
     }
 }
 
-impl Rest {
-    /// Looks at the machine.
-    pub fn look() -> Result<Self> {
+impl State {
+    /// Reads the state of the machine.
+    pub fn read() -> Result<Self> {
         let own = Pid::this();
         let mut children = BTreeSet::new();
         for task in entries(Path::new("/proc/self/task")) {
@@ -60,7 +60,7 @@ impl Rest {
         })
     }
 
-    /// What is there now and was not there `before`.
+    /// The things that exist now and did not exist `before`.
     pub fn left(&self, before: &Self) -> Vec<Left> {
         let mut left = Vec::new();
         left.extend(self.namespaces.difference(&before.namespaces).map(|ns| Left::Namespace(ns.clone())));
@@ -87,7 +87,7 @@ fn namespaces() -> BTreeSet<Ns> {
     found
 }
 
-/// What is in a directory; nothing, if it has vanished.
+/// The entries of a directory; none if it has vanished.
 fn entries(dir: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(dir).into_iter().flatten();
     entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
@@ -100,17 +100,17 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn what_is_left_is_seen() {
-        let before = Rest::look().expect("a look");
+    fn remains_are_found() {
+        let before = State::read().expect("a state");
         assert!(before.namespaces.len() >= 8, "{:?}", before.namespaces);
         let mut child = Command::new("sleep").arg("10").spawn().expect("sleep");
         let files: Vec<_> = (0..100).map(|_| File::open("/dev/null").expect("open")).collect();
-        let left = Rest::look().expect("a look").left(&before);
+        let left = State::read().expect("a state").left(&before);
         assert!(left.contains(&Left::Process(child.id().to_string())), "{left:?}");
         assert!(left.iter().any(|left| matches!(left, Left::Descriptors(_))), "{left:?}");
         drop(files);
         child.kill().and_then(|()| child.wait()).expect("sleep ends");
-        let left = Rest::look().expect("a look").left(&before);
+        let left = State::read().expect("a state").left(&before);
         assert!(!left.contains(&Left::Process(child.id().to_string())), "{left:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Which namespaces of a document are not this process's affair: others make some too, unless the machine is quiet.
+//! Separates namespaces that this process is not responsible for: others may create some too.
 
 use super::churn::scratch;
 use super::ledger::{Ns, ns};
@@ -8,50 +8,50 @@ use std::iter::successors;
 use std::path::Path;
 use std::process::id;
 
-/// Ancestors that are gone through before it counts as nobody's child: numbers that are given again can make a circle.
+/// The number of ancestors that are checked: reused pids can make a circle.
 const GENERATIONS: usize = 1000;
 
-/// Who uses a namespace: is in it, holds it, or uses one below it.
+/// The users of a namespace: those in it, those that hold it, and those of namespaces below it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Users {
-    /// At least one is a descendant of this process, or a mount on a file of its own.
+    /// At least one is a descendant of this process, or a mount on one of its files.
     Ours,
-    /// Some do, and none is ours.
+    /// There are some, and none is ours.
     Others,
-    /// Nobody who is named: the kernel alone knows of it.
+    /// Nobody who is known: only the kernel knows.
     Nobody,
 }
 
 /// The users of the namespaces of a document.
-pub struct Whose {
+pub struct UserIndex {
     others: BTreeSet<Ns>,
     ours: BTreeSet<Ns>,
 }
 
-impl Whose {
-    /// Goes through a document's namespaces and processes.
+impl UserIndex {
+    /// Collects the users of a document's namespaces.
     pub fn new(namespaces: &[Value], processes: &[Value]) -> Self {
         let parent = |process: &Value| Some((process["pid"].as_u64()?, process["ppid"].as_u64()?));
         let parents: HashMap<u64, u64> = processes.iter().filter_map(parent).collect();
-        let mut whose = Self { others: BTreeSet::new(), ours: BTreeSet::new() };
-        // From those that are used to their ancestors.
+        let mut index = Self { others: BTreeSet::new(), ours: BTreeSet::new() };
+        // From namespaces that are used to their ancestors.
         loop {
-            let before = whose.others.len() + whose.ours.len();
+            let before = index.others.len() + index.ours.len();
             for namespace in namespaces {
-                let used_by: Vec<Users> = users(namespace).map(|user| whose.user(user, &parents)).collect();
+                let used_by: Vec<Users> = users(namespace).map(|user| index.user(user, &parents)).collect();
                 if used_by.contains(&Users::Ours) {
-                    whose.ours.extend(ns(namespace));
+                    index.ours.extend(ns(namespace));
                 } else if used_by.contains(&Users::Others) {
-                    whose.others.extend(ns(namespace));
+                    index.others.extend(ns(namespace));
                 }
             }
-            if whose.others.len() + whose.ours.len() == before {
-                return whose;
+            if index.others.len() + index.ours.len() == before {
+                return index;
             }
         }
     }
 
-    /// Who uses a namespace of the document.
+    /// The users of a namespace of the document.
     pub fn of(&self, namespace: &Value) -> Users {
         match ns(namespace) {
             Some(ns) if self.ours.contains(&ns) => Users::Ours,
@@ -60,7 +60,7 @@ impl Whose {
         }
     }
 
-    /// Whose a leader or holder is, as far as is known by now.
+    /// The owner of a leader or holder, as far as is known by now.
     fn user(&self, user: &Value, parents: &HashMap<u64, u64>) -> Users {
         let ours = if let Some(pid) = user["pid"].as_u64() {
             let mut line = successors(Some(pid), |pid| parents.get(pid).copied()).take(GENERATIONS);
@@ -86,7 +86,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn whose_a_namespace_is_follows_from_who_uses_it() {
+    fn namespace_belongs_to_its_users() {
         let own = id();
         let process = |pid: u32, ppid: u32| json!({"pid": pid, "ppid": ppid});
         let processes = [
@@ -98,7 +98,7 @@ mod tests {
         ];
         let used = |leader: Value, holders: Value| {
             let namespace = json!({"kind": "net", "ino": 1, "leader": leader, "holders": holders});
-            Whose::new(std::slice::from_ref(&namespace), &processes).of(&namespace)
+            UserIndex::new(std::slice::from_ref(&namespace), &processes).of(&namespace)
         };
         let pid = |pid: u32| json!({"pid": pid});
         let path = |path: &Path| json!({"path": path});
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ancestor_is_used_by_those_below() {
+    fn ancestor_is_used_by_the_users_of_its_descendants() {
         let user = |ino: u64, leader: Value, of: &[u64]| {
             let of: Vec<Value> = of.iter().map(|ino| json!({"of": {"kind": "user", "ino": ino}})).collect();
             json!({"kind": "user", "ino": ino, "leader": leader, "holders": of})
@@ -127,9 +127,9 @@ mod tests {
             user(6, Value::Null, &[3, 5]),
             user(7, Value::Null, &[]),
         ];
-        let whose = Whose::new(&namespaces, &[json!({"pid": 1, "ppid": 0})]);
+        let index = UserIndex::new(&namespaces, &[json!({"pid": 1, "ppid": 0})]);
         let [others, ours] = [Users::Others, Users::Ours];
-        let used: Vec<Users> = namespaces.iter().map(|namespace| whose.of(namespace)).collect();
+        let used: Vec<Users> = namespaces.iter().map(|namespace| index.of(namespace)).collect();
         assert_eq!(used, [others, others, others, ours, ours, ours, Users::Nobody]);
     }
 }

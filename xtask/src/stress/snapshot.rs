@@ -1,7 +1,7 @@
-//! One run of nsprobe, and what is wrong with it.
+//! One run of nsprobe, and its faults.
 
 use super::ledger::{Ns, ns};
-use super::whose::{Users, Whose};
+use super::users::{UserIndex, Users};
 use crate::ending;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -10,67 +10,70 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-/// What a run found.
+/// The result of a run.
 #[derive(Default)]
-pub struct Look {
-    /// What is wrong whatever there was on the machine.
+pub struct Snapshot {
+    /// Faults that do not depend on what existed on the machine.
     pub wrong: Vec<String>,
     /// The namespaces it reports.
     pub reported: BTreeMap<Ns, Reported>,
-    /// The kinds of what it could not see.
+    /// The kinds of its gaps.
     pub gaps: BTreeSet<String>,
     /// When it began and ended, by the caller's clock.
     pub during: (Duration, Duration),
 }
 
-/// What is said of a namespace.
+/// The report of a namespace.
 #[derive(Debug)]
 pub struct Reported {
-    /// The whole of it, in JSON.
-    pub said: String,
-    /// Who uses it.
+    /// All of it, in JSON.
+    pub report: String,
+    /// Its users.
     pub used_by: Users,
 }
 
 /// Runs nsprobe with `arguments`. `inherited` are descriptors that every child of this process has.
-pub fn look(
+pub fn take(
     nsprobe: &Path,
     arguments: &[&str],
     inherited: &[(u32, String)],
     clock: impl Fn() -> Duration,
-) -> Result<Look> {
+) -> Result<Snapshot> {
     let begin = clock();
-    let ended = ending::look(Command::new(nsprobe).args(arguments), ending::descriptors)?;
-    let mut look = if arguments.contains(&"--json") { read(&ended.stdout) } else { Look::default() };
-    look.during = (begin, clock());
+    let ended = ending::inspect(Command::new(nsprobe).args(arguments), ending::descriptors)?;
+    let mut snapshot = if arguments.contains(&"--json") { read(&ended.stdout) } else { Snapshot::default() };
+    snapshot.during = (begin, clock());
     if !ended.status.success() {
-        look.wrong.push(format!("{}: {}", ended.status, String::from_utf8_lossy(&ended.stderr).trim_end()));
+        snapshot.wrong.push(format!(
+            "{}: {}",
+            ended.status,
+            String::from_utf8_lossy(&ended.stderr).trim_end()
+        ));
     }
     if String::from_utf8_lossy(&ended.stderr).contains("panicked") {
-        look.wrong.push(String::from_utf8_lossy(&ended.stderr).into_owned());
+        snapshot.wrong.push(String::from_utf8_lossy(&ended.stderr).into_owned());
     }
     if ended.stdout.is_empty() {
-        look.wrong.push("no output".to_owned());
+        snapshot.wrong.push("no output".to_owned());
     }
     let leaked = ended.seen.iter().filter(|open| open.0 > 2 && !inherited.contains(open));
-    look.wrong
-        .extend(leaked.map(|(number, target)| format!("descriptor {number} is open at its end: {target}")));
-    Ok(look)
+    snapshot.wrong.extend(leaked.map(|(fd, target)| format!("descriptor {fd} is open at its end: {target}")));
+    Ok(snapshot)
 }
 
-/// Reads a document of `nsprobe list --json`.
-fn read(stdout: &[u8]) -> Look {
+/// Parses a document of `nsprobe list --json`.
+fn read(stdout: &[u8]) -> Snapshot {
     match serde_json::from_slice(stdout).context("not JSON").and_then(|document| digest(&document)) {
-        Ok(look) => look,
-        Err(error) => Look { wrong: vec![format!("{error:#}")], ..Look::default() },
+        Ok(snapshot) => snapshot,
+        Err(error) => Snapshot { wrong: vec![format!("{error:#}")], ..Snapshot::default() },
     }
 }
 
-/// The namespaces of a document. Whatever it refers to must be among those it lists.
-fn digest(document: &Value) -> Result<Look> {
-    let mut look = Look::default();
+/// The namespaces of a document. Everything it refers to must be among those it lists.
+fn digest(document: &Value) -> Result<Snapshot> {
+    let mut snapshot = Snapshot::default();
     let list = |name: &str| document[name].as_array().with_context(|| format!("no array {name}"));
-    let users = Whose::new(list("namespaces")?, list("processes")?);
+    let users = UserIndex::new(list("namespaces")?, list("processes")?);
     let mut references = BTreeSet::new();
     for namespace in list("namespaces")? {
         let ns = ns(namespace).with_context(|| format!("not a namespace: {namespace}"))?;
@@ -78,9 +81,9 @@ fn digest(document: &Value) -> Result<Look> {
         for holder in namespace["holders"].as_array().into_iter().flatten() {
             references.extend(["of", "mount_namespace"].iter().filter_map(|name| self::ns(&holder[name])));
         }
-        let reported = Reported { said: namespace.to_string(), used_by: users.of(namespace) };
-        if look.reported.insert(ns.clone(), reported).is_some() {
-            look.wrong.push(format!("{ns} twice"));
+        let reported = Reported { report: namespace.to_string(), used_by: users.of(namespace) };
+        if snapshot.reported.insert(ns.clone(), reported).is_some() {
+            snapshot.wrong.push(format!("{ns} twice"));
         }
     }
     for process in list("processes")? {
@@ -89,10 +92,10 @@ fn digest(document: &Value) -> Result<Look> {
             references.extend(ino.as_u64().map(|ino| Ns::new(kind, ino)));
         }
     }
-    let unlisted = references.iter().filter(|ns| !look.reported.contains_key(ns));
-    look.wrong.extend(unlisted.map(|ns| format!("{ns} is referred to and not listed")));
-    look.gaps.extend(list("gaps")?.iter().map(|gap| format!("{}: {}", gap["kind"], gap["reason"])));
-    Ok(look)
+    let unlisted = references.iter().filter(|ns| !snapshot.reported.contains_key(ns));
+    snapshot.wrong.extend(unlisted.map(|ns| format!("{ns} is referred to and not listed")));
+    snapshot.gaps.extend(list("gaps")?.iter().map(|gap| format!("{}: {}", gap["kind"], gap["reason"])));
+    Ok(snapshot)
 }
 
 #[cfg(test)]
@@ -100,25 +103,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_digested() {
+    fn document_is_digested() {
         let document = r#"{"namespaces":[
             {"kind":"net","ino":1,"parent":null,"owner":{"kind":"user","ino":2},
              "holders":[{"type":"bind_mount","mount_namespace":{"kind":"mnt","ino":3},"path":"/a"}]},
             {"kind":"user","ino":2,"parent":null,"owner":null,"holders":[{"type":"ancestor","of":{"kind":"net","ino":1}}]}],
             "processes":[{"pid":1,"namespaces":{"net":1,"pid_for_children":4}},{"pid":2,"namespaces":null}],
             "gaps":[{"kind":"source","reason":"r"}]}"#;
-        let look = read(document.as_bytes());
+        let snapshot = read(document.as_bytes());
         assert_eq!(
-            look.reported.keys().cloned().collect::<Vec<_>>(),
+            snapshot.reported.keys().cloned().collect::<Vec<_>>(),
             [Ns::new("net", 1), Ns::new("user", 2)]
         );
         let wrong = ["mnt:[3] is referred to and not listed", "pid:[4] is referred to and not listed"];
-        assert_eq!(look.wrong, wrong);
-        assert_eq!(look.gaps.len(), 1);
+        assert_eq!(snapshot.wrong, wrong);
+        assert_eq!(snapshot.gaps.len(), 1);
     }
 
     #[test]
-    fn what_is_no_document_is_wrong() {
+    fn text_other_than_a_document_is_a_fault() {
         for wrong in ["", "{", "[]", r#"{"namespaces":[{"kind":"net"}],"processes":[],"gaps":[]}"#] {
             assert_eq!(read(wrong.as_bytes()).wrong.len(), 1, "{wrong}");
         }
@@ -128,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn an_open_descriptor_and_a_failure_are_wrong() {
+    fn open_descriptor_and_failure_are_faults() {
         let sh =
-            |script: &str| look(Path::new("sh"), &["-c", script], &[], || Duration::ZERO).expect("sh").wrong;
+            |script: &str| take(Path::new("sh"), &["-c", script], &[], || Duration::ZERO).expect("sh").wrong;
         let inherited = sh("echo .");
         let opened = sh("echo .; exec 9</dev/null");
         assert!(!inherited.iter().any(|wrong| wrong.contains("descriptor 9 ")), "{inherited:?}");
