@@ -1,8 +1,8 @@
-//! Which events find room in the ring buffer: each user and each control group has a share of it once it is more than
-//! half full.
+//! Admission of events to the ring buffer: each user and each control group has a share of it once it is more than half
+//! full.
 //!
-//! A share is a multiple of what is still free. So it shrinks as the buffer fills, never takes all of it, and needs no
-//! count of those who want some: a user who is alone may hold most of the buffer, and who holds little always finds room.
+//! A share is a multiple of the free space. So it shrinks as the buffer fills, never takes all of it, and needs no
+//! count of the competitors: a lone user may hold most of the buffer, and one that holds little always finds room.
 
 use crate::cgroup;
 use crate::maps::{self, offset};
@@ -13,34 +13,35 @@ use aya_ebpf::maps::{Array, HashMap, RingBuf};
 use nsprobe_ebpf::share::{Held, Loser, ROWS, SLOTS, Settings, index};
 use nsprobe_ebpf::{ABSENT, Counter, Event, Field, SLOTS as NAMESPACES, cause, event_flags};
 
-/// What the kernel puts before each record in the buffer.
+/// The kernel's header of each record in the buffer.
 const HEADER: u64 = 8;
 
-/// Userspace has it in its memory.
+/// Mapped into userspace's memory.
 const MAPPED: u32 = aya_ebpf::bindings::BPF_F_MMAPABLE;
 
-/// What each user and each control group holds of the ring buffer.
+/// The bytes of the ring buffer that each user and each control group holds.
 #[map]
 static SHARES: Array<Held> = Array::with_max_entries((ROWS * SLOTS) as u32, MAPPED);
 
-/// How many events were lost, by whose they were. Where there is no room the total has them all the same.
+/// The number of lost events by owner. Those that find no room here are still in the total.
 #[map]
 static LOSERS: HashMap<Loser, u64> = HashMap::with_max_entries(nsprobe_ebpf::share::LOSERS as u32, 0);
 
 #[unsafe(no_mangle)]
 static SHARE: Settings = Settings { ring: 0, seeds: [0; 2], watches: 0 };
 
-/// A user holds at most so many times what is free when a call fails or changes nothing: three quarters of the buffer, if
-/// it is alone.
+/// The most a user may hold for a call that fails or changes nothing, in multiples of the free space: three quarters of
+/// the buffer, if alone.
 const USER: u64 = 3;
 
-/// The same when a call does something: seven eighths. What a failing storm left is for these.
+/// The same for a call that changes something: seven eighths. The room left by a storm of failures is for these.
 const USER_DOES: u64 = 7;
 
-/// A control group, whoever is in it: twice as much, so that one user does not take the shares of others in the same group.
+/// The same for a control group, whatever its members: twice as much, so that one user does not take the shares of
+/// others in the same group.
 const CGROUP: u64 = 15;
 
-/// Bytes that are free, if that is less than half of the buffer.
+/// Returns the free bytes, if less than half of the buffer.
 #[inline(always)]
 pub fn crowded(events: &RingBuf) -> Option<u64> {
     // SAFETY: a valid static; volatile, because the value in this object is not the one that the program will find.
@@ -52,23 +53,23 @@ pub fn crowded(events: &RingBuf) -> Option<u64> {
 
 /// The user and the control group that an event of the running task is charged to.
 pub struct Tenant {
-    /// What their slots are found by; 0: none.
+    /// The keys of their slots; 0: none.
     keys: [u64; 2],
     uid: u32,
     cgroup: u64,
 }
 
-/// How deep user namespaces nest, at most.
+/// The deepest nesting of user namespaces.
 const USER_DEPTH: usize = 33;
 
-/// The user: a key, and the id to name it by.
+/// Returns the user: a key, and the id to name it by.
 ///
-/// Whoever owns a user namespace has all the ids in it, so these are one user. A namespace that root made is a container's
-/// with its own ids: one user too, but not root. Root itself is a user in each control group, for there are containers
-/// without a user namespace.
+/// The owner of a user namespace has all the ids in it, so these are one user. A namespace that root created belongs to
+/// a container with its own ids: also one user, but not root. Root itself is a separate user in each control group,
+/// because there are containers without a user namespace.
 #[inline(always)]
 fn user(task: u64, cgroup: u64) -> (u64, u32) {
-    /// What sets the three sorts apart.
+    /// Bits that keep the three sorts apart.
     const NAMESPACE: u64 = 1 << 32;
     const ROOT: u64 = 1 << 63;
     let cred: u64 = read(task, Field::TaskCred);
@@ -94,11 +95,11 @@ fn user(task: u64, cgroup: u64) -> (u64, u32) {
     (key, uid)
 }
 
-/// How many control groups that are not root's lie above one another, at most. Deeper ones are one to us.
+/// The most nested control groups not owned by root. Deeper ones count as one.
 const CGROUP_DEPTH: usize = 32;
 
-/// The control group that is charged, by its node; 0: none, because all tasks are in the root of the hierarchy, or it lies too
-/// deep. What a user has made within a group that was left to them (a delegated one) is that group's.
+/// Returns the control group that is charged, by its node; 0: none, because all tasks are in the root of the hierarchy,
+/// or it is too deep. Groups that a user has created within a delegated group belong to that group.
 #[inline(always)]
 fn cgroup(task: u64) -> (u64, u64) {
     const TOO_DEEP: u64 = u64::MAX;
@@ -107,7 +108,7 @@ fn cgroup(task: u64) -> (u64, u64) {
     if parent == 0 {
         return (0, read(node, Field::KernfsId));
     }
-    // Root's, mostly: then it ends at once.
+    // Usually root's: then this ends at once.
     let mut mine = owner(node) != 0;
     for _ in 0..CGROUP_DEPTH {
         if !mine {
@@ -124,7 +125,7 @@ fn cgroup(task: u64) -> (u64, u64) {
     (TOO_DEEP, 0)
 }
 
-/// The user whose a control group's directory is; nobody has changed it as long as it has no attributes.
+/// Returns the owner of a control group's directory; without attributes it was never changed.
 #[inline(always)]
 fn owner(node: u64) -> u32 {
     if offset(Field::KernfsIattr) == ABSENT {
@@ -142,7 +143,7 @@ pub fn tenant() -> Tenant {
     Tenant { keys: [user, group], uid, cgroup }
 }
 
-/// The slots of a key by either hash (multiplication by a random odd number; its uppermost bits).
+/// Returns the slots of a key by either hash (multiplication by a random odd number; its top bits).
 #[inline(always)]
 fn slots(key: u64) -> [u16; 2] {
     const SHIFT: u32 = 64 - SLOTS.trailing_zeros();
@@ -157,14 +158,14 @@ fn slots(key: u64) -> [u16; 2] {
     ]
 }
 
-/// The slots of a tenant, by row.
+/// Returns the slots of a tenant, by row.
 #[inline(always)]
 pub fn shares(tenant: &Tenant) -> [u16; ROWS] {
     let (users, cgroups) = (slots(tenant.keys[0]), slots(tenant.keys[1]));
     [users[0], users[1], cgroups[0], cgroups[1]]
 }
 
-/// Namespaces that there is room for.
+/// Returns the number of namespaces that there is room for.
 #[inline(always)]
 pub fn watches() -> u64 {
     // SAFETY: a valid static; volatile as in `crowded`.
@@ -178,7 +179,7 @@ fn held(row: usize, slot: u16) -> Option<&'static Held> {
     SHARES.get_ptr(index as u32).map(|held| unsafe { &*held })
 }
 
-/// Bytes in the buffer of what is charged in these slots of rows `row` and the next: the lesser of the two.
+/// Returns the bytes in the buffer charged in these slots of rows `row` and the next: the smaller of the two.
 #[inline(always)]
 fn holds(row: usize, slots: [u16; 2]) -> u64 {
     let mut least = u64::MAX;
@@ -187,13 +188,13 @@ fn holds(row: usize, slots: [u16; 2]) -> u64 {
         // SAFETY: references are valid; volatile, because others change the values meanwhile.
         let (taken, sent) =
             unsafe { ((&raw const held.taken).read_volatile(), (&raw const held.sent).read_volatile()) };
-        // Taken first: it is never more than what had been sent by then.
+        // Taken first: it never exceeds what had been sent by then.
         least = least.min(sent.saturating_sub(taken));
     }
     least
 }
 
-/// Adds to what was sent.
+/// Adds to the bytes sent.
 #[inline(always)]
 fn add(shares: [u16; ROWS], bytes: u64) {
     for (row, slot) in shares.into_iter().enumerate() {
@@ -204,7 +205,7 @@ fn add(shares: [u16; ROWS], bytes: u64) {
     }
 }
 
-/// Whether an event fails or changes nothing.
+/// Returns true if an event fails or changes nothing.
 #[inline(always)]
 fn is_idle(event: &Event) -> bool {
     if event.result < 0 {
@@ -220,11 +221,11 @@ fn is_idle(event: &Event) -> bool {
     difference == 0
 }
 
-/// Charges an event of the running task, of so many bytes, if its user and its control group hold little enough where so much
-/// is `free`. Otherwise it is lost, which is counted.
+/// Charges an event of the running task, of this many bytes, if its user and its control group hold little enough with
+/// this much `free`. Otherwise it is lost, which is counted.
 #[inline(never)]
 pub fn admit(event: &mut Event, bytes: u64, free: u64) -> bool {
-    // Full: whoever it is, there is no room.
+    // Full: there is no room for anybody.
     if bytes + HEADER > free {
         return true;
     }
@@ -242,7 +243,7 @@ pub fn admit(event: &mut Event, bytes: u64, free: u64) -> bool {
     is_admitted
 }
 
-/// An event found no room: takes back what it was charged, and counts it.
+/// Handles an event that found no room: reverses its charge, and counts it.
 #[inline(never)]
 pub fn refused(event: &Event, bytes: u64) {
     add(event.shares, bytes.wrapping_neg());
@@ -259,7 +260,7 @@ fn lose(stage: Counter, tenant: &Tenant) {
             unsafe { maps::add(count, 1) };
             return;
         }
-        // Refused, and there the next time: another processor was first. Or there is no room.
+        // Refused, but present on the next attempt: another processor was first. Or there is no room.
         if LOSERS.insert(loser, 1, maps::NO_EXIST).is_ok() {
             return;
         }

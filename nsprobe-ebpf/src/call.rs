@@ -1,4 +1,4 @@
-//! One call: begun at its entry, completed at its return, whatever hook told of them.
+//! One call: begun at its entry, completed at its return, whichever hooks report them.
 
 use crate::event::{fill, now};
 use crate::pending::Pending;
@@ -7,8 +7,8 @@ use crate::{hook, maps, path, place, program, send, state, task, wanted, watched
 use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Event, SLOTS, Watched, cause, config, event_flags, slot, text};
 
-/// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): who, when and
-/// in which namespaces. `None` when nobody asked for it or there is no room, which is counted.
+/// Begins an event of the running task, whose call names namespaces of these `kinds` (`CLONE_NEW*`): caller, time and
+/// namespaces. `None` if it does not match the filter, or there is no room, which is counted.
 #[inline(always)]
 pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     let task = task::current();
@@ -18,7 +18,7 @@ pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     // A clone may last as long as its child likes (vfork), and has no text.
     let pending = if cause == cause::CLONE { state::begin_at_once() } else { state::begin() }?;
     fill(&mut pending.event, cause, task);
-    // What setns joins is known at its return.
+    // The namespaces that setns joins are known at its return.
     if cause == cause::SETNS || wanted::namespaces(&pending.event) {
         return Some(pending);
     }
@@ -26,21 +26,21 @@ pub fn begin(cause: u16, kinds: u64) -> Option<&'static mut Pending> {
     None
 }
 
-/// How the return of a call is known; the last argument of [`complete`].
+/// The kind of hook at the return of a call; the last argument of [`complete`].
 pub mod how {
-    /// By a tracepoint, which tells of system calls that never reached the kernel too: seccomp and ptrace can make a task
-    /// return from any. What has no entry is none.
+    /// A tracepoint, which also reports system calls that never reached the kernel: seccomp and ptrace can make a task
+    /// return from any. A return without an entry is ignored.
     pub const TRACEPOINT: u64 = 0;
-    /// By the function itself: it has run, whether its entry was seen or not.
+    /// The function itself: it has run, whether its entry was seen or not.
     pub const FUNCTION: u64 = 1;
-    /// By a tracepoint; seccomp had stopped the call.
+    /// A tracepoint; seccomp had stopped the call.
     pub const DENIED: u64 = 2;
-    /// By the function itself, without its arguments.
+    /// The function itself, without its arguments.
     pub const FPROBE: u64 = 3;
 }
 
-/// Completes and sends the event that the running task has begun, if it has. `last` may look at it once more,
-/// and says whether it is to be sent.
+/// Completes and sends the event that the running task has begun, if any. `last` may modify it, and returns whether to
+/// send it.
 #[inline(always)]
 pub fn finish(pending: &mut Pending, result: i64, last: impl FnOnce(&mut Pending) -> bool) {
     if wanted::result(result) && last(pending) {
@@ -64,16 +64,16 @@ pub fn finish(pending: &mut Pending, result: i64, last: impl FnOnce(&mut Pending
     state::forget(pending);
 }
 
-/// Completes and sends the event of this `cause` that the running task has begun, if it has, for every call but a clone.
-/// `first` and `second` are the arguments as they are at return, where it is known by [`how::FUNCTION`]. Once in the
-/// object, though many programs call it: the verifier looks into it from each.
+/// Completes and sends the event of this `cause` that the running task has begun, if any, for every call but a clone.
+/// `first` and `second` are the arguments at return, if `how` is [`how::FUNCTION`]. In the object only once, though
+/// many programs call it: the verifier follows it from each.
 #[inline(never)]
 pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
     let cause = cause as u16;
     let mut pending = state::resume(cause);
     if how == how::FUNCTION {
         pending = match pending {
-            // Left behind by another call, whose return the kernel did not tell.
+            // Left behind by another call, whose return the kernel did not report.
             Some(pending) if pending.event.args != [first, second] => {
                 state::forget(pending);
                 without_entry(cause, result, [first, second])
@@ -90,7 +90,7 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
         pending.event.flags |= event_flags::DENIED;
     }
     finish(pending, result, |pending| {
-        // Of the calls without paths neither has a fault.
+        // Without paths neither has a fault.
         path::read_user_again::<{ text::FIRST }>(pending);
         path::read_user_again::<{ text::SECOND }>(pending);
         place::after(pending, result);
@@ -98,7 +98,7 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
     });
 }
 
-/// The arguments of the call under way of the running task, from the registers it came with; not of a 32-bit one.
+/// Returns the arguments of the running task's current call, from its entry registers; not for a 32-bit call.
 #[inline(always)]
 fn arguments(cause: u16) -> Option<[u64; 2]> {
     let number = match cause {
@@ -119,13 +119,14 @@ fn arguments(cause: u16) -> Option<[u64; 2]> {
     })
 }
 
-/// Begins an event at the return of a call whose entry the kernel did not tell: where tasks are preempted in the kernel,
-/// it leaves out a program that runs already on the same CPU. What there was before is known only of a call that failed.
+/// Begins an event at the return of a call whose entry the kernel did not report: where tasks are preempted in the
+/// kernel, it skips a program that is already running on the same CPU. The state before is known only if the call
+/// failed.
 #[inline(always)]
 fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut Pending> {
     let kinds = match cause {
         cause::UNSHARE => kinds_of_unshare(args[0]),
-        // Which it names is known at its return.
+        // The kind it names is known at its return.
         cause::SETNS => u64::MAX,
         _ => NEW_MNT,
     };
@@ -156,7 +157,7 @@ fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut
     Some(pending)
 }
 
-/// Sends an event of the running task that needs no entry to be known. `complete` says whether it is asked for.
+/// Sends an event of the running task that needs no entry. `complete` returns whether it matches the filter.
 #[inline(always)]
 pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) {
     let Some(pending) = state::begin_at_once() else { return };
@@ -169,7 +170,7 @@ pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) 
     state::forget(pending);
 }
 
-/// Has the ends told of the namespaces that a call made or joined.
+/// Marks the namespaces that a call created or joined, so that their end is reported.
 #[inline(always)]
 fn watch(event: &Event) {
     if maps::flags() & config::LIVES == 0 {
@@ -196,8 +197,8 @@ fn watch(event: &Event) {
     }
 }
 
-/// Whether there is anything to tell: of setns and unshare a success that changed nothing is not, unless it is
-/// asked for.
+/// Returns true if there is something to report: a setns or unshare that succeeded without a change is reported only if
+/// requested.
 #[inline(always)]
 fn is_change(event: &Event) -> bool {
     let may_do_nothing = matches!(event.header.cause, cause::SETNS | cause::UNSHARE) && event.result >= 0;

@@ -4,14 +4,14 @@ use crate::maps::offset;
 use crate::task::read;
 use nsprobe_ebpf::{ABSENT, Field};
 
-/// The node (`struct kernfs_node`) of the control group of `task`.
+/// Returns the node (`struct kernfs_node`) of the control group of `task`.
 #[inline(always)]
 pub fn node(task: u64) -> u64 {
     let cgroup: u64 = read(read(task, Field::TaskCgroups), Field::CssSetCgroup);
     read(cgroup, Field::CgroupNode)
 }
 
-/// The node above; 0 above the root.
+/// Returns the parent node; 0 above the root.
 #[inline(always)]
 pub fn parent(node: u64) -> u64 {
     if offset(Field::KernfsParentRcu) == ABSENT {

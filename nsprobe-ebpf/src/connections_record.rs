@@ -1,34 +1,34 @@
-//! The record of a walk along the kernel's table of TCP connections.
+//! The record of a walk over the kernel's table of TCP connections.
 
 use crate::Header;
 
-/// Places in the table that one run of the program looks at: empty buckets, and connections.
+/// Steps of one run of the program: empty buckets, and connections.
 pub const CONNECTION_STEPS: usize = 64;
 
-/// Connections that one run tells.
+/// The most connections that one run reports.
 pub const FOUND: usize = 16;
 
-/// A TCP connection without a process.
+/// A TCP connection that no process has open.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
-    /// The 64-bit number of the network namespace that it belongs to.
+    /// The 64-bit id of its network namespace.
     pub id: u64,
-    /// Its own address: of IPv4 in the first 4 bytes.
+    /// Its local address: for IPv4 in the first 4 bytes.
     pub local: [u64; 2],
-    /// The other's.
+    /// Its remote address.
     pub remote: [u64; 2],
-    /// Its own port, as the processor has numbers.
+    /// Its local port, in host byte order.
     pub local_port: u16,
-    /// The other's, in the order of the network.
+    /// Its remote port, in network byte order.
     pub remote_port: u16,
     /// `AF_INET` or `AF_INET6`.
     pub family: u16,
-    /// Its state, as the kernel numbers them (`TCP_FIN_WAIT1`).
+    /// Its state, as numbered by the kernel (`TCP_FIN_WAIT1`).
     pub state: u16,
 }
 
-/// What one run found, and where the next one goes on.
+/// The findings of one run, and the position of the next.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Connections {
@@ -36,9 +36,9 @@ pub struct Connections {
     pub header: Header,
     /// One of [`crate::outcome`]; 0 before the first run.
     pub outcome: u32,
-    /// How many of `found` are set.
+    /// The number of valid entries in `found`.
     pub count: u32,
-    /// The bucket to go on from.
+    /// The bucket to continue at.
     pub bucket: u32,
     /// Keeps the record free of hidden padding; always 0.
     pub reserved: u32,

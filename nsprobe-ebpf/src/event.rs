@@ -1,10 +1,10 @@
-//! What every event begins with: when, who, and in which namespaces.
+//! The common start of every event: time, caller, and namespaces.
 
 use crate::{task, wanted};
 use aya_ebpf::helpers::generated::bpf_ktime_get_boot_ns;
 use nsprobe_ebpf::{Event, Header, event_flags};
 
-/// Fills in what is known of a call from the start.
+/// Fills in the facts of a call known at its start.
 #[inline(always)]
 pub fn fill(event: &mut Event, cause: u16, task: u64) {
     event.header = Header::of::<Event>(cause);
@@ -17,7 +17,7 @@ pub fn fill(event: &mut Event, cause: u16, task: u64) {
     task::fill_actor(event, task);
 }
 
-/// `CLOCK_BOOTTIME` in nanoseconds. Kernel 5.8.
+/// Returns `CLOCK_BOOTTIME` in nanoseconds. Kernel 5.8.
 #[inline(always)]
 pub fn now() -> u64 {
     // SAFETY: no argument, nothing to get wrong.

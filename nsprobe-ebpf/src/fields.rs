@@ -1,13 +1,13 @@
 //! The kernel struct fields the probe reads, by name.
 //!
-//! Rust compiled to BPF carries no relocations, and struct layouts differ from kernel to kernel. So each
-//! field's byte offset is looked up in the running kernel's BTF before the probe is loaded, and handed to
-//! it in a read-only array that [`Field`] indexes.
+//! Rust compiled to BPF carries no relocations, and struct layouts differ between kernels. So each field's byte offset
+//! is looked up in the running kernel's BTF before the probe is loaded, and passed to it in a read-only array that
+//! [`Field`] indexes.
 
-/// The offset of a field that the running kernel does not have.
+/// The offset of a field that the running kernel lacks.
 pub const ABSENT: u32 = u32::MAX;
 
-/// Where a field's offset comes from.
+/// The source of a field's offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FieldSource {
     /// The struct, as BTF names it.
@@ -67,7 +67,7 @@ fields! {
     // Renamed with 6.15.
     KernfsParent = "kernfs_node" "parent",
     KernfsParentRcu = "kernfs_node" "__parent",
-    // Of a directory whose owner has been changed.
+    // For a directory whose owner has been changed.
     KernfsIattr = "kernfs_node" "iattr",
     KernfsIattrUid = "kernfs_iattrs" "ia_uid",
     KernfsName = "kernfs_node" "name",
@@ -92,13 +92,13 @@ fields! {
     UserNsCommon = "user_namespace" "ns",
     UtsNsCommon = "uts_namespace" "ns",
     NsCommonInum = "ns_common" "inum",
-    // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, in its operations before.
+    // The kind as a CLONE_NEW* flag: in the namespace itself from 6.18, before in its operations.
     NsCommonType = "ns_common" "ns_type",
     NsCommonOps = "ns_common" "ops",
-    // Since 6.18; mount namespaces had one of their own before.
+    // Since 6.18; before, mount namespaces had an id of their own.
     NsCommonId = "ns_common" "ns_id",
     ProcNsOperationsType = "proc_ns_operations" "type",
-    // The kernel's lists of namespaces (6.18; from 6.19 on it lists them itself, and has other structs).
+    // The kernel's lists of namespaces (6.18; from 6.19 they are in other structs, and listns(2) reads them).
     NsCommonRef = "ns_common" "__ns_ref",
     NsCommonTreeNode = "ns_common" "ns_tree_node",
     NsCommonListNode = "ns_common" "ns_list_node",
@@ -141,25 +141,25 @@ fields! {
     MountVfsmount = "mount" "mnt",
     MountMountpoint = "mount" "mnt_mountpoint",
     MountParent = "mount" "mnt_parent",
-    // Null of a mount that is in no mount namespace any more.
+    // Null for a mount that is no longer in a mount namespace.
     MountNamespace = "mount" "mnt_ns",
     DentryParent = "dentry" "d_parent",
     DentryName = "dentry" "d_name",
     DentryHash = "dentry" "d_hash",
-    // Null of a dentry that is in no hash table: nobody finds it by its name.
+    // Null for a dentry that is in no hash table: it cannot be looked up by name.
     HashBack = "hlist_bl_node" "pprev",
     QstrName = "qstr" "name",
     SocketSock = "socket" "sk",
     SockCommon = "sock" "__sk_common",
     SockCommonNet = "sock_common" "skc_net",
     NetUserNs = "net" "user_ns",
-    // What holds a namespace without standing for it.
+    // Holders of a namespace that do not refer to it.
     FileCred = "file" "f_cred",
     // A pointer since 6.12.
     FileOwner = "file" "f_owner",
     FileOwnerPid = "fown_struct" "pid",
     SockCommonFamily = "sock_common" "skc_family",
-    // Messages that wait in a Unix socket, and the descriptors in them.
+    // Messages queued in a Unix socket, and the descriptors in them.
     SockReceiveQueue = "sock" "sk_receive_queue",
     QueueNext = "sk_buff_head" "next",
     SkbNext = "sk_buff" "next",
@@ -206,11 +206,11 @@ fields! {
     // The registers that carry the arguments of a system call (x86-64).
     PtRegsFirst = "pt_regs" "di",
     PtRegsSecond = "pt_regs" "si",
-    // What it returns, and its number.
+    // Its result, and its syscall number.
     PtRegsResult = "pt_regs" "ax",
     PtRegsNumber = "pt_regs" "orig_ax",
     PtRegsSize = "pt_regs" "",
-    // And those of a 32-bit one.
+    // The same for a 32-bit call.
     PtRegsFirst32 = "pt_regs" "bx",
     PtRegsSecond32 = "pt_regs" "cx",
 }

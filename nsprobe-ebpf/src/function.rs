@@ -1,12 +1,12 @@
-//! Which kernel function a program runs at, where one program is attached to several: the cookie of each attachment.
+//! The kernel function that a program runs at, if one program is attached to several: the cookie of each attachment.
 
-/// What every way to a new task leads to.
+/// The function that every way to create a task leads to.
 pub const KERNEL_CLONE: u64 = 1;
 /// The 64-bit entry of clone3(2).
 pub const CLONE3: u64 = 2;
 /// The 32-bit entry of clone3(2).
 pub const CLONE3_32: u64 = 3;
-/// What every entry of unshare(2) leads to.
+/// The function that every entry of unshare(2) leads to.
 pub const UNSHARE: u64 = 4;
 /// The 64-bit entry of setns(2).
 pub const SETNS: u64 = 5;
@@ -35,7 +35,7 @@ const NAMES: [(&str, u64); 10] = [
     ("__ia32_sys_pivot_root", PIVOT_ROOT_32),
 ];
 
-/// The cookie of a function; 0 for one whose program is attached nowhere else.
+/// Returns the cookie of a function; 0 if its program is attached nowhere else.
 #[must_use]
 pub fn cookie(name: &str) -> u64 {
     NAMES.iter().find(|(function, _)| *function == name).map_or(0, |&(_, cookie)| cookie)

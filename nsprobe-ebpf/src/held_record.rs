@@ -1,8 +1,8 @@
-//! The records of files and of file systems that hold a namespace without standing for it.
+//! The records of files and of file systems that hold a namespace without referring to it.
 
 use crate::{COMM_LEN, Header};
 
-/// In which way a file holds a namespace; the value of [`Held::how`].
+/// The way that a file holds a namespace; the value of [`Held::how`].
 pub mod how {
     /// It is a tun or tap device: a network namespace.
     pub const TUN: u32 = 1;
@@ -24,26 +24,25 @@ pub mod how {
     pub const MOUNT_LIST: u32 = 9;
     /// It is a file below `/proc/PID/net`: a network namespace.
     pub const PROC_NET: u32 = 10;
-    /// It is a Unix socket with a message in which a descriptor of the namespace waits, or a socket that belongs to it.
+    /// It is a Unix socket with a queued message that contains a descriptor of the namespace, or a socket in it.
     pub const IN_FLIGHT: u32 = 11;
 }
 
-/// An open file that holds a namespace which is sought. Every id is as the reader's pid namespace numbers it.
+/// An open file that holds one of the namespaces searched for. Every pid is that in the reader's pid namespace.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     /// Its cause is [`crate::cause::HELD`].
     pub header: Header,
-    /// The namespace's 64-bit number.
+    /// The namespace's 64-bit id.
     pub id: u64,
-    /// Where the kernel keeps the table that the descriptor is in: equal in tasks that share one. 0: the task has just
-    /// lost it.
+    /// The address of the descriptor table: equal for tasks that share one. 0: the task has just lost it.
     pub table: u64,
     /// The process that has the file open.
     pub tgid: u32,
     /// The thread; the process's first, unless the thread has a table of its own.
     pub tid: u32,
-    /// The descriptor's number.
+    /// The descriptor.
     pub fd: u32,
     /// One of [`how`].
     pub how: u32,
@@ -52,19 +51,19 @@ pub struct Held {
 // No hidden padding: the fields add up to the whole.
 const _: () = assert!(size_of::<Held>() == 40);
 
-/// Places in the list of superblocks that one run of the program looks at.
+/// Steps of one run of the program over the list of superblocks.
 pub const SUPERBLOCK_STEPS: usize = 16;
 
-/// The mounts of a superblock that are told.
+/// The most mounts of a superblock that are reported.
 pub const MOUNTS: usize = 16;
 
 /// A mount of a superblock.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Mount {
-    /// Its number, which is given once: `mount.mnt_id_unique`.
+    /// Its unique id, which is never reused: `mount.mnt_id_unique`.
     pub id: u64,
-    /// The kernel's number of the mount namespace that it is in; 0: it is in none.
+    /// The kernel's id of its mount namespace; 0: none.
     pub namespace_id: u64,
     /// The inode of that mount namespace.
     pub namespace_ino: u32,
@@ -72,7 +71,7 @@ pub struct Mount {
     pub reserved: u32,
 }
 
-/// What one run found, and where the next one goes on.
+/// The findings of one run, and the position of the next.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Superblocks {
@@ -80,19 +79,19 @@ pub struct Superblocks {
     pub header: Header,
     /// One of [`crate::outcome`]; 0 before the first run.
     pub outcome: u32,
-    /// How many of `mounts` are set.
+    /// The number of valid entries in `mounts`.
     pub count: u32,
-    /// The address of the superblock to go on from.
+    /// The address of the superblock to continue at.
     pub at: u64,
-    /// The address of its root directory, to know it again by.
+    /// The address of its root directory, to recognise it.
     pub at_root: u64,
-    /// The number of the namespace that the superblock there holds, if it is one that is sought; else 0.
+    /// The id of the namespace that this superblock holds, if searched for; otherwise 0.
     pub id: u64,
-    /// Its device, as the kernel has it: 12 bits for the major number, 20 for the minor.
+    /// Its device, in the kernel's encoding: 12 bits for the major number, 20 for the minor.
     pub dev: u32,
-    /// 1: it has more mounts than were looked at.
+    /// 1: it has more mounts than were read.
     pub more: u32,
-    /// The type of its file system, ended by a NUL.
+    /// The type of its file system, NUL-terminated.
     pub fs_type: [u8; COMM_LEN],
     /// Its mounts.
     pub mounts: [Mount; MOUNTS],

@@ -1,8 +1,8 @@
-//! What the probe and the collector agree on: the records, the kernel fields, the options.
+//! The interface between the probe and the collector: records, kernel fields, options.
 //!
-//! `no_std` and without dependencies, because the same text is compiled for BPF and for the host. Every
-//! record is `#[repr(C)]`, built of integers and byte arrays only, and has no padding: there is no bit
-//! pattern that would be invalid, so a record may be read from any bytes of the right length.
+//! `no_std` and without dependencies, because the same source is compiled for BPF and for the host. Every record is
+//! `#[repr(C)]`, consists only of integers and byte arrays, and has no padding: every bit pattern is valid, so a record
+//! may be read from any bytes of the right length.
 #![no_std]
 
 mod connections_record;
@@ -27,10 +27,10 @@ pub use settings::{Config, Counter, config, global, map};
 pub use task_record::{Descriptor, Task, task_flags};
 pub use walk_record::{Listed, WALK_STEPS, Walk, outcome};
 
-/// The version of every record here. A record that carries another one is counted and not read.
+/// The version of every record here. A record with a different version is counted and not read.
 pub const RECORD_VERSION: u16 = 8;
 
-/// Whether a call that gives this `result` in the kernel is to be made again, because a signal interrupted it:
+/// Returns true if a call with this `result` in the kernel is restarted, because a signal interrupted it:
 /// `-ERESTARTSYS`, `-ERESTARTNOINTR`, `-ERESTARTNOHAND`, `-ERESTART_RESTARTBLOCK`.
 #[must_use]
 pub const fn is_restart(result: i64) -> bool {
@@ -46,10 +46,10 @@ pub const PATH_LEN: usize = 256;
 /// Bytes kept of all paths of an event.
 pub const TEXT_LEN: usize = 2048;
 
-/// Bytes of an event in the making: it, its text with room for one path more, and six words.
+/// Bytes of an event under construction: the event, its text with room for one more path, and six words.
 pub const PENDING_LEN: usize = size_of::<Event>() + TEXT_LEN + PATH_LEN + 6 * size_of::<u64>();
 
-/// Process ids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.
+/// Pids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.
 pub const PID_LEVELS: usize = 33;
 
 /// The namespace slots of a task: eight kinds, and the two that apply to its future children.

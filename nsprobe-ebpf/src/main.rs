@@ -1,9 +1,9 @@
 //! The BPF programs.
 //!
-//! Each file in `probes` traces one thing, by up to two sets of hooks: kernel functions (fentry, fexit), which
-//! cost nothing elsewhere, and where the kernel refuses those, the tracepoints at system call entry and exit.
-//! Both begin an event at entry and complete it at return ([`call`]); only where the arguments are found differs.
-//! 32-bit calls (`__ia32_sys_…`) have other registers and [`event_flags::COMPAT`], and are otherwise the same.
+//! Each file in `probes` traces one thing, with up to two sets of hooks: kernel functions (fentry, fexit), which cost
+//! nothing elsewhere, and if the kernel refuses those, the tracepoints at system call entry and exit. Both begin an
+//! event at entry and complete it at return ([`call`]); they differ only in where the arguments are. 32-bit calls
+//! (`__ia32_sys_…`) use other registers and set [`event_flags::COMPAT`], and are otherwise the same.
 //!
 //! [`event_flags::COMPAT`]: nsprobe_ebpf::event_flags::COMPAT
 #![no_std]
@@ -40,12 +40,12 @@ mod task;
 mod wanted;
 mod watched;
 
-/// What the kernel asks for before it lets a program use helpers reserved to the GPL.
+/// The license that the kernel requires before a program may use helpers reserved to the GPL.
 #[unsafe(link_section = "license")]
 #[unsafe(no_mangle)]
 static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
-/// The verifier accepts no program that reaches it; the language asks for it all the same.
+/// The verifier accepts no program that reaches it, but the language requires it.
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

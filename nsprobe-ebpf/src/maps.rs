@@ -1,4 +1,4 @@
-//! What the programs share with userspace: read-only globals, maps, counters.
+//! State shared with userspace: read-only globals, maps, counters.
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
@@ -8,48 +8,50 @@ use nsprobe_ebpf::{ABSENT, Config, Connections, Counter, FIELDS, Field, Superblo
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 
-/// What is asked for.
+/// The requested configuration.
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
 
-/// Threads in a call that got past seccomp, and its number, where those that do not are asked for. Userspace sets the size.
+/// Threads in a call that got past seccomp, and its syscall number, if stopped calls are requested. Userspace sets the
+/// size.
 #[map]
 static NOTES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
-/// What the absence of a note means: [`notes`](mod@notes).
+/// The meaning of a missing note: [`notes`](mod@notes).
 #[map]
 static NOTES_STATE: Array<u32> = Array::with_max_entries(1, 0);
 
-/// With [`nsprobe_ebpf::config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that calls
-/// exec takes over its process's ids, but stays the same task. Userspace sets the size.
+/// With [`nsprobe_ebpf::config::FOLLOW`], the tasks to report, by the address of their `task_struct`: a thread that
+/// calls exec takes over its process's ids, but remains the same task. Userspace sets the size.
 #[map]
 static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 
-/// The callers and namespaces asked for. Userspace sets the size.
+/// The filter keys: requested callers and namespaces. Userspace sets the size.
 #[map]
 static WISHES: HashMap<wish::Wish, u8> = HashMap::with_max_entries(1, 0);
 
-/// What could not be done, by [`Counter`].
+/// The counts of what could not be done, by [`Counter`].
 #[map]
 static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(Counter::ALL.len() as u32, 0);
 
-/// The walk along a list of namespaces.
+/// The walk over a list of namespaces.
 #[map]
 static WALK: Array<Walk> = Array::with_max_entries(1, 0);
 
-/// The kernel's numbers of the namespaces whose holders are sought. Userspace sets the size.
+/// The kernel's ids of the namespaces whose holders are searched for. Userspace sets the size.
 #[map]
 static SOUGHT: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 
-/// The walk along the list of superblocks.
+/// The walk over the list of superblocks.
 #[map]
 static SUPERBLOCKS: Array<Superblocks> = Array::with_max_entries(1, 0);
 
-/// The walk along the table of TCP connections.
+/// The walk over the table of TCP connections.
 #[map]
 static CONNECTIONS: Array<Connections> = Array::with_max_entries(1, 0);
 
-/// The offset of `field`, or [`ABSENT`]. Known to the verifier, which so drops what an absent field guards.
+/// Returns the offset of `field`, or [`ABSENT`]. Known to the verifier, which therefore drops what an absent field
+/// guards.
 #[inline(always)]
 pub fn offset(field: Field) -> u32 {
     // SAFETY: in bounds, because there are as many fields as offsets. Volatile, because the value in this
@@ -57,7 +59,7 @@ pub fn offset(field: Field) -> u32 {
     unsafe { (&raw const OFFSETS).cast::<u32>().add(field as usize).read_volatile() }
 }
 
-/// The offset of the field with this index, of which the verifier knows nothing; 0 when there is none.
+/// Returns the offset of the field with this index, unknown to the verifier; 0 if there is none.
 #[inline(always)]
 pub fn offset_at(index: u64) -> u64 {
     if index >= FIELDS.len() as u64 {
@@ -67,14 +69,14 @@ pub fn offset_at(index: u64) -> u64 {
     u64::from(unsafe { (&raw const OFFSETS).cast::<u32>().add(index as usize).read_volatile() })
 }
 
-/// What is asked for: [`nsprobe_ebpf::config`] bits.
+/// Returns the [`nsprobe_ebpf::config`] bits.
 #[inline(always)]
 pub fn flags() -> u32 {
     // SAFETY: a valid static; volatile as in `offset`.
     unsafe { (&raw const CONFIG.flags).read_volatile() }
 }
 
-/// The process that is named, and the inode of its pid namespace.
+/// Returns the configured process, and the inode of its pid namespace.
 #[inline(always)]
 pub fn named() -> (u32, u32) {
     // SAFETY: as in `flags`.
@@ -83,14 +85,14 @@ pub fn named() -> (u32, u32) {
     }
 }
 
-/// The kinds asked for, as `CLONE_NEW*` flags.
+/// Returns the requested kinds, as `CLONE_NEW*` flags.
 #[inline(always)]
 pub fn kinds() -> u32 {
     // SAFETY: as in `flags`.
     unsafe { (&raw const CONFIG.kinds).read_volatile() }
 }
 
-/// The kinds of the namespaces asked for, likewise.
+/// Returns the kinds of the requested namespaces, likewise.
 #[inline(always)]
 pub fn namespace_kinds() -> u32 {
     // SAFETY: as in `flags`.
@@ -106,8 +108,8 @@ pub fn count(counter: Counter) {
     }
 }
 
-/// Adds to a number in a map, without losing what other programs add: those of other processors, and on kernels that are
-/// preemptible also those that follow on this one while a program is preempted.
+/// Adds to a number in a map, without losing concurrent additions: those of other processors, and on preemptible
+/// kernels also those on this processor while a program is preempted.
 ///
 /// # Safety
 ///
@@ -115,7 +117,7 @@ pub fn count(counter: Counter) {
 #[inline(always)]
 pub unsafe fn add(value: *mut u64, more: u64) {
     #[cfg(target_arch = "bpf")]
-    // By instruction: the language has atomic additions only where they give the former value, which BPF has from 5.12 on
+    // By instruction: the language has only atomic additions that return the former value, which BPF has from 5.12 on
     // and not on every processor.
     // SAFETY: as the caller says.
     unsafe {
@@ -125,19 +127,19 @@ pub unsafe fn add(value: *mut u64, more: u64) {
     let _ = (value, more);
 }
 
-/// Whether this is asked for.
+/// Returns true if this filter key is set.
 #[inline(always)]
 pub fn is_wished(wish: &wish::Wish) -> bool {
     WISHES.get_ptr(wish).is_some()
 }
 
-/// Whether what holds the namespace with this number is sought.
+/// Returns true if the holders of the namespace with this id are searched for.
 #[inline(always)]
 pub fn is_sought(id: u64) -> bool {
     id != 0 && SOUGHT.get_ptr(id).is_some()
 }
 
-/// Whether `task` is one of the followed.
+/// Returns true if `task` is followed.
 #[inline(always)]
 pub fn is_followed(task: u64) -> bool {
     FOLLOWED.get_ptr(task).is_some()
@@ -151,27 +153,27 @@ pub fn follow(task: u64) {
     }
 }
 
-/// Forgets `task`, whose address another may soon have.
+/// Stops following `task`, whose address may soon be reused.
 #[inline(always)]
 pub fn unfollow(task: u64) {
     // Most tasks that end were never followed.
     let _ = FOLLOWED.remove(task);
 }
 
-/// `BPF_NOEXIST`: an entry that is there stays as it is.
+/// `BPF_NOEXIST`: an existing entry is not changed.
 pub const NO_EXIST: u64 = 1;
 
-/// What the absence of a note means.
+/// The meaning of a missing note.
 pub mod notes {
-    /// Nothing yet: the call may have begun before there were notes.
+    /// None yet: the call may have started before notes were kept.
     pub const BEGINNING: u32 = 0;
-    /// That the call did not get past seccomp.
+    /// The call did not get past seccomp.
     pub const WHOLE: u32 = 1;
-    /// Nothing any more: there may have been no room for it.
+    /// None any more: there may have been no room for it.
     pub const FULL: u32 = 2;
 }
 
-/// What the absence of a note means now.
+/// Returns the current meaning of a missing note.
 #[inline(always)]
 pub fn notes() -> u32 {
     // SAFETY: the entry lives as long as the map.
@@ -185,7 +187,7 @@ fn set_notes(value: u32) {
     }
 }
 
-/// Says that there is a note of every call under way, unless there was no room for one.
+/// Declares that every call in progress has a note, unless there was no room for one.
 #[inline(always)]
 pub fn trust_notes() {
     if notes() == notes::BEGINNING {
@@ -193,7 +195,7 @@ pub fn trust_notes() {
     }
 }
 
-/// Notes that the thread `id` is in the call of this `number`.
+/// Records that the thread `id` is in the call with this syscall `number`.
 #[inline(always)]
 pub fn note(id: u64, number: u32) {
     if NOTES.insert(id, number, 0).is_err() {
@@ -201,14 +203,14 @@ pub fn note(id: u64, number: u32) {
     }
 }
 
-/// Removes the note, whatever call it is of.
+/// Removes the note, whichever call it is for.
 #[inline(always)]
 pub fn unnote_any(id: u64) {
     // Most tasks that end have none.
     let _ = NOTES.remove(id);
 }
 
-/// Removes the note; whether it was of this call.
+/// Removes the note; returns true if it was for this call.
 #[inline(always)]
 pub fn unnote(id: u64, number: u32) -> bool {
     // SAFETY: the thread that removes the entry is the one that runs here, or is not running.
@@ -216,7 +218,7 @@ pub fn unnote(id: u64, number: u32) -> bool {
     NOTES.remove(id).is_ok() && noted
 }
 
-/// The walk along a list of namespaces, as the last run left it.
+/// Returns the walk over a list of namespaces, as the last run left it.
 #[inline(always)]
 pub fn walk() -> Option<&'static mut Walk> {
     // SAFETY: only nsprobe runs the program that uses it, one run at a time; the kernel keeps the map as long as
@@ -224,14 +226,14 @@ pub fn walk() -> Option<&'static mut Walk> {
     WALK.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
 }
 
-/// The walk along the list of superblocks, as the last run left it.
+/// Returns the walk over the list of superblocks, as the last run left it.
 #[inline(always)]
 pub fn superblocks() -> Option<&'static mut Superblocks> {
     // SAFETY: as in `walk`.
     SUPERBLOCKS.get_ptr_mut(0).map(|walk| unsafe { &mut *walk })
 }
 
-/// The walk along the table of TCP connections, as the last run left it.
+/// Returns the walk over the table of TCP connections, as the last run left it.
 #[inline(always)]
 pub fn connections() -> Option<&'static mut Connections> {
     // SAFETY: as in `walk`.

@@ -1,4 +1,4 @@
-//! Paths: those a process handed over, and those the kernel has.
+//! Paths: those a process passed in, and those the kernel has.
 
 use crate::maps::offset;
 use crate::pending::Pending;
@@ -6,8 +6,8 @@ use crate::task::{embedded, read};
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel_str, bpf_probe_read_user, bpf_probe_read_user_str};
 use nsprobe_ebpf::{ABSENT, Field, PATH_LEN, TEXT_LEN, Text, event_flags, text, text_flags};
 
-/// How much text an event has. It is kept in the record, of whose content the verifier knows nothing. In a
-/// register, every length so far is a state of its own to it: 16,000 instructions for a walk instead of 5,600.
+/// Returns the length of an event's text. It is kept in the record, whose content is unknown to the verifier. In a
+/// register, every length so far would be a separate state: 16,000 instructions for a walk instead of 5,600.
 #[inline(always)]
 pub fn used(pending: &mut Pending) -> usize {
     // SAFETY: a field of the event; volatile, so that it is not kept in a register after all.
@@ -15,7 +15,7 @@ pub fn used(pending: &mut Pending) -> usize {
     used as usize & (TEXT_LEN - 1)
 }
 
-/// Says that an event has `length` bytes of text; `false` when there is no room for them.
+/// Sets the length of an event's text; returns `false` if there is no room.
 #[inline(always)]
 pub fn keep(pending: &mut Pending, length: u64) -> bool {
     let fits = length < TEXT_LEN as u64;
@@ -26,13 +26,13 @@ pub fn keep(pending: &mut Pending, length: u64) -> bool {
     fits
 }
 
-/// The text in `pending` from byte `start` on.
+/// Returns the text in `pending` from byte `start` on.
 #[inline(always)]
 pub fn since(pending: &mut Pending, start: usize, flags: u16) -> Text {
     Text { at: start as u16, len: (used(pending) - start) as u16, flags, reserved: 0 }
 }
 
-/// Reads text `INDEX` of an event from the caller's memory, from `args[INDEX]` on.
+/// Reads text `INDEX` of an event from the caller's memory, at `args[INDEX]`.
 #[inline(always)]
 pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
     const { assert!(INDEX == text::FIRST || INDEX == text::SECOND) };
@@ -47,7 +47,7 @@ pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
     if length < 0 {
         flags = text_flags::FAULT;
     } else if !keep(pending, start as u64 + length as u64)
-        // A path that fills its room to the last byte looks the same as one that was cut there.
+        // A path that fills its room to the last byte looks like one that was cut there.
         || length == PATH_LEN as i64 && user_byte(address + PATH_LEN as u64 - 1) != 0
     {
         flags = text_flags::CUT;
@@ -55,7 +55,7 @@ pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
     pending.event.texts[INDEX] = since(pending, start, flags);
 }
 
-/// Reads text `INDEX` again when it could not be read at entry: the call itself has paged it in by now.
+/// Reads text `INDEX` again if it could not be read at entry: the call itself has paged it in by now.
 #[inline(always)]
 pub fn read_user_again<const INDEX: usize>(pending: &mut Pending) {
     if pending.event.texts[INDEX].flags & text_flags::FAULT != 0 {
@@ -64,7 +64,7 @@ pub fn read_user_again<const INDEX: usize>(pending: &mut Pending) {
     }
 }
 
-/// The byte at `address` in the caller's memory; 0 when it cannot be read.
+/// Returns the byte at `address` in the caller's memory; 0 if it cannot be read.
 #[inline(always)]
 fn user_byte(address: u64) -> u8 {
     let mut byte = 0;
@@ -73,13 +73,13 @@ fn user_byte(address: u64) -> u8 {
     byte
 }
 
-/// How far up a walk goes, in names and mounts.
+/// The most steps of a walk up: names and mounts.
 const STEPS: usize = 32;
 
-/// Puts down as the first text where the mount lies through which `file` was opened. Nothing when it was opened
-/// through no mount that has a place, as namespace files of /proc are.
+/// Records as the first text the path of the mount through which `file` was opened. Nothing if that mount has no path,
+/// as for namespace files of /proc.
 ///
-/// A mount's parent is itself at the top of a mount namespace, and where it is mounted nowhere.
+/// A mount at the top of a mount namespace, or mounted nowhere, is its own parent.
 #[inline(always)]
 pub fn walk_mount(pending: &mut Pending, file: u64) {
     let mount = Mount::of(read(embedded(file, Field::FilePath), Field::PathMnt));
@@ -88,14 +88,14 @@ pub fn walk_mount(pending: &mut Pending, file: u64) {
     }
 }
 
-/// Puts down as text `INDEX` where this `struct vfsmount` and dentry lie.
+/// Records as text `INDEX` the path of this `struct vfsmount` and dentry.
 #[inline(always)]
 pub fn walk<const INDEX: usize>(pending: &mut Pending, (vfsmount, dentry): (u64, u64)) {
     walk_up::<INDEX>(pending, dentry, Mount::of(vfsmount));
 }
 
-/// Puts down as text `INDEX` the names from `dentry` in `mount` up to the root of the mount namespace, or to where no
-/// way leads on.
+/// Records as text `INDEX` the names from `dentry` in `mount` up to the root of the mount namespace, or as far as there
+/// are parents.
 #[inline(always)]
 fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount: Mount) {
     let start = used(pending);
@@ -107,7 +107,7 @@ fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount
         if dentry == root {
             let Some((mountpoint, up)) = mount.up() else {
                 flags = text_flags::WALK | mount.detached();
-                // What is mounted nowhere has no name but its own; the top of a file system has none.
+                // A detached mount has only its own name; the root of a file system has none.
                 if flags & text_flags::DETACHED != 0
                     && parent != dentry
                     && !put_dentry(pending, start, dentry)
@@ -133,8 +133,8 @@ fn walk_up<const INDEX: usize>(pending: &mut Pending, mut dentry: u64, mut mount
     pending.event.texts[INDEX] = since(pending, start, flags | deleted);
 }
 
-/// Whether `dentry` has been deleted, or never was in a directory, as a memfd; `root` is the top of its mount. The top of
-/// a file system is in none either, and is none of these.
+/// Returns true if `dentry` has been deleted, or never was in a directory, like a memfd; `root` is the root of its
+/// mount. The root of a file system is in no directory either, but does not count.
 #[inline(always)]
 fn is_deleted(dentry: u64, root: u64) -> bool {
     if offset(Field::DentryHash) == ABSENT || offset(Field::HashBack) == ABSENT {
@@ -144,13 +144,13 @@ fn is_deleted(dentry: u64, root: u64) -> bool {
     !is_hashed && (dentry != root || read::<u64>(dentry, Field::DentryParent) != dentry)
 }
 
-/// Puts down the name of `dentry`, as [`put_name`] does.
+/// Records the name of `dentry`, as [`put_name`] does.
 #[inline(always)]
 fn put_dentry(pending: &mut Pending, start: usize, dentry: u64) -> bool {
     put_name(pending, start, read(embedded(dentry, Field::DentryName), Field::QstrName))
 }
 
-/// Puts down the `name` at this address in kernel memory in a text that began at `start`; `false` when there is no
+/// Appends the `name` at this address in kernel memory to a text that began at `start`; returns `false` if there is no
 /// room for it.
 #[inline(always)]
 pub fn put_name(pending: &mut Pending, start: usize, name: u64) -> bool {
@@ -164,11 +164,11 @@ pub fn put_name(pending: &mut Pending, start: usize, name: u64) -> bool {
     length > 1 && end <= start as u64 + PATH_LEN as u64 && keep(pending, end)
 }
 
-/// How many mounts one above the other [`is_top`] looks through.
+/// The most stacked mounts that [`is_top`] checks.
 const STACKED: usize = 8;
 
-/// Whether `dentry` in the mount of this `struct vfsmount` is where the mount namespace begins, as `/` is: the root
-/// of what is mounted nowhere, or on such a root. `false` also when that takes more steps than there are.
+/// Returns true if `dentry` in the mount of this `struct vfsmount` is the top of the mount namespace, like `/`: the
+/// root of a mount that is mounted nowhere, or on such a root. Also `false` if that takes too many steps.
 #[inline(always)]
 pub fn is_top(vfsmount: u64, mut dentry: u64) -> bool {
     let mut mount = Mount::of(vfsmount);
@@ -183,7 +183,7 @@ pub fn is_top(vfsmount: u64, mut dentry: u64) -> bool {
     false
 }
 
-/// `MNT_NS_ANON_INO`, the number of every anonymous mount namespace since 6.18 (0 before), which no other has.
+/// `MNT_NS_ANON_INO`, the inode of every anonymous mount namespace since 6.18 (0 before), which no other has.
 const ANONYMOUS: u32 = 0xefff_fff7;
 
 /// A `struct mount`, by its address.
@@ -191,21 +191,21 @@ const ANONYMOUS: u32 = 0xefff_fff7;
 struct Mount(u64);
 
 impl Mount {
-    /// The one that the `struct vfsmount` at this address is part of.
+    /// Returns the one that contains the `struct vfsmount` at this address.
     #[inline(always)]
     fn of(vfsmount: u64) -> Self {
         Self(vfsmount.wrapping_sub(u64::from(offset(Field::MountVfsmount))))
     }
 
-    /// The directory or file it is mounted on, and the mount that has that; `None` at the top.
+    /// Returns the directory or file it is mounted on, and that one's mount; `None` at the top.
     #[inline(always)]
     fn up(self) -> Option<(u64, Self)> {
         let parent: u64 = read(self.0, Field::MountParent);
         (parent != self.0).then(|| (read(self.0, Field::MountMountpoint), Self(parent)))
     }
 
-    /// [`text_flags::DETACHED`] when it is in no mount namespace: in none at all, in the kernel's mark for its own mounts,
-    /// which is no address, or in an anonymous one, which has no number of its own.
+    /// Returns [`text_flags::DETACHED`] if it is in no mount namespace: in none at all, in the kernel's mark for its
+    /// own mounts, which is not an address, or in an anonymous one, which has no inode of its own.
     #[inline(always)]
     fn detached(self) -> u16 {
         let known = offset(Field::MountNamespace) != ABSENT && offset(Field::MntNsCommon) != ABSENT;
@@ -214,7 +214,7 @@ impl Mount {
         if known && matches!(number, 0 | ANONYMOUS) { text_flags::DETACHED } else { 0 }
     }
 
-    /// What lies at its mount point: the top of what is mounted.
+    /// Returns the root of what is mounted.
     #[inline(always)]
     fn root(self) -> u64 {
         read(embedded(self.0, Field::MountVfsmount), Field::VfsmountRoot)

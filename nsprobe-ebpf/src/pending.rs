@@ -1,24 +1,24 @@
-//! An event in the making.
+//! An event under construction.
 
 use nsprobe_ebpf::{Event, PATH_LEN, PENDING_LEN, TEXT_LEN};
 
-/// An event in the making.
+/// An event under construction.
 #[repr(C)]
 pub struct Pending {
-    /// What is known of it. Its cause is 0 where no call is under way.
+    /// The known facts. Its cause is 0 if no call is in progress.
     pub event: Event,
-    /// The text of the event, and room for one path more: from any byte of the text on there is as much.
+    /// The text of the event, and room for one more path: at any byte of the text, that much space follows.
     pub text: [u8; TEXT_LEN + PATH_LEN],
-    /// Mount (`struct vfsmount`) and dentry of the caller's root directory at entry, by their addresses; zeroes
-    /// where they are not recorded.
+    /// The addresses of mount (`struct vfsmount`) and dentry of the caller's root directory at entry; zero if not
+    /// recorded.
     pub root: (u64, u64),
-    /// The same of its working directory.
+    /// The same for its working directory.
     pub cwd: (u64, u64),
-    /// The task that a clone made, by its address; 0 where there is none.
+    /// The address of the task that a clone created; 0 if none.
     pub child: u64,
-    /// Not 0: its room is gone when the program ends.
+    /// Nonzero: its memory is freed when the program ends.
     pub scratch: u64,
 }
 
-// Userspace makes room of this size.
+// Userspace allocates this size.
 const _: () = assert!(size_of::<Pending>() == PENDING_LEN);

@@ -1,10 +1,10 @@
-//! Where the caller's root and working directory are, before and after its call.
+//! The caller's root and working directory, before and after its call.
 
 use crate::pending::Pending;
 use crate::{path, task};
 use nsprobe_ebpf::{cause, event_flags, text};
 
-/// Puts down where they are at entry.
+/// Records both at entry.
 #[inline(always)]
 pub fn before(pending: &mut Pending) {
     let task = task::current();
@@ -14,7 +14,7 @@ pub fn before(pending: &mut Pending) {
     path::walk::<{ text::CWD_BEFORE }>(pending, pending.cwd);
 }
 
-/// Puts down where they are at return, if it was put down where they were.
+/// Records both at return, if they were recorded at entry.
 #[inline(always)]
 pub fn after(pending: &mut Pending, result: i64) {
     if pending.root.1 == 0 {
@@ -27,7 +27,7 @@ pub fn after(pending: &mut Pending, result: i64) {
     }
     let task = task::current();
     let (root, cwd) = (task::root(task), task::cwd(task));
-    // What stays where it is may have got another path.
+    // An unchanged directory may have a different path now.
     let pivot = pending.event.header.cause == cause::PIVOT_ROOT;
     let (root_moved, cwd_moved) = (moved(pending, pending.root, root), moved(pending, pending.cwd, cwd));
     if root_moved {
@@ -44,8 +44,7 @@ pub fn after(pending: &mut Pending, result: i64) {
     }
 }
 
-/// Whether a directory is another. The mounts of a new mount namespace are copies, at which everything is where it
-/// was.
+/// Returns true if a directory has changed. The mounts of a new mount namespace are copies with the same content.
 #[inline(always)]
 fn moved(pending: &Pending, before: (u64, u64), after: (u64, u64)) -> bool {
     before.1 != after.1 || before.0 != after.0 && pending.event.header.cause != cause::UNSHARE

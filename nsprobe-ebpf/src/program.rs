@@ -1,4 +1,4 @@
-//! What the caller runs, and in which control group. Read at return, for the events that are sent.
+//! The caller's executable and control group. Read at return, for the events that are sent.
 
 use crate::cgroup;
 use crate::path::{keep, put_name, since, used, walk};
@@ -7,7 +7,7 @@ use crate::task::{self, embedded, read};
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use nsprobe_ebpf::{Field, PATH_LEN, text, text_flags};
 
-/// Puts down the program, the command line and the control group of `task`, which is the running one.
+/// Records the executable, the command line and the control group of `task`, which is the running one.
 #[inline(always)]
 pub fn fill(pending: &mut Pending, task: u64) {
     let mm: u64 = read(task, Field::TaskMm);
@@ -24,7 +24,7 @@ pub fn fill(pending: &mut Pending, task: u64) {
 fn command_line(pending: &mut Pending, from: u64, to: u64) {
     const MOST: u64 = PATH_LEN as u64 - 1;
     let length = to.wrapping_sub(from);
-    // A power of two less one, so that the verifier sees the limit.
+    // A power of two minus one, so that the verifier sees the limit.
     let kept = if length > MOST { MOST } else { length } & MOST;
     let start = used(pending);
     // SAFETY: from any byte of the text on there is as much as a path takes, which is more. The helper checks the
@@ -42,10 +42,10 @@ fn command_line(pending: &mut Pending, from: u64, to: u64) {
     pending.event.texts[text::COMMAND_LINE] = since(pending, start, flags);
 }
 
-/// How deep a control group lies at most, to be told in full.
+/// The deepest control group whose path is reported in full.
 const DEPTH: usize = 16;
 
-/// Puts down the control group of `task`, and where the event is of a clone that of the child.
+/// Records the control group of `task`, and for a clone that of the child.
 #[inline(always)]
 fn cgroup(pending: &mut Pending, task: u64) {
     let node = cgroup::node(task);
@@ -63,7 +63,7 @@ fn cgroup(pending: &mut Pending, task: u64) {
     }
 }
 
-/// Puts down as text `INDEX` the names from the control group at `node` up to the root.
+/// Records as text `INDEX` the names from the control group at `node` up to the root.
 #[inline(always)]
 fn walk_cgroup<const INDEX: usize>(pending: &mut Pending, mut node: u64) {
     let start = used(pending);

@@ -1,9 +1,9 @@
-//! The records that go through the ring buffer and the maps.
+//! The records in the ring buffer and the maps.
 
 use crate::share::ROWS;
 use crate::{COMM_LEN, PID_LEVELS, SLOTS};
 
-/// What made an event; the value of [`Header::cause`].
+/// The cause of an event; the value of [`Header::cause`].
 pub mod cause {
     /// A task was created: clone(2), clone3(2), fork(2) or vfork(2).
     pub const CLONE: u16 = 1;
@@ -15,20 +15,20 @@ pub mod cause {
     pub const CHROOT: u16 = 4;
     /// pivot_root(2).
     pub const PIVOT_ROOT: u16 = 5;
-    /// Nothing happened: the iterator over all tasks came by; the record is a [`crate::Task`].
+    /// Not an event: a task from the iterator over all tasks; the record is a [`crate::Task`].
     pub const TASK: u16 = 6;
-    /// Neither: the iterator over all open files; the record is a [`crate::Descriptor`].
+    /// Not an event: a file from the iterator over all open files; the record is a [`crate::Descriptor`].
     pub const DESCRIPTOR: u16 = 7;
-    /// Nothing happened: a list of namespaces was walked along; the record is a [`crate::Walk`].
+    /// Not an event: a walk over a list of namespaces; the record is a [`crate::Walk`].
     pub const WALK: u16 = 8;
-    /// The kernel gave back the inode number of a namespace: its end. The record is a [`crate::Freed`].
+    /// The kernel released the inode number of a namespace: its end. The record is a [`crate::Freed`].
     pub const FREED: u16 = 9;
-    /// Nothing happened: the iterator over all open files came by one that holds a namespace without standing for it; the
-    /// record is a [`crate::Held`].
+    /// Not an event: an open file from the iterator that holds a namespace without referring to it; the record is a
+    /// [`crate::Held`].
     pub const HELD: u16 = 10;
-    /// Nothing happened: the kernel's list of superblocks was walked along; the record is a [`crate::Superblocks`].
+    /// Not an event: a walk over the kernel's list of superblocks; the record is a [`crate::Superblocks`].
     pub const SUPERBLOCKS: u16 = 11;
-    /// Nothing happened: the kernel's table of TCP connections was walked along; the record is a [`crate::Connections`].
+    /// Not an event: a walk over the kernel's table of TCP connections; the record is a [`crate::Connections`].
     pub const CONNECTIONS: u16 = 12;
 }
 
@@ -60,33 +60,33 @@ pub mod slot {
 pub mod event_flags {
     /// The call came through the 32-bit entry (int 0x80 or a compat process).
     pub const COMPAT: u32 = 1;
-    /// The call gave the caller another root directory.
+    /// The call changed the caller's root directory.
     pub const ROOT_MOVED: u32 = 1 << 1;
-    /// The call gave the caller another working directory.
+    /// The call changed the caller's working directory.
     pub const CWD_MOVED: u32 = 1 << 2;
-    /// That the call moved one of them.
+    /// The call changed one of them.
     pub const MOVED: u32 = ROOT_MOVED | CWD_MOVED;
     /// The kernel never saw the call: seccomp had answered it.
     pub const DENIED: u32 = 1 << 3;
-    /// With [`crate::config::CGROUP`]: the caller's control group is one of those asked for, below one, or so deep that this
-    /// could not be told.
+    /// With [`crate::config::CGROUP`]: the caller's control group is one of those requested, below one, or so deep that
+    /// this is not known.
     pub const IN_CGROUP: u32 = 1 << 4;
-    /// The kernel did not tell the entry of the call: of one that succeeded, what was before is not known.
+    /// The kernel did not report the entry of the call: if it succeeded, the state before is unknown.
     pub const ENTRY_MISSED: u32 = 1 << 5;
-    /// An argument in the caller's memory was read at return only.
+    /// An argument in the caller's memory was read only at return.
     pub const READ_AT_RETURN: u32 = 1 << 6;
 }
 
 /// The index of each text in [`Event::texts`].
 pub mod text {
-    /// chroot: its argument. pivot_root: `new_root`. setns: where the mount lies that the descriptor was opened
+    /// chroot: its argument. pivot_root: `new_root`. setns: the path of the mount that the descriptor was opened
     /// through, a walk.
     pub const FIRST: usize = 0;
     /// pivot_root: `put_old`.
     pub const SECOND: usize = 1;
-    /// A walk from the root directory that the caller had at entry.
+    /// A walk from the caller's root directory at entry.
     pub const ROOT_BEFORE: usize = 2;
-    /// A walk from the working directory that it had at entry.
+    /// A walk from the caller's working directory at entry.
     pub const CWD_BEFORE: usize = 3;
     /// A walk from its root directory at return.
     pub const ROOT_AFTER: usize = 4;
@@ -94,35 +94,35 @@ pub mod text {
     pub const CWD_AFTER: usize = 5;
     /// pivot_root: a walk from the directory that `new_root` was resolved to, before it became the root.
     pub const FIRST_RESOLVED: usize = 6;
-    /// pivot_root: the same of `put_old`.
+    /// pivot_root: the same for `put_old`.
     pub const SECOND_RESOLVED: usize = 7;
-    /// A walk from the program that the caller executes.
+    /// A walk from the caller's executable.
     pub const EXE: usize = 8;
-    /// Its command line, as it is in its memory: arguments, each ended by a NUL.
+    /// Its command line, as in its memory: arguments, each NUL-terminated.
     pub const COMMAND_LINE: usize = 9;
-    /// The names of its control group in the hierarchy of version 2, leaf first, each ended by a NUL.
+    /// The names of its control group in hierarchy version 2, leaf first, each NUL-terminated.
     pub const CGROUP: usize = 10;
-    /// The same of the control group of a clone's child.
+    /// The same for the control group of a clone's child.
     pub const CHILD_CGROUP: usize = 11;
-    /// How many there are.
+    /// The number of texts.
     pub const COUNT: usize = 12;
 }
 
 /// Bits of [`Text::flags`].
 pub mod text_flags {
-    /// It did not fit and was cut at its end, which of a walk is the front of the path.
+    /// It did not fit and was cut at its end, which for a walk is the front of the path.
     pub const CUT: u16 = 1;
     /// It could not be read from the caller's memory.
     pub const FAULT: u16 = 1 << 1;
-    /// It is no string but the names on a walk through directories and mounts up to the root of the mount namespace,
-    /// leaf first, each ended by a NUL. None: that root itself.
+    /// Not a string, but the names on a walk through directories and mounts up to the root of the mount namespace, leaf
+    /// first, each NUL-terminated. None: that root itself.
     pub const WALK: u16 = 1 << 2;
     /// The walk ended in a mount that is in no mount namespace: it was unmounted while in use, has never been mounted
-    /// anywhere, or is the kernel's own, as that of memfds. The last name may be that of what lies at its top.
+    /// anywhere, or is the kernel's own, like that of memfds. The last name may be that of its root.
     pub const DETACHED: u16 = 1 << 3;
-    /// It has been deleted: no directory has it any more, or none ever had.
+    /// It has been deleted: it is no longer in a directory, or never was.
     pub const DELETED: u16 = 1 << 4;
-    /// The walk ended at a dentry that is its own parent and not what its mount shows at its top: no path leads there.
+    /// The walk ended at a dentry that is its own parent and not the root of its mount: no path leads there.
     pub const UNREACHABLE: u16 = 1 << 5;
 }
 
@@ -130,9 +130,9 @@ pub mod text_flags {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
-    /// Where it begins: bytes after the event.
+    /// Its start: bytes after the event.
     pub at: u16,
-    /// Its length. All zero, flags too, where there is none.
+    /// Its length. All zero, including flags, if there is none.
     pub len: u16,
     /// [`text_flags`].
     pub flags: u16,
@@ -140,7 +140,7 @@ pub struct Text {
     pub reserved: u16,
 }
 
-/// The start of every record, so that a reader can tell what it has and skip what it does not know.
+/// The start of every record, so that a reader can identify it and skip what it does not know.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Header {
@@ -153,7 +153,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// That of a `T`, which is the whole record.
+    /// Returns that of a `T`, which is the whole record.
     #[must_use]
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it is but three constants")]
@@ -163,7 +163,7 @@ impl Header {
     }
 }
 
-/// Inode numbers of a task's namespaces, by [`slot`]; 0 where the kernel has none or it was not readable.
+/// Inode numbers of a task's namespaces, by [`slot`]; 0 if the kernel has none or it was not readable.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct NamespaceInodes {
@@ -171,8 +171,8 @@ pub struct NamespaceInodes {
     pub ino: [u32; SLOTS],
 }
 
-/// The ids of a task's namespaces, unique since boot (`ns_common.ns_id`, Linux 6.18), by [`slot`]; 0 where the kernel
-/// gives none or it was not readable.
+/// The ids of a task's namespaces, unique since boot (`ns_common.ns_id`, Linux 6.18), by [`slot`]; 0 if the kernel
+/// provides none or it was not readable.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct NamespaceIds {
@@ -184,13 +184,13 @@ pub struct NamespaceIds {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Pids {
-    /// How many of `nr` are set: the depth of the innermost pid namespace, plus one.
+    /// The number of valid entries in `nr`: the depth of the innermost pid namespace, plus one.
     pub count: u32,
     /// The ids.
     pub nr: [u32; PID_LEVELS],
 }
 
-/// The task that a clone made.
+/// The task that a clone created.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Child {
@@ -206,49 +206,49 @@ pub struct Child {
     pub pids: Pids,
 }
 
-/// What the descriptor given to setns(2) stands for: a namespace, or a process.
+/// The target of the descriptor given to setns(2): a namespace, or a process.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// The id of the namespace, unique since boot (`ns_common.ns_id`, Linux 6.18); 0 when there is none.
+    /// The id of the namespace, unique since boot (`ns_common.ns_id`, Linux 6.18); 0 if there is none.
     pub id: u64,
-    /// Inode of the namespace; 0 when the descriptor is none of a namespace.
+    /// Inode of the namespace; 0 if the descriptor does not refer to a namespace.
     pub ino: u32,
-    /// Its kind as a `CLONE_NEW*` flag; 0 when unknown.
+    /// Its kind as a `CLONE_NEW*` flag; 0 if unknown.
     pub clone_flag: u32,
-    /// The process's id in the initial pid namespace; 0 when the descriptor is none of a process.
+    /// The process's id in the initial pid namespace; 0 if the descriptor does not refer to a process.
     pub tgid: u32,
-    /// Its thread's that the descriptor is of, likewise.
+    /// The id of the thread that the descriptor refers to, likewise.
     pub tid: u32,
-    /// That thread's command name, ended by a NUL. Empty, and no namespaces: it is gone.
+    /// That thread's command name, NUL-terminated. Empty, and no namespaces: it is gone.
     pub comm: [u8; COMM_LEN],
     /// The namespaces of that thread.
     pub namespaces: NamespaceInodes,
 }
 
-/// One crossing: begun when the call was entered, completed when it returned. Bytes of text follow it.
+/// One operation: begun when the call was entered, completed when it returned. Bytes of text follow it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// What it is.
+    /// The header.
     pub header: Header,
-    /// `CLOCK_BOOTTIME` when the call returned (for a clone: when the child was made), in nanoseconds.
+    /// `CLOCK_BOOTTIME` when the call returned (for a clone: when the child was created), in nanoseconds.
     pub time_ns: u64,
-    /// From entry to return, in nanoseconds; 0 where there is no entry to measure from.
+    /// Time from entry to return, in nanoseconds; 0 if there is no entry to measure from.
     pub duration_ns: u64,
-    /// What the call returned: 0 or more, or minus errno. For a successful clone the child's tid as the
-    /// initial pid namespace numbers it.
+    /// The result of the call: 0 or more, or minus errno. For a successful clone the child's tid in the initial pid
+    /// namespace.
     pub result: i64,
-    /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns; of chroot and pivot_root
-    /// the addresses of their paths in the caller's memory.
+    /// The flags of clone and unshare; descriptor and kind (`nstype`) of setns; for chroot and pivot_root the addresses
+    /// of their paths in the caller's memory.
     pub args: [u64; 2],
-    /// When the process started: nanoseconds after boot, `CLOCK_BOOTTIME`.
+    /// The start of the process: nanoseconds after boot, `CLOCK_BOOTTIME`.
     pub start_ns: u64,
-    /// Its effective capabilities at entry, relative to the user namespace it was in then.
+    /// Its effective capabilities at entry, relative to its user namespace then.
     pub cap_effective: u64,
-    /// The id of its control group in the hierarchy of version 2 (the inode in cgroupfs), at return.
+    /// The id of its control group in hierarchy version 2 (the inode in cgroupfs), at return.
     pub cgroup_id: u64,
-    /// The same of a clone's child, which may be in another from its beginning.
+    /// The same for a clone's child, which may start in a different one.
     pub child_cgroup_id: u64,
     /// Process id in the initial pid namespace.
     pub tgid: u32,
@@ -256,7 +256,7 @@ pub struct Event {
     pub tid: u32,
     /// Process id of its parent in the initial pid namespace.
     pub ppid: u32,
-    /// Real user id, as the initial user namespace numbers it.
+    /// Real user id in the initial user namespace.
     pub uid: u32,
     /// Real group id, likewise.
     pub gid: u32,
@@ -264,11 +264,12 @@ pub struct Event {
     pub euid: u32,
     /// [`event_flags`].
     pub flags: u32,
-    /// How many bytes of text follow; less than [`crate::TEXT_LEN`], and the record is filled up to a multiple of 8.
+    /// The number of bytes of text that follow; less than [`crate::TEXT_LEN`], and the record is padded to a multiple
+    /// of 8.
     pub text_len: u32,
-    /// What setns was pointed at.
+    /// The target of setns.
     pub target: Target,
-    /// Command name, ended by a NUL.
+    /// Command name, NUL-terminated.
     pub comm: [u8; COMM_LEN],
     /// The process's ids (its thread group leader's) in every pid namespace it is in.
     pub pids: Pids,
@@ -276,16 +277,16 @@ pub struct Event {
     pub before: NamespaceInodes,
     /// Namespaces at return (for a clone: the child's).
     pub after: NamespaceInodes,
-    /// What a clone made; all zero for other causes and for a clone that failed.
+    /// The task that a clone created; all zero for other causes and for a clone that failed.
     pub child: Child,
     /// The ids of the namespaces at entry.
     pub before_ids: NamespaceIds,
     /// The ids of the namespaces at return.
     pub after_ids: NamespaceIds,
-    /// Which bytes of them are what, by [`text`].
+    /// The pieces of the text, by [`text`].
     pub texts: [Text; text::COUNT],
-    /// Where its room in the buffer is charged, by row ([`crate::share::index`]); zeroes when it was sent while the buffer was
-    /// less than half full.
+    /// The slots to which its space in the buffer is charged, by row ([`crate::share::index`]); zero if it was sent
+    /// while the buffer was less than half full.
     pub shares: [u16; ROWS],
 }
 
@@ -297,23 +298,24 @@ pub struct Freed {
     pub header: Header,
     /// `CLOCK_BOOTTIME`, in nanoseconds.
     pub time_ns: u64,
-    /// The id it had, unique since boot (Linux 6.18); 0 when it had none.
+    /// Its former id, unique since boot (Linux 6.18); 0 if it had none.
     pub id: u64,
-    /// The inode it had.
+    /// Its former inode.
     pub ino: u32,
     /// Keeps the record free of hidden padding; always 0.
     pub reserved: u32,
 }
 
-/// A namespace whose end is to be told: an entry of [`crate::map::NAMESPACES`], whose key is the inode.
+/// A namespace whose end is reported: an entry of [`crate::map::NAMESPACES`], whose key is the inode.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Watched {
-    /// Its id, unique since boot (Linux 6.18); 0 when it has none.
+    /// Its id, unique since boot (Linux 6.18); 0 if it has none.
     pub id: u64,
-    /// When the call that made it returned: `CLOCK_BOOTTIME` in nanoseconds, as the event has it; 0 when it was joined.
+    /// The return time of the call that created it: `CLOCK_BOOTTIME` in nanoseconds, as in the event; 0 if it was
+    /// joined.
     pub made_ns: u64,
-    /// Where its room in the table is charged, as [`Event::shares`]; zeroes where it is not.
+    /// The slots to which its space in the table is charged, as in [`Event::shares`]; zero if it is not charged.
     pub shares: [u16; ROWS],
     /// Its kind, by a [`slot`].
     pub slot: u32,

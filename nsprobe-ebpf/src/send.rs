@@ -1,4 +1,4 @@
-//! The records for userspace, on their way into the ring buffer.
+//! Sends the records for userspace into the ring buffer.
 
 use crate::admission;
 use crate::maps::count;
@@ -12,16 +12,16 @@ use nsprobe_ebpf::{Counter, Event, Freed, TEXT_LEN};
 #[map]
 static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Bytes of the record that a pending event makes.
+/// Returns the size of the record of a pending event.
 #[inline(always)]
 fn size_of_record(pending: &Pending) -> usize {
     // SAFETY: a valid reference; volatile, because what was read before has no limits any more after a call (6.12).
     let length = unsafe { (&raw const pending.event.text_len).read_volatile() };
-    // Its length is in the record, of whose content the verifier knows nothing, so it is told the limits.
+    // Its length is in the record, whose content is unknown to the verifier, so the limits are applied here.
     size_of::<Event>() + (length as usize & (TEXT_LEN - 1)).next_multiple_of(8)
 }
 
-/// Sends a pending event with as much of its text as there is.
+/// Sends a pending event with its text.
 #[inline(always)]
 pub fn event(pending: &mut Pending) {
     let size = size_of_record(pending);

@@ -1,57 +1,57 @@
-//! What the probe is to do, and the names of what it shares with userspace.
+//! The probe's configuration, and the names of what it shares with userspace.
 
 /// Bits of [`Config::flags`].
 pub mod config {
     /// Report every new task, not only those with a `CLONE_NEW*` flag.
     pub const EVERY_CLONE: u32 = 1;
-    /// Report only the descendants of the process that [`super::Config`] names.
+    /// Report only the descendants of the process in [`super::Config`].
     pub const FOLLOW: u32 = 1 << 1;
-    /// Report calls of setns and unshare too that succeed and change nothing.
+    /// Also report calls of setns and unshare that succeed and change nothing.
     pub const UNCHANGED: u32 = 1 << 2;
-    /// Report the ends of namespaces that were made or joined.
+    /// Report the ends of namespaces that were created or joined.
     pub const LIVES: u32 = 1 << 3;
-    /// Report no clone, though new tasks are looked at.
+    /// Report no clone, though new tasks are examined.
     pub const NO_CLONE: u32 = 1 << 16;
     /// Report only calls that fail.
     pub const FAILED: u32 = 1 << 17;
     /// Report only calls that succeed.
     pub const SUCCEEDED: u32 = 1 << 18;
-    /// Report only calls about namespaces of [`super::Config::kinds`].
+    /// Report only calls that concern namespaces of [`super::Config::kinds`].
     pub const KIND: u32 = 1 << 19;
-    /// Report only callers of whose process there is a [`crate::wish`].
+    /// Report only callers whose process matches a [`crate::wish`].
     pub const PID: u32 = 1 << 20;
-    /// Likewise of the user.
+    /// Likewise for the user.
     pub const UID: u32 = 1 << 21;
-    /// Likewise of the command name.
+    /// Likewise for the command name.
     pub const COMM: u32 = 1 << 22;
-    /// Likewise of the control group, or one above it. With [`LIVES`] the others are reported as well, without
+    /// Likewise for the control group, or one above it. With [`LIVES`] the others are reported as well, without
     /// [`crate::event_flags::IN_CGROUP`].
     pub const CGROUP: u32 = 1 << 23;
-    /// Report only events in which a namespace is that there is a wish of.
+    /// Report only events with a namespace that matches a filter key.
     pub const NAMESPACE: u32 = 1 << 24;
-    /// [`super::map::CALLS`] is storage of tasks.
+    /// [`super::map::CALLS`] is task storage.
     pub const TASK_STORAGE: u32 = 1 << 25;
 }
 
-/// What the probe is asked to do: a read-only global, set before loading.
+/// The configuration of the probe: a read-only global, set before loading.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Config {
     /// [`config`] bits.
     pub flags: u32,
-    /// With [`config::FOLLOW`]: the process whose descendants count, as its own pid namespace numbers it. 0: of the
-    /// processes that there are wishes of, which count themselves.
+    /// With [`config::FOLLOW`]: the process whose descendants count, by its pid in its own pid namespace. 0: those of
+    /// the processes in the filter keys, which count themselves.
     pub follow_pid: u32,
     /// Inode of that pid namespace.
     pub follow_pid_ns: u32,
     /// With [`config::KIND`]: the kinds, as `CLONE_NEW*` flags.
     pub kinds: u32,
-    /// With [`config::NAMESPACE`]: the kinds of those asked for, likewise.
+    /// With [`config::NAMESPACE`]: the kinds of the requested ones, likewise.
     pub namespace_kinds: u32,
 }
 
 impl Config {
-    /// Its words, in their order.
+    /// Returns its words, in order.
     #[must_use]
     pub const fn words(self) -> [u32; 5] {
         [self.flags, self.follow_pid, self.follow_pid_ns, self.kinds, self.namespace_kinds]
@@ -60,7 +60,7 @@ impl Config {
 
 const _: () = assert!(size_of::<Config>() == 5 * size_of::<u32>());
 
-/// The names of the read-only globals, for userspace to fill in before it loads the object.
+/// The names of the read-only globals, which userspace fills in before it loads the object.
 pub mod global {
     /// `[u32; FIELDS.len()]`: the offset of every [`crate::Field`], or [`crate::ABSENT`].
     pub const OFFSETS: &str = "OFFSETS";
@@ -74,27 +74,27 @@ pub mod global {
 pub mod map {
     /// Ring buffer of records.
     pub const EVENTS: &str = "EVENTS";
-    /// Calls under way: storage of tasks, or a table of some of them.
+    /// Calls in progress: task storage, or a table of some of them.
     pub const CALLS: &str = "CALLS";
-    /// Calls under way that the table of them has no room for.
+    /// Calls in progress that the table of them has no room for.
     pub const BRIEFS: &str = "BRIEFS";
-    /// Events in the making, without storage of tasks.
+    /// Events under construction, without task storage.
     pub const SCRATCH: &str = "SCRATCH";
     /// Calls that got past seccomp, by thread.
     pub const NOTES: &str = "NOTES";
-    /// What the absence of a note there means.
+    /// The meaning of a missing note.
     pub const NOTES_STATE: &str = "NOTES_STATE";
     /// Tasks to report, with [`super::config::FOLLOW`].
     pub const FOLLOWED: &str = "FOLLOWED";
-    /// Namespaces whose end is to be told, with [`super::config::LIVES`]: [`crate::Watched`] by inode.
+    /// Namespaces whose end is reported, with [`super::config::LIVES`]: [`crate::Watched`] by inode.
     pub const NAMESPACES: &str = "NAMESPACES";
     /// Those that userspace has found, likewise.
     pub const FOUND: &str = "FOUND";
-    /// The [`crate::wish`]es: keys, whose value is 1.
+    /// The filter keys ([`crate::wish`]), whose value is 1.
     pub const WISHES: &str = "WISHES";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
-    /// [`crate::share::Held`] by [`crate::share::index`], in the memory of userspace.
+    /// [`crate::share::Held`] by [`crate::share::index`], mapped into userspace.
     pub const SHARES: &str = "SHARES";
     /// `u64`s by [`crate::share::Loser`].
     pub const LOSERS: &str = "LOSERS";
@@ -104,7 +104,7 @@ pub mod map {
     pub const SUPERBLOCKS: &str = "SUPERBLOCKS";
     /// One [`crate::Connections`].
     pub const CONNECTIONS: &str = "CONNECTIONS";
-    /// The kernel's numbers (`u64`) of the namespaces whose holders are sought: keys, whose value is 1.
+    /// The kernel's ids (`u64`) of the namespaces whose holders are searched for: keys, whose value is 1.
     pub const SOUGHT: &str = "SOUGHT";
 }
 
@@ -114,18 +114,18 @@ pub mod map {
 pub enum Counter {
     /// No room in the ring buffer: an event is lost.
     RingFull = 0,
-    /// No memory for a call under way: an event is lost.
+    /// No memory for a call in progress: an event is lost.
     PendingFull = 1,
     /// No room in the table of followed tasks: the events of a descendant are lost.
     FollowFull = 2,
-    /// No room in the table of namespaces: the end of one will not be told.
+    /// No room in the table of namespaces: the end of one will not be reported.
     NamespacesFull = 3,
-    /// No room in the table of calls that got past seccomp: of one that failed it is not known whether it did.
+    /// No room in the table of calls that got past seccomp: for one that failed it is unknown whether it did.
     DeniedFull = 4,
     /// The arguments of a call that seccomp stopped were not found: it is lost.
     DeniedUnread = 5,
-    /// The share of its user or its control group was used up while the ring buffer was more than half full: an event is
-    /// lost.
+    /// The share of its user or its control group was used up while the ring buffer was more than half full: an event
+    /// is lost.
     Share = 6,
 }
 

@@ -1,11 +1,11 @@
-//! The state of calls under way: from the entry of a call to its return.
+//! The state of calls in progress: from the entry of a call to its return.
 //!
-//! Nobody can exhaust it. Where the kernel has storage of tasks for tracing programs (Linux 5.13), each task has room
-//! of its own, made at its first traced call and freed by the kernel with the task. Elsewhere a table holds some calls
-//! with all their text ([`CALLS`]), and a second one with room for every task there may be holds what the first has no
-//! room for, without text ([`BRIEFS`]). Userspace tries which, and says so by [`config::TASK_STORAGE`].
+//! Nobody can exhaust it. If the kernel has task storage for tracing programs (Linux 5.13), each task has memory of its
+//! own, allocated at its first traced call and freed by the kernel with the task. Otherwise a table holds some calls
+//! with all their text ([`CALLS`]), and a second one with room for every possible task holds those that the first has
+//! no room for, without text ([`BRIEFS`]). Userspace finds out by trying, and sets [`config::TASK_STORAGE`].
 //!
-//! State is of one call: of another one, that comes or returns, it is dropped.
+//! State belongs to one call: it is dropped when another one comes or returns.
 
 use crate::maps::{count, flags};
 use crate::pending::Pending;
@@ -17,7 +17,7 @@ use aya_ebpf::maps::HashMap;
 use core::mem::MaybeUninit;
 use nsprobe_ebpf::{Counter, Event, NamespaceInodes, cause, config};
 
-/// What is kept of a call for which [`CALLS`] has no room.
+/// The state of a call for which [`CALLS`] has no room.
 #[repr(C)]
 pub struct Brief {
     cause: u32,
@@ -30,24 +30,24 @@ pub struct Brief {
     before: NamespaceInodes,
 }
 
-/// What a new [`Pending`] starts from: too large for the stack.
+/// The initial value of a new [`Pending`]: too large for the stack.
 // Its plain name keeps the object free of a mangled one, which changes with the compiler.
 // SAFETY: it is made of integers, for which zero is a value.
 #[unsafe(no_mangle)]
 static BLANK: Pending = unsafe { MaybeUninit::zeroed().assume_init() };
 
-/// Calls under way. With [`config::TASK_STORAGE`] userspace puts storage of tasks in its place, before the programs are
-/// loaded. Else a table by thread; preallocated, because entries are taken with preemption and locks in states that
-/// allow no allocation. Userspace sets the size.
+/// Calls in progress. With [`config::TASK_STORAGE`] userspace replaces it with task storage before the programs are
+/// loaded. Otherwise a table by thread; preallocated, because entries are added with preemption and locks in states
+/// that allow no allocation. Userspace sets the size.
 #[map]
 static CALLS: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
 
-/// Without [`config::TASK_STORAGE`]: calls under way that [`CALLS`] has no room for, and clones, by thread. Userspace
-/// sets the size: room for every task there may be.
+/// Without [`config::TASK_STORAGE`]: calls in progress that [`CALLS`] has no room for, and clones, by thread. Userspace
+/// sets the size: room for every possible task.
 #[map]
 static BRIEFS: HashMap<u64, Brief> = HashMap::with_max_entries(1, 0);
 
-/// Without [`config::TASK_STORAGE`]: events while a program makes them, by thread. Nobody holds an entry longer than a
+/// Without [`config::TASK_STORAGE`]: events while a program builds them, by thread. An entry lives no longer than a
 /// program runs.
 #[map]
 static SCRATCH: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
@@ -60,13 +60,13 @@ fn in_tasks() -> bool {
     flags() & config::TASK_STORAGE != 0
 }
 
-/// Where there are zeroes, as many as a pending event has bytes.
+/// Returns the address of as many zeroes as a pending event has bytes.
 #[inline(always)]
 pub fn zeroes() -> *const core::ffi::c_void {
     (&raw const BLANK).cast()
 }
 
-/// The room of the running task.
+/// Returns the storage of the running task.
 #[inline(always)]
 fn of_task(how: u64) -> Option<&'static mut Pending> {
     // SAFETY: the map and the task are the kernel's own; where there is no room the answer is null, as checked. A task's
@@ -78,7 +78,7 @@ fn of_task(how: u64) -> Option<&'static mut Pending> {
     }
 }
 
-/// The entry of the running thread in one of the tables.
+/// Returns the entry of the running thread in one of the tables.
 #[inline(always)]
 fn entry(found: Option<*mut Pending>) -> Option<&'static mut Pending> {
     // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
@@ -86,14 +86,14 @@ fn entry(found: Option<*mut Pending>) -> Option<&'static mut Pending> {
     found.map(|pending| unsafe { &mut *pending })
 }
 
-/// A blank event of the running task, whose call goes on: [`keep`] is to be called when it is filled in.
+/// Returns a blank event of the running task, whose call continues: [`keep`] must be called once it is filled in.
 #[inline(always)]
 pub fn begin() -> Option<&'static mut Pending> {
     if !in_tasks() {
         let id = bpf_get_current_pid_tgid();
         // By reference: by value it would be on the stack of 512 bytes.
         if CALLS.insert(id, &BLANK, 0).is_ok() {
-            // Of another call, whose return the kernel did not tell.
+            // From another call, whose return the kernel did not report.
             let _ = BRIEFS.remove(id);
             return entry(CALLS.get_ptr_mut(id));
         }
@@ -101,7 +101,7 @@ pub fn begin() -> Option<&'static mut Pending> {
     begin_at_once()
 }
 
-/// A blank event of the running task, to be completed before the program ends, or to be kept without its text.
+/// Returns a blank event of the running task, to be completed before the program ends, or kept without its text.
 #[inline(always)]
 pub fn begin_at_once() -> Option<&'static mut Pending> {
     let pending = if in_tasks() {
@@ -154,7 +154,7 @@ pub fn keep(pending: &mut Pending) {
     let _ = SCRATCH.remove(id);
 }
 
-/// The event of this cause that the running task has begun, if it has; what it has begun of another cause is dropped.
+/// Returns the event of this cause that the running task has begun, if any; an event of another cause is dropped.
 #[inline(always)]
 pub fn resume(cause: u16) -> Option<&'static mut Pending> {
     let id = bpf_get_current_pid_tgid();
@@ -169,14 +169,14 @@ pub fn resume(cause: u16) -> Option<&'static mut Pending> {
     if in_tasks() { None } else { resume_brief(id, cause) }
 }
 
-/// The same, unless it is kept without its text; what there is of another cause stays.
+/// Does the same, unless it is kept without its text; an event of another cause stays.
 #[inline(always)]
 pub fn resume_whole(cause: u16) -> Option<&'static mut Pending> {
     let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(bpf_get_current_pid_tgid())) };
     pending.filter(|pending| pending.event.header.cause == cause)
 }
 
-/// Puts in place the flags of the clone that the running task has begun, if it has.
+/// Sets the flags of the clone that the running task has begun, if any.
 #[inline(always)]
 pub fn amend_clone(flags: u64) -> bool {
     if in_tasks() {
@@ -193,7 +193,7 @@ pub fn amend_clone(flags: u64) -> bool {
     is_clone
 }
 
-/// The same of what is kept without its text. Who the caller is, is filled in now.
+/// Does the same for an event kept without its text. The caller's facts are filled in now.
 #[inline(always)]
 fn resume_brief(id: u64, cause: u16) -> Option<&'static mut Pending> {
     let brief = BRIEFS.get_ptr(id)?;
@@ -228,12 +228,12 @@ pub fn forget(pending: &mut Pending) {
         let _ = CALLS.remove(id);
     } else {
         let _ = SCRATCH.remove(id);
-        // Where the call had been kept.
+        // If the call had been kept.
         let _ = BRIEFS.remove(id);
     }
 }
 
-/// Drops what a task leaves behind that ends.
+/// Drops what an ending task leaves behind.
 #[inline(always)]
 pub fn ended() {
     if !in_tasks() {
@@ -241,7 +241,7 @@ pub fn ended() {
     }
 }
 
-/// Drops what the running task has begun, whatever it is.
+/// Drops whatever the running task has begun.
 #[inline(always)]
 pub fn clear() {
     if in_tasks() {

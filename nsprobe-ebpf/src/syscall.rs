@@ -1,4 +1,4 @@
-//! System calls: their numbers, their flags, and what they return.
+//! System calls: their numbers, flags, and results.
 
 use nsprobe_ebpf::{SLOTS, slot};
 
@@ -14,10 +14,10 @@ pub mod number {
     pub const CLONE3: u32 = 435;
 }
 
-/// What a system call returns that has not returned yet: `-ENOSYS`, put there at entry.
+/// The result of a system call that has not returned yet: `-ENOSYS`, set at entry.
 pub const UNDER_WAY: i64 = -38;
 
-/// `CLONE_NEW*` of linux/sched.h, of the kind in each slot: the flag of clone and unshare that makes one.
+/// `CLONE_NEW*` of linux/sched.h, for the kind in each slot: the flag of clone and unshare that creates one.
 pub const KINDS: [u32; SLOTS] = {
     let mut kinds = [0; SLOTS];
     kinds[slot::CGROUP] = 0x0200_0000;
@@ -33,7 +33,7 @@ pub const KINDS: [u32; SLOTS] = {
     kinds
 };
 
-/// Every flag that makes a namespace.
+/// Every flag that creates a namespace.
 pub const ANY_KIND: u64 = {
     let mut any = 0;
     let mut slot = 0;
@@ -44,23 +44,23 @@ pub const ANY_KIND: u64 = {
     any as u64
 };
 
-/// `CLONE_NEWNS`: what unshare makes and setns joins with this may move them.
+/// `CLONE_NEWNS`: an unshare or setns with this may move root and working directory.
 pub const NEW_MNT: u64 = KINDS[slot::MNT] as u64;
 
-/// `UNSHARE_EMPTY_MNTNS` (Linux 7.1 or later), where clone has `CLONE_PARENT_SETTID`: makes a mount namespace, whether
-/// `CLONE_NEWNS` is set or not.
+/// `UNSHARE_EMPTY_MNTNS` (Linux 7.1 or later), the bit of clone's `CLONE_PARENT_SETTID`: creates a mount namespace,
+/// whether `CLONE_NEWNS` is set or not.
 const UNSHARE_EMPTY_MNTNS: u64 = 0x0010_0000;
 
-/// `CLONE_EMPTY_MNTNS`, the same of clone3. The kernel sets `CLONE_NEWNS` in its own copy of the flags.
+/// `CLONE_EMPTY_MNTNS`, the same for clone3. The kernel sets `CLONE_NEWNS` in its own copy of the flags.
 const CLONE_EMPTY_MNTNS: u64 = 1 << 37;
 
-/// The kinds of namespaces that unshare makes with these flags (`CLONE_NEW*`; other flags stay).
+/// Returns the kinds of namespaces that unshare creates with these flags (`CLONE_NEW*`; other flags stay).
 #[inline(always)]
 pub const fn kinds_of_unshare(flags: u64) -> u64 {
     if flags & UNSHARE_EMPTY_MNTNS == 0 { flags } else { flags | NEW_MNT }
 }
 
-/// The same of clone3, whose flags the caller wrote.
+/// Does the same for clone3, with the flags as the caller wrote them.
 #[inline(always)]
 pub const fn kinds_of_clone3(flags: u64) -> u64 {
     if flags & CLONE_EMPTY_MNTNS == 0 { flags } else { flags | NEW_MNT }

@@ -1,7 +1,7 @@
-//! The only walk of `task_struct`, and what hangs on it.
+//! The only code that walks `task_struct` and what it points to.
 //!
-//! Every read is `bpf_probe_read_kernel`: it is allowed in every program type since 5.5, and what it cannot
-//! read it leaves zero, so that a null pointer on the way makes a zero at the end, as an absent field does.
+//! Every read is `bpf_probe_read_kernel`: it is allowed in every program type since 5.5, and zeroes what it cannot
+//! read, so that a null pointer on the path, like an absent field, yields a zero at the end.
 
 use crate::maps::offset;
 use crate::syscall::KINDS;
@@ -12,14 +12,14 @@ mod namespaces;
 
 pub use namespaces::fill_namespaces;
 
-/// A type that any bytes make a value of, so that the kernel may write it.
+/// A type for which any bytes are valid, so that the kernel may write it.
 pub trait Plain: Copy + Default {}
 impl Plain for u8 {}
 impl Plain for u16 {}
 impl Plain for u32 {}
 impl Plain for u64 {}
 
-/// The value at `address` in kernel memory; 0 when that cannot be read.
+/// Returns the value at `address` in kernel memory; 0 if it cannot be read.
 #[inline(always)]
 pub fn read_at<T: Plain>(address: u64) -> T {
     let mut value = T::default();
@@ -30,7 +30,7 @@ pub fn read_at<T: Plain>(address: u64) -> T {
     value
 }
 
-/// The `field` of the object at `base`; 0 when the kernel has no such field or it cannot be read.
+/// Returns the `field` of the object at `base`; 0 if the kernel lacks the field or it cannot be read.
 #[inline(always)]
 pub fn read<T: Plain>(base: u64, field: Field) -> T {
     match offset(field) {
@@ -39,7 +39,7 @@ pub fn read<T: Plain>(base: u64, field: Field) -> T {
     }
 }
 
-/// The address of the object embedded as `field` in the object at `base`; 0 when the kernel has no such field.
+/// Returns the address of the object embedded as `field` in the object at `base`; 0 if the kernel lacks the field.
 #[inline(always)]
 pub fn embedded(base: u64, field: Field) -> u64 {
     match offset(field) {
@@ -48,7 +48,7 @@ pub fn embedded(base: u64, field: Field) -> u64 {
     }
 }
 
-/// The running task.
+/// Returns the running task.
 #[inline(always)]
 pub fn current() -> u64 {
     // SAFETY: no argument, nothing to get wrong.
@@ -58,27 +58,28 @@ pub fn current() -> u64 {
 /// `TS_COMPAT`: the task is in a 32-bit system call.
 const COMPAT: u32 = 2;
 
-/// Whether `task` is in a 32-bit system call: by int 0x80, or of a 32-bit process.
+/// Returns true if `task` is in a 32-bit system call: by int 0x80, or of a 32-bit process.
 #[inline(always)]
 pub fn is_compat(task: u64) -> bool {
     read::<u32>(embedded(task, Field::TaskThreadInfo), Field::ThreadInfoStatus) & COMPAT != 0
 }
 
-/// Whether seccomp judges the system calls of `task`.
+/// Returns true if seccomp filters the system calls of `task`.
 #[inline(always)]
 pub fn is_judged(task: u64) -> bool {
     read::<u32>(embedded(task, Field::TaskSeccomp), Field::SeccompMode) != 0
 }
 
-/// Where the stack of a task may end: `THREAD_SIZE` of x86-64 without and with KASAN.
+/// The possible sizes of a task's stack: `THREAD_SIZE` of x86-64 without and with KASAN.
 const STACKS: [u64; 2] = [16 << 10, 32 << 10];
 
 /// `TOP_OF_KERNEL_STACK_PADDING`: without and with `CONFIG_X86_FRED` (6.9).
 const PADDINGS: [u64; 2] = [0, 16];
 
-/// The registers (`struct pt_regs`) that `task` came into the kernel with, for the system call of this `number` with this
-/// `result`, which they have as well. They lie at the top of its stack, and no type tells where that is: what is found must
-/// be of that call. The number is an `int`: callers may leave anything in the upper half. (`bpf_task_pt_regs` knows, since 5.15.)
+/// Returns the registers (`struct pt_regs`) with which `task` entered the kernel, for the system call with this
+/// `number` and this `result`, which they contain too. They are at the top of its stack, at an address that no type
+/// shows: the values found must match the call. The number is an `int`: callers may leave anything in the upper half.
+/// (`bpf_task_pt_regs` knows, since 5.15.)
 #[inline(always)]
 pub fn registers(task: u64, number: u32, result: i64) -> Option<u64> {
     let stack: u64 = read(task, Field::TaskStack);
@@ -96,7 +97,7 @@ pub fn registers(task: u64, number: u32, result: i64) -> Option<u64> {
     None
 }
 
-/// Fills in who calls.
+/// Fills in the caller.
 #[inline(always)]
 pub fn fill_actor(event: &mut Event, task: u64) {
     let id = bpf_get_current_pid_tgid();
@@ -107,20 +108,20 @@ pub fn fill_actor(event: &mut Event, task: u64) {
     event.uid = read(cred, Field::CredUid);
     event.gid = read(cred, Field::CredGid);
     event.euid = read(cred, Field::CredEuid);
-    // 64 bits on every kernel, of two halves before 6.3: x86-64 has the lower one first.
+    // 64 bits on every kernel, in two halves before 6.3: x86-64 has the lower one first.
     event.cap_effective = read(cred, Field::CredCapEffective);
     event.start_ns = read(read(task, Field::TaskGroupLeader), Field::TaskStartBoottime);
     event.comm = current_comm();
     fill_pids(&mut event.pids, read(task, Field::TaskGroupLeader));
 }
 
-/// Fills in the ids of `task` in every pid namespace it is in.
+/// Fills in the pids of `task` in every pid namespace it is in.
 #[inline(always)]
 pub fn fill_pids(pids: &mut Pids, task: u64) {
     fill_pids_from(pids, task, 0);
 }
 
-/// Fills in the ids of `task` in the pid namespaces it is in, from the one at depth `outermost` on inwards.
+/// Fills in the pids of `task` in the pid namespaces it is in, from the one at depth `outermost` inwards.
 #[inline(always)]
 pub fn fill_pids_from(pids: &mut Pids, task: u64, outermost: u32) {
     let pid: u64 = read(task, Field::TaskThreadPid);
@@ -139,7 +140,7 @@ pub fn fill_pids_from(pids: &mut Pids, task: u64, outermost: u32) {
     }
 }
 
-/// The innermost number and pid namespace inode of the process that `task` belongs to.
+/// Returns the innermost pid and pid namespace inode of the process that `task` belongs to.
 #[inline(always)]
 pub fn innermost(task: u64) -> (u32, u32) {
     let upid = innermost_upid(read(task, Field::TaskGroupLeader));
@@ -147,29 +148,30 @@ pub fn innermost(task: u64) -> (u32, u32) {
     (read(upid, Field::UpidNr), inum(namespace, Field::PidNsCommon))
 }
 
-/// The `struct upid` of `task` in the pid namespace it is in.
+/// Returns the `struct upid` of `task` in its own pid namespace.
 #[inline(always)]
 fn innermost_upid(task: u64) -> u64 {
     let pid: u64 = read(task, Field::TaskThreadPid);
     upid_at(pid, read(pid, Field::PidLevel))
 }
 
-/// How deep the pid namespace of `task` lies: 0 is the initial one.
+/// Returns the depth of the pid namespace of `task`: 0 is the initial one.
 #[inline(always)]
 pub fn depth(task: u64) -> u32 {
     read(read(task, Field::TaskThreadPid), Field::PidLevel)
 }
 
-/// Whether `child`, which its `parent` has just made, is in another pid or time namespace than that. A pid namespace for
-/// children is always a deeper one; and but for a time namespace, only flags of clone give a child a proxy of its own.
+/// Returns true if the pid or time namespace of `child`, which its `parent` has just created, differs from the
+/// parent's. A pid namespace for children is always a deeper one; and except for a time namespace, only flags of clone
+/// give a child an nsproxy of its own.
 #[inline(always)]
 pub fn begins_elsewhere(child: u64, parent: u64) -> bool {
     depth(child) != depth(parent)
         || read::<u64>(child, Field::TaskNsproxy) != read::<u64>(parent, Field::TaskNsproxy)
 }
 
-/// `CLONE_NEWPID` and `CLONE_NEWTIME`, as far as the next child of `task` is to begin in another namespace of that kind
-/// than `task` is in.
+/// Returns `CLONE_NEWPID` and `CLONE_NEWTIME`, as far as the namespace of that kind for the next child of `task`
+/// differs from its own.
 #[inline(always)]
 pub fn kinds_for_children(task: u64) -> u64 {
     let proxy: u64 = read(task, Field::TaskNsproxy);
@@ -180,36 +182,36 @@ pub fn kinds_for_children(task: u64) -> u64 {
     kind(pid, slot::PID) | kind(time, slot::TIME)
 }
 
-/// The namespace that the `struct pid` at `pid` is of: its innermost one, which it holds.
+/// Returns the namespace of the `struct pid` at `pid`: its innermost one, which it holds.
 #[inline(always)]
 pub fn namespace_of_pid(pid: u64) -> u64 {
     read(upid_at(pid, read(pid, Field::PidLevel)), Field::UpidNs)
 }
 
-/// The `struct upid` at depth `level` of the `struct pid` at `pid`.
+/// Returns the `struct upid` at depth `level` of the `struct pid` at `pid`.
 #[inline(always)]
 fn upid_at(pid: u64, level: u32) -> u64 {
     embedded(pid, Field::PidNumbers) + u64::from(level) * u64::from(offset(Field::UpidSize))
 }
 
-/// What the iterators ask of the task that reads them.
+/// The facts that the iterators need of the task that reads them.
 #[repr(C)]
 pub struct Reader {
-    /// How deep its pid namespace lies.
+    /// The depth of its pid namespace.
     pub level: u32,
-    /// Whether the rest is known.
+    /// True if the rest is known.
     known: u32,
-    /// Its pid namespace, by its address.
+    /// The address of its pid namespace.
     namespace: u64,
     /// Its root directory: see [`root`].
     pub root: (u64, u64),
 }
 
-// It is the same for every task that the iterator comes by.
+// It is the same for every task of an iterator's run.
 #[unsafe(no_mangle)]
 static mut READER: Reader = Reader { level: 0, known: 0, namespace: 0, root: (0, 0) };
 
-/// The task that reads the iterator: it is who runs the program.
+/// Returns the task that reads the iterator: it runs the program.
 #[inline(always)]
 pub fn reader() -> &'static Reader {
     #[expect(clippy::deref_addrof, reason = "the language refuses a plain reference to what may change")]
@@ -225,25 +227,25 @@ pub fn reader() -> &'static Reader {
     reader
 }
 
-/// The number of `task` in the reader's pid namespace; 0 when it has none.
+/// Returns the pid of `task` in the reader's pid namespace; 0 if it has none.
 #[inline(always)]
 pub fn number_for(task: u64, reader: &Reader) -> u32 {
     let pid: u64 = read(task, Field::TaskThreadPid);
     let upid = upid_at(pid, reader.level);
-    // The initial pid namespace has a number for every task.
+    // The initial pid namespace has a pid for every task.
     let has_one = reader.level == 0
         || reader.level <= read(pid, Field::PidLevel) && read::<u64>(upid, Field::UpidNs) == reader.namespace;
     if has_one { read(upid, Field::UpidNr) } else { 0 }
 }
 
-/// The numbers of the process and of the thread of `task` likewise, by the `leader` of its thread group.
+/// Returns the pids of the process and of the thread of `task` likewise, given the `leader` of its thread group.
 #[inline(always)]
 pub fn ids_for(task: u64, leader: u64, reader: &Reader) -> (u32, u32) {
     let tid = number_for(task, reader);
     (if task == leader { tid } else { number_for(leader, reader) }, tid)
 }
 
-/// The command name of the running task, with nothing but zeroes after it.
+/// Returns the command name of the running task, padded with zeroes.
 #[inline(always)]
 pub fn current_comm() -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
@@ -252,7 +254,8 @@ pub fn current_comm() -> [u8; COMM_LEN] {
     comm
 }
 
-/// The command name of `task`, ended by a zero: older kernels (5.10) leave there what an earlier name was longer by.
+/// Returns the command name of `task`, NUL-terminated: older kernels (5.10) leave the rest of a longer earlier name
+/// after it.
 #[inline(always)]
 pub fn comm(task: u64) -> [u8; COMM_LEN] {
     let words = embedded(task, Field::TaskComm);
@@ -263,13 +266,13 @@ pub fn comm(task: u64) -> [u8; COMM_LEN] {
     comm
 }
 
-/// Mount (`struct vfsmount`) and dentry of the root directory of `task`, by their addresses; zeroes when it has none.
+/// Returns the addresses of mount (`struct vfsmount`) and dentry of the root directory of `task`; zero if it has none.
 #[inline(always)]
 pub fn root(task: u64) -> (u64, u64) {
     directory(task, Field::FsRoot)
 }
 
-/// The same of its working directory.
+/// Returns the same for its working directory.
 #[inline(always)]
 pub fn cwd(task: u64) -> (u64, u64) {
     directory(task, Field::FsPwd)
@@ -284,25 +287,25 @@ fn directory(task: u64, field: Field) -> (u64, u64) {
     path(embedded(fs, field))
 }
 
-/// Mount (`struct vfsmount`) and dentry in the `struct path` at `path`.
+/// Returns mount (`struct vfsmount`) and dentry in the `struct path` at `path`.
 #[inline(always)]
 pub fn path(path: u64) -> (u64, u64) {
     (read(path, Field::PathMnt), read(path, Field::PathDentry))
 }
 
-/// The inode number of the namespace at `namespace`, whose `struct ns_common` is at `common`.
+/// Returns the inode number of the namespace at `namespace`, whose `struct ns_common` is at `common`.
 #[inline(always)]
 fn inum(namespace: u64, common: Field) -> u32 {
     read(embedded(namespace, common), Field::NsCommonInum)
 }
 
-/// Whether `task` belongs to the process that the configuration names.
+/// Returns true if `task` belongs to the configured process.
 #[inline(always)]
 pub fn is_named(task: u64) -> bool {
     crate::maps::flags() & config::FOLLOW != 0 && innermost(task) == crate::maps::named()
 }
 
-/// The open file behind descriptor `fd` of `task`; 0 when there is none.
+/// Returns the open file behind descriptor `fd` of `task`; 0 if there is none.
 #[inline(always)]
 pub fn file(task: u64, fd: u32) -> u64 {
     let table: u64 = read(read(task, Field::TaskFiles), Field::FilesFdt);

@@ -1,17 +1,17 @@
-//! The record of a walk along the kernel's own list of one kind of namespace.
+//! The record of a walk over the kernel's own list of one kind of namespace.
 
 use crate::Header;
 
-/// Places in the list that one run of the program looks at: few, so that the verifier is soon done with it.
+/// Steps of one run of the program: few, so that the verifier is done quickly.
 pub const WALK_STEPS: usize = 4;
 
-/// How a run of the program ended; the value of [`Walk::outcome`].
+/// The outcome of a run of the program; the value of [`Walk::outcome`].
 pub mod outcome {
-    /// The list goes on after [`super::Walk::at`]: run again.
+    /// The list continues after [`super::Walk::at`]: run again.
     pub const MORE: u32 = 1;
-    /// The whole list was seen: the walk came round to where it began.
+    /// The whole list was seen: the walk came round to its start.
     pub const END: u32 = 2;
-    /// The namespace that the walk was to go on from is gone, or the list led to what is no part of it: begin again.
+    /// The namespace to continue at is gone, or the list led outside itself: start again.
     pub const LOST: u32 = 3;
 }
 
@@ -19,15 +19,15 @@ pub mod outcome {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
-    /// `ns_common.ns_id`, which is never used again; 0 when it was just being removed.
+    /// `ns_common.ns_id`, which is never reused; 0 if it was just being removed.
     pub id: u64,
     /// `ns_common.inum`.
     pub ino: u32,
-    /// `ns_common.__ns_ref`: how many hold it; 0 when it is about to be removed.
+    /// `ns_common.__ns_ref`: the reference count; 0 if it is about to be removed.
     pub references: u32,
 }
 
-/// What one run found, and where the next one goes on.
+/// The findings of one run, and the position of the next.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
@@ -35,17 +35,17 @@ pub struct Walk {
     pub header: Header,
     /// One of [`outcome`]; 0 before the first run.
     pub outcome: u32,
-    /// How many of `found` are set.
+    /// The number of valid entries in `found`.
     pub count: u32,
-    /// How often the walk came by the head of the list.
+    /// How often the walk passed the head of the list.
     pub heads: u32,
     /// Keeps the record free of hidden padding; always 0.
     pub reserved: u32,
-    /// The address of the `struct ns_common` to go on from.
+    /// The address of the `struct ns_common` to continue at.
     pub at: u64,
-    /// Its number, to know it again by.
+    /// Its id, to recognise it.
     pub at_id: u64,
-    /// What is in the list.
+    /// The namespaces in the list.
     pub found: [Listed; WALK_STEPS],
 }
 

@@ -1,7 +1,7 @@
-//! Which events are asked for: decided at entry wherever that can be known, before any work is spent on a call.
+//! The filter on events: decided at entry if possible, before any work is spent on a call.
 //!
-//! Each condition has its bit in the configuration, which the verifier knows: of one that is not set no instruction is
-//! left. `nsprobe/src/trace/conditions.rs` has the same conditions for events.
+//! Each condition has its bit in the configuration, which the verifier knows: an unset one leaves no instruction.
+//! `nsprobe/src/trace/conditions.rs` has the same conditions for events.
 
 use crate::syscall::{KINDS, NEW_MNT};
 use crate::{cgroup, maps, task};
@@ -13,13 +13,13 @@ fn asked(condition: u32) -> bool {
     maps::flags() & condition != 0
 }
 
-/// Whether the calls of `task`, which is the running one, are asked for.
+/// Returns true if the calls of `task`, which is the running one, match.
 #[inline(always)]
 pub fn caller(task: u64) -> bool {
     (!asked(config::FOLLOW) || maps::is_followed(task)) && traits(task)
 }
 
-/// The same, but for whether it is one of the followed.
+/// Returns the same, without checking that it is followed.
 #[inline(always)]
 pub fn traits(task: u64) -> bool {
     if asked(config::PID)
@@ -39,18 +39,18 @@ pub fn traits(task: u64) -> bool {
     !asked(config::CGROUP) || asked(config::LIVES) || is_in_cgroup(task)
 }
 
-/// What an event of `task` says of that ([`event_flags`]).
+/// Returns the marks in an event of `task` ([`event_flags`]).
 #[inline(always)]
 pub fn marks(task: u64) -> u32 {
-    // Where nothing is reported but what is in one, it was looked for before.
+    // If only members are reported, this was checked before.
     let is_in = asked(config::CGROUP) && (!asked(config::LIVES) || is_in_cgroup(task));
     if is_in { event_flags::IN_CGROUP } else { 0 }
 }
 
-/// How many groups are looked at, from the caller's upwards: one that may be below is taken for one that is.
+/// The most groups that are checked, from the caller's upwards: beyond that, a match is assumed.
 const DEPTH: usize = 32;
 
-/// Whether `task` is in one of the control groups asked for, or below one.
+/// Returns true if `task` is in one of the requested control groups, or below one.
 #[inline(never)]
 fn is_in_cgroup(task: u64) -> bool {
     let mut node = cgroup::node(task);
@@ -66,14 +66,14 @@ fn is_in_cgroup(task: u64) -> bool {
     node != 0
 }
 
-/// Whether a call that names namespaces of these kinds (`CLONE_NEW*`) is asked for.
+/// Returns true if a call that names namespaces of these kinds (`CLONE_NEW*`) matches.
 #[inline(always)]
 pub fn kinds(named: u64) -> bool {
     !asked(config::KIND) || named as u32 & maps::kinds() != 0
 }
 
-/// Whether a clone is asked for that named these kinds: a child may be in a pid or time namespace that its parent only
-/// had ready for it.
+/// Returns true if a clone that named these kinds matches: a child may start in a pid or time namespace that its parent
+/// had only set for its children.
 #[inline(always)]
 pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
     if !asked(config::KIND) {
@@ -88,14 +88,14 @@ pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
     kinds & maps::kinds() != 0
 }
 
-/// Whether a call with this result is asked for. One that is to be made again has neither failed nor succeeded.
+/// Returns true if a call with this result matches. One that is restarted has neither failed nor succeeded.
 #[inline(always)]
 pub fn result(result: i64) -> bool {
     !(asked(config::FAILED) && (result >= 0 || is_restart(result)) || asked(config::SUCCEEDED) && result < 0)
 }
 
-/// Whether an event is asked for by the namespaces in it, as far as they are known: at entry of a call that makes some,
-/// those before. A new namespace is none that could have been named before.
+/// Returns true if an event matches by its namespaces, as far as they are known: at the entry of a call that creates
+/// some, the former ones. A new namespace cannot have been named before.
 #[inline(always)]
 pub fn namespaces(event: &Event) -> bool {
     if !asked(config::NAMESPACE) {
@@ -108,8 +108,8 @@ pub fn namespaces(event: &Event) -> bool {
     found
 }
 
-/// Whether an event is asked for that is known to its end. What setns did is what has changed, whatever its descriptor
-/// seemed to be at entry: other threads may have put another in its place.
+/// Returns true if a completed event matches. The effect of setns is what has changed, whatever its descriptor seemed
+/// to be at entry: other threads may have replaced it.
 #[inline(always)]
 pub fn at_return(event: &Event) -> bool {
     if event.header.cause != cause::SETNS {
@@ -139,7 +139,7 @@ pub fn at_return(event: &Event) -> bool {
         | is_among(&target.namespaces, event.args[1] as u32)
 }
 
-/// Whether one of those asked for is among `namespaces`, by slots of these `kinds`.
+/// Returns true if a requested one is among `namespaces`, in slots of these `kinds`.
 #[inline(always)]
 fn is_among(namespaces: &NamespaceInodes, kinds: u32) -> bool {
     let asked = maps::namespace_kinds();

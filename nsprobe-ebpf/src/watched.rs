@@ -1,7 +1,7 @@
-//! The namespaces whose end is to be reported, and how much of the table each user and each control group holds.
+//! The namespaces whose end is reported, and the part of the table that each user and each control group holds.
 //!
-//! As with the ring buffer ([`crate::admission`]): once the table is more than half full, what a user or a control group may
-//! hold is a multiple of what is still free. So it is never full for those who hold little.
+//! As with the ring buffer ([`crate::admission`]): once the table is more than half full, a user or a control group may
+//! hold a multiple of what is still free. So it is never full for those who hold little.
 
 use crate::admission::{self, tenant};
 use crate::maps::{NO_EXIST, add, count};
@@ -10,25 +10,26 @@ use aya_ebpf::maps::{Array, HashMap};
 use nsprobe_ebpf::share::{ROWS, SLOTS, index};
 use nsprobe_ebpf::{Counter, Watched};
 
-/// With [`nsprobe_ebpf::config::LIVES`], those that a call was seen to make or join, by inode. Userspace sets the size.
+/// With [`nsprobe_ebpf::config::LIVES`], those that a call was seen to create or join, by inode. Userspace sets the
+/// size.
 #[map]
 static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(1, 0);
 
-/// Those that userspace has found, likewise. What calls make takes none of their room.
+/// Those that userspace has found, likewise. Namespaces created by calls take none of their room.
 #[map]
 static FOUND: HashMap<u32, Watched> = HashMap::with_max_entries(1, 0);
 
-/// How many there are in [`NAMESPACES`]: of what was charged by slot, and at the end in all.
+/// The number of entries in [`NAMESPACES`]: charged ones by slot, and finally the total.
 #[map]
 static WATCHED: Array<u64> = Array::with_max_entries((ROWS * SLOTS) as u32 + 1, 0);
 
-/// Where all are counted.
+/// The index of the total.
 const ALL: u32 = (ROWS * SLOTS) as u32;
 
-/// A user holds at most so many times what is free: three quarters of the table, if it is alone.
+/// The most a user may hold, in multiples of what is free: three quarters of the table, if alone.
 const USER: u64 = 3;
 
-/// A control group, whoever is in it.
+/// The same for a control group, whatever its members.
 const CGROUP: u64 = 15;
 
 #[inline(always)]
@@ -45,7 +46,7 @@ fn change(place: u32, by: u64) {
     }
 }
 
-/// How many are charged in these slots of rows `row` and the next: the lesser of the two.
+/// Returns the number charged in these slots of rows `row` and the next: the smaller of the two.
 #[inline(always)]
 fn holds(row: usize, slots: [u16; 2]) -> u64 {
     match (index(row, slots[0]), index(row + 1, slots[1])) {
@@ -63,7 +64,7 @@ fn charge(shares: [u16; ROWS], by: u64) {
     }
 }
 
-/// Whether there is room for one more; what it is charged comes to `shares`.
+/// Returns true if there is room for one more; its charge is stored in `shares`.
 #[inline(never)]
 fn admit(shares: &mut [u16; ROWS]) -> bool {
     let (held, room) = (number(ALL), admission::watches());
@@ -81,11 +82,12 @@ fn admit(shares: &mut [u16; ROWS]) -> bool {
     is_admitted
 }
 
-/// Has the end reported of the namespace with this inode. One that was made takes the place of what had the number before.
+/// Reports the end of the namespace with this inode from now on. A created one replaces a former one with the same
+/// inode.
 #[inline(always)]
 pub fn watch(ino: u32, watched: &Watched) {
     if watched.made_ns != 0 {
-        // Should the end of those have been missed.
+        // In case the end of those was missed.
         unwatch(ino);
     } else if FOUND.get_ptr(ino).is_some() || NAMESPACES.get_ptr(ino).is_some() {
         return;
@@ -105,10 +107,10 @@ pub fn watch(ino: u32, watched: &Watched) {
     }
 }
 
-/// `EEXIST`: another task has joined it just now.
+/// `EEXIST`: another task has just joined it.
 const EXISTS: i32 = -17;
 
-/// Reports it no more; the id it has (0 for none) if its end was to be reported.
+/// Stops reporting its end; returns its id (0 for none) if its end was to be reported.
 #[inline(always)]
 pub fn unwatch(ino: u32) -> Option<u64> {
     // SAFETY: as long as the entry is there nobody else removes it: a number is given back once.

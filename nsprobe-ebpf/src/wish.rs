@@ -1,31 +1,31 @@
-//! What callers and namespaces are asked for, one wish an entry of a map: [`crate::map::WISHES`].
+//! The filter keys: requested callers and namespaces, one per entry of the map [`crate::map::WISHES`].
 
 use crate::COMM_LEN;
 
-/// What a wish is about; the first word of its key.
+/// The subject of a filter key; its first word.
 pub mod about {
     /// A process, by its id in the initial pid namespace.
     pub const PID: u64 = 1;
-    /// A real user id, as the initial user namespace numbers it.
+    /// A real user id in the initial user namespace.
     pub const UID: u64 = 2;
-    /// A command name, filled up with zeroes.
+    /// A command name, padded with zeroes.
     pub const COMM: u64 = 3;
-    /// A namespace, by its inode: these are of one kind each.
+    /// A namespace, by its inode: an inode belongs to one kind.
     pub const NAMESPACE: u64 = 4;
-    /// A control group of the hierarchy of version 2 with all below it, by its id.
+    /// A control group of hierarchy version 2 with all below it, by its id.
     pub const CGROUP: u64 = 5;
 }
 
-/// A key of the map: what it is about, and which.
+/// A key of the map: its subject, and the value.
 pub type Wish = [u64; 3];
 
-/// The wish for what has this number.
+/// Returns the key for this number.
 #[must_use]
 pub const fn number(about: u64, number: u64) -> Wish {
     [about, number, 0]
 }
 
-/// The wish for this command name.
+/// Returns the key for this command name.
 #[must_use]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the probe has it on its stack")]

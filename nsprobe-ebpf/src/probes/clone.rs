@@ -1,15 +1,15 @@
-//! clone(2), clone3(2), fork(2), vfork(2): every way to a new task.
+//! clone(2), clone3(2), fork(2), vfork(2): every way to create a task.
 //!
 //! Successes, in both plans: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` on older
-//! kernels, up to 6.12 at least; the register is the same). It comes at the end of `copy_process`, when the new
-//! task has its ids and namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy:
-//! clone(2) has lost its exit signal there, in whose bits `CLONE_NEWTIME` lies, so that clone3(2) alone can set that.
+//! kernels, up to 6.12 at least; the register is the same). It comes at the end of `copy_process`, when the new task
+//! has its ids and namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy:
+//! clone(2) has lost its exit signal there, whose bits include `CLONE_NEWTIME`, so that only clone3(2) can set that.
 //!
-//! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before). clone3
-//! comes there when its arguments have been read and are valid by themselves (`clone3_args_valid`): a size, an unknown
-//! flag, a stack, an exit signal or a `set_tid` that is not is refused before. So its failures are told where it returns:
-//! `long __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags that
-//! `kernel_clone` had, if it got there.
+//! Failures, functions plan: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
+//! clone3 gets there once its arguments have been read and are valid by themselves (`clone3_args_valid`): an invalid
+//! size, flag, stack, exit signal or `set_tid` is refused before. So its failures are reported at its return: `long
+//! __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags seen by
+//! `kernel_clone`, if it got there.
 
 use crate::call::how;
 use crate::maps::offset;
@@ -25,24 +25,24 @@ const CSIGNAL: u64 = 0xff;
 
 const CLONE_THREAD: u64 = 0x0001_0000;
 
-/// What stands for flags that could not be read.
+/// The value for flags that could not be read.
 const UNREAD: u64 = u64::MAX;
 
-/// Whether a clone with these flags was asked for.
+/// Returns true if a clone with these flags is requested.
 #[inline(always)]
 fn is_asked_for(flags: u64) -> bool {
     let asked = maps::flags();
     asked & config::NO_CLONE == 0 && (flags & ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
 }
 
-/// The kinds that a new task of the running one is in another namespace of: by these flags, or because there is another
-/// for children.
+/// Returns the kinds in which a new task of the running one has a different namespace: by these flags, or because there
+/// is another one for children.
 #[inline(always)]
 fn kinds(flags: u64) -> u64 {
     kinds_of_clone3(flags) | task::kinds_for_children(task::current())
 }
 
-/// Whether a clone with these flags was asked for that fails, or may.
+/// Returns true if a clone with these flags is requested that fails, or may fail.
 #[inline(always)]
 fn is_asked_for_failed(flags: u64) -> bool {
     let kinds = kinds(flags);
@@ -55,10 +55,10 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// A new task that has not run yet, made with these flags.
+/// Handles a new task that has not run yet, created with these flags.
 #[inline(always)]
 pub fn new_task(child: u64, flags: u64) {
-    // First of all, because every new task of the machine comes by here.
+    // First of all, because this runs for every new task of the machine.
     let following = maps::flags() & config::FOLLOW != 0;
     let parent = task::current();
     let asked = (is_asked_for(flags) || is_asked_for(ANY_KIND) && task::begins_elsewhere(child, parent))
@@ -70,7 +70,7 @@ pub fn new_task(child: u64, flags: u64) {
         if maps::is_followed(parent) {
             maps::follow(child);
         } else {
-            // The process that is named is not followed itself, only what it starts.
+            // The configured process is not followed itself, only what it starts.
             if flags & CLONE_THREAD == 0 && task::is_named(parent) {
                 maps::follow(child);
             }
@@ -90,7 +90,7 @@ pub fn new_task(child: u64, flags: u64) {
         event.args[0] = flags;
         event.child.tgid = task::read(child, Field::TaskTgid);
         event.child.tid = task::read(child, Field::TaskPid);
-        // Another's than the caller's with CLONE_PARENT, and of a thread.
+        // Differs from the caller with CLONE_PARENT, and for a thread.
         event.child.ppid = task::read(task::read(child, Field::TaskRealParent), Field::TaskTgid);
         event.result = i64::from(event.child.tid);
         task::fill_pids(&mut event.child.pids, child);
@@ -106,7 +106,7 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
     }
     let flags: u64 = task::read(context.arg(0), Field::KernelCloneFlags);
     let task = task::current();
-    // clone3 tells it when it returns; the caller may have changed its own flags meanwhile.
+    // clone3 reports it at its return; the caller may have changed its own flags meanwhile.
     if is_in_clone3(task) && state::amend_clone(flags) {
         return 0;
     }
@@ -123,17 +123,17 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
     0
 }
 
-/// Whether `task` is in clone3. Where that cannot be read, it is if it has begun one.
+/// Returns true if `task` is in clone3. If that cannot be read: if it has begun one.
 #[inline(always)]
 fn is_in_clone3(task: u64) -> bool {
     offset(Field::TaskStack) == ABSENT || task::registers(task, number::CLONE3, UNDER_WAY).is_some()
 }
 
-/// Completes a clone that failed; one that did not was reported when the child was made.
+/// Completes a failed clone; a successful one was reported when the child was created.
 #[inline(never)]
 pub fn exit(result: i64, how: u64, address: u64) {
     let Some(pending) = state::resume(cause::CLONE) else { return };
-    // Left behind by another call, whose return the kernel did not tell.
+    // Left behind by another call, whose return the kernel did not report.
     if how == how::FUNCTION && pending.event.args[1] != address {
         return state::forget(pending);
     }
@@ -153,21 +153,21 @@ pub fn exit(result: i64, how: u64, address: u64) {
 
 #[inline(never)]
 pub fn enter(flags: u64) {
-    // The kernel takes the lower half of the register only.
+    // The kernel uses only the lower half of the register.
     begin(flags & 0xffff_ffff & !CSIGNAL);
 }
 
-/// The entry of `kernel_clone`, by the kernel's own copy of the flags.
+/// Handles the entry of `kernel_clone`, by the kernel's own copy of the flags.
 #[inline(never)]
 pub fn enter_kernel(args: u64) {
     let flags: u64 = task::read(args, Field::KernelCloneFlags);
-    // It has begun at the entry of the call.
+    // It was begun at the entry of the call.
     if !(is_in_clone3(task::current()) && state::amend_clone(flags)) {
         begin(flags);
     }
 }
 
-/// The return of `kernel_clone`; that of clone3 is told at its own.
+/// Handles the return of `kernel_clone`; clone3 is reported at its own.
 #[inline(never)]
 pub fn exit_kernel(result: i64) {
     if !is_in_clone3(task::current()) {
@@ -191,7 +191,7 @@ pub fn enter_clone(context: TracePointContext) -> u32 {
     0
 }
 
-/// `CLONE_VFORK | CLONE_VM`: what vfork(2) is short for.
+/// `CLONE_VFORK | CLONE_VM`: the flags of vfork(2).
 pub const VFORK_FLAGS: u64 = 0x4100;
 
 #[tracepoint(category = "syscalls", name = "sys_enter_fork")]
@@ -206,14 +206,14 @@ pub fn enter_vfork(_: TracePointContext) -> u32 {
     0
 }
 
-/// Of clone(2), clone3(2), fork(2) and vfork(2).
+/// The return of clone(2), clone3(2), fork(2) and vfork(2).
 #[tracepoint]
 pub fn exit_clone(context: TracePointContext) -> u32 {
     exit(hook::result(&context), how::TRACEPOINT, 0);
     0
 }
 
-/// The flags in the `struct clone_args` at `address` in the caller's memory: its first field.
+/// Reads the flags in the `struct clone_args` at `address` in the caller's memory: its first field.
 #[inline(always)]
 fn clone3_flags(address: u64) -> Option<u64> {
     let mut flags = 0_u64;

@@ -1,8 +1,8 @@
-//! 32-bit system calls, where functions are refused: by int 0x80, and of 32-bit processes.
+//! 32-bit system calls, if functions are refused: by int 0x80, and of 32-bit processes.
 //!
-//! The tracepoints of single system calls do not fire for them (`arch_trace_is_compat_syscall`), so these two are about
-//! every system call there is. By perf, in which they cannot be preempted: `tp_btf` programs are on recent kernels (seen
-//! on 7.2), and one that is leaves out what other tasks do on its CPU.
+//! The tracepoints of single system calls do not fire for them (`arch_trace_is_compat_syscall`), so these two see every
+//! system call. By perf, where they cannot be preempted: `tp_btf` programs can on recent kernels (seen on 7.2), and
+//! while one is preempted, other tasks on its CPU are missed.
 
 use super::{chroot, clone, pivot_root, setns, unshare};
 use crate::call::how;
@@ -11,7 +11,7 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use nsprobe_ebpf::cause;
 
-/// Their numbers: asm/unistd_32.h.
+/// Their syscall numbers: asm/unistd_32.h.
 mod number {
     pub const FORK: u64 = 2;
     pub const CHROOT: u64 = 61;
@@ -27,13 +27,13 @@ mod number {
 pub fn enter_compat(context: TracePointContext) -> u32 {
     use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
     let number = hook::number(&context);
-    // First of all, because every system call of the machine comes by here.
+    // First of all, because this runs for every system call of the machine.
     if !matches!(number, CHROOT | CLONE | FORK | VFORK | PIVOT_ROOT | UNSHARE | SETNS | CLONE3)
         || !task::is_compat(task::current())
     {
         return 0;
     }
-    // 32 bits wide, whatever else the registers hold.
+    // 32 bits wide, whatever else the registers contain.
     let [first, second] = [0, 1].map(|index| hook::argument(&context, index) & 0xffff_ffff);
     match number {
         CHROOT => chroot::enter(first),

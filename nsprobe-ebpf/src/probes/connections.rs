@@ -1,10 +1,10 @@
-//! TCP connections that no process has any more and that still hold their network namespace: those in FIN_WAIT1, CLOSING
-//! or LAST_ACK, until the other side has answered. (In TIME_WAIT they hold nothing.)
+//! TCP connections that no process has open any more and that still hold their network namespace: those in FIN_WAIT1,
+//! CLOSING or LAST_ACK, until the other side has answered. (In TIME_WAIT they hold nothing.)
 //!
-//! A walk along the hash table of connections that network namespaces share, by the one of nsprobe's own: a program that is
-//! attached to nothing and only run, some buckets a run, in an RCU read section. What has ended meanwhile may be another
-//! connection by now, in another bucket: the walk goes on there, and is over at that bucket's end. So between two runs only
-//! the number of the bucket is kept.
+//! A walk over the hash table of connections that network namespaces share, namely nsprobe's own: the program is never
+//! attached, only run, some buckets per run, in an RCU read section. A connection that has ended meanwhile may have
+//! become a different one, in another bucket: the walk continues there, and ends with that bucket. So between two runs
+//! only the bucket number is kept.
 
 use crate::maps::{self, offset};
 use crate::task::{self, embedded, read, read_at};
@@ -12,13 +12,13 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use nsprobe_ebpf::{CONNECTION_STEPS, Connections, FOUND, Field, Header, cause, outcome};
 
-/// `TCP_TIME_WAIT` and `TCP_NEW_SYN_RECV`, which are no whole `struct sock`.
+/// `TCP_TIME_WAIT` and `TCP_NEW_SYN_RECV`, which are not a whole `struct sock`.
 const NO_SOCK: [u8; 2] = [6, 12];
 
 /// `AF_INET6`.
 const INET6: u16 = 10;
 
-/// Goes some steps along the table. The first argument is the bucket to begin at.
+/// Goes some steps over the table. The first argument is the bucket to start at.
 #[raw_tracepoint]
 pub fn list_connections(context: RawTracePointContext) -> i32 {
     if let Some(walk) = maps::connections() {
@@ -56,7 +56,7 @@ fn go(walk: &mut Connections, table: u64, begin: u64) {
         let net = embedded(read(common, Field::SockCommonNet), Field::NetNsCommon);
         let id: u64 = read(net, Field::NsCommonId);
         let state: u8 = read(common, Field::SockCommonState);
-        // The `struct sock_common` is the beginning of the `struct sock`.
+        // The `struct sock_common` is the start of the `struct sock`.
         if maps::is_sought(id) && !NO_SOCK.contains(&state) && read::<u64>(common, Field::SockSocket) == 0 {
             let index = walk.count as usize;
             if index >= FOUND {
@@ -81,6 +81,6 @@ fn go(walk: &mut Connections, table: u64, begin: u64) {
         }
     }
     walk.outcome = outcome::MORE;
-    // A chain that is longer than all steps of a run is not looked at to its end.
+    // A chain longer than all steps of a run is not read to its end.
     walk.bucket = if bucket == begin { bucket as u32 + 1 } else { bucket as u32 };
 }

@@ -1,13 +1,13 @@
-//! Calls that a seccomp filter stops, where they are asked for.
+//! Calls that a seccomp filter stops, if requested.
 //!
-//! On x86 the kernel asks ptrace, then seccomp, and then comes `sys_enter`: a call that a filter answers (with an errno, by
-//! a supervisor, for want of a tracer) never gets there, nor to any function, but returns by `sys_exit`. So every call
-//! that gets past seccomp is noted at its entry, and one that fails and has no note has been stopped. One that ends the
-//! process (`SECCOMP_RET_KILL_*`) does not return; one that sends a signal (`SECCOMP_RET_TRAP`) returns its own number,
-//! which is no failure.
+//! On x86 the kernel consults ptrace, then seccomp, and then reaches `sys_enter`: a call that a filter answers (with an
+//! errno, by a supervisor, for want of a tracer) never gets there, nor to any function, but returns by `sys_exit`. So
+//! every call that gets past seccomp gets a note at its entry, and one that fails without a note has been stopped. One
+//! that ends the process (`SECCOMP_RET_KILL_*`) does not return; one that sends a signal (`SECCOMP_RET_TRAP`) returns
+//! its own syscall number, which is not a failure.
 //!
-//! By perf, as in `compat`: these programs cannot be preempted, so that no entry is left out for the sake of another's.
-//! `PTRACE_SYSEMU`, which skips calls before seccomp is asked, looks the same where a filter is at work as well.
+//! By perf, as in `compat`: these programs cannot be preempted, so that no entry is missed because of another.
+//! `PTRACE_SYSEMU`, which skips calls before seccomp is consulted, looks the same if there is also a filter.
 
 use super::tasks::Context;
 use super::{chroot, clone, pivot_root, setns, unshare};
@@ -19,18 +19,18 @@ use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use nsprobe_ebpf::{Counter, Field, cause};
 
-/// What it returns to be made again: a signal came while a supervisor was asked. `-ERESTARTSYS` to
+/// The result of a call that is restarted: a signal came while a supervisor was consulted. `-ERESTARTSYS` to
 /// `-ERESTART_RESTARTBLOCK`, which no program sees.
 const AGAIN: core::ops::RangeInclusive<i64> = -516..=-512;
 
-/// At the entry of each of these calls.
+/// Runs at the entry of each of these calls.
 #[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
 pub fn enter_denied(context: TracePointContext) -> u32 {
     maps::note(bpf_get_current_pid_tgid(), number(&context));
     0
 }
 
-/// At the return of each.
+/// Runs at the return of each.
 #[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
 pub fn exit_denied(context: TracePointContext) -> u32 {
     use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
@@ -57,7 +57,7 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
     };
     let first = task::read(registers, Field::PtRegsFirst);
     let second = task::read(registers, Field::PtRegsSecond);
-    // Nothing that was left behind is to be taken for this call.
+    // Nothing left behind may be mistaken for this call.
     state::clear();
     match number {
         UNSHARE => unshare::enter(first),
@@ -84,14 +84,14 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
     0
 }
 
-/// The number of the call, an `int` with whatever behind it.
+/// Returns the syscall number, an `int` with undefined upper bits.
 #[inline(always)]
 fn number(context: &TracePointContext) -> u32 {
     hook::number(context) as u32
 }
 
-/// Notes the calls that are under way when the hooks above are attached: nobody saw their entry. From the end of its run
-/// on it is known of every call whether it got past seccomp.
+/// Adds notes for the calls in progress when the hooks above are attached: their entry was not seen. Once it has run,
+/// it is known of every call whether it got past seccomp.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn note_present(context: *const Context) -> i32 {

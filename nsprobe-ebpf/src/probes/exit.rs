@@ -1,21 +1,21 @@
 //! The end of a task.
 //!
-//! `sched_process_exit(struct task_struct *task, bool group_dead)`; older kernels (up to 6.12 at least) have the
-//! first argument only, and no other is read.
+//! `sched_process_exit(struct task_struct *task, bool group_dead)`; older kernels (up to 6.12 at least) have only the
+//! first argument, and no other is read.
 
 use crate::{maps, state, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
-/// Keeps the tables of tasks true; attached only when there are any.
+/// Keeps the tables of tasks current; attached only if there are any.
 #[btf_tracepoint(function = "sched_process_exit")]
 pub fn task_exit(context: BtfTracePointContext) -> i32 {
     ended(context.arg(0));
     0
 }
 
-/// Forgets `ended`, and where that is the running task, what it has begun.
+/// Forgets `ended`, and if that is the running task, what it has begun.
 #[inline(always)]
 pub fn ended(ended: u64) {
     maps::unfollow(ended);

@@ -1,8 +1,8 @@
 //! Every descriptor that leads to a namespace, for a snapshot: `iter/task_file` (Linux 5.8).
 //!
-//! The kernel calls the program for each open file of each process, and of each thread that has another descriptor
-//! table than the first of its process, and once more without one at the end. Of the thousands it passes over all but
-//! namespaces' files and the sockets of another network namespace than the process's own.
+//! The kernel calls the program for each open file of each process, and of each thread whose descriptor table differs
+//! from that of its process's first thread, and once more without one at the end. Of the thousands it skips all but
+//! namespaces' files, and sockets in a network namespace that differs from the process's own.
 
 use super::tasks::{Meta, write};
 use crate::{target, task};
@@ -19,7 +19,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// Where to write, the task, the number of the descriptor, and the file; `None` where the kernel shows none.
+    /// Returns the output, the task, the descriptor, and the file; `None` if the kernel provides none.
     ///
     /// # Safety
     ///
@@ -55,7 +55,7 @@ extern "C" fn iterate_files(context: *const Context) -> i32 {
     0
 }
 
-/// What the inode of a namespace's file leads to.
+/// Describes the namespace that the inode of an nsfs file refers to.
 #[inline(always)]
 fn namespace(inode: u64) -> Descriptor {
     let common: u64 = task::read(inode, Field::InodePrivate);
@@ -67,7 +67,7 @@ fn namespace(inode: u64) -> Descriptor {
     }
 }
 
-/// What a socket belongs to, unless the process is there itself, by its `leader`.
+/// Describes the network namespace of a socket, unless the process, represented by its `leader`, is a member.
 #[inline(always)]
 fn socket(leader: u64, file: u64) -> Option<Descriptor> {
     let sock: u64 = task::read(task::read(file, Field::FilePrivate), Field::SocketSock);

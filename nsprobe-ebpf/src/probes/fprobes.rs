@@ -1,9 +1,9 @@
 //! The same functions by fprobes (`kprobe.multi`, `kretprobe.multi`), for kernels that preempt their own tasks.
 //!
-//! There a task can be preempted in a program at fentry or fexit, or at a raw tracepoint from 7.0 on, and until it goes on the
-//! kernel runs that program for no other task on that CPU. Fprobes run with preemption disabled. Their returns have room in
-//! every task from 6.14 on (before, tasks that stand in calls exhaust it). At a return the arguments of the function are
-//! gone; they are known from its entry.
+//! There a task can be preempted in a program at fentry or fexit, or at a raw tracepoint from 7.0 on, and until it
+//! continues the kernel runs that program for no other task on that CPU. Fprobes run with preemption disabled. Their
+//! returns have storage in every task from 6.14 on (before, tasks inside calls exhaust it). At a return the arguments
+//! of the function are gone; they are known from its entry.
 
 use super::{chroot, clone, exit, freed, pivot_root, setns, unshare};
 use crate::call::how;
@@ -14,7 +14,7 @@ use aya_ebpf::macros::{kprobe, kretprobe};
 use aya_ebpf::programs::{ProbeContext, RetProbeContext};
 use nsprobe_ebpf::{cause, function};
 
-/// At the entry of each call.
+/// Runs at the entry of each call.
 #[kprobe]
 pub fn enter_function(context: ProbeContext) -> u32 {
     // SAFETY: the context is the kernel's own.
@@ -39,7 +39,7 @@ pub fn enter_function(context: ProbeContext) -> u32 {
     0
 }
 
-/// At the return of each.
+/// Runs at the return of each.
 #[kretprobe]
 pub fn exit_function(context: RetProbeContext) -> u32 {
     // SAFETY: as above.
@@ -60,13 +60,13 @@ pub fn exit_function(context: RetProbeContext) -> u32 {
         function::PIVOT_ROOT | function::PIVOT_ROOT_32 => cause::PIVOT_ROOT,
         _ => return 0,
     };
-    // An `int` of unshare; the others' results are errors or 0.
+    // An `int` for unshare; the others' results are errors or 0.
     call::complete(cause.into(), i64::from(result as i32), 0, 0, how::FPROBE);
     0
 }
 
-/// `void uprobe_copy_process(struct task_struct *, u64 flags)`: what `copy_process` calls right after `task_newtask`, with
-/// the same arguments.
+/// `void uprobe_copy_process(struct task_struct *, u64 flags)`: called by `copy_process` right after `task_newtask`,
+/// with the same arguments.
 #[kprobe]
 pub fn enter_new_task(context: ProbeContext) -> u32 {
     clone::new_task(context.arg(0).unwrap_or(0), context.arg(1).unwrap_or(0));
@@ -80,7 +80,7 @@ pub fn enter_pivot_paths(context: ProbeContext) -> u32 {
     0
 }
 
-/// `void exit_fs(struct task_struct *)`: of a task that ends, and of one that could not be made.
+/// `void exit_fs(struct task_struct *)`: for a task that ends, and for one that could not be created.
 #[kprobe]
 pub fn enter_exit_fs(context: ProbeContext) -> u32 {
     exit::ended(context.arg(0).unwrap_or(0));

@@ -1,7 +1,7 @@
-//! The end of a namespace: the kernel gives back its inode number, last of all.
+//! The end of a namespace: the kernel releases its inode number, last of all.
 //!
-//! Functions plan: `void proc_free_inum(unsigned int inum)`, by which every kind does (tried on 5.10 to 7.2). Entries
-//! of /proc have numbers of the same source, so it is told of namespaces that were seen only.
+//! Functions plan: `void proc_free_inum(unsigned int inum)`, which every kind calls (tried on 5.10 to 7.2). Entries of
+//! /proc have numbers from the same source, so only namespaces seen before are reported.
 
 use crate::{event, send, watched};
 use aya_ebpf::macros::fentry;

@@ -1,9 +1,9 @@
-//! Every open file that holds a namespace without standing for it, for a snapshot: `iter/task_file`, where namespaces
-//! have numbers (Linux 6.18).
+//! Every open file that holds a namespace without referring to it, for a snapshot: `iter/task_file`, where namespaces
+//! have ids (Linux 6.18).
 //!
-//! Only namespaces are sought of which nothing else tells what holds them; their numbers are in a map. What is found
-//! at the end of a way through the kernel's structs is taken for a namespace when its kind is the one that the way leads
-//! to, and its number, which is given once, is one of those sought.
+//! Only namespaces without another known holder are searched for; their ids are in a map. The end of a path through the
+//! kernel's structs is taken for a namespace if its kind is the one that the path leads to, and its id, which is never
+//! reused, is in the map.
 
 use super::files::Context;
 use super::tasks::write;
@@ -18,27 +18,27 @@ const USER: Kind = Kind { flag: 0x1000_0000, common: Field::UserNsCommon };
 const PID: Kind = Kind { flag: 0x2000_0000, common: Field::PidNsCommon };
 const NET: Kind = Kind { flag: 0x4000_0000, common: Field::NetNsCommon };
 
-/// What tells the two kinds of sockets behind character devices: the name of their protocol.
+/// The protocol names of the two kinds of sockets behind character devices.
 const TUN_NAME: u32 = u32::from_ne_bytes(*b"tun\0");
 const TAP_NAME: u32 = u32::from_ne_bytes(*b"tap\0");
 
-/// A kind of namespace: its `CLONE_NEW*` flag, and where its `struct ns_common` is.
+/// A kind of namespace: its `CLONE_NEW*` flag, and the position of its `struct ns_common`.
 #[derive(Clone, Copy)]
 struct Kind {
     flag: u32,
     common: Field,
 }
 
-/// What may be a namespace that is sought.
+/// A possible namespace that is searched for.
 #[derive(Clone, Copy)]
 struct Candidate {
-    /// The address of its `struct ns_common`; 0: there is none.
+    /// The address of its `struct ns_common`; 0: none.
     common: u64,
     flag: u32,
     how: u32,
 }
 
-/// As many as one file can lead to.
+/// The most that one file can lead to.
 const MOST: usize = 8;
 
 #[unsafe(no_mangle)]
@@ -71,7 +71,8 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
                 let proc_inode = inode - u64::from(offset(Field::ProcInodeInode));
                 *second = of_pid(how::PROC_FILE, read(proc_inode, Field::ProcInodePid));
             }
-            // Of files of these three sorts only, and nothing tells those from others but what they lead to.
+            // Only files of these three sorts have these, and nothing distinguishes them from others but what they lead
+            // to.
             let of_sequence: u64 = read(private, Field::SeqFilePrivate);
             *third = candidate(how::MOUNT_LIST, MNT, read(of_sequence, Field::ProcMountsNs));
             *fourth = candidate(how::PROC_NET, NET, of_sequence);
@@ -79,7 +80,7 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
             *fifth = candidate(how::PROC_NET, NET, read_at(of_sequence));
         }
         target::NSFS => {}
-        // What such a device opens begins with a `struct sock`.
+        // The private data of such an open device starts with a `struct sock`.
         _ => {
             let common = embedded(private, Field::SockCommon);
             let name = read_at::<u32>(embedded(read(common, Field::SockCommonProt), Field::ProtoName));
@@ -107,15 +108,15 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
 /// `AF_UNIX`.
 const AF_UNIX: u16 = 1;
 
-/// How many messages and descriptors in them are looked at. Each is a way of its own to the verifier, which takes 0.4 s for
-/// 24 of them with a record to be written at each.
+/// The most messages, and descriptors in them, that are read. Each is a separate path to the verifier, which takes 0.4
+/// s for 24 of them with a record written at each.
 const PLACES: usize = 8;
 
-/// Writes which namespace a descriptor holds that waits in a message to a Unix socket: the first that is sought, of the
-/// places that are looked at.
+/// Writes the namespace held by a descriptor queued in a message to a Unix socket: the first that is searched for,
+/// within the limit.
 ///
-/// The queue changes meanwhile, and what is read of a message that has gone may be anything: so it counts only when it is a
-/// namespace that is sought.
+/// The queue changes meanwhile, and what is read of a message that is gone may be anything: so it counts only if it is
+/// a namespace that is searched for.
 #[inline(always)]
 fn in_flight(sock: u64, seq: *mut c_void, whose: (u64, u32)) {
     if offset(Field::UnixSkbFiles) == ABSENT || offset(Field::SockReceiveQueue) == ABSENT {
@@ -155,14 +156,14 @@ fn in_flight(sock: u64, seq: *mut c_void, whose: (u64, u32)) {
     }
 }
 
-/// What may be a namespace of this kind at this address.
+/// Returns the candidate for a namespace of this kind at this address.
 #[inline(always)]
 fn candidate(how: u32, kind: Kind, namespace: u64) -> Candidate {
     let common = if namespace == 0 { 0 } else { embedded(namespace, kind.common) };
     Candidate { common, flag: kind.flag, how }
 }
 
-/// The pid namespace of the `struct pid` at this address.
+/// Returns the pid namespace of the `struct pid` at this address.
 #[inline(always)]
 fn of_pid(how: u32, pid: u64) -> Candidate {
     candidate(how, PID, if pid == 0 { 0 } else { task::namespace_of_pid(pid) })

@@ -1,4 +1,4 @@
-//! One file a traced thing.
+//! One file per traced thing.
 
 mod chroot;
 mod clone;

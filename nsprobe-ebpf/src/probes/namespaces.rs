@@ -1,15 +1,15 @@
-//! The namespaces that the kernel itself lists, whoever holds them: Linux 6.18, kernel/nstree.c. (From 6.19 on the
-//! same nodes are in other structs, and userspace puts the sums of their offsets in place.)
+//! The namespaces in the kernel's own lists, whoever holds them: Linux 6.18, kernel/nstree.c. (From 6.19 on the same
+//! nodes are in other structs, and userspace fills in the sums of their offsets.)
 //!
-//! Of each kind there is a ring of `struct ns_common`, in the order of their numbers, and somewhere in the ring its
-//! head, which is part of a `struct ns_tree`. Where the heads are only symbols tell that a kernel need not have. But
-//! every task is in a namespace of each kind, and so in every ring: a walk begins there, and is complete when it comes
-//! round to there again.
+//! Each kind has a ring of `struct ns_common`, sorted by id, and somewhere in the ring its head, which is part of a
+//! `struct ns_tree`. The addresses of the heads are known only from symbols, which a kernel need not have. But every
+//! task is in a namespace of each kind, and so in every ring: a walk starts there, and is complete when it comes round
+//! to it again.
 //!
 //! Entries come and go meanwhile, under a lock that no program can take. A program runs within one RCU read section:
-//! what it has reached stays, and so does what that leads to. Between two runs nothing stays, so the place to go on
-//! from is looked at again. An entry that was removed leaves itself out by this: what follows it does not point back
-//! to it, now or at any later time.
+//! what it has reached stays, and so does what that leads to. Between two runs nothing stays, so the position to
+//! continue at is checked again. A removed entry shows itself: its successor does not point back to it, now or at any
+//! later time.
 //!
 //! The program is never attached, only run, by `BPF_PROG_TEST_RUN`.
 
@@ -19,7 +19,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use nsprobe_ebpf::{ABSENT, Field, Header, WALK_STEPS, Walk, cause, outcome};
 
-/// Goes some steps along the list of one kind. The first argument is a [`nsprobe_ebpf::slot`], the second is not 0 for
+/// Goes some steps over the list of one kind. The first argument is a [`nsprobe_ebpf::slot`], the second is nonzero for
 /// the first steps.
 #[raw_tracepoint]
 pub fn list_namespaces(context: RawTracePointContext) -> i32 {
@@ -35,9 +35,9 @@ pub fn list_namespaces(context: RawTracePointContext) -> i32 {
     0
 }
 
-/// The address of a namespace of this task: `pointer` is the index of the [`Field`] that points to it, in the task's
-/// credentials or in its proxy, `common` of the `struct ns_common` in it. Looked up by numbers and not by name: of
-/// every name the verifier would make a way of its own through the program.
+/// Returns the address of a namespace of this task: `pointer` is the index of the [`Field`] that points to it, in the
+/// task's credentials or in its nsproxy, `common` that of the `struct ns_common` in it. Looked up by index, not by
+/// name: for every name the verifier would follow a separate path through the program.
 #[inline(always)]
 fn own(pointer: u64, common: u64) -> u64 {
     let holder = if pointer == Field::CredUserNs as u64 { Field::TaskCred } else { Field::TaskNsproxy };
@@ -46,7 +46,7 @@ fn own(pointer: u64, common: u64) -> u64 {
     if namespace == 0 { 0 } else { namespace + maps::offset_at(common) }
 }
 
-/// What all namespaces of one kind have in common, and nothing else has.
+/// The properties that all namespaces of one kind share, and nothing else has.
 #[derive(Clone, Copy)]
 struct Kind {
     clone_flag: u32,
@@ -63,7 +63,7 @@ fn go(walk: &mut Walk, own: u64, begin: bool) {
     } else {
         let at = walk.at;
         node = at + field(Field::NsCommonListNode);
-        // The number first: what takes the place of a namespace that is gone has another, or is none.
+        // The id first: whatever replaces a namespace that is gone has a different id, or none.
         if read_at::<u64>(at + field(Field::NsCommonId)) != walk.at_id || !is(at, kind) || !is_linked(node) {
             return;
         }
@@ -83,10 +83,10 @@ fn go(walk: &mut Walk, own: u64, begin: bool) {
     walk.outcome = outcome::MORE;
     for step in 0..WALK_STEPS {
         let common = node - field(Field::NsCommonListNode);
-        // The number first, as above.
+        // The id first, as above.
         let id: u64 = read_at(common + field(Field::NsCommonId));
         if !is(common, kind) {
-            // The head of the list, or astray: the next run looks which.
+            // The head of the list, or astray: the next run checks which.
             return;
         }
         let listed = &mut walk.found[step];
@@ -106,34 +106,34 @@ fn go(walk: &mut Walk, own: u64, begin: bool) {
     }
 }
 
-/// The offset of a field that every kernel has on which this program is loaded.
+/// Returns the offset of a field that exists on every kernel on which this program is loaded.
 #[inline(always)]
 fn field(field: Field) -> u64 {
     u64::from(offset(field))
 }
 
-/// What follows the `struct list_head` at `node`.
+/// Returns the successor of the `struct list_head` at `node`.
 #[inline(always)]
 fn next(node: u64) -> u64 {
     read_at(node + field(Field::ListNext))
 }
 
-/// Whether the `struct list_head` at `node` is in its list.
+/// Returns true if the `struct list_head` at `node` is in its list.
 #[inline(always)]
 fn is_linked(node: u64) -> bool {
     read_at::<u64>(next(node) + field(Field::ListPrev)) == node
 }
 
-/// Whether a namespace of this kind is at `common`. For the head of the list this looks at what happens to lie before
-/// its `struct ns_tree`.
+/// Returns true if a namespace of this kind is at `common`. For the head of the list this reads whatever precedes its
+/// `struct ns_tree`.
 #[inline(always)]
 fn is(common: u64, kind: Kind) -> bool {
     read_at::<u64>(common + field(Field::NsCommonOps)) == kind.operations
         && read_at::<u32>(common + field(Field::NsCommonType)) == kind.clone_flag
 }
 
-/// Whether the `struct list_head` at `node` is the head of the list: beside it is the root of the tree that all of
-/// the list are in as well, and the topmost there has no parent.
+/// Returns true if the `struct list_head` at `node` is the head of the list: beside it is the root of the tree that
+/// also contains the whole list, and the topmost node there has no parent.
 #[inline(always)]
 fn is_head(node: u64, kind: Kind) -> bool {
     let tree = node - field(Field::NsTreeList);

@@ -1,8 +1,8 @@
 //! pivot_root(2).
 //!
-//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; so for 32 bits,
-//! `__ia32_sys_pivot_root`. What its arguments were resolved to, `int security_sb_pivotroot(const struct path *old_path,
-//! const struct path *new_path)` is told before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
+//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_pivot_root`
+//! for 32 bits. `int security_sb_pivotroot(const struct path *old_path, const struct path *new_path)` gets the resolved
+//! arguments before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 
 use crate::call::how;
 use crate::syscall::NEW_MNT;
@@ -40,10 +40,10 @@ pub fn fentry_pivot_paths(context: FEntryContext) -> i32 {
     0
 }
 
-/// Adds what the arguments of the call under way were resolved to.
+/// Adds the resolved arguments of the call in progress.
 #[inline(always)]
 pub fn resolved(put_old: u64, new_root: u64) {
-    // Of what is kept without text nothing can be added.
+    // Nothing can be added to an event kept without text.
     if let Some(pending) = state::resume_whole(cause::PIVOT_ROOT) {
         path::walk::<{ text::FIRST_RESOLVED }>(pending, task::path(new_root));
         path::walk::<{ text::SECOND_RESOLVED }>(pending, task::path(put_old));

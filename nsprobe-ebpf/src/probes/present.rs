@@ -1,7 +1,7 @@
-//! The tasks there are when the trace begins, for those that descend from a process: `iter/task` (Linux 5.8).
+//! The tasks that exist when the trace begins, to follow the descendants of a process: `iter/task` (Linux 5.8).
 //!
-//! A run follows the processes asked for, and the children of what is followed already. It is run until it finds
-//! nothing more, because a child may come by before its parent.
+//! A run follows the requested processes, and the children of those already followed. It is repeated until it finds
+//! nothing more, because a child may come before its parent.
 
 use super::tasks::Context;
 use crate::{maps, task};
@@ -21,14 +21,14 @@ extern "C" fn follow_present(context: *const Context) -> i32 {
         return 0;
     }
     let tgid: u32 = task::read(task, Field::TaskTgid);
-    // The parent of a process is a thread of its parent's.
+    // The parent of a process is a thread of its parent process.
     let parent: u64 = task::read(task, Field::TaskRealParent);
     let is_asked_for = || {
         maps::is_wished(&wish::number(wish::about::PID, tgid.into()))
             || maps::is_followed(parent)
             || task::is_named(parent)
     };
-    // Of the process that is named the children count, not its own threads, which have its parent.
+    // For the configured process its children count, not its own threads, which have its parent.
     if is_asked_for() {
         maps::follow(task);
         // It may have ended meanwhile, and been forgotten before it was followed.
@@ -36,7 +36,7 @@ extern "C" fn follow_present(context: *const Context) -> i32 {
             maps::unfollow(task);
             return 0;
         }
-        // There was no room, so that it would be found for ever.
+        // There was no room, so it would be found again and again.
         if !maps::is_followed(task) {
             return 0;
         }

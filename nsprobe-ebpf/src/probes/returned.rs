@@ -1,7 +1,7 @@
-//! The return of any call but a clone, where functions are refused.
+//! The return of any call but a clone, if functions are refused.
 //!
 //! A tracepoint's program belongs to no tracepoint until it is attached: this one is loaded once for all of them,
-//! because it is what the verifier takes longest for.
+//! because it takes the verifier the longest.
 
 use crate::call::how;
 use crate::syscall::number;

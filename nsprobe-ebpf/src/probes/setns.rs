@@ -1,6 +1,6 @@
 //! setns(2).
 //!
-//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; so for 32 bits, `__ia32_sys_setns`.
+//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_setns` for 32 bits.
 
 use crate::call::how;
 use crate::{call, hook, path, place, state, target, task};
@@ -8,10 +8,10 @@ use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
 
-/// Both arguments are `int`s: the upper halves of their registers are no part of them.
+/// Both arguments are `int`s: the upper halves of their registers are undefined.
 #[inline(never)]
 pub fn enter(fd: u64, nstype: u64) {
-    // Which kinds are named, and what is joined, is known at return.
+    // The kinds, and the namespaces joined, are known at return.
     let Some(pending) = call::begin(cause::SETNS, u64::MAX) else { return };
     pending.event.args = [fd & 0xffff_ffff, nstype & 0xffff_ffff];
     let file = task::file(task::current(), fd as u32);
@@ -19,7 +19,7 @@ pub fn enter(fd: u64, nstype: u64) {
     if pending.event.target.ino != 0 {
         path::walk_mount(pending, file);
     }
-    // Whatever the descriptor is now: it may be one of a mount namespace when the kernel looks.
+    // Whatever the descriptor is now: it may refer to a mount namespace when the kernel uses it.
     place::before(pending);
     state::keep(pending);
 }

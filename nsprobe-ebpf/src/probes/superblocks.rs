@@ -1,9 +1,10 @@
-//! The file systems that hold a namespace: a proc its pid namespace, any the user namespace that it was mounted in.
+//! The file systems that hold a namespace: a proc file system its pid namespace, any file system the user namespace
+//! that it was mounted in.
 //!
-//! A walk along the kernel's ring of superblocks, as [`super::namespaces`] walks along its lists of namespaces: a program
-//! that is attached to nothing and only run, some steps a run, in an RCU read section. It begins at the superblock of
-//! nsprobe's own root directory. What is in the ring and is no superblock is its head, or a superblock in the making; what
-//! has been removed from it points to itself.
+//! A walk over the kernel's ring of superblocks, like that of [`super::namespaces`] over its lists of namespaces: the
+//! program is never attached, only run, some steps per run, in an RCU read section. It starts at the superblock of
+//! nsprobe's own root directory. An entry of the ring that is not a superblock is its head, or a superblock under
+//! construction; a removed one points to itself.
 
 use crate::maps::{self, offset};
 use crate::target::PROC;
@@ -13,7 +14,7 @@ use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use nsprobe_ebpf::{ABSENT, COMM_LEN, Field, Header, MOUNTS, SUPERBLOCK_STEPS, Superblocks, cause, outcome};
 
-/// Goes some steps along the list. The first argument is not 0 for the first steps.
+/// Goes some steps over the list. The first argument is nonzero for the first steps.
 #[raw_tracepoint]
 pub fn list_superblocks(context: RawTracePointContext) -> i32 {
     if let Some(walk) = maps::superblocks() {
@@ -33,8 +34,8 @@ pub fn list_superblocks(context: RawTracePointContext) -> i32 {
     0
 }
 
-/// Goes on to the next superblock that holds a namespace which is sought, and gives its address; 0 when these steps have
-/// not led to one.
+/// Advances to the next superblock that holds a namespace searched for, and returns its address; 0 if these steps did
+/// not reach one.
 #[inline(always)]
 fn go(walk: &mut Superblocks, own: u64, begin: bool) -> u64 {
     let mut at = own;
@@ -81,7 +82,7 @@ fn go(walk: &mut Superblocks, own: u64, begin: bool) -> u64 {
     0
 }
 
-/// The number of the namespace that this superblock holds, if it is sought; else 0.
+/// Returns the id of the namespace that this superblock holds, if it is searched for; otherwise 0.
 #[inline(always)]
 fn sought(super_block: u64) -> u64 {
     let user = embedded(read(super_block, Field::SuperBlockUserNs), Field::UserNsCommon);
@@ -100,7 +101,7 @@ fn sought(super_block: u64) -> u64 {
     0
 }
 
-/// Fills in what the superblock is, and where it is mounted.
+/// Fills in the superblock's facts, and its mounts.
 #[inline(always)]
 fn describe(walk: &mut Superblocks, super_block: u64) {
     walk.dev = read(super_block, Field::SuperBlockDev);

@@ -1,11 +1,11 @@
-//! Every task there is, for a snapshot: `iter/task` (Linux 5.8).
+//! Every task, for a snapshot: `iter/task` (Linux 5.8).
 //!
-//! The kernel calls the program for each task that the reader's pid namespace has a number for, zombies too, and
-//! once more without one at the end. What the program writes is what the reader of the iterator's descriptor reads.
+//! The kernel calls the program for each task with a pid in the reader's pid namespace, including zombies, and once
+//! more without one at the end. Reading the iterator's descriptor yields what the program writes.
 //!
-//! Fields are read by helper, though the verifier knows what the task is: from 6.4 to 6.18 it goes through all types
-//! of the kernel, several times, for each plain load of a pointer from an object that it trusts, which makes 27 ms
-//! of verification out of 3.
+//! Fields are read by helper, though the verifier knows the type of the task: from 6.4 to 6.18 it goes through all
+//! types of the kernel, several times, for each plain load of a pointer from a trusted object, which makes 27 ms of
+//! verification out of 3.
 
 use crate::task::{self, Reader};
 use crate::{path, state};
@@ -21,14 +21,14 @@ pub struct Context {
     pub task: u64,
 }
 
-/// The beginning of `struct bpf_iter_meta`.
+/// The start of `struct bpf_iter_meta`.
 #[repr(C)]
 pub struct Meta {
     pub seq: *mut c_void,
 }
 
-/// Writes the first `length` bytes of a record for the reader of the iterator. When they do not fit the kernel drops all
-/// of this task or file, and calls again for it at the reader's next read.
+/// Writes the first `length` bytes of a record for the reader of the iterator. If they do not fit, the kernel drops all
+/// output for this task or file, and calls again for it at the reader's next read.
 #[inline(always)]
 pub fn write<T>(seq: *mut c_void, record: &T, length: usize) {
     let length = length.min(size_of::<T>()) as u32;
@@ -39,10 +39,10 @@ pub fn write<T>(seq: *mut c_void, record: &T, length: usize) {
 /// `PF_KTHREAD` of linux/sched.h.
 const KERNEL_THREAD: u32 = 0x0020_0000;
 
-/// The length of the record of a task with one id, as most have.
+/// The length of the record of a task with one pid, as most have.
 const SHORT: usize = offset_of!(Task, pids) + offset_of!(Pids, nr) + size_of::<u32>();
 
-/// aya-ebpf has no macro for iterators; the section's name says it all.
+/// aya-ebpf has no macro for iterators; the section's name is enough.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/task")]
 extern "C" fn iterate_tasks(context: *const Context) -> i32 {
@@ -53,7 +53,7 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
     }
     let leader: u64 = task::read(task, Field::TaskGroupLeader);
     let nsproxy: u64 = task::read(task, Field::TaskNsproxy);
-    // Of threads only setns(2) and unshare(2) make one that is elsewhere, and both give it a proxy of its own.
+    // Only setns(2) and unshare(2) make a thread diverge, and both give it an nsproxy of its own.
     if task != leader && (nsproxy == 0 || nsproxy == task::read(leader, Field::TaskNsproxy)) {
         return 0;
     }
@@ -65,12 +65,12 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
     };
     let reader = task::reader();
     fill(record, task, leader, reader);
-    // Whoever changes its namespaces frees the proxy that has just been read, and nothing waits for readers. When the
-    // task has the same one as before it had it all the time. If not, the kernel calls again for this task.
+    // A task that changes its namespaces frees the nsproxy that has just been read, without waiting for readers. If the
+    // task has the same one as before, it had it all the time. If not, the kernel calls again for this task.
     if task::read::<u64>(task, Field::TaskNsproxy) != nsproxy {
         return 1;
     }
-    // Ids come last: for each number of them the verifier follows all that comes after.
+    // Pids come last: for each count of them the verifier follows all that comes after.
     if task::depth(task) == reader.level {
         record.pids.count = 1;
         record.pids.nr[0] = record.tid;

@@ -1,4 +1,4 @@
-//! The namespaces that a task is in.
+//! The namespaces of a task.
 
 use super::{embedded, innermost_upid, inum, read};
 use crate::maps::offset;
@@ -6,19 +6,19 @@ use aya_ebpf::helpers::generated;
 use core::mem::MaybeUninit;
 use nsprobe_ebpf::{Field, NamespaceIds, NamespaceInodes, slot};
 
-/// The number and the id of a namespace, side by side.
+/// The inode and the id of a namespace, which are adjacent.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 struct Numbers {
-    /// The lower half: what is above is padding.
+    /// The lower half; the upper is padding.
     inum: u64,
     id: u64,
 }
 
-/// At least as many bytes as `struct nsproxy` has.
+/// At least the size of `struct nsproxy`.
 const PROXY: usize = 96;
 
-/// A copy of the `struct nsproxy` of a task: one call instead of one for each pointer in it.
+/// A copy of the `struct nsproxy` of a task: one call instead of one per pointer in it.
 struct Proxy(MaybeUninit<[u64; PROXY / 8]>);
 
 impl Proxy {
@@ -37,7 +37,7 @@ impl Proxy {
     #[inline(always)]
     fn pointer(&self, field: Field) -> u64 {
         let word = offset(field) as usize / 8;
-        // Also where the kernel has no such field.
+        // Also if the kernel has no such field.
         if word >= PROXY / 8 {
             return 0;
         }
@@ -46,10 +46,11 @@ impl Proxy {
     }
 }
 
-/// The inode number and the id (0 for none) of the namespace at `namespace`, whose `struct ns_common` is at `common`.
+/// Returns the inode number and the id (0 for none) of the namespace at `namespace`, whose `struct ns_common` is at
+/// `common`.
 #[inline(always)]
 fn identity(namespace: u64, common: Field) -> (u32, u64) {
-    // Side by side on every kernel so far that has both: one call for two.
+    // Adjacent on every kernel so far that has both: one call for two.
     let inum = offset(Field::NsCommonInum);
     let size = if offset(Field::NsCommonId) == inum.wrapping_add(8) { size_of::<Numbers>() } else { 4 };
     let mut numbers = Numbers::default();
@@ -61,7 +62,7 @@ fn identity(namespace: u64, common: Field) -> (u32, u64) {
     (numbers.inum as u32, numbers.id)
 }
 
-/// Fills in one namespace, and its id where that is asked for.
+/// Fills in one namespace, and its id if requested.
 #[inline(always)]
 fn fill(
     to: &mut NamespaceInodes,
@@ -77,8 +78,8 @@ fn fill(
     }
 }
 
-/// Fills in the namespaces of `task`, and their ids where they are asked for: the user namespace is its credentials',
-/// the pid namespace that of its own number, and the others are the proxy's, which a task that is ending has no more.
+/// Fills in the namespaces of `task`, and their ids if requested: the user namespace is in its credentials, the pid
+/// namespace in its own `struct pid`, and the others are in its nsproxy, which an ending task no longer has.
 #[inline(always)]
 pub fn fill_namespaces(to: &mut NamespaceInodes, mut ids: Option<&mut NamespaceIds>, task: u64) {
     let proxy = Proxy::of(task);
