@@ -167,7 +167,7 @@ impl BpfFacts {
         };
         let functions = attempt(Plan::Functions);
         // Without the capabilities every bpf(2) error would be about them.
-        let ask = |answer: fn() -> Result<bool, String>| match &functions {
+        let result = |answer: fn() -> Result<bool, String>| match &functions {
             Bpf::NotTried(why) => Bpf::NotTried(why.clone()),
             _ => match answer() {
                 Ok(true) => Bpf::Works,
@@ -179,8 +179,8 @@ impl BpfFacts {
             btf: probe::absent_fields()
                 .map(|absent| unreadable(|field| !absent.contains(&field)))
                 .map_err(|error| error.to_string()),
-            programs: ask(probe::has_programs),
-            ring_buffer: ask(probe::has_ring_buffers),
+            programs: result(probe::has_programs),
+            ring_buffer: result(probe::has_ring_buffers),
             functions,
             tracepoints: attempt(Plan::Tracepoints),
             trace: chosen.map(|hooks| (hooks.plan, hooks.reason)),

@@ -31,16 +31,16 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         perf(facts),
         trace(facts),
     ];
-    say_remedies_once(&mut checks, facts.remedy.as_deref());
+    keep_remedies_once(&mut checks, facts.remedy.as_deref());
     checks
 }
 
 /// Keeps each remedy in its first row only. The way to get the capabilities is in their own row, and is removed from
 /// the end of refusals.
-fn say_remedies_once(checks: &mut [Check], of_capabilities: Option<&str>) {
-    let mut said = HashSet::new();
+fn keep_remedies_once(checks: &mut [Check], of_capabilities: Option<&str>) {
+    let mut seen = HashSet::new();
     for check in checks {
-        check.remedy.take_if(|remedy| !said.insert(remedy.clone()));
+        check.remedy.take_if(|remedy| !seen.insert(remedy.clone()));
         if let Some(remedy) = of_capabilities {
             check.finding = check.finding.replace(&format!(": {remedy}"), "");
         }
@@ -68,10 +68,10 @@ fn kernel(facts: &Facts) -> Check {
         }
         (Some(Ok(_)), Some(Ok(_))) => missing(
             "kernel",
-            format!("Linux {release}: trace is tested from {}.{} on", OLDEST.0, OLDEST.1),
+            format!("Linux {release}: trace is tested since {}.{}", OLDEST.0, OLDEST.1),
             Some("use list and tree, which need no more than /proc"),
         ),
-        _ => limited("kernel", format!("Linux {release}: a release number of unknown form"), None),
+        _ => limited("kernel", format!("Linux {release}: unknown release format"), None),
     }
 }
 
@@ -82,7 +82,7 @@ fn capabilities(facts: &Facts) -> Check {
         lacking.push(format!("{}, or CAP_SYS_ADMIN (trace)", for_trace.join(" and ")));
     }
     if !facts.capabilities.has(Capability::DacReadSearch) {
-        lacking.push("CAP_DAC_READ_SEARCH (root's files of tracefs, which tracepoints take)".to_owned());
+        lacking.push("CAP_DAC_READ_SEARCH (root's files of tracefs, needed for tracepoints)".to_owned());
     }
     if !facts.capabilities.has(Capability::SysPtrace) {
         lacking.push("CAP_SYS_PTRACE (other users' processes in list and tree)".to_owned());
@@ -116,15 +116,11 @@ fn pid_namespace(facts: &Facts) -> Check {
     if facts.whole_machine == Some(true) {
         good("pid namespace", "/proc shows the whole machine")
     } else if facts.whole_machine.is_none() {
-        limited(
-            "pid namespace",
-            "whether /proc shows the whole machine cannot be told: it hides processes",
-            None,
-        )
+        limited("pid namespace", "whether /proc shows the whole machine is unknown: it hides processes", None)
     } else {
         limited(
             "pid namespace",
-            "/proc shows one pid namespace and those below it; trace sees the whole machine all the same",
+            "/proc shows one pid namespace and those below it; trace still sees the whole machine",
             Some(WITH_HOSTS_PIDS),
         )
     }
@@ -139,7 +135,7 @@ fn proc_options(facts: &Facts) -> Check {
         limits.push("hidepid hides other users' processes");
     }
     if mount.subset_pid {
-        limits.push("subset=pid leaves out what is not about processes");
+        limits.push("subset=pid hides everything but processes");
     }
     if limits.is_empty() {
         let hidepid = "mounted with hidepid, which hides nothing from CAP_SYS_PTRACE";
@@ -161,7 +157,8 @@ fn unreadable(facts: &Facts) -> Check {
         (_, true) => limited(
             "processes",
             format!(
-                "the namespaces of {unreadable} of {all} are not readable, even with CAP_SYS_PTRACE: a security module or sandbox forbids it"
+                "the namespaces of {unreadable} of {all} are not readable, even with CAP_SYS_PTRACE: \
+                 a security module or sandbox forbids it"
             ),
             None,
         ),
@@ -173,7 +170,7 @@ fn sources(facts: &Facts) -> Check {
     if missing.is_empty() {
         return good(
             "sources",
-            "also what nothing in /proc leads to is found: the kernel lists its namespaces",
+            "the kernel lists its namespaces, including those that nothing in /proc leads to",
         );
     }
     let reasons: Vec<&str> = missing.iter().map(|(reason, _)| reason.as_str()).collect();
@@ -206,7 +203,7 @@ fn lockdown(facts: &Facts) -> Check {
         Lockdown::Confidentiality if facts.functions == Bpf::Works => good("lockdown", "confidentiality"),
         Lockdown::Confidentiality => missing(
             "lockdown",
-            "confidentiality: BPF may not read kernel memory, so trace does without",
+            "confidentiality: BPF may not read kernel memory, so trace works without BPF",
             Some("boot with lockdown=integrity or without lockdown="),
         ),
         Lockdown::Unknown => limited("lockdown", "cannot be read", None),
@@ -219,18 +216,18 @@ fn btf(facts: &Facts) -> Check {
         Ok(lacking) => limited("btf", format!("events lack {}", lacking.join("; ")), None),
         Err(error) => missing(
             "btf",
-            format!("{error}: trace cannot know this kernel's structs"),
+            format!("{error}: trace cannot find this kernel's structs"),
             Some("use a kernel built with CONFIG_DEBUG_INFO_BTF"),
         ),
     }
 }
 
 fn bpf(facts: &Facts) -> Check {
-    from(&facts.bpf, "bpf", "programs load", "trace does without")
+    from(&facts.bpf, "bpf", "programs load", "trace works without BPF")
 }
 
 fn ring_buffer(facts: &Facts) -> Check {
-    from(&facts.ring_buffer, "ring buffer", "works", "trace does without BPF (it takes Linux 5.8)")
+    from(&facts.ring_buffer, "ring buffer", "works", "trace works without BPF (it needs Linux 5.8)")
 }
 
 fn functions(facts: &Facts) -> Check {
@@ -246,15 +243,15 @@ fn tracepoints(facts: &Facts) -> Check {
         &facts.tracepoints,
         "tracepoints",
         &facts.tracefs,
-        "where functions are refused, trace does without BPF",
+        "where functions are refused, trace works without BPF",
     )
 }
 
 fn perf(facts: &Facts) -> Check {
     match &facts.perf {
-        Bpf::Works => good("perf", "reports namespaces: trace's way where BPF is refused"),
+        Bpf::Works => good("perf", "reports namespaces: used by trace where BPF is refused"),
         Bpf::Refused(why) | Bpf::NotTried(why) => {
-            limited("perf", format!("{why}: where BPF is refused, trace can only look at /proc"), None)
+            limited("perf", format!("{why}: where BPF is refused, trace can only scan /proc"), None)
         }
     }
 }
@@ -324,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_without_limits_has_no_remedy_to_offer() {
+    fn machine_without_limits_needs_no_remedy() {
         let checks = judge(&all_is_well());
         assert!(
             checks.iter().all(|check| check.verdict == Verdict::Good && check.remedy.is_none()),
@@ -342,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn sys_admin_stands_for_the_capabilities_split_from_it() {
+    fn sys_admin_implies_the_capabilities_split_from_it() {
         let with =
             |caps: u64| verdict(&Facts { capabilities: effective(caps), ..all_is_well() }, "capabilities");
         assert_eq!(with(1 << 21 | 1 << 19 | 1 << 2).0, Verdict::Good);
@@ -354,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_the_capabilities_is_said_once() {
+    fn remedy_for_capabilities_appears_once() {
         let not_tried = || Bpf::NotTried("tracing needs CAP_BPF and CAP_PERFMON: run with sudo".to_owned());
         let facts = Facts {
             capabilities: effective(0),
@@ -376,14 +373,14 @@ mod tests {
         assert!(findings.iter().all(|finding| !finding.contains("sudo")), "{findings:#?}");
         assert_eq!(
             verdict(&facts, "perf").1,
-            "EACCES: it needs CAP_PERFMON: where BPF is refused, trace can only look at /proc"
+            "EACCES: it needs CAP_PERFMON: where BPF is refused, trace can only scan /proc"
         );
         let remedies: Vec<String> = judge(&facts).into_iter().filter_map(|check| check.remedy).collect();
         assert_eq!(remedies, ["run with sudo"]);
     }
 
     #[test]
-    fn every_limit_says_what_it_costs() {
+    fn every_limit_names_its_consequence() {
         let hidden = ProcMount { hidepid: true, subset_pid: true };
         let sudo = Some("run with sudo".to_owned());
         let facts = Facts { proc_mount: Some(hidden), remedy_to_see: sudo, ..all_is_well() };
@@ -406,11 +403,11 @@ mod tests {
         let poll = Ok(("poll", "no BPF: why; no perf: why".to_owned()));
         let facts = Facts { perf: Bpf::Refused("EACCES".to_owned()), trace: poll, ..all_is_well() };
         assert_eq!(verdict(&facts, "perf").0, Verdict::Limited);
-        let said = (
+        let expected = (
             Verdict::Limited,
             "takes poll: BPF and perf are refused (see functions, tracepoints and perf)".to_owned(),
         );
-        assert_eq!(verdict(&facts, "trace"), said);
+        assert_eq!(verdict(&facts, "trace"), expected);
         assert_eq!(
             verdict(&Facts { trace: Err("no /proc".to_owned()), ..facts }, "trace").0,
             Verdict::Missing
