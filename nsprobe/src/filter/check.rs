@@ -25,7 +25,7 @@ pub(super) fn check(expression: &IdedExpr, fields: &'static [Field]) -> Result<C
     let mut checker = Checker { fields, checked, bound: HashSet::new(), depth: 0 };
     let kind = checker.infer(expression)?;
     if !matches!(kind, Kind::Of(Type::Bool) | Kind::Any) {
-        return Err(Error::Type(format!("the filter gives {kind}, not true or false")));
+        return Err(Error::Type(format!("the filter is {kind}, not true or false")));
     }
     Ok(checker.checked)
 }
@@ -113,7 +113,7 @@ impl Checker {
             Expr::Literal(literal) => Ok(literal_kind(literal)),
             Expr::Ident(_) | Expr::Select(_) => match name(part) {
                 Some(name) => self.name(&name),
-                None => Err(Error::Type("only fields may be written with a dot".to_owned())),
+                None => Err(Error::Type("a dot is for names of fields only".to_owned())),
             },
             Expr::Call(call) => self.call(call),
             Expr::List(list) => {
@@ -124,7 +124,7 @@ impl Checker {
             }
             Expr::Comprehension(comprehension) => self.comprehension(comprehension),
             Expr::Map(_) | Expr::Struct(_) | Expr::Unspecified => {
-                Err(Error::Type("a filter has no use for maps and structs".to_owned()))
+                Err(Error::Type("a filter cannot contain maps or structs".to_owned()))
             }
         }
     }
@@ -152,7 +152,7 @@ impl Checker {
         match call.func_name.as_str() {
             op::LOGICAL_AND | op::LOGICAL_OR | op::LOGICAL_NOT => {
                 if let Some(kind) = kinds.iter().find(|kind| !kind.is(Type::Bool)) {
-                    return Err(Error::Type(format!("{kind} stands where true or false is needed")));
+                    return Err(Error::Type(format!("true or false is needed, not {kind}")));
                 }
                 Ok(Kind::Of(Type::Bool))
             }
@@ -197,7 +197,7 @@ impl Checker {
     /// Compiles a pattern, so that an invalid one is an error now and a valid one is compiled once.
     fn pattern(&mut self, part: &IdedExpr) -> Result<(), Error> {
         let Expr::Literal(LiteralValue::String(text)) = &part.expr else {
-            return Err(Error::Type("the pattern of `matches` is to be written as a text".to_owned()));
+            return Err(Error::Type("the pattern of `matches` must be a literal text".to_owned()));
         };
         let pattern = text.inner();
         let regex = Regex::new(pattern)

@@ -2,7 +2,7 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Arguments, Operation, Directory, Event, NsId, NsSlot, Outcome, PathText, Place, SetnsTarget, Slots, Text,
+    Arguments, Directory, Event, NsId, NsSlot, Operation, Outcome, PathText, Place, SetnsTarget, Slots, Text,
     capability_names,
 };
 
@@ -115,10 +115,10 @@ impl Fields for EventRow<'_> {
                 self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
             ),
             "changed" => Value::Texts(self.0.changed().map(Into::into).collect()),
-            "root.before" => place(self.0.root.as_ref(), |root| &root.before),
-            "root.after" => place(self.0.root.as_ref(), |root| &root.after),
-            "cwd.before" => place(self.0.cwd.as_ref(), |cwd| &cwd.before),
-            "cwd.after" => place(self.0.cwd.as_ref(), |cwd| &cwd.after),
+            "root.before" => path_of(self.0.root.as_ref(), |root| &root.before),
+            "root.after" => path_of(self.0.root.as_ref(), |root| &root.after),
+            "cwd.before" => path_of(self.0.cwd.as_ref(), |cwd| &cwd.before),
+            "cwd.after" => path_of(self.0.cwd.as_ref(), |cwd| &cwd.after),
             _ => self.namespace(name),
         }
     }
@@ -138,7 +138,7 @@ impl EventRow<'_> {
     }
 }
 
-fn place(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) -> Value<'_> {
+fn path_of(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) -> Value<'_> {
     Value::text(directory.map(|directory| which(directory).path.lossy()))
 }
 

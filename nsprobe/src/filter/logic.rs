@@ -62,7 +62,7 @@ impl Rewriter {
 
     /// `first == second`: false if one is unknown, unless one is the literal `null`.
     fn equals(&mut self, first: &IdedExpr, second: &IdedExpr) -> Result<IdedExpr, Error> {
-        let asked = match (is_null(first), is_null(second)) {
+        let tested = match (is_null(first), is_null(second)) {
             (true, _) => second,
             (_, true) => first,
             (false, false) => {
@@ -71,7 +71,7 @@ impl Rewriter {
                 return Ok(Guarded { part, known: joined(first.known, second.known) }.when_known());
             }
         };
-        let Guarded { part, known } = self.value(asked)?;
+        let Guarded { part, known } = self.value(tested)?;
         let is_null = self.call(op::EQUALS, vec![part, null()])?;
         // `pid + 1 == null`: the sum is unknown if the field is.
         match known.into_iter().reduce(and) {

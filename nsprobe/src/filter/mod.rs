@@ -96,7 +96,7 @@ impl Filter {
             Ok(cel::Value::Bool(answer)) => Ok(answer),
             Ok(other) => {
                 let kind = other.type_of();
-                Err(Error::Type(format!("the filter gives a value of type {kind}, not true or false")))
+                Err(Error::Type(format!("the filter is a value of type {kind}, not true or false")))
             }
             Err(error) => Err(Error::Evaluation(error.to_string())),
         }

@@ -31,7 +31,7 @@ impl Fields for Row {
             "initial" => Value::Bool(false),
             "holders" => Value::Texts(self.holders.iter().map(|&holder| Cow::from(holder)).collect()),
             "namespaces.net" => Value::Number(4_026_531_833),
-            other => panic!("asked for {other}"),
+            other => panic!("unexpected field {other}"),
         }
     }
 }
@@ -75,7 +75,7 @@ fn comparisons_patterns_and_their_combinations() {
 }
 
 #[test]
-fn a_test_of_what_is_not_known_is_false_and_its_negation_is_true() {
+fn test_of_unknown_is_false_and_its_negation_true() {
     let row = Row::default();
     for text in [
         "pid == null",
@@ -124,7 +124,7 @@ const TESTS: [&str; 20] = [
 ];
 
 #[test]
-fn of_each_test_and_its_negation_exactly_one_holds() {
+fn either_a_test_or_its_negation_is_true() {
     let commands = [None, Some("x"), Some("wxy")];
     let lists = [vec![], vec!["x"], vec!["x", "abcde"]];
     let mut rows = Vec::new();
@@ -161,7 +161,7 @@ fn of_each_test_and_its_negation_exactly_one_holds() {
 }
 
 #[test]
-fn what_cannot_be_evaluated_on_a_row_is_an_error_of_that_row() {
+fn failed_evaluation_is_an_error_of_that_row() {
     let (some, none) = (Row { pid: Some(5), ..Row::default() }, Row::default());
     let filter = Filter::compile("10 / (nprocs - 1) > 1 || pids[1] == 7", FIELDS).unwrap();
     assert!(matches!(filter.matches(&some), Err(Error::Evaluation(_))));
@@ -171,7 +171,7 @@ fn what_cannot_be_evaluated_on_a_row_is_an_error_of_that_row() {
 }
 
 #[test]
-fn fields_have_their_names_of_json_too() {
+fn fields_accept_their_json_names() {
     const NAMED: &[Field] = &[Field::new("pid", Type::Number).or(&["leader.pid"])];
     let filter = Filter::compile("leader.pid == 5 && pid == 5 && !(leader.pid == 6)", NAMED).unwrap();
     assert_eq!(filter.matches(&Row { pid: Some(5), ..Row::default() }), Ok(true));
@@ -180,7 +180,7 @@ fn fields_have_their_names_of_json_too() {
 }
 
 #[test]
-fn a_field_that_there_is_not_is_named_with_those_there_are() {
+fn unknown_field_is_an_error_that_lists_the_fields() {
     insta::assert_snapshot!(complaint("kid == 'net'"), @"there is no field `kid`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
     insta::assert_snapshot!(complaint("pid == 1 || namespaces.mount == 1"), @"there is no field `namespaces.mount`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
     // In a part that would never be evaluated.
@@ -190,7 +190,7 @@ fn a_field_that_there_is_not_is_named_with_those_there_are() {
 }
 
 #[test]
-fn questions_that_make_no_sense_are_refused() {
+fn type_errors_are_refused() {
     let complaints: Vec<String> = [
         "pid == 'root'",
         "kind > 5",
@@ -215,25 +215,25 @@ fn questions_that_make_no_sense_are_refused() {
     insta::assert_snapshot!(complaints.join("\n"), @"
     pid == 'root'  →  a number cannot be compared with a text
     kind > 5  →  a text cannot be compared with a number
-    pid  →  the filter gives a number, not true or false
-    pid && initial  →  a number stands where true or false is needed
-    !command  →  a text stands where true or false is needed
+    pid  →  the filter is a number, not true or false
+    pid && initial  →  true or false is needed, not a number
+    !command  →  true or false is needed, not a text
     '5' in pids  →  a text cannot be compared with a number
     'net' in kind  →  `in` needs a list, not a text
     holders.contains('bind')  →  `contains` is for texts; of a list write `'…' in list` or `list.exists(x, x.contains('…'))`
     command.matches(5)  →  `matches` needs two texts, not a text and a number
     pid.matches('5')  →  `matches` needs two texts, not a number and a text
-    command.matches(kind)  →  the pattern of `matches` is to be written as a text
+    command.matches(kind)  →  the pattern of `matches` must be a literal text
     command.matches('(')  →  '(' is not a regular expression: unclosed group
     command.lower() == 'a'  →  there is no function `lower`: the functions are contains, startsWith, endsWith, matches, size, int, string, exists, all, exists_one, map, filter
     kind.exists(k, k == 'n')  →  exists, all, map and filter need a list, not a text
-    {'a': 1}.a == 1  →  only fields may be written with a dot
+    {'a': 1}.a == 1  →  a dot is for names of fields only
     pid > null  →  a number cannot be compared with null
     ");
 }
 
 #[test]
-fn a_text_that_is_no_expression_says_where_and_how_to_write_one() {
+fn syntax_error_gives_the_column_and_a_hint() {
     let how = " (comparisons are written ==, !=, <, <=, >, >=, `in`; text.matches('regex'), text.contains('…'), text.startsWith('…'); joined by &&, ||, !)";
     let short = |text: &str| complaint(text).strip_suffix(how).unwrap().to_owned();
     let complaints: Vec<String> = [
@@ -262,7 +262,7 @@ fn a_text_that_is_no_expression_says_where_and_how_to_write_one() {
 }
 
 #[test]
-fn a_monstrous_expression_is_an_answer_or_an_error_and_no_crash() {
+fn huge_expression_does_not_crash() {
     let mut refused = 0;
     let part = |open: &str, middle: &str, close: &str, length: usize| {
         let count = (length - middle.len()) / (open.len() + close.len());
