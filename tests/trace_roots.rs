@@ -144,7 +144,7 @@ fn pivot_root(plan: &str) -> Part<'_> {
         // What no tracepoint tells is not guessed.
         let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
         assert_eq!(
-            unseen.contains("what pivot_root's arguments are resolved to"),
+            unseen.contains("the resolved arguments of pivot_root"),
             plan == "tracepoints",
             "{unseen}"
         );

@@ -251,7 +251,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         unchanged: args.all,
         compat: args.compat,
         denied: args.denied,
-        lives: args.lives,
+        lifecycle: args.lives,
         ring_bytes: args.buffer,
         room: args.room,
         interval: args.interval,

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn each_argument_is_one_whatever_is_in_it() {
+    fn arguments_are_separate_whatever_they_contain() {
         let one = Arguments::new(b"echo\0x y\0");
         let two = Arguments::new(b"echo\0x\0y\0");
         assert_eq!(list(&one), [&b"echo"[..], b"x y"]);
@@ -120,14 +120,14 @@ mod tests {
     }
 
     #[test]
-    fn a_title_of_a_daemon_is_shown_without_what_it_was_written_over() {
+    fn process_title_is_shown_without_trailing_nuls() {
         let title = Arguments::new(b"daemon: idle\0\0\0\0");
         assert_eq!(title.to_string(), r#""daemon: idle""#);
         assert_eq!(list(&title).len(), 4);
     }
 
     #[test]
-    fn more_than_the_limit_is_cut_and_said() {
+    fn long_arguments_are_cut_and_marked() {
         let whole = Arguments::new(&[b'x'; Arguments::MOST]);
         assert!(!whole.cut() && !whole.to_string().contains('…'));
         let cut = Arguments::new(&[b'x'; Arguments::MOST + 1]);

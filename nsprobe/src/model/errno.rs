@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_of_the_kernel_have_names_and_unknown_ones_are_numbers() {
+    fn kernel_errnos_have_names_and_unknown_ones_their_number() {
         let names = [(1, "EPERM"), (513, "ERESTARTNOINTR"), (524, "ENOTSUPP"), (9999, "errno 9999")];
         for (errno, name) in names {
             assert_eq!(errno_name(errno), name);

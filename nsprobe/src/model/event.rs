@@ -61,7 +61,7 @@ impl Event {
 
     /// True if setns joined a namespace other than the one its descriptor referred to at entry.
     #[must_use]
-    pub fn joined_another(&self) -> bool {
+    pub fn joined_other_namespace(&self) -> bool {
         let Outcome::Success(_) = self.outcome else { return false };
         let is_in = |id: &NsId| self.after.iter().any(|(_, after)| after == &Some(*id));
         let is_known = |id: &NsId| {
@@ -79,7 +79,7 @@ impl Event {
     /// True if chroot led to a directory that its path, as read at entry, does not name: the path was rewritten before
     /// the kernel read it, or it contains a symbolic link.
     #[must_use]
-    pub fn led_elsewhere(&self) -> bool {
+    pub fn chroot_path_differs(&self) -> bool {
         let (Operation::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
             (&self.crossing, self.seen, &self.outcome)
         else {
@@ -235,7 +235,7 @@ pub struct Cgroup {
     pub cut: bool,
     /// True if it is one of the requested groups, or below one. Also true if it is nested deeper than the check goes:
     /// 32 levels up from this group.
-    pub is_asked_for: bool,
+    pub is_requested: bool,
 }
 
 /// A call and its arguments.

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_nothing_and_unknown_bits_stay_visible() {
+    fn unknown_flag_bits_stay_visible() {
         assert_eq!(clone_flag_names(0), Vec::<String>::new());
         assert_eq!(clone_flag_names(0x4000_0000 | 1 << 40 | 0x11), ["CLONE_NEWNET", "0x10000000011"]);
         assert_eq!(namespace_flag_names(0x4000_0000 | 0x1_0100), ["CLONE_NEWNET", "0x10100"]);

@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_flags_lead_back_to_their_kind() {
+    fn names_and_flags_map_back_to_their_kind() {
         for kind in NsKind::ALL {
             assert_eq!(kind.name().parse(), Ok(kind));
             assert_eq!(NsKind::from_clone_flag(kind.clone_flag()), Some(kind));

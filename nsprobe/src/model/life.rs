@@ -129,7 +129,7 @@ mod tests {
     use crate::model::NsKind;
 
     #[test]
-    fn a_key_has_what_is_known_best() {
+    fn key_uses_the_best_known_mark() {
         let key = |mark| Life { id: NsId::new(NsKind::Net, 4, 4_026_532_177), mark }.to_string();
         assert_eq!(key(Mark::of_id(77)), "net#77");
         assert_eq!(key(Mark::Made(Duration::new(81, 4_512_000))), "net:4026532177@81.004512000");

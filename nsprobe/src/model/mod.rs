@@ -28,7 +28,8 @@ pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, Side, SightChange, Unseen};
 pub use errno::{errno_name, errno_text};
 pub use event::{
-    Caller, Cgroup, CloneChild, Operation, Directory, Event, Looks, Outcome, PathText, Place, Seen, SetnsTarget,
+    Caller, Cgroup, CloneChild, Directory, Event, Looks, Operation, Outcome, PathText, Place, Seen,
+    SetnsTarget,
 };
 pub use flags::kinds_of_unshare;
 pub use gap::{Gap, GapKind};

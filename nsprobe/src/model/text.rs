@@ -337,7 +337,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_could_deceive_is_quoted_and_escaped() {
+    fn deceptive_texts_are_quoted_and_escaped() {
         let cases: [(&[u8], &str); 21] = [
             (b"/run/netns/a", "/run/netns/a"),
             ("größe/名前".as_bytes(), "größe/名前"),
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_printed_form_is_none() {
+    fn other_texts_than_printed_forms_do_not_parse() {
         for form in [
             r"\",
             r"\x",
@@ -398,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guarded_message_is_harmless_and_stays_as_it_is() {
+    fn guarded_message_is_harmless_and_stable() {
         assert_eq!(guarded("plain: \\ größe"), "plain: \\ größe");
         let once = guarded("a\u{1b}[2J\nb\u{202e}").into_owned();
         assert_eq!(once, r"a\u{1b}[2J\nb\u{202e}");
@@ -420,7 +420,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_come_back_from_a_form_without_a_hidden_character(bytes in any_bytes()) {
+        fn printed_forms_hide_nothing_and_restore_any_bytes(bytes in any_bytes()) {
             let form = shown(&bytes);
             prop_assert!(form.chars().all(|c| !is_hidden(c)), "{:?}", form);
             prop_assert_eq!(parse(form.as_bytes()), Some(bytes.clone()));

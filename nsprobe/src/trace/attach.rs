@@ -43,11 +43,11 @@ impl Drop for Attached {
     }
 }
 
-/// Loads the probe and attaches it according to `choice`, to see the `calls` that match `config` and `wishes`; 32-bit
+/// Loads the probe and attaches it according to `choice`, to see the `calls` that match `config` and `keys`; 32-bit
 /// ones only if that costs other system calls nothing, or with `compat`; those stopped by seccomp if `denied`.
 pub fn attach(
     config: Config,
-    wishes: &[Wish],
+    keys: &[Wish],
     choice: Choice,
     calls: &[Call],
     compat: bool,
@@ -60,7 +60,7 @@ pub fn attach(
         return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
-    let lives = config.flags & nsprobe_ebpf::config::LIVES != 0;
+    let lifecycle = config.flags & nsprobe_ebpf::config::LIVES != 0;
     // If it is refused, tables are used.
     let storage = TaskStorage::create().ok();
     let in_tables = storage.is_none();
@@ -69,11 +69,11 @@ pub fn attach(
         if compat || plan != Plan::Tracepoints {
             groups.extend(hooks::compat(plan, calls));
         }
-        if lives {
-            groups.extend(hooks::lives(plan));
+        if lifecycle {
+            groups.extend(hooks::namespace_ends(plan));
         }
         if !follow && (in_tables || denied) {
-            groups.push(hooks::ends(plan));
+            groups.push(hooks::task_ends(plan));
         }
         groups
     };
@@ -81,7 +81,7 @@ pub fn attach(
     let of_denied = if denied { hooks::denied(calls) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, wishes, size.into(), &hooks, storage).map_err(forbidden)?;
+    let mut probe = Probe::open(config, keys, size.into(), &hooks, storage).map_err(forbidden)?;
     let preemptible = is_preemptible();
     let kernel = plan::Kernel { lockdown: Lockdown::read(), preemptible };
     let mut trials = Vec::new();
@@ -114,7 +114,7 @@ pub fn attach(
     let planned = links.len();
     missing.extend(attach_denied(&mut probe, &of_denied, &mut links));
     missing.extend(unreadable(|field| probe.has(field)));
-    let mut unseen = unseen(trial.plan, calls, Extras { compat, lives, denied }, preemptible);
+    let mut unseen = unseen(trial.plan, calls, Extras { compat, lifecycle, denied }, preemptible);
     if can_make_namespaces() {
         unseen.push(hooks::BY_MOUNT_CALLS.to_owned());
     }
@@ -142,9 +142,9 @@ fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Lin
         links.truncate(before);
         refused.push(("iter/task".to_owned(), refusal));
     }
-    let tell =
+    let describe =
         |(hook, refusal): (String, Refusal)| format!("{}: {hook}: {}", Purpose::Denied, refusal.reason);
-    refused.into_iter().map(tell).collect()
+    refused.into_iter().map(describe).collect()
 }
 
 /// Attaches all hooks of a group, or none.

@@ -1,8 +1,8 @@
 //! Choice of a trace's source: the first that works on this machine.
 
 use super::TraceError;
-use super::conditions::Wanted;
-use super::ladder::{self, Refused, Rung};
+use super::conditions::OutcomeFilter;
+use super::fallback::{self, Refused, SourceKind};
 use super::options::Options;
 use super::plan::Choice;
 use super::source::Source;
@@ -14,20 +14,20 @@ use super::source::probe::ProbeSource;
 pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     let mut refused = Vec::new();
     let mut last = None;
-    while let Some((rung, reason)) = ladder::next(options.hooks, &refused) {
-        let opened: Result<Box<dyn Source>, TraceError> = match rung {
-            Rung::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
-            Rung::Perf | Rung::Poll if let Some(needs) = needs_probe(options) => {
+    while let Some((kind, reason)) = fallback::next(options.hooks, &refused) {
+        let opened: Result<Box<dyn Source>, TraceError> = match kind {
+            SourceKind::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
+            SourceKind::Perf | SourceKind::Poll if let Some(needs) = needs_probe(options) => {
                 let forced = "leave out --hooks";
                 let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
-                Err(TraceError::Refused(format!("{needs} by the probe only: {why}")))
+                Err(TraceError::Refused(format!("{needs}: {why}")))
             }
-            Rung::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
-            Rung::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
+            SourceKind::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
+            SourceKind::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
         };
         match opened {
             Err(error) if error.is_refusal() => {
-                refused.push(Refused { rung, why: error.to_string() });
+                refused.push(Refused { kind, why: error.to_string() });
                 last = Some(error);
             }
             opened => return opened,
@@ -44,12 +44,13 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
 fn needs_probe(options: &Options) -> Option<&'static str> {
     let conditions = &options.conditions;
     if options.denied {
-        Some("--denied: calls that seccomp stops are seen")
+        Some("--denied: only the probe sees calls stopped by seccomp")
     } else if conditions.follow {
-        Some("--follow is decided")
+        Some("--follow: only the probe follows processes")
     } else if !conditions.cgroups.is_empty() {
-        Some("--cgroup is decided")
+        Some("--cgroup: only the probe knows control groups")
     } else {
-        (conditions.outcome == Some(Wanted::Failed)).then_some("--failed: calls that fail are seen")
+        (conditions.outcome == Some(OutcomeFilter::Failed))
+            .then_some("--failed: only the probe sees calls that fail")
     }
 }

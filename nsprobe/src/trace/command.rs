@@ -44,9 +44,9 @@ impl TracedCommand {
     /// Starts the command, without waiting until its program is executed; none if `words` is empty.
     pub(super) fn start(words: &[OsString], signals: &Signals) -> Result<Self, TraceError> {
         let Some(program) = words.first() else { return Ok(Self::none()) };
-        let mut running = Self { name: text::shown_path(program), ..Self::none() };
-        running.command = Some(signals.start(words).map_err(|error| running.failed(error))?);
-        Ok(running)
+        let mut command = Self { name: text::shown_path(program), ..Self::none() };
+        command.command = Some(signals.start(words).map_err(|error| command.failed(error))?);
+        Ok(command)
     }
 
     fn failed(&self, error: io::Error) -> TraceError {
@@ -77,7 +77,7 @@ impl TracedCommand {
     /// With a command, the first signal to end is the command's: from a terminal it has received it already, otherwise
     /// it receives it here, and the trace goes on until it ends. The second one ends the trace, and so does the first
     /// if there is no program yet that could handle it.
-    pub(super) fn heed(&mut self, signals: &Signals) -> Result<Option<&'static str>, TraceError> {
+    pub(super) fn handle_signals(&mut self, signals: &Signals) -> Result<Option<&'static str>, TraceError> {
         self.check()?;
         while let Some(arrived) = signals.next()? {
             if arrived.signal == Signal::SIGCHLD {

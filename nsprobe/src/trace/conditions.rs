@@ -1,7 +1,7 @@
 //! The conditions on an event: the same that the probe uses, for events of any source.
 
 use crate::model::kinds_of_unshare;
-use crate::model::{Operation, Event, NsId, NsKind, NsSlot, Outcome, Pid, SetnsTarget, Text};
+use crate::model::{Event, NsId, NsKind, NsSlot, Operation, Outcome, Pid, SetnsTarget, Text};
 use nsprobe_ebpf::COMM_LEN;
 
 /// The conditions on an event, apart from its call. An empty list matches anything; any other needs one matching entry.
@@ -25,12 +25,12 @@ pub struct Conditions {
     /// a cgroup namespace the path from the root is unknown.
     pub cgroups: Vec<u64>,
     /// The result of the call.
-    pub outcome: Option<Wanted>,
+    pub outcome: Option<OutcomeFilter>,
 }
 
 /// Calls by their result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum OutcomeFilter {
     /// Those that failed.
     Failed,
     /// Those that succeeded.
@@ -45,17 +45,17 @@ impl Conditions {
         let any = |list: &[Text], admits: &dyn Fn(&[u8]) -> bool| {
             list.is_empty() || list.iter().any(|entry| admits(entry.as_bytes()))
         };
-        (self.kinds.is_empty() || self.kinds.iter().any(|&kind| is_about(event, kind)))
+        (self.kinds.is_empty() || self.kinds.iter().any(|&kind| concerns(event, kind)))
             && (self.pids.is_empty() || self.follow || self.pids.contains(&caller.pid))
             && (self.uids.is_empty() || caller.uid.is_none_or(|uid| self.uids.contains(&uid)))
-            && (!is_whole(event) && caller.comm.is_empty()
+            && (!is_from_probe(event) && caller.comm.is_empty()
                 || any(&self.comms, &|name| caller.comm.as_bytes() == &comm(name)[..comm_len(name)]))
-            && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| is_in(event, id)))
-            && (self.cgroups.is_empty() || caller.cgroup.as_ref().is_some_and(|group| group.is_asked_for))
+            && (self.namespaces.is_empty() || self.namespaces.iter().any(|&id| involves(event, id)))
+            && (self.cgroups.is_empty() || caller.cgroup.as_ref().is_some_and(|group| group.is_requested))
             && match self.outcome {
                 None => true,
-                Some(Wanted::Failed) => matches!(event.outcome, Outcome::Failure(_)),
-                Some(Wanted::Succeeded) => {
+                Some(OutcomeFilter::Failed) => matches!(event.outcome, Outcome::Failure(_)),
+                Some(OutcomeFilter::Succeeded) => {
                     !matches!(event.outcome, Outcome::Failure(_) | Outcome::Restarted(_))
                 }
             }
@@ -75,7 +75,7 @@ fn comm_len(name: &[u8]) -> usize {
 }
 
 /// True if the call names or changes a namespace of this kind.
-fn is_about(event: &Event, kind: NsKind) -> bool {
+fn concerns(event: &Event, kind: NsKind) -> bool {
     let named = match &event.crossing {
         Operation::Clone { flags, .. } => flags.unwrap_or(0),
         Operation::Unshare { flags } => kinds_of_unshare(*flags),
@@ -91,7 +91,7 @@ fn is_about(event: &Event, kind: NsKind) -> bool {
     named & kind.clone_flag() != 0
         || is_for_child(event, kind)
         || kind == NsKind::Mnt && moved
-        || is_open(event, kind)
+        || is_unknown_before(event, kind)
         || event.changed_slots().any(|(slot, ..)| slot.kind() == kind)
 }
 
@@ -110,20 +110,20 @@ fn is_for_child(event: &Event, kind: NsKind) -> bool {
 }
 
 /// True if the event is from the probe, which knows all of it.
-const fn is_whole(event: &Event) -> bool {
+const fn is_from_probe(event: &Event) -> bool {
     event.compat.is_some()
 }
 
 /// True if the namespace before is unknown in a slot of this kind.
-fn is_open(event: &Event, kind: NsKind) -> bool {
-    let is_open = |(slot, after): (NsSlot, &Option<NsId>)| {
+fn is_unknown_before(event: &Event, kind: NsKind) -> bool {
+    let is_unknown = |(slot, after): (NsSlot, &Option<NsId>)| {
         slot.kind() == kind && after.is_some() && event.before.get(slot).is_none()
     };
-    !is_whole(event) && event.after.iter().any(is_open)
+    !is_from_probe(event) && event.after.iter().any(is_unknown)
 }
 
 /// True if the namespace is one of the event's.
-fn is_in(event: &Event, id: NsId) -> bool {
+fn involves(event: &Event, id: NsId) -> bool {
     let is_target = match &event.crossing {
         Operation::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,
         Operation::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
@@ -132,7 +132,7 @@ fn is_in(event: &Event, id: NsId) -> bool {
         _ => false,
     };
     is_target
-        || is_open(event, id.kind)
+        || is_unknown_before(event, id.kind)
         || event.before.iter().chain(event.after.iter()).any(|(_, other)| *other == Some(id))
 }
 

@@ -1,7 +1,7 @@
 //! A record of the probe → [`Event`]: a pure function of its bytes.
 
 use crate::model::{
-    self, Caller, Arguments, Cgroup, CloneChild, Operation, Directory, Event, Mark, NsId, NsKind, Outcome,
+    self, Arguments, Caller, Cgroup, CloneChild, Directory, Event, Mark, NsId, NsKind, Operation, Outcome,
     PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::record::{End, SourceItem};
@@ -16,7 +16,7 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The length is not that of an event, or differs from the one in the record.
-    #[error("a record of {0} bytes is no event")]
+    #[error("a record of {0} bytes is not an event")]
     Length(usize),
     /// Written by the probe of another version.
     #[error("record version {0} is unknown")]
@@ -70,8 +70,8 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let time_ns = record.u64(offset_of!(Record, time_ns));
     let duration_ns = record.u64(offset_of!(Record, duration_ns));
     let denied = flags & event_flags::DENIED != 0;
-    let process = actor(record)?;
-    let crossing = crossing(record, nsfs_dev)?;
+    let process = caller(record)?;
+    let crossing = operation(record, nsfs_dev)?;
     let outcome = match &crossing {
         Operation::Clone { child: Some(child), .. } => returned(child, &process.pids),
         _ => outcome(record.i64(offset_of!(Record, result))),
@@ -103,7 +103,7 @@ fn seen(cause: u16, flags: u32) -> Option<Seen> {
     changeable.then_some(seen)
 }
 
-fn actor(record: View) -> Result<Caller, DecodeError> {
+fn caller(record: View) -> Result<Caller, DecodeError> {
     Ok(Caller {
         pid: record.u32(offset_of!(Record, tgid)),
         tid: record.u32(offset_of!(Record, tid)),
@@ -115,7 +115,7 @@ fn actor(record: View) -> Result<Caller, DecodeError> {
         euid: Some(record.u32(offset_of!(Record, euid))),
         cap_effective: Some(record.u64(offset_of!(Record, cap_effective))),
         start_ticks: Some(record.u64(offset_of!(Record, start_ns)) / TICK_NS),
-        exe: place(record, text::EXE),
+        exe: resolved_path(record, text::EXE),
         arguments: arguments(record),
         cgroup: cgroup(record, offset_of!(Record, cgroup_id), text::CGROUP),
     })
@@ -133,9 +133,9 @@ fn arguments(record: View) -> Option<Arguments> {
 
 fn cgroup(record: View, id: usize, names: usize) -> Option<Cgroup> {
     let id = record.u64(id);
-    let Place { path, cut, .. } = place(record, names)?;
-    let is_asked_for = record.u32(offset_of!(Record, flags)) & event_flags::IN_CGROUP != 0;
-    (id != 0).then_some(Cgroup { id, path, cut, is_asked_for })
+    let Place { path, cut, .. } = resolved_path(record, names)?;
+    let is_requested = record.u32(offset_of!(Record, flags)) & event_flags::IN_CGROUP != 0;
+    (id != 0).then_some(Cgroup { id, path, cut, is_requested })
 }
 
 fn comm(record: View, at: usize) -> model::Text {
@@ -143,7 +143,7 @@ fn comm(record: View, at: usize) -> model::Text {
     until_nul(&comm).into()
 }
 
-fn crossing(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
+fn operation(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
     let args = offset_of!(Record, args);
     let (first, second) = (record.u64(args), record.u64(args + size_of::<u64>()));
     Ok(match record.cause() {
@@ -160,7 +160,7 @@ fn crossing(record: View, nsfs_dev: u64) -> Result<Operation, DecodeError> {
             let at = |index, path: &PathText| {
                 // The resolution of this one is known without a walk.
                 let cwd = || (*path == PathText::Whole(".".into())).then_some(text::CWD_BEFORE);
-                place(record, index).or_else(|| place(record, cwd()?))
+                resolved_path(record, index).or_else(|| resolved_path(record, cwd()?))
             };
             let (new_root, put_old) = (path(record, text::FIRST), path(record, text::SECOND));
             Operation::PivotRoot {
@@ -239,11 +239,11 @@ fn upwards(names: &[u8], absolute: bool) -> Vec<u8> {
 }
 
 fn directory(record: View, moved: bool, before: usize, after: usize) -> Option<Directory> {
-    Some(Directory { moved, before: place(record, before)?, after: place(record, after)? })
+    Some(Directory { moved, before: resolved_path(record, before)?, after: resolved_path(record, after)? })
 }
 
 /// The path found by a walk; `None` if there was none.
-fn place(record: View, index: usize) -> Option<Place> {
+fn resolved_path(record: View, index: usize) -> Option<Place> {
     let (names, flags) = record.text(index);
     let cut = flags & text_flags::CUT != 0;
     (flags & text_flags::WALK != 0).then(|| Place {

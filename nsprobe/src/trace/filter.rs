@@ -2,7 +2,7 @@
 
 use super::conditions::Conditions;
 use super::hooks::Call;
-use crate::model::{Operation, Event};
+use crate::model::{Event, Operation};
 
 /// The requested calls and conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ mod fprobes;
 pub mod prototype;
 
 pub use denied::{cost, denied};
-use details::PLACE_FIELDS;
+use details::PATH_FIELDS;
 pub use details::unreadable;
 
 /// A traced call.
@@ -95,7 +95,7 @@ pub enum Purpose {
     /// The paths to which the kernel resolves the arguments of pivot_root.
     Resolved,
     /// The ends of namespaces.
-    NamespaceTable,
+    NamespaceEnds,
     /// Calls that never reach the kernel, because a seccomp filter of the process answers them.
     Denied,
     /// 32-bit system calls. A kernel without a 32-bit entry has no hooks for them, and lacks nothing.
@@ -111,9 +111,9 @@ impl fmt::Display for Purpose {
             Self::FailedClones => "clones that fail",
             Self::Call(call) => call.name(),
             Self::Compat => "32-bit system calls",
-            Self::NamespaceTable => "the ends of namespaces",
+            Self::NamespaceEnds => "the ends of namespaces",
             Self::Denied => "calls that a seccomp filter stops",
-            Self::Resolved => "what pivot_root's arguments are resolved to",
+            Self::Resolved => "the resolved arguments of pivot_root",
         })
     }
 }
@@ -169,7 +169,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
             }
             if calls.contains(&Call::PivotRoot) {
                 let entry = hook("fentry_pivot_paths", Point::Fentry("security_sb_pivotroot"));
-                groups.push(group(Purpose::Resolved, &[entry], PLACE_FIELDS));
+                groups.push(group(Purpose::Resolved, &[entry], PATH_FIELDS));
             }
         }
         Plan::Tracepoints => {
@@ -255,19 +255,19 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
 
 /// The hook that frees table entries when tasks end; with any plan.
 #[must_use]
-pub fn ends(plan: Plan) -> Group {
+pub fn task_ends(plan: Plan) -> Group {
     Group { purpose: Purpose::Ends, hooks: vec![end_of_task(plan)], fields: &[] }
 }
 
 /// The hooks with which `plan` shows the ends of namespaces.
 #[must_use]
-pub fn lives(plan: Plan) -> Vec<Group> {
+pub fn namespace_ends(plan: Plan) -> Vec<Group> {
     let free = match plan {
         Plan::Functions => Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") },
         Plan::Fprobes => Hook { program: "enter_free_inum", point: Point::Fprobe("proc_free_inum") },
         _ => return Vec::new(),
     };
-    vec![Group { purpose: Purpose::NamespaceTable, hooks: vec![free], fields: &[] }]
+    vec![Group { purpose: Purpose::NamespaceEnds, hooks: vec![free], fields: &[] }]
 }
 
 /// Requests besides the calls.
@@ -276,7 +276,7 @@ pub struct Extras {
     /// 32-bit system calls, although other system calls pay for it.
     pub compat: bool,
     /// The lifecycle of namespaces.
-    pub lives: bool,
+    pub lifecycle: bool,
     /// Calls stopped by seccomp.
     pub denied: bool,
 }
@@ -284,7 +284,7 @@ pub struct Extras {
 /// The data about `calls` that `plan` cannot show, in words: on any kernel, or because this one is `preemptible`.
 #[must_use]
 pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> Vec<String> {
-    let Extras { compat, lives, denied } = extras;
+    let Extras { compat, lifecycle, denied } = extras;
     let mut unseen = denied::unseen(denied);
     match plan {
         Plan::Functions if preemptible => unseen.push(WHILE_PREEMPTED.to_owned()),
@@ -298,40 +298,39 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
     if calls.contains(&Call::PivotRoot) {
         unseen.push(OF_OTHERS.to_owned());
     }
-    if plan == Plan::Tracepoints && lives {
-        unseen.push(format!("{}: no tracepoint tells", Purpose::NamespaceTable));
+    if plan == Plan::Tracepoints && lifecycle {
+        unseen.push(format!("{}: no tracepoint shows them", Purpose::NamespaceEnds));
     }
     if plan == Plan::Tracepoints && !compat {
         unseen.push(format!(
-            "{}: no tracepoint of a single one tells; --compat watches them all",
+            "{}: there is no tracepoint for single ones; --compat watches them all",
             Purpose::Compat
         ));
     }
     if plan == Plan::Tracepoints && calls.contains(&Call::PivotRoot) {
-        unseen.push(format!("{}, unless they are `.`: no tracepoint tells", Purpose::Resolved));
+        unseen.push(format!("{}, unless they are `.`: no tracepoint shows them", Purpose::Resolved));
     }
     unseen
 }
 
 /// Calls missed while other tasks keep a program from running.
-const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempted in the program of the same call: this \
-    kernel preempts its own tasks; counted as lost, `recursion`";
+const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempted in the program of the same call: \
+    this kernel preempts its own tasks; counted as lost, `recursion`";
 
 /// The same if only new tasks are seen by a program that can be preempted.
-const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same program, \
-    from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
+const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same \
+    program, from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
 
 /// The end of a call, after everything that a probe sees.
-const INTERRUPTED: &str = "whether a call that a signal interrupted (`restarted`, but for ERESTARTNOINTR) is made again or \
-    gives EINTR: that is decided after its return";
+const INTERRUPTED: &str = "whether a call interrupted by a signal (`restarted`, except ERESTARTNOINTR) is restarted or \
+    returns EINTR: that is decided after it returns";
 
 /// A change by a call that is not traced.
-const BY_EXEC: &str =
-    "the time namespace that a process which unshared it enters by executing a program (Linux 6.3)";
+const BY_EXEC: &str = "the time namespace that a process enters by execve after unsharing it (Linux 6.3)";
 
 /// Mount namespaces created by calls that are not traced.
-pub const BY_MOUNT_CALLS: &str = "mount namespaces that open_tree(2) and fsmount(2) make (OPEN_TREE_NAMESPACE, FSMOUNT_NAMESPACE), \
-    until somebody joins them";
+pub const BY_MOUNT_CALLS: &str = "mount namespaces created by open_tree(2) and fsmount(2) (OPEN_TREE_NAMESPACE, \
+    FSMOUNT_NAMESPACE), until a task joins them";
 
 /// The effect of a call on processes other than its caller.
 const OF_OTHERS: &str = "other processes whose root or working directory a pivot_root moves";

@@ -32,7 +32,7 @@ pub fn host() -> Host {
 /// The initial namespace of each kind: those of the kernel thread with pid 2; `None` if unknown.
 #[must_use]
 pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
-    let is_whole = ProcReader::open().is_ok_and(|look| look.is_of_whole_machine());
+    let is_whole = ProcReader::open().is_ok_and(|reader| reader.is_of_whole_machine());
     let namespace = |kind: NsKind| {
         let file = File::open(format!("/proc/2/ns/{}", kind.name())).ok()?;
         let id = nsfs::id(file.as_fd(), kind).ok()?;
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_none() {
+    fn invalid_ids_are_none() {
         let id = b"0123456789abcdef0123456789abcdef\n";
         assert_eq!(machine_id(id).as_deref(), Some("0123456789abcdef0123456789abcdef"));
         // The content that systemd writes before the first boot is complete.

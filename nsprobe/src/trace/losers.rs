@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_add_up_though_the_table_is_emptied() {
+    fn counts_add_up_when_entries_are_removed() {
         let mut ledger = Ledger::default();
         assert_eq!(ledger.take(&[(loser(1), 5), (loser(2), 6)]), []);
         assert_eq!(ledger.take(&[(loser(1), 8), (loser(2), 6)]), []);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_no_room_for_more_than_some() {
+    fn ledger_is_bounded() {
         let mut ledger = Ledger::default();
         let most = u32::try_from(MOST).unwrap();
         for first in (0..most).step_by(256) {
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_new_is_told_by_whose_it_is() {
+    fn new_losses_are_reported_by_owner() {
         let owner = |uid, count| Owner { uid, cgroup: None, count };
         let lost = |count, owners| Lost { stage: "share", count, owners };
         let before = lost(10, vec![owner(1, 4), owner(2, 5)]);

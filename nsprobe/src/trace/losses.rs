@@ -15,7 +15,7 @@ pub struct Losses {
     /// The number of events that the output did not take.
     unwritten: u64,
     /// True if a loss has not been followed by a resync.
-    unhealed: bool,
+    needs_resync: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ impl Losses {
     /// No losses, for a stream that begins at `now`.
     #[must_use]
     pub const fn new(now: SystemTime) -> Self {
-        Self { began: now, stages: Vec::new(), unwritten: 0, unhealed: false }
+        Self { began: now, stages: Vec::new(), unwritten: 0, needs_resync: false }
     }
 
     /// Counts events that were not written.
@@ -54,24 +54,24 @@ impl Losses {
             }
             known.counted = (now, seq);
         }
-        self.unhealed |= news.iter().any(|loss| heals(loss.lost.stage));
+        self.needs_resync |= news.iter().any(|loss| invalidates(loss.lost.stage));
         news
     }
 
     /// True if a loss has not been followed by a resync.
     #[must_use]
-    pub const fn unhealed(&self) -> bool {
-        self.unhealed
+    pub const fn needs_resync(&self) -> bool {
+        self.needs_resync
     }
 
     /// Marks the losses so far as followed by a resync.
-    pub const fn heal(&mut self) {
-        self.unhealed = false;
+    pub const fn mark_resynced(&mut self) {
+        self.needs_resync = false;
     }
 
     /// Marks a failed resync.
-    pub const fn worsen(&mut self) {
-        self.unhealed = true;
+    pub const fn mark_failed(&mut self) {
+        self.needs_resync = true;
     }
 
     /// True if nothing was ever lost at this stage.
@@ -92,7 +92,7 @@ impl Losses {
 /// True if a loss at this stage invalidates the known namespaces and tasks. A call stopped by seccomp does not affect
 /// later ones, and events that the output had no room for were processed before.
 #[must_use]
-pub fn heals(stage: &str) -> bool {
+pub fn invalidates(stage: &str) -> bool {
     !stage.starts_with("denied_") && !stage.starts_with("output_")
 }
 
@@ -102,22 +102,22 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn news_are_told_once_and_add_up() {
+    fn losses_are_reported_once_and_add_up() {
         let at = |second| SystemTime::UNIX_EPOCH + Duration::from_secs(second);
         let lost = Lost::at;
         let loss =
             |stage, count, second, after_seq| Loss { lost: lost(stage, count), since: at(second), after_seq };
         let mut losses = Losses::new(at(1));
         assert_eq!(losses.news(vec![lost("follow_full", 0), lost("decode", 0)], at(2), 3), []);
-        assert!(losses.totals().is_empty() && !losses.unhealed());
+        assert!(losses.totals().is_empty() && !losses.needs_resync());
         let news = losses.news(vec![lost("follow_full", 0), lost("decode", 2)], at(4), 5);
         assert_eq!(news, [loss("decode", 2, 2, 3)]);
-        assert!(losses.unhealed() && losses.none_at("follow_full") && !losses.none_at("decode"));
-        losses.heal();
+        assert!(losses.needs_resync() && losses.none_at("follow_full") && !losses.none_at("decode"));
+        losses.mark_resynced();
         assert_eq!(losses.news(vec![lost("follow_full", 0), lost("decode", 2)], at(6), 7), []);
-        assert!(!losses.unhealed());
+        assert!(!losses.needs_resync());
         assert_eq!(losses.news(vec![lost("denied_full", 1)], at(6), 7).len(), 1);
-        assert!(!losses.unhealed());
+        assert!(!losses.needs_resync());
         // A stage that was never counted before.
         let three = [loss("follow_full", 5, 6, 7), loss("decode", 1, 6, 7), loss("recursion", 1, 1, 0)];
         let counted = vec![lost("follow_full", 5), lost("decode", 3), lost("recursion", 1)];

@@ -1,29 +1,29 @@
 //! From the items of a source (the probe, perf, scans of `/proc`) to the numbered lines of a stream: choosing the
 //! source, decoding its records, filtering events, counting losses, ending the trace.
 
-pub mod tracker;
 pub mod attach;
 pub mod choose;
+pub mod command;
 pub mod conditions;
 pub mod decode;
+pub mod fallback;
 pub mod filter;
+mod filter_keys;
 pub mod hooks;
 pub mod identity;
-pub mod ladder;
-pub mod table;
 pub mod losers;
 pub mod losses;
 pub mod options;
-pub mod reorder;
 pub mod plan;
 pub mod record;
-pub mod command;
+pub mod reorder;
 pub mod session;
 pub mod sink;
 mod snapshots;
 pub mod source;
 mod stream;
-mod wishes;
+pub mod table;
+pub mod tracker;
 
 use crate::kernel::advice::{forbidden_all_the_same, how_to_get_them};
 use crate::kernel::probe::OpenError;
@@ -35,7 +35,7 @@ use std::sync::Arc;
 /// tracker itself does not read `/proc`. (Sources without BPF do, for the namespaces of tasks.)
 ///
 /// It runs on a thread of its own, however long it takes: the trace continues meanwhile, and may end first.
-pub type Look = Arc<dyn Fn() -> Result<Snapshot, String> + Send + Sync>;
+pub type SnapshotFn = Arc<dyn Fn() -> Result<Snapshot, String> + Send + Sync>;
 
 /// An error at the start of a trace or during it.
 #[derive(Debug, thiserror::Error)]
@@ -57,9 +57,9 @@ pub enum TraceError {
     Proc(io::Error),
     /// The snapshot failed.
     #[error("no snapshot: {0}")]
-    Look(String),
+    Snapshot(String),
     /// The snapshot took too long.
-    #[error("no snapshot: taking it took too long")]
+    #[error("no snapshot: it took too long")]
     Slow,
     /// The command did not start.
     #[error("{command}: {error}")]

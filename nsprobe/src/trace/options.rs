@@ -21,7 +21,7 @@ pub struct Options {
     /// Also report calls of setns and unshare that succeed and change nothing.
     pub unchanged: bool,
     /// Report when namespaces are created and destroyed.
-    pub lives: bool,
+    pub lifecycle: bool,
     /// Trace 32-bit system calls, even if that means watching every system call of the machine.
     pub compat: bool,
     /// Trace calls that a seccomp filter stops, although that costs every system call of the machine.
@@ -49,7 +49,7 @@ impl Default for Options {
             conditions: Conditions::default(),
             every_clone: false,
             unchanged: false,
-            lives: false,
+            lifecycle: false,
             compat: false,
             denied: false,
             ring_bytes: 4 << 20,

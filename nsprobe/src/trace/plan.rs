@@ -100,7 +100,7 @@ impl Trial {
                 | Purpose::NewTasks
                 | Purpose::Resolved
                 | Purpose::Compat
-                | Purpose::NamespaceTable
+                | Purpose::NamespaceEnds
                 | Purpose::Denied
         )
     }
@@ -199,7 +199,7 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
         return if last.is_refused() {
             Verdict::GiveUp(format!("this kernel refuses the plan `{}`: {}", only.name(), because(last)))
         } else {
-            Verdict::Keep("asked for".to_owned())
+            Verdict::Keep("requested".to_owned())
         };
     }
     if trials.len() > order.len() {
@@ -229,8 +229,8 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
     }
     // None is complete: take the one that shows most, and among equals the one that other tasks blind least.
     let rank = |trial: &&Trial| {
-        let place = [Plan::Tracepoints, Plan::Fprobes].iter().position(|&plan| plan == trial.plan);
-        (trial.missing().len(), place.unwrap_or(2))
+        let index = [Plan::Tracepoints, Plan::Fprobes].iter().position(|&plan| plan == trial.plan);
+        (trial.missing().len(), index.unwrap_or(2))
     };
     match trials.iter().filter(|trial| !trial.is_refused()).min_by_key(rank) {
         None => Verdict::GiveUp(format!("this kernel refuses every plan: {}", refused(trials, ""))),
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn where_tasks_are_preempted_in_the_kernel_others_blind_no_plan_that_is_chosen() {
+    fn preemptible_kernel_avoids_plans_that_other_tasks_blind() {
         assert_eq!(judge(Choice::Auto, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
         let works = |plan| trial(plan, true, |_| None);
         assert_eq!(
@@ -306,8 +306,8 @@ mod tests {
         });
         let trials = [old, no_tracefs];
         assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Try(Plan::Functions));
-        let asked = Choice::Among([Plan::Functions, Plan::Fprobes].into_iter().collect());
-        assert_eq!(judge(asked, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
+        let choice = Choice::Among([Plan::Functions, Plan::Fprobes].into_iter().collect());
+        assert_eq!(judge(choice, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
         assert_eq!(judge(Choice::Only(Plan::Functions), &[], PREEMPTS), Verdict::Try(Plan::Functions));
     }
 
@@ -355,12 +355,12 @@ mod tests {
         let partial = trial(Plan::Functions, false, |hook| {
             (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
         });
-        assert_eq!(judge(choice, &[partial], STAYS), Verdict::Keep("asked for".to_owned()));
+        assert_eq!(judge(choice, &[partial], STAYS), Verdict::Keep("requested".to_owned()));
     }
 
     /// `CAP_BPF` and `CAP_PERFMON` alone, with an unreadable tracefs: neither plan has a group left.
     #[test]
-    fn a_plan_of_which_nothing_attaches_is_not_kept() {
+    fn plan_without_attached_hooks_is_not_kept() {
         let of = |plan, calls: &[Call], answer: fn(&Hook) -> Option<i32>| {
             let groups = groups(plan, calls, false).into_iter().map(|group| tried(group, answer)).collect();
             Trial { plan, groups }

@@ -40,11 +40,11 @@ impl<T> ReorderBuffer<T> {
         self.late += u64::from(time < self.passed);
         // Nearly always at the end, or close to it.
         let before = |held: &Held<T>| held.time <= time || task.is_some() && held.task == task;
-        let place = self.held.iter().rposition(before).map_or(0, |last| last + 1);
+        let index = self.held.iter().rposition(before).map_or(0, |last| last + 1);
         // The clock of its task must not delay the others.
-        let former = place.checked_sub(1).and_then(|last| self.held.get(last)).map(|held| held.time);
+        let former = index.checked_sub(1).and_then(|last| self.held.get(last)).map(|held| held.time);
         let time = former.map_or(time, |former| former.max(time));
-        self.held.insert(place, Held { time, task, item });
+        self.held.insert(index, Held { time, task, item });
     }
 
     /// Removes the next record that has been held back long enough at `now`.
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_too_late_is_passed_on_and_counted() {
+    fn late_record_is_passed_on_and_counted() {
         let mut order = ReorderBuffer::default();
         order.push(ms(20), Some(1), 20);
         assert_eq!(all(&mut order, 25), [20]);
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_more_are_kept_than_there_is_room_for() {
+    fn held_records_are_bounded() {
         let mut order = ReorderBuffer::default();
         let many = MOST as u64 + 3;
         for item in 0..many {

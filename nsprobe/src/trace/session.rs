@@ -1,11 +1,11 @@
 //! One trace, from its first line to its last.
 
-use super::options::Options;
 use super::command::{CommandEnd, TracedCommand};
+use super::options::Options;
 use super::sink::Sink;
 use super::source::Source;
 use super::stream::{BATCH, Stream};
-use super::{Look, TraceError, choose, identity};
+use super::{SnapshotFn, TraceError, choose, identity};
 use crate::kernel::signals::Signals;
 use crate::model::{Body, StreamEnd, StreamStart};
 use nix::errno::Errno;
@@ -33,11 +33,11 @@ pub struct Ended {
 ///
 /// `snapshot` takes a snapshot on a thread of its own; it is needed for the lifecycle of namespaces. An error means
 /// that there is no stream; an error that ends a stream is in [`Ended::error`].
-pub fn run(options: &Options, look: &Look, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
+pub fn run(options: &Options, snapshot: &SnapshotFn, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     // Until the stream begins, signals end the process: nothing has started, and loading can take a while.
     let mut source = choose::open(options)?;
     let signals = Signals::hold()?;
-    trace(options, source.as_mut(), &signals, look, sink)
+    trace(options, source.as_mut(), &signals, snapshot, sink)
 }
 
 /// The same, with an open source.
@@ -45,12 +45,12 @@ fn trace(
     options: &Options,
     source: &mut dyn Source,
     signals: &Signals,
-    look: &Look,
+    snapshot: &SnapshotFn,
     sink: &mut dyn Sink,
 ) -> Result<Ended, TraceError> {
     let nsfs_dev = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?.dev();
     let kernel = kernel_release()?;
-    let mut stream = Stream::new(options, source, look, nsfs_dev, sink)?;
+    let mut stream = Stream::new(options, source, snapshot, nsfs_dev, sink)?;
     stream.put_now(Body::Start(StreamStart {
         stream: stream.id().to_owned(),
         version: env!("CARGO_PKG_VERSION"),
@@ -60,12 +60,12 @@ fn trace(
         hooks: source.hooks().clone(),
     }));
     let mut command = TracedCommand::none();
-    let lived = live(options, source, signals, &mut stream, &mut command);
+    let result = trace_loop(options, source, signals, &mut stream, &mut command);
     let settled = command.settle();
-    let lived = lived.and_then(|reason| settled.map(|()| reason));
+    let result = result.and_then(|reason| settled.map(|()| reason));
     // Whatever the error: report what is left, then the end.
     let closed = stream.close(source);
-    let (reason, error) = match lived.and_then(|reason| closed.map(|()| reason)) {
+    let (reason, error) = match result.and_then(|reason| closed.map(|()| reason)) {
         Ok(reason) => (reason.into(), None),
         Err(error @ TraceError::Command { .. }) => ("command not started".into(), Some(error)),
         Err(error) => (format!("error: {error}").into(), Some(error)),
@@ -79,7 +79,7 @@ fn trace(
 }
 
 /// Starts the `command`, reports events, and returns the reason to end.
-fn live(
+fn trace_loop(
     options: &Options,
     source: &mut dyn Source,
     signals: &Signals,
@@ -101,8 +101,8 @@ fn live(
             *command = TracedCommand::start(program, signals)?;
         }
         let taken = stream.drain(source, BATCH)?;
-        stream.tell_losses(source.losses()?);
-        stream.heal(source, most)?;
+        stream.report_losses(source.losses()?);
+        stream.resync(source, most)?;
         stream.resume();
         stream.flush();
         if let Some(reason) = stream.is_over() {
@@ -111,7 +111,7 @@ fn live(
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Ok("duration");
         }
-        if let Some(reason) = command.heed(signals)? {
+        if let Some(reason) = command.handle_signals(signals)? {
             return Ok(reason);
         }
         if !started && !stream.is_opening() {
@@ -119,9 +119,9 @@ fn live(
         }
         // While records are held back, read new ones together with them: one wake-up for many records, as long as the
         // buffer has room for many more.
-        let heard = !stream.holds_back() && (!stream.is_holding() || taken * 8 > source.room());
+        let wait_for_source = !stream.holds_back() && (!stream.is_holding() || taken * 8 > source.room());
         let until = deadline.into_iter().chain(stream.due()).min();
-        if wait(source, heard, (signals, command), stream, until)? {
+        if wait(source, wait_for_source, (signals, command), stream, until)? {
             stream.fail(io::ErrorKind::BrokenPipe.into());
         }
     }
@@ -131,7 +131,7 @@ fn live(
 /// command, or for the reader to go away: then returns true.
 fn wait(
     source: &dyn Source,
-    heard: bool,
+    wait_for_source: bool,
     (signals, command): (&Signals, &TracedCommand),
     stream: &Stream<'_>,
     deadline: Option<Instant>,
@@ -142,7 +142,7 @@ fn wait(
         vec![PollFd::new(output, PollFlags::empty()), PollFd::new(signals.as_fd(), PollFlags::POLLIN)];
     let news = [sink.news(), stream.news(), command.report()];
     fds.extend(news.into_iter().flatten().map(|news| PollFd::new(news, PollFlags::POLLIN)));
-    let descriptors = if heard { source.descriptors() } else { Vec::new() };
+    let descriptors = if wait_for_source { source.descriptors() } else { Vec::new() };
     fds.extend(descriptors.into_iter().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
     let soonest = deadline.into_iter().chain(source.due()).min();
     let timeout = soonest.map_or(PollTimeout::NONE, |soonest| {
@@ -153,7 +153,7 @@ fn wait(
     match poll(&mut fds, timeout) {
         Ok(_) => {
             // Whatever the news is: it is handled before the next wait.
-            sink.heed();
+            sink.clear_news();
             Ok(fds[0].revents().is_some_and(|now| now.intersects(PollFlags::POLLERR | PollFlags::POLLHUP)))
         }
         Err(Errno::EINTR) => Ok(false),

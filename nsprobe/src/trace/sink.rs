@@ -32,5 +32,5 @@ pub trait Sink {
         None
     }
     /// Clears the news.
-    fn heed(&self) {}
+    fn clear_news(&self) {}
 }

@@ -1,6 +1,6 @@
 //! Snapshots during a trace: taken on a thread of their own, and abandoned if they take too long.
 
-use super::{Look, TraceError};
+use super::{SnapshotFn, TraceError};
 use crate::kernel::signals;
 use crate::model::Snapshot;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -16,7 +16,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 
 /// Takes one snapshot at a time.
 pub(super) struct Snapshots {
-    look: Look,
+    snapshot: SnapshotFn,
     /// Readable when a snapshot has arrived, until [`Snapshots::take`].
     news: Arc<EventFd>,
     coming: Option<Coming>,
@@ -31,9 +31,9 @@ struct Coming {
 }
 
 impl Snapshots {
-    pub(super) fn new(look: Look) -> io::Result<Self> {
+    pub(super) fn new(snapshot: SnapshotFn) -> io::Result<Self> {
         let news = Arc::new(EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?);
-        Ok(Self { look, news, coming: None, limit: None })
+        Ok(Self { snapshot, news, coming: None, limit: None })
     }
 
     /// Starts a snapshot. While an abandoned one is still being taken this is an error: threads do not pile up.
@@ -42,10 +42,10 @@ impl Snapshots {
             return Err(TraceError::Slow);
         }
         let (sender, receiver) = channel();
-        let (look, news) = (Arc::clone(&self.look), Arc::clone(&self.news));
+        let (snapshot, news) = (Arc::clone(&self.snapshot), Arc::clone(&self.news));
         signals::spawn_without(std::thread::Builder::new().name("snapshot".to_owned()), move || {
             // At the end of the trace nobody wants it.
-            let _ = sender.send(look());
+            let _ = sender.send(snapshot());
             let _ = news.write(1);
         })?;
         let until = Instant::now() + LONGEST;
@@ -66,9 +66,9 @@ impl Snapshots {
         let coming = self.coming.as_mut()?;
         let given_up = coming.until.is_none();
         let result = match coming.receiver.try_recv() {
-            Ok(result) => result.map_err(TraceError::Look),
+            Ok(result) => result.map_err(TraceError::Snapshot),
             // The thread ended without sending: it panicked.
-            Err(TryRecvError::Disconnected) => Err(TraceError::Look("taking it failed".to_owned())),
+            Err(TryRecvError::Disconnected) => Err(TraceError::Snapshot("taking it failed".to_owned())),
             Err(TryRecvError::Empty) => {
                 let is_late = coming.until.is_some_and(|until| until <= Instant::now());
                 return is_late.then(|| {
@@ -115,14 +115,14 @@ mod tests {
     use std::sync::Mutex;
 
     #[test]
-    fn one_that_does_not_come_is_given_up_and_there_is_no_other_until_it_has_come() {
+    fn late_snapshot_is_abandoned_and_blocks_the_next_until_it_arrives() {
         let (go, wait) = channel::<()>();
         let wait = Mutex::new(wait);
-        let look = move || {
+        let snapshot = move || {
             wait.lock().unwrap().recv().map_err(|_| "never".to_owned())?;
             Ok(Snapshot::default())
         };
-        let mut snapshots = Snapshots::new(Arc::new(look)).unwrap();
+        let mut snapshots = Snapshots::new(Arc::new(snapshot)).unwrap();
         snapshots.begin().unwrap();
         assert!(snapshots.take().is_none() && !snapshots.is_stuck());
         snapshots.limit(Instant::now());
@@ -143,6 +143,6 @@ mod tests {
         drop(go);
         snapshots.begin().unwrap();
         snapshots.wait();
-        assert!(matches!(snapshots.take(), Some(Err(TraceError::Look(why))) if why == "never"));
+        assert!(matches!(snapshots.take(), Some(Err(TraceError::Snapshot(why))) if why == "never"));
     }
 }

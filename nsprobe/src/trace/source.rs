@@ -69,17 +69,17 @@ pub trait Source {
 fn undecided(conditions: &Conditions) -> Vec<String> {
     let mut undecided = Vec::new();
     if !conditions.uids.is_empty() || !conditions.comms.is_empty() {
-        let what = "whether --uid and --comm hold of callers that had gone before /proc was read: these events are told";
+        let what =
+            "whether --uid and --comm match callers that exited before /proc was read: they are reported";
         undecided.push(what.to_owned());
     }
     if !conditions.kinds.is_empty() || !conditions.namespaces.is_empty() {
-        let what =
-            "whether --kind and --ns hold where it is not known what was before: these events are told";
+        let what = "whether --kind and --ns match where the namespaces before are unknown: they are reported";
         undecided.push(what.to_owned());
     }
     undecided
 }
 
 /// The data missing from a `/proc` that does not show the whole machine.
-const NOT_WHOLE: &str = "tasks that this /proc does not show: it is of one pid namespace and those below it, \
-    whose process ids these are, or hides others' processes (hidepid)";
+const NOT_WHOLE: &str = "tasks that this /proc does not show: it belongs to one pid namespace and those below it, \
+    whose pids these are, or hides others' processes (hidepid)";

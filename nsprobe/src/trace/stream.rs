@@ -1,21 +1,21 @@
 //! From the items of a source to numbered lines.
 
-mod heal;
-mod healing;
+mod resync;
+mod resync_state;
 
-use super::tracker::NamespaceTracker;
 use super::filter::Filter;
 use super::identity;
-use super::losses::{Losses, heals};
+use super::losses::{Losses, invalidates};
 use super::options::Options;
-use super::reorder::{ReorderBuffer, WINDOW};
 use super::record::SourceItem;
+use super::reorder::{ReorderBuffer, WINDOW};
 use super::sink::Sink;
 use super::source::Source;
-use super::{Look, TraceError};
+use super::tracker::NamespaceTracker;
+use super::{SnapshotFn, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::model::{Body, Event, Line, Lost, StreamEnd, Totals};
-use healing::Healing;
+use resync_state::ResyncState;
 use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
@@ -26,17 +26,17 @@ pub(super) const BATCH: usize = 512;
 
 /// Lines that the output had no room for.
 #[derive(Default)]
-struct Choked {
+struct Overflow {
     /// True if it has no room now, and that has not been reported.
-    now: bool,
+    active: bool,
     events: u64,
     /// Lines of namespaces created or destroyed.
-    lives: u64,
+    lifecycle: u64,
 }
 
-impl Choked {
+impl Overflow {
     fn counted(&self) -> impl Iterator<Item = Lost> + use<> {
-        let all = [("output_full", self.events), ("output_full_lives", self.lives)];
+        let all = [("output_full", self.events), ("output_full_lives", self.lifecycle)];
         all.into_iter().filter(|(_, count)| *count > 0).map(|(stage, count)| Lost {
             stage,
             count,
@@ -54,7 +54,7 @@ pub(super) struct Stream<'a> {
     filter: Filter,
     order: ReorderBuffer<SourceItem>,
     /// The tracker, if the lifecycle of namespaces is requested.
-    account: Option<NamespaceTracker>,
+    tracker: Option<NamespaceTracker>,
     /// The number of events after which it ends.
     limit: u64,
     seq: u64,
@@ -63,13 +63,13 @@ pub(super) struct Stream<'a> {
     unevaluated: u64,
     losses: Losses,
     /// Lines that the output had no room for.
-    choked: Choked,
+    overflow: Overflow,
     /// The times of the last reported loss, and of the first since the last resync.
     lost: Option<(Instant, Instant)>,
     /// The time of the last resync.
-    healed: Option<Instant>,
+    resynced: Option<Instant>,
     /// The resync under way.
-    healing: Option<Healing>,
+    resync: Option<ResyncState>,
     /// True if the source is not read until the output has room again.
     holding_back: bool,
     /// True if nothing is to be left in the source.
@@ -85,7 +85,7 @@ impl<'a> Stream<'a> {
     pub(super) fn new(
         options: &Options,
         source: &mut dyn Source,
-        look: &Look,
+        snapshot: &SnapshotFn,
         nsfs_dev: u64,
         sink: &'a mut dyn Sink,
     ) -> io::Result<Self> {
@@ -93,25 +93,26 @@ impl<'a> Stream<'a> {
         // Of one command or process, report only the namespaces that its descendants create or join.
         let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
-        let account =
-            options.lives.then(|| NamespaceTracker::new(Arc::clone(look), watches, clock, nsfs_dev, whole_machine));
-        let account = account.transpose()?;
+        let tracker = options
+            .lifecycle
+            .then(|| NamespaceTracker::new(Arc::clone(snapshot), watches, clock, nsfs_dev, whole_machine));
+        let tracker = tracker.transpose()?;
         Ok(Self {
             id: identity::stream()?,
             sink,
             clock,
             filter: Filter::new(&options.calls, &options.conditions),
             order: ReorderBuffer::default(),
-            account,
+            tracker,
             limit: options.count.unwrap_or(u64::MAX),
             seq: 0,
             events: 0,
             unevaluated: 0,
-            choked: Choked::default(),
+            overflow: Overflow::default(),
             losses: Losses::new(clock.now()?),
             lost: None,
-            healed: None,
-            healing: None,
+            resynced: None,
+            resync: None,
             holding_back: false,
             closing: false,
             follows: source.follows(),
@@ -139,9 +140,9 @@ impl<'a> Stream<'a> {
         let now = self.clock.since_boot()?;
         while !self.has_enough()
             && !self.hold_back()
-            && let Some(told) = self.order.pop(now)
+            && let Some(item) = self.order.pop(now)
         {
-            self.pass_on(told);
+            self.pass_on(item);
         }
         Ok(taken)
     }
@@ -151,7 +152,7 @@ impl<'a> Stream<'a> {
     fn hold_back(&mut self) -> bool {
         if self.holding_back {
             self.holding_back = !self.closing && self.failure.is_none() && !self.sink.has_room();
-        } else if self.account.is_none() && !self.closing && self.sink.is_full() {
+        } else if self.tracker.is_none() && !self.closing && self.sink.is_full() {
             // `has_room` also requests a notification.
             self.holding_back = !self.sink.has_room();
         }
@@ -175,9 +176,9 @@ impl<'a> Stream<'a> {
             }
         };
         while !self.has_enough()
-            && let Some(told) = self.order.pop_any()
+            && let Some(item) = self.order.pop_any()
         {
-            self.pass_on(told);
+            self.pass_on(item);
         }
         drained
     }
@@ -195,12 +196,12 @@ impl<'a> Stream<'a> {
         Ok(most)
     }
 
-    fn pass_on(&mut self, told: SourceItem) {
-        match told {
+    fn pass_on(&mut self, item: SourceItem) {
+        match item {
             SourceItem::Event(event) => self.event(event),
             SourceItem::Freed(end) => {
-                if let Some(destroyed) = self.account.as_mut().and_then(|account| account.end(&end)) {
-                    self.put_life(self.clock.wall(end.since_boot), destroyed);
+                if let Some(destroyed) = self.tracker.as_mut().and_then(|tracker| tracker.end(&end)) {
+                    self.put_lifecycle(self.clock.wall(end.since_boot), destroyed);
                 }
             }
         }
@@ -208,41 +209,41 @@ impl<'a> Stream<'a> {
 
     fn event(&mut self, mut event: Box<Event>) {
         // Whatever becomes of the event.
-        let lives = self.account.as_mut().map(|account| account.take(&mut event)).unwrap_or_default();
+        let lines = self.tracker.as_mut().map(|tracker| tracker.take(&mut event)).unwrap_or_default();
         let time = self.clock.wall(event.since_boot);
         let wanted = if self.filter.admits(&event) { self.sink.wants(&event) } else { Some(false) };
         match wanted {
             Some(true) if self.failure.is_some() => self.losses.unwritten(1),
             Some(true) => {
                 self.resume();
-                if !self.choked.now && self.put(time, Body::Event(event)) {
+                if !self.overflow.active && self.put(time, Body::Event(event)) {
                     self.events += 1;
                 } else if self.failure.is_some() {
                     self.losses.unwritten(1);
                 } else {
-                    self.choked.events += 1;
+                    self.overflow.events += 1;
                 }
             }
             Some(false) => {}
             None => self.unevaluated += 1,
         }
-        for life in lives {
-            self.put_life(time, life);
+        for line in lines {
+            self.put_lifecycle(time, line);
         }
     }
 
     /// A namespace that was created or destroyed. Its line finds room when those of events no longer do.
-    fn put_life(&mut self, time: SystemTime, life: Body) {
-        if !self.put(time, life) && self.failure.is_none() {
-            self.choked.lives += 1;
+    fn put_lifecycle(&mut self, time: SystemTime, line: Body) {
+        if !self.put(time, line) && self.failure.is_none() {
+            self.overflow.lifecycle += 1;
         }
     }
 
     /// Reports what the output had no room for, once it has.
     pub(super) fn resume(&mut self) {
-        if self.choked.now && self.sink.has_room() {
-            self.choked.now = false;
-            self.tell(Vec::new());
+        if self.overflow.active && self.sink.has_room() {
+            self.overflow.active = false;
+            self.report(Vec::new());
         }
     }
 
@@ -265,29 +266,29 @@ impl<'a> Stream<'a> {
         // All records held back by now are due then.
         let is_due = self.is_holding() && !self.holding_back;
         let order = is_due.then(|| Instant::now() + WINDOW);
-        order.into_iter().chain(self.heal_due()).min()
+        order.into_iter().chain(self.resync_due()).min()
     }
 
     /// Reports losses since the last time, as `counted` by the source; if the output has no room, at a later time.
-    pub(super) fn tell_losses(&mut self, mut counted: Vec<Lost>) {
-        if !self.choked.now && !self.holding_back {
-            if let Some(account) = &self.account {
-                account.count(&mut counted);
+    pub(super) fn report_losses(&mut self, mut counted: Vec<Lost>) {
+        if !self.overflow.active && !self.holding_back {
+            if let Some(tracker) = &self.tracker {
+                tracker.count(&mut counted);
             }
-            self.tell(counted);
+            self.report(counted);
         }
     }
 
-    fn tell(&mut self, mut counted: Vec<Lost>) {
-        counted.extend(self.choked.counted());
+    fn report(&mut self, mut counted: Vec<Lost>) {
+        counted.extend(self.overflow.counted());
         let now = match self.clock.now() {
             Ok(now) => now,
             Err(error) => return self.fail(error),
         };
         for loss in self.losses.news(counted, now, self.seq.saturating_sub(1)) {
-            let heals = heals(loss.lost.stage);
+            let invalidates = invalidates(loss.lost.stage);
             self.put(now, Body::Lost(loss));
-            if !heals {
+            if !invalidates {
                 continue;
             }
             let first = self.lost.map_or_else(Instant::now, |(_, first)| first);
@@ -303,16 +304,16 @@ impl<'a> Stream<'a> {
         let most = *finished.as_ref().unwrap_or(&0);
         let drained = self.drain_all(source, most);
         // The stream's data about itself finds room even if the reader is stalled.
-        self.choked.now = false;
-        let counted = source.losses().map(|counted| self.tell_losses(counted));
-        let healed = self.heal_at_end(source, most);
+        self.overflow.active = false;
+        let counted = source.losses().map(|counted| self.report_losses(counted));
+        let resynced = self.resync_at_end(source, most);
         // The resync may have found no room in the probe's table.
-        if self.account.is_some()
+        if self.tracker.is_some()
             && let Ok(counted) = source.losses()
         {
-            self.tell_losses(counted);
+            self.report_losses(counted);
         }
-        finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System).and(healed)
+        finished.map(|_| ()).and(drained).and(counted).map_err(TraceError::System).and(resynced)
     }
 
     /// Writes the last line, and returns its content. Does not wait.
@@ -360,7 +361,7 @@ impl<'a> Stream<'a> {
         match self.sink.line(&Line { seq: self.seq, time, body }) {
             Ok(taken) => {
                 self.seq += u64::from(taken);
-                self.choked.now |= !taken;
+                self.overflow.active |= !taken;
                 taken
             }
             Err(error) => {

@@ -5,7 +5,7 @@
 use super::record::End;
 use crate::model::kinds_of_unshare;
 use crate::model::{
-    Body, Created, Operation, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Origination, Outcome,
+    Body, Created, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Operation, Origination, Outcome,
     SlotMarks,
 };
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub struct Entry {
     /// A time at which it existed: an end before that is of another namespace.
     pub alive: Duration,
     /// True if the stream has reported it.
-    pub told: bool,
+    pub reported: bool,
 }
 
 /// The existing namespaces, as far as known.
@@ -58,11 +58,11 @@ impl NamespaceTable {
                     owner,
                     made: Some(event.since_boot),
                     alive: event.since_boot,
-                    told: true,
+                    reported: true,
                 };
                 self.begin(entry, by, &mut news);
             } else {
-                self.meet(Life { id, mark }, event.since_boot, &mut news);
+                self.see(Life { id, mark }, event.since_boot, &mut news);
             }
         }
         if let Some(before) = before {
@@ -76,27 +76,27 @@ impl NamespaceTable {
     pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
         match self.0.insert(entry.life.id.ino, entry) {
             // An item after a loss, before its own event arrived.
-            Some(former) if former.told && is_same_life(&former, &entry) => {
+            Some(former) if former.reported && is_same_namespace(&former, &entry) => {
                 self.0.insert(former.life.id.ino, Entry { made: entry.made.or(former.made), ..former });
                 return;
             }
             Some(former) if former.life != entry.life => news.extend(unseen_end(former)),
             _ => {}
         }
-        if entry.told {
+        if entry.reported {
             news.push(Body::Created(Created { namespace: entry.life, owner: entry.owner, by }));
         }
     }
 
     /// Adds a namespace that exists at the time `alive`, and was not created just now.
-    fn meet(&mut self, life: Life, alive: Duration, news: &mut Vec<Body>) {
+    fn see(&mut self, life: Life, alive: Duration, news: &mut Vec<Body>) {
         let known = self.0.get_mut(&life.id.ino).filter(|known| is_same(known.life.mark, life.mark));
         let (life, owner, made) = match known {
-            Some(known) if known.told => return,
+            Some(known) if known.reported => return,
             Some(known) => (known.life, known.owner, known.made),
             None => (life, None, None),
         };
-        let entry = Entry { life, owner, made, alive, told: true };
+        let entry = Entry { life, owner, made, alive, reported: true };
         self.begin(entry, Origination::FirstSeen, news);
     }
 
@@ -109,11 +109,11 @@ impl NamespaceTable {
         self.0.remove(&end.ino);
         let age = entry.made.map(|made| end.since_boot.saturating_sub(made));
         let destroyed = Destroyed { namespace: entry.life, age, seen: true };
-        entry.told.then_some(Body::Destroyed(destroyed))
+        entry.reported.then_some(Body::Destroyed(destroyed))
     }
 
     /// Removes the namespace with this inode, whose end was not seen.
-    pub fn miss(&mut self, ino: u64) -> Option<Body> {
+    pub fn remove_unseen(&mut self, ino: u64) -> Option<Body> {
         unseen_end(self.0.remove(&ino)?)
     }
 
@@ -146,7 +146,7 @@ impl NamespaceTable {
 }
 
 /// True if this is the same namespace: by its mark, or because it was created before the former was seen.
-fn is_same_life(former: &Entry, entry: &Entry) -> bool {
+fn is_same_namespace(former: &Entry, entry: &Entry) -> bool {
     let unmarked = former.life.mark == Mark::Unknown && former.life.id == entry.life.id;
     former.life == entry.life || unmarked && entry.made.is_some_and(|made| made <= former.alive)
 }
@@ -159,7 +159,7 @@ pub fn is_same(one: Mark, other: Mark) -> bool {
 
 fn unseen_end(entry: Entry) -> Option<Body> {
     let destroyed = Destroyed { namespace: entry.life, age: None, seen: false };
-    entry.told.then_some(Body::Destroyed(destroyed))
+    entry.reported.then_some(Body::Destroyed(destroyed))
 }
 
 /// True if the call created the namespace in this slot: its flags give the kinds.

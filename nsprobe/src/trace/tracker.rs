@@ -1,11 +1,11 @@
 //! The namespace tracker of `--lives`: opened from a snapshot, updated by records, and after a loss resynchronized with
 //! the probe's table and another snapshot.
 
-use super::table::{Entry, NamespaceTable, is_same};
 use super::losses::UNWATCHED;
 use super::record::End;
 use super::snapshots::Snapshots;
-use super::{Look, TraceError};
+use super::table::{Entry, NamespaceTable, is_same};
+use super::{SnapshotFn, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
 use crate::model::{
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// The tracker.
 pub struct NamespaceTracker {
-    lives: NamespaceTable,
+    table: NamespaceTable,
     snapshots: Snapshots,
     /// The state of a survey under way.
     step: Option<Step>,
@@ -28,7 +28,7 @@ pub struct NamespaceTracker {
     clock: BootClock,
     nsfs_dev: u64,
     /// True if namespaces found in a snapshot are reported at once, not only when joined.
-    tell_all: bool,
+    report_all: bool,
     /// The number of found namespaces that the probe had no room to watch.
     unwatched: u64,
 }
@@ -36,7 +36,7 @@ pub struct NamespaceTracker {
 /// The state of a survey.
 enum Step {
     /// The first snapshot is being taken; with the probe's table from before.
-    First { survey: Vec<(u64, Watched)> },
+    First { probe_table: Vec<(u64, Watched)> },
     /// The second is being taken; the rest is here.
     Second(Box<Survey>),
 }
@@ -45,7 +45,7 @@ enum Step {
 #[derive(Debug)]
 pub struct Survey {
     /// The probe's table, read first.
-    survey: Vec<(u64, Watched)>,
+    probe_table: Vec<(u64, Watched)>,
     snapshot: Snapshot,
     /// The second snapshot, taken after the probe began to watch new namespaces.
     latest: Option<Snapshot>,
@@ -58,24 +58,24 @@ pub struct Survey {
 impl NamespaceTracker {
     /// An empty tracker.
     pub fn new(
-        look: Look,
+        snapshot: SnapshotFn,
         watches: Option<Watches>,
         clock: BootClock,
         nsfs_dev: u64,
-        tell_all: bool,
+        report_all: bool,
     ) -> io::Result<Self> {
-        let (lives, snapshots) = (NamespaceTable::default(), Snapshots::new(look)?);
-        Ok(Self { lives, snapshots, step: None, watches, clock, nsfs_dev, tell_all, unwatched: 0 })
+        let (table, snapshots) = (NamespaceTable::default(), Snapshots::new(snapshot)?);
+        Ok(Self { table, snapshots, step: None, watches, clock, nsfs_dev, report_all, unwatched: 0 })
     }
 
     /// Processes an event: see [`NamespaceTable::take`].
     pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
-        self.lives.take(event)
+        self.table.take(event)
     }
 
     /// Processes an end: see [`NamespaceTable::end`].
     pub fn end(&mut self, end: &End) -> Option<Body> {
-        self.lives.end(end)
+        self.table.end(end)
     }
 
     /// Adds the namespaces it could not watch to the source's `counted`, at the same stage.
@@ -88,9 +88,9 @@ impl NamespaceTracker {
 
     /// Begins a survey: reads the probe's table, then starts a snapshot, which takes a while.
     pub(super) fn begin(&mut self) -> Result<(), TraceError> {
-        let survey = self.watches.as_ref().map_or(Ok(Vec::new()), Watches::all)?;
+        let probe_table = self.watches.as_ref().map_or(Ok(Vec::new()), Watches::all)?;
         self.snapshots.begin()?;
-        self.step = Some(Step::First { survey });
+        self.step = Some(Step::First { probe_table });
         Ok(())
     }
 
@@ -102,22 +102,22 @@ impl NamespaceTracker {
         let Some(snapshot) = self.snapshots.take() else { return Ok(None) };
         match (self.step.take(), snapshot?) {
             (None, _) => Ok(None),
-            (Some(Step::First { survey }), snapshot) => self.watch(survey, snapshot),
-            (Some(Step::Second(sight)), latest) => Ok(Some(Survey { latest: Some(latest), ..*sight })),
+            (Some(Step::First { probe_table }), snapshot) => self.watch(probe_table, snapshot),
+            (Some(Step::Second(survey)), latest) => Ok(Some(Survey { latest: Some(latest), ..*survey })),
         }
     }
 
     /// Makes the probe watch the new namespaces of the first snapshot, and takes another if there are any.
     fn watch(
         &mut self,
-        survey: Vec<(u64, Watched)>,
+        probe_table: Vec<(u64, Watched)>,
         snapshot: Snapshot,
     ) -> Result<Option<Survey>, TraceError> {
         // If ends are seen, an end during the snapshot must not be mistaken for one before it.
         let mut alive = self.clock.since_boot()?;
         let mut added = HashMap::new();
         if let Some(watches) = &mut self.watches {
-            let new = snapshot.namespaces.iter().filter(|it| is_new(&self.lives, it, &snapshot));
+            let new = snapshot.namespaces.iter().filter(|it| is_new(&self.table, it, &snapshot));
             for namespace in by_turns(new, &snapshot) {
                 let id = snapshot.life(namespace).mark.kernel_id().unwrap_or(0);
                 let slot = u32::try_from(NsSlot::In(namespace.id.kind).index()).unwrap_or(u32::MAX);
@@ -134,12 +134,12 @@ impl NamespaceTracker {
             }
         }
         let again = !added.is_empty();
-        let sight = Survey { survey, snapshot, latest: None, added, alive };
+        let survey = Survey { probe_table, snapshot, latest: None, added, alive };
         if again {
-            self.step = Some(Step::Second(Box::new(sight)));
+            self.step = Some(Step::Second(Box::new(survey)));
             return Ok(None);
         }
-        Ok(Some(sight))
+        Ok(Some(survey))
     }
 
     /// The snapshots of the survey.
@@ -158,62 +158,62 @@ impl NamespaceTracker {
     /// A namespace that the probe removed from its table has ended, whether the record could be sent or not; one in its
     /// table is alive. The snapshot shows those that never entered it. The lines to report are added to `news`, also
     /// before an error.
-    pub fn rebuild(
+    pub fn resync(
         &mut self,
-        sight: &Survey,
+        survey: &Survey,
         room: bool,
         news: &mut Vec<Body>,
     ) -> Result<Changes, TraceError> {
         let mut changes = Changes::default();
         if let Some(watches) = &self.watches {
             let gone = |entry: &&Entry| {
-                let unseen = || sight.snapshot.namespace(entry.life.id).is_none();
+                let unseen = || survey.snapshot.namespace(entry.life.id).is_none();
                 watches.get(entry.life.id.ino).map(|watched| watched.is_none() && (room || unseen()))
             };
             let mut ended = Vec::new();
-            for entry in self.lives.iter() {
+            for entry in self.table.iter() {
                 if gone(&entry)? {
-                    ended.push((entry.life.id.ino, entry.told));
+                    ended.push((entry.life.id.ino, entry.reported));
                 }
             }
-            for (ino, told) in ended {
-                changes.ended += u64::from(told);
-                news.extend(self.lives.miss(ino));
+            for (ino, reported) in ended {
+                changes.ended += u64::from(reported);
+                news.extend(self.table.remove_unseen(ino));
             }
         }
-        for (ino, seen) in &sight.survey {
-            let known = self.lives.get(*ino).is_some_and(|entry| is_same_life(entry, seen));
+        for (ino, seen) in &survey.probe_table {
+            let known = self.table.get(*ino).is_some_and(|entry| is_same_namespace(entry, seen));
             let is_there =
                 self.watches.as_ref().map_or(Ok(None), |watches| watches.get(*ino))? == Some(*seen);
             if !known && is_there {
-                changes.ended += u64::from(self.lives.get(*ino).is_some_and(|entry| entry.told));
+                changes.ended += u64::from(self.table.get(*ino).is_some_and(|entry| entry.reported));
                 changes.found += 1;
-                self.found(*ino, seen, sight, news);
+                self.add_watched(*ino, seen, survey, news);
             }
         }
-        changes.found += self.add(sight, news)?;
+        changes.found += self.add(survey, news)?;
         Ok(changes)
     }
 
     /// Adds a namespace that the probe watches but the stream has not reported.
-    fn found(&mut self, ino: u64, seen: &Watched, sight: &Survey, news: &mut Vec<Body>) {
+    fn add_watched(&mut self, ino: u64, seen: &Watched, survey: &Survey, news: &mut Vec<Body>) {
         let Some(slot) = NsSlot::ALL.get(seen.slot as usize) else { return };
         let id = NsId::new(slot.kind(), self.nsfs_dev, ino);
         let made = (seen.made_ns != 0).then(|| Duration::from_nanos(seen.made_ns));
-        let owner = sight.snapshot.namespace(id).and_then(|namespace| owner(namespace, &sight.snapshot));
+        let owner = survey.snapshot.namespace(id).and_then(|namespace| owner(namespace, &survey.snapshot));
         let mark = match (Mark::of_id(seen.id), made) {
             (Mark::Unknown, Some(made)) => Mark::Made(made),
             (mark, _) => mark,
         };
-        let alive = made.unwrap_or(sight.alive);
-        let entry = Entry { life: Life { id, mark }, owner, made, alive, told: true };
-        self.lives.begin(entry, Origination::FirstSeen, news);
+        let alive = made.unwrap_or(survey.alive);
+        let entry = Entry { life: Life { id, mark }, owner, made, alive, reported: true };
+        self.table.begin(entry, Origination::FirstSeen, news);
     }
 
     /// Adds the namespaces that the tracker lacks, and returns how many of them are reported.
-    fn add(&mut self, sight: &Survey, news: &mut Vec<Body>) -> io::Result<u64> {
-        let Survey { snapshot, latest, added, alive, .. } = sight;
-        let mut told = 0;
+    fn add(&mut self, survey: &Survey, news: &mut Vec<Body>) -> io::Result<u64> {
+        let Survey { snapshot, latest, added, alive, .. } = survey;
+        let mut reported = 0;
         for namespace in &snapshot.namespaces {
             let life = snapshot.life(namespace);
             let is_there =
@@ -224,20 +224,20 @@ impl NamespaceTracker {
                 {
                     watches.remove(life.id.ino);
                 }
-            } else if is_new(&self.lives, namespace, snapshot) {
+            } else if is_new(&self.table, namespace, snapshot) {
                 let owner = owner(namespace, snapshot);
-                let entry = Entry { life, owner, made: None, alive: *alive, told: self.tell_all };
-                self.lives.begin(entry, Origination::FirstSeen, news);
-                told += u64::from(self.tell_all);
+                let entry = Entry { life, owner, made: None, alive: *alive, reported: self.report_all };
+                self.table.begin(entry, Origination::FirstSeen, news);
+                reported += u64::from(self.report_all);
             }
         }
-        Ok(told)
+        Ok(reported)
     }
 }
 
-fn is_new(lives: &NamespaceTable, namespace: &Namespace, snapshot: &Snapshot) -> bool {
+fn is_new(table: &NamespaceTable, namespace: &Namespace, snapshot: &Snapshot) -> bool {
     let mark = snapshot.life(namespace).mark;
-    lives.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
+    table.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
 }
 
 /// Reorders namespaces: one of each tenant, then another of each, so that a tenant with many takes no room from others.
@@ -263,13 +263,13 @@ fn tenant(namespace: &Namespace, snapshot: &Snapshot) -> Option<u32> {
     let of = |id: Option<NsId>| id.and_then(|id| snapshot.namespace(id));
     let is_user = namespace.id.kind == NsKind::User;
     let mut user = if is_user { Some(namespace) } else { of(namespace.owner) };
-    let mut made_by = None;
+    let mut creator = None;
     for _ in 0..DEPTH {
         let Some(now) = user.filter(|now| now.initial != Initial::Yes) else { break };
-        made_by = now.owner_uid.or(made_by);
+        creator = now.owner_uid.or(creator);
         user = of(now.parent);
     }
-    made_by
+    creator
 }
 
 fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {
@@ -278,7 +278,7 @@ fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {
 }
 
 /// True if the probe watches the same namespace as the tracker.
-fn is_same_life(entry: &Entry, watched: &Watched) -> bool {
+fn is_same_namespace(entry: &Entry, watched: &Watched) -> bool {
     if entry.life.mark.kernel_id().is_some() || watched.id != 0 {
         return is_same(entry.life.mark, Mark::of_id(watched.id));
     }
@@ -295,13 +295,14 @@ mod tests {
     use std::sync::Arc;
 
     #[test]
-    fn what_could_not_be_watched_is_lost_where_the_probe_loses_it_too() {
-        let look = Arc::new(|| Err(String::new()));
+    fn unwatched_namespaces_count_at_the_probes_stage() {
+        let snapshot = Arc::new(|| Err(String::new()));
         let clock = BootClock::read().unwrap();
-        let account = NamespaceTracker { unwatched: 2, ..NamespaceTracker::new(look, None, clock, 4, true).unwrap() };
+        let empty = NamespaceTracker::new(snapshot, None, clock, 4, true).unwrap();
+        let tracker = NamespaceTracker { unwatched: 2, ..empty };
         let lost = Lost::at;
         let counted = |mut counted| {
-            account.count(&mut counted);
+            tracker.count(&mut counted);
             counted
         };
         let both = counted(vec![lost("ring_full", 1), lost("namespaces_full", 3)]);

@@ -11,7 +11,7 @@ fn id(kind: NsKind, ino: u64) -> NsId {
 /// A call of process 7 of user 1000; the inode of every namespace is 100 plus its slot's index.
 fn event(crossing: Operation) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
-    let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_asked_for: true };
+    let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_requested: true };
     let process =
         Caller { comm: "fifteen-bytes-l".into(), uid: Some(1000), cgroup: Some(cgroup), ..Caller::new(7, 8) };
     Event {
@@ -39,26 +39,26 @@ fn unshare(flags: u64) -> Event {
 fn kinds_are_those_that_are_named_or_change() {
     let of = |kind| Conditions { kinds: vec![kind], ..Conditions::default() };
     let both = unshare(NsKind::Uts.clone_flag() | NsKind::Net.clone_flag());
-    let told = |event: &Event| -> Vec<NsKind> {
+    let admitted = |event: &Event| -> Vec<NsKind> {
         NsKind::ALL.into_iter().filter(|&kind| of(kind).admit(event)).collect()
     };
-    assert_eq!(told(&both), [NsKind::Net, NsKind::Uts]);
-    assert_eq!(told(&unshare(0)), []);
+    assert_eq!(admitted(&both), [NsKind::Net, NsKind::Uts]);
+    assert_eq!(admitted(&unshare(0)), []);
     let chroot = Operation::Chroot { path: crate::model::PathText::Unreadable };
-    assert_eq!(told(&event(chroot)), [NsKind::Mnt]);
+    assert_eq!(admitted(&event(chroot)), [NsKind::Mnt]);
     let target = SetnsTarget::Namespace { id: id(NsKind::User, 1), kernel_id: None, path: None };
-    assert_eq!(told(&event(Operation::Setns { fd: 3, nstype: 0, target: Some(target) })), [NsKind::User]);
+    assert_eq!(admitted(&event(Operation::Setns { fd: 3, nstype: 0, target: Some(target) })), [NsKind::User]);
     let nstype = NsKind::Ipc.clone_flag();
-    assert_eq!(told(&event(Operation::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
+    assert_eq!(admitted(&event(Operation::Setns { fd: 3, nstype, target: None })), [NsKind::Ipc]);
     let mut fork = event(Operation::Clone { flags: Some(0), child: None });
-    assert_eq!(told(&fork), [NsKind::Pid, NsKind::Time], "its child would have been in others");
+    assert_eq!(admitted(&fork), [NsKind::Pid, NsKind::Time], "its child would have been in others");
     for (own, next) in [(NsKind::Pid, NsSlot::PidForChildren), (NsKind::Time, NsSlot::TimeForChildren)] {
         *fork.before.get_mut(next) = *fork.before.of(own);
     }
     fork.after = fork.before;
-    assert_eq!(told(&fork), []);
+    assert_eq!(admitted(&fork), []);
     *fork.after.get_mut(NsSlot::In(NsKind::Time)) = Some(id(NsKind::Time, 1));
-    assert_eq!(told(&fork), [NsKind::Time]);
+    assert_eq!(admitted(&fork), [NsKind::Time]);
     let one_of = Conditions { kinds: vec![NsKind::Pid, NsKind::Net], ..Conditions::default() };
     assert!(one_of.admit(&both));
 }
@@ -80,7 +80,7 @@ fn callers_are_one_of_those_listed() {
     let mut elsewhere = unshare(0);
     assert!(grouped.admit(&elsewhere));
     // Even if its path looks like that of a requested group.
-    let group = Cgroup { id: 5, path: "a/b".into(), cut: true, is_asked_for: false };
+    let group = Cgroup { id: 5, path: "a/b".into(), cut: true, is_requested: false };
     elsewhere.process.cgroup = Some(group);
     assert!(!grouped.admit(&elsewhere));
     elsewhere.process.cgroup = None;
@@ -107,18 +107,19 @@ fn namespaces_are_those_before_and_after_and_the_target() {
 fn results_are_failures_or_the_rest() {
     let of = |outcome| Conditions { outcome: Some(outcome), ..Conditions::default() };
     let mut event = unshare(0);
-    let told = |event: &Event| (of(Wanted::Failed).admit(event), of(Wanted::Succeeded).admit(event));
-    assert_eq!(told(&event), (false, true));
+    let admitted =
+        |event: &Event| (of(OutcomeFilter::Failed).admit(event), of(OutcomeFilter::Succeeded).admit(event));
+    assert_eq!(admitted(&event), (false, true));
     event.outcome = Outcome::Failure(1);
-    assert_eq!(told(&event), (true, false));
+    assert_eq!(admitted(&event), (true, false));
     event.outcome = Outcome::Restarted(513);
-    assert_eq!(told(&event), (false, false));
+    assert_eq!(admitted(&event), (false, false));
     event.outcome = Outcome::Unseen;
-    assert_eq!(told(&event), (false, true));
+    assert_eq!(admitted(&event), (false, true));
 }
 
 #[test]
-fn what_is_not_known_keeps_nothing_back() {
+fn unknown_data_rejects_nothing() {
     let whole = unshare(0);
     let mut partial = event(Operation::Change { looks: None });
     (partial.compat, partial.process.uid, partial.process.comm) = (None, None, Text::new());

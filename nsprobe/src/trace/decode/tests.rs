@@ -47,7 +47,7 @@ fn every_field_of_an_unshare() {
     assert_eq!(event.duration, Some(Duration::from_nanos(1500)));
     assert_eq!(event.crossing, Operation::Unshare { flags: 0x4000_0000 });
     assert_eq!(event.outcome, Outcome::Success(0));
-    let actor = Caller {
+    let caller = Caller {
         pid: 100,
         tid: 101,
         ppid: Some(99),
@@ -60,9 +60,9 @@ fn every_field_of_an_unshare() {
         start_ticks: Some(1234),
         exe: Some(at("/bin/unshare")),
         arguments: Some(Arguments::new(b"unshare\0--net\0tr\xffe\0\0").and_more()),
-        cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".into(), cut: false, is_asked_for: false }),
+        cgroup: Some(Cgroup { id: 77, path: "/a.slice/x.service".into(), cut: false, is_requested: false }),
     };
-    assert_eq!(event.process, actor);
+    assert_eq!(event.process, caller);
     assert_eq!(*event.before.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 14)));
     assert_eq!(*event.after.of(NsKind::Net), Some(NsId::new(NsKind::Net, DEV, 24)));
     assert_eq!(*event.before.get(NsSlot::TimeForChildren), Some(NsId::new(NsKind::Time, DEV, 16)));
@@ -71,7 +71,7 @@ fn every_field_of_an_unshare() {
 }
 
 #[test]
-fn a_call_that_seccomp_stopped_took_no_time_in_the_kernel() {
+fn call_stopped_by_seccomp_has_no_duration() {
     let mut bytes = blank(cause::UNSHARE);
     put(&mut bytes, 16, &1500_u64.to_ne_bytes());
     put(&mut bytes, 24, &(-1_i64).to_ne_bytes());
@@ -83,7 +83,7 @@ fn a_call_that_seccomp_stopped_took_no_time_in_the_kernel() {
 }
 
 #[test]
-fn a_clone_with_its_child_and_one_that_failed() {
+fn clone_with_a_child_and_failed_clone() {
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &200_i64.to_ne_bytes());
     put(&mut bytes, 32, &0x1_2000_0000_u64.to_ne_bytes());
@@ -95,7 +95,7 @@ fn a_clone_with_its_child_and_one_that_failed() {
     assert_eq!(made.crossing, Operation::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
     assert_eq!((made.outcome, made.duration), (Outcome::Success(5), None));
     words(&mut bytes, offset_of!(Record, pids), &[0]);
-    assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Unseen, "nobody knows which number it was told");
+    assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Unseen, "the returned pid is unknown");
 
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
@@ -134,7 +134,7 @@ fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Operation {
 }
 
 #[test]
-fn setns_with_what_its_descriptor_stands_for() {
+fn setns_with_its_target() {
     let net = NsId::new(NsKind::Net, DEV, 77);
     let target = |path: Option<&str>| {
         let path = path.map(model::Text::from);
@@ -155,7 +155,7 @@ fn setns_with_what_its_descriptor_stands_for() {
 }
 
 #[test]
-fn setns_with_a_process_and_with_one_that_is_gone() {
+fn setns_with_a_process_and_with_an_exited_one() {
     let flags = NsKind::Uts.clone_flag() | NsKind::Pid.clone_flag();
     let mut bytes = blank(cause::SETNS);
     put(&mut bytes, 40, &flags.to_ne_bytes());
@@ -175,7 +175,7 @@ fn setns_with_a_process_and_with_one_that_is_gone() {
 }
 
 #[test]
-fn paths_that_are_whole_cut_unreadable_or_no_text() {
+fn paths_whole_cut_unreadable_or_empty() {
     let pivot = |first: u16, second: u16| {
         let mut bytes = blank(cause::PIVOT_ROOT);
         text(&mut bytes, text::FIRST, b"/new\xff\0", first);
@@ -199,7 +199,7 @@ fn at(path: &str) -> Place {
 }
 
 #[test]
-fn where_the_root_and_the_working_directory_are() {
+fn root_and_working_directories() {
     let mut bytes = blank(cause::CHROOT);
     put(&mut bytes, offset_of!(Record, flags), &event_flags::ROOT_MOVED.to_ne_bytes());
     text(&mut bytes, text::ROOT_BEFORE, b"", text_flags::WALK);
@@ -218,7 +218,7 @@ fn where_the_root_and_the_working_directory_are() {
 
 /// The kernel's own resolution takes precedence over a conclusion.
 #[test]
-fn what_pivot_root_resolved_its_arguments_to() {
+fn resolved_arguments_of_pivot_root() {
     let mut bytes = blank(cause::PIVOT_ROOT);
     text(&mut bytes, text::FIRST, b".\0", 0);
     text(&mut bytes, text::SECOND, b"./\0", 0);
@@ -234,7 +234,7 @@ fn what_pivot_root_resolved_its_arguments_to() {
 }
 
 #[test]
-fn what_is_no_event_is_refused() {
+fn other_bytes_than_an_event_are_refused() {
     let good = blank(cause::CHROOT);
     for len in 0..good.len() {
         assert_eq!(event(&good[..len], DEV), Err(DecodeError::Length(len)));

@@ -40,8 +40,8 @@ const FIELDS: &[Field] = &[
 ];
 
 /// The data about calls stopped by a filter that is not shown, in words; with or without `--denied`.
-pub(super) fn unseen(asked: bool) -> Vec<String> {
-    if !asked {
+pub(super) fn unseen(requested: bool) -> Vec<String> {
+    if !requested {
         return vec![format!("{}: --denied watches for them", Purpose::Denied)];
     }
     ["of those that end the process or send it a signal", "of those answered with success", "of 32-bit ones"]
@@ -61,5 +61,4 @@ pub fn cost(plan: Plan, compat: bool, denied: bool) -> Option<&'static str> {
 
 const COST: &str = "every system call of the machine takes some tens of nanoseconds longer";
 
-const COST_OF_ALL: &str =
-    "every system call of the machine passes two programs, for some hundred nanoseconds";
+const COST_OF_ALL: &str = "every system call of the machine runs two programs, for some hundred nanoseconds";

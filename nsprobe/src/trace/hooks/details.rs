@@ -3,7 +3,7 @@
 use nsprobe_ebpf::{FIELDS, Field};
 
 /// The fields from which the path of a directory is read.
-pub(super) const PLACE_FIELDS: &[Field] = &[
+pub(super) const PATH_FIELDS: &[Field] = &[
     Field::PathMnt,
     Field::PathDentry,
     Field::VfsmountRoot,
@@ -104,7 +104,7 @@ const DETAILS: &[(&str, &[Field])] = &[
         ],
     ),
     ("root and working directories", &[Field::TaskFs, Field::FsRoot, Field::FsPwd]),
-    ("where directories are", PLACE_FIELDS),
+    ("paths of directories", PATH_FIELDS),
     (
         "whether directories and programs are detached",
         &[Field::MountNamespace, Field::MntNsCommon, Field::NsCommonInum],

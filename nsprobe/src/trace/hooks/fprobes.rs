@@ -1,6 +1,6 @@
 //! The hooks of the plan `fprobes`: one program at the entry and one at the return of each function.
 
-use super::details::PLACE_FIELDS;
+use super::details::PATH_FIELDS;
 use super::{Call, Group, Purpose};
 use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
@@ -24,7 +24,7 @@ pub(super) fn groups(calls: &[Call]) -> Vec<Group> {
         .collect();
     if calls.contains(&Call::PivotRoot) {
         let entry = Hook { program: "enter_pivot_paths", point: Point::Fprobe("security_sb_pivotroot") };
-        groups.push(Group { purpose: Purpose::Resolved, hooks: vec![entry], fields: PLACE_FIELDS });
+        groups.push(Group { purpose: Purpose::Resolved, hooks: vec![entry], fields: PATH_FIELDS });
     }
     groups
 }

@@ -99,14 +99,14 @@ pub fn mismatch(point: Point, found: &Prototype) -> Option<String> {
 mod tests {
     use super::*;
     use crate::kernel::btf::{self, Wanted};
-    use crate::trace::hooks::{Call, Plan, compat, groups, lives};
+    use crate::trace::hooks::{Call, Plan, compat, groups, namespace_ends};
 
     fn pointer(name: &str) -> Shape {
         Shape::Pointer(name.to_owned())
     }
 
     #[test]
-    fn a_function_is_refused_that_is_not_as_it_is_relied_on() {
+    fn function_with_an_unexpected_prototype_is_refused() {
         let says = |parameters: &[Shape], result: Shape| {
             mismatch(Point::Fexit("ksys_unshare"), &Prototype { parameters: parameters.to_vec(), result })
         };
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tracepoint_may_tell_more_than_is_read() {
+    fn tracepoint_may_have_more_parameters() {
         let says = |parameters: &[Shape]| {
             let found = Prototype { parameters: parameters.to_vec(), result: Shape::Void };
             mismatch(Point::TpBtf("sched_process_exit"), &found)
@@ -146,12 +146,13 @@ mod tests {
 
     /// Every hook of every plan, on the running kernel. A hook that the kernel lacks is refused when it is attached.
     #[test]
-    fn this_kernel_has_every_hook_as_it_is_relied_on() {
+    fn running_kernel_has_the_expected_prototypes() {
         let Ok(kernel) = std::fs::read(btf::PATH) else {
             return eprintln!("SKIPPED: no {}", btf::PATH);
         };
         let plans = Plan::OF_PROBE;
-        let groups = |plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), lives(plan)].concat();
+        let groups =
+            |plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), namespace_ends(plan)].concat();
         let points = plans.into_iter().flat_map(groups).flat_map(|group| group.hooks).map(|hook| hook.point);
         let mut known = 0;
         for point in points {

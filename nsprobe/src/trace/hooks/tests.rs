@@ -25,7 +25,7 @@ fn clone_alone_needs_no_other_call() {
 }
 
 #[test]
-fn every_field_is_missed_when_it_is_absent() {
+fn every_absent_field_is_reported() {
     assert_eq!(unreadable(|_| true), Vec::<String>::new());
     // Linux before 6.18 has the kind in one field, since 6.18 in the other.
     assert_eq!(unreadable(|field| field != Field::NsCommonType), Vec::<String>::new());
@@ -44,7 +44,7 @@ fn every_field_is_missed_when_it_is_absent() {
         .copied()
         .collect();
     for &field in Field::ALL {
-        let told = !unreadable(|other| other != field).is_empty();
+        let missed = !unreadable(|other| other != field).is_empty();
         let of_kind = both.contains(&field) || field == Field::NsCommonOps;
         let of_parents = parents.contains(&field);
         // The snapshot's programs, which are not part of tracing, refuse to load without their own fields.
@@ -59,16 +59,16 @@ fn every_field_is_missed_when_it_is_absent() {
         ]
         .concat();
         assert!(
-            told || of_kind || of_parents || of_groups.contains(&field) || of_snapshots.contains(&field),
+            missed || of_kind || of_parents || of_groups.contains(&field) || of_snapshots.contains(&field),
             "{field:?}"
         );
     }
 }
 
 #[test]
-fn what_a_plan_shows_on_no_kernel_is_named() {
+fn plans_list_what_they_never_show() {
     let named = |plan, calls: &[Call], word: &str| {
-        unseen(plan, calls, Extras { lives: true, ..Extras::default() }, false)
+        unseen(plan, calls, Extras { lifecycle: true, ..Extras::default() }, false)
             .iter()
             .any(|unseen| unseen.starts_with(word))
     };
@@ -80,7 +80,7 @@ fn what_a_plan_shows_on_no_kernel_is_named() {
     for (plan, calls, word, is_named) in [
         (Plan::Tracepoints, &Call::ALL[..], "the ends of namespaces", true),
         (Plan::Functions, &Call::ALL, "the ends of namespaces", false),
-        (Plan::Tracepoints, &[Call::Clone], "what pivot_root", false),
+        (Plan::Tracepoints, &[Call::Clone], "the resolved arguments", false),
     ] {
         assert_eq!(named(plan, calls, word), is_named, "{plan:?} {calls:?} {word}");
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Caller, Operation, Event, Hooks, Line, Lost, Outcome, Rebuilt, Slots, Snapshot};
+use crate::model::{Caller, Event, Hooks, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot};
 use crate::trace::record::SourceItem;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -150,9 +150,9 @@ fn event(pid: u32) -> Event {
 }
 
 /// Runs a trace with this source; returns its result and the lines: the pid of an event, and the reason of the end.
-fn traced(options: &Options, source: &mut Scripted, look: &Look) -> (Ended, Vec<String>) {
+fn traced(options: &Options, source: &mut Scripted, snapshot: &SnapshotFn) -> (Ended, Vec<String>) {
     let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
-    let ended = trace(options, source, &Signals::hold().unwrap(), look, &mut lines).unwrap();
+    let ended = trace(options, source, &Signals::hold().unwrap(), snapshot, &mut lines).unwrap();
     let texts = lines.0.iter().map(|body| match body {
         Body::Start(_) => "start".to_owned(),
         Body::Event(event) => event.process.pid.to_string(),
@@ -167,12 +167,12 @@ fn traced(options: &Options, source: &mut Scripted, look: &Look) -> (Ended, Vec<
     (ended, texts)
 }
 
-fn nothing() -> Look {
+fn nothing() -> SnapshotFn {
     Arc::new(|| Ok(Snapshot::default()))
 }
 
 #[test]
-fn a_source_that_breaks_ends_the_stream_with_what_it_had_told() {
+fn failing_source_ends_the_stream_after_its_events() {
     let answers = [Answer::Event(1), Answer::Nothing, Answer::Event(2), Answer::Error, Answer::Event(3)];
     let (ended, lines) = traced(&Options::default(), &mut Scripted::new(answers), &nothing());
     assert_eq!(lines, ["start", "1", "2", "3", "end: error: it broke"]);
@@ -181,12 +181,12 @@ fn a_source_that_breaks_ends_the_stream_with_what_it_had_told() {
 }
 
 #[test]
-fn what_cannot_begin_ends_all_the_same() {
-    let look: Look = Arc::new(|| Err("no /proc".to_owned()));
-    let options = Options { lives: true, ..Options::default() };
-    let (ended, lines) = traced(&options, &mut Scripted::new([]), &look);
+fn failed_start_still_ends_the_stream() {
+    let snapshot: SnapshotFn = Arc::new(|| Err("no /proc".to_owned()));
+    let options = Options { lifecycle: true, ..Options::default() };
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &snapshot);
     assert_eq!(lines, ["start", "end: error: no snapshot: no /proc"]);
-    assert!(matches!(ended.error, Some(TraceError::Look(_))));
+    assert!(matches!(ended.error, Some(TraceError::Snapshot(_))));
     let options = Options { command: vec!["/no/such/command".into()], ..Options::default() };
     let (ended, lines) = traced(&options, &mut Scripted::new([]), &nothing());
     assert_eq!(lines, ["start", "end: command not started"]);
@@ -194,7 +194,7 @@ fn what_cannot_begin_ends_all_the_same() {
 }
 
 #[test]
-fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
+fn failed_resync_is_reported_and_the_trace_continues() {
     let options = Options { count: Some(1), ..Options::default() };
     let source = || Scripted { follows: true, lost: 4, ..Scripted::new([]) };
     let mut broken = Scripted { present: Err("no room"), ..source() };
@@ -204,14 +204,14 @@ fn what_cannot_be_put_right_after_a_loss_is_said_and_the_trace_goes_on() {
     let (_, lines) = traced(&options, &mut source(), &nothing());
     assert_eq!(lines, ["start", "lost 4", "rebuilt false Some(0) -", "99", "end: count"]);
     // The tracker was opened, but cannot be resynchronized.
-    let options = Options { lives: true, ..options };
+    let options = Options { lifecycle: true, ..options };
     let attempt = || {
-        let looks = AtomicU32::new(0);
-        let look: Look = Arc::new(move || match looks.fetch_add(1, Ordering::Relaxed) {
+        let snapshots = AtomicU32::new(0);
+        let snapshot: SnapshotFn = Arc::new(move || match snapshots.fetch_add(1, Ordering::Relaxed) {
             0 => Ok(Snapshot::default()),
             _ => Err("no /proc".to_owned()),
         });
-        let (ended, mut lines) = traced(&options, &mut source(), &look);
+        let (ended, mut lines) = traced(&options, &mut source(), &snapshot);
         assert!(ended.error.is_none());
         // Retried once at the end.
         lines.dedup();
@@ -237,33 +237,33 @@ fn never() -> Result<Snapshot, String> {
 }
 
 #[test]
-fn a_snapshot_that_does_not_come_back_keeps_no_event_and_no_end_waiting() {
+fn hanging_snapshot_delays_neither_events_nor_end() {
     let duration = Some(Duration::from_millis(300));
-    let options = Options { lives: true, duration, ..Options::default() };
-    let failed = "namespaces: no snapshot: taking it took too long";
+    let options = Options { lifecycle: true, duration, ..Options::default() };
+    let failed = "namespaces: no snapshot: it took too long";
     // The tracker cannot be opened.
     let mut source = Scripted { lost: 4, ..Scripted::new([1, 2].map(Answer::Event)) };
     let began = Instant::now();
-    let (ended, lines) = traced(&options, &mut source, &(Arc::new(never) as Look));
+    let (ended, lines) = traced(&options, &mut source, &(Arc::new(never) as SnapshotFn));
     let opening = format!("rebuilt false None {failed}");
     assert_eq!(lines, ["start", "1", "2", "lost 4", &opening, "end: duration"]);
     // The limit at the end is shorter than that of a snapshot.
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     assert!(ended.error.is_none());
     // The tracker was opened, but cannot be resynchronized: events of the newly followed task arrive meanwhile.
-    let looks = AtomicU32::new(0);
-    let look: Look = Arc::new(move || match looks.fetch_add(1, Ordering::Relaxed) {
+    let snapshots = AtomicU32::new(0);
+    let snapshot: SnapshotFn = Arc::new(move || match snapshots.fetch_add(1, Ordering::Relaxed) {
         0 => Ok(Snapshot::default()),
         _ => never(),
     });
     let mut source = Scripted { follows: true, lost: 4, ..Scripted::new([]) };
-    let (ended, lines) = traced(&options, &mut source, &look);
+    let (ended, lines) = traced(&options, &mut source, &snapshot);
     let rebuilding = format!("rebuilt false Some(0) {failed}");
     assert_eq!(lines, ["start", "lost 4", "99", &rebuilding, "end: duration"]);
     assert!(ended.error.is_none());
     // Before the tracker is open no command is started, and a signal or the duration ends the trace.
     let options = Options { command: vec!["/no/such/command".into()], ..options };
-    let (ended, lines) = traced(&options, &mut Scripted::new([]), &(Arc::new(never) as Look));
+    let (ended, lines) = traced(&options, &mut Scripted::new([]), &(Arc::new(never) as SnapshotFn));
     assert_eq!(lines, ["start", &opening, "end: duration"]);
     assert!(matches!(ended.command, CommandEnd::None));
 }
@@ -313,7 +313,7 @@ impl Sink for Watchful {
 }
 
 #[test]
-fn what_is_left_at_the_end_is_never_all_in_memory() {
+fn backlog_at_the_end_is_not_kept_in_memory() {
     const MANY: usize = 30_000;
     let mut source = Scripted::new((0..MANY).map(|_| Answer::Event(1)));
     let given = Rc::clone(&source.given);

@@ -10,7 +10,7 @@ use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::Sideband;
-use crate::model::{Caller, CloneChild, Operation, Event, Hooks, Lost, Outcome};
+use crate::model::{Caller, CloneChild, Event, Hooks, Lost, Operation, Outcome};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
@@ -40,21 +40,21 @@ enum Step {
     /// All tasks.
     Filling(Reading<Vec<Thread>>),
     /// The callers and children of these events.
-    Asking(Reading<io::Result<Caller>>, Vec<Event>),
+    Querying(Reading<io::Result<Caller>>, Vec<Event>),
 }
 
 /// The records of all CPUs, in the order of their times.
 pub struct PerfSource {
     cpus: Vec<Sideband>,
     clock: BootClock,
-    look: ProcReader,
+    reader: ProcReader,
     table: Table,
     hooks: Hooks,
     /// The start: earlier events are not reported.
     begun: Duration,
     options: Options,
     /// True if `/proc` has the same pids as the records.
-    own_numbers: bool,
+    own_pids: bool,
     /// Buffer for unparsed records.
     bytes: Vec<u8>,
     /// Records later than the time up to which all CPUs have been read.
@@ -64,7 +64,7 @@ pub struct PerfSource {
     /// The read of `/proc` under way.
     step: Step,
     /// Complete events.
-    told: VecDeque<Event>,
+    complete: VecDeque<Event>,
     /// The deadline for `/proc`, at the end.
     limit: Option<Instant>,
     /// The time until which nobody waits for records, because some have just arrived.
@@ -80,21 +80,20 @@ impl PerfSource {
     /// Opens a buffer on every CPU, and then reads the existing tasks from `/proc`.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
-        let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let cpus = buffers::open_all(options.ring_bytes)?;
-        let own_numbers = look.has_own_numbers();
+        let own_pids = reader.has_own_numbers();
         let mut missing = Vec::new();
-        if !look.is_of_whole_machine() {
-            missing
-                .push("tasks outside of nsprobe's own pid namespace, whose process ids these are".to_owned());
+        if !reader.is_of_whole_machine() {
+            missing.push("tasks outside of nsprobe's own pid namespace, whose pids these are".to_owned());
         }
-        if !own_numbers {
-            missing.push("what is read from /proc, which is mounted for another pid namespace".to_owned());
+        if !own_pids {
+            missing.push("data from /proc, which is mounted for another pid namespace".to_owned());
         }
         let mut source = Self {
             cpus,
             clock,
-            look,
+            reader,
             table: Table::new((!options.command.is_empty()).then(std::process::id)),
             hooks: Hooks {
                 plan: Plan::Perf.name(),
@@ -106,12 +105,12 @@ impl PerfSource {
             },
             begun: Duration::ZERO,
             options: options.clone(),
-            own_numbers,
+            own_pids,
             bytes: Vec::new(),
             held: Vec::new(),
             ready: VecDeque::new(),
             step: Step::Idle,
-            told: VecDeque::new(),
+            complete: VecDeque::new(),
             limit: None,
             pause: None,
             undecoded: 0,
@@ -128,8 +127,8 @@ impl PerfSource {
     }
 
     fn begin_to_fill(&mut self) -> io::Result<()> {
-        if self.own_numbers {
-            self.step = Step::Filling(self.look.threads()?);
+        if self.own_pids {
+            self.step = Step::Filling(self.reader.threads()?);
         }
         Ok(())
     }
@@ -137,7 +136,7 @@ impl PerfSource {
     /// Continues the read under way, or takes the next records: until there are events, or nothing to do. Empties the
     /// buffers meanwhile.
     fn go_on(&mut self) -> io::Result<()> {
-        while self.told.is_empty() {
+        while self.complete.is_empty() {
             let is_late = self.limit.is_some_and(|limit| limit <= Instant::now());
             match std::mem::replace(&mut self.step, Step::Idle) {
                 Step::Filling(mut reading) => {
@@ -149,13 +148,13 @@ impl PerfSource {
                     let threads = reading.take().into_iter().flatten().flatten().collect();
                     self.table.fill(threads, self.clock.since_boot()?);
                 }
-                Step::Asking(mut reading, drafts) => {
+                Step::Querying(mut reading, drafts) => {
                     if !reading.wait(MOMENT) && !is_late {
-                        self.step = Step::Asking(reading, drafts);
+                        self.step = Step::Querying(reading, drafts);
                         return self.refill();
                     }
-                    let actors = reading.take().into_iter().map(|actor| actor.ok()?.ok()).collect();
-                    self.tell(drafts, actors);
+                    let callers = reading.take().into_iter().map(|caller| caller.ok()?.ok()).collect();
+                    self.complete_events(drafts, callers);
                 }
                 Step::Idle => {
                     if self.ready.is_empty() && !self.finished {
@@ -171,11 +170,11 @@ impl PerfSource {
                     }
                     let drafts: Vec<Event> =
                         records.into_iter().filter_map(|record| self.draft(record)).collect();
-                    if self.own_numbers {
+                    if self.own_pids {
                         let wanted = drafts.iter().flat_map(tasks).collect();
-                        self.step = Step::Asking(self.look.actors(wanted), drafts);
+                        self.step = Step::Querying(self.reader.actors(wanted), drafts);
                     } else {
-                        self.tell(drafts, Vec::new());
+                        self.complete_events(drafts, Vec::new());
                     }
                 }
             }
@@ -215,7 +214,7 @@ impl PerfSource {
             self.pause = Some(Instant::now() + PAUSE);
         }
         if self.stale {
-            self.table.doubt();
+            self.table.invalidate();
         }
         self.held.sort_by_key(|record| record.time);
         let until = self.held.partition_point(|record| record.time <= now || self.finished);
@@ -256,24 +255,24 @@ impl PerfSource {
         let all = if child.is_some() { self.options.every_clone } else { self.options.unchanged };
         // If nothing is known of the state before, a successful call is reported.
         let is_known = before.iter().any(|(_, id)| id.is_some());
-        let is_told = all || event.changed().next().is_some() || child.is_none() && !is_known;
-        is_told.then_some(event)
+        let is_reported = all || event.changed().next().is_some() || child.is_none() && !is_known;
+        is_reported.then_some(event)
     }
 
     /// Completes events with the data from `/proc` about their tasks, in this order, and queues them.
-    fn tell(&mut self, drafts: Vec<Event>, actors: Vec<Option<Caller>>) {
-        let mut actors = actors.into_iter();
+    fn complete_events(&mut self, drafts: Vec<Event>, callers: Vec<Option<Caller>>) {
+        let mut callers = callers.into_iter();
         for mut event in drafts {
             let time = event.since_boot;
             // The pid may have been reused by then.
-            let mut next = || actors.next().flatten().filter(|actor| has_begun(actor, time));
+            let mut next = || callers.next().flatten().filter(|caller| has_begun(caller, time));
             let caller = next();
             if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
                 if let Some(made) = next() {
                     (child.pids, child.ppid) = (made.pids, made.ppid);
                 }
                 // Both lists of pids begin with nsprobe's own pid namespace.
-                let pids = caller.as_ref().map(|actor| actor.pids.as_slice()).unwrap_or_default();
+                let pids = caller.as_ref().map(|caller| caller.pids.as_slice()).unwrap_or_default();
                 if !matches!(pids, [_]) {
                     event.outcome = decode::returned(child, pids);
                 }
@@ -282,7 +281,7 @@ impl PerfSource {
                 let comm = std::mem::take(&mut event.process.comm);
                 event.process = Caller { comm, ..caller };
             }
-            self.told.push_back(event);
+            self.complete.push_back(event);
         }
     }
 }
@@ -297,8 +296,8 @@ fn tasks(event: &Event) -> Vec<(u32, u32)> {
 }
 
 /// True if the task existed at that time.
-fn has_begun(actor: &Caller, time: Duration) -> bool {
-    actor.start_ticks.is_some_and(|ticks| Duration::from_millis(ticks.saturating_mul(10)) <= time)
+fn has_begun(caller: &Caller, time: Duration) -> bool {
+    caller.start_ticks.is_some_and(|ticks| Duration::from_millis(ticks.saturating_mul(10)) <= time)
 }
 
 impl Source for PerfSource {
@@ -312,7 +311,7 @@ impl Source for PerfSource {
     }
 
     fn due(&self) -> Option<Instant> {
-        let is_reading = !matches!(self.step, Step::Idle) || !self.told.is_empty();
+        let is_reading = !matches!(self.step, Step::Idle) || !self.complete.is_empty();
         let is_waiting = is_reading || !self.ready.is_empty() || !self.held.is_empty();
         if is_waiting { Some(Instant::now()) } else { self.pause.filter(|&until| Instant::now() < until) }
     }
@@ -324,10 +323,10 @@ impl Source for PerfSource {
     fn next(&mut self) -> io::Result<Option<SourceItem>> {
         self.go_on()?;
         // At the end there is nothing else to do.
-        while self.limit.is_some() && self.told.is_empty() && !matches!(self.step, Step::Idle) {
+        while self.limit.is_some() && self.complete.is_empty() && !matches!(self.step, Step::Idle) {
             self.go_on()?;
         }
-        Ok(self.told.pop_front().map(|event| SourceItem::Event(Box::new(event))))
+        Ok(self.complete.pop_front().map(|event| SourceItem::Event(Box::new(event))))
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
@@ -343,28 +342,28 @@ impl Source for PerfSource {
         self.finished = true;
         self.limit = Some(Instant::now() + AT_END);
         self.refill()?;
-        let asked = if let Step::Asking(_, drafts) = &self.step { drafts.len() } else { 0 };
-        Ok(self.told.len() + asked + self.ready.len() + self.held.len())
+        let queried = if let Step::Querying(_, drafts) = &self.step { drafts.len() } else { 0 };
+        Ok(self.complete.len() + queried + self.ready.len() + self.held.len())
     }
 }
 
 /// The data that no record has, in words.
 fn unseen(options: &Options) -> Vec<String> {
     let mut unseen = vec![
-        "whether a change is by unshare or setns, arguments, targets, how long calls took, and whether they are 32-bit: \
-         they are `change`"
+        "whether a change is by unshare or setns, arguments, targets, durations, and whether calls are 32-bit: all are \
+         reported as `change`"
             .to_owned(),
         "calls that fail".to_owned(),
         "time namespaces, and those for children".to_owned(),
-        "what callers are, but for their names, when they have gone before /proc is read".to_owned(),
+        "callers that exit before /proc is read, except their names".to_owned(),
         "control groups".to_owned(),
-        "what happens on processors that come online later".to_owned(),
+        "events on processors that come online later".to_owned(),
     ];
     if options.calls.contains(&Call::Chroot) || options.calls.contains(&Call::PivotRoot) {
         unseen.push("chroot and pivot_root, and root and working directories".to_owned());
     }
-    if options.lives {
-        unseen.push("which calls make namespaces, and when they end".to_owned());
+    if options.lifecycle {
+        unseen.push("which calls create namespaces, and when these end".to_owned());
     }
     unseen.extend(super::undecided(&options.conditions));
     unseen

@@ -3,10 +3,10 @@
 pub mod compare;
 
 use super::{AT_END, MOMENT, Source};
-use crate::discover::proc_reader::{ProcReader, Looked, Processes};
+use crate::discover::proc_reader::{Looked, ProcReader, Processes};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
-use crate::model::{Caller, Operation, Event, Gap, GapKind, Hooks, Looks, Lost, Outcome, Process};
+use crate::model::{Caller, Event, Gap, GapKind, Hooks, Looks, Lost, Operation, Outcome, Process};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::options::Options;
@@ -22,14 +22,14 @@ enum Step {
     /// Nothing.
     Idle,
     /// All processes; with the start time, after boot.
-    Looking(Processes, Duration),
+    Scanning(Processes, Duration),
     /// The other data of these processes.
-    Asking(Reading<io::Result<Caller>>, Vec<Changed>),
+    Querying(Reading<io::Result<Caller>>, Vec<Changed>),
 }
 
 /// The processes, scanned at intervals.
 pub struct PollSource {
-    look: ProcReader,
+    reader: ProcReader,
     clock: BootClock,
     hooks: Hooks,
     interval: Duration,
@@ -50,21 +50,20 @@ pub struct PollSource {
 impl PollSource {
     /// Makes the first scan.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
-        let look = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let follow = (!options.command.is_empty()).then(std::process::id);
-        if follow.is_some() && !look.has_own_numbers() {
+        if follow.is_some() && !reader.has_own_numbers() {
             let why =
                 "a command's descendants cannot be followed: /proc is mounted for another pid namespace";
             return Err(TraceError::Refused(why.to_owned()));
         }
-        if !options.conditions.pids.is_empty() && !look.has_own_numbers() {
-            let why =
-                "--pid: /proc is mounted for another pid namespace, and has other numbers than nsprobe's own";
+        if !options.conditions.pids.is_empty() && !reader.has_own_numbers() {
+            let why = "--pid: /proc is mounted for another pid namespace, and its pids differ from nsprobe's";
             return Err(TraceError::Refused(why.to_owned()));
         }
         let clock = BootClock::read()?;
         let last = clock.since_boot()?;
-        let mut reading = look.processes().map_err(TraceError::Proc)?;
+        let mut reading = reader.processes().map_err(TraceError::Proc)?;
         while !reading.wait(Duration::MAX) {}
         let Looked { processes, unread, gaps } = reading.take();
         let mut known = Known::default();
@@ -79,11 +78,11 @@ impl PollSource {
             let why = because(&gaps, GapKind::ProcessStatus);
             missing.push(format!("{} processes that could not be read{why}", unread.len()));
         }
-        if !look.is_of_whole_machine() {
+        if !reader.is_of_whole_machine() {
             missing.push(super::NOT_WHOLE.to_owned());
         }
         Ok(Self {
-            look,
+            reader,
             clock,
             hooks: Hooks {
                 plan: Plan::Poll.name(),
@@ -114,23 +113,23 @@ impl PollSource {
                         return Ok(());
                     }
                     self.next = (!self.finished).then(|| Instant::now() + self.interval);
-                    self.step = Step::Looking(self.look.processes()?, self.clock.since_boot()?);
+                    self.step = Step::Scanning(self.reader.processes()?, self.clock.since_boot()?);
                 }
-                Step::Looking(mut reading, began) => {
+                Step::Scanning(mut reading, began) => {
                     if !reading.wait(MOMENT) && !self.is_late() {
-                        self.step = Step::Looking(reading, began);
+                        self.step = Step::Scanning(reading, began);
                         return Ok(());
                     }
                     self.compare(&reading.take(), began)?;
                 }
-                Step::Asking(mut reading, changed) => {
+                Step::Querying(mut reading, changed) => {
                     if !reading.wait(MOMENT) && !self.is_late() {
-                        self.step = Step::Asking(reading, changed);
+                        self.step = Step::Querying(reading, changed);
                         return Ok(());
                     }
                     let events = std::iter::zip(changed, reading.take());
                     self.ready.extend(
-                        events.map(|(changed, actor)| changed.event(actor.ok().and_then(Result::ok))),
+                        events.map(|(changed, caller)| changed.event(caller.ok().and_then(Result::ok))),
                     );
                 }
             }
@@ -142,17 +141,17 @@ impl PollSource {
         self.limit.is_some_and(|limit| limit <= Instant::now())
     }
 
-    fn compare(&mut self, looked: &Looked, began: Duration) -> io::Result<()> {
+    fn compare(&mut self, scan: &Looked, began: Duration) -> io::Result<()> {
         let now = self.clock.since_boot()?;
         let within = now.saturating_sub(self.last);
         self.last = began;
-        let changes = self.known.take(&looked.processes, &looked.unread, self.follow);
+        let changes = self.known.take(&scan.processes, &scan.unread, self.follow);
         let followed = changes.into_iter().filter(|change| self.follow.is_none() || change.followed);
         let changed: Vec<Changed> = followed
-            .map(|change| Changed { process: looked.processes[change.index].clone(), change, now, within })
+            .map(|change| Changed { process: scan.processes[change.index].clone(), change, now, within })
             .collect();
         let wanted = changed.iter().map(|Changed { process, .. }| (process.pid, process.pid)).collect();
-        self.step = Step::Asking(self.look.actors(wanted), changed);
+        self.step = Step::Querying(self.reader.actors(wanted), changed);
         Ok(())
     }
 }
@@ -170,7 +169,7 @@ impl Changed {
     fn event(self, found: Option<Caller>) -> Event {
         let Self { change, process, now, within } = self;
         let pid = process.pid;
-        let actor = found.filter(|actor| actor.start_ticks == Some(process.start_ticks));
+        let caller = found.filter(|caller| caller.start_ticks == Some(process.start_ticks));
         let known = Caller {
             ppid: Some(process.ppid),
             pids: process.pids.clone(),
@@ -181,7 +180,7 @@ impl Changed {
         Event {
             since_boot: now,
             duration: None,
-            process: Caller { comm: process.comm, ..actor.unwrap_or(known) },
+            process: Caller { comm: process.comm, ..caller.unwrap_or(known) },
             crossing: Operation::Change { looks: Some(Looks { within, is_new: change.is_new }) },
             compat: None,
             outcome: Outcome::Unseen,
@@ -243,23 +242,24 @@ fn because(gaps: &[Gap], kind: GapKind) -> String {
 /// The data that no scan shows, in words.
 fn unseen(options: &Options) -> Vec<String> {
     let mut unseen = vec![
-        format!("what begins and ends between two looks, {:?} apart", options.interval),
-        "which calls they were, arguments, targets, how long they took, and whether they are 32-bit: they are `change`"
+        format!("changes that begin and end between two scans, {:?} apart", options.interval),
+        "calls, arguments, targets, durations, and whether calls are 32-bit: all are reported as `change`"
             .to_owned(),
         "calls that fail".to_owned(),
-        "what processes do while reading them does not return, as in execve, or reading others of their user does not"
+        "changes by processes while reads of their /proc files block, as during execve, or reads of another process of \
+         their user"
             .to_owned(),
-        "threads that are elsewhere than their process".to_owned(),
+        "threads in other namespaces than their process".to_owned(),
         "control groups, and working directories".to_owned(),
     ];
     if !options.command.is_empty() {
-        unseen.push("descendants of the command whose parent ended before a look".to_owned());
+        unseen.push("descendants of the command whose parent ended before a scan".to_owned());
     }
     if options.every_clone {
-        unseen.push("new tasks that are where their parents are".to_owned());
+        unseen.push("new tasks in the namespaces of their parents".to_owned());
     }
-    if options.lives {
-        unseen.push("which calls make namespaces, and when they end".to_owned());
+    if options.lifecycle {
+        unseen.push("which calls create namespaces, and when these end".to_owned());
     }
     unseen.extend(super::undecided(&options.conditions));
     unseen

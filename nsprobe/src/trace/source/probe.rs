@@ -7,7 +7,7 @@ use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{Operation, Hooks, Lost, Text};
+use crate::model::{Hooks, Lost, Operation, Text};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
@@ -56,7 +56,7 @@ struct LostByOwner {
     groups: Option<Hierarchy>,
     has_groups: bool,
     /// The counts last reported, by [`Counter`].
-    told: [u64; Counter::ALL.len()],
+    reported: [u64; Counter::ALL.len()],
     /// The time when the probe's table was read.
     read: Option<Instant>,
     /// The time to read it again, because of losses since.
@@ -69,8 +69,8 @@ impl LostByOwner {
 
     fn new(losers: Losers, has_groups: bool) -> Self {
         let groups = has_groups.then(Hierarchy::open).flatten();
-        let told = [0; Counter::ALL.len()];
-        Self { losers, ledger: Ledger::default(), groups, has_groups, told, read: None, due: None }
+        let reported = [0; Counter::ALL.len()];
+        Self { losers, ledger: Ledger::default(), groups, has_groups, reported, read: None, due: None }
     }
 
     /// The losses since the trace began; empty if there are new ones to be reported later, unless `now`.
@@ -78,11 +78,11 @@ impl LostByOwner {
         let counted = || Counter::ALL.into_iter().filter(|&counter| has_losers(counter));
         let mut is_new = false;
         for counter in counted() {
-            is_new |= counters.read(counter)? != self.told[counter as usize];
+            is_new |= counters.read(counter)? != self.reported[counter as usize];
         }
         self.due = is_new.then(|| self.read.map_or_else(Instant::now, |read| read + Self::PERIOD));
         if !is_new {
-            let unchanged = |counter| Lost::at(stage(counter), self.told[counter as usize]);
+            let unchanged = |counter| Lost::at(stage(counter), self.reported[counter as usize]);
             return Ok(counted().map(unchanged).collect());
         }
         if !now && self.due.is_some_and(|due| due > Instant::now()) {
@@ -97,7 +97,7 @@ impl LostByOwner {
         for counter in counted() {
             // Read after the table: the owners' losses are included in the count.
             let count = counters.read(counter)?;
-            self.told[counter as usize] = count;
+            self.reported[counter as usize] = count;
             let path = |id| self.groups.as_ref()?.path(id).map(Text::from);
             let mut owners = self.ledger.owners(counter as u32, path);
             if !self.has_groups {
@@ -112,7 +112,7 @@ impl LostByOwner {
 }
 
 /// The function that shows the ends of namespaces.
-const ENDS: &str = "/proc_free_inum";
+const END_FUNCTION: &str = "/proc_free_inum";
 
 /// The approximate size of a record in the ring buffer, in bytes.
 const RECORD: usize = 1200;
@@ -127,15 +127,15 @@ impl ProbeSource {
     /// Attaches the hooks for the `options`.
     pub fn open(options: &Options) -> Result<Self, TraceError> {
         if !options.conditions.pids.is_empty() && !is_in_initial_pid_namespace() {
-            return Err(TraceError::Refused(OTHER_NUMBERS.to_owned()));
+            return Err(TraceError::Refused(FOREIGN_PIDS.to_owned()));
         }
         let own_pid_ns = std::fs::metadata("/proc/self/ns/pid").map_err(TraceError::Proc)?;
         // Without a command no process is named: not even the idle task, which has pid 0.
         let named = (!options.command.is_empty()).then(|| own_pid_ns.ino());
-        let calls = with_lives(options);
+        let calls = with_lifecycle_calls(options);
         let flags = [
             (options.every_clone, config::EVERY_CLONE),
-            (options.lives, config::LIVES),
+            (options.lifecycle, config::LIVES),
             (options.unchanged, config::UNCHANGED),
             (!options.command.is_empty(), config::FOLLOW),
             (!calls.contains(&Call::Clone), config::NO_CLONE),
@@ -146,12 +146,13 @@ impl ProbeSource {
             follow_pid_ns: u32::try_from(named.unwrap_or(0)).map_err(io::Error::other)?,
             ..Config::default()
         };
-        let wishes = in_probe(options).ask(&mut settings);
+        let keys = probe_conditions(options).configure(&mut settings);
         let compat = options.compat;
         let size = Size { ring_bytes: options.ring_bytes, room: options.room };
-        let mut attached = attach(settings, &wishes, options.hooks, &calls, compat, options.denied, size)?;
-        let watches =
-            (options.lives && sees_ends(&attached.hooks)).then(|| attached.probe.take_watches()).transpose();
+        let mut attached = attach(settings, &keys, options.hooks, &calls, compat, options.denied, size)?;
+        let watches = (options.lifecycle && sees_ends(&attached.hooks))
+            .then(|| attached.probe.take_watches())
+            .transpose();
         let has_cgroups = has_cgroups()?;
         if !has_cgroups {
             attached.hooks.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
@@ -215,7 +216,7 @@ impl Source for ProbeSource {
                     }
                     return Ok(Some(SourceItem::Event(event)));
                 }
-                Ok(told) => return Ok(Some(told)),
+                Ok(item) => return Ok(Some(item)),
                 Err(_) => self.undecoded += 1,
             }
         }
@@ -226,8 +227,8 @@ impl Source for ProbeSource {
         let mut losses = self.lost.news(&self.counters, self.finished)?;
         for counter in Counter::ALL {
             // If nobody sees ends, watched namespaces only pile up.
-            let is_told = counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks);
-            if is_told && !has_losers(counter) {
+            let is_reported = counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks);
+            if is_reported && !has_losers(counter) {
                 losses.push(Lost::at(stage(counter), self.counters.read(counter)?));
             }
         }
@@ -259,18 +260,18 @@ impl Source for ProbeSource {
 
 /// The error if processes are named but nsprobe does not run in the initial pid namespace: its pids there are those of
 /// other processes.
-const OTHER_NUMBERS: &str = "--pid: the probe knows processes by their numbers in the initial pid namespace, and nsprobe \
-    is not in it, as far as its /proc shows: run on the host, or with --hooks perf, which takes the numbers of its own";
+const FOREIGN_PIDS: &str = "--pid: the probe needs pids of the initial pid namespace, and nsprobe is not in it, \
+    as far as its /proc shows: run on the host, or with --hooks perf, which takes pids of nsprobe's own";
 
 fn is_in_initial_pid_namespace() -> bool {
-    ProcReader::open().is_ok_and(|look| look.has_own_numbers() && look.is_of_whole_machine())
+    ProcReader::open().is_ok_and(|reader| reader.has_own_numbers() && reader.is_of_whole_machine())
 }
 
 /// The requested calls, and those that create or join namespaces if their lifecycle is requested.
-fn with_lives(options: &Options) -> Vec<Call> {
+fn with_lifecycle_calls(options: &Options) -> Vec<Call> {
     let mut calls = options.calls.clone();
     for call in [Call::Clone, Call::Unshare, Call::Setns] {
-        if options.lives && !calls.contains(&call) {
+        if options.lifecycle && !calls.contains(&call) {
             calls.push(call);
         }
     }
@@ -279,9 +280,9 @@ fn with_lives(options: &Options) -> Vec<Call> {
 
 /// The conditions for the probe. The namespace tracker needs all events, requested or not; the probe then marks the
 /// callers in the requested control groups.
-fn in_probe(options: &Options) -> Conditions {
+fn probe_conditions(options: &Options) -> Conditions {
     let all = &options.conditions;
-    if options.lives {
+    if options.lifecycle {
         let pids = if all.follow { all.pids.clone() } else { Vec::new() };
         let cgroups = all.cgroups.clone();
         return Conditions { pids, follow: all.follow, cgroups, ..Conditions::default() };
@@ -291,7 +292,7 @@ fn in_probe(options: &Options) -> Conditions {
 
 /// True if the probe sees the ends of namespaces.
 fn sees_ends(hooks: &Hooks) -> bool {
-    hooks.attached.iter().any(|hook| hook.ends_with(ENDS))
+    hooks.attached.iter().any(|hook| hook.ends_with(END_FUNCTION))
 }
 
 /// The counter's name in the output.

@@ -40,7 +40,7 @@ fn setns(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
 }
 
 /// Renders lines by key.
-fn told(news: Vec<Body>) -> Vec<String> {
+fn lines(news: Vec<Body>) -> Vec<String> {
     let line = |body| match body {
         Body::Created(Created { namespace, owner, by }) => {
             let owner = owner.map_or_else(|| "-".to_owned(), |owner| owner.to_string());
@@ -52,71 +52,71 @@ fn told(news: Vec<Body>) -> Vec<String> {
     news.into_iter().map(line).collect()
 }
 
-fn ended(lives: &mut NamespaceTable, ino: u64, kernel_id: u64, at: u64) -> Vec<String> {
+fn ended(table: &mut NamespaceTable, ino: u64, kernel_id: u64, at: u64) -> Vec<String> {
     let end = End { ino, mark: Mark::of_id(kernel_id), since_boot: seconds(at) };
-    told(lives.end(&end).into_iter().collect())
+    lines(table.end(&end).into_iter().collect())
 }
 
 #[test]
-fn a_number_that_is_used_again_is_another_life_without_ids() {
-    let mut lives = NamespaceTable::default();
+fn reused_inode_is_a_new_namespace_without_ids() {
+    let mut table = NamespaceTable::default();
     let mut first = unshare(10, 50, None);
-    assert_eq!(told(lives.take(&mut first)), ["net:50@10.000000000 unshare user:1"]);
+    assert_eq!(lines(table.take(&mut first)), ["net:50@10.000000000 unshare user:1"]);
     let marks = first.marks.unwrap();
     assert_eq!((*marks.before.get(NET), *marks.after.get(NET)), (Mark::Unknown, Mark::Made(seconds(10))));
-    assert_eq!(ended(&mut lives, 50, 0, 13), ["net:50@10.000000000 ended Some(3s) true"]);
-    assert_eq!(ended(&mut lives, 50, 0, 14), [""; 0]);
-    assert_eq!(told(lives.take(&mut unshare(20, 50, None))), ["net:50@20.000000000 unshare user:1"]);
+    assert_eq!(ended(&mut table, 50, 0, 13), ["net:50@10.000000000 ended Some(3s) true"]);
+    assert_eq!(ended(&mut table, 50, 0, 14), [""; 0]);
+    assert_eq!(lines(table.take(&mut unshare(20, 50, None))), ["net:50@20.000000000 unshare user:1"]);
     // A namespace with the same inode, after an end that was not reported.
-    let news = told(lives.take(&mut unshare(30, 50, None)));
+    let news = lines(table.take(&mut unshare(30, 50, None)));
     assert_eq!(news, ["net:50@20.000000000 ended None false", "net:50@30.000000000 unshare user:1"]);
     // An end older than the entry is of another namespace.
-    assert_eq!(ended(&mut lives, 50, 0, 29), [""; 0]);
-    assert_eq!(told(lives.take(&mut setns(31, 50, None))), [""; 0]);
+    assert_eq!(ended(&mut table, 50, 0, 29), [""; 0]);
+    assert_eq!(lines(table.take(&mut setns(31, 50, None))), [""; 0]);
 }
 
 #[test]
-fn a_number_that_is_used_again_is_another_life_with_ids() {
-    let mut lives = NamespaceTable::default();
-    assert_eq!(told(lives.take(&mut unshare(10, 50, Some(5)))), ["net#5 unshare user#1"]);
-    assert_eq!(ended(&mut lives, 50, 4, 13), [""; 0]);
-    let news = told(lives.take(&mut setns(14, 50, Some(6))));
+fn reused_inode_is_a_new_namespace_with_ids() {
+    let mut table = NamespaceTable::default();
+    assert_eq!(lines(table.take(&mut unshare(10, 50, Some(5)))), ["net#5 unshare user#1"]);
+    assert_eq!(ended(&mut table, 50, 4, 13), [""; 0]);
+    let news = lines(table.take(&mut setns(14, 50, Some(6))));
     assert_eq!(news, ["net#5 ended None false", "net#6 first seen -"]);
-    assert_eq!(ended(&mut lives, 50, 6, 15), ["net#6 ended None true"]);
+    assert_eq!(ended(&mut table, 50, 6, 15), ["net#6 ended None true"]);
 }
 
 #[test]
-fn what_is_joined_is_told_once_and_what_failed_made_nothing() {
-    let mut lives = NamespaceTable::default();
-    assert_eq!(told(lives.take(&mut setns(10, 51, None))), ["net:51 first seen -"]);
-    assert_eq!(told(lives.take(&mut setns(11, 51, None))), [""; 0]);
+fn joined_namespace_is_reported_once_and_failed_call_creates_none() {
+    let mut table = NamespaceTable::default();
+    assert_eq!(lines(table.take(&mut setns(10, 51, None))), ["net:51 first seen -"]);
+    assert_eq!(lines(table.take(&mut setns(11, 51, None))), [""; 0]);
     let mut failed = unshare(12, 52, None);
     failed.outcome = Outcome::Failure(1);
     failed.after = failed.before;
-    assert_eq!(told(lives.take(&mut failed)), [""; 0]);
-    assert_eq!(ended(&mut lives, 51, 0, 13), ["net:51 ended None true"]);
+    assert_eq!(lines(table.take(&mut failed)), [""; 0]);
+    assert_eq!(ended(&mut table, 51, 0, 13), ["net:51 ended None true"]);
 }
 
 #[test]
-fn what_a_snapshot_showed_first_is_not_told_again_when_its_event_comes() {
-    let seen = |told| Entry {
+fn namespace_from_a_snapshot_is_not_reported_again_by_its_event() {
+    let seen = |reported| Entry {
         life: Life { id: NsId::new(NsKind::Net, 4, 50), mark: Mark::Unknown },
         owner: None,
         made: None,
         alive: seconds(10),
-        told,
+        reported,
     };
-    let mut lives = NamespaceTable::default();
+    let mut table = NamespaceTable::default();
     let mut news = Vec::new();
-    lives.begin(seen(true), Origination::FirstSeen, &mut news);
-    assert_eq!(told(news), ["net:50 first seen -"]);
-    assert_eq!(told(lives.take(&mut unshare(9, 50, None))), [""; 0]);
+    table.begin(seen(true), Origination::FirstSeen, &mut news);
+    assert_eq!(lines(news), ["net:50 first seen -"]);
+    assert_eq!(lines(table.take(&mut unshare(9, 50, None))), [""; 0]);
     // Its key stays as reported.
-    assert_eq!(ended(&mut lives, 50, 0, 12), ["net:50 ended Some(3s) true"]);
+    assert_eq!(ended(&mut table, 50, 0, 12), ["net:50 ended Some(3s) true"]);
     // An entry that was not reported ends without a line; it is reported when joined.
-    lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
-    assert_eq!(ended(&mut lives, 50, 0, 13), [""; 0]);
-    lives.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
-    assert_eq!(told(lives.take(&mut setns(14, 50, None))), ["net:50 first seen -"]);
-    assert_eq!(told(lives.miss(50).into_iter().collect()), ["net:50 ended None false"]);
+    table.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
+    assert_eq!(ended(&mut table, 50, 0, 13), [""; 0]);
+    table.begin(seen(false), Origination::FirstSeen, &mut Vec::new());
+    assert_eq!(lines(table.take(&mut setns(14, 50, None))), ["net:50 first seen -"]);
+    assert_eq!(lines(table.remove_unseen(50).into_iter().collect()), ["net:50 ended None false"]);
 }

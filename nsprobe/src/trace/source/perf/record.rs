@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn namespaces_of_seven_kinds_each_in_its_place() {
+    fn namespaces_of_seven_kinds_in_their_slots() {
         let pairs = [4, 101, 4, 102, 4, 103, 4, 104, 4, 105, 4, 106, 0, 0];
         let bytes = record(16, 0, &[words(&[10, 11]), longs(&[7]), longs(&pairs)].concat());
         let [Ok(What::Namespaces { task: TASK, namespaces })] = &read(&bytes)[..] else {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_broken_is_told_and_the_rest_is_read() {
+    fn broken_records_are_reported_and_the_rest_is_read() {
         let exit = record(4, 0, &[words(&[10, 8, 11, 9]), longs(&[1])].concat());
         let lost = record(2, 0, &longs(&[3, 44]));
         // A record shorter than its type, and one of an unknown type.
@@ -263,7 +263,7 @@ mod tests {
 
         /// A corrupt record does not affect the others if its length is intact.
         #[test]
-        fn what_is_not_spoilt_is_read(spoils in vec(vec((any::<u8>(), any::<u8>()), 0..4), 1..12)) {
+        fn corrupt_records_do_not_affect_others(spoils in vec(vec((any::<u8>(), any::<u8>()), 0..4), 1..12)) {
             let whole = record(7, 0, &[words(&[10, 8, 11, 9]), longs(&[1])].concat());
             let mut bytes = Vec::new();
             for spoil in &spoils {
@@ -278,7 +278,7 @@ mod tests {
             let found = read(&bytes);
             let untouched = spoils.iter().filter(|spoil| spoil.is_empty()).count();
             let like_it = Ok(What::Fork { task: TASK, parent: Task { pid: 8, tid: 9 } });
-            prop_assert!(found.iter().filter(|told| **told == like_it).count() >= untouched);
+            prop_assert!(found.iter().filter(|record| **record == like_it).count() >= untouched);
             prop_assert!(found.len() <= spoils.len());
         }
 

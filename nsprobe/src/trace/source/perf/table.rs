@@ -43,7 +43,7 @@ pub struct Seen {
 }
 
 /// True if `PERF_RECORD_NAMESPACES` has this slot.
-const fn is_told(slot: NsSlot) -> bool {
+const fn is_reported(slot: NsSlot) -> bool {
     !matches!(slot, NsSlot::In(crate::model::NsKind::Time) | NsSlot::PidForChildren | NsSlot::TimeForChildren)
 }
 
@@ -61,7 +61,7 @@ impl Table {
         let mut parents = Vec::new();
         for Thread { pid, tid, ppid, comm, namespaces } in threads {
             let mut namespaces = namespaces.unwrap_or_default();
-            for slot in NsSlot::ALL.into_iter().filter(|&slot| !is_told(slot)) {
+            for slot in NsSlot::ALL.into_iter().filter(|&slot| !is_reported(slot)) {
                 *namespaces.get_mut(slot) = None;
             }
             let former = former.remove(&tid).filter(|former| former.pid == pid);
@@ -82,7 +82,7 @@ impl Table {
     }
 
     /// Forgets the namespaces and names of all tasks after records were lost, until a record or `/proc` has them.
-    pub fn doubt(&mut self) {
+    pub fn invalidate(&mut self) {
         for known in self.tasks.values_mut() {
             known.namespaces = Slots::default();
             known.comm.clear();
@@ -168,29 +168,29 @@ mod tests {
         Record { time: Duration::from_secs(seconds), writer, what }
     }
 
-    fn told(seconds: u64, writer: Task, task: Task, net: u64) -> Record {
+    fn namespaces(seconds: u64, writer: Task, task: Task, net: u64) -> Record {
         at(seconds, writer, What::Namespaces { task, namespaces: Box::new(slots(net)) })
     }
 
     #[test]
-    fn a_child_begins_where_its_parent_was_and_changes_from_there() {
+    fn child_starts_in_the_namespaces_of_its_parent() {
         let mut table = Table::new(None);
         table.fill(vec![thread(SHELL, 1)], Duration::from_secs(1));
         assert_eq!(table.take(at(2, SHELL, What::Fork { task: CHILD, parent: SHELL })), None);
-        let born = table.take(told(2, SHELL, CHILD, 2)).unwrap();
+        let born = table.take(namespaces(2, SHELL, CHILD, 2)).unwrap();
         assert_eq!((born.task, born.child, born.comm.lossy().as_ref()), (SHELL, Some(CHILD), "sh"));
         assert_eq!((born.before, born.after), (slots(1), slots(2)));
         table.take(at(3, CHILD, What::Name { task: CHILD, comm: "ip".into(), exec: true }));
-        let moved = table.take(told(4, CHILD, CHILD, 3)).unwrap();
+        let moved = table.take(namespaces(4, CHILD, CHILD, 3)).unwrap();
         assert_eq!((moved.task, moved.child, moved.comm.lossy().as_ref()), (CHILD, None, "ip"));
         assert_eq!((moved.before, moved.after), (slots(2), slots(3)));
         // Another task that gets its pid is not mistaken for it.
         table.take(at(5, CHILD, What::Exit(CHILD)));
-        assert_eq!(table.take(told(6, CHILD, CHILD, 4)).unwrap().before, Slots::default());
+        assert_eq!(table.take(namespaces(6, CHILD, CHILD, 4)).unwrap().before, Slots::default());
     }
 
     #[test]
-    fn what_the_command_makes_is_followed_and_nothing_else() {
+    fn only_descendants_of_the_command_are_followed() {
         let mut table = Table::new(Some(7));
         let own = Task { pid: 7, tid: 7 };
         let own_thread = Thread { ppid: 1, ..thread(own, 1) };
@@ -200,7 +200,7 @@ mod tests {
         table.take(at(2, CHILD, What::Fork { task: grandchild, parent: CHILD }));
         table.take(at(3, CHILD, What::Exit(CHILD)));
         for (task, followed) in [(own, false), (SHELL, false), (grandchild, true)] {
-            assert_eq!(table.take(told(4, task, task, 2)).unwrap().followed, followed, "{task:?}");
+            assert_eq!(table.take(namespaces(4, task, task, 2)).unwrap().followed, followed, "{task:?}");
         }
         // Still so after a loss, when everything is read again.
         let (child, thread_of) = (Task { pid: 29, tid: 29 }, Task { pid: 29, tid: 28 });
@@ -208,50 +208,50 @@ mod tests {
         let threads = vec![new(thread_of, 30), new(child, 30), new(SHELL, 1), thread(grandchild, 2)];
         table.fill(threads, Duration::from_secs(5));
         for (task, followed) in [(grandchild, true), (child, true), (thread_of, true), (SHELL, false)] {
-            assert_eq!(table.take(told(6, task, task, 3)).unwrap().followed, followed, "{task:?}");
+            assert_eq!(table.take(namespaces(6, task, task, 3)).unwrap().followed, followed, "{task:?}");
         }
     }
 
     #[test]
-    fn a_thread_that_executes_a_program_takes_its_process_s_number() {
+    fn thread_that_executes_a_program_takes_the_pid() {
         let mut table = Table::new(None);
         let second = Task { pid: 10, tid: 11 };
         table.fill(vec![thread(SHELL, 1), thread(second, 2)], Duration::ZERO);
         table.take(at(1, SHELL, What::Exit(SHELL)));
         table.take(at(2, SHELL, What::Name { task: SHELL, comm: "new".into(), exec: true }));
-        let seen = table.take(told(3, SHELL, SHELL, 3)).unwrap();
+        let seen = table.take(namespaces(3, SHELL, SHELL, 3)).unwrap();
         assert_eq!((seen.before, seen.comm.lossy().as_ref()), (slots(2), "new"));
         assert_eq!(table.tasks.len(), 1);
     }
 
     #[test]
-    fn who_has_no_number_here_is_not_taken_for_another() {
+    fn tasks_without_a_pid_here_are_not_confused() {
         let mut table = Table::new(None);
         table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
         // A task outside of the pid namespace: one creates another, and one creates a visible child.
         let outside = Task { pid: 0, tid: 0 };
         table.take(at(1, SHELL, What::Fork { task: outside, parent: SHELL }));
-        assert_eq!(table.take(told(1, SHELL, outside, 5)), None);
+        assert_eq!(table.take(namespaces(1, SHELL, outside, 5)), None);
         table.take(at(2, outside, What::Fork { task: CHILD, parent: outside }));
-        let born = table.take(told(2, outside, CHILD, 6)).unwrap();
+        let born = table.take(namespaces(2, outside, CHILD, 6)).unwrap();
         assert_eq!((born.task, born.child, born.before), (outside, Some(CHILD), Slots::default()));
     }
 
     #[test]
-    fn after_a_loss_nothing_is_claimed_of_before() {
+    fn after_a_loss_the_state_before_is_unknown() {
         let mut table = Table::new(None);
         table.fill(vec![thread(SHELL, 1)], Duration::ZERO);
-        table.doubt();
-        let first = table.take(told(1, SHELL, SHELL, 3)).unwrap();
+        table.invalidate();
+        let first = table.take(namespaces(1, SHELL, SHELL, 3)).unwrap();
         assert_eq!((first.before, first.comm.lossy().as_ref()), (Slots::default(), ""));
-        assert_eq!(table.take(told(2, SHELL, SHELL, 4)).unwrap().before, slots(3));
+        assert_eq!(table.take(namespaces(2, SHELL, SHELL, 4)).unwrap().before, slots(3));
     }
 
     #[test]
-    fn what_was_read_later_does_not_stand_for_before() {
+    fn later_read_is_not_used_as_the_state_before() {
         let mut table = Table::new(None);
         table.fill(vec![thread(SHELL, 2)], Duration::from_secs(5));
-        assert_eq!(table.take(told(4, SHELL, SHELL, 2)).unwrap().before, Slots::default());
-        assert_eq!(table.take(told(6, SHELL, SHELL, 3)).unwrap().before, slots(2));
+        assert_eq!(table.take(namespaces(4, SHELL, SHELL, 2)).unwrap().before, Slots::default());
+        assert_eq!(table.take(namespaces(6, SHELL, SHELL, 3)).unwrap().before, slots(2));
     }
 }

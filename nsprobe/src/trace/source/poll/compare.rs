@@ -168,44 +168,50 @@ mod tests {
     }
 
     /// Index, new, followed, net before and after.
-    fn told(changes: &[Change]) -> Vec<(usize, bool, bool, u64, u64)> {
+    fn summary(changes: &[Change]) -> Vec<(usize, bool, bool, u64, u64)> {
         let net = |slots: &Slots<Option<NsId>>| slots.of(NsKind::Net).map_or(0, |id| id.ino);
         changes.iter().map(|it| (it.index, it.is_new, it.followed, net(&it.before), net(&it.after))).collect()
     }
 
     #[test]
-    fn who_has_moved_and_who_began_elsewhere_is_told() {
+    fn moved_and_new_processes_elsewhere_are_reported() {
         let mut known = Known::default();
         known.take(&[process(1, 0, 1), process(5, 1, 1), process(6, 1, 2)], &[], None);
         let later =
             [process(1, 0, 1), process(5, 1, 3), process(6, 1, 2), process(7, 6, 2), process(8, 6, 4)];
-        assert_eq!(told(&known.take(&later, &[], None)), [(1, false, false, 1, 3), (4, true, false, 2, 4)]);
-        assert_eq!(told(&known.take(&later, &[], None)), []);
+        assert_eq!(
+            summary(&known.take(&later, &[], None)),
+            [(1, false, false, 1, 3), (4, true, false, 2, 4)]
+        );
+        assert_eq!(summary(&known.take(&later, &[], None)), []);
         // A pid that was reused.
         let mut again = later.clone();
         (again[1].start_ticks, again[1].ppid) = (99, 8);
-        assert_eq!(told(&known.take(&again, &[], None)), [(1, true, false, 4, 3)]);
+        assert_eq!(summary(&known.take(&again, &[], None)), [(1, true, false, 4, 3)]);
     }
 
     #[test]
-    fn where_a_child_began_is_not_claimed_when_its_parent_moved() {
+    fn origin_of_a_child_is_unknown_if_its_parent_moved() {
         let mut known = Known::default();
         known.take(&[process(5, 1, 1)], &[], None);
         // It moves from 1 to 3, and has children before, after, and one that moves itself.
         let later = [process(5, 1, 3), process(9, 5, 1), process(10, 5, 3), process(11, 5, 4)];
-        assert_eq!(told(&known.take(&later, &[], None)), [(0, false, false, 1, 3), (3, true, false, 0, 4)]);
+        assert_eq!(
+            summary(&known.take(&later, &[], None)),
+            [(0, false, false, 1, 3), (3, true, false, 0, 4)]
+        );
         // A new parent, which was where its own parent is when it had a child.
         let later = [process(5, 1, 3), process(20, 5, 6), process(21, 20, 3), process(22, 21, 7)];
         let changes = known.take(&later, &[], None);
-        assert_eq!(told(&changes), [(1, true, false, 3, 6), (3, true, false, 0, 7)]);
+        assert_eq!(summary(&changes), [(1, true, false, 3, 6), (3, true, false, 0, 7)]);
         assert_eq!(changes[1].before.of(NsKind::Uts).map(|id| id.ino), Some(1), "what nobody left");
         let mut circle = [process(30, 31, 1), process(31, 30, 2)];
         circle[0].root = Root::Chrooted("/srv".into());
-        assert_eq!(told(&known.take(&circle, &[], None)).len(), 0);
+        assert_eq!(summary(&known.take(&circle, &[], None)).len(), 0);
     }
 
     #[test]
-    fn a_root_is_told_and_what_cannot_be_read_is_no_change() {
+    fn root_change_is_reported_and_unreadable_data_is_not() {
         let mut known = Known::default();
         known.take(&[process(5, 1, 1)], &[], None);
         let mut hidden = process(5, 1, 1);
@@ -220,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_namespace_without_a_child_yet_is_told_when_there_is_one() {
+    fn new_pid_namespace_is_reported_with_its_first_child() {
         let mut known = Known::default();
         known.take(&[process(5, 1, 1)], &[], None);
         let slot = NsSlot::PidForChildren;
@@ -238,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_command_leads_to_is_followed() {
+    fn descendants_of_the_command_are_followed() {
         let mut known = Known::default();
         known.take(&[process(1, 0, 1), process(40, 1, 1)], &[], Some(40));
         // Grandchild 20 has a lower pid than its parent 50; 60 is not a descendant.
@@ -247,9 +253,9 @@ mod tests {
         let changes = known.take(&later, &[], Some(40));
         // The parent was in 1 and is in 2: where the grandchild began is unknown.
         let seen = [(1, true, true, 0, 3), (3, true, true, 1, 2), (4, true, false, 1, 2)];
-        assert_eq!(told(&changes), seen);
+        assert_eq!(summary(&changes), seen);
         // Its parent has ended; it is still the command's descendant.
         let orphan = [process(1, 0, 1), process(20, 1, 4), process(40, 1, 1)];
-        assert_eq!(told(&known.take(&orphan, &[], Some(40))), [(1, false, true, 3, 4)]);
+        assert_eq!(summary(&known.take(&orphan, &[], Some(40))), [(1, false, true, 3, 4)]);
     }
 }
