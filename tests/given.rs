@@ -230,7 +230,7 @@ fn without_threads_the_reason_is_said() {
         command.arg("--pid").arg(nsprobe().get_program()).args(args);
         let ran: Ran = command.output().expect("unshare starts").into();
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
-        let why = "nsprobe: no thread can be started: children of nsprobe would be in another pid namespace";
+        let why = "nsprobe: no thread can be started: children of nsprobe would be in a different pid namespace";
         assert!(ran.stderr.contains(why), "{args:?}: {}", ran.stderr);
     }
 }

@@ -115,7 +115,7 @@ fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
     // On later kernels it is the inactive ones that take them.
     let missing = "that takes CAP_BPF and CAP_PERFMON on this kernel";
     let gaps = document["gaps"].to_string();
-    let left_out = "not found: listns(2) leaves out those whose owner grants you no CAP_SYS_ADMIN";
+    let left_out = "not found: listns(2) omits those in whose owner you lack CAP_SYS_ADMIN";
     assert!(gaps.contains("SCM_RIGHTS"), "{gaps}");
     assert_eq!((gaps.contains(missing), gaps.contains(left_out)), (LISTS.here(), LISTNS.here()), "{gaps}");
 }

@@ -92,7 +92,7 @@ fn and(one: io::Result<()>, other: io::Result<()>) -> io::Result<()> {
 
 /// The gap for multithreaded processes whose tables cannot be compared.
 const OTHER_NUMBERS: &str =
-    "descriptors of threads with a table of their own: this /proc is of another pid namespace";
+    "descriptors of threads with a table of their own: this /proc belongs to a different pid namespace";
 
 /// The reason that tables cannot be compared.
 enum Incomparable {

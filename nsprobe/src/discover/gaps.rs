@@ -21,7 +21,7 @@ pub(super) struct Gaps {
 const MOST_REASONS: usize = 64;
 
 /// The reason under which the rest is counted.
-const FURTHER: &str = "further reasons, which are not told one by one";
+const FURTHER: &str = "further reasons, not listed one by one";
 
 impl Gaps {
     /// Counts one more of `kind`, for `reason`; `remedy` is what would help.
@@ -122,7 +122,7 @@ const fn all_the_same(kind: GapKind) -> &'static str {
             "even with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: a security module or sandbox forbids it"
         }
         GapKind::Mounts | GapKind::Relations | GapKind::Source => {
-            "even with CAP_SYS_ADMIN and CAP_SYS_PTRACE: a file system on the way (FUSE, NFS) or a security module"
+            "even with CAP_SYS_ADMIN and CAP_SYS_PTRACE: a file system on the path (FUSE, NFS) or a security module"
         }
         _ => "even with CAP_SYS_PTRACE: a security module or sandbox forbids it",
     }

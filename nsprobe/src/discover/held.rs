@@ -101,7 +101,7 @@ fn connections(search: &Search, sought: &HashMap<u64, NsId>, index: &mut Namespa
             // The walk must advance, whatever the record says.
             Some(Some(next)) if next > bucket => bucket = next,
             Some(None) => break,
-            Some(Some(_)) | None => return Err("the table of connections is of an unknown form".to_owned()),
+            Some(Some(_)) | None => return Err("the table of connections has an unknown layout".to_owned()),
         }
     }
     for (kernel_id, holder) in found {

@@ -22,7 +22,7 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 /// The gap from 6.19 on, without BPF.
-const INACTIVE_MISSING: &str = "inactive namespaces, which the kernel alone holds, are not found";
+const INACTIVE_MISSING: &str = "inactive namespaces, which only the kernel holds, are not found";
 
 /// The gap before that, without the kernel's lists.
 const MISSING: &str =
@@ -160,7 +160,7 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceI
         if !known {
             entry.asked = true;
             entry.namespace.kernel_id = Some(number);
-            gaps.add(GapKind::Relations, "inactive: the kernel lets nobody open it", None);
+            gaps.add(GapKind::Relations, "inactive: the kernel does not let anyone open it", None);
         }
     }
 }
@@ -208,15 +208,15 @@ impl Unlisted {
         let (reason, remedy) = match self {
             Self::Listns(error) => return gaps.add_error(GapKind::Source, &error),
             Self::Others => (
-                because(&"listns(2) leaves out those whose owner grants you no CAP_SYS_ADMIN"),
+                because(&"listns(2) omits those in whose owner you lack CAP_SYS_ADMIN"),
                 remedy(&[Capability::SysAdmin]).unwrap_or_default(),
             ),
             Self::Older => (missing.to_owned(), "use BPF on Linux 6.18, or Linux 6.19".to_owned()),
             Self::NotWanted => {
-                (because(&"that takes BPF on this kernel"), or_later(Some("use --source auto".to_owned())))
+                (because(&"it needs BPF on this kernel"), or_later(Some("use --source auto".to_owned())))
             }
             Self::NotPermitted(lacking) => (
-                because(&format_args!("that takes {lacking} on this kernel")),
+                because(&format_args!("it needs {lacking} on this kernel")),
                 or_later(remedy(&[Capability::Bpf, Capability::Perfmon])),
             ),
             Self::Lists(error) => (because(&error), later.to_owned()),

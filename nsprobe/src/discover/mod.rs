@@ -172,7 +172,7 @@ pub fn why_unread(pid: Pid) -> Option<String> {
     let proc = open(&Options::default()).ok()?;
     let read = bounded::one(move |buffer| proc.process(pid)?.read("stat", buffer));
     match read.unwrap_or_else(|stuck| Err(stuck.into())) {
-        Ok(()) => Some("it was not there, or could not be read, a moment ago".to_owned()),
+        Ok(()) => Some("it did not exist, or could not be read, a moment ago".to_owned()),
         Err(error) if vanished(&error) => None,
         Err(error) => Some(error.to_string()),
     }

@@ -240,7 +240,7 @@ impl Search<'_> {
         let Some(&pid) = self.readers.get(&id) else {
             let remedy = match self.table {
                 Some(_) => remedy(&[Capability::SysPtrace, Capability::SysAdmin]),
-                None => Some("Linux 6.11 tells them, to root".to_owned()),
+                None => Some("Linux 6.11 lists them, to root".to_owned()),
             };
             gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
             return;
@@ -267,7 +267,7 @@ impl Search<'_> {
                     self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, point), index, gaps);
                 }
                 for _ in 0..too_long {
-                    gaps.add(GapKind::Mounts, "a line of mountinfo of more than 64 KiB is passed over", None);
+                    gaps.add(GapKind::Mounts, "a line of mountinfo longer than 64 KiB is skipped", None);
                 }
                 if !whole {
                     self.put_off.push((id, Way::Process(pid, lines)));

@@ -139,7 +139,7 @@ impl Reader<'_> {
             }
         };
         let Some(facts) = facts else {
-            self.gaps.add(GapKind::ProcessStatus, "/proc/PID/stat is not of the known form", None);
+            self.gaps.add(GapKind::ProcessStatus, "/proc/PID/stat has an unexpected format", None);
             return None;
         };
         let uid = dir.owner();
@@ -206,7 +206,7 @@ impl Reader<'_> {
         match read {
             Ok(Some(pids)) if pids.first() == Some(&pid) => pids,
             Ok(_) => {
-                self.gaps.add(GapKind::ProcessIds, "/proc/PID/status is not of the known form", None);
+                self.gaps.add(GapKind::ProcessIds, "/proc/PID/status has an unexpected format", None);
                 Vec::new()
             }
             Err(error) => {

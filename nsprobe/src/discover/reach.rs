@@ -143,7 +143,7 @@ impl Unreachable {
                 "mounted below {point} ({fs_type}) in {within}, where looking up a name may wait for a server"
             ),
             Obstacle::NotVisible => {
-                format!("mounted below what is not visible of {within}, where a name is not looked up")
+                format!("mounted below a mount of {within} that is not visible, where names are not looked up")
             }
             Obstacle::TooMuch => {
                 format!("mounted in {within}, and following all paths to mounts would take too long")

@@ -95,7 +95,7 @@ impl NsQuery {
                 }
                 "mounted where looking up a name may wait for a server, or take too long"
             } else if entry.handles.is_empty() {
-                "mounted only where no process is: not to be opened without going there"
+                "mounted only in mount namespaces without members: cannot be opened without entering one"
             } else if let Some(reason) = hidden.get(&id) {
                 reason
             } else {
@@ -127,7 +127,7 @@ impl NsQuery {
             hidden.extend(found.into_iter().map(|id| (id, "mounted only where another mount hides it")));
             if !whole {
                 for (id, _) in sought {
-                    hidden.entry(id).or_insert("mounted among too many mounts to see whether it still is");
+                    hidden.entry(id).or_insert("among too many mounts to check that it is still mounted");
                 }
             }
         }
@@ -166,7 +166,7 @@ impl NsQuery {
                 let entry = index.entry(owner);
                 entry.asked = true;
                 entry.namespace.kernel_id = owner_kernel_id;
-                gaps.add(GapKind::Relations, "owns what only sockets hold, and cannot be opened", None);
+                gaps.add(GapKind::Relations, "owns a namespace that only sockets hold, and cannot be opened", None);
             }
         }
         index.entry(owner).held(Holder::Ancestor { of: id });

@@ -94,7 +94,7 @@ pub(super) fn find(
     }
     // Descriptors are duplicated from a process by its pid in the caller's pid namespace.
     if proc.own_pid() != Some(std::process::id()) {
-        let reason = "network namespaces that only sockets hold: this /proc is of another pid namespace";
+        let reason = "network namespaces that only sockets hold: this /proc belongs to a different pid namespace";
         return gaps.add(GapKind::Source, reason, None);
     }
     let tables = bpf.then_some((proc, nsfs_dev));
@@ -179,7 +179,7 @@ impl Search<'_> {
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                     let reason = "network namespaces that only sockets hold cannot be found";
-                    return self.gaps.add(GapKind::Source, reason, Some("Linux 5.6 duplicates sockets"));
+                    return self.gaps.add(GapKind::Source, reason, Some("Linux 5.6 can duplicate sockets"));
                 }
                 Err(error) => self.failed(&question, &error),
             }
@@ -220,11 +220,11 @@ impl Search<'_> {
         match error.raw_os_error() {
             _ if is_gone(error) => {}
             Some(libc::EINVAL) if of_thread => {
-                let reason = "in a table of descriptors that a thread has for its own";
+                let reason = "in a thread's own descriptor table";
                 self.gaps.add(GapKind::Sockets, reason, Some("use BPF, or Linux 6.9"));
             }
             Some(libc::ETIMEDOUT) => {
-                let reason = "the network namespace was not learned in time: a process holds up questions to its sockets";
+                let reason = "the network namespace was not found in time: a process delays queries of its sockets";
                 self.gaps.add(GapKind::Sockets, reason, Some("--source bpf"));
             }
             _ => self.gaps.add_error(GapKind::Sockets, error),

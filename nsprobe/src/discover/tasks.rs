@@ -22,7 +22,7 @@ pub enum Unavailable {
     Tasks(#[from] TasksError),
     /// Their numbers differ from those of this proc file system: it belongs to another pid namespace, or a time or user
     /// namespace changes its values.
-    #[error("this /proc numbers processes, users or times in another way than the kernel does for nsprobe")]
+    #[error("pids, uids or times in this /proc differ from those that the kernel reports to nsprobe")]
     OtherNumbers,
 }
 
@@ -74,7 +74,7 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
             }
         });
     for _ in 0..unknown {
-        gaps.add(GapKind::ProcessStatus, "a record of the probe is not of the known form", None);
+        gaps.add(GapKind::ProcessStatus, "a record of the probe has an unexpected layout", None);
     }
     Ok(Found { processes, divergent, descriptors })
 }

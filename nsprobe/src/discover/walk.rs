@@ -57,14 +57,14 @@ pub(super) fn to_end(
         for begin in (0..RUNS).map(|run| run == 0) {
             let record = walk(begin).map_err(|error| format!("running the BPF program: {error}"))?;
             match take(&record, begin) {
-                None => return Err("a record of the probe is not of the known form".to_owned()),
+                None => return Err("a record of the probe has an unexpected layout".to_owned()),
                 Some(Outcome::More) => {}
                 Some(Outcome::End) => return Ok(()),
                 Some(Outcome::Lost) => break,
             }
         }
     }
-    Err(format!("the kernel's list of {what} changes too fast to be read, or is of an unknown form"))
+    Err(format!("the kernel's list of {what} changes too fast to be read, or has an unknown layout"))
 }
 
 /// Decodes the steps in one record; `None` if it does not have the layout of this nsprobe's probe.

@@ -22,7 +22,7 @@ const CGROUP2_MAGIC: FsType = FsType(0x6367_7270);
 #[derive(Debug, thiserror::Error)]
 pub enum GroupError {
     /// No version 2 hierarchy is mounted where this process can see it.
-    #[error("{path}: no such directory of control groups, and no hierarchy of version 2 is mounted here", path = text::shown_path(.0))]
+    #[error("{path}: no such control group directory, and no hierarchy of version 2 is mounted here", path = text::shown_path(.0))]
     NoHierarchy(PathBuf),
     /// It does not exist.
     #[error("{path}: no such control group: {error}", path = text::shown_path(.path))]

@@ -82,7 +82,7 @@ fn wait_for_writer(fifo: &File) -> io::Result<Vec<u8>> {
             Err(error) => return Err(error.into()),
         }
         if Instant::now() > end {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "a FIFO that no program writes to"));
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "a FIFO without a writer"));
         }
         sleep(Duration::from_millis(10));
     }

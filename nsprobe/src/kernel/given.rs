@@ -69,7 +69,7 @@ pub fn without_threads() -> Option<&'static str> {
     let differs = namespace("pid_for_children")
         .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |children| children != own);
     differs.then_some(
-        "no thread can be started: children of nsprobe would be in another pid namespace (unshare --pid needs --fork)",
+        "no thread can be started: children of nsprobe would be in a different pid namespace (unshare --pid needs --fork)",
     )
 }
 

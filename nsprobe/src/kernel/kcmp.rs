@@ -20,7 +20,7 @@ pub fn compare_descriptors(one: u32, other: u32) -> io::Result<Ordering> {
         0 => Ok(Ordering::Equal),
         1 => Ok(Ordering::Less),
         2 => Ok(Ordering::Greater),
-        _ => Err(io::Error::other("kcmp(2) gives no order")),
+        _ => Err(io::Error::other("kcmp(2) returned no order")),
     }
 }
 

@@ -19,7 +19,7 @@ pub enum ListsError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// A field that the walk needs is missing.
-    #[error("this kernel's namespaces have no {0}: this nsprobe does not know their lists")]
+    #[error("this kernel's namespaces have no {0}: this version of nsprobe cannot read their lists")]
     NoField(String),
     /// The program was not loaded.
     #[error("the kernel refuses the BPF program: {}", .0.reason)]

@@ -76,13 +76,13 @@ pub enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// Others took too long.
-    #[error("others have waited too long")]
+    #[error("other requests took too long")]
     OutOfTime,
     /// The kernel refused.
     #[error("no child process can be started: {text}", text = refusal(*.0))]
     NoChild(Errno),
     /// Too many earlier ones are still waiting.
-    #[error("{MOST_STUCK} child processes wait for servers of file systems: no more are started")]
+    #[error("{MOST_STUCK} child processes wait for file system servers: no more are started")]
     TooManyStuck,
 }
 

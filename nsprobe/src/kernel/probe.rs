@@ -77,7 +77,7 @@ pub enum OpenError {
     #[error("the probe: {}", chain(.0))]
     Object(#[from] EbpfError),
     /// Its task storage was refused.
-    #[error("storage of tasks: {error}")]
+    #[error("task storage: {error}")]
     Storage {
         /// The error of dup3(2).
         error: io::Error,
@@ -235,13 +235,13 @@ impl Probe {
         if let Some(function) = hook.point.fprobe() {
             if !self.safe_fprobes {
                 return Err(Refusal::new(
-                    "tasks that stand in calls can exhaust this kernel's fprobes (its BTF has no fprobe_hlist)",
+                    "tasks inside calls can exhaust this kernel's fprobes (its BTF has no fprobe_hlist)",
                 ));
             }
             let link = self.fprobes.attach(&self.ebpf, &self.globals, hook.program, function)?;
             return Ok(Link(Attached::Descriptor(link)));
         }
-        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"));
+        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("everything is already attached"));
         let program = self
             .ebpf
             .program_mut(hook.program)
@@ -281,7 +281,7 @@ impl Probe {
                 let program = program.fd().map_err(refusal)?;
                 Attached::Descriptor(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
             }
-            Point::Fprobe(_) | Point::FprobeReturn(_) => return Err(Refusal::new("no program of aya's")),
+            Point::Fprobe(_) | Point::FprobeReturn(_) => return Err(Refusal::new("not a program that aya loads")),
         };
         Ok(Link(link))
     }
@@ -355,14 +355,14 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Re
         no_tracefs(
             &error,
             Capability::DacReadSearch,
-            "its files are root's: reading them takes CAP_DAC_READ_SEARCH",
+            "root owns its files: reading them takes CAP_DAC_READ_SEARCH",
         )
     };
     // Its directory is named as it is displayed.
     let name = point.to_string();
     let name = name.trim_start_matches("tracepoint/");
     let text = tracefs.read(&format!("events/{name}/id")).map_err(failed)?;
-    text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is no number")))
+    text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is not a number")))
 }
 
 #[cfg(test)]

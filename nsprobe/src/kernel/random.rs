@@ -15,7 +15,7 @@ pub fn bytes<const N: usize>() -> io::Result<[u8; N]> {
     }
     match usize::try_from(length) {
         Ok(length) if length == N => Ok(bytes),
-        Ok(length) => Err(io::Error::other(format!("getrandom(2) gave {length} of {N} bytes"))),
+        Ok(length) => Err(io::Error::other(format!("getrandom(2) returned {length} of {N} bytes"))),
         Err(_) => Err(io::Error::last_os_error()),
     }
 }

@@ -63,7 +63,7 @@ fn question(sequence: u32, fd: u32) -> [u8; BODY + 8] {
 
 /// Decodes a message; `None` if it answers a different query.
 fn answer(message: &[u8], sequence: u32) -> Option<io::Result<Option<u32>>> {
-    let malformed = || Some(Err(io::Error::other("rtnetlink gave a malformed answer")));
+    let malformed = || Some(Err(io::Error::other("rtnetlink returned a malformed answer")));
     let (Some(length), Some(kind), Some(answered)) =
         (u32_at(message, 0), u16_at(message, 4), u32_at(message, 8))
     else {

@@ -33,7 +33,7 @@ impl Shares {
         if map == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let map = NonNull::new(map.cast()).ok_or_else(|| io::Error::other("mmap(2) gave no address"))?;
+        let map = NonNull::new(map.cast()).ok_or_else(|| io::Error::other("mmap(2) returned no address"))?;
         Ok(Self { map, _data: data })
     }
 

@@ -85,7 +85,7 @@ impl Sideband {
         if map == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let map = NonNull::new(map.cast()).ok_or_else(|| io::Error::other("mmap(2) gave no address"))?;
+        let map = NonNull::new(map.cast()).ok_or_else(|| io::Error::other("mmap(2) returned no address"))?;
         Ok(Self { event, map, page, data, tail: 0, counts_lost })
     }
 

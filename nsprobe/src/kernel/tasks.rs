@@ -23,10 +23,10 @@ pub enum TasksError {
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The kernel has no iterator over tasks.
-    #[error("this kernel has no BPF iterators over tasks and files: Linux 5.8 has")]
+    #[error("this kernel has no BPF iterators over tasks and files (Linux 5.8)")]
     NoIterator,
     /// An essential field is missing.
-    #[error("this kernel's tasks have no {0}: this nsprobe does not know it yet")]
+    #[error("this kernel's tasks have no {0}: this version of nsprobe does not support it")]
     NoField(String),
     /// The program was not loaded or attached.
     #[error("the kernel refuses the BPF iterators over tasks and files: {}", .0.reason)]

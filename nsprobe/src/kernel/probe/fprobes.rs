@@ -49,7 +49,7 @@ impl Fprobes {
             let loaded = self.load(ebpf, globals, program)?;
             self.loaded.insert(program, loaded);
         }
-        let program = self.loaded.get(program).ok_or_else(|| Refusal::new("it is not loaded"))?;
+        let program = self.loaded.get(program).ok_or_else(|| Refusal::new("the program is not loaded"))?;
         link(program, function, is_return).map_err(|error| Refusal::io(&error))
     }
 

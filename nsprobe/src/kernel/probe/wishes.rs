@@ -42,7 +42,7 @@ impl Probe {
     /// stopped.
     pub fn note_again(&mut self) -> Result<(), Refusal> {
         let state = self.ebpf.map_mut(map::NOTES_STATE).and_then(|map| Array::<_, u32>::try_from(map).ok());
-        let mut state = state.ok_or_else(|| Refusal::new("the probe has no state of notes"))?;
+        let mut state = state.ok_or_else(|| Refusal::new("the probe has no map NOTES_STATE"))?;
         state.set(0, 0, 0).map_err(|error| Refusal::error(&error))?;
         self.run_iterator(NOTE).map(|_| ())
     }
@@ -51,7 +51,7 @@ impl Probe {
         let program = self.ebpf.program_mut(name);
         let program = program.ok_or_else(|| Refusal::new("the probe has no such program"))?;
         let program: &mut Iter = program.try_into().map_err(refusal)?;
-        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("all has been attached"))?;
+        let ids = self.ids.as_ref().ok_or_else(|| Refusal::new("everything is already attached"))?;
         program.load("task", ids).map_err(refusal)
     }
 
