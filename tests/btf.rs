@@ -1,4 +1,4 @@
-//! Struct offsets of the running kernel, compared with bpftool(8)'s reading.
+//! Struct offsets of the running kernel, compared with bpftool(8).
 
 use crate::support::skipped;
 use nsprobe::kernel::btf::{self, Wanted};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::process::Command;
 
-/// The bit offset of a member, anonymous structs and unions looked into.
+/// The bit offset of a member, including those of anonymous structs and unions.
 fn bits(types: &HashMap<u64, &Value>, composite: &Value, member: &str) -> Option<u64> {
     composite["members"].as_array()?.iter().find_map(|found| {
         let at = found["bits_offset"].as_u64()?;
@@ -58,9 +58,9 @@ fn offsets_are_those_that_bpftool_reads() {
         compared += 1;
     }
     assert_eq!(compared, FIELDS.len());
-    // The stand-in that programs are loaded by holds what it should, at the same ids.
-    let again = btf::find(&found.ids.to_btf(), &wanted).expect("readable BTF");
-    assert_eq!(again.ids, found.ids);
+    // The substitute BTF that programs are loaded with has the required types, at the same ids.
+    let reread = btf::find(&found.ids.to_btf(), &wanted).expect("readable BTF");
+    assert_eq!(reread.ids, found.ids);
     let text = format!("{:?}", found.ids);
     for (name, kind) in
         [("kernel_clone", "FUNC"), ("ksys_unshare", "FUNC"), ("btf_trace_task_newtask", "TYPEDEF")]

@@ -1,5 +1,5 @@
-//! Names, arguments and paths of any bytes: none reaches a terminal as it is, none is lost, and nsprobe takes back what
-//! it printed.
+//! Arbitrary bytes in names, arguments and paths: none reaches a terminal unescaped, none is lost, and nsprobe
+//! accepts what it printed.
 
 use crate::support::stage::{self, Staged};
 use crate::support::trace::{Stream, one_plan};
@@ -13,17 +13,17 @@ use std::path::Path;
 use std::process::Command;
 
 /// A file in `dir`.
-fn place(dir: &Path, name: &[u8]) -> OsString {
+fn file(dir: &Path, name: &[u8]) -> OsString {
     dir.join(OsStr::from_bytes(name)).into_os_string()
 }
 
-/// That nothing in an output controls a terminal or is invisible.
+/// Checks that nothing in an output controls a terminal or is invisible.
 fn is_harmless(output: &str) {
     let bad = output.chars().find(|&c| c != '\n' && text::is_hidden(c));
     assert_eq!(bad, None, "{output:?}");
 }
 
-/// The bytes of a text and of the field beside it; the text itself must be what is left of them in UTF-8.
+/// The bytes of a text, from the field beside it; the text itself must be their lossy UTF-8.
 fn bytes(object: &Value, field: &str) -> Vec<u8> {
     let shown = object[field].as_str().unwrap_or_else(|| panic!("{field} of {object}"));
     match object.get(format!("{field}_base64")) {
@@ -36,7 +36,7 @@ fn bytes(object: &Value, field: &str) -> Vec<u8> {
     }
 }
 
-/// By base64(1), which is not ours.
+/// Decoded by base64(1), which is independent.
 fn decoded(encoded: &Value) -> Vec<u8> {
     let script = format!("printf %s '{}' | base64 -d", encoded.as_str().unwrap());
     Command::new("sh").args(["-c", &script]).output().unwrap().stdout
@@ -67,7 +67,7 @@ fn paths_that_differ_in_a_byte_stay_apart_and_are_found_by_their_names() {
     });
     let found: BTreeSet<(Vec<u8>, u64)> =
         holders.filter(|(path, _)| path.starts_with(dir.path().as_os_str().as_bytes())).collect();
-    let paths: BTreeSet<Vec<u8>> = names.iter().map(|name| place(dir.path(), name).into_vec()).collect();
+    let paths: BTreeSet<Vec<u8>> = names.iter().map(|name| file(dir.path(), name).into_vec()).collect();
     assert_eq!(found.iter().map(|(path, _)| path.clone()).collect::<BTreeSet<_>>(), paths);
 
     let table = run(&["list", "-n", "-c", "path,nsfs,command", "--kind", "net"]);
@@ -75,7 +75,7 @@ fn paths_that_differ_in_a_byte_stay_apart_and_are_found_by_their_names() {
     for (path, ino) in found {
         let form = text::shown(&path);
         assert!(table.stdout.contains(&form), "{form} in {}", table.stdout);
-        // In that mount namespace it is there, by its bytes and by what was printed.
+        // In that mount namespace it exists, by its bytes and by its printed form.
         for given in [OsStr::from_bytes(&path), OsStr::new(&form)] {
             let mut command = Command::new("nsenter");
             command.args(["--mount", "-t", &sleep, env!("CARGO_BIN_EXE_nsprobe"), "list", "-n", "-c", "ns"]);
@@ -95,7 +95,7 @@ fn a_host_name_of_any_bytes_is_kept() {
     command.args(["--uts", "sh", "-c", script, env!("CARGO_BIN_EXE_nsprobe")]);
     let document: Value = serde_json::from_str(&stage::succeed(&mut command)).unwrap();
     assert_eq!(bytes(&document, "hostname"), b"h\xff");
-    // It is read by diff, which has it in its own document.
+    // diff reads it, and has it in its own document.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("list.json");
     std::fs::write(&path, document.to_string()).unwrap();
@@ -112,7 +112,7 @@ fn a_name_of_any_bytes_costs_no_other_field() {
     }
     let dir = tempfile::tempdir().unwrap();
     let name = b"a\xff\x1b[2J\"";
-    let program = place(dir.path(), name);
+    let program = file(dir.path(), name);
     stage::copy_program(Path::new("/bin/sleep"), Path::new(&program));
     let mut unshare = Command::new("unshare");
     let mut staged = Staged::spawn(unshare.args(["--pid", "--fork"]).arg(&program).arg("1000"));
@@ -142,7 +142,7 @@ fn a_trace_takes_and_tells_names_of_any_bytes() {
     one_plan(|plan| {
         let dir = tempfile::tempdir().unwrap();
         let name = b"b\xfe\x1b";
-        let program = place(dir.path(), name);
+        let program = file(dir.path(), name);
         stage::copy_program(Path::new("/usr/bin/unshare"), Path::new(&program));
         let form = text::shown(name);
         for given in [OsStr::from_bytes(name), OsStr::new(&form)] {
@@ -155,7 +155,7 @@ fn a_trace_takes_and_tells_names_of_any_bytes() {
             assert_eq!(bytes(&event["process"]["exe"], "path"), program.as_bytes());
         }
 
-        // A directory cannot tell what a call has returned.
+        // A directory whose name looks like the result of a call.
         let jail = dir.path().join("j = 0  net 1→2");
         std::fs::create_dir(&jail).unwrap();
         let mut trace = nsprobe();
@@ -205,7 +205,7 @@ fn what_was_given_stands_harmless_in_messages() {
         is_harmless(&ran.stderr);
         assert!(!ran.stderr.lines().any(|line| line == "nsprobe: all is well"), "{args:?}: {}", ran.stderr);
     }
-    // Where it is not UTF-8, too.
+    // Also if it is not UTF-8.
     for option in ["--ns", "--filter", "--columns"] {
         let output = nsprobe().args(["list", option]).arg(OsStr::from_bytes(b"/\xff\x1b")).output().unwrap();
         let ran = support::Ran::from(output);
@@ -217,7 +217,7 @@ fn what_was_given_stands_harmless_in_messages() {
 #[test]
 fn nothing_is_written_past_the_one_place_for_messages() {
     let _limit = support::time_limit();
-    let Some(sources) = support::sources() else { return support::skipped("the sources are not here") };
+    let Some(sources) = support::sources() else { return support::skipped("the sources are not available") };
     for (path, text) in &sources {
         if path.ends_with("cli/output.rs") || path.ends_with("tests.rs") {
             continue;

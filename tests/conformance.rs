@@ -1,5 +1,6 @@
-//! The kernel's own tests of namespaces, processes and mounts, which nobody here wrote, call by call beside strace(1).
-//! `cargo xtask conformance` builds them from the distribution's kernel sources, and names their directory.
+//! The kernel's own tests of namespaces, processes and mounts, which are independent of this project, call by call
+//! beside strace(1). `cargo xtask conformance` builds them from the distribution's kernel sources, and names their
+//! directory.
 
 use crate::support::trace::{Clones, Comparison, compare_with_strace, each_plan};
 use crate::support::{skipped, stage};
@@ -11,10 +12,10 @@ use std::process::Command;
 const DIRECTORY: &str = "NSPROBE_CONFORMANCE";
 
 /// Programs that are left out everywhere: one waits for another that would start it, one makes no call in half a
-/// minute, two wait in vain for what strace keeps from them.
+/// minute, two wait in vain for something that strace prevents.
 const LEFT_OUT: &[&str] = &["pidfd_exec_helper", "gettime_perf", "pidfd_info_test", "pidns_init_via_setns"];
 
-/// Programs of thousands of calls each, which an emulated processor takes many minutes for.
+/// Programs of thousands of calls each, which take many minutes on an emulated processor.
 const LONG: &[&str] = &["pidfd_test", "pidfd_poll_test", "pid_max"];
 
 /// The programs below `directory`, by suite.
@@ -43,7 +44,7 @@ fn the_kernels_own_tests_make_the_calls_that_strace_sees() {
     each_plan(|plan| {
         let (mut total, mut wrong) = (0, Vec::new());
         for (suite, programs) in &suites {
-            // What a test finds is the kernel's affair; what it calls is ours. In a mount namespace of its own,
+            // The results of a test are the kernel's affair; its calls are ours. In a separate mount namespace,
             // because some fail to clean up.
             let script = format!(
                 "cd '{}'
@@ -74,7 +75,7 @@ fn container_tools_make_the_calls_that_strace_sees() {
         return skipped("needs schroot");
     }
     each_plan(|plan| {
-        // schroot reads its configuration from one place, which a mount in a mount namespace of its own covers.
+        // schroot reads its configuration from a fixed path, which a mount in a separate mount namespace covers.
         let script = r#"exec unshare -m sh -c '
             mount -t tmpfs none /etc/schroot/chroot.d && mount -t tmpfs none /mnt && mkdir /mnt/jail &&
             mount --bind / /mnt/jail &&

@@ -1,4 +1,4 @@
-//! `nsprobe diff`: what was staged between two looks, and nothing else of what was staged.
+//! `nsprobe diff`: what was staged between two snapshots, and nothing else of what was staged.
 
 use crate::support::stage::{NamedNetns, Staged, until, wait};
 use crate::support::{self, Ran, nsprobe, proc, run};
@@ -28,7 +28,7 @@ impl Before {
         self.dir.path().join("before.json")
     }
 
-    /// What is different now.
+    /// The differences from now.
     fn diff(&self) -> Value {
         let ran = diff(&[Path::new("--json"), &self.path()]);
         let document: Value =
@@ -42,7 +42,7 @@ fn diff(args: &[&Path]) -> Ran {
     nsprobe().arg("diff").args(args).output().unwrap().into()
 }
 
-/// The objects at `list` that are about `kind:[ino]`.
+/// The number of objects at `list` that are about `kind:[ino]`.
 fn about(document: &Value, list: &str, kind: &str, ino: u64) -> usize {
     let namespaces = document.pointer(&format!("/namespaces/{list}")).unwrap().as_array().unwrap();
     namespaces.iter().filter(|ns| ns["kind"] == kind && ns["ino"] == ino).count()
@@ -69,7 +69,7 @@ fn a_namespace_and_its_processes_come_and_go() {
     let came = before.diff();
     for (kind, ino) in [("net", net), ("uts", uts)] {
         let counts = ["came", "went", "unsure"].map(|list| about(&came, list, kind, ino));
-        // Another test may have had a namespace of that number when the first look was taken.
+        // Another test may have had a namespace with that inode when the first snapshot was taken.
         let reused = before.document["namespaces"]
             .as_array()
             .unwrap()
@@ -105,14 +105,14 @@ fn a_namespace_and_its_processes_come_and_go() {
 fn nothing_staged_is_nothing_found() {
     let _limit = support::time_limit();
     let before = Before::take();
-    // The same document twice: whatever else the machine does, these are equal.
+    // The same document twice: these are equal, whatever else happens on the machine.
     let path = before.path();
     let ran = diff(&[&path, &path]);
     assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
     let ran = diff(&[Path::new("--json"), &path, &path]);
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert_eq!((ran.code, &document["equal"], &document["same_boot"]), (Some(0), &true.into(), &true.into()));
-    // And nsprobe does not find itself, nor a shell what it runs.
+    // nsprobe does not find itself, nor does a shell find what it runs.
     let pids = [std::process::id()];
     let now = before.diff();
     assert_eq!((among(&now, "came", &pids), among(&now, "went", &pids)), (vec![], vec![]));
@@ -145,7 +145,7 @@ fn a_process_that_enters_a_namespace_has_changed() {
     let initial = proc::namespace(2, "net").unwrap();
     assert_eq!((&moved["before"]["net"], &moved["after"]["net"]), (&initial.into(), &named.ino().into()));
     assert_eq!(moved["before"]["mnt"], moved["after"]["mnt"]);
-    assert_eq!(about(&now, "came", "net", named.ino()), 0, "it was there before, without a process");
+    assert_eq!(about(&now, "came", "net", named.ino()), 0, "it existed before, without a process");
     let text = diff(&[&before.path()]).stdout;
     let line = format!("~ {pid}  net:[{initial}] → net:[{}]  sleep 1000\n", named.ino());
     assert!(text.contains(&line), "{text}");
@@ -157,8 +157,8 @@ fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
     if !support::root() {
         return;
     }
-    // The kernel gives the lowest number that is free. A network namespace is torn down some time after it
-    // is gone, and other tests may be first to take its number: then all is tried anew.
+    // The kernel assigns the lowest free inode. A network namespace is torn down some time after it is gone, and
+    // other tests may be first to take its inode: then everything is repeated.
     let staged = wait(|| {
         let first = NamedNetns::add();
         let ino = first.ino();
@@ -175,7 +175,7 @@ fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
         }
         None
     });
-    let (before, second, ino) = staged.expect("a number that is given again");
+    let (before, second, ino) = staged.expect("an inode that is reused");
     let namespaces = before.document["namespaces"].as_array().unwrap();
     let old = namespaces.iter().find(|ns| ns["kind"] == "net" && ns["ino"] == ino).unwrap();
     let now = before.diff();
@@ -186,7 +186,7 @@ fn a_namespace_with_the_number_of_one_that_is_gone_is_another() {
     if old["kernel_id"].is_string() {
         assert_eq!((counts, unsure), ([1, 1], 0), "{}: one went and one came", second.name);
     } else {
-        // Linux before 6.18: nothing tells, and nothing is claimed.
+        // Linux before 6.18: there is no evidence, and nothing is claimed.
         assert_eq!((counts, unsure), ([0, 0], 1), "{}", second.name);
     }
 }
@@ -197,7 +197,7 @@ fn a_named_namespace_that_stays_is_no_difference() {
     if !support::root() {
         return;
     }
-    // No process is in it. The kernel's id tells, or that its inode has stayed in memory.
+    // No process is in it. The evidence is the kernel's id, or that its inode has stayed in memory.
     let named = NamedNetns::add();
     let before = Before::take();
     let now = before.diff();
@@ -227,7 +227,7 @@ fn a_snapshot_is_read_from_stdin() {
 }
 
 #[test]
-fn what_is_no_snapshot_is_an_error_that_names_the_file() {
+fn other_documents_are_errors_that_name_the_file() {
     let _limit = support::time_limit();
     let before = Before::take();
     let whole = std::fs::read_to_string(before.path()).unwrap();
@@ -241,16 +241,13 @@ fn what_is_no_snapshot_is_an_error_that_names_the_file() {
         (file("cut.json", &whole[..whole.len() / 2]), "or not all of it: EOF while parsing"),
         (
             file("tree.json", &run(&["tree", "--json"]).stdout),
-            "this is nsprobe.tree 1.0, and nsprobe.list 1.x is wanted",
+            "this is nsprobe.tree 1.0, but nsprobe.list 1.x is needed",
         ),
         (
             file("later.json", &whole.replacen("\"version\":\"1.0\"", "\"version\":\"2.3\"", 1)),
-            "this is nsprobe.list 2.3, and nsprobe.list 1.x is wanted",
+            "this is nsprobe.list 2.3, but nsprobe.list 1.x is needed",
         ),
-        (
-            file("part.json", &run(&["list", "--json", "--kind", "mnt"]).stdout),
-            "it holds only what was asked for",
-        ),
+        (file("part.json", &run(&["list", "--json", "--kind", "mnt"]).stdout), "it holds only a selection"),
         (file("table.json", &run(&["list"]).stdout), "not a document of `nsprobe list --json`"),
         (dir.path().join("missing.json"), "No such file or directory"),
     ] {

@@ -1,4 +1,4 @@
-//! What the documentation says is run here: the examples of every `--help` and the commands of README.md.
+//! The examples of the documentation are run: those of every `--help` and the commands of README.md.
 
 use crate::support::{self, nsprobe, run};
 use std::path::Path;
@@ -9,7 +9,7 @@ fn subcommands() -> Vec<String> {
     let help = run(&["--help"]).stdout;
     let listed =
         help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    // What is indented further goes on with the line above.
+    // Lines that are indented further continue the line above.
     let names = listed.filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')));
     let names = names.filter_map(|line| line.split_whitespace().next().map(str::to_owned));
     names.filter(|name| name != "help").collect()
@@ -19,9 +19,9 @@ fn subcommands() -> Vec<String> {
 fn examples(help: &str) -> Vec<String> {
     let section = help.lines().skip_while(|line| !line.starts_with("Example")).skip(1);
     let lines = section.take_while(|line| line.starts_with("  "));
-    // What is indented further explains the line above.
+    // Lines that are indented further explain the line above.
     let lines = lines.filter(|line| !line.starts_with("   "));
-    // Two blanks part the command from what it does.
+    // Two blanks separate the command from its explanation.
     lines.filter_map(|line| Some(line.trim_start().split("  ").next()?.trim_end().to_owned())).collect()
 }
 
@@ -31,7 +31,7 @@ fn shell(command: &str, directory: &Path) -> support::Ran {
     let _ = std::fs::create_dir(&bin);
     let _ = std::os::unix::fs::symlink(nsprobe().get_program(), bin.join("nsprobe"));
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
-    // `sudo` may not be there, and root needs none.
+    // `sudo` may not be installed, and root does not need it.
     let command = command.replace("sudo ", "");
     let output = Command::new("timeout")
         .args(["120", "sh", "-c", &command])
@@ -46,8 +46,8 @@ fn needs_privilege(command: &str) -> bool {
     command.contains("sudo ") || command.contains("trace")
 }
 
-/// Whether an example can be run as it stands: one that waits for something that need not come, or that
-/// writes outside a scratch directory, cannot.
+/// True if an example can be run as it is: not if it waits for something that may not happen, or writes outside a
+/// scratch directory.
 fn runs_by_itself(command: &str) -> bool {
     let ends = [" -- ", "--duration"].iter().any(|end| command.contains(end));
     (ends || !command.contains("nsprobe trace")) && !command.contains("COMMAND") && !command.contains("> /")
@@ -68,7 +68,7 @@ fn the_examples_of_every_help_run() {
         for example in examples.iter().filter(|example| runs_by_itself(example)) {
             let directory = tempfile::tempdir().unwrap();
             let result = shell(example, directory.path());
-            // 1: nothing found, or a doctor's finding. Anything else means that the example is wrong.
+            // 1: nothing found, or a finding of doctor. Anything else means that the example is wrong.
             assert!(matches!(result.code, Some(0 | 1)), "{example}: {:?}\n{}", result.code, result.stderr);
             ran += 1;
         }
@@ -111,7 +111,7 @@ fn the_commands_of_the_readme_run() {
     }
 }
 
-/// Whether a name can only be that of a test: nothing else is named by so many words.
+/// True if a name can only be that of a test: nothing else has so many words.
 fn is_sentence(name: &str) -> bool {
     let is_word = |word: &str| {
         !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
@@ -130,20 +130,20 @@ fn the_tests_that_documents_name_are_there() {
     let documents = documents.concat();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
     let Some(sources) = support::sources().filter(|_| tests.is_dir()) else {
-        return support::skipped("the sources are not here");
+        return support::skipped("the sources are not available");
     };
     let (mut found, mut unit) = (0, 0);
     for word in documents.split('`') {
         let (module, name) = word.rsplit_once("::").unwrap_or(("", word));
-        // Words of the crate have `::` in them as well; an integration test is in a file of that name.
+        // Paths of the crate have `::` in them as well; an integration test is in a file of that name.
         if let Ok(text) = std::fs::read_to_string(tests.join(module).with_extension("rs")) {
-            assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "there is no {word}");
+            assert!(text.contains(&format!("#[test]\nfn {name}() {{")), "{word} does not exist");
             found += 1;
         } else if is_sentence(name) {
             let [indented, not] =
                 ["    ", ""].map(|indent| format!("{indent}#[test]\n{indent}fn {name}() {{"));
             let is_there = sources.iter().any(|(_, text)| text.contains(&indented) || text.contains(&not));
-            assert!(is_there, "there is no unit test {word}");
+            assert!(is_there, "the unit test {word} does not exist");
             unit += 1;
         }
     }
@@ -154,7 +154,9 @@ fn the_tests_that_documents_name_are_there() {
 fn every_test_has_a_time_limit() {
     let _limit = support::time_limit();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
-    let Ok(files) = std::fs::read_dir(tests) else { return support::skipped("the sources are not here") };
+    let Ok(files) = std::fs::read_dir(tests) else {
+        return support::skipped("the sources are not available");
+    };
     for file in files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some()) {
         let text = std::fs::read_to_string(&file).unwrap();
         for test in text.split("\n#[test]\n").skip(1) {
@@ -187,7 +189,7 @@ fn a_list_is_completed_behind_its_last_comma() {
         ran.map(|ran| String::from_utf8(ran.stdout).unwrap().trim_end().to_owned())
     };
     let Ok(first) = completed(&["nsprobe", "list", "--kind", "u"]) else {
-        return support::skipped("there is no bash");
+        return support::skipped("bash is not installed");
     };
     assert_eq!(first, "user uts");
     for (option, so_far, expected) in [

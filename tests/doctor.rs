@@ -1,4 +1,4 @@
-//! `nsprobe doctor`, compared with what the other commands then do.
+//! `nsprobe doctor`, compared with the behaviour of the other commands.
 
 use crate::support::kernel::LISTS;
 use crate::support::trace::{Stream, refusal};
@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::process::Command;
 use std::sync::OnceLock;
 
-/// What doctor says to those who run the tests.
+/// The document of doctor, for the user who runs the tests.
 pub fn diagnosis() -> &'static Value {
     &examination().0
 }
@@ -20,7 +20,7 @@ fn examination() -> &'static (Value, [String; 2]) {
             let ran = run(&["doctor", "--json"]);
             return (serde_json::from_str(&ran.stdout).unwrap(), Default::default());
         }
-        // Where nobody else mounts anything.
+        // In a directory where nobody else mounts anything.
         let dir = tempfile::tempdir().unwrap();
         let script = "cat /proc/self/mountinfo >\"$1/before\"; \"$0\" doctor --json >\"$1/said\"
                       cat /proc/self/mountinfo >\"$1/after\"";
@@ -37,10 +37,10 @@ fn verdict<'a>(document: &'a Value, subject: &str) -> &'a Value {
     checks.iter().find(|check| check["subject"] == subject).unwrap_or_else(|| panic!("no check of {subject}"))
 }
 
-/// Keeps doctor from loading anything, where it is asked for something else.
+/// Prevents doctor from loading anything, in tests about something else.
 const NO_BPF: [&str; 2] = ["setpriv", "--bounding-set=-bpf,-perfmon,-sys_admin"];
 
-/// What doctor says when run by `wrapper`, a command that runs its arguments somewhere else.
+/// The document of doctor when run by `wrapper`, a command that runs its arguments in another environment.
 fn within(wrapper: &[&str]) -> (Option<i32>, Value) {
     let (_dir, nsprobe) = support::unprivileged_copy();
     let output = Command::new(wrapper[0])
@@ -133,7 +133,7 @@ fn without_privilege_it_names_the_capabilities_and_what_to_do() {
     );
     let remedies = document["checks"].as_array().unwrap().iter().filter(|check| !check["remedy"].is_null());
     let sudo = remedies.filter(|check| check["remedy"].as_str().unwrap().contains("sudo"));
-    assert_eq!(sudo.count(), 1, "a remedy is said once: {document}");
+    assert_eq!(sudo.count(), 1, "a remedy is given once: {document}");
     for name in ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"] {
         assert!(check["finding"].as_str().unwrap().contains(name), "{check}");
     }
@@ -172,14 +172,14 @@ fn hidepid_is_found_on_the_proc_that_is_read() {
     assert_eq!(check["verdict"], "good", "it hides nothing from those with CAP_SYS_PTRACE");
     let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--"];
     let (_, document) = within(&[&script[..], &nobody].concat());
-    assert_eq!(verdict(&document, "pid namespace")["remedy"], Value::Null, "nobody can tell");
+    assert_eq!(verdict(&document, "pid namespace")["remedy"], Value::Null, "it cannot be known");
     let check = verdict(&document, "/proc");
     assert_eq!(check["verdict"], "limited");
     assert!(check["finding"].as_str().unwrap().contains("hidepid"), "{check}");
 }
 
 #[test]
-fn looking_leaves_no_mount_behind() {
+fn doctor_leaves_no_mount_behind() {
     let _limit = support::time_limit();
     if !support::root() {
         return;
@@ -196,7 +196,7 @@ fn a_chroot_is_noticed_by_identity() {
         return;
     }
     assert_eq!(verdict(diagnosis(), "root")["verdict"], "good");
-    // All that the machine has, below a directory that is no mount of its own.
+    // Everything on the machine, below a directory that is not a mount point.
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
         "mount -t tmpfs none {0} && mkdir {0}/root && for dir in /*; do

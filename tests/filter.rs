@@ -1,4 +1,4 @@
-//! `--filter`, on namespaces and processes staged for real.
+//! `--filter`, on real staged namespaces and processes.
 
 use crate::support::stage::{NamedNetns, Staged};
 use crate::support::trace::Stream;
@@ -91,7 +91,7 @@ fn a_tree_keeps_what_matches_and_the_way_to_it() {
     let mut staged = Staged::sh("unshare --net sh -c 'sleep 1000 & sleep 1001; true'; true");
     let sleep = staged.wait_for("sleep");
     let net = proc::namespace(sleep, "net").unwrap();
-    // A shell and two sleeps, of which the second may still be on its way.
+    // A shell and two sleeps, of which the second may not have started yet.
     let inside = support::stage::wait(|| {
         let family = staged.family().into_iter();
         let inside: Vec<u32> = family.filter(|&pid| proc::namespace(pid, "net") == Some(net)).collect();
@@ -118,7 +118,7 @@ fn a_tree_keeps_what_matches_and_the_way_to_it() {
     let counted = |line: &str| line.trim_start_matches([' ', '│', '├', '└', '─', '┊']).starts_with('…');
     assert!(
         !text.stdout.lines().any(counted),
-        "nothing is counted, what is not shown was not wanted: {}",
+        "nothing is counted, processes that are not shown did not match: {}",
         text.stdout
     );
     let none = run(&["tree", "--filter", "pid == 4194304"]);
@@ -163,7 +163,7 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
         return;
     }
     let named = NamedNetns::add();
-    // Of each call one that is wanted and one that is not.
+    // For each call one that matches and one that does not.
     let script = format!(
         "unshare --ipc true; unshare --uts true; nsenter --uts=/proc/2/ns/uts true
          unshare --uts nsenter --uts=/proc/2/ns/uts true; nsenter --net={} true
@@ -171,7 +171,7 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
         named.path()
     );
     let initial = proc::namespace(2, "net").unwrap();
-    // All in one trace, and in each pair two that are true of the same event alone.
+    // All in one trace, and in each pair two that are true for the same event only.
     let unshare = "event == 'unshare' && 'CLONE_NEWUTS' in flags && comm == 'unshare' \
                    && 'uts' in changed && before.uts != after.uts && before.ipc == after.ipc";
     let setns = format!(
@@ -190,7 +190,7 @@ fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
     assert_eq!(events, ["unshare", "unshare", "setns", "chroot"], "{lines:#?}");
     assert_eq!(lines[3]["after"]["net"], named.ino());
     let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "what is not wanted leaves no hole in the numbers");
+    assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "events that do not match leave no gap in seq");
     assert_eq!(lines[5]["totals"]["events"], 4);
     let ran = run(&["trace", "--filter", "kind == 'net'", "--", "true"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
@@ -234,7 +234,7 @@ fn a_negation_is_true_of_a_namespace_without_a_process() {
 fn a_row_on_which_an_expression_cannot_be_evaluated_is_counted_and_ends_nothing() {
     let _limit = support::time_limit();
     let own = proc::namespace(std::process::id(), "net").unwrap();
-    // Of this namespace it can be evaluated; of all others it is a division by zero.
+    // For this namespace it can be evaluated; for all others it is a division by zero.
     let filter = format!("1 / (ns == {own} ? 1 : 0) == 1");
     let ran = run(&["list", "--no-header", "--columns", "ns", "--filter", &filter]);
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), own.to_string().as_str()), "{}", ran.stderr);
@@ -283,7 +283,7 @@ fn fields_have_the_names_that_the_documentation_gives_them() {
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let list = help.split("Its fields: ").nth(1).unwrap();
         let list = list.split(" With --by").next().unwrap();
-        let lists = list.split(". Where JSON has another name for one, that is taken too: ");
+        let lists = list.split(". If JSON has a different name for one, that is accepted too: ");
         let mut named: Vec<&str> = lists.flat_map(|names| names.split(", ")).collect();
         documented.sort_unstable();
         named.sort_unstable();

@@ -1,4 +1,4 @@
-//! Snapshots of a `/proc` made of plain files: what a test cannot stage on the machine it runs on.
+//! Snapshots of a `/proc` made of plain files: for what a test cannot stage on the machine it runs on.
 
 use nsprobe::discover::{Error, Options, snapshot};
 use nsprobe::model::{GapKind, Initial, NsKind, NsSlot, Root, Snapshot};
@@ -15,7 +15,7 @@ impl Fixture {
         Self(tempfile::tempdir().unwrap())
     }
 
-    /// Adds a process. `namespaces` are links as `/proc/PID/ns` has them: `("net", "net:[1]")`.
+    /// Adds a process. `namespaces` are links as in `/proc/PID/ns`: `("net", "net:[1]")`.
     fn process(&self, pid: u32, stat: &str, namespaces: &[(&str, &str)]) -> &Self {
         let dir = self.0.path().join(pid.to_string());
         fs::create_dir_all(dir.join("ns")).unwrap();
@@ -70,7 +70,7 @@ fn in_a_container_nothing_is_called_initial_and_the_view_is_said_to_be_partial()
     let _limit = crate::support::time_limit();
     let fixture = Fixture::new();
     fixture.process(1, &stat(1, "sh", 0, 0, 1), &[("net", "net:[10]")]);
-    // A process that merely has the id and the name.
+    // A process that merely has the pid and the name.
     fixture.process(2, &stat(2, "kthreadd", 1, 0, 2), &[("net", "net:[10]")]);
     let found = fixture.snapshot();
     assert_eq!(found.namespaces[0].initial, Initial::Unknown);

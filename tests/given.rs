@@ -1,4 +1,4 @@
-//! What nsprobe is given when it is started, and hands on to COMMAND: descriptors, signals, limits, user ids.
+//! The state that nsprobe inherits when it is started, and passes on to COMMAND: descriptors, signals, limits, uids.
 
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe, root, skipped, stage, unprivileged_copy};
@@ -26,7 +26,7 @@ fn a_closed_stdout_is_an_error_of_every_command() {
         assert_eq!(ran.stderr.lines().count(), 1, "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("stdout is closed"), "{command}: {}", ran.stderr);
     }
-    // Nothing goes there.
+    // Nothing is written to stdout.
     let dir = tempfile::tempdir().expect("a directory");
     let lines = dir.path().join("lines");
     let ran = sh(&format!("exec \"$0\" trace --json --hooks poll --output {} -- true >&-", lines.display()));
@@ -45,8 +45,8 @@ fn the_command_gets_what_nsprobe_was_given() {
     let _limit = crate::support::time_limit();
     let dir = tempfile::tempdir().expect("a directory");
     let report = dir.path().join("report");
-    // Signals (not those above 32, two of which the C library keeps for threads), limits, and descriptors: without stdin,
-    // with one that is open for no reason.
+    // Signals (not those above 32, two of which the C library uses for threads), limits, and descriptors: without
+    // stdin, and with one that is open for no reason.
     let command = format!(
         "sh -c 'exec 9>{}; grep -E \"^Sig(Blk|Ign)\" /proc/self/status | sed -E \"s/.{{8}}(.{{8}})$/\\1/\" >&9; ulimit -Sn >&9; ulimit -Hn >&9; \
          ls /proc/$$/fd >&9; exit 7'",
@@ -61,7 +61,7 @@ fn the_command_gets_what_nsprobe_was_given() {
     let (with, without) = (traced("\"$0\" trace --quiet --hooks poll --"), traced(""));
     assert_eq!(with, without);
     assert!(without.contains("\n77\n"), "{without}");
-    // What is usual: nothing is ignored or blocked, not even what Rust's runtime ignores.
+    // The usual state: nothing is ignored or blocked, not even what Rust's runtime ignores.
     let usual = |prefix: &str| {
         sh(&format!("exec env --default-signal {prefix} {command} 2>&1 >/dev/null"));
         read_to_string(&report).expect("a report")
@@ -72,7 +72,7 @@ fn the_command_gets_what_nsprobe_was_given() {
 #[test]
 fn what_was_ignored_at_the_start_stays_ignored() {
     let _limit = crate::support::time_limit();
-    // As nohup(1) has it, and a script for what it starts with `&`.
+    // As nohup(1) starts it, or a script with `&`.
     let mut command = Command::new("env");
     command.args(["--ignore-signal=HUP,INT", "--default-signal=TERM"]);
     command.arg(nsprobe().get_program()).args(["trace", "--json", "--hooks", "poll"]);
@@ -127,21 +127,21 @@ fn set_user_id_is_refused() {
     if statvfs(dir.path()).expect("a file system").flags().contains(FsFlags::ST_NOSUID) {
         return skipped("temporary files are on a file system without set-user-id");
     }
-    let witness = dir.path().join("witness");
+    let marker = dir.path().join("marker");
     set_permissions(dir.path(), Permissions::from_mode(0o777)).expect("an open directory");
     let as_nobody = |args: &[&str]| -> Ran {
         Command::new(&copy).args(args).uid(65534).gid(65534).output().expect("nsprobe starts").into()
     };
     for mode in [0o4755, 0o2755] {
         set_permissions(&copy, Permissions::from_mode(mode)).expect("a bit");
-        for args in [&["list"][..], &["trace", "--", "touch", witness.to_str().expect("UTF-8")]] {
+        for args in [&["list"][..], &["trace", "--", "touch", marker.to_str().expect("UTF-8")]] {
             let ran = as_nobody(args);
             assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{mode:o} {args:?}: {}", ran.stderr);
             assert!(ran.stderr.contains("set-user-id"), "{}", ran.stderr);
         }
     }
-    assert!(!witness.exists());
-    // Root has nothing to gain by it.
+    assert!(!marker.exists());
+    // Root gains nothing by it.
     stage::succeed(Command::new(&copy).args(["list", "--kind", "uts"]));
     set_permissions(&copy, Permissions::from_mode(0o755)).expect("no bit");
     assert_eq!(as_nobody(&["list", "--kind", "uts"]).code, Some(0));
@@ -154,7 +154,7 @@ fn without_child_processes_the_reason_is_said() {
         return;
     }
     let (_dir, program) = unprivileged_copy();
-    // A user whom no other test has: the limit is of all processes of a user, and not root's.
+    // A uid that no other test uses: the limit counts all processes of a user, and does not apply to root.
     let limited = |limit: &str, args: &[&str]| {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=54331", "--regid=54331", "--clear-groups", "prlimit", limit]);
@@ -172,7 +172,7 @@ fn without_child_processes_the_reason_is_said() {
     }
     let ran = limited("--nproc=100:100", &["list", "--ns", "/proc/self/ns/net"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    // The socket of an own process is asked.
+    // The socket of an own process is queried.
     let mut owner = Command::new("setpriv");
     owner.args(["--reuid=54331", "--regid=54331", "--clear-groups", "unshare", "-Un", "perl", "-e"]);
     owner.arg("socket S, 1, 2, 0 or die; sleep 1000");
@@ -180,7 +180,7 @@ fn without_child_processes_the_reason_is_said() {
     owner.wait_for("perl");
     let of_sockets = |limit: &str| {
         let ran = limited(limit, &["list", "--json", "--source", "proc"]);
-        // With still fewer descriptors there is nothing to read a process with.
+        // With even fewer descriptors there are none to read a process with.
         let document: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap_or_default();
         let gaps = document["gaps"].as_array().cloned().unwrap_or_default();
         let of_sockets = gaps.iter().filter(|gap| gap["kind"] == "sockets");
@@ -230,7 +230,8 @@ fn without_threads_the_reason_is_said() {
         command.arg("--pid").arg(nsprobe().get_program()).args(args);
         let ran: Ran = command.output().expect("unshare starts").into();
         assert_eq!(ran.code, Some(code), "{args:?}: {}", ran.stderr);
-        let why = "nsprobe: no thread can be started: children of nsprobe would be in a different pid namespace";
+        let why =
+            "nsprobe: no thread can be started: children of nsprobe would be in a different pid namespace";
         assert!(ran.stderr.contains(why), "{args:?}: {}", ran.stderr);
     }
 }

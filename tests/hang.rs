@@ -1,7 +1,9 @@
-//! nsprobe waits for nobody's file system: what tenants have put in its way, and that every command ends in time.
+//! nsprobe waits for nobody's file system: the obstacles that tenants can create, and that every command ends in
+//! time.
 //!
-//! All of it is staged in a mount namespace that only one thread of the tests is in, so that nothing else on the machine
-//! meets a server that does not answer. When the thread ends, the servers' connections end, and with these every wait.
+//! All of it is staged in a mount namespace that only one thread of the tests is in, so that nothing else on the
+//! machine meets a server that does not answer. When the thread ends, the servers' connections end, and with these
+//! every wait.
 
 use crate::support::fuse::Server;
 use crate::support::stage::{NamedNetns, Staged};
@@ -16,8 +18,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// Sees to it that all commands have ended in time, and found the namespaces `expected`; gives the lists among what they
-/// said. Whatever they may have waited for must have come to an end before.
+/// Checks that all commands have ended in time, and found the namespaces `expected`; returns the lists among their
+/// output. Whatever they may have waited for must have ended before.
 fn lists(outcomes: Vec<Outcome>, expected: &[u64]) -> Vec<Value> {
     let mut lists = Vec::new();
     for outcome in outcomes {
@@ -34,8 +36,8 @@ fn lists(outcomes: Vec<Outcome>, expected: &[u64]) -> Vec<Value> {
     lists
 }
 
-/// Whether a document of `list --json` has asked the network namespace `ino`, or says why not, naming `mount`.
-fn asked_or_said(document: &Value, ino: u64, mount: &str) {
+/// Checks that a document of `list --json` has queried the network namespace `ino`, or has a gap that names `mount`.
+fn queried_or_gap(document: &Value, ino: u64, mount: &str) {
     let all = document["namespaces"].as_array().unwrap();
     let ns = all.iter().find(|ns| ns["kind"] == "net" && ns["ino"] == ino);
     let ns = ns.unwrap_or_else(|| panic!("{ino} was not found: {}", document["gaps"]));
@@ -45,11 +47,11 @@ fn asked_or_said(document: &Value, ino: u64, mount: &str) {
     assert!(ns["mount_path"].is_null(), "{ns}");
 }
 
-/// Mounts a new network namespace at `file`, and gives its inode.
+/// Mounts a new network namespace at `file`, and returns its inode.
 fn mount_namespace_at(file: &Path) -> u64 {
     let script = format!("mount --bind /proc/self/ns/net {} && readlink /proc/self/ns/net", file.display());
     let link = support::stage::succeed(Command::new("unshare").args(["-n", "sh", "-c", &script]));
-    support::look::inode(Path::new(link.trim()))
+    support::orphans::inode(Path::new(link.trim()))
 }
 
 #[test]
@@ -61,7 +63,7 @@ fn a_server_that_has_stopped_answering_holds_up_nothing() {
     let named = NamedNetns::add();
     in_own_mounts(|| {
         let dir = tempfile::tempdir().unwrap();
-        // One of root's, and one of a user: it may be used by all, as fusermount3 permits it with allow_other.
+        // One of root, and one of a user: everybody may use it, as fusermount3 permits it with allow_other.
         let [mine, theirs] = ["mine", "theirs"].map(|name| dir.path().join(name));
         let mut servers = Vec::new();
         for (point, uid) in [(&mine, 0), (&theirs, 65534)] {
@@ -76,7 +78,7 @@ fn a_server_that_has_stopped_answering_holds_up_nothing() {
         for point in [&mine, &theirs] {
             inodes.push(mount_namespace_at(&point.join("d/f")));
             let point = point.to_str().unwrap();
-            // It is the root of one process, in a mount namespace of its own too, ...
+            // It is the root of one process, in a separate mount namespace too, ...
             let root = format!("chroot '{point}' or die; sleep 1000");
             tenants.push(Staged::spawn(Command::new("perl").args(["-e", &root])));
             let unshared = ["--mount", "perl", "-e", &root];
@@ -88,20 +90,20 @@ fn a_server_that_has_stopped_answering_holds_up_nothing() {
         for (index, tenant) in tenants.iter_mut().enumerate() {
             tenant.wait_for(if index % 3 == 2 { "program" } else { "perl" });
         }
-        let before = Before::look();
+        let before = Before::measure();
         servers.iter().for_each(Server::stop_answering);
-        // From another mount namespace than the servers', and from theirs.
+        // From a mount namespace other than the servers', and from theirs.
         let outcomes = [true, false].map(|outside| run_all(&before, outside));
         drop(servers);
         drop(tenants);
         for document in outcomes.into_iter().flat_map(|outcomes| lists(outcomes, &inodes)) {
-            asked_or_said(&document, inodes[1], " (fuse.nsprobe) in mnt:[");
-            asked_or_said(&document, inodes[2], " (fuse.nsprobe) in mnt:[");
+            queried_or_gap(&document, inodes[1], " (fuse.nsprobe) in mnt:[");
+            queried_or_gap(&document, inodes[2], " (fuse.nsprobe) in mnt:[");
         }
     });
 }
 
-/// Puts a page of a file on the page that the arguments of the process begin in; then sleeps.
+/// Maps a page of a file over the page that the arguments of the process begin in; then sleeps.
 const ARGUMENTS_IN_A_FILE: &str = "$| = 1; open F, '<', shift or die; open S, '<', '/proc/self/stat'; \
     $begin = (split ' ', <S>)[47]; print 'x'; <STDIN>; \
     syscall(9, $begin & ~4095, 4096, 1, 0x12, fileno(F), 0) == -1 and die; \
@@ -115,8 +117,8 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
         let mut said = tenant.stdout.take().unwrap();
         let mut ready = || std::io::Read::read_exact(&mut said, &mut [0]).unwrap();
         ready();
-        let before = Before::look();
-        // The page is to be one that nobody has read before.
+        let before = Before::measure();
+        // The page must be one that nobody has read before.
         server.stop_answering();
         std::io::Write::write_all(tenant.stdin.as_mut().unwrap(), b"\n").unwrap();
         ready();
@@ -125,7 +127,7 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
             vec!["list", "--json", "--source", "proc"],
             vec!["list", "--json"],
             vec!["tree"],
-            // A user's own wish, which ends all the same.
+            // Requested by the user, but ends all the same.
             vec!["list", "--ns", &file],
             vec!["trace", "--hooks", "poll", "-d", "1ms", "--cgroup", &file],
         ];
@@ -145,7 +147,7 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
             assert_eq!(ran.code, Some(0), "{args:?}: {}", ran.stderr);
             if args[0] == "list" {
                 let document: Value = serde_json::from_str(&ran.stdout).unwrap();
-                // The kernel reads arguments from memory of the process's own alone, Linux 4.17.
+                // The kernel reads arguments only from anonymous memory of the process, Linux 4.17.
                 let processes = document["processes"].as_array().unwrap();
                 let of = |pid: u32| processes.iter().find(|process| process["pid"] == pid).unwrap();
                 assert_eq!(of(pid)["arguments"], serde_json::json!([]));
@@ -155,8 +157,9 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
     });
 }
 
-/// Has descriptors that are now a socket, now a file: whoever has seen the one may get the other. (The descriptor that
-/// the socket is kept by comes after those.) One is a socket for as long as closing the file takes, the others are files.
+/// Has descriptors that alternate between a socket and a file: a process that has seen one may get the other. (The
+/// descriptor that keeps the socket comes after those.) One is a socket for as long as closing the file takes, the
+/// others are files.
 const SWAPPER: &str = "$| = 1; open F, '<', shift or die; socket S, 1, 2, 0 or die; \
     sub dup { syscall(33, $_[0], $_[1]) == $_[1] or die } \
     dup(fileno(S), 150); close S; print 'x'; <STDIN>; \
@@ -169,17 +172,17 @@ fn a_file_in_the_place_of_a_socket_is_not_waited_for() {
     beside_server(65534, |point, server| {
         let mut tenant = tenant(SWAPPER, &[point.join("program")]);
         std::io::Read::read_exact(tenant.stdout.as_mut().unwrap(), &mut [0]).unwrap();
-        let before = Before::look();
+        let before = Before::measure();
         server.answer_only(tenant.id());
         std::io::Write::write_all(tenant.stdin.as_mut().unwrap(), b"\n").unwrap();
-        // Until nsprobe has got a file that it took for a socket, twice.
+        // Until nsprobe has twice got a file that it took for a socket.
         let mut runs = Vec::new();
         let in_time = loop {
             let mut command = command(false, &["list", "--json", "--source", "proc"]);
-            let (tell, told) = std::sync::mpsc::channel();
+            let (sender, receiver) = std::sync::mpsc::channel();
             // To the end of its output, which a process that it has left behind must not hold open.
-            std::thread::spawn(move || tell.send(command.output()));
-            let Ok(output) = told.recv_timeout(before.limit()) else { break false };
+            std::thread::spawn(move || sender.send(command.output()));
+            let Ok(output) = receiver.recv_timeout(before.limit()) else { break false };
             runs.push(Ran::from(output.unwrap()));
             if server.closing().len() >= 2 || runs.len() == 200 {
                 break true;
@@ -195,7 +198,8 @@ fn a_file_in_the_place_of_a_socket_is_not_waited_for() {
             assert_eq!(*code, Some(0), "{stderr}");
         }
         for pid in left_behind {
-            // The orphans have become children of this process; another test's nsprobe may have been in the way as well.
+            // The orphans have become children of this process; another test's nsprobe may have been affected as
+            // well.
             let _ = nix::sys::wait::waitpid(nix::unistd::Pid::from_raw(pid.cast_signed()), None);
             let ended = || support::proc::status(pid, "State").is_none_or(|state| state.starts_with('Z'));
             let gone = support::stage::wait(|| ended().then_some(()));
@@ -217,7 +221,8 @@ fn no_daemon_is_asked_to_mount_something() {
         fs::create_dir(&point).unwrap();
         fs::write(point.join("f"), "").unwrap();
         let hidden = mount_namespace_at(&point.join("f"));
-        // Its daemon is a process that never answers. The kernel takes the daemon's group not to be the one that comes by.
+        // Its daemon is a process that never answers. The kernel must not take nsprobe for a member of the daemon's
+        // process group.
         let daemon = Command::new("sleep").arg("1000").process_group(0).stdin(Stdio::null()).spawn();
         let mut daemon = daemon.unwrap();
         let (asked, pipe) =
@@ -230,7 +235,7 @@ fn no_daemon_is_asked_to_mount_something() {
         let none = MsFlags::empty();
         let mounted = mount(Some("nsprobe"), &point, Some("autofs"), none, Some(options.as_str()));
         let outcomes = mounted.is_ok().then(|| {
-            let before = Before::look();
+            let before = Before::measure();
             [true, false].map(|outside| run_all(&before, outside))
         });
         // Without its pipe it waits for nobody.
@@ -238,19 +243,19 @@ fn no_daemon_is_asked_to_mount_something() {
         let mut requests = Vec::new();
         let mut request = [0; 512];
         while let Ok(length @ 40..) = nix::unistd::read(&asked, &mut request) {
-            // `struct autofs_v5_packet`: who asks. Somebody else on the machine may.
+            // `struct autofs_v5_packet`: the pid of the requester. It may be somebody else on the machine.
             requests.push(u32::from_ne_bytes(request[..length][36..40].try_into().unwrap()));
         }
         let _ = nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH);
-        // Nor may the file stay that nothing can remove while it is mounted on.
+        // Otherwise the file would stay, because nothing can remove it while it is mounted on.
         nix::mount::umount2(&point.join("f"), nix::mount::MntFlags::MNT_DETACH).unwrap();
         daemon.kill().unwrap();
         daemon.wait().unwrap();
         let Some(outcomes) = outcomes else { return skipped("the kernel has no autofs") };
         let ours = outcomes.iter().flatten().find(|outcome| requests.contains(&outcome.pid));
-        assert!(ours.is_none(), "the daemon was asked by {}", ours.unwrap().args);
+        assert!(ours.is_none(), "the daemon got a request of {}", ours.unwrap().args);
         for document in outcomes.into_iter().flat_map(|outcomes| lists(outcomes, &[named.ino(), hidden])) {
-            asked_or_said(&document, hidden, "mount");
+            queried_or_gap(&document, hidden, "mount");
         }
     });
 }

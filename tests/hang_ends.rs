@@ -1,4 +1,4 @@
-//! SIGINT, SIGTERM and `--duration` end every command within a second, whatever stands still.
+//! SIGINT, SIGTERM and `--duration` end every command within a second, whatever hangs.
 
 use crate::support::trace::one_plan;
 use crate::support::waits::beside_server;
@@ -15,25 +15,25 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// How long a command may take to end.
+/// The time that a command may take to end.
 const LIMIT: Duration = Duration::from_secs(1);
 
-/// How often that is tried where the machine is busy.
+/// The number of attempts if the machine is busy.
 const ATTEMPTS: u32 = 8;
 
-/// How long nsprobe takes here for next to nothing: more than some milliseconds on a slow machine only.
-fn least() -> Duration {
+/// The time that nsprobe takes here for next to nothing: more than some milliseconds only on a slow machine.
+fn minimum() -> Duration {
     let began = Instant::now();
     let ran = nsprobe().arg("--version").output().expect("nsprobe starts");
     assert!(ran.status.success());
     began.elapsed()
 }
 
-/// Sees to it that what `attempt` measures is no more than a second, on a machine that is neither slow nor busy.
+/// Checks that the duration that `attempt` measures is at most a second, unless the machine is slow or busy.
 pub fn within_a_second(what: &str, mut attempt: impl FnMut() -> Duration) {
     let mut took = Vec::new();
     for _ in 0..ATTEMPTS {
-        let limit = LIMIT + 10 * least();
+        let limit = LIMIT + 10 * minimum();
         took.push(attempt());
         if took.iter().any(|&took| took < limit) {
             return;
@@ -42,7 +42,7 @@ pub fn within_a_second(what: &str, mut attempt: impl FnMut() -> Duration) {
     panic!("{what}: {took:?}");
 }
 
-/// Starts a trace whose output nobody reads, ends it, and gives how long its end took.
+/// Starts a trace whose output nobody reads, ends it, and returns the duration of its end.
 fn end_of_trace(args: &[&str], signal: Option<Signal>) -> Duration {
     let (full, _reader) = full_pipe();
     let mut command = nsprobe();
@@ -54,7 +54,7 @@ fn end_of_trace(args: &[&str], signal: Option<Signal>) -> Duration {
     messages.read_line(&mut text).expect("text");
     let began = Instant::now();
     if let Some(signal) = signal {
-        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it is there");
+        kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
     }
     let status = child.wait().expect("it ends");
     let took = began.elapsed();
@@ -106,7 +106,7 @@ fn a_snapshot_that_nobody_reads_ends_within_a_second() {
             let stands = || std::fs::read_to_string(&path).ok().filter(|wait| wait.contains("pipe_write"));
             assert!(stage::wait(stands).is_some(), "{args:?}: it writes nothing");
             let began = Instant::now();
-            kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it is there");
+            kill(Pid::from_raw(child.id().cast_signed()), signal).expect("it runs");
             let status = child.wait().expect("it ends");
             assert_eq!(status.signal(), Some(signal as i32), "{args:?}");
             began.elapsed()
@@ -114,9 +114,9 @@ fn a_snapshot_that_nobody_reads_ends_within_a_second() {
     }
 }
 
-/// Traces `program`, which is not executed, and gives what came of that and how long its end took.
+/// Traces `program`, which is not executed, and returns the outcome and the duration of its end.
 fn end_before_command(plan: &str, program: &Path, signal: Option<Signal>) -> (Ran, Duration) {
-    // Not to pipes: whoever is to execute the program has them open until its server's end.
+    // Not to pipes: the child that should execute the program has them open until its server's end.
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str| File::create(dir.path().join(name)).expect("a file");
     let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("text");
@@ -126,12 +126,12 @@ fn end_before_command(plan: &str, program: &Path, signal: Option<Signal>) -> (Ra
     command.arg("--").arg(program).stdout(file("stdout")).stderr(file("stderr"));
     let mut child = command.spawn().expect("nsprobe starts");
     let pid = child.id();
-    // The child is there that is to execute it.
+    // The child that should execute it exists.
     let executes = || stage::family(pid).into_iter().find(|&other| other != pid);
     assert!(stage::wait(executes).is_some(), "no command: {}", text("stderr"));
     let began = Instant::now();
     if let Some(signal) = signal {
-        kill(Pid::from_raw(pid.cast_signed()), signal).expect("it is there");
+        kill(Pid::from_raw(pid.cast_signed()), signal).expect("it runs");
     }
     let status = child.wait().expect("it ends");
     let took = began.elapsed();
@@ -166,7 +166,7 @@ fn a_command_on_a_silent_server_is_not_waited_for() {
         one_plan(|plan| attempt(plan, Some(Signal::SIGTERM)));
         drop(server);
         for pid in left {
-            // Become children of this process, they end with their server.
+            // They have become children of this process, and end with their server.
             let reaped = || waitpid(Pid::from_raw(pid), Some(WaitPidFlag::WNOHANG));
             let ended = || reaped().map_or(Some(()), |status| status.pid().map(drop));
             assert!(stage::wait(ended).is_some(), "{pid} does not end");

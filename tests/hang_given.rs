@@ -1,4 +1,4 @@
-//! nsprobe waits for no file that somebody has given it where a file system's server does not answer.
+//! nsprobe does not wait for a file that it was given if the server of the file system does not answer.
 
 use crate::hang_ends::within_a_second;
 use crate::support::waits::{Before, beside_server, within};
@@ -10,22 +10,22 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// How long nsprobe waits for a file that somebody has named.
+/// The time that nsprobe waits for a file that was named.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[test]
 fn neither_an_output_nor_a_document_is_waited_for() {
     let _limit = support::time_limit();
     beside_server(0, |point, server| {
-        let before = Before::look();
+        let before = Before::measure();
         let limit = before.limit();
         server.stop_answering();
         let file = point.join("program").to_str().unwrap().to_owned();
         let trace = ["trace", "--quiet", "--hooks", "poll", "--interval", "100ms"];
         let output = [&trace[..], &["-d", "300ms", "--output", &file]].concat();
-        // The path is in a mount namespace of its own.
+        // The path exists in a separate mount namespace.
         let outcomes = [output, vec!["diff", &file]].map(|args| within(false, &args, limit + PATIENCE));
-        // Whoever has not limited the time sends a signal.
+        // A user who has not limited the time sends a signal.
         let endless = [&trace[..], &["--output", &file]].concat();
         let waiting = within(false, &endless, Duration::from_millis(800));
         let ended = waiting.ended.err().map(|mut child| {
@@ -52,7 +52,7 @@ fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
     let _limit = support::time_limit();
     stage::adopt_orphans();
     beside_server(0, |point, server| {
-        let before = Before::look();
+        let before = Before::measure();
         server.stop_reading_and_writing();
         let file = point.join("program").to_str().unwrap().to_owned();
         let compared = within(false, &["diff", &file], before.limit() + PATIENCE);
@@ -65,7 +65,7 @@ fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
             assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGINT));
             began.elapsed()
         });
-        // Who writes to a file keeps others from it.
+        // A task that writes to a file blocks others.
         let mut names = ('a'..='z').map(|name| point.join(format!("d/f{name}")).to_str().unwrap().to_owned());
         for signal in [Some(Signal::SIGTERM), None] {
             let duration = Duration::from_millis(if signal.is_some() { 0 } else { 500 });

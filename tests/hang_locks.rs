@@ -1,5 +1,5 @@
-//! nsprobe waits for no process that holds its own locks while a file server does not answer: in execve(2), which closes
-//! files, and in munmap(2), which writes them.
+//! nsprobe does not wait for a process that holds its own locks while a file server does not answer: in execve(2),
+//! which closes files, and in munmap(2), which writes them.
 
 use crate::support;
 use crate::support::stage::wait;
@@ -10,18 +10,17 @@ use serde_json::Value;
 use std::io::{Read as _, Write as _};
 use std::process::Child;
 
-/// Children that go into a uts namespace of their own and, each after reading a byte, execute a program, which closes the
-/// file.
-/// More of one user than nsprobe leaves threads behind for, and one of another user.
+/// Children that enter their own uts namespace and, each after reading a byte, execute a program, which closes the
+/// file. More of one user than the number of threads that nsprobe leaves behind, and one of another user.
 const EXECUTE: &str = "$| = 1; my ($file, $many) = @ARGV; for my $n (1 .. $many) { pipe R, W; next if fork; close W; \
     if ($n < $many) { $) = '65534 65534'; $> = 65534 } else { $) = '65533 65533'; $> = 65533 } \
     open F, '<', $file or die; syscall(272, 0x10000000 | 0x04000000) and die; \
     print 'x'; sysread STDIN, my $go, 1; exec 'sleep', '1000' } select undef, undef, undef, 1000";
 
-/// How many children.
+/// The number of children.
 const MANY: u32 = 12;
 
-/// The gaps of a document that say why processes were not read: how many, and why.
+/// The gaps of a document about processes that were not read: the count, and the reason.
 fn unread(document: &Value) -> Vec<(u64, String)> {
     let gaps = document["gaps"].as_array().unwrap();
     let of_processes = gaps.iter().filter(|gap| gap["kind"] == "process_status");
@@ -29,7 +28,7 @@ fn unread(document: &Value) -> Vec<(u64, String)> {
     of_processes.map(gap).filter(|(_, reason)| reason.contains("does not return")).collect()
 }
 
-/// Whether a document of `list` has the process.
+/// True if a document of `list` has the process.
 fn has(document: &Value, pid: u32) -> bool {
     document["processes"].as_array().unwrap().iter().any(|process| process["pid"] == pid)
 }
@@ -38,7 +37,7 @@ fn has(document: &Value, pid: u32) -> bool {
 fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
     let _limit = support::time_limit();
     beside_server(0, |point, server| {
-        let before = Before::look();
+        let before = Before::measure();
         let mut tenants = tenant(EXECUTE, &[point.join("program"), MANY.to_string().into()]);
         let mut ready = vec![0; MANY as usize];
         tenants.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
@@ -46,7 +45,7 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
         tenants.stdin.as_mut().unwrap().write_all(&ready).unwrap();
         let stuck = wait(|| Some(server.closing()).filter(|closing| closing.len() == MANY as usize));
         let stuck = stuck.expect("they close the file");
-        // From where the server cannot be seen, as from where it can.
+        // From a mount namespace without the server, and from its own.
         let outcomes: Vec<Outcome> =
             commands(&before).iter().map(|args| within(true, args, before.limit())).collect();
         let traced = traces(&before);
@@ -67,8 +66,8 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             let unread = unread(&document);
             let count: u64 = unread.iter().map(|(count, _)| count).sum();
             let absent: Vec<u32> = stuck.iter().copied().filter(|&pid| !has(&document, pid)).collect();
-            // Where the kernel shows its own tables they are there all the same. Kernels before 6.18 hold fewer files back.
-            // Another test may have more of the kind.
+            // If the kernel shows its own tables the holders are found all the same. Kernels before 6.18 hold fewer
+            // files back. Another test may have more of the same kind.
             assert!(count >= absent.len() as u64, "{absent:?}: {unread:?}");
             // However many they are: those that do not answer, and those that are not read.
             assert!(unread.len() <= 3, "{unread:?}");
@@ -86,7 +85,7 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             assert!(!is_due || missing.contains("could not be read: reading"), "{missing}");
             assert!(!missing.contains("hidepid"), "{missing}");
         }
-        // That it is there, and why it was not read.
+        // That it exists, and why it was not read.
         if unread_by_proc.len() == MANY as usize {
             let ran = of_one.in_time();
             let why = format!("nsprobe: process {} was not read: reading ", stuck[0]);
@@ -96,7 +95,7 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
     });
 }
 
-/// What traces by `/proc` come to in so little time.
+/// The result of traces by `/proc` in so little time.
 fn traces(before: &Before) -> [(&'static str, Outcome); 2] {
     ["poll", "perf"].map(|hooks| {
         let args = ["trace", "--json", "-d", "500ms", "--interval", "100ms", "--hooks", hooks];
@@ -108,7 +107,7 @@ fn lines(stdout: &str) -> Vec<Value> {
     stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// Ends processes, and whoever started them.
+/// Ends processes, and their parent.
 fn end(pids: &[u32], mut parent: Child) {
     for &pid in pids {
         let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
@@ -127,7 +126,7 @@ fn locked() {
 fn who_keeps_its_own_memory_locked_is_not_waited_for() {
     let _limit = support::time_limit();
     beside_server(0, |point, server| {
-        let before = Before::look();
+        let before = Before::measure();
         let mut tenant = support::locked::start(&point.join("program"));
         let pid = tenant.id();
         server.stop_reading_and_writing();
@@ -135,17 +134,17 @@ fn who_keeps_its_own_memory_locked_is_not_waited_for() {
         go();
         assert!(wait(|| (!server.writing().is_empty()).then_some(())).is_some(), "it writes nothing");
         go();
-        let mut asked = ["list --json --source proc", "list --json", "tree", "trace --lives -d 200ms"]
+        let mut commands = ["list --json --source proc", "list --json", "tree", "trace --lives -d 200ms"]
             .map(|args| args.split(' ').collect::<Vec<_>>());
-        asked[3].push("--json");
+        commands[3].push("--json");
         // Once its arguments cannot be read.
         let locked = wait(|| {
             let path = format!("/proc/{pid}/cmdline");
-            let (tell, told) = std::sync::mpsc::channel();
-            std::thread::spawn(move || tell.send(std::fs::read(path)));
-            told.recv_timeout(std::time::Duration::from_millis(300)).is_err().then_some(())
+            let (sender, receiver) = std::sync::mpsc::channel();
+            std::thread::spawn(move || sender.send(std::fs::read(path)));
+            receiver.recv_timeout(std::time::Duration::from_millis(300)).is_err().then_some(())
         });
-        let outcomes = asked.map(|args| within(true, &args, before.limit()));
+        let outcomes = commands.map(|args| within(true, &args, before.limit()));
         drop(server);
         let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         tenant.wait().unwrap();
@@ -162,7 +161,7 @@ fn who_keeps_its_own_memory_locked_is_not_waited_for() {
                         && gap["reason"].as_str().unwrap().contains(&pid.to_string())
                 };
                 assert!(gaps.iter().any(|gap| names(&gap)), "{args}: {gaps:?}");
-                // The rest of it is known all the same.
+                // Everything else is known all the same.
                 assert!(has(&document, pid), "{args}: {gaps:?}");
             }
         }

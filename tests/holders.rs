@@ -1,6 +1,6 @@
-//! "Who keeps it alive?": everything that holds one namespace, in `nsprobe list`.
+//! "Who keeps it alive?": all holders of one namespace, in `nsprobe list`.
 
-use crate::support::look::find;
+use crate::support::orphans::find;
 use crate::support::stage::{NamedNetns, Staged, wait};
 use crate::support::{self, run};
 use nix::sched::{CloneFlags, setns};
@@ -20,20 +20,20 @@ fn all_that_holds_a_namespace_is_told() {
     let named = NamedNetns::add();
     let file = File::open(named.path()).unwrap();
     let (go_on, end) = mpsc::channel::<()>();
-    let (tell, hear) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let path = named.path();
     let thread = std::thread::spawn(move || {
         setns(File::open(path).unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
         let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
-        tell.send((nix::unistd::gettid().as_raw(), socket.as_raw_fd())).unwrap();
-        // Ends with an error when the sender is dropped.
+        sender.send((nix::unistd::gettid().as_raw(), socket.as_raw_fd())).unwrap();
+        // Fails when the sender is dropped.
         let _ = end.recv();
         drop(socket);
     });
-    let (tid, socket) = hear.recv().unwrap();
+    let (tid, socket) = receiver.recv().unwrap();
     let pid = std::process::id();
 
-    // One of another thread's test may be elsewhere for a moment, with a copy of everything.
+    // A thread of another test may be in it for a moment, with a copy of all descriptors.
     let holders = |ns: &Value| -> BTreeSet<String> {
         let all = ns["holders"].as_array().unwrap().iter();
         all.filter(|holder| holder["type"] != "bind_mount").map(Value::to_string).collect()
@@ -43,23 +43,23 @@ fn all_that_holds_a_namespace_is_told() {
     let socket = json!({"type": "socket", "pid": pid, "fd": socket}).to_string();
     let expected = BTreeSet::from([thread_of.clone(), descriptor.clone(), socket]);
     let mut last = Value::Null;
-    let told = wait(|| {
+    let complete = wait(|| {
         last = find("net", named.ino());
         (holders(&last) == expected).then_some(())
     });
-    assert!(told.is_some(), "{last}");
+    assert!(complete.is_some(), "{last}");
     let mounted = last["holders"].as_array().unwrap().iter().filter(|holder| holder["path"] == *named.path());
     assert_ne!(mounted.count(), 0, "{last}");
     assert_eq!((&last["nprocs"], &last["leader"]), (&json!(0), &Value::Null));
 
-    // With somebody in it there are as many sockets as anybody likes; the others still hold it.
+    // With a member there may be any number of sockets; the other holders remain.
     let mut staged = Staged::sh(&format!("exec nsenter --net={} sleep 1000", named.path()));
     let sleep = staged.wait_for("sleep");
-    let told = wait(|| {
+    let complete = wait(|| {
         last = find("net", named.ino());
         (holders(&last) == BTreeSet::from([thread_of.clone(), descriptor.clone()])).then_some(())
     });
-    assert!(told.is_some(), "{last}");
+    assert!(complete.is_some(), "{last}");
     assert_eq!((&last["nprocs"], &last["leader"]["pid"]), (&json!(1), &json!(sleep)));
     let rows = run(&["list", "--holders", "--no-header", "--ns", &named.path()]).stdout;
     for kind in ["processes", "thread", "descriptor", "bind_mount"] {

@@ -1,4 +1,4 @@
-//! Open files that hold a namespace without standing for it, in `nsprobe list`.
+//! Open files that hold a namespace without being files of one, in `nsprobe list`.
 
 use crate::schema;
 use crate::support::held::{Held, PID, wait_for_holders};
@@ -38,7 +38,7 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
         return;
     }
     if !IDS.here() {
-        return support::skipped("namespaces have no numbers");
+        return support::skipped("namespaces have no ids");
     }
     let mut held = vec![
         Held::by_pidfd(),
@@ -50,17 +50,17 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
         Held::by_peer(&["--user"], "user", "peer_credentials"),
         Held::by_file(&["--user"], "user", "/dev/null", "credentials"),
         Held::by_file(&["--mount"], "mnt", "/proc/self/mountinfo", "mount_list"),
-        // Files of the two ways in which the kernel makes them.
+        // Files made by the kernel in two ways.
         Held::by_file(&["--net"], "net", "/proc/self/net/tcp", "proc_net"),
         Held::by_file(&["--net"], "net", "/proc/self/net/sockstat", "proc_net"),
     ];
     held.extend(Held::by_tun());
     let document = wait_for_holders(&held, |held, holders| {
-        // The file in a proc is all that holds a mount of that in a mount namespace which is gone.
+        // The file in a proc is the only holder of a mount of that proc in a mount namespace that is gone.
         let detached = |holder: &&Value| holder["type"] == "detached_mount";
         holders.iter().filter(|holder| !detached(holder)).eq([&held.holder])
     });
-    // The schema knows them all.
+    // The schema knows all of them.
     schema::admitted(&schema::closed(schemas::LIST), &document, "list");
     for ns in held.iter().filter_map(|held| held.found(&document)) {
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null), "{ns}");
@@ -77,7 +77,7 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
             let line = last.split_whitespace().collect::<Vec<_>>().join(" ");
             line.contains(what).then_some(())
         });
-        assert!(said.is_some(), "{args:?} does not say {what}: {last}");
+        assert!(said.is_some(), "{args:?} does not print {what}: {last}");
     };
     says(&["list", "--holders", "--no-header"], &format!("pid pidfd {pid} pidfd {fd} of "));
     says(&["list"], &format!("(held by pidfd {fd} of {pid})"));
@@ -85,7 +85,7 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
     let by_name = listed(&["--filter", "'pidfd' in holders"]);
     assert!(by_name.iter().any(|ns| held[0].is(ns)), "{by_name:?}");
 
-    // That these were what held them shows when they go.
+    // That these were their holders shows when they are closed.
     let names: Vec<_> = held.iter().map(|held| (held.kind, held.ino)).collect();
     drop(held);
     let gone = wait(|| {
@@ -104,7 +104,7 @@ fn a_tcp_connection_that_no_process_has_is_found() {
         return;
     }
     if !IDS.here() {
-        return support::skipped("namespaces have no numbers");
+        return support::skipped("namespaces have no ids");
     }
     let Left { ino, .. } = leave(&["--net"], "net", "tcp", |_| {});
     let name = format!("net:[{ino}]");

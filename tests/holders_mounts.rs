@@ -2,7 +2,7 @@
 
 use crate::schema;
 use crate::support::kernel::IDS;
-use crate::support::look::{find, inode, not_found};
+use crate::support::orphans::{find, inode, not_found};
 use crate::support::stage::{Staged, succeed, wait};
 use crate::support::{self, json, proc, run};
 use nix::mount::{MntFlags, umount2};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// A proc of a pid namespace in which no process is, mounted on a directory.
+/// A proc of a pid namespace without processes, mounted on a directory.
 pub struct Proc {
     dir: tempfile::TempDir,
     pub ino: u64,
@@ -38,7 +38,7 @@ impl Drop for Proc {
     }
 }
 
-/// Waits until what holds a pid namespace is as `expected` says.
+/// Waits until the holders of a pid namespace are as `expected`.
 fn wait_for(ino: u64, expected: impl Fn(&[Value]) -> bool) -> Vec<Value> {
     let mut last = Vec::new();
     let found = wait(|| {
@@ -56,7 +56,7 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
         return;
     }
     if !IDS.here() {
-        return support::skipped("namespaces have no numbers");
+        return support::skipped("namespaces have no ids");
     }
     let mounted = Proc::mount();
     let path = mounted.dir.path().to_str().unwrap();
@@ -65,7 +65,7 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
         let (kind, fs_type) = ("mount", "proc");
         json!({"type": kind, "fs_type": fs_type, "mount_namespace": mount_namespace, "path": path, "here": here})
     };
-    // Others' tests make mount namespaces, which have it as well.
+    // Other tests make mount namespaces, which have the mount as well.
     let own = proc::namespace(std::process::id(), "mnt").unwrap();
     wait_for(mounted.ino, |holders| {
         holders.contains(&mount(own, true)) && holders.iter().all(|holder| holder["type"] == "mount")
@@ -77,10 +77,10 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
         let text = run(&[args, &ns].concat()).stdout;
         assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(what), "{text}");
     };
-    let place = format!("proc at {path} in mnt:[{own}]");
-    says(&["list", "--holders"], &format!(" pid mount {place}"));
-    says(&["list"], &place);
-    says(&["tree"], &place);
+    let mount = format!("proc at {path} in mnt:[{own}]");
+    says(&["list", "--holders"], &format!(" pid mount {mount}"));
+    says(&["list"], &mount);
+    says(&["tree"], &mount);
 
     let mut staged = Staged::sh("exec unshare --mount --propagation private sleep 1000");
     let sleep = staged.wait_for("sleep");
@@ -88,7 +88,7 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
     wait_for(mounted.ino, |holders| holders.contains(&mount(other, false)));
     drop(staged);
 
-    // A working directory keeps it when it is mounted nowhere any more.
+    // A working directory keeps it when it is no longer mounted.
     let mut staged = Staged::sh(&format!("cd {path} && exec sleep 1000"));
     let sleep = staged.wait_for("sleep");
     umount2(path, MntFlags::MNT_DETACH).unwrap();
@@ -98,10 +98,10 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
     });
     wait_for(mounted.ino, |holders| *holders == [detached.clone()]);
     schema::admitted(&schema::closed(schemas::LIST), &json(&["list", "--json"]), "list");
-    let place = format!("(device {}:{})", major(dev), minor(dev));
-    says(&["list"], &format!("held by proc {place} mounted nowhere"));
-    says(&["list", "--holders"], &format!(" pid detached_mount proc {place} mounted nowhere"));
-    says(&["tree"], &format!("held by proc {place} mounted nowhere"));
+    let device = format!("(device {}:{})", major(dev), minor(dev));
+    says(&["list"], &format!("held by proc {device} mounted nowhere"));
+    says(&["list", "--holders"], &format!(" pid detached_mount proc {device} mounted nowhere"));
+    says(&["tree"], &format!("held by proc {device} mounted nowhere"));
     drop(staged);
     not_found(&ns);
 }
@@ -112,7 +112,7 @@ fn a_mount_of_mqueue_holds_no_namespace() {
     if !support::root() {
         return;
     }
-    // Otherwise what nsprobe says of an IPC namespace without a holder would not be true.
+    // Otherwise the report of an IPC namespace without a holder would not be true.
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().display();
     let script = format!(

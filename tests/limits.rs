@@ -1,6 +1,6 @@
-//! Quantities that a tenant decides: each is staged beyond its limit (docs/limits.md).
+//! Quantities that a tenant controls: each is staged beyond its limit (docs/limits.md).
 
-use crate::support::look::inode;
+use crate::support::orphans::inode;
 use crate::support::stage::{Staged, succeed, wait};
 use crate::support::{self, Ran, json, nsprobe, proc, run};
 use nix::mount::MsFlags;
@@ -14,10 +14,10 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// What a test stages in a process of its own, which is this program again.
+/// The test whose stage a separate process has to build, which is this program again.
 const STAGE: &str = "NSPROBE_TEST_STAGE";
 
-/// Whether this is that process.
+/// True in that process.
 fn is_stage() -> bool {
     std::env::var_os(STAGE).is_some()
 }
@@ -35,7 +35,7 @@ impl Stage {
         Self::by(Command::new(std::env::current_exe().expect("this program")), name, value)
     }
 
-    /// The same in a mount namespace of its own.
+    /// The same in a separate mount namespace.
     fn apart(name: &str, value: &OsStr) -> Self {
         let mut command = Command::new("unshare");
         command.args(["-m", "--propagation", "private"]).arg(std::env::current_exe().expect("this program"));
@@ -70,13 +70,13 @@ impl Drop for Stage {
 
 const READY: &str = "everything is staged\n";
 
-/// Says that all is there, and waits to be ended.
+/// Reports that everything is staged, and waits to be ended.
 fn stay() {
     std::io::stdout().write_all(READY.as_bytes()).expect("a pipe");
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-/// Runs nsprobe with `args` and 64 MiB of memory, of which its threads' stacks take a part.
+/// Runs nsprobe with `args` and 64 MiB of memory, part of which its threads' stacks take.
 fn with_little_memory(args: &str, input: Stdio) -> Ran {
     let script = format!("ulimit -d 65536; exec \"$0\" {args}");
     let program = nsprobe().get_program().to_owned();
@@ -87,7 +87,7 @@ fn with_little_memory(args: &str, input: Stdio) -> Ran {
 
 /// Eight processes with 5.7 MB of arguments each.
 fn long_winded() -> Staged {
-    // More than a quarter of the stack's limit would be refused.
+    // The kernel refuses more than a quarter of the stack's limit.
     let script = "ulimit -s 65536; x=$(printf '%0126000d' 0); y=\"$x $x $x $x $x $x $x $x $x\"
         for i in 1 2 3 4 5 6 7 8; do unshare --uts sleep 1000 $y $y $y $y $y & done; wait";
     Staged::sh(script)
@@ -124,7 +124,8 @@ fn arguments_are_kept_to_a_limit_and_what_is_cut_is_said() {
         let own = processes.iter().find(|process| process["comm"] == "nsprobe").expect("nsprobe itself");
         assert_eq!(own["arguments_cut"], false);
     }
-    // On a terminal of 80 columns each row is one line that fits; the time to lay it out does not depend on its length.
+    // On a terminal of 80 columns each row is one line that fits; the time to lay it out does not depend on its
+    // length.
     for args in ["list", "list --holders", "tree --all --ascii"] {
         let ran = with_little_memory(args, Stdio::null());
         assert_eq!(ran.code, Some(0), "{args}: {}", ran.stderr);
@@ -142,26 +143,26 @@ fn arguments_are_kept_to_a_limit_and_what_is_cut_is_said() {
     assert!(ran.stdout.len() < 1_000_000, "{} bytes", ran.stdout.len());
 }
 
-/// How many threads with a table of descriptors of their own are staged.
+/// The number of staged threads with a separate table of descriptors.
 const TABLES: usize = 150;
 
 #[test]
 fn tables_of_threads_are_told_apart_by_few_comparisons() {
     let _limit = support::time_limit();
     if is_stage() {
-        let (said, ready) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         for _ in 0..TABLES {
-            let said = said.clone();
+            let sender = sender.clone();
             let own_table = move || {
-                unshare(CloneFlags::CLONE_FILES).expect("a table of its own");
+                unshare(CloneFlags::CLONE_FILES).expect("a separate table");
                 let namespace = File::open("/proc/thread-self/ns/net").expect("a namespace");
-                said.send(()).expect("somebody waits");
+                sender.send(()).expect("somebody waits");
                 std::thread::sleep(Duration::from_hours(1));
                 drop(namespace);
             };
             std::thread::Builder::new().stack_size(64 * 1024).spawn(own_table).expect("a thread");
         }
-        ready.iter().take(TABLES).for_each(drop);
+        receiver.iter().take(TABLES).for_each(drop);
         return stay();
     }
     if !support::root() {
@@ -176,12 +177,12 @@ fn tables_of_threads_are_told_apart_by_few_comparisons() {
         let own = holders.iter().filter(|holder| holder["pid"] == stage.pid()).count();
         (own, namespace["holders_omitted"].as_u64().expect("a count"))
     };
-    // Of one process 64 are told.
-    let (told, omitted) = holders("proc");
-    assert!(told == 64 && omitted >= TABLES as u64 - 64, "{told} told, {omitted} omitted");
+    // 64 are listed for one process.
+    let (listed, omitted) = holders("proc");
+    assert!(listed == 64 && omitted >= TABLES as u64 - 64, "{listed} listed, {omitted} omitted");
     if support::bpf() {
-        let (told, omitted) = holders("bpf");
-        assert!(told == 64 && omitted >= TABLES as u64 - 64, "{told} told, {omitted} omitted");
+        let (listed, omitted) = holders("bpf");
+        assert!(listed == 64 && omitted >= TABLES as u64 - 64, "{listed} listed, {omitted} omitted");
     }
     let counts = tempfile::NamedTempFile::new().expect("a file");
     let mut strace = Command::new("strace");
@@ -245,10 +246,10 @@ fn descriptors_of_one_process_are_counted_beyond_a_limit() {
     let stage = Stage::with(name, report.path().as_os_str());
     let ino: u64 = fs::read_to_string(report.path()).expect("a report").parse().expect("an inode");
     let name = format!("uts:[{ino}]");
-    let namespace = support::look::find("uts", ino);
+    let namespace = support::orphans::find("uts", ino);
     assert_eq!(namespace["nprocs_seen"], 0);
     let holders = namespace["holders"].as_array().expect("holders");
-    // The nsprobe of another test may look at it now, and hold it as well.
+    // An nsprobe of another test may read it now, and hold it as well.
     let own = holders.iter().filter(|holder| holder["pid"] == stage.pid()).count();
     assert_eq!((own, &namespace["holders_omitted"]), (64, &236.into()), "{holders:?}");
     let text = run(&["list", "--ns", &name]).stdout;
@@ -259,7 +260,7 @@ fn descriptors_of_one_process_are_counted_beyond_a_limit() {
     assert!(text.contains("236 more of the same") && rows == 64, "{text}");
 }
 
-/// Mounts something at `path`, which is made: a tmpfs, or by a bind mount what is at `source`.
+/// Creates `path` and mounts something on it: a tmpfs, or by a bind mount what is at `source`.
 fn mount(source: Option<&str>, path: &Path) {
     let (none, flags) = (None::<&str>, if source.is_some() { MsFlags::MS_BIND } else { MsFlags::empty() });
     match source {
@@ -272,8 +273,8 @@ fn mount(source: Option<&str>, path: &Path) {
 
 const UTS: &str = "/proc/thread-self/ns/uts";
 
-/// Mounts more in `dir` than is read of a mount namespace at once: 1,000 directories, then one namespace 100 times, then
-/// one at a path that is too long, then 20 below a mount that hides them.
+/// Mounts more in `dir` than is read of a mount namespace at once: 1,000 directories, then one namespace 100 times,
+/// then one at a path that is too long, then 20 below a mount that hides them.
 fn mount_many(dir: &Path) {
     let first = File::open(UTS).expect("a namespace");
     let new = || unshare(CloneFlags::CLONE_NEWUTS).expect("a namespace");
@@ -361,7 +362,7 @@ fn a_chain_of_processes_nests_no_deeper_than_readers_take() {
     let mut staged = Staged::spawn(command.args(["-c", script, "sh", "80", script]));
     let last = staged.wait_for("sleep");
     let pid = last.to_string();
-    // By a reader that takes 128 levels.
+    // Parsed by a reader that takes 128 levels.
     let tree = json(&["tree", "--json", "--pid", &pid]);
     let (mut at, mut levels) = (&tree["roots"], 0);
     let mut seen = 0;
@@ -382,7 +383,7 @@ fn what_is_no_document_is_read_no_further_than_it_takes_to_see_that() {
     let _limit = support::time_limit();
     let dir = tempfile::tempdir().expect("a directory");
     let path = |name: &str| dir.path().join(name).to_str().expect("text").to_owned();
-    // A file of a tebibyte that takes no room, a FIFO that nobody writes to, arrays in arrays without end.
+    // A sparse file of a tebibyte, a FIFO that nobody writes to, endlessly nested arrays.
     File::create(path("sparse")).and_then(|file| file.set_len(1 << 40)).expect("a sparse file");
     nix::unistd::mkfifo(path("fifo").as_str(), nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
     fs::write(path("nested"), "[".repeat(1 << 20)).expect("a file");
@@ -398,12 +399,16 @@ fn what_is_no_document_is_read_no_further_than_it_takes_to_see_that() {
         assert!(ran.stderr.starts_with(&format!("nsprobe: {file}: ")), "{}", ran.stderr);
         assert!(start.elapsed() < Duration::from_mins(1), "{file}: {:?}", start.elapsed());
     }
-    // Each process and namespace is in a snapshot once.
+    // A snapshot has each process and namespace once.
     let document = run(&["list", "--json"]).stdout;
     for part in ["\"key\":\"net", "\"start_ticks\":"] {
         let line = document.lines().find(|line| line.contains(part)).expect("a line").trim_end_matches(',');
         fs::write(path("twice"), document.replacen(line, &format!("{line},{line}"), 1)).expect("a file");
         let ran = run(&["diff", &path("twice")]);
-        assert!(ran.code == Some(2) && ran.stderr.contains("twice, so it is not a snapshot"), "{}", ran.stderr);
+        assert!(
+            ran.code == Some(2) && ran.stderr.contains("twice, so it is not a snapshot"),
+            "{}",
+            ran.stderr
+        );
     }
 }

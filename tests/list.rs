@@ -6,10 +6,10 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-/// The eight kinds, spelt out here so that the test does not believe the tool.
+/// The eight kinds, spelt out here so that the test does not rely on the tool.
 const KINDS: [&str; 8] = ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts"];
 
-/// `(kind, inode)` → number of processes, as nsprobe has it.
+/// `(kind, inode)` → number of processes, by nsprobe.
 fn counted_by_nsprobe(document: &Value) -> BTreeMap<(String, u64), u64> {
     let known = proc::all_readable();
     let entry = |ns: &Value| {
@@ -20,7 +20,7 @@ fn counted_by_nsprobe(document: &Value) -> BTreeMap<(String, u64), u64> {
     document["namespaces"].as_array().unwrap().iter().map(entry).collect()
 }
 
-/// The same, as lsns has it.
+/// The same, by lsns.
 fn counted_by_lsns() -> BTreeMap<(String, u64), u64> {
     // Some versions write numbers as strings.
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
@@ -43,17 +43,17 @@ fn every_namespace_and_count_of_lsns_is_there() {
     if !support::root() {
         return;
     }
-    // Every kind but time, which this unshare(1) may not know, twice, one inside the other.
+    // Every kind except time, which this unshare(1) may not support, twice, one inside the other.
     let script = "unshare -Uimnpu -C -r --fork sh -c 'unshare -Uimnpu -C -r --fork sleep 1000; true'";
     let mut staged = Staged::sh(script);
     let sleep = staged.wait_for("sleep");
-    // Other tests start and end processes meanwhile: what lsns says must be the same before and after.
+    // Other tests start and end processes meanwhile: the output of lsns must be the same before and after.
     let mut last = None;
     let agreed = wait(|| {
         let before = counted_by_lsns();
         let document = json(&["list", "--json"]);
         let ours = counted_by_nsprobe(&document);
-        // nsprobe finds out where those are whose namespaces may not be read, lsns does not.
+        // nsprobe finds the namespaces of unreadable processes, lsns does not.
         let processes = document["processes"].as_array().unwrap().iter();
         let denied = processes.filter(|process| process["namespaces"].is_null()).count() as u64;
         let after = counted_by_lsns();
@@ -131,7 +131,7 @@ fn a_named_network_namespace_has_no_process_and_is_held_by_its_mount() {
             && holder["mount_namespace"]["ino"] == mnt),
         "{holders:#?}"
     );
-    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked through the mount");
+    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the mount");
     let table = run(&["list", "--kind", "net", "--columns", "ns,nprocs,nsfs,command", "--no-header"]).stdout;
     let row = table.lines().find(|line| line.contains(&named.ino().to_string())).unwrap();
     let path = named.path();
@@ -161,7 +161,7 @@ fn a_process_that_may_not_be_read_is_counted() {
     if !support::root() {
         return;
     }
-    // As an unprivileged user, everybody else's namespaces are out of reach.
+    // An unprivileged user cannot read anybody else's namespaces.
     let (_dir, nsprobe) = support::unprivileged_copy();
     let script = ["sh", "-c", "exec \"$0\" list --json"];
     let output = support::nobody().args(script).arg(nsprobe).output().expect("setpriv");
@@ -173,7 +173,7 @@ fn a_process_that_may_not_be_read_is_counted() {
     assert!(gap["reason"].as_str().unwrap().contains("Permission denied"), "{gap}");
     assert!(gap["remedy"].as_str().unwrap().contains("CAP_SYS_PTRACE"), "{gap}");
     let own = &document["namespaces"].as_array().unwrap()[0];
-    assert!(own["initial"].is_null(), "whether it is initial cannot be known: {own}");
+    assert!(own["initial"].is_null(), "initial or not cannot be known: {own}");
     assert_eq!(output.status.code(), Some(0));
 }
 
@@ -243,7 +243,7 @@ fn what_was_not_readable_is_said_on_stderr_and_not_in_the_table() {
     let ran = run(&["list"]);
     let list = json(&["list", "--json"]);
     let gaps = list["gaps"].as_array().unwrap();
-    // Ways to find namespaces that are not there are so at every run, and reported where they matter.
+    // Missing sources of namespaces are the same at every run, and reported where they matter.
     let is_reported = gaps.iter().any(|gap| gap["kind"] != "source");
     assert_eq!(ran.stderr.lines().count(), usize::from(is_reported), "{}", ran.stderr);
     let strict = run(&["list", "--strict"]);
@@ -288,7 +288,7 @@ fn a_closed_pipe_ends_quietly_and_a_full_disk_does_not() {
 #[test]
 fn rows_fit_the_terminal_and_the_command_is_what_is_cut() {
     let _limit = support::time_limit();
-    // The width of the terminal, unless COLUMNS has another; a pipe is none, whatever is exported.
+    // The width of the terminal, unless COLUMNS has another; a pipe is not a terminal, whatever is exported.
     let with_columns = |columns| nsprobe().arg("list").env("COLUMNS", columns).output().unwrap();
     let ran = on_terminal(nsprobe().arg("list"), 80);
     let exported = on_terminal(nsprobe().arg("list").env("COLUMNS", "70"), 80);

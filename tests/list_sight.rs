@@ -1,4 +1,4 @@
-//! How many processes are in a namespace, and that none is: said only where all processes were seen.
+//! The number of processes in a namespace, and orphans: reported only if all processes were seen.
 
 use crate::support::stage::{NamedNetns, Staged};
 use crate::support::{self, json, proc, run};
@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 const NOBODY: [&str; 5] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"];
 
-/// In a mount namespace of its own, where this `/proc` is.
+/// In a separate mount namespace, with this `/proc`.
 fn with_proc(options: &str) -> Vec<String> {
     let script = format!("mount -t proc -o {options} proc /proc && exec \"$0\" \"$@\"");
     ["unshare", "--mount", "--", "sh", "-c", &script].map(str::to_owned).to_vec()
@@ -28,7 +28,7 @@ fn document(output: &Output) -> Value {
     serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(output)))
 }
 
-/// That nothing is an orphan, and how many may be is said.
+/// Checks that nothing is reported as an orphan, and that the number of possible ones is reported.
 fn no_orphans<S: AsRef<str>>(wrapper: &[S]) {
     let orphans = by(wrapper, &["list", "--orphans", "--no-header", "--kind", "net,uts,mnt,ipc"]);
     assert_eq!(String::from_utf8_lossy(&orphans.stdout), "");
@@ -61,7 +61,7 @@ fn in_a_pid_namespace_of_its_own_only_numbers_of_pid_namespaces_are_known() {
         seen += ns["nprocs_seen"].as_u64().unwrap();
     }
     assert_eq!(seen, 4, "nsprobe is in one of each");
-    // Where the kernel lists mount namespaces to nobody in here, that is the reason given.
+    // If the kernel lists mount namespaces to nobody in here, that is the reason given.
     let mut gaps = said["gaps"].as_array().unwrap().iter();
     let vague =
         |gap: &&Value| gap["reason"].as_str().unwrap().starts_with("Operation not permitted, even with");
@@ -154,13 +154,13 @@ fn without_descriptors_to_read_with_it_is_an_error_that_says_so() {
 #[test]
 fn a_thread_is_no_process_and_its_process_is_named() {
     let _limit = support::time_limit();
-    let (tell, hear) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let (go_on, end) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
-        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        sender.send(nix::unistd::gettid().as_raw()).unwrap();
         let _ = end.recv();
     });
-    let tid = hear.recv().unwrap().to_string();
+    let tid = receiver.recv().unwrap().to_string();
     let own = std::process::id();
     for command in ["list", "tree"] {
         let ran = run(&[command, "--pid", &tid]);
@@ -210,7 +210,7 @@ fn a_chrooted_nsprobe_says_what_it_does_not_see() {
         (shell["root"].clone(), shell["chrooted"].clone())
     };
     assert_eq!(shell(whole), ("/".into(), false.into()));
-    // Its root is `/` to itself as well as to who is in the jail.
+    // Its root is `/` to itself as well as to processes in the jail.
     assert_eq!(shell(chrooted), (Value::Null, Value::Null));
     let said = stderr(&output);
     assert!(said.contains("nsprobe is chrooted: ") && said.contains("run outside the chroot"), "{said}");

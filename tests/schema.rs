@@ -1,5 +1,5 @@
-//! The published JSON Schemas, held against what nsprobe writes on this machine: they admit it, and they
-//! refuse it when anything in it is missing, of another type, or unknown.
+//! The published JSON Schemas, checked against the output of nsprobe on this machine: they accept it, and they reject
+//! it when anything in it is missing, of another type, or unknown.
 
 use crate::doctor::diagnosis;
 use crate::support::stage::{NamedNetns, Staged};
@@ -22,7 +22,7 @@ fn published(schema: Schema) -> Value {
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The published schema, closed: readers must bear what a later version adds, these tests must not.
+/// The published schema, closed: readers must accept what a later version adds, these tests must not.
 pub fn closed(schema: Schema) -> Validator {
     let mut schema = published(schema);
     close(&mut schema);
@@ -42,7 +42,7 @@ fn close(schema: &mut Value) {
     }
 }
 
-/// Panics with the first complaints when the document is not admitted.
+/// Panics with the first errors if the schema rejects the document.
 pub fn admitted(validator: &Validator, document: &Value, what: &str) {
     let complaints: Vec<String> = validator
         .iter_errors(document)
@@ -52,8 +52,8 @@ pub fn admitted(validator: &Validator, document: &Value, what: &str) {
     assert!(complaints.is_empty(), "{what}: {complaints:#?}");
 }
 
-/// Every place of a document, alike ones once: `/namespaces/*/leader/pid`.
-fn places(document: &Value) -> Vec<String> {
+/// Every path in a document, equal ones once: `/namespaces/*/leader/pid`.
+fn paths(document: &Value) -> Vec<String> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
     let mut open = vec![(String::new(), String::new(), document)];
@@ -79,34 +79,34 @@ fn places(document: &Value) -> Vec<String> {
     found
 }
 
-/// What may be left out, by its name or, where another place must have that name, by its place.
+/// Optional fields, by name or, if the name is required elsewhere, by path.
 const OPTIONAL: [&str; 9] = ["tid", "owned", "target", "child", "looks", "/root", "/cwd", "/keys", "/seen"];
 
-/// Breaks the document in every place, in every way; the schema must see it. Gives the number of ways.
+/// Breaks the document at every path, in every way; the schema must notice. Returns the number of ways.
 pub fn refused_when_broken(validator: &Validator, document: &Value) -> usize {
     let mut ways = 0;
     let mut refuse = |broken: &Value, how: &str| {
         assert!(!validator.is_valid(broken), "admitted {how}");
         ways += 1;
     };
-    for place in places(document) {
-        let (parent, name) = place.rsplit_once('/').unwrap();
+    for path in paths(document) {
+        let (parent, name) = path.rsplit_once('/').unwrap();
         let mut broken = document.clone();
         if let Some(Value::Object(members)) = broken.pointer_mut(parent) {
             members.remove(name);
-            let changed = place.starts_with("/keys/after/");
-            if !changed && !OPTIONAL.contains(&name) && !OPTIONAL.contains(&place.as_str()) {
-                refuse(&broken, &format!("without {place}"));
+            let changed = path.starts_with("/keys/after/");
+            if !changed && !OPTIONAL.contains(&name) && !OPTIONAL.contains(&path.as_str()) {
+                refuse(&broken, &format!("without {path}"));
             }
         }
         let mut broken = document.clone();
-        let value = broken.pointer_mut(&place).unwrap();
+        let value = broken.pointer_mut(&path).unwrap();
         *value = if value.is_object() || value.is_array() { value!(12.5) } else { value!({"wrong": []}) };
-        refuse(&broken, &format!("another type at {place}"));
+        refuse(&broken, &format!("another type at {path}"));
         let mut broken = document.clone();
-        if let Some(Value::Object(members)) = broken.pointer_mut(&place) {
+        if let Some(Value::Object(members)) = broken.pointer_mut(&path) {
             members.insert("surprise".to_owned(), 1.into());
-            refuse(&broken, &format!("something unknown in {place}"));
+            refuse(&broken, &format!("something unknown in {path}"));
         }
     }
     ways
@@ -121,7 +121,7 @@ fn files_and_constants_agree() {
         let id = format!("{}-{}", schema.name, schema.version);
         assert_eq!(document["$id"], format!("urn:nsprobe:schema:{id}"));
         assert_eq!(document["$schema"], "https://json-schema.org/draft/2020-12/schema");
-        assert!(jsonschema::meta::is_valid(&document), "{id} is no JSON Schema");
+        assert!(jsonschema::meta::is_valid(&document), "{id} is not a JSON Schema");
         let head =
             ["", "/$defs/start"].iter().find_map(|at| document.pointer(&format!("{at}/properties/schema")));
         let head = head.unwrap_or_else(|| panic!("{id} does not name itself"));
@@ -137,7 +137,7 @@ fn files_and_constants_agree() {
     assert_eq!(found, files, "a schema without a document, or a document without a schema");
 }
 
-/// Every list of words in a schema that has `word` among them.
+/// Every enum in a schema that contains `word`.
 fn enumerations<'a>(schema: &'a Value, word: &str, found: &mut Vec<&'a Value>) {
     match schema {
         Value::Object(members) => {
@@ -184,7 +184,7 @@ fn the_words_of_the_schemas_are_those_of_the_code() {
     assert!(counts.iter().all(|&count| count >= 2), "{counts:?}");
 }
 
-/// Namespaces with holders of many sorts, a process chrooted, one nested.
+/// Namespaces with holders of many kinds, a chrooted process, a nested namespace.
 fn stage() -> (NamedNetns, Staged) {
     let named = NamedNetns::add();
     let script = format!(
@@ -224,7 +224,7 @@ fn lists_and_trees_are_as_their_schemas_say() {
     assert!(!list.is_valid(&json(&["tree", "--json"])) && !tree.is_valid(&document));
 }
 
-/// The first few of every list, so that breaking each place does not take minutes.
+/// The first few of every list, so that breaking each path does not take minutes.
 fn pruned(mut document: Value) -> Value {
     let mut open = vec![&mut document];
     while let Some(value) = open.pop() {
@@ -283,7 +283,7 @@ fn differences_are_as_their_schema_says() {
     let old = dir.path().join("old.json");
     let (named, staged) = stage();
     let document = json(&["list", "--json"]);
-    // What this machine does not do when asked is written into the old snapshot.
+    // Gaps that this machine does not have are written into the old snapshot.
     let mut before = document.clone();
     let processes = before["processes"].as_array_mut().unwrap();
     let moved = processes.iter_mut().find(|process| process["pid"] == staged.pid()).unwrap();
@@ -321,7 +321,7 @@ fn differences_are_as_their_schema_says() {
     admitted(&diff, &document, "diff");
     let ways = refused_when_broken(&diff, &document);
     assert!(ways > 200, "only {ways} ways to break a diff");
-    // Whoever took that snapshot did not see all processes, nor the mount namespace of one.
+    // The user who took that snapshot did not see all processes, nor the mount namespace of one.
     let taken = json(&["list", "--json"]);
     let all = taken["processes"].as_array().unwrap();
     let child = all.iter().find(|process| process["ppid"] == staged.pid()).unwrap();

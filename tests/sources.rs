@@ -1,7 +1,7 @@
-//! Namespaces that no process is in: by what holds them they are found, in `nsprobe list`.
+//! Namespaces without processes: found by their holders, in `nsprobe list`.
 
 use crate::support::kernel::{IDS, LISTMOUNT, LISTS, MOUNT_NAMESPACE_LIST};
-use crate::support::look::{find, in_passing, inode, is_listed, sources, wait_for_the_end};
+use crate::support::orphans::{find, in_ended_thread, inode, is_listed, sources, wait_for_the_end};
 use crate::support::stage::{NamedNetns, Staged, succeed, wait};
 use crate::support::{self, Ran, json, proc, run};
 use nix::sched::{CloneFlags, unshare};
@@ -14,24 +14,24 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 
-/// A thread of this process in namespaces of its own; it ends when this is dropped.
-struct Stray {
+/// A thread of this process in separate namespaces; it ends when this is dropped.
+struct DivergentThread {
     tid: u32,
     go_on: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Stray {
+impl DivergentThread {
     fn start(flags: CloneFlags) -> Self {
         let (go_on, wait) = mpsc::channel::<()>();
-        let (tell, hear) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             unshare(flags).expect("unshare in a thread");
-            tell.send(nix::unistd::gettid().as_raw()).expect("somebody hears");
-            // Ends with an error when the sender is dropped.
+            sender.send(nix::unistd::gettid().as_raw()).expect("somebody receives");
+            // Fails when the sender is dropped.
             let _ = wait.recv();
         });
-        let tid = hear.recv().expect("the thread is there");
+        let tid = receiver.recv().expect("the thread runs");
         Self { tid: u32::try_from(tid).unwrap(), go_on: Some(go_on), thread: Some(thread) }
     }
 
@@ -42,7 +42,7 @@ impl Stray {
     }
 }
 
-impl Drop for Stray {
+impl Drop for DivergentThread {
     fn drop(&mut self) {
         drop(self.go_on.take());
         let _ = self.thread.take().map(JoinHandle::join);
@@ -56,19 +56,19 @@ fn a_thread_elsewhere_is_found_and_its_process_is_not_counted_there() {
         return;
     }
     let flags = CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWUTS | CloneFlags::CLONE_NEWNS;
-    let stray = Stray::start(flags);
+    let divergent = DivergentThread::start(flags);
     for kind in ["net", "uts", "mnt"] {
-        let ns = find(kind, stray.namespace(kind));
+        let ns = find(kind, divergent.namespace(kind));
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null), "{ns}");
-        let holder = json!({"type": "thread", "pid": std::process::id(), "tid": stray.tid});
+        let holder = json!({"type": "thread", "pid": std::process::id(), "tid": divergent.tid});
         assert_eq!(ns["holders"], json!([holder]));
         assert_eq!(sources(&ns), ["threads"]);
         assert_eq!(is_listed(&ns), LISTS.here() || (kind == "mnt" && MOUNT_NAMESPACE_LIST.here()));
-        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the thread");
     }
-    let table = run(&["list", "-n", "-c", "path", "--ns", &stray.namespace("uts").to_string()]).stdout;
+    let table = run(&["list", "-n", "-c", "path", "--ns", &divergent.namespace("uts").to_string()]).stdout;
     let ino = inode(&fs::read_link(table.trim()).expect("a path that leads there"));
-    assert_eq!(ino, stray.namespace("uts"));
+    assert_eq!(ino, divergent.namespace("uts"));
 }
 
 #[test]
@@ -77,12 +77,15 @@ fn a_time_namespace_for_the_children_of_a_thread_is_found() {
     if !support::root() {
         return;
     }
-    // CLONE_NEWTIME has no name in nix.
-    let stray = Stray::start(CloneFlags::from_bits_retain(0x80));
-    let ino = stray.namespace("time_for_children");
-    assert_ne!(ino, stray.namespace("time"));
+    // nix has no name for CLONE_NEWTIME.
+    let divergent = DivergentThread::start(CloneFlags::from_bits_retain(0x80));
+    let ino = divergent.namespace("time_for_children");
+    assert_ne!(ino, divergent.namespace("time"));
     let ns = find("time", ino);
-    assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": std::process::id(), "tid": stray.tid}]));
+    assert_eq!(
+        ns["holders"],
+        json!([{"type": "for_children", "pid": std::process::id(), "tid": divergent.tid}])
+    );
     assert_eq!((&ns["nprocs_seen"], sources(&ns)), (&json!(0), vec!["for_children"]));
 }
 
@@ -92,11 +95,11 @@ fn a_descriptor_alone_holds_a_namespace() {
     if !support::root() {
         return;
     }
-    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let (ino, file) = in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap());
     let ns = find("net", ino);
     let holder = json!({"type": "descriptor", "pid": std::process::id(), "fd": file.as_raw_fd()});
     assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["descriptors"]));
-    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the descriptor");
+    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the descriptor");
     drop(file);
     wait_for_the_end(ino);
 }
@@ -128,14 +131,14 @@ fn a_socket_alone_holds_a_network_namespace() {
     if !support::root() {
         return;
     }
-    let (ino, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let (ino, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let shared = socket.try_clone().unwrap();
     let ns = find("net", ino);
     let holder =
         |socket: &UdpSocket| json!({"type": "socket", "pid": std::process::id(), "fd": socket.as_raw_fd()});
     let mut expected = [(socket.as_raw_fd(), holder(&socket)), (shared.as_raw_fd(), holder(&shared))];
     expected.sort_by_key(|&(fd, _)| fd);
-    // A child of another test's, between fork and exec, has copies of both.
+    // A child of another test, between fork and exec, has copies of both.
     let mut holders = ns["holders"].as_array().unwrap().clone();
     holders.retain(|holder| holder["pid"] == std::process::id());
     assert_eq!(holders, expected.map(|(_, holder)| holder), "both descriptors of the socket");
@@ -176,7 +179,7 @@ fn a_pid_namespace_that_waits_for_its_first_child_is_found_or_is_a_gap() {
         assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep}]));
         assert_eq!((&ns["nprocs_seen"], sources(&ns)), (&json!(0), vec!["for_children"]));
     } else {
-        // Where BPF reads the processes, because /proc denies one, it is no gap.
+        // If BPF reads the processes, because /proc denies one, it is not a gap.
         let document = json(&["list", "--json", "--source", "proc"]);
         let gaps = document["gaps"].as_array().unwrap().iter();
         let gaps: Vec<&Value> = gaps.filter(|gap| gap["kind"] == "pid_for_children").collect();
@@ -245,7 +248,7 @@ fn the_kernels_ids_are_strings_where_the_kernel_has_them() {
         let all: std::collections::BTreeSet<_> = own.iter().map(id).collect();
         assert_eq!(all.len(), own.len(), "no two of them have the same");
         let made: Vec<_> =
-            (0..2).map(|_| in_passing(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
+            (0..2).map(|_| in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
         let ids: Vec<_> = made.iter().map(|&(ino, _)| id(&find("net", ino))).collect();
         // They come in batches per processor: a later one need not be greater.
         assert!(ids[0] != ids[1] && ids.iter().all(|id| !all.contains(id)), "{ids:?} {all:?}");
@@ -258,7 +261,7 @@ fn orphans_and_holders_and_the_tree_of_one_namespace() {
     if !support::root() {
         return;
     }
-    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let (ino, file) = in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap());
     let orphans = json(&["list", "--json", "--orphans"]);
     let orphans = orphans["namespaces"].as_array().unwrap();
     assert!(orphans.iter().all(|ns| ns["nprocs_seen"] == 0));
@@ -306,7 +309,7 @@ fn strict_is_about_gaps() {
     if !support::root() {
         return;
     }
-    // Somebody who may not read the processes of others.
+    // A user who may not read the processes of others.
     let (_dir, nsprobe) = support::unprivileged_copy();
     let run = |args: &[&str]| -> Ran {
         support::nobody().arg(&nsprobe).args(args).output().expect("setpriv").into()
@@ -327,7 +330,7 @@ fn no_descriptor_is_left_open() {
     let _limit = support::time_limit();
     let name = "sources::no_descriptor_is_left_open";
     if std::env::var_os(ALONE).is_none() {
-        // Beside other tests nothing could be counted: a process of its own.
+        // Beside other tests nothing could be counted: a separate process.
         let mut alone = Command::new(std::env::current_exe().unwrap());
         succeed(alone.args(["--exact", name, "--test-threads=1"]).env(ALONE, "1"));
         return;
@@ -338,7 +341,7 @@ fn no_descriptor_is_left_open() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let snapshot = nsprobe::discover::snapshot(&nsprobe::discover::Options::default()).unwrap();
     assert!(!snapshot.namespaces.is_empty());
-    // The threads that have read it let go of what they had a moment later.
+    // The threads that read release their descriptors a moment later.
     let closed = wait(|| (open() == before + 2).then_some(()));
     assert!(closed.is_some(), "{} and {before}", open());
     drop((namespace, socket));

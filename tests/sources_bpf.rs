@@ -1,7 +1,7 @@
-//! `--source`: the kernel's own tasks say what `/proc` says.
+//! `--source`: the kernel's own tasks give the same as `/proc`.
 
 use crate::support::kernel::IDS;
-use crate::support::look::in_passing;
+use crate::support::orphans::in_ended_thread;
 use crate::support::stage::{Staged, furnish, wait};
 use crate::support::{self, bpf, proc, root, skipped};
 use nix::sched::CloneFlags;
@@ -13,19 +13,19 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-/// The objects of a list by what they are called.
+/// The objects of a list by these keys.
 fn by<'a>(list: &'a Value, of: &str, keys: [&str; 2]) -> BTreeMap<[String; 2], &'a Value> {
     let objects = list[of].as_array().unwrap();
     objects.iter().map(|object| (keys.map(|key| object[key].to_string()), object)).collect()
 }
 
-/// What `theirs` says otherwise than `ours`, apart from what /proc could not read.
+/// The differences between two objects, apart from what /proc could not read.
 fn differences(name: &[String; 2], of_proc: &Value, of_bpf: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in of_proc.as_object().unwrap() {
         let other = &of_bpf[key];
-        // /proc puts a longer name together for a kernel thread, and cannot read the pid namespace for children
-        // before the first child.
+        // /proc composes a longer name for a kernel thread, and cannot read the pid namespace for children before the
+        // first child.
         let expected = match key.as_str() {
             "comm" if of_proc["kernel_thread"] == true => continue,
             "namespaces" | "root" | "chrooted" | "root_deleted" if value.is_null() => continue,
@@ -43,9 +43,9 @@ fn differences(name: &[String; 2], of_proc: &Value, of_bpf: &Value) -> Vec<Strin
     found
 }
 
-/// The document without `file_since` (the inode of a namespace that nothing has open is in memory only while
-/// somebody asks, and so has another time at every look) and without what the kernel's lists say, which on one kernel
-/// take BPF.
+/// The document without `file_since` (the inode of a namespace that nothing has open is in memory only while it is
+/// queried, and so has another time in every snapshot) and without the results of the kernel's lists, which take BPF
+/// on one kernel.
 fn lasting(list: &Value) -> Value {
     let mut list = list.clone();
     for namespace in list["namespaces"].as_array_mut().unwrap() {
@@ -75,15 +75,15 @@ fn both_sources_say_the_same() {
     ];
     let pids: Vec<u32> = staged.iter_mut().map(|staged| staged.wait_for("sleep")).collect();
     let (ended, end) = std::sync::mpsc::channel::<()>();
-    let (tell, told) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
         nix::sched::unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        tell.send(nix::unistd::gettid().as_raw()).unwrap();
+        sender.send(nix::unistd::gettid().as_raw()).unwrap();
         let _ = end.recv();
     });
-    let tid = told.recv().unwrap();
+    let tid = receiver.recv().unwrap();
 
-    // What changes between the looks differs; what does not agree at any time is wrong.
+    // What changes between the snapshots differs; what never agrees is wrong.
     let mut last = Vec::new();
     let agreed = wait(|| {
         let [before, bpf, after] =
@@ -108,7 +108,7 @@ fn both_sources_say_the_same() {
                 last.push(format!("staged process {pid} is not stable"));
             }
         }
-        // Of the namespaces those that the staged processes are in: others come and go with other tests.
+        // Only the namespaces of the staged processes: others are created and destroyed by other tests.
         let keys = ["kind", "ino"];
         let (before, bpf) = (lasting(&before), lasting(&bpf));
         let (first, then) = (by(&before, "namespaces", keys), by(&bpf, "namespaces", keys));
@@ -148,7 +148,7 @@ fn both_sources_say_the_same() {
     assert_eq!(find(pids[1])["arguments"], json!(["/bin/sleep", "1000"]));
     assert_eq!(find(pids[3])["uid"], 4711);
     assert_eq!(find(pids[0])["start_ticks"], proc::start_ticks(pids[0]).unwrap());
-    // What only the kernel tells.
+    // Known only from the kernel.
     let for_children = find(pids[4])["namespaces"]["pid_for_children"].as_u64();
     assert!(for_children.is_some() && for_children != proc::namespace(pids[4], "pid"), "{for_children:?}");
 }
@@ -160,19 +160,19 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
         return;
     }
     let pid = std::process::id();
-    let (of_file, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
-    let (of_socket, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-    // A thread with a table of its own, and in it a descriptor that is not in the process's.
-    let (tell, told) = std::sync::mpsc::channel();
+    let (of_file, file) = in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let (of_socket, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    // A thread with a separate table, and in it a descriptor that is not in the process's.
+    let (sender, receiver) = std::sync::mpsc::channel();
     let (ended, end) = std::sync::mpsc::channel::<()>();
     let thread = std::thread::spawn(move || {
         nix::sched::unshare(CloneFlags::CLONE_FILES).unwrap();
-        // The copies of what other tests have open would hold it.
+        // The copies of descriptors of other tests would hold it.
         let entries = std::fs::read_dir("/proc/thread-self/fd").unwrap();
         let numbers =
             entries.map(|entry| entry.unwrap().file_name().to_str().unwrap().parse::<i32>().unwrap());
         for fd in numbers.collect::<Vec<_>>().into_iter().filter(|&fd| fd > 2) {
-            // The one of the list itself is closed already.
+            // That of the directory itself is closed already.
             let _ = nix::unistd::close(fd);
         }
         nix::sched::unshare(CloneFlags::CLONE_NEWIPC).unwrap();
@@ -184,12 +184,13 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
         let of_socket = std::fs::metadata("/proc/thread-self/ns/net").unwrap().ino();
         nix::sched::setns(File::open("/proc/self/ns/net").unwrap(), CloneFlags::CLONE_NEWNET).unwrap();
         let fds = [file.as_raw_fd(), socket.as_raw_fd()];
-        tell.send((own, of_socket, fds, nix::unistd::gettid().as_raw())).unwrap();
+        sender.send((own, of_socket, fds, nix::unistd::gettid().as_raw())).unwrap();
         let _ = end.recv();
     });
-    let (of_thread, of_threads_socket, [fd, socket_fd], tid) = told.recv().unwrap();
+    let (of_thread, of_threads_socket, [fd, socket_fd], tid) = receiver.recv().unwrap();
 
-    // A child of another test has copies of all descriptors until it runs its program, and so has what looks at them.
+    // A child of another test has copies of all descriptors until it executes its program, and so does an nsprobe
+    // that reads them.
     let find = |ino: u64| {
         let find = || {
             let list = lasting(&support::json(&["list", "--json", "--source", "bpf"]));
@@ -222,7 +223,7 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
     assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap());
     let found = find(of_thread);
     assert_eq!(found["holders"], json!([{ "type": "descriptor", "pid": pid, "tid": tid, "fd": fd }]));
-    assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+    assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the thread");
     let found = find(of_threads_socket);
     assert_eq!(found["holders"], json!([{ "type": "socket", "pid": pid, "tid": tid, "fd": socket_fd }]));
     assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap());
@@ -239,7 +240,7 @@ fn no_socket_is_touched_where_namespaces_have_numbers() {
     if Command::new("strace").arg("-V").output().is_err() {
         return skipped("needs strace");
     }
-    let (ino, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let (ino, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let calls = |source: &str| {
         let nsprobe = env!("CARGO_BIN_EXE_nsprobe");
         let mut strace = Command::new("strace");
@@ -273,7 +274,7 @@ fn no_namespace_is_woken_where_bpf_can_tell() {
     if !bpf() {
         return;
     }
-    let (ino, socket) = in_passing(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    let (ino, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let holder = json!({ "type": "socket", "pid": std::process::id(), "fd": socket.as_raw_fd() });
     for source in ["auto", "bpf"] {
         let mut strace = Command::new("strace");
@@ -287,7 +288,7 @@ fn no_namespace_is_woken_where_bpf_can_tell() {
         let calls = String::from_utf8(output.stderr).unwrap();
         let woken =
             calls.lines().filter(|line| line.contains("SIOCGSKNS") || line.contains("0x894c")).count();
-        // Before there were numbers no namespace was ever inactive, and one socket is asked for its namespace.
+        // Before namespaces had ids none was ever inactive, and one socket is queried for its namespace.
         assert_eq!(woken == 0, IDS.here(), "{source}: {calls}");
     }
     drop(socket);
@@ -322,7 +323,7 @@ fn another_proc_is_not_taken_for_the_kernels() {
     if !bpf() {
         return;
     }
-    // Without a proc mount of its own, /proc numbers processes as the outer pid namespace does.
+    // Without its own mount of proc, /proc shows the pids of the outer pid namespace.
     let ran = Command::new("unshare")
         .args(["--pid", "--fork", env!("CARGO_BIN_EXE_nsprobe"), "list", "--source", "bpf"])
         .output()

@@ -1,4 +1,4 @@
-//! `nsprobe diff` of snapshots by way of different sources: what stayed has neither come nor gone.
+//! `nsprobe diff` of snapshots with different sources: what stayed has neither come nor gone.
 
 use crate::holders_mounts::Proc;
 use crate::sources_lists::in_flight;
@@ -25,7 +25,7 @@ fn find<'a>(document: &'a Value, kind: &str, ino: u64) -> Option<&'a Value> {
     document["namespaces"].as_array().unwrap().iter().find(|ns| ns["kind"] == kind && ns["ino"] == ino)
 }
 
-/// The mount namespaces with kernel threads only: kdevtmpfs makes itself one.
+/// The mount namespaces with kernel threads only: kdevtmpfs makes one.
 fn of_kernel_threads(document: &Value) -> Vec<u64> {
     let processes = document["processes"].as_array().unwrap();
     let is_of_kernel = |ns: &&Value| {
@@ -44,7 +44,7 @@ fn what_one_source_alone_finds_has_neither_come_nor_gone() {
         return;
     }
     if !IDS.here() {
-        return skipped("namespaces have no numbers, and nothing is found by these holders");
+        return skipped("namespaces have no ids, and these holders are not found");
     }
     let held = staged();
     let whole = wait_for_holders(&held, |held, holders| {
@@ -85,7 +85,7 @@ fn what_one_source_alone_finds_has_neither_come_nor_gone() {
                 assert!(said, "{unseen:?}");
             }
         }
-        // Not so by chance: this way really finds less.
+        // Not by chance: this source really finds less.
         let missing = stayed.iter().filter(|(kind, ino)| find(other, kind, *ino).is_none());
         assert!(missing.count() > 0, "{name}");
     }

@@ -1,7 +1,9 @@
-//! Namespaces that the kernel's own lists alone lead to, in `nsprobe list`.
+//! Namespaces that only the kernel's own lists lead to, in `nsprobe list`.
 
 use crate::support::kernel::{LISTNS, LISTS, MOUNT_NAMESPACE_LIST, WALK};
-use crate::support::look::{find, gaps, in_passing, is_listed, not_found, said, wait_for_the_end};
+use crate::support::orphans::{
+    find, gaps, in_ended_thread, is_listed, not_found, wait_for_text, wait_for_the_end,
+};
 use crate::support::stage::Staged;
 use crate::support::{self, Ran, json, proc, run};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
@@ -24,9 +26,10 @@ fn mount_namespaces_are_listed_by_the_kernel_or_that_is_a_gap() {
     assert_eq!(gaps("source").iter().any(not_listed), !MOUNT_NAMESPACE_LIST.here());
 }
 
-/// Two sockets, and in the queue of one the descriptor of a network namespace with this inode that nothing else holds.
+/// Two sockets, and in the queue of one the descriptor of a network namespace with this inode that nothing else
+/// holds.
 pub fn in_flight() -> (u64, (UnixStream, UnixStream)) {
-    let (ino, file) = in_passing(|| File::open("/proc/thread-self/ns/net").unwrap());
+    let (ino, file) = in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap());
     let pair = UnixStream::pair().unwrap();
     let message = [ControlMessage::ScmRights(&[file.as_raw_fd()])];
     let text = [std::io::IoSlice::new(b"x")];
@@ -34,7 +37,7 @@ pub fn in_flight() -> (u64, (UnixStream, UnixStream)) {
     (ino, pair)
 }
 
-/// Whether a list with these arguments says that what is in flight is not found.
+/// True if a list with these arguments reports that the descriptor in flight is not found.
 fn in_flight_is_a_gap(args: &[&str]) -> bool {
     let document = json(&[&["list", "--json"], args].concat());
     let mut gaps = document["gaps"].as_array().unwrap().iter();
@@ -63,11 +66,11 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
             );
         }
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
-        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of its number");
+        assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried by its id");
         if LISTNS.here() {
             let what = "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight, or the kernel";
             let args = ["list", "--holders", "--no-header", "--source", "proc", "--ns", &name];
-            said(&args, &format!("{ino} net ? {what}"));
+            wait_for_text(&args, &format!("{ino} net ? {what}"));
         }
     } else {
         not_found(&["--ns", &format!("net:[{ino}]")]);
@@ -105,14 +108,14 @@ fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
             ("use --source auto, or use Linux 6.19", "use BPF on Linux 6.18, or Linux 6.19");
         assert_eq!(gap["remedy"], if LISTS.here() { remedy } else { other });
     }
-    // Nobody: without the capabilities for BPF, and with none in the owner of the namespace.
+    // Without the capabilities for BPF, and with none in the owner of the namespace.
     let (_dir, copy) = support::unprivileged_copy();
     let mut nobody = Command::new("setpriv");
     nobody.args(["--reuid", "65534", "--clear-groups", "--bounding-set", "-all"]).arg(copy);
     let ran: Ran = nobody.args(["list", "--json"]).output().unwrap().into();
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert!(!document["namespaces"].as_array().unwrap().iter().any(|ns| ns["ino"] == ino));
-    // On later kernels it is the inactive ones that take them.
+    // On later kernels only inactive ones need them.
     let missing = "that takes CAP_BPF and CAP_PERFMON on this kernel";
     let gaps = document["gaps"].to_string();
     let left_out = "not found: listns(2) omits those in whose owner you lack CAP_SYS_ADMIN";
@@ -126,9 +129,9 @@ fn the_kernels_list_is_whole_also_when_it_is_long() {
     if !support::root() {
         return;
     }
-    // More than one run of the program looks at.
+    // More than one run of the program reads.
     let made: Vec<_> =
-        (0..100).map(|_| in_passing(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
+        (0..100).map(|_| in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap())).collect();
     let document = json(&["list", "--json", "--kind", "net"]);
     for (ino, file) in &made {
         let found = |ns: &&Value| ns["ino"] == *ino;
@@ -144,7 +147,7 @@ fn what_only_credentials_hold_is_found_where_the_kernel_has_lists() {
     if !support::root() {
         return;
     }
-    // A file remembers who opened it, with the user namespace.
+    // A file keeps the credentials of its opener, with the user namespace.
     let mut staged = Staged::sh("exec unshare --user sh -c 'exec sleep 1000 </dev/zero'");
     let sleep = staged.wait_for("sleep");
     let ino = proc::namespace(sleep, "user").unwrap();
@@ -159,7 +162,7 @@ fn what_only_credentials_hold_is_found_where_the_kernel_has_lists() {
         assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &sources));
         assert_eq!(ns["parent"]["ino"], proc::namespace(2, "user").unwrap());
     } else if LISTNS.here() {
-        // Inactive, to these kernels: nobody can open it, and only BPF tells of it.
+        // These kernels treat it as inactive: nobody can open it, and only BPF shows it.
         if support::bpf() {
             let ns = find("user", ino);
             assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &sources));

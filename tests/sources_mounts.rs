@@ -1,7 +1,7 @@
-//! Namespaces that bind mounts hold, in mount namespaces of others, in `nsprobe list`.
+//! Namespaces held by bind mounts, in mount namespaces of others, in `nsprobe list`.
 
 use crate::support::kernel::{LISTMOUNT, LISTNS, LISTS};
-use crate::support::look::{find, gaps, inode, sources};
+use crate::support::orphans::{find, gaps, inode, sources};
 use crate::support::stage::{Staged, wait};
 use crate::support::{self, json, proc};
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// The script of a mount namespace with a network namespace mounted in it, at a path nobody else sees.
+/// A process in a mount namespace with a network namespace mounted in it, at a path nobody else sees.
 fn mount_inside(dir: &Path, then: &str) -> Staged {
     let dir = dir.to_str().unwrap();
     let script = format!(
@@ -36,7 +36,7 @@ fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
     let path = dir.path().join("a b");
     let mut staged = mount_inside(dir.path(), "exec sleep 1000");
     let sleep = staged.wait_for("sleep");
-    assert!(!path.exists(), "not to be seen from here");
+    assert!(!path.exists(), "not visible from here");
     let ino = mounted(sleep);
     let ns = find("net", ino);
     let mnt = proc::namespace(sleep, "mnt").unwrap();
@@ -44,7 +44,7 @@ fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
     let holder =
         json!({"type": "bind_mount", "mount_namespace": mount_namespace, "path": path, "here": false});
     assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["bind_mounts"]));
-    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the mount");
+    assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the mount");
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn a_path_is_told_only_where_it_leads_to_the_namespace() {
     if !support::root() {
         return;
     }
-    // The same name stands for one network namespace here, and for another in somebody else's mount namespace.
+    // The same name is one network namespace here, and another one in somebody else's mount namespace.
     let named = support::stage::NamedNetns::add();
     let path = named.path();
     let script =
@@ -81,7 +81,7 @@ fn a_path_is_told_only_where_it_leads_to_the_namespace() {
     let ns = &document["namespaces"][0];
     assert_eq!(ns["mount_path"], shown);
     assert_eq!((&ns["holders"][0]["here"], &ns["holders"][0]["path"]), (&json!(false), &json!(path)));
-    // What is mounted over it hides it, and then no path leads there.
+    // A mount over it hides it, and then no path leads there.
     let cover = format!("mount -t tmpfs nsprobe {}", Path::new(&path).parent().unwrap().display());
     let pid = sleep.to_string();
     support::stage::succeed(Command::new("nsenter").args(["-m", "-t", &pid, "sh", "-c", &cover]));
@@ -95,7 +95,7 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    // The process goes back to where it came from, and keeps the mount namespace by a descriptor.
+    // The process returns to its first mount namespace, and keeps the other by a descriptor.
     let mut staged = mount_inside(dir.path(), "exec nsenter --mount=/proc/2/ns/mnt sleep 1000");
     let sleep = staged.wait_for("sleep");
     let mnt = fs::read_link(format!("/proc/{sleep}/fd/9")).map(|link| inode(&link)).unwrap();
@@ -114,11 +114,11 @@ fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
     let found = document["namespaces"].as_array().unwrap().iter().find(held);
     let gap = |kind: &str| document["gaps"].as_array().unwrap().iter().any(|gap| gap["kind"] == kind);
     if LISTMOUNT.here() {
-        let found = found.expect("listmount(2) tells");
+        let found = found.expect("listmount(2) finds it");
         assert_eq!(found["nprocs_seen"], 0, "{found}");
-        // Only by its number can it be opened from here.
+        // It can be opened from here only by its id.
         assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
-        // Where there are lists, what another test mounts while nsprobe looks is a gap for that moment.
+        // If there are lists, a mount that another test makes during the snapshot is a gap for that moment.
         let expected = || (gaps("relations").is_empty() == LISTS.here()).then_some(());
         assert!(wait(expected).is_some(), "{}", document["gaps"]);
     } else {
@@ -138,17 +138,17 @@ fn a_mount_that_another_hides_is_asked_by_its_number_or_is_a_gap() {
     let mut staged = mount_inside(dir.path(), &then);
     let ino = mounted(staged.wait_for("sleep"));
     let hidden = |gap: &Value| gap["reason"] == "mounted only where another mount hides it";
-    for (source, told) in [("auto", LISTS.here()), ("proc", LISTNS.here())] {
+    for (source, known) in [("auto", LISTS.here()), ("proc", LISTNS.here())] {
         let document = json(&["list", "--json", "--source", source]);
         let mut all = document["namespaces"].as_array().unwrap().iter();
         let ns = all.find(|ns| ns["kind"] == "net" && ns["ino"] == ino).expect("mountinfo has it");
-        assert_eq!(ns["owner"].is_null(), !told, "{source}: {ns}");
+        assert_eq!(ns["owner"].is_null(), !known, "{source}: {ns}");
         let gaps = document["gaps"].as_array().unwrap();
-        assert_eq!(gaps.iter().any(hidden), !told, "{source}: {gaps:?}");
+        assert_eq!(gaps.iter().any(hidden), !known, "{source}: {gaps:?}");
     }
 }
 
-/// Runs a command without privilege.
+/// Runs a command without privileges.
 const NOBODY: [&str; 6] = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
 
 #[test]

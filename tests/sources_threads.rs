@@ -1,6 +1,6 @@
-//! Threads that differ from their process, in `nsprobe list`: a table of descriptors of their own, a first thread that
-//! has ended. Each test in a process of its own: a thread that takes a table of its own takes with it what other tests
-//! have open.
+//! Threads that differ from their process, in `nsprobe list`: a separate table of descriptors, a first thread that
+//! has ended. Each test in a separate process: a thread that unshares its table takes copies of the descriptors of
+//! other tests.
 
 use crate::support::stage::{succeed, wait};
 use crate::support::{self, json, proc};
@@ -28,7 +28,7 @@ fn alone(name: &str, test: impl FnOnce()) {
     succeed(alone.args(["--exact", &format!("sources_threads::{name}"), "--test-threads=1"]).env(ALONE, "1"));
 }
 
-/// The sources of processes that can be asked for here.
+/// The sources of processes that are available here.
 fn process_sources() -> Vec<&'static str> {
     if support::bpf() { vec!["proc", "bpf"] } else { vec!["proc"] }
 }
@@ -61,39 +61,39 @@ fn a_descriptor_of_a_thread_with_a_table_of_its_own_holds_a_namespace() {
     let _limit = support::time_limit();
     alone("a_descriptor_of_a_thread_with_a_table_of_its_own_holds_a_namespace", || {
         let (go_on, end) = mpsc::channel::<()>();
-        let (tell, hear) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_FILES).expect("a table of its own");
+            unshare(CloneFlags::CLONE_FILES).expect("a separate table");
             let file = namespace();
             let ino = file.metadata().unwrap().ino();
-            tell.send((nix::unistd::gettid().as_raw(), file.as_raw_fd(), ino)).unwrap();
-            // Ends with an error when the sender is dropped.
+            sender.send((nix::unistd::gettid().as_raw(), file.as_raw_fd(), ino)).unwrap();
+            // Fails when the sender is dropped.
             let _ = end.recv();
         });
-        let (tid, fd, ino) = hear.recv().unwrap();
+        let (tid, fd, ino) = receiver.recv().unwrap();
         assert_eq!(fs::metadata(format!("/proc/self/task/{tid}/fd/{fd}")).unwrap().ino(), ino);
-        assert!(fs::metadata(format!("/proc/self/fd/{fd}")).is_err(), "the table of the process is another");
+        assert!(fs::metadata(format!("/proc/self/fd/{fd}")).is_err(), "the process has a different table");
         for source in process_sources() {
             let ns = list(source, &["--ns", &format!("net:[{ino}]")])["namespaces"][0].clone();
             let holder = json!({"type": "descriptor", "pid": std::process::id(), "tid": tid, "fd": fd});
             assert_eq!(holders(&ns), [&holder], "{source}");
             assert!(ns["sources"].as_array().unwrap().contains(&json!("descriptors")), "{source}");
-            assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+            assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the thread");
         }
         drop(go_on);
         thread.join().unwrap();
     });
 }
 
-/// A process whose first thread has ended and whose other two have not; they are in a uts namespace of their own and
-/// have, in one table, the file of a network namespace open.
+/// A process whose first thread has ended and whose other two have not; they are in their own uts namespace and have,
+/// in one table, the file of a network namespace open.
 struct Leaderless {
     pid: u32,
 }
 
 impl Leaderless {
     fn start() -> Self {
-        // SAFETY: the child goes on with what this process, which has no other thread at work, has: its one thread
+        // SAFETY: the child continues with a copy of this process, which has no other running thread: its one thread
         // makes another and ends.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Parent { child } => {
@@ -103,15 +103,15 @@ impl Leaderless {
                 leaderless
             }
             ForkResult::Child => {
-                let (tell, hear) = mpsc::channel();
+                let (sender, receiver) = mpsc::channel();
                 std::thread::spawn(move || {
                     let made = unshare(CloneFlags::CLONE_NEWUTS).map(|()| namespace());
                     std::thread::spawn(|| std::thread::sleep(std::time::Duration::from_secs(1000)));
-                    let _ = tell.send(());
+                    let _ = sender.send(());
                     std::thread::sleep(std::time::Duration::from_secs(1000));
                     drop(made);
                 });
-                let _ = hear.recv();
+                let _ = receiver.recv();
                 // SAFETY: ends this thread and nothing else; it holds nothing that the other waits for.
                 unsafe { libc::syscall(libc::SYS_exit, 0) };
                 unreachable!("it has ended");
@@ -123,7 +123,7 @@ impl Leaderless {
         fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap()
     }
 
-    /// The first of the threads that go on.
+    /// The first of the remaining threads.
     fn tid(&self) -> u32 {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
         let tids = tasks.map(|task| task.unwrap().file_name().to_str().unwrap().parse().unwrap());
@@ -168,7 +168,7 @@ fn a_process_whose_first_thread_has_ended_is_where_its_others_are() {
                 "{source}: {ns}"
             );
             assert_eq!(holders(ns), [&Value::Null; 0], "{source}");
-            assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "asked by way of the thread");
+            assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the thread");
             let seen =
                 document["processes"].as_array().unwrap().iter().find(|seen| seen["pid"] == pid).unwrap();
             for (name, ino) in proc::thread_namespaces(pid, tid) {

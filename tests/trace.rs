@@ -1,7 +1,7 @@
 //! `nsprobe trace` as a program: how it starts, ends, and fails.
 
 use crate::support::stage::{self, NamedNetns};
-use crate::support::trace::{Stream, again, each_plan, each_rung, one_plan, refusal};
+use crate::support::trace::{Stream, each_plan, each_source, one_plan, refusal, retry};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe, on_terminal, root, run, skipped, unprivileged_copy};
 use aya::programs::{ProgramError, loaded_programs};
@@ -18,25 +18,25 @@ use std::time::{Duration, Instant};
 #[test]
 fn the_end_of_the_command_ends_the_trace_with_its_code() {
     let _limit = crate::support::time_limit();
-    each_rung(|plan| {
+    each_source(|plan| {
         let of =
             |script: &str| Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
         let seven = of("exit 7");
         assert_eq!((seven.code, seven.end_reason()), (Some(7), "command ended"));
         assert_eq!(of("kill -KILL $$").code, Some(137));
-        // Not waited for: a daemon may run for ever.
+        // Not waited for: a daemon may run forever.
         let daemon = Instant::now();
         let stream = of("sleep 60 >&- 2>&- & echo $! >&2");
         assert!(daemon.elapsed() < Duration::from_secs(50));
         let sleeping = stream.stderr.lines().find_map(|line| line.parse().ok()).expect("a pid");
-        kill(Pid::from_raw(sleeping), Signal::SIGKILL).expect("the daemon is there");
+        kill(Pid::from_raw(sleeping), Signal::SIGKILL).expect("the daemon runs");
     });
 }
 
 #[test]
 fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
     let _limit = crate::support::time_limit();
-    each_rung(|plan| {
+    each_source(|plan| {
         for (command, code, why) in
             [("/nonexistent", 127, "No such file"), ("/etc/passwd", 126, "Permission denied")]
         {
@@ -48,13 +48,13 @@ fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
 }
 
 #[test]
-fn only_the_command_and_its_descendants_are_told() {
+fn only_the_command_and_its_descendants_are_reported() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let seen = dir.path().join("seen");
         let _others = stage::Staged::sh(&others(&seen));
-        // Until others have done the same twice: the first may have begun before the trace. Or are no more.
+        // Until others have done the same twice: the first may have begun before the trace. Or until they have ended.
         let script = format!(
             "unshare --ipc true; waits=0
              for i in 1 2; do
@@ -65,7 +65,7 @@ fn only_the_command_and_its_descendants_are_told() {
             seen = seen.display()
         );
         let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", &script]);
-        assert_eq!(stream.code, Some(0), "the others are there: {}", stream.stderr);
+        assert_eq!(stream.code, Some(0), "the others run: {}", stream.stderr);
         let flags: Vec<String> = stream.events().map(|event| event["args"]["flags"].to_string()).collect();
         assert_eq!(flags, [r#"["CLONE_NEWIPC"]"#; 2]);
     });
@@ -77,7 +77,7 @@ fn of_the_whole_machine_until_so_many_events() {
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let _others = stage::Staged::sh(&others(&dir.path().join("seen")));
-        // The time is for when the others are no more.
+        // The time limit is for when the others have ended.
         let limits = ["--count", "3", "--duration", "2m"];
         let stream = Stream::record(&[&["--hooks", plan, "--event", "unshare,setns"], &limits[..]].concat());
         assert_eq!((stream.code, stream.end_reason(), stream.events().count()), (Some(0), "count", 3));
@@ -87,7 +87,7 @@ fn of_the_whole_machine_until_so_many_events() {
     });
 }
 
-/// A script that unshares again and again, and says so by a file.
+/// A script that repeats unshare, and reports it by a file.
 fn others(seen: &Path) -> String {
     format!("while unshare --uts touch {}; do sleep 0.05; done", seen.display())
 }
@@ -96,20 +96,20 @@ fn others(seen: &Path) -> String {
 fn the_command_goes_on_when_the_count_is_reached() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        // It is not the trace's to end.
+        // The trace must not end it.
         let script = "unshare -u true; exec sleep 60 >&- 2>&-";
         let args = ["--hooks", plan, "--event", "unshare", "-n1", "--", "sh", "-c", script];
         let stream = Stream::record(&args);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "count"));
         let pid = stream.stderr.split_once("goes on as process ").expect("its pid").1.trim();
-        kill(Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL).expect("the command is there");
+        kill(Pid::from_raw(pid.parse().expect("a pid")), Signal::SIGKILL).expect("the command runs");
     });
 }
 
 #[test]
 fn until_a_time_is_over() {
     let _limit = crate::support::time_limit();
-    each_rung(|plan| {
+    each_source(|plan| {
         let began = Instant::now();
         let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--duration", "300ms"]);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "duration"));
@@ -129,7 +129,7 @@ fn each_event_is_there_when_it_has_happened_and_ctrl_c_ends_with_totals() {
         while !tracing.line().contains(&pid) {
             assert!(tracing.child.try_wait().expect("a child").is_none(), "{}", tracing.text);
         }
-        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
         let stream = Stream::check(tracing.end());
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
         assert!(stream.stderr.contains("interrupted: "), "{}", stream.stderr);
@@ -142,18 +142,18 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
     one_plan(|plan| {
         // As from a terminal, to the whole process group; and to nsprobe alone, which passes it on.
         for to_group in [true, false] {
-            // A kill(2) of the group comes to the command twice, as nsprobe passes on what no terminal sent: once
-            // is enough.
+            // A kill(2) of the group reaches the command twice, as nsprobe passes on what no terminal sent: once is
+            // enough.
             let script = "trap 'trap \"\" INT; unshare --uts true; exit 3' INT; unshare --ipc true; \
                           while kill -0 $PPID; do sleep 0.05; done";
             let mut tracing =
                 Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
             assert!(tracing.line().contains("CLONE_NEWIPC"), "{}", tracing.text);
             let target = if to_group { Pid::from_raw(-tracing.pid().as_raw()) } else { tracing.pid() };
-            kill(target, Signal::SIGINT).expect("nsprobe is there");
+            kill(target, Signal::SIGINT).expect("nsprobe runs");
             let stream = Stream::check(tracing.end());
             assert_eq!((stream.code, stream.end_reason()), (Some(3), "interrupted"), "{}", stream.stderr);
-            assert_eq!(stream.of("unshare").len(), 2, "what the command did on the signal is told");
+            assert_eq!(stream.of("unshare").len(), 2, "what the command did on the signal is reported");
         }
     });
 }
@@ -161,10 +161,10 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
 #[test]
 fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
     let _limit = crate::support::time_limit();
-    // Whatever the events come from, the first line fails before there is any: the cheapest will do.
+    // Whatever the source of events, the first line fails before there is any event: the cheapest one will do.
     let full = OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
-    let witness = tempfile::tempdir().expect("a directory");
-    let touched = witness.path().join("touched");
+    let scratch = tempfile::tempdir().expect("a directory");
+    let touched = scratch.path().join("touched");
     let command = ["--", "touch", touched.to_str().expect("UTF-8")];
     let traced = |stdout: Stdio, args: &[&str]| -> Ran {
         let mut nsprobe = nsprobe();
@@ -175,7 +175,7 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
         let ran = traced(full.try_clone().expect("a copy").into(), args);
         assert_eq!(ran.code, Some(2));
         assert!(ran.stderr.contains("No space left") && ran.stderr.contains("0 events"), "{}", ran.stderr);
-        assert!(!touched.exists(), "nothing is run when nobody can be told");
+        assert!(!touched.exists(), "nothing is run when nothing can be reported");
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
         let ran = traced(writer.into(), args);
@@ -187,7 +187,7 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
 #[test]
 fn a_reader_that_has_seen_enough_ends_the_trace_while_nothing_happens() {
     let _limit = crate::support::time_limit();
-    each_rung(|plan| {
+    each_source(|plan| {
         let mut tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root"]);
         drop(std::mem::replace(&mut tracing.stdout, BufReader::new(another_pipe())));
         let status = stage::wait(|| tracing.child.try_wait().expect("a child"));
@@ -210,7 +210,7 @@ fn events_have_the_time_on_the_wall_in_a_time_namespace_too() {
         let stream = Stream::check(ran);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
         let time: jiff::Timestamp = event["time"].as_str().expect("a time").parse().expect("RFC 3339");
-        // A second of grace: the clocks are not read at once.
+        // A second of tolerance: the clocks are not read at the same moment.
         let grace = jiff::SignedDuration::from_secs(1);
         assert!(before - grace < time && time < jiff::Timestamp::now() + grace, "{before} {time}");
     });
@@ -265,7 +265,7 @@ fn a_plan_that_the_kernel_refuses_is_no_trace() {
     );
     let auto = Stream::record(&["--duration", "1ms"]);
     let reason = auto.lines[0]["hooks"]["reason"].as_str().expect("a reason");
-    // Where the kernel preempts its own tasks, fprobes are tried first.
+    // If the kernel preempts its own tasks, fprobes are tried first.
     let refused = ["functions are refused: f", "fprobes are refused: k"];
     assert!(refused.iter().any(|refused| reason.starts_with(refused)), "{reason}");
 }
@@ -287,13 +287,13 @@ fn without_privileges_the_missing_capabilities_are_named() {
         "{}",
         ran.stderr
     );
-    // Nothing beyond a list is tried, and each of it says why not.
+    // Nothing beyond a list is tried, and the reason is given for each of it.
     let ran = as_nobody(Command::new(&copy).args(["trace", "--hooks", "perf,tracepoints", "--", "true"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
     assert!(ran.stderr.contains("needs CAP_BPF") && ran.stderr.contains("plan `perf`"), "{}", ran.stderr);
     let ran = as_nobody(Command::new(&copy).args(["trace", "-q", "--hooks", "poll,perf", "--", "true"]));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    // A way that sees less and was not chosen is reported whatever else is not.
+    // A plan that sees less and was not chosen is reported even with --quiet.
     let ran = as_nobody(Command::new(&copy).args(["trace", "--quiet", "--", "true"]));
     assert!(
         ran.stderr.contains("tracing by poll") && ran.stderr.contains("those that fail"),
@@ -331,7 +331,7 @@ fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
 fn a_full_buffer_loses_events_and_says_how_many() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        let ran = again(|| {
+        let ran = retry(|| {
             let dir = tempfile::tempdir().expect("a directory");
             let file = |name: &str| dir.path().join(name);
             let script = format!(
@@ -347,10 +347,10 @@ fn a_full_buffer_loses_events_and_says_how_many() {
             let tracing = Tracing::start(&args);
             let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
             assert!(made("ready"));
-            kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+            kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
             std::fs::write(file("go"), "").expect("a file");
             assert!(made("done"));
-            kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+            kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
             std::fs::write(file("end"), "").expect("a file");
             tracing.end()
         });
@@ -399,7 +399,7 @@ fn loaded() -> BTreeSet<u32> {
     for program in loaded_programs() {
         match program {
             Ok(program) => drop(ids.insert(program.id())),
-            // One of another test's nsprobe has gone since its id was read.
+            // An nsprobe of another test has ended since its id was read.
             Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
             }
             Err(error) => panic!("{error}"),
@@ -412,7 +412,7 @@ fn loaded() -> BTreeSet<u32> {
 fn an_idle_trace_costs_no_processor_time() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        // Nobody's events but this process's, which makes none: others would wake it.
+        // Only events of this process, which makes none: others would wake it.
         let own = std::process::id().to_string();
         let tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root", "--pid", &own]);
         let switches = || {
@@ -424,7 +424,7 @@ fn an_idle_trace_costs_no_processor_time() {
         };
         let before = switches();
         std::thread::sleep(Duration::from_millis(500));
-        // None is expected; a poll every 20 ms would be seen.
+        // None is expected; a poll every 20 ms would be noticed.
         assert!(switches() - before < 20);
     });
 }

@@ -1,5 +1,5 @@
-//! What tenants do to blind a trace or to forge what it reports, on the real kernel: calls of others are reported all the
-//! same, and none that nobody made.
+//! Attempts of tenants to blind a trace or to forge its reports, on the real kernel: calls of others are reported all
+//! the same, and no call that was not made.
 
 use crate::support::abuse::{self, Abuse};
 use crate::support::trace::each_plan;
@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::fs::File;
 
-/// Room of the table of calls under way. Where the kernel has storage of tasks there is no such table.
+/// Room of the table of calls under way. Kernels with task storage have no such table.
 const ROOM: &str = "64";
 
 /// More than it has room for.
@@ -26,7 +26,7 @@ fn abuse() {
 }
 
 /// Makes [`CALLS`] calls that each change a namespace, in a thread of this name.
-fn witness(name: &str) {
+fn make_calls(name: &str) {
     let calls = || {
         let home = File::open("/proc/thread-self/ns/uts").expect("a file");
         for _ in 0..CALLS / 2 {
@@ -38,15 +38,16 @@ fn witness(name: &str) {
     thread.join().expect("its calls succeed");
 }
 
-/// The events of a trace, and how many calls the kernel left out because a program was preempted, which it counts.
-struct Told {
+/// The events of a trace, and the number of calls that the kernel left out because a program was preempted, which it
+/// counts.
+struct Outcome {
     events: Vec<Value>,
     left_out: usize,
 }
 
-impl Told {
+impl Outcome {
     fn end(tracing: Tracing) -> Self {
-        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
         let ran = tracing.end();
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         let lines = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
@@ -59,18 +60,19 @@ impl Told {
         Self { events, left_out: usize::try_from(left_out).expect("few") }
     }
 
-    /// The events of who has this name.
+    /// The events of the caller with this name.
     fn of<'a>(&'a self, comm: &'a str) -> impl Iterator<Item = &'a Value> {
         self.events.iter().filter(move |event| event["process"]["comm"] == comm)
     }
 
-    /// Holds that so many events of who has this name were reported, as far as the kernel ran the programs.
+    /// Checks that this many events of the caller with this name were reported, as far as the kernel ran the
+    /// programs.
     fn expect(&self, comm: &str, found: usize, expected: usize) {
         assert!(found <= expected && found + self.left_out >= expected, "{comm}: {found} of {expected}");
     }
 }
 
-/// What abuse reports that ends by itself.
+/// The report of abuse that ends by itself.
 fn report_of(which: &str) -> String {
     let mut abuse = Abuse::start(which);
     let report = abuse.report();
@@ -95,39 +97,43 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
         let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", ROOM]);
         for which in [&format!("leave {MANY}"), "stops", "exec 8", "exit 8"] {
             assert_eq!(report_of(which), "done");
-            witness(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
+            make_calls(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
         }
         let [failed, changed_by_handler] = numbers(&report_of("signals 200"));
         assert!(changed_by_handler > 0, "no signal came");
         let mut standing = Abuse::start(&format!("stand {MANY}"));
         assert_eq!(standing.report(), "standing");
-        witness("w-stand");
-        // Killed where they stand.
+        make_calls("w-stand");
+        // Killed while blocked.
         drop(standing);
-        witness("w-killed");
-        let told = Told::end(tracing);
+        make_calls("w-killed");
+        let outcome = Outcome::end(tracing);
         for name in ["w-leave", "w-stops", "w-exec", "w-exit", "w-stand", "w-killed"] {
-            told.expect(name, told.of(name).filter(|event| changed(event, "uts")).count(), CALLS);
+            outcome.expect(name, outcome.of(name).filter(|event| changed(event, "uts")).count(), CALLS);
         }
-        // The children of vfork make calls while their parents stand in theirs.
+        // The children of vfork make calls while their parents are blocked in theirs.
         for call in ["clone", "unshare"] {
-            let of_call = told.of("abuse-stand").filter(|event| event["event"] == call);
-            told.expect("abuse-stand", of_call.count(), MANY);
+            let of_call = outcome.of("abuse-stand").filter(|event| event["event"] == call);
+            outcome.expect("abuse-stand", of_call.count(), MANY);
         }
-        // Killed in the middle, they have returned from nothing.
+        // Killed in the middle, they have not returned.
         for name in ["abuse-exec", "abuse-exit"] {
-            let returned = told.of(name).filter(|event| event["event"] != "clone").count();
+            let returned = outcome.of(name).filter(|event| event["event"] != "clone").count();
             assert_eq!(returned, 0, "{name}");
-            let begun = told.of(name).filter(|event| changed(event, "uts")).count();
-            told.expect(name, begun, 8);
+            let begun = outcome.of(name).filter(|event| changed(event, "uts")).count();
+            outcome.expect(name, begun, 8);
         }
-        let of = |result: i64| told.of("abuse-signals").filter(move |event| event["result"] == result);
-        told.expect("abuse-signals", of(-1).filter(|event| event["event"] == "setns").count(), failed);
-        told.expect("abuse-signals", of(0).filter(|event| changed(event, "uts")).count(), changed_by_handler);
-        told.expect("abuse-leave", told.of("abuse-leave").count(), MANY);
-        // Its tasks make no call with success but clone.
-        for event in told.of("abuse-stops") {
-            assert!(event["event"] == "clone" || event["result"] == -1, "nobody made {event}");
+        let of = |result: i64| outcome.of("abuse-signals").filter(move |event| event["result"] == result);
+        outcome.expect("abuse-signals", of(-1).filter(|event| event["event"] == "setns").count(), failed);
+        outcome.expect(
+            "abuse-signals",
+            of(0).filter(|event| changed(event, "uts")).count(),
+            changed_by_handler,
+        );
+        outcome.expect("abuse-leave", outcome.of("abuse-leave").count(), MANY);
+        // Its tasks make no successful call except clone.
+        for event in outcome.of("abuse-stops") {
+            assert!(event["event"] == "clone" || event["result"] == -1, "a forged event: {event}");
         }
     });
 }
@@ -145,29 +151,33 @@ fn what_a_call_did_is_what_has_changed() {
         assert!(pivoted > 0, "no pivot_root succeeded");
         let led = report_of("memory 100");
         assert!(led.contains('a') && led.contains('b'), "the path was not swapped: {led}");
-        let told = Told::end(tracing);
+        let outcome = Outcome::end(tracing);
         for (slot, count) in [("uts", of_uts), ("ipc", of_ipc)] {
             let of_slot =
-                told.of("abuse-clone3").filter(|event| event["event"] == "clone" && changed(event, slot));
-            told.expect("abuse-clone3", of_slot.count(), count);
+                outcome.of("abuse-clone3").filter(|event| event["event"] == "clone" && changed(event, slot));
+            outcome.expect("abuse-clone3", of_slot.count(), count);
         }
         let moved =
-            told.of("abuse-pivot").filter(|event| event["event"] == "pivot_root" && event["result"] == 0);
-        told.expect("abuse-pivot", moved.filter(|event| changed(event, "root")).count(), pivoted);
+            outcome.of("abuse-pivot").filter(|event| event["event"] == "pivot_root" && event["result"] == 0);
+        outcome.expect("abuse-pivot", moved.filter(|event| changed(event, "root")).count(), pivoted);
         let escapes =
-            told.of("abuse-jail").filter(|event| event["event"] == "setns" && changed(event, "root"));
-        told.expect("abuse-jail", escapes.count(), left);
+            outcome.of("abuse-jail").filter(|event| event["event"] == "setns" && changed(event, "root"));
+        outcome.expect("abuse-jail", escapes.count(), left);
         let roots =
-            told.of("abuse-memory").filter(|event| event["event"] == "chroot" && changed(event, "root"));
+            outcome.of("abuse-memory").filter(|event| event["event"] == "chroot" && changed(event, "root"));
         let roots = roots.filter_map(|event| event["root"]["after"]["path"].as_str());
         let roots: String =
             roots.filter(|path| *path != "/").filter_map(|path| path.chars().last()).collect();
-        assert!(roots == led || told.left_out > 0, "{roots}\n{led}");
-        // By what it changed, not by what its descriptor was.
+        assert!(roots == led || outcome.left_out > 0, "{roots}\n{led}");
+        // Selected by what it changed, not by what its descriptor was.
         let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
         let [joined] = numbers(&report_of("net 200"));
         assert!(joined > 10, "the descriptor was not swapped: {joined}");
-        let told = Told::end(tracing);
-        told.expect("abuse-net", told.of("abuse-net").filter(|event| changed(event, "net")).count(), joined);
+        let outcome = Outcome::end(tracing);
+        outcome.expect(
+            "abuse-net",
+            outcome.of("abuse-net").filter(|event| changed(event, "net")).count(),
+            joined,
+        );
     });
 }

@@ -1,4 +1,4 @@
-//! What `nsprobe trace` says of calls, compared with strace(1) on the same calls and with what the processes
+//! The reports of calls by `nsprobe trace`, compared with strace(1) on the same calls and with what the processes
 //! themselves read in `/proc/self/ns`.
 
 use crate::support::parts::{Part, each_plan_in_parts};
@@ -8,7 +8,7 @@ use crate::support::{proc, skipped, stage};
 use serde_json::Value;
 use std::process::Command;
 
-/// What a report line `WORD:…` says of namespaces: `net:[4026531833]` → 4026531833, one for each link.
+/// The namespaces in a report line `WORD:…`: `net:[4026531833]` → 4026531833, one for each link.
 fn inodes(report: &str, word: &str) -> Vec<u64> {
     let line = report.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(':'));
     let line = line.unwrap_or_else(|| panic!("no {word} in {report}"));
@@ -17,7 +17,7 @@ fn inodes(report: &str, word: &str) -> Vec<u64> {
 }
 
 /// Shell text that writes `WORD:` and these links of `/proc/self/ns` to the report.
-fn tell(word: &str, links: &str) -> String {
+fn report_links(word: &str, links: &str) -> String {
     let files: Vec<String> = links.split(' ').map(|link| format!("/proc/self/ns/{link}")).collect();
     format!("echo {word}: $(readlink {}) >&3", files.join(" "))
 }
@@ -26,7 +26,7 @@ fn changed(event: &Value) -> Vec<&str> {
     event["changed"].as_array().expect("a list").iter().map(|name| name.as_str().expect("a name")).collect()
 }
 
-/// That a namespace was this before the call and that after.
+/// Checks a namespace before and after the call.
 fn assert_moved(event: &Value, kind: &str, before: u64, after: u64) {
     assert_eq!((&event["before"][kind], &event["after"][kind]), (&before.into(), &after.into()), "{event}");
 }
@@ -54,9 +54,9 @@ fn unshare_and_ip_netns<'a>() -> Part<'a> {
              echo named: net:[$(stat -c %i /run/netns/{name})] >&3
              ip netns exec {name} sh -c '{inside}'
              ip netns del {name}",
-        before = tell("before", "net mnt"),
-        unshared = tell("unshared", "net"),
-        inside = tell("inside", "net mnt"),
+        before = report_links("before", "net mnt"),
+        unshared = report_links("unshared", "net"),
+        inside = report_links("inside", "net mnt"),
     );
     Part::new("unshare_and_ip_netns", script, move |stream, report| {
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "command ended"), "{}", stream.stderr);
@@ -83,12 +83,13 @@ fn unshare_and_ip_netns<'a>() -> Part<'a> {
 
 fn every_namespace<'a>() -> Part<'a> {
     let links = "cgroup ipc mnt net pid time user uts pid_for_children time_for_children";
-    let script = format!("{}\nexec unshare -u true", tell("self", links));
+    let script = format!("{}\nexec unshare -u true", report_links("self", links));
     Part::new("every_namespace", script, move |stream, report| {
         let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
         let slots = event["before"].as_object().expect("an object");
-        let told: Vec<u64> = links.split(' ').map(|link| slots[link].as_u64().expect("an inode")).collect();
-        assert_eq!(told, inodes(report, "self"));
+        let reported: Vec<u64> =
+            links.split(' ').map(|link| slots[link].as_u64().expect("an inode")).collect();
+        assert_eq!(reported, inodes(report, "self"));
         assert_eq!((slots.len(), changed(event)), (10, vec!["uts"]));
         let process = &event["process"];
         assert_eq!(
@@ -130,7 +131,7 @@ fn chroots<'a>() -> Part<'a> {
         furnished.path().display()
     );
     Part::new("chroots", script, move |stream, report| {
-        // In an empty directory the chroot succeeds, what is run in it is not there.
+        // In an empty directory the chroot succeeds, but the program to run does not exist.
         assert_eq!((report.trim(), stream.code), ("127", Some(5)));
         let [without, cut, with] = stream.of("chroot")[..] else { panic!("three chroots") };
         for (event, root) in [(without, &empty), (with, &furnished)] {
@@ -138,17 +139,17 @@ fn chroots<'a>() -> Part<'a> {
             assert_eq!((&event["result"], &event["errno"]), (&0.into(), &Value::Null));
         }
         // Longer than the probe keeps.
-        let told = cut["args"]["path"]["path"].as_str().expect("a path");
-        assert!(told.len() >= 200 && long.starts_with(told), "{told}");
+        let reported = cut["args"]["path"]["path"].as_str().expect("a path");
+        assert!(reported.len() >= 200 && long.starts_with(reported), "{reported}");
         assert_eq!((&cut["args"]["path"]["cut"], &cut["errno"]), (&true.into(), &"ENOENT".into()));
     })
 }
 
 fn a_clone<'a>() -> Part<'a> {
-    let inside = tell("inside", "mnt net pid");
+    let inside = report_links("inside", "mnt net pid");
     let script = format!(
         "{}\nbwrap --unshare-pid --unshare-net --dev-bind / / sh -c '{inside}; echo child: $$ >&3'",
-        tell("outside", "mnt net pid")
+        report_links("outside", "mnt net pid")
     );
     Part::new("a_clone", script, move |stream, report| {
         let [clone] = stream.of("clone")[..] else { panic!("one clone") };
@@ -168,7 +169,7 @@ fn a_clone<'a>() -> Part<'a> {
                 (&1.into(), &clone["process"]["pid"])
             );
         }
-        // A second pivot leaves the child in another mount namespace's root, not in another namespace.
+        // A second pivot leaves the child in another root of the same mount namespace, not in another namespace.
         assert_eq!(clone["after"]["mnt"], stream.of("pivot_root")[0]["before"]["mnt"]);
     })
 }
@@ -192,7 +193,7 @@ fn clone_all_tells_every_task() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "sh -c 'true & wait; (exit 3); : $(true)'";
-        // That without `--clone all` those with a new namespace alone are told, `beside_strace` finds.
+        // `beside_strace` checks that without `--clone all` only those with a new namespace are reported.
         let args = ["--hooks", plan, "--event", "clone", "--clone", "all", "--", "sh", "-c", script];
         let stream = Stream::record(&args);
         let clones = stream.of("clone");
@@ -223,7 +224,7 @@ fn joined<'a>() -> Part<'a> {
             (&"net".into(), &netns.ino().into(), &netns.path().into())
         );
         assert_eq!(net["after"]["net"], netns.ino());
-        // By nsenter's version one call for each, or one with a pidfd, which is no namespace file.
+        // Depending on nsenter's version one call for each, or one with a pidfd, which is not a namespace file.
         let last = others.last().expect("a setns");
         assert_eq!((last["after"]["uts"].as_u64(), last["after"]["ipc"].as_u64()), (uts, ipc));
         for target in others.iter().filter_map(|event| event.get("target")) {

@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// A 64-bit program that makes 32-bit system calls, by int 0x80.
 fn program() -> Vec<u8> {
-    // The path first, so that its place is known.
+    // The path first, so that its address is known.
     let path = CODE.to_le_bytes();
     let call = |number: u32, registers: &[&[u8]]| {
         let number = [&[0xb8][..], &number.to_le_bytes()].concat();
@@ -20,14 +20,14 @@ fn program() -> Vec<u8> {
     let none: &[u8] = &[0x31, 0xc9, 0x31, 0xd2, 0x31, 0xf6, 0x31, 0xff];
     let code = [
         b"/\0".to_vec(),
-        // setns(9, 0), with an upper half of rbx that is no part of the argument.
+        // setns(9, 0), with an upper half of rbx that is not part of the argument.
         call(346, &[&[0x48, 0xbb, 9, 0, 0, 0, 0xef, 0xbe, 0xad, 0xde], none]),
         // unshare(CLONE_NEWUTS)
         call(310, &[&ebx(0x0400_0000_u32.to_le_bytes())]),
         // chroot("/"), pivot_root("/", "/")
         call(61, &[&ebx(path)]),
         call(217, &[&ebx(path), &[0xb9], &path]),
-        // clone(CLONE_NEWUTS | SIGCHLD), of whom parent and child go on; clone(CLONE_NEWUSER | CLONE_FS)
+        // clone(CLONE_NEWUTS | SIGCHLD), after which parent and child go on; clone(CLONE_NEWUSER | CLONE_FS)
         call(120, &[&ebx(0x0400_0011_u32.to_le_bytes()), none]),
         call(120, &[&ebx(0x1000_0200_u32.to_le_bytes()), none]),
         // exit(0)
@@ -37,12 +37,12 @@ fn program() -> Vec<u8> {
     elf(&code, 2)
 }
 
-/// Runs the program below nsprobe with a descriptor of the namespace file; `None` where there is no 32-bit entry.
+/// Runs the program below nsprobe with a descriptor of the namespace file; `None` if there is no 32-bit entry.
 fn record(args: &[&str], program: &Path, namespace: &str) -> Option<Stream> {
     let script = format!("exec 9<{namespace}; {}", program.display());
     let stream = Stream::record(&[args, &["--", "sh", "-c", &script]].concat());
     if stream.code == Some(128 + 11) {
-        skipped("this kernel takes no 32-bit system calls");
+        skipped("this kernel does not support 32-bit system calls");
         return None;
     }
     assert_eq!(stream.code, Some(0), "{}", stream.stderr);
@@ -60,10 +60,10 @@ fn calls_by_int_0x80_are_told_as_others_are() {
         let uts = proc::namespace(staged.wait_for("sleep"), "uts").expect("a namespace");
         let namespace = format!("/proc/{}/ns/uts", staged.wait_for("sleep"));
 
-        // Where it costs nothing nobody needs to ask.
-        let asked: &[&str] = if plan == "tracepoints" { &["--compat"] } else { &[] };
-        let Some(stream) = record(&[&["--hooks", plan], asked].concat(), &file, &namespace) else { return };
-        let told: Vec<Value> = stream
+        // The option is needed only if it has a cost.
+        let options: &[&str] = if plan == "tracepoints" { &["--compat"] } else { &[] };
+        let Some(stream) = record(&[&["--hooks", plan], options].concat(), &file, &namespace) else { return };
+        let reported: Vec<Value> = stream
             .events()
             .map(|event| json!([event["event"], event["abi"], event["errno"], event["changed"]]))
             .collect();
@@ -74,10 +74,10 @@ fn calls_by_int_0x80_are_told_as_others_are() {
             json!(["pivot_root", "i386", "EBUSY", []]),
             json!(["clone", "i386", null, ["uts"]]),
         ];
-        assert_eq!(told[..5], expected, "{told:?}");
-        // Of the parent, and of the child if it comes before its parent's end, which ends the trace.
+        assert_eq!(reported[..5], expected, "{reported:?}");
+        // By the parent, and by the child if it runs before its parent's end, which ends the trace.
         let refused = json!(["clone", "i386", "EINVAL", []]);
-        assert!(told.len() > 5 && told[5..].iter().all(|event| *event == refused), "{told:?}");
+        assert!(reported.len() > 5 && reported[5..].iter().all(|event| *event == refused), "{reported:?}");
         let [setns] = stream.of("setns")[..] else { panic!("one setns") };
         assert_eq!((&setns["args"]["fd"], &setns["after"]["uts"]), (&9.into(), &uts.into()));
         assert_eq!((&setns["target"]["ino"], &setns["target"]["kind"]), (&uts.into(), &"uts".into()));
@@ -95,7 +95,7 @@ fn calls_by_int_0x80_are_told_as_others_are() {
 }
 
 #[test]
-fn others_are_told_once_beside_them() {
+fn other_calls_are_reported_once_beside_them() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let stream = Stream::record(&["--compat", "--hooks", plan, "--", "unshare", "--uts", "true"]);

@@ -1,9 +1,9 @@
-//! What `nsprobe trace` costs those who make other system calls: with functions, nothing.
+//! The cost of `nsprobe trace` for tasks that make other system calls: with functions, nothing.
 //!
 //! A tracepoint of a system call makes the kernel set a flag on every task, `SYSCALL_WORK_SYSCALL_TRACEPOINT`
-//! (`TIF_SYSCALL_TRACEPOINT` before Linux 5.11), with which every system call of the machine takes the slow way. The
-//! flag is read here by a BPF program of seven lines, from the running task, as the kernel sets it on all alike.
-//! Where an emulated machine's clock counts instructions, they are compared (`cargo xtask vm --counted`).
+//! (`TIF_SYSCALL_TRACEPOINT` before Linux 5.11), which sends every system call of the machine through the slow path.
+//! The flag is read here by a BPF program of seven lines, from the running task, as the kernel sets it on all alike.
+//! If an emulated machine's clock counts instructions, they are compared (`cargo xtask vm --counted`).
 
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
@@ -21,13 +21,13 @@ const WORK: u32 = 1 << 1;
 /// `_TIF_SYSCALL_TRACEPOINT` of x86: in `thread_info.flags` before.
 const FLAG: u32 = 1 << 28;
 
-/// Whether system calls of this task take the slow way for the sake of a tracepoint.
-struct SlowWay {
+/// Checks whether system calls of this task take the slow path because of a tracepoint.
+struct SlowPath {
     program: Ebpf,
     mask: u32,
 }
 
-impl SlowWay {
+impl SlowPath {
     fn open() -> Self {
         let fields =
             [("task_struct", "thread_info"), ("thread_info", "syscall_work"), ("thread_info", "flags")]
@@ -140,11 +140,11 @@ fn functions_leave_other_system_calls_alone() {
     if !bpf() {
         return;
     }
-    let slow = SlowWay::open();
+    let slow = SlowPath::open();
     each_plan(|plan| {
-        // Others on this machine may look at system calls, such as the tests beside this one: not all the time.
+        // Others on this machine may trace system calls, such as the tests beside this one: but not all the time.
         let is_spared = || stage::wait(|| (!slow.is_taken()).then_some(())).is_some();
-        // If it were nsprobe's, the flag would be there for as long as it runs, and no longer.
+        // If nsprobe set it, the flag would be set for as long as it runs, and no longer.
         let is_to_blame = || {
             let tracing = Tracing::start(&["--hooks", plan]);
             if is_spared() {
@@ -153,14 +153,14 @@ fn functions_leave_other_system_calls_alone() {
             drop(tracing);
             let spared = is_spared();
             if !spared {
-                skipped("others look at system calls all the time: whether nsprobe does cannot be told");
+                skipped("others trace system calls all the time: it cannot be known whether nsprobe does");
             }
             spared
         };
         let of_functions = plan != "tracepoints";
         if of_functions {
-            // Once, others may have let go just as it ended.
-            assert!(!(is_to_blame() && is_to_blame()), "nsprobe looks at them all");
+            // Once, others may have stopped just as it ended.
+            assert!(!(is_to_blame() && is_to_blame()), "nsprobe traces them all");
         } else {
             let _tracing = Tracing::start(&["--hooks", plan]);
             let start = Instant::now();
@@ -172,7 +172,7 @@ fn functions_leave_other_system_calls_alone() {
     });
 }
 
-/// What getppid(2) takes, by the clock: the least of some rounds, as timers and other tasks take their turns.
+/// The duration of getppid(2), by the clock: the minimum of some rounds, because of timers and other tasks.
 fn getppid() -> f64 {
     const CALLS: u32 = 5_000;
     let round = |_| {

@@ -1,4 +1,4 @@
-//! `nsprobe trace --denied`: calls that a seccomp filter of the process stops before the kernel sees them.
+//! `nsprobe trace --denied`: calls that a seccomp filter of the process stops before they are executed.
 
 use crate::schema::{admitted, closed};
 use crate::support::abuse::Abuse;
@@ -27,10 +27,10 @@ fn clone_args(flags: i32) -> Arg {
     Arg::Data(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-/// A program that a filter keeps from most of what it tries.
+/// A program whose filter refuses most of its calls.
 fn confined() -> Program {
     let mut program = Program::default();
-    // What the kernel itself refuses, before there is a filter.
+    // A call that the kernel itself refuses, before there is a filter.
     program.call(SYS_setns, [(-1).into(), 0.into()]);
     let uts = program.call(SYS_open, ["/proc/self/ns/uts".into(), flags(O_RDONLY)]);
     let rule = |number, second, errno| Rule { number, second, errno };
@@ -48,21 +48,21 @@ fn confined() -> Program {
     program.call(SYS_pivot_root, ["/new".into(), "/new/old".into()]);
     let new_uts = clone_args(CLONE_NEWUTS);
     program.call(SYS_clone3, [new_uts, 88.into()]);
-    // What passes the filter, and the kernel refuses.
+    // A call that passes the filter, and the kernel refuses.
     program.call(SYS_setns, [(-2).into(), flags(CLONE_NEWNET)]);
     program.call(SYS_clone, [flags(CLONE_NEWUSER | CLONE_FS), 0.into(), 0.into(), 0.into(), 0.into()]);
     program
 }
 
-/// What it is told to have done.
+/// The calls that are reported for it.
 fn record(plan: &str, args: &[&str], program: &Path) -> (Stream, Vec<Value>) {
     let program = program.to_str().expect("UTF-8");
     let stream = Stream::record(&[&["--hooks", plan], args, &["--", program]].concat());
     assert_eq!(stream.code, Some(0), "{}", stream.stderr);
     assert_eq!(stream.lines[0]["hooks"]["missing"], json!([]), "{}", stream.stderr);
-    let told =
+    let reported =
         stream.events().map(|event| json!([event["event"], event["errno"], event["denied"]])).collect();
-    (stream, told)
+    (stream, reported)
 }
 
 #[test]
@@ -71,7 +71,7 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
         let program = confined().install(dir.path(), "confined");
-        let (stream, told) = record(plan, &["--denied"], &program);
+        let (stream, reported) = record(plan, &["--denied"], &program);
         let expected = [
             json!(["setns", "EBADF", null]),
             json!(["unshare", "EPERM", "seccomp"]),
@@ -82,7 +82,7 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
             json!(["setns", "EBADF", null]),
             json!(["clone", "EINVAL", null]),
         ];
-        assert_eq!(told, expected, "{}", stream.stderr);
+        assert_eq!(reported, expected, "{}", stream.stderr);
         let start = &stream.lines[0]["hooks"];
         assert!(start["cost"].as_str().is_some_and(|cost| cost.contains("system call")), "{start}");
 
@@ -105,20 +105,20 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
             assert!(event["before"]["mnt"].is_u64(), "{event}");
         }
 
-        // By kind: setns(-1), of which no kind is known, and the user namespace are of no concern.
-        let (_, told) = record(plan, &["--denied", "--event", "setns,clone", "--kind", "uts"], &program);
-        assert_eq!(told, [expected[2].clone(), expected[5].clone()]);
+        // By kind: setns(-1), whose kind is not known, and the user namespace do not match.
+        let (_, reported) = record(plan, &["--denied", "--event", "setns,clone", "--kind", "uts"], &program);
+        assert_eq!(reported, [expected[2].clone(), expected[5].clone()]);
 
-        let (stream, told) = record(plan, &[], &program);
-        assert_eq!(told, [expected[0].clone(), expected[6].clone(), expected[7].clone()]);
+        let (stream, reported) = record(plan, &[], &program);
+        assert_eq!(reported, [expected[0].clone(), expected[6].clone(), expected[7].clone()]);
         let start = &stream.lines[0]["hooks"];
         assert!(start["unseen"].to_string().contains("--denied"), "{start}");
         assert_eq!(start["cost"].is_null(), plan != "tracepoints", "{start}");
     });
 }
 
-/// A program that calls chroot with a path whose page is not there until its child, which waits for a byte of input, has
-/// put it there: `userfaultfd(2)`. Then it makes a call that its filter stops.
+/// A program that calls chroot with a path whose page does not exist until its child, which waits for a byte of
+/// input, has put it there: `userfaultfd(2)`. Then it makes a call that its filter stops.
 fn blocked() -> Program {
     const PAGE: u64 = 0x1000_0000;
     const API: i64 = 0xc018_aa3f;
@@ -159,15 +159,15 @@ fn a_call_that_was_under_way_at_the_start_is_not_taken_for_one_that_was_stopped(
         running.stdin.take().expect("a pipe").write_all(b"x").expect("it reads");
         assert!(running.wait().expect("it ends").success());
         let stream = Stream::check(tracing.end());
-        let told: Vec<Value> =
+        let reported: Vec<Value> =
             stream.events().map(|event| json!([event["event"], event["denied"]])).collect();
         // chroot has failed with ENOENT, after its entry was not seen.
-        assert_eq!(told, [json!(["unshare", "seccomp"])], "{}", stream.stderr);
+        assert_eq!(reported, [json!(["unshare", "seccomp"])], "{}", stream.stderr);
     });
 }
 
 #[test]
-fn where_there_is_no_room_to_note_calls_that_is_counted_until_there_is() {
+fn calls_without_room_to_be_recorded_are_counted() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
@@ -180,7 +180,7 @@ fn where_there_is_no_room_to_note_calls_that_is_counted_until_there_is() {
                 assert!(Command::new(&program).status().expect("it starts").success());
                 std::iter::from_fn(|| tracing.line_now()).any(|line| line.contains(word)).then_some(())
             };
-            assert!(wait(has_come).is_some(), "{word} does not come");
+            assert!(wait(has_come).is_some(), "{word} does not appear");
         };
         let mut standing = Abuse::start("stand 20");
         assert_eq!(standing.report(), "standing");

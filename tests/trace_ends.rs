@@ -1,4 +1,4 @@
-//! Several traces at once, outputs that end or are full in the middle of a stream, and the clock of events.
+//! Several traces at once, outputs that end or get full in the middle of a stream, and the clock of events.
 
 use crate::support::trace::{Stream, each_plan, lost, of_probe, one_plan};
 use crate::support::tracing::Tracing;
@@ -15,7 +15,7 @@ use std::io::BufReader;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Has a process unshare its uts namespace, and gives its pid.
+/// Lets a process unshare its uts namespace, and returns its pid.
 fn unshare() -> u32 {
     let mut child: Child = Command::new("unshare").args(["--uts", "true"]).spawn().expect("unshare starts");
     assert!(child.wait().expect("it ends").success());
@@ -30,9 +30,9 @@ fn await_event_of(tracing: &mut Tracing, pid: u32) {
     }
 }
 
-/// Ends it, and gives the calls that it told of each of the processes.
+/// Ends it, and returns the number of calls that it reported for each of the processes.
 fn interrupt(tracing: Tracing, pids: &[u32]) -> Vec<usize> {
-    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
     let stream = Stream::check(tracing.end());
     assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
     let of = |pid: &u32| stream.events().filter(|event| event["process"]["pid"] == *pid).count();
@@ -50,7 +50,7 @@ fn two_at_once_both_see_everything_and_end_on_their_own() {
         await_event_of(&mut first, both);
         await_event_of(&mut second, both);
         assert_eq!(interrupt(first, &[both]), [1]);
-        // The end of the one is not that of the other.
+        // The end of one does not end the other.
         let later = unshare();
         await_event_of(&mut second, later);
         assert_eq!(interrupt(second, &[both, later]), [1, 1]);
@@ -64,7 +64,7 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
         let dir = tempfile::tempdir().expect("a directory");
         let (mount, kept) = (dir.path().join("mount"), dir.path().join("kept"));
         std::fs::create_dir(&mount).expect("a directory");
-        // A file system of its own, in a mount namespace of its own, with room for some events.
+        // A separate file system, in a separate mount namespace, with room for some events.
         let script = r#"mount -t tmpfs -o size=32k tmpfs "$1" || exit 9
             "$2" trace --json --hooks "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 80 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
             code=$?; cp "$1/events" "$4"; exit $code"#;
@@ -78,12 +78,14 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
         let whole: Vec<Value> = text.lines().map_while(|line| serde_json::from_str(line).ok()).collect();
         let events = whole.iter().filter(|line| line["type"] == "event").count() as u64;
         assert!(events > 10, "{events}: {}", ran.stderr);
-        assert!(whole.iter().enumerate().all(|(seq, line)| line["seq"] == seq), "a hole in the numbers");
-        // What the output did not take counts as lost, even if some of it has come through.
+        assert!(whole.iter().enumerate().all(|(seq, line)| line["seq"] == seq), "a gap in seq");
+        // Events that the output did not take count as lost, even if part of it was written.
         let totals = ran.stderr.split_once("output closed: ").expect("the totals on stderr").1;
-        let told: Option<u64> = totals.split_once(" event").and_then(|(count, _)| count.parse().ok());
+        let reported: Option<u64> = totals.split_once(" event").and_then(|(count, _)| count.parse().ok());
         let lost = lost(totals).get("sink").copied();
-        let adds_up = told.zip(lost).is_some_and(|(told, lost)| told <= events && told + lost >= events);
+        let adds_up = reported
+            .zip(lost)
+            .is_some_and(|(reported, lost)| reported <= events && reported + lost >= events);
         assert!(adds_up, "{events} events, {}", ran.stderr);
     });
 }
@@ -92,7 +94,7 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
 fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        // It goes on, and is not to hold what the test reads.
+        // It goes on, and must not hold the pipe that the test reads.
         let script =
             "exec 2>/dev/null; i=0; while [ $i -lt 5000 ]; do unshare --uts true || exit; i=$((i+1)); done";
         let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
@@ -106,7 +108,7 @@ fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         let pid = ran.stderr.split_once("goes on as process ").expect("the command goes on").1.trim();
         let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
-        kill(pid, Signal::SIGKILL).expect("the command is there");
+        kill(pid, Signal::SIGKILL).expect("the command runs");
     });
 }
 
@@ -128,15 +130,15 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
         let before = since_boot();
         let pid = unshare();
         let after = since_boot();
-        let mut told = None;
+        let mut reported = None;
         while let Some(event) = ring.next(|record| decode::event(record, 4)) {
-            told = told.or(event.ok().filter(|event| event.process.pid == pid));
+            reported = reported.or(event.ok().filter(|event| event.process.pid == pid));
         }
-        let event = told.expect("one unshare");
+        let event = reported.expect("one unshare");
         let began = event.since_boot.checked_sub(event.duration.expect("it took time")).expect("after boot");
         assert!(before <= began && event.since_boot <= after, "{before:?} {event:?} {after:?}");
 
-        // What is written: the wall clock of the beginning, and on from there by that clock.
+        // The time that is written: the wall clock at the beginning, and from there on by that clock.
         let (wall, start) = (SystemTime::now(), Instant::now());
         let stream = Stream::record(&[
             "--hooks",

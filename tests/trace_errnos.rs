@@ -1,5 +1,5 @@
-//! Every way in which the man pages say that clone, unshare, setns, chroot and pivot_root fail, as far as it can be
-//! brought about, and what succeeds beside it: nsprobe reports each call once, as strace(1) has it.
+//! Every documented failure of clone, unshare, setns, chroot and pivot_root, as far as it can be brought about, and
+//! their successes: nsprobe reports each call once, as strace(1) does.
 
 use crate::support::programs::{Arg, Program};
 use crate::support::trace::{Stream, beside_strace, each_plan};
@@ -15,13 +15,13 @@ use std::path::Path;
 
 /// `CLONE_INTO_CGROUP` of linux/sched.h, which libc has as an int, for which it is too large.
 const INTO_CGROUP: i64 = 1 << 33;
-/// Where the machine decides what comes of a call: its mounts, and how deep in user namespaces this runs.
+/// The machine decides the result of a call: its mounts, and the nesting of user namespaces.
 const ANY: i32 = -1;
 
 /// A user who may do nothing, and has no process.
 const NOBODY: i64 = 64_999;
 
-/// A program under way, and the errno that each of its traced calls is to give; 0 for a success.
+/// A program under construction, and the errno that each of its traced calls must give; 0 for a success.
 #[derive(Default)]
 struct Script {
     program: Program,
@@ -68,7 +68,7 @@ impl Script {
         child
     }
 
-    /// No more of these namespaces, in a user namespace of one's own.
+    /// Permits no more of these namespaces, in a new user namespace.
     fn limit(&mut self, kind: &str) {
         let path = format!("/proc/sys/user/max_{kind}_namespaces");
         let file = self.call(SYS_open, [path.as_str().into(), flags(O_WRONLY)]);
@@ -87,8 +87,8 @@ fn clone_args(flags: i64, cgroup: u64) -> Arg {
     Arg::Data(words.iter().flat_map(|word| word.to_le_bytes()).collect())
 }
 
-/// Runs the scripts, each as a program of its own, and holds what nsprobe says of them against strace and against what
-/// was expected.
+/// Runs the scripts, each as a separate program, and compares the reports of nsprobe with strace and with the
+/// expected ones.
 fn check(plan: &str, dir: &Path, scripts: Vec<(String, Script)>) {
     let mut lines = Vec::new();
     let mut expected = Vec::new();
@@ -99,14 +99,17 @@ fn check(plan: &str, dir: &Path, scripts: Vec<(String, Script)>) {
     lines.push("true".to_owned());
     let (stream, _) = beside_strace(plan, &lines.join("\n"));
     for (name, errnos) in expected {
-        let told = told(&stream, &name);
-        let agrees = |(told, &errno): (&String, &i32)| errno == ANY || *told == word(errno);
-        assert!(told.len() == errnos.len() && told.iter().zip(&errnos).all(agrees), "{name}: {told:?}");
+        let reported = reported(&stream, &name);
+        let agrees = |(reported, &errno): (&String, &i32)| errno == ANY || *reported == word(errno);
+        assert!(
+            reported.len() == errnos.len() && reported.iter().zip(&errnos).all(agrees),
+            "{name}: {reported:?}"
+        );
     }
 }
 
 /// The errno of every event of a program; empty for a success.
-fn told(stream: &Stream, program: &str) -> Vec<String> {
+fn reported(stream: &Stream, program: &str) -> Vec<String> {
     let own = stream.events().filter(|event| event["process"]["comm"] == program);
     own.map(|event| event["errno"].as_str().unwrap_or_default().to_owned()).collect()
 }
@@ -122,7 +125,7 @@ fn calls_fail_in_every_way_and_are_reported() {
         let dir = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).expect("open to everybody");
         let maze = maze(&dir.path().join("maze"));
-        // One trace for all. The names of programs, by which their events are found, have fifteen bytes.
+        // One trace for all. Events are found by the names of the programs, which have fifteen bytes.
         let calls = [
             ("u", unshare()),
             ("s", setns()),
@@ -159,7 +162,7 @@ fn unshare() -> Vec<(&'static str, Script)> {
     limit.limit("uts");
     limit.unshare(libc::ENOSPC, CLONE_NEWUTS);
     let mut deep = Script::default();
-    // Nested deeper than the kernel allows, wherever this began.
+    // Nested deeper than the kernel allows, whatever the depth of this process.
     for level in 0..33 {
         deep.unshare(if level < 20 { 0 } else { ANY }, CLONE_NEWUSER);
         for (file, text) in [("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")] {
@@ -176,7 +179,7 @@ fn setns() -> Vec<(&'static str, Script)> {
     let mut root = Script::default();
     root.setns(libc::EBADF, (-1).into(), 0);
     root.setns(libc::EBADF, 999.into(), CLONE_NEWNET);
-    // No flags of setns: it is no CLONE_VM.
+    // Not flags of setns: CLONE_VM is none.
     root.setns(libc::EBADF, (-1).into(), 0x100);
     let directory = root.open("/");
     root.setns(libc::EINVAL, directory, 0);
@@ -238,7 +241,7 @@ fn chroot((turn, closed): &(String, String)) -> Vec<(&'static str, Script)> {
 fn pivot_root((turn, closed): &(String, String)) -> Vec<(&'static str, Script)> {
     let long = "x".repeat(300);
     let mut root = Script::default();
-    // Whatever comes of it, it is not the machine's root.
+    // Whatever happens, it is not the machine's root.
     root.unshare(0, CLONE_NEWNS);
     root.pivot_root(libc::EFAULT, 1, "/");
     root.pivot_root(libc::EFAULT, "/", 1);
@@ -247,7 +250,7 @@ fn pivot_root((turn, closed): &(String, String)) -> Vec<(&'static str, Script)> 
     root.pivot_root(libc::ENOTDIR, "/proc/self/status", "/");
     root.pivot_root(libc::ELOOP, turn.as_str(), "/");
     root.pivot_root(libc::ENAMETOOLONG, long.as_str(), "/");
-    // EBUSY, or EINVAL where mounts are shared or a directory is the root of no mount.
+    // EBUSY, or EINVAL if mounts are shared or a directory is not the root of a mount.
     root.pivot_root(ANY, "/", "/");
     root.pivot_root(ANY, closed.as_str(), closed.as_str());
     root.pivot_root(ANY, "/proc", "/tmp");
@@ -275,7 +278,7 @@ fn clone() -> Vec<(&'static str, Script)> {
     three(0, clone_args(i64::from(CLONE_NEWUTS), 0), 88);
     three(libc::EINVAL, clone_args(i64::from(CLONE_NEWNS | CLONE_FS), 0), 88);
     three(libc::EBADF, clone_args(i64::from(CLONE_NEWUTS) | INTO_CGROUP, 999), 88);
-    // What the kernel refuses before it looks at namespaces: a size, a flag that is none, a signal among the flags.
+    // Refused by the kernel before it handles namespaces: a size, an unknown flag, a signal among the flags.
     three(libc::E2BIG, clone_args(i64::from(CLONE_NEWUTS), 0), 8192);
     three(libc::EINVAL, clone_args(i64::from(CLONE_NEWUTS) | 1 << 60, 0), 88);
     three(libc::EINVAL, clone_args(i64::from(CLONE_NEWUTS | SIGCHLD), 0), 88);

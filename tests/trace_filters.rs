@@ -1,6 +1,6 @@
-//! The conditions of `nsprobe trace`. What does not hold is dropped by the probe: while nsprobe is stopped, many calls
-//! that are not wanted and one or two that are find room in a buffer for three, so that none is lost. What is decided
-//! at the entry of a call is decided by the same code in each plan, so one will do.
+//! The conditions of `nsprobe trace`. The probe drops events that do not match: while nsprobe is stopped, many calls
+//! that do not match and one or two that do fit into a buffer for three, so that none is lost. Conditions at the
+//! entry of a call are decided by the same code in each plan, so one plan will do.
 
 use crate::support::cgroup::Cgroup;
 use crate::support::stage::{self, NamedNetns};
@@ -46,24 +46,24 @@ impl Drop for Script {
     }
 }
 
-/// What is told with `args` while `scripts` run one after the other and nsprobe does not read.
-fn told(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Ran {
+/// The output with `args` while `scripts` run one after the other and nsprobe does not read.
+fn reported(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Ran {
     let tracing = Tracing::start(&[&["--hooks", plan, "--buffer", "4K"], args].concat());
-    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
     for script in scripts {
         script.finish();
     }
-    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
     tracing.end()
 }
 
-/// What is told with `args` of one script and what descends from it. That nothing was lost is checked.
-fn of_family(plan: &str, args: &[&str], script: &str) -> Stream {
-    Stream::again(|| {
+/// The output with `args` for one script and its descendants. Checks that nothing was lost.
+fn record_family(plan: &str, args: &[&str], script: &str) -> Stream {
+    Stream::retry(|| {
         let mut script = Script::new(script);
         let pid = script.pid();
-        told(plan, &[&["--pid", &pid, "--follow"], args].concat(), &mut [&mut script])
+        reported(plan, &[&["--pid", &pid, "--follow"], args].concat(), &mut [&mut script])
     })
 }
 
@@ -79,7 +79,7 @@ fn short(stream: &Stream) -> Vec<String> {
     stream.events().map(|event| format!("{} {}", name(event), argument(&event["args"]))).collect()
 }
 
-/// Ten times what the test does not want.
+/// Repeats a command that does not match ten times.
 fn ten(command: &str) -> String {
     format!("for i in 1 2 3 4 5 6 7 8 9 10; do {command}; done;")
 }
@@ -89,18 +89,18 @@ fn kinds_that_calls_name() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = ten("unshare --uts true") + "unshare --net true; unshare --uts --ipc true";
-        let stream = of_family(plan, &["--kind", "net,ipc"], &script);
+        let stream = record_family(plan, &["--kind", "net,ipc"], &script);
         assert_eq!(short(&stream), ["unshare CLONE_NEWNET", "unshare CLONE_NEWUTS|CLONE_NEWIPC"]);
-        // By the target, whatever setns itself is told; and by its second argument, whatever the descriptor is.
+        // By the target, whatever the arguments of setns are; and by its second argument, whatever the descriptor is.
         let netns = NamedNetns::add();
         let join =
             format!("perl -e 'open my $file, \"<\", \"{}\"; syscall(308, fileno $file, 0)'", netns.path());
         let fail = "perl -e 'syscall(308, -1, 0x40000000)'";
         let script = ten("unshare --uts true; chroot / true; nsenter --uts=/proc/2/ns/uts true");
-        let stream = of_family(plan, &["--kind", "net", "--all"], &format!("{script} {join}; {fail}"));
+        let stream = record_family(plan, &["--kind", "net", "--all"], &format!("{script} {join}; {fail}"));
         assert_eq!(short(&stream), ["setns ", "setns CLONE_NEWNET"]);
-        // The root directory is of the mount tree.
-        let stream = of_family(plan, &["--kind", "mnt"], &(ten("unshare --uts true") + "chroot / true"));
+        // The root directory belongs to the mount tree.
+        let stream = record_family(plan, &["--kind", "mnt"], &(ten("unshare --uts true") + "chroot / true"));
         assert_eq!(short(&stream), ["chroot /"]);
     });
 }
@@ -110,7 +110,7 @@ fn a_child_that_is_in_another_namespace_is_of_its_kind() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let script = ten("unshare --uts true") + "unshare --pid --fork true";
-        let stream = of_family(plan, &["--kind", "pid", "--clone", "all"], &script);
+        let stream = record_family(plan, &["--kind", "pid", "--clone", "all"], &script);
         let events = short(&stream);
         assert!(events[0] == "unshare CLONE_NEWPID" && events[1].starts_with("clone "), "{events:?}");
         assert_eq!(events.len(), 2);
@@ -121,13 +121,13 @@ fn a_child_that_is_in_another_namespace_is_of_its_kind() {
 fn processes_by_their_ids() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        let stream = Stream::again(|| {
+        let stream = Stream::retry(|| {
             let mut others = Script::new(&ten("unshare --uts true"));
             // Its children's calls are not its own.
             let mut meant = Script::new(&(ten("unshare --net true") + "exec unshare --ipc true"));
             let mut second = Script::new("exec unshare --user true");
             let pids = format!("{},{}", meant.pid(), second.pid());
-            told(plan, &["--pid", &pids], &mut [&mut others, &mut meant, &mut second])
+            reported(plan, &["--pid", &pids], &mut [&mut others, &mut meant, &mut second])
         });
         assert_eq!(short(&stream), ["unshare CLONE_NEWIPC", "unshare CLONE_NEWUSER"]);
     });
@@ -137,11 +137,11 @@ fn processes_by_their_ids() {
 fn descendants_that_were_there_and_that_come() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        let stream = Stream::again(|| {
+        let stream = Stream::retry(|| {
             let mut others = Script::new(&ten("unshare --uts true"));
             let dir = tempfile::tempdir().expect("a directory");
             let path = dir.path().display();
-            // Two generations that are there before the trace begins, of which the younger makes a third and a fourth.
+            // Two generations that exist before the trace begins, of which the younger makes a third and a fourth.
             let script = format!(
                 "({}
                   unshare --net true; sh -c 'unshare --ipc true; true'; touch {path}/done; true) & wait",
@@ -151,7 +151,7 @@ fn descendants_that_were_there_and_that_come() {
             family.wait_for("sleep");
             let mut go = Script::new(&format!("touch {path}/go; {}", stage::until(&dir.path().join("done"))));
             let pid = family.pid().to_string();
-            told(plan, &["--pid", &pid, "--follow"], &mut [&mut others, &mut go])
+            reported(plan, &["--pid", &pid, "--follow"], &mut [&mut others, &mut go])
         });
         assert_eq!(short(&stream), ["unshare CLONE_NEWNET", "unshare CLONE_NEWIPC"]);
     });
@@ -164,11 +164,11 @@ fn users_by_name_and_number() {
         let as_user = |uid: u32| format!("setpriv --reuid={uid} --clear-groups unshare --user true;");
         let script = ten("unshare --uts true") + &as_user(65534) + &as_user(1000);
         for (user, uid) in [("nobody", 65534), ("1000", 1000)] {
-            let stream = of_family(plan, &["--uid", user], &script);
+            let stream = record_family(plan, &["--uid", user], &script);
             assert_eq!(short(&stream), ["unshare CLONE_NEWUSER"]);
             assert!(stream.events().all(|event| event["process"]["uid"] == uid));
         }
-        assert_eq!(short(&of_family(plan, &["--uid", "1000,nobody"], &script)).len(), 2);
+        assert_eq!(short(&record_family(plan, &["--uid", "1000,nobody"], &script)).len(), 2);
     });
 }
 
@@ -185,9 +185,9 @@ fn command_names_of_which_the_kernel_keeps_fifteen_bytes() {
         let path = dir.path().display();
         let script =
             ten("unshare --uts true") + &format!("{path}/nsprobe-has-a-name -i true; {path}/ns -n true");
-        let stream = of_family(plan, &["--comm", "nsprobe-has-a-name,ns"], &script);
+        let stream = record_family(plan, &["--comm", "nsprobe-has-a-name,ns"], &script);
         assert_eq!(short(&stream), ["unshare CLONE_NEWIPC", "unshare CLONE_NEWNET"]);
-        assert_eq!(short(&of_family(plan, &["--comm", "nsp"], &script)), [""; 0]);
+        assert_eq!(short(&record_family(plan, &["--comm", "nsp"], &script)), [""; 0]);
     });
 }
 
@@ -200,13 +200,13 @@ fn namespaces_that_one_is_in_or_goes_to() {
             ten("unshare --uts true") + &format!("nsenter --net={} unshare --ipc true", netns.path());
         let number = netns.ino().to_string();
         for name in [netns.path(), format!("net:[{number}]"), number] {
-            let stream = of_family(plan, &["--ns", &name], &script);
+            let stream = record_family(plan, &["--ns", &name], &script);
             assert_eq!(short(&stream), ["setns CLONE_NEWNET", "unshare CLONE_NEWIPC"]);
         }
-        // One that is pointed at and not entered, and a process in it.
+        // One that is named and not entered, and a process in it.
         let join = format!("open my $file, \"<\", \"{}\"; syscall(308, fileno $file, 0)", netns.path());
         let enter = format!("setpriv --reuid=65534 --clear-groups perl -e '{join}'");
-        let stream = of_family(plan, &["--ns", &netns.path()], &(ten("unshare --uts true") + &enter));
+        let stream = record_family(plan, &["--ns", &netns.path()], &(ten("unshare --uts true") + &enter));
         assert_eq!(short(&stream), ["setns "]);
         assert_eq!(stream.of("setns")[0]["errno"], "EPERM");
         let mut inside = Command::new("nsenter");
@@ -214,10 +214,10 @@ fn namespaces_that_one_is_in_or_goes_to() {
         let mut inside = stage::Staged::spawn(inside);
         let pid = inside.wait_for("sleep");
         let by_pidfd = |flags: u64| format!("perl -e 'syscall(308, syscall(434, {pid}, 0), {flags})';");
-        // In its network and its (nobody else's) ipc namespace, of which only one is asked for.
+        // In its network and its (nobody else's) ipc namespace, of which only one is requested.
         let calls = by_pidfd(0x0800_0000) + &by_pidfd(0x4000_0000);
         let stream =
-            of_family(plan, &["--all", "--ns", &netns.path()], &(ten("unshare --uts true") + &calls));
+            record_family(plan, &["--all", "--ns", &netns.path()], &(ten("unshare --uts true") + &calls));
         assert_eq!(short(&stream), ["setns CLONE_NEWNET"]);
     });
 }
@@ -236,24 +236,24 @@ fn control_groups_with_those_below() {
         let script = ten("unshare --uts true") + &enter("--ipc") + &enter("--net");
         let outer = group.0.to_str().expect("UTF-8");
         let both = ["unshare CLONE_NEWIPC", "unshare CLONE_NEWNET"];
-        let stream = of_family(plan, &["--cgroup", outer], &script);
+        let stream = record_family(plan, &["--cgroup", outer], &script);
         assert_eq!(short(&stream), both);
         // As events have it.
         let event = stream.events().next().expect("an event");
         let path = event["process"]["cgroup"]["path"].as_str().expect("a path").to_owned();
-        assert_eq!(short(&of_family(plan, &["--cgroup", &path], &script)), both);
+        assert_eq!(short(&record_family(plan, &["--cgroup", &path], &script)), both);
         let aside = inner.join("aside");
         std::fs::create_dir(&aside).expect("a control group");
-        let none = of_family(plan, &["--cgroup", aside.to_str().expect("UTF-8")], &script);
+        let none = record_family(plan, &["--cgroup", aside.to_str().expect("UTF-8")], &script);
         assert_eq!(short(&none), [""; 0]);
-        // So deep that the path is cut, and seen from a cgroup namespace, where none is known: the kernel
-        // decides for the probe.
+        // So deep that the path is cut, and seen from a cgroup namespace, where none is known: the kernel decides for
+        // the probe.
         let deep = (0..20).fold(inner.clone(), |above, depth| above.join(depth.to_string()));
         std::fs::create_dir_all(&deep).expect("control groups");
         let enter = |group: &Path| format!("echo 0 > {}/cgroup.procs; unshare --uts true;", group.display());
         let script = format!("{} {} echo 0 > {outer}/../cgroup.procs", enter(&group.0), enter(&deep));
-        let by = |asked: &Path| {
-            let asked = asked.to_str().expect("UTF-8");
+        let by = |requested: &Path| {
+            let requested = requested.to_str().expect("UTF-8");
             let mut nsprobe = Command::new("unshare");
             nsprobe.args([
                 "--cgroup",
@@ -263,12 +263,12 @@ fn control_groups_with_those_below() {
                 "--quiet",
                 "--lives",
             ]);
-            nsprobe.args(["--hooks", plan, "--cgroup", asked, "--", "sh", "-c", &script]);
+            nsprobe.args(["--hooks", plan, "--cgroup", requested, "--", "sh", "-c", &script]);
             nsprobe
         };
-        for (asked, told) in [(&aside, 0), (&inner, 1), (&group.0, 2)] {
-            let stream = Stream::again(|| by(asked).output().expect("unshare starts").into());
-            assert_eq!(stream.of("unshare").len(), told, "{}: {:#?}", asked.display(), stream.lines);
+        for (requested, reported) in [(&aside, 0), (&inner, 1), (&group.0, 2)] {
+            let stream = Stream::retry(|| by(requested).output().expect("unshare starts").into());
+            assert_eq!(stream.of("unshare").len(), reported, "{}: {:#?}", requested.display(), stream.lines);
         }
     });
 }
@@ -278,27 +278,27 @@ fn failures_and_successes() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let fail = "chroot /nonexistent true";
-        let stream = of_family(plan, &["--failed"], &(ten("unshare --uts true") + fail));
+        let stream = record_family(plan, &["--failed"], &(ten("unshare --uts true") + fail));
         assert_eq!(short(&stream), ["chroot /nonexistent"]);
-        let stream = of_family(plan, &["--ok"], &(ten(fail) + "unshare --uts true"));
+        let stream = record_family(plan, &["--ok"], &(ten(fail) + "unshare --uts true"));
         assert_eq!(short(&stream), ["unshare CLONE_NEWUTS"]);
         // clone fails in one place and succeeds in another.
         let fails = "perl -e 'syscall(56, 0x10000200, 0, 0, 0, 0)'";
         let clones = "bwrap --unshare-uts --bind / / true";
-        let stream = of_family(plan, &["--failed", "--event", "clone"], &(ten(clones) + fails));
+        let stream = record_family(plan, &["--failed", "--event", "clone"], &(ten(clones) + fails));
         assert_eq!(stream.events().map(|event| &event["errno"]).collect::<Vec<_>>(), ["EINVAL"]);
-        let stream = of_family(plan, &["--ok", "--event", "clone"], &(ten(fails) + clones));
+        let stream = record_family(plan, &["--ok", "--event", "clone"], &(ten(fails) + clones));
         assert!(!stream.of("clone").is_empty() && stream.events().all(|event| event["errno"].is_null()));
     });
 }
 
 #[test]
-fn calls_that_are_looked_at_for_another_reason() {
+fn calls_that_are_traced_for_another_reason() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         // Descendants are known by their clones.
         let script = ten("bwrap --unshare-uts --bind / / true") + "chroot / true";
-        assert_eq!(short(&of_family(plan, &["--event", "chroot"], &script)), ["chroot /"]);
+        assert_eq!(short(&record_family(plan, &["--event", "chroot"], &script)), ["chroot /"]);
     });
 }
 
@@ -310,7 +310,7 @@ fn conditions_hold_together() {
         let script = ten(&format!("unshare --uts true; {as_user} unshare --user true"))
             + &format!("{as_user} unshare --uts true; unshare --net true");
         let args = ["--uid", "nobody", "--kind", "uts,net", "--failed"];
-        assert_eq!(short(&of_family(plan, &args, &script)), ["unshare CLONE_NEWUTS"]);
+        assert_eq!(short(&record_family(plan, &args, &script)), ["unshare CLONE_NEWUTS"]);
     });
 }
 
@@ -340,7 +340,7 @@ fn what_is_not_there_is_an_error() {
     }
 }
 
-/// What only the probe can tell is no filter of other plans, rather than one that lets everything pass.
+/// A condition that only the probe can decide is refused by other plans, rather than ignored.
 #[test]
 fn other_plans_refuse_what_they_cannot_decide() {
     let _limit = crate::support::time_limit();

@@ -1,4 +1,4 @@
-//! `nsprobe trace` while somebody floods it: others are told of, and what is dropped is counted with whose it was.
+//! `nsprobe trace` while somebody floods it: others are reported, and dropped events are counted by owner.
 
 use crate::support::cgroup::Cgroup;
 use crate::support::flood::{AT_ONCE, FLOODING, Flood, HELD, USERS, is_flood, this_program};
@@ -19,10 +19,10 @@ use std::time::{Duration, Instant};
 const FLOODERS: [u32; 4] = [FLOODING.start, 61_001, 61_002, 61_003];
 const OTHERS: [u32; 3] = [61_010, 61_011, 61_012];
 
-/// Ids that root has left to one who floods, for a user namespace.
+/// Ids that root has assigned to one who floods, for a user namespace.
 const FIRST: u32 = 2_000_000;
 
-/// What has been read of a stream so far.
+/// The counts of a stream so far.
 #[derive(Default)]
 struct Seen {
     /// Events of the flood, and lost ones.
@@ -32,8 +32,8 @@ struct Seen {
     others: [AtomicU64; 2],
     /// The last line.
     end: Mutex<Value>,
-    /// The reader stands still.
-    stands_still: AtomicBool,
+    /// Set to stop the reader.
+    stalled: AtomicBool,
 }
 
 /// A trace whose lines are read as they come.
@@ -46,7 +46,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Traces these users, and no others that there may be.
+    /// Traces only these users.
     fn start(plan: &str, other: u32, flooders: Vec<u32>) -> Self {
         Self::start_with(&["--hooks", plan], other, flooders)
     }
@@ -65,10 +65,11 @@ impl Watched {
         let to = Arc::clone(&seen);
         let reader = thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
-                while to.stands_still.load(Ordering::Relaxed) {
+                while to.stalled.load(Ordering::Relaxed) {
                     thread::sleep(Duration::from_millis(5));
                 }
-                // Faster than nsprobe writes: an event is not parsed as a whole, or the output has no room for others.
+                // Faster than nsprobe writes: an event is not parsed completely, or the output has no room for
+                // others.
                 if line.starts_with(r#"{"type":"event""#) {
                     let uid = line.split_once(r#""uid":"#).and_then(|(_, rest)| rest.split_once(','));
                     let uid: u32 = uid.and_then(|(uid, _)| uid.parse().ok()).expect("an id");
@@ -93,14 +94,15 @@ impl Watched {
         Self { child, other, seen, reader }
     }
 
-    /// Has somebody else make calls once much of the flood has been told or some of it dropped, and checks that they are told:
-    /// at least 99 of 100 that succeed, and of 100 that fail.
-    fn others_are_told(&self, test: &str, what: &str) {
+    /// Lets somebody else make calls once much of the flood has been reported or some of it dropped, and checks that
+    /// they are reported: at least 99 of 100 that succeed, and of 100 that fail.
+    fn check_others(&self, test: &str, what: &str) {
         let (flood, dropped) = (&self.seen.flood, &self.seen.dropped);
-        let (told, lost) = (flood.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
-        let begun =
-            || flood.load(Ordering::Relaxed) > told + 5000 || dropped.load(Ordering::Relaxed) > lost + 100;
-        assert!(stage::wait(|| begun().then_some(())).is_some(), "{what}: there is no flood");
+        let (reported, lost) = (flood.load(Ordering::Relaxed), dropped.load(Ordering::Relaxed));
+        let begun = || {
+            flood.load(Ordering::Relaxed) > reported + 5000 || dropped.load(Ordering::Relaxed) > lost + 100
+        };
+        assert!(stage::wait(|| begun().then_some(())).is_some(), "{what}: no flood");
         let before = self.others();
         assert_eq!(Flood::by_user(test, "others", self.other).end(), AT_ONCE);
         let dropped = || self.seen.dropped.load(Ordering::Relaxed) - lost;
@@ -112,13 +114,14 @@ impl Watched {
         [true, false].map(|succeed| self.seen.others[usize::from(succeed)].load(Ordering::Relaxed))
     }
 
-    /// Checks that of [`AT_ONCE`] that succeed and as many that fail 99 of 100 are reported, beside those `before`.
+    /// Checks that 99 of 100 of [`AT_ONCE`] that succeed and as many that fail are reported, beside those `before`.
     fn wait_for_others(&self, before: [u64; 2], what: &str) {
         let now = || {
             let [succeed, fail] = self.others();
             [succeed - before[0], fail - before[1]]
         };
-        // They come after all that is in the buffer and on its way to the reader; emulated processors are slow.
+        // They come after everything that is in the buffer and on its way to the reader; emulated processors are
+        // slow.
         let patience = Instant::now() + Duration::from_mins(2);
         while now() != [AT_ONCE; 2] && Instant::now() < patience {
             thread::sleep(Duration::from_millis(5));
@@ -128,10 +131,10 @@ impl Watched {
         assert!(now.iter().all(|&seen| seen * 100 >= 99 * AT_ONCE), "{what}: {now:?} of {AT_ONCE} reported");
     }
 
-    /// Ends it; gives how many events of the flood were told, and the last line.
+    /// Ends it; returns the number of events of the flood that were reported, and the last line.
     fn end(mut self) -> (u64, Value) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"));
-        kill(pid, Signal::SIGINT).expect("nsprobe is there");
+        kill(pid, Signal::SIGINT).expect("nsprobe runs");
         self.reader.join().expect("it reads all");
         self.child.wait().expect("it ends");
         let end = self.seen.end.lock().expect("no panic").clone();
@@ -140,7 +143,7 @@ impl Watched {
     }
 }
 
-/// What an `end` says was lost at these stages: of `uid`, and in all.
+/// The losses at these stages in an `end`: of `uid`, and in all.
 fn lost(end: &Value, uid: Option<u32>, stages: &[&str]) -> u64 {
     let number = |value: &Value| value.as_u64().expect("a number");
     let all = end["totals"]["lost"].as_array().expect("a list").iter();
@@ -150,11 +153,12 @@ fn lost(end: &Value, uid: Option<u32>, stages: &[&str]) -> u64 {
     owners.filter(|owner| owner["uid"] == uid).map(|owner| number(&owner["count"])).sum()
 }
 
-/// Checks that all of `done` calls of this user were told or counted as lost by their owner; `end` is the last line.
-fn adds_up(uid: u32, done: u64, told: u64, end: &Value) {
-    let counted = told + lost(end, Some(uid), &["share", "ring_full"]);
-    // Of what the kernel left out nobody knows whose it was; both programs of one call may be.
-    // Nor of what the reader was too slow for.
+/// Checks that all of `done` calls of this user were reported or counted as lost by their owner; `end` is the last
+/// line.
+fn adds_up(uid: u32, done: u64, reported: u64, end: &Value) {
+    let counted = reported + lost(end, Some(uid), &["share", "ring_full"]);
+    // The owner is not known of calls that the kernel left out, of which both programs may be, nor of events that the
+    // reader was too slow for.
     let nobodys = lost(end, None, &["recursion", "output_full", "sink"]);
     assert!(counted <= done && done <= counted + nobodys, "{counted} of {done}, {nobodys} of nobody: {end}");
 }
@@ -179,11 +183,11 @@ fn a_flood_by_one_user_hides_no_event_of_others() {
         let mut done = 0;
         for what in ["1", "2", "4", "storm"] {
             let flood = Flood::by_user(test, what, flooder);
-            watched.others_are_told(test, &format!("{plan}, {what}"));
+            watched.check_others(test, &format!("{plan}, {what}"));
             done += flood.end();
         }
-        let (told, end) = watched.end();
-        adds_up(flooder, done, told, &end);
+        let (reported, end) = watched.end();
+        adds_up(flooder, done, reported, &end);
         assert!(lost(&end, Some(flooder), &["share"]) > 0, "nothing was dropped: {end}");
     });
 }
@@ -195,18 +199,18 @@ fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
     if is_flood() || !support::root() {
         return;
     }
-    // Functions lose calls of others where the kernel preempts its tasks.
+    // Functions lose calls of others if the kernel preempts its tasks.
     let plan = chosen();
     let (flooder, other) = (FLOODERS[2], OTHERS[2]);
     let watched = Watched::start_with(&["--hooks", &plan], other, vec![flooder]);
-    watched.seen.stands_still.store(true, Ordering::Relaxed);
+    watched.seen.stalled.store(true, Ordering::Relaxed);
     // More than the queue of lines and the buffer have room for.
     let done = Flood::by_user(test, "each", flooder).end();
     assert_eq!(Flood::by_user(test, "others", other).end(), AT_ONCE);
-    watched.seen.stands_still.store(false, Ordering::Relaxed);
-    watched.wait_for_others([0; 2], "a reader that stood still");
+    watched.seen.stalled.store(false, Ordering::Relaxed);
+    watched.wait_for_others([0; 2], "a reader that stalled");
     let (reported, end) = watched.end();
-    // Calls of chroot are not requested, and `reported` is of setns.
+    // Calls of chroot are not requested, and `reported` counts those of setns.
     assert!(
         reported < done / 3 && lost(&end, Some(flooder), &["share", "ring_full"]) > 0,
         "{reported}: {end}"
@@ -230,7 +234,8 @@ fn many_user_ids_and_control_groups_are_one_tenant() {
         let flooder = FLOODERS[1];
         let users = [&[flooder][..], &(FIRST..FIRST + USERS).collect::<Vec<_>>()].concat();
         let watched = Watched::start(plan, OTHERS[1], users);
-        // A shell in a user namespace waits for its ids and its control group. It has no way to this program but a descriptor.
+        // A shell in a user namespace waits for its ids and its control group. It can reach this program only by a
+        // descriptor.
         let script = format!(
             "exec 9<{}; exec setpriv --reuid={flooder} --regid={flooder} --clear-groups unshare --user \
              sh -c 'until grep -q . /proc/self/uid_map; do sleep 0.05; done; exec /proc/self/fd/9 \"$@\"' sh \"$@\"",
@@ -262,11 +267,11 @@ fn many_user_ids_and_control_groups_are_one_tenant() {
         }
         std::fs::write(format!("/proc/{pid}/uid_map"), format!("0 {flooder} 1\n1 {FIRST} 65535\n"))
             .expect("root may");
-        watched.others_are_told(test, "many users");
+        watched.check_others(test, "many users");
         let done = flood.end();
-        let (told, end) = watched.end();
-        adds_up(flooder, done, told, &end);
-        // Whatever it called itself.
+        let (reported, end) = watched.end();
+        adds_up(flooder, done, reported, &end);
+        // Whatever uid it took.
         let all = end["totals"]["lost"].as_array().expect("a list").iter();
         let owners: Vec<&Value> = all.filter_map(|lost| lost["owners"].as_array()).flatten().collect();
         let of_ids = owners.iter().filter(|owner| owner["uid"].as_u64() >= Some(FIRST.into()));
@@ -274,8 +279,8 @@ fn many_user_ids_and_control_groups_are_one_tenant() {
         if let Some(Cgroup(path)) = &group {
             let of_flood = owners.iter().filter(|owner| owner["uid"] == flooder);
             for owner in of_flood {
-                let told = owner["cgroup"]["path"].as_str().unwrap_or_default();
-                assert!(path.ends_with(told.trim_start_matches('/')), "{owner}");
+                let reported = owner["cgroup"]["path"].as_str().unwrap_or_default();
+                assert!(path.ends_with(reported.trim_start_matches('/')), "{owner}");
             }
         }
     });
@@ -293,15 +298,15 @@ fn counts_are_exact_whichever_tasks_are_preempted() {
         let flood = Flood::by_user(test, "each", FLOODERS[3]);
         let pid = flood.pid().to_string();
         let tracing = Tracing::start(&["--hooks", plan, "--pid", &pid, "--buffer", "4K"]);
-        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
         let done = flood.end();
-        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
         let ran = tracing.end();
         let end: Value = serde_json::from_str(ran.stdout.lines().last().expect("a line")).expect("JSON");
-        let told = end["totals"]["events"].as_u64().expect("a number");
+        let reported = end["totals"]["events"].as_u64().expect("a number");
         let left_out = lost(&end, None, &["recursion"]);
-        let counted = told + lost(&end, None, &["share", "ring_full"]);
+        let counted = reported + lost(&end, None, &["share", "ring_full"]);
         assert!(done == 3 * HELD && lost(&end, None, &["ring_full", "share"]) > 0, "{done}: {end}");
         assert!(counted <= done && done <= counted + left_out, "{counted} of {done}: {end}");
         eprintln!("{plan}: {counted} of {done}, left out {left_out}");

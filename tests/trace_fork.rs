@@ -1,5 +1,5 @@
-//! New tasks as `nsprobe trace` has them: those in another namespace than their parent, those that could not be made,
-//! and whose child in which control group each is.
+//! New tasks in `nsprobe trace`: those in other namespaces than their parent, those that could not be created, and
+//! the parent and control group of each child.
 
 use crate::support::cgroup::Cgroup;
 use crate::support::programs::{Arg, Program};
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 /// `CLONE_INTO_CGROUP` of linux/sched.h, which libc has as an int, for which it is too large.
 const INTO_CGROUP: u64 = 1 << 33;
 
-/// `struct clone_args` with flags and the signal at the end; a control group's descriptor comes behind.
+/// `struct clone_args` with flags and the signal at the end; a control group's descriptor follows.
 fn clone_args(flags: u64, signal: i32) -> Vec<u8> {
     let mut words = [0_u64; 8];
     (words[0], words[4]) = (flags, signal.unsigned_abs().into());
@@ -79,7 +79,7 @@ fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut program = Program::default();
     program.call(SYS_unshare, [i64::from(CLONE_NEWPID).into()]);
-    // The first is the init of the namespace, without which there is no other.
+    // The first is the init of the namespace, without which there can be no other.
     program.call(SYS_fork, []);
     program.end_child();
     wait(&mut program);
@@ -93,7 +93,7 @@ fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
     program.end_child();
     let program = program.install(dir.path(), "forks").display().to_string();
     each_plan(|plan| {
-        let told = |filter: &[&str]| -> Vec<Value> {
+        let reported = |filter: &[&str]| -> Vec<Value> {
             let args = [&["--hooks", plan, "--event", "clone"], filter, &["--", &program]].concat();
             let stream = Stream::record(&args);
             let event = |event: &&Value| json!([event["errno"], event["args"]["flags"]]);
@@ -101,10 +101,10 @@ fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
         };
         let failed = |flags: &[&str]| json!(["ENOMEM", flags]);
         let expected = [failed(&[]), failed(&["CLONE_VM", "CLONE_VFORK"]), failed(&[]), failed(&[])];
-        assert_eq!(told(&["--failed"]), expected);
-        assert_eq!(told(&["--ok"]), [json!([null, []])]);
-        assert_eq!(told(&["--failed", "--kind", "pid"]), expected);
-        assert_eq!(told(&["--kind", "net"]), [Value::Null; 0]);
+        assert_eq!(reported(&["--failed"]), expected);
+        assert_eq!(reported(&["--ok"]), [json!([null, []])]);
+        assert_eq!(reported(&["--failed", "--kind", "pid"]), expected);
+        assert_eq!(reported(&["--kind", "net"]), [Value::Null; 0]);
     });
 }
 
@@ -121,7 +121,7 @@ fn a_child_is_told_with_its_parent_and_its_control_group() {
         let fd =
             program.call(SYS_open, [group.0.to_str().expect("UTF-8").into(), i64::from(O_RDONLY).into()]);
         drop(fd);
-        // The lowest number that a program has not been given: its only file.
+        // The lowest free descriptor of a program: its only file.
         let into = |flags: u64, signal: i32| {
             let args =
                 [clone_args(flags | INTO_CGROUP, signal), vec![0; 16], 3_u64.to_le_bytes().to_vec()].concat();

@@ -1,8 +1,8 @@
-//! Records of the probe, from the running kernel and then spoilt: what is not whole is counted and never misread.
+//! Records of the probe, from the running kernel and then corrupted: incomplete ones are counted and never misread.
 
 use crate::support::trace::{each_plan, of_probe};
 use nsprobe::kernel::ring::Ring;
-use nsprobe::model::{Operation, Event as Told};
+use nsprobe::model::{Event as Told, Operation};
 use nsprobe::trace::attach::attach;
 use nsprobe::trace::decode::{self, DecodeError};
 use nsprobe::trace::hooks::{Call, Plan};
@@ -26,7 +26,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap())
 }
 
-/// Whether these bytes are one whole record, by what the structs and their comments say.
+/// True if these bytes are one whole record, by the structs and their comments.
 fn is_whole(bytes: &[u8]) -> bool {
     let header = |at| offset_of!(Event, header) + at;
     if bytes.len() < size_of::<Header>()
@@ -57,7 +57,7 @@ fn is_whole(bytes: &[u8]) -> bool {
         && (!has_child || depth(child + offset_of!(Child, pids)) <= PID_LEVELS)
 }
 
-/// What the decoder makes of some bytes must be an event where they are whole, and else an error.
+/// Checks that the decoder returns an event for whole records, and an error otherwise.
 fn check(bytes: &[u8]) -> Result<(), TestCaseError> {
     let decoded = decode::record(bytes, DEV);
     prop_assert_eq!(decoded.is_ok(), is_whole(bytes), "{:?} of {:?}", decoded, bytes);
@@ -79,22 +79,22 @@ fn run<S: Strategy>(cases: u32, strategy: &S, test: impl Fn(S::Value) -> Result<
     TestRunner::new(config).run(strategy, test).unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Bytes that are given another value; most in the header and the event's fields.
-fn spoils() -> impl Strategy<Value = Vec<(Index, u8)>> {
+/// Bytes that get another value; most in the header and the event's fields.
+fn changes() -> impl Strategy<Value = Vec<(Index, u8)>> {
     prop::collection::vec((any::<Index>(), prop_oneof![Just(0), Just(0xff), any::<u8>()]), 0..6)
 }
 
-/// The same record, spoilt.
-fn spoilt(record: &[u8], spoils: &[(Index, u8)]) -> Vec<u8> {
+/// The same record, corrupted.
+fn corrupted(record: &[u8], changes: &[(Index, u8)]) -> Vec<u8> {
     let mut bytes = record.to_vec();
-    for (at, value) in spoils {
+    for (at, value) in changes {
         let at = at.index(bytes.len());
         bytes[at] = *value;
     }
     bytes
 }
 
-/// Records of what some commands do, as the kernel wrote them.
+/// Records of some commands, as the kernel wrote them.
 fn records(plan: Plan) -> Vec<Vec<u8>> {
     let config = Config { flags: nsprobe_ebpf::config::LIVES, ..Config::default() };
     let mut attached = attach(config, &[], Choice::Only(plan), &Call::ALL, false, false, 1 << 20)
@@ -134,9 +134,9 @@ fn records_that_were_spoilt_are_counted_and_not_misread() {
                 assert!(decode::record(&record[..length], DEV).is_err(), "{length} bytes of {record:?}");
             }
         }
-        let strategy = (any::<Index>(), spoils(), prop::option::of(any::<u16>()));
-        run(1000, &strategy, |(which, spoils, version)| {
-            let mut bytes = spoilt(which.get::<Vec<u8>>(&records), &spoils);
+        let strategy = (any::<Index>(), changes(), prop::option::of(any::<u16>()));
+        run(1000, &strategy, |(which, changes, version)| {
+            let mut bytes = corrupted(which.get::<Vec<u8>>(&records), &changes);
             if let Some(version) = version.filter(|&version| version != RECORD_VERSION) {
                 bytes[offset_of!(Header, version)..][..2].copy_from_slice(&version.to_ne_bytes());
                 prop_assert_eq!(decode::record(&bytes, DEV), Err(DecodeError::Version(version)));
@@ -150,7 +150,7 @@ fn records_that_were_spoilt_are_counted_and_not_misread() {
 fn any_bytes_at_all_make_no_panic() {
     let _limit = crate::support::time_limit();
     run(300, &prop::collection::vec(any::<u8>(), 0..1200), |bytes| check(&bytes));
-    // Of the right version and size, which bytes at random never are.
+    // Of the right version and size, which random bytes never are.
     let body = prop::collection::vec(prop_oneof![4 => Just(0), 1 => any::<u8>()], size_of::<Event>()..1024);
     run(800, &(body, 0_u16..12), |(mut bytes, cause)| {
         let size = u32::try_from(bytes.len()).unwrap();
@@ -161,7 +161,7 @@ fn any_bytes_at_all_make_no_panic() {
         put(offset_of!(Header, cause), &cause.to_ne_bytes());
         put(offset_of!(Event, text_len), &length.to_ne_bytes());
         check(&bytes)?;
-        // What was decoded can be told.
+        // A decoded event can be written.
         if let Ok(event) = decode::event(&bytes, DEV) {
             let is_known = matches!(
                 event.crossing,

@@ -6,7 +6,8 @@ use crate::support::{nsprobe, proc, root, skipped};
 use serde_json::{Value, json};
 use std::process::Command;
 
-/// What nsprobe writes with `args` in namespaces that unshare(1) makes by `flags`; `None` where that cannot make them.
+/// The output of nsprobe with `args` in namespaces that unshare(1) makes by `flags`; `None` if they cannot be
+/// created.
 fn inside(flags: &[&str], args: &[&str]) -> Option<Vec<u8>> {
     let binary = nsprobe().get_program().to_owned();
     let ran = Command::new("unshare")
@@ -34,15 +35,15 @@ fn a_time_namespace_does_not_shift_when_processes_started() {
     let mut staged = Staged::sh("exec unshare --uts sleep 1000");
     let pid = staged.wait_for("sleep");
     let started = proc::start_ticks(pid).expect("a process");
-    // With a child that is in it, and without, where the program is in it or not, by the kernel.
+    // With a child that is in it, and without, where the program is in it or not, depending on the kernel.
     for flags in [&["--time", "--boottime", "1000000", "--fork"][..], &["--time", "--boottime", "1000000"]] {
         for source in ["proc", "auto"] {
             let args = ["list", "--json", "--source", source];
             let Some(list) = inside(flags, &args) else { return };
             let list: Value = serde_json::from_slice(&list).expect("JSON");
             let processes = list["processes"].as_array().expect("processes");
-            let told = processes.iter().find(|process| process["pid"] == pid).expect("the staged one");
-            assert_eq!(told["start_ticks"], started, "{flags:?} {source}");
+            let process = processes.iter().find(|process| process["pid"] == pid).expect("the staged one");
+            assert_eq!(process["start_ticks"], started, "{flags:?} {source}");
         }
     }
     for hooks in ["auto", "perf"] {

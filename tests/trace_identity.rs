@@ -1,4 +1,4 @@
-//! What the first line of `nsprobe trace` says of the run and of the machine.
+//! The first line of `nsprobe trace`: the identity of the run and of the machine.
 
 use crate::support::stage::succeed;
 use crate::support::trace::Stream;
@@ -19,7 +19,7 @@ fn two_streams_of_one_machine_have_ids_of_their_own() {
     };
     assert_eq!(id(&one).len(), 36);
     assert_ne!(id(&one), id(&other));
-    // Of one machine and one boot.
+    // The same machine and the same boot.
     assert_eq!(
         (&start["host"], &start["namespaces"]),
         (&other.lines[0]["host"], &other.lines[0]["namespaces"])
@@ -32,7 +32,7 @@ fn two_streams_of_one_machine_have_ids_of_their_own() {
     if !root() {
         return;
     }
-    // As kthreadd has them, and under the keys that `list` has.
+    // As kthreadd has them, and with the keys of `list`.
     let list = json(&["list", "--json"]);
     let listed = list["namespaces"].as_array().expect("a list");
     for namespace in start["namespaces"].as_array().expect("a list") {

@@ -1,7 +1,8 @@
-//! `nsprobe trace --lives`: when namespaces are made and end, and what tells them from others of their number.
+//! `nsprobe trace --lives`: when namespaces are created and destroyed, and the keys that distinguish those with the
+//! same inode.
 
 use crate::support::abuse::Abuse;
-use crate::support::look::inode;
+use crate::support::orphans::inode;
 use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
@@ -25,7 +26,7 @@ fn keys(list: &Value) -> BTreeMap<(String, u64), String> {
     list["namespaces"].as_array().expect("namespaces").iter().map(of).collect()
 }
 
-/// Whether the kernel gives ids to namespaces of all kinds (Linux 6.18).
+/// True if the kernel gives ids to namespaces of all kinds (Linux 6.18).
 fn has_ids(list: &Value) -> bool {
     let namespaces = list["namespaces"].as_array().expect("namespaces");
     namespaces.iter().any(|ns| ns["kind"] == "net" && ns["kernel_id"].is_string())
@@ -68,7 +69,7 @@ fn what_a_call_makes_is_told_with_its_owner() {
             })
             .collect();
         assert_eq!(created, expected);
-        // None is told of without being asked for.
+        // None is reported without being requested.
         let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
         assert_eq!((of(&stream, "created").len(), stream.of("unshare").len()), (0, 1));
     });
@@ -96,7 +97,7 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
         if plan == "tracepoints" {
             let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
             assert!(unseen.contains("the ends of namespaces"), "{unseen}");
-            // All that it can know: another has the number.
+            // All that it can know: another one has the inode.
             assert!(ended.iter().all(|line| line["seen"] == false && line["age_ns"].is_null()));
             return;
         }
@@ -121,8 +122,8 @@ fn a_number_that_is_used_again_has_another_key() {
         }
         let all: BTreeSet<&String> = lives.values().flatten().collect();
         assert_eq!((lives.values().map(Vec::len).sum::<usize>(), all.len()), (300, 300));
-        assert!(lives.values().any(|keys| keys.len() > 1), "no number was used again: {lives:?}");
-        // No number has two lives at a time.
+        assert!(lives.values().any(|keys| keys.len() > 1), "no inode was reused: {lives:?}");
+        // No inode has two lifetimes at once.
         let mut alive: BTreeMap<u64, String> = BTreeMap::new();
         for line in &stream.lines {
             let key = || line["namespace"]["key"].as_str().expect("a key").to_owned();
@@ -158,7 +159,7 @@ fn a_key_is_the_one_of_list_and_tree() {
             if has_ids(&list) {
                 assert_eq!(key, key_of(slot, "after"));
             } else {
-                // The list cannot know when it was made.
+                // The list cannot know its creation time.
                 assert!(key.starts_with(&format!("{}@", key_of(slot, "after"))), "{key}");
             }
         }
@@ -183,7 +184,7 @@ fn a_key_is_the_one_of_list_and_tree() {
 }
 
 #[test]
-fn without_ids_and_account_there_are_no_keys() {
+fn without_ids_and_tracker_there_are_no_keys() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
@@ -193,7 +194,7 @@ fn without_ids_and_account_there_are_no_keys() {
 }
 
 #[test]
-fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
+fn existing_namespaces_are_reported_at_the_start_and_their_end_when_it_comes() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let net = NamedNetns::add();
@@ -203,7 +204,7 @@ fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
         let mut line = || -> Value { serde_json::from_str(&tracing.line()).expect("JSON") };
         let is_net = |line: &Value| line["namespace"]["key"] == key.as_str();
         let first = std::iter::repeat_with(&mut line).find(|line| line["type"] == "created" && is_net(line));
-        let first = first.expect("it is told");
+        let first = first.expect("it is reported");
         assert_eq!((&first["by"], &first["pid"]), (&value!("first seen"), &Value::Null));
         let owner = list["namespaces"].as_array().expect("namespaces").iter().find(|ns| ns["ino"] == ino);
         assert_eq!(first["owner"], owner.expect("it is listed")["owner"]["ino"]);
@@ -211,10 +212,10 @@ fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
         if plan != "tracepoints" {
             let end =
                 std::iter::repeat_with(&mut line).find(|line| line["type"] == "destroyed" && is_net(line));
-            let end = end.expect("it is told");
+            let end = end.expect("it is reported");
             assert_eq!((&end["seen"], &end["age_ns"]), (&value!(true), &Value::Null));
         }
-        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
         let stream = Stream::check(tracing.end());
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "interrupted"));
         // The initial ones are among them, once.
@@ -228,7 +229,7 @@ fn what_was_there_before_is_told_at_the_start_and_its_end_when_it_comes() {
 }
 
 #[test]
-fn what_is_joined_is_told_if_its_making_was_not() {
+fn joined_namespaces_are_reported_if_their_creation_was_not() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let net = NamedNetns::add();
@@ -243,7 +244,7 @@ fn what_is_joined_is_told_if_its_making_was_not() {
 }
 
 #[test]
-fn lives_are_told_whatever_events_are_asked_for() {
+fn lifecycle_is_reported_whatever_events_are_requested() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         for filter in [&["--event", "chroot"][..], &["--filter", "uid == 12345"]] {
@@ -254,7 +255,7 @@ fn lives_are_told_whatever_events_are_asked_for() {
             assert_eq!((&created["namespace"]["kind"], &created["by"]), (&value!("uts"), &value!("unshare")));
         }
         if plan == "tracepoints" {
-            skipped("ends of namespaces whose events are not asked for: tracepoints do not tell them");
+            skipped("ends of namespaces whose events are not requested: tracepoints do not show them");
             return;
         }
         let script = "unshare --uts true; sleep 0.5";
@@ -263,7 +264,7 @@ fn lives_are_told_whatever_events_are_asked_for() {
     });
 }
 
-/// Namespaces of others than who makes many.
+/// Namespaces of users other than the one who makes many.
 const OTHERS: usize = 20;
 
 #[test]
@@ -298,7 +299,7 @@ fn who_makes_many_namespaces_hides_the_end_of_no_other() {
         let last: u64 = few.report().parse().expect("an inode");
         drop(few);
         ends(&BTreeSet::from([last]), 1);
-        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
         let ran = tracing.end();
         let end: Value = serde_json::from_str(ran.stdout.lines().last().expect("a line")).expect("JSON");
         let lost = end["totals"]["lost"].as_array().expect("a list");

@@ -1,8 +1,8 @@
-//! `nsprobe trace` when more happens than it can take: what it lost, and that it is right again afterwards.
+//! `nsprobe trace` when more happens than it can take: the losses, and the resync afterwards.
 
 use crate::support::Ran;
 use crate::support::stage;
-use crate::support::trace::{LEFT_OUT, again, each_plan, lost};
+use crate::support::trace::{LEFT_OUT, each_plan, lost, retry};
 use crate::support::tracing::Tracing;
 use aya::maps::{HashMap, Map, MapData};
 use nix::sys::signal::{Signal, kill};
@@ -14,11 +14,11 @@ use std::process::Command;
 
 /// Waits for a file of this name to appear.
 fn made(dir: &Path, name: &str) {
-    assert!(stage::wait(|| dir.join(name).exists().then_some(())).is_some(), "{name} does not come");
+    assert!(stage::wait(|| dir.join(name).exists().then_some(())).is_some(), "{name} does not appear");
 }
 
-/// Reads lines until one has this, or says that the kernel left out calls: then all is done once more.
-fn told(tracing: &mut Tracing, word: &str) {
+/// Reads lines until one contains `word`, or reports that the kernel left out calls: then everything is repeated.
+fn read_until(tracing: &mut Tracing, word: &str) {
     loop {
         let line = tracing.line();
         if line.contains(word) || line.contains(LEFT_OUT) {
@@ -28,7 +28,7 @@ fn told(tracing: &mut Tracing, word: &str) {
 }
 
 /// Traces `before`, then `burst` while nsprobe is stopped and has room for three events, then `after`, each shell
-/// script, and while it is stopped `meanwhile` with its pid; gives the lines. `before` makes an ipc namespace.
+/// script, and while it is stopped `meanwhile` with its pid; returns the lines. `before` makes an ipc namespace.
 fn overwhelmed(
     plan: &str,
     args: &[&str],
@@ -37,7 +37,7 @@ fn overwhelmed(
     after: &str,
     meanwhile: impl Fn(u32),
 ) -> Vec<Value> {
-    let ran = again(|| {
+    let ran = retry(|| {
         let dir = tempfile::tempdir().expect("a directory");
         let dir = dir.path();
         let script = format!(
@@ -48,15 +48,15 @@ fn overwhelmed(
         );
         let start = [args, &["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
         let mut tracing = Tracing::start(&start);
-        // It has come to rest, with all that was before the burst told.
-        told(&mut tracing, "CLONE_NEWIPC");
+        // It is idle, and everything before the burst has been reported.
+        read_until(&mut tracing, "CLONE_NEWIPC");
         made(dir, "ready");
-        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+        kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
         File::create(dir.join("go")).expect("a file");
         made(dir, "done");
         meanwhile(tracing.child.id());
-        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-        told(&mut tracing, r#""type":"rebuilt""#);
+        kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
+        read_until(&mut tracing, r#""type":"rebuilt""#);
         File::create(dir.join("end")).expect("a file");
         tracing.end()
     });
@@ -81,7 +81,7 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
         let seq = |value: &Value| value.as_u64().expect("a number");
         let seq_of = |slot: &str| {
             let event = of(&lines, "event").into_iter().find(|line| line["changed"][0] == slot);
-            seq(&event.expect("it is told")["seq"])
+            seq(&event.expect("it is reported")["seq"])
         };
         let time = |value: &Value| value.as_str().expect("a time").to_owned();
         for lost in losses {
@@ -94,7 +94,7 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
         // All of one user, in one control group, if there are any.
         let owners = in_all["owners"].as_array().expect("a list");
         assert_eq!((owners.len(), &owners[0]["uid"], &owners[0]["count"]), (1, &0.into(), &count.into()));
-        // Nothing was wrong: no account is kept, and all were followed.
+        // Nothing was wrong: no namespaces are tracked, and all tasks were followed.
         let [rebuilt] = of(&lines, "rebuilt")[..] else { panic!("once: {lines:#?}") };
         assert_eq!((&rebuilt["namespaces"], &rebuilt["followed"]), (&Value::Null, &0.into()));
     });
@@ -104,8 +104,8 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
 fn after_a_loss_the_account_of_namespaces_is_put_right() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        // One namespace is there from before the burst and ends in it, unseen; one is made in it, unseen, and ends later.
-        // The kernel ends them by work that it puts off, for which there is time.
+        // One namespace exists before the burst and ends in it, unseen; one is made in it, unseen, and ends later.
+        // The kernel ends them by deferred work, for which there is time.
         let before = "unshare --ipc sleep 60 & old=$!; sleep 0.3";
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done
              unshare --net sleep 60 & new=$!; sleep 1; kill $old; wait $old; sleep 1";
@@ -113,9 +113,9 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
         let lines = overwhelmed(plan, &["--lives"], before, burst, after, |_| ());
         let lost: u64 = of(&lines, "lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
         assert!(lost > 0, "{lines:#?}");
-        let place = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");
-        assert!(place("lost") < place("rebuilt"), "{lines:#?}");
-        // No number has two lives at a time, over all the lines.
+        let position = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");
+        assert!(position("lost") < position("rebuilt"), "{lines:#?}");
+        // No inode has two lifetimes at once, over all the lines.
         let mut alive: BTreeMap<u64, &Value> = BTreeMap::new();
         for line in &lines {
             let ino = || line["namespace"]["ino"].as_u64().expect("an inode");
@@ -125,13 +125,13 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
                 _ => {}
             }
         }
-        // What came after is told as ever.
+        // What came after is reported as usual.
         let [.., last] = of(&lines, "created")[..] else { panic!("none is created") };
         assert_eq!((&last["by"], &last["namespace"]["kind"]), (&"unshare".into(), &"ipc".into()));
         if plan == "tracepoints" {
             return;
         }
-        let rebuilt = &lines[place("rebuilt")]["namespaces"];
+        let rebuilt = &lines[position("rebuilt")]["namespaces"];
         assert!(rebuilt["ended"].as_u64() > Some(0) && rebuilt["found"].as_u64() > Some(0), "{rebuilt}");
         let unseen = of(&lines, "destroyed").into_iter().filter(|line| line["seen"] == false);
         let kinds: Vec<&str> = unseen.filter_map(|line| line["namespace"]["kind"].as_str()).collect();
@@ -145,7 +145,7 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
     });
 }
 
-/// Has the nsprobe with this pid forget whom it follows, as if their beginnings had been lost.
+/// Makes the nsprobe with this pid forget the tasks it follows, as if their creation had been lost.
 fn forget_the_followed(pid: u32) {
     let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("descriptors");
     let ids = files.filter_map(|file| {
@@ -183,7 +183,7 @@ fn after_a_loss_descendants_are_followed_again() {
 fn what_the_output_did_not_take_is_counted() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        // Room for the first lines, in a file system that is gone with its mount namespace.
+        // Room for the first lines, in a file system that ends with its mount namespace.
         let dir = tempfile::tempdir().expect("a directory");
         let dir = dir.path().display();
         let script = format!(

@@ -1,4 +1,4 @@
-//! What came of a call, as its caller was told: results, errors by name and text, and calls that are made again.
+//! The outcome of a call, as its caller sees it: results, errors by name and text, and restarted calls.
 
 use crate::support::trace::{Stream, one_plan};
 use crate::support::{nsprobe, skipped};
@@ -36,8 +36,8 @@ fn every_error_has_the_text_of_the_c_library() {
     assert!(known > 120, "{known}");
 }
 
-/// Perl that calls clone(2) again and again while its child sends it signals, whose handler restarts what it interrupts;
-/// and writes how many calls failed.
+/// Perl that repeats clone(2) while its child sends it signals, whose handler restarts interrupted calls; and writes
+/// the number of failed calls.
 const INTERRUPTED: &str = r#"
     use POSIX; my $me = $$; my ($made, $failed) = (0, 0);
     sigaction(SIGUSR1, POSIX::SigAction->new(sub {}, POSIX::SigSet->new, SA_RESTART)) or die;
@@ -50,7 +50,7 @@ const INTERRUPTED: &str = r#"
     kill("KILL", @storm); waitpid($_, 0) for @storm; print STDERR "failed=$failed\n";
 "#;
 
-/// Holds the calls of [`INTERRUPTED`] against its own count, and gives whether some were restarted.
+/// Compares the calls of [`INTERRUPTED`] with its own count, and returns whether some were restarted.
 fn check_restarts(stream: &Stream) -> bool {
     let failed = stream.stderr.lines().find_map(|line| line.strip_prefix("failed="));
     let (mut restarted, mut made, mut refused) = (0, 0, 0);
@@ -82,14 +82,15 @@ fn a_call_that_the_kernel_makes_again_has_not_failed() {
             let command = ["--", "perl", "-e", INTERRUPTED];
             Stream::record(&[&["--hooks", plan, "--event", "clone"], filter, &command].concat())
         };
-        // It takes a signal between the entry of a call and the kernel's own look for one.
+        // A signal must arrive between the entry of a call and the kernel's own check for one.
         let restarted = (0..10).any(|_| check_restarts(&record(&[])));
         if !restarted {
             skipped("no signal came in the middle of a call");
         }
         for filter in ["--failed", "--ok"] {
-            let told = record(&[filter]).events().filter(|event| event.get("restarted").is_some()).count();
-            assert_eq!(told, 0, "{filter}");
+            let reported =
+                record(&[filter]).events().filter(|event| event.get("restarted").is_some()).count();
+            assert_eq!(reported, 0, "{filter}");
         }
     });
 }
@@ -101,16 +102,17 @@ fn clone_returns_what_its_caller_was_told_in_its_own_pid_namespace() {
         return;
     }
     one_plan(|plan| {
-        // Two pid namespaces deep: the caller is told the number in its own, and makes the innermost.
+        // Two pid namespaces deep: the caller gets the pid in its own, and makes the innermost.
         let script = "my $pid = syscall(56, 0x20000000 | 17, 0, 0, 0, 0); if (!$pid) { exit } waitpid($pid, 0); \
-                      print STDERR qq(told=$pid\n)";
+                      print STDERR qq(returned=$pid\n)";
         let inner = ["unshare", "--pid", "--fork", "perl", "-e", script];
         let stream = Stream::record(&[&["--hooks", plan, "--event", "clone", "--"][..], &inner].concat());
-        let told = stream.stderr.lines().find_map(|line| line.strip_prefix("told=")).expect("a number");
+        let returned =
+            stream.stderr.lines().find_map(|line| line.strip_prefix("returned=")).expect("a number");
         let event = stream.events().find(|event| event["process"]["comm"] == "perl").expect("perl's clone");
-        assert_eq!(event["result"].to_string(), told);
+        assert_eq!(event["result"].to_string(), returned);
         let pids = event["child"]["pids"].as_array().expect("ids");
-        assert_eq!((pids.len(), &pids[1].to_string()[..], &pids[2]), (3, told, &json!(1)));
+        assert_eq!((pids.len(), &pids[1].to_string()[..], &pids[2]), (3, returned, &json!(1)));
         assert_eq!(
             (&pids[0], &event["child"]["pid"]),
             (&event["child"]["tid"], &pids[0]),
@@ -128,7 +130,7 @@ fn what_is_not_mounted_is_named_and_does_not_end_a_trace_that_can_do_without() {
             let script = format!("{mounts} && exec {} trace {args}", binary.to_str().expect("UTF-8"));
             Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().expect("unshare starts")
         };
-        // Without its `sys`, that is.
+        // That is, without its `sys`.
         let args = format!("--json --quiet --hooks {plan} -- unshare --uts true");
         let ran = inside("mount -t proc -o subset=pid nsprobe /proc", &args);
         if String::from_utf8_lossy(&ran.stderr).contains("mount:") {
@@ -158,11 +160,11 @@ fn a_pid_is_that_of_the_process_where_nsprobe_runs() {
             let args = ["--pid", "--fork", "--mount-proc", "sh", "-c", script];
             Command::new("unshare").args(args).output().expect("unshare starts")
         };
-        // The numbers that the probe compares are those of others here.
+        // The pids that the probe compares are not those of this pid namespace.
         let ran = inside(&format!("exec {binary} trace --hooks {plan} --pid 1 --duration 1ms"));
         let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert!(ran.status.code() == Some(2) && stderr.contains("initial pid namespace"), "{stderr}");
-        // Perf has the numbers of whoever opens it.
+        // Perf has the pids of the process that opens it.
         let script = format!(
             "(until [ -e $0 ]; do sleep 0.02; done; exec unshare --uts true) & \
              {binary} trace --quiet --json --pid $! --count 1 --duration 60s"

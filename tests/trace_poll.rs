@@ -1,4 +1,4 @@
-//! The lowest rung of `nsprobe trace`: looks at `/proc`, forced and by an ordinary user.
+//! The last fallback of `nsprobe trace`: scans of `/proc`, forced and by an ordinary user.
 
 use crate::support::stage::{self, Staged};
 use crate::support::trace::Stream;
@@ -18,7 +18,7 @@ fn poll_tells_what_lasts() {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
-    // It is there, whatever its name says.
+    // It exists, whatever its name suggests.
     let jail = dir.path().join("jail (deleted)");
     fs::create_dir(&jail).expect("a directory");
     let sleep = fs::canonicalize(stage::succeed(Command::new("sh").args(["-c", "command -v sleep"])).trim());
@@ -32,16 +32,16 @@ fn poll_tells_what_lasts() {
     ));
     let before = proc::namespaces(changing.pid()).expect("namespaces");
     let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
-    // All between two looks.
-    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    // Everything between two scans.
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
     let is_stopped = || Some(proc::status(tracing.child.id(), "State")?.starts_with('T'));
     assert!(stage::wait(|| is_stopped().filter(|&is| is)).is_some());
     fs::write(&go, "").expect("a file");
-    // Itself, and not the sleep that it made while it waited.
+    // Itself, and not the sleep that it started while it waited.
     assert!(stage::wait(|| (proc::comm(changing.pid())? == "sleep").then_some(())).is_some());
     let mut new = Staged::spawn(Command::new("unshare").args(["--net", "sleep", "1000"]));
     new.wait_for("sleep");
-    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
     let after = proc::namespaces(changing.pid()).expect("namespaces");
     let jail = jail.to_str().expect("UTF-8");
     let is_all = |event: &Value| {
@@ -59,7 +59,7 @@ fn poll_tells_what_lasts() {
             _ => {}
         }
     }
-    // It may have been stopped in the middle of a look at this very process, which then is told in two parts.
+    // It may have been stopped in the middle of a scan of this very process, which then is reported in two parts.
     assert!(changes.len() <= 2, "{changes:#?}");
     for changed in &changes {
         assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
@@ -74,7 +74,7 @@ fn poll_tells_what_lasts() {
     let net = proc::namespace(new.pid(), "net").expect("a namespace");
     assert_eq!(change(&came), ("change".to_owned(), vec![("net".to_owned(), own, net)]));
     assert_eq!(came["looks"]["new_process"], true);
-    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
     Stream::check(tracing.end());
 }
 
@@ -88,7 +88,7 @@ fn poll_follows_a_command() {
     others.wait_for("sleep");
     let dir = tempfile::tempdir().expect("a directory");
     let wait = |name: &str| stage::until(&dir.path().join(name));
-    // Each lasts until it is told.
+    // Each lasts until it is reported.
     let second = format!("unshare --uts sh -c \"{}\"", wait("uts"));
     let script = format!("unshare --ipc sh -c '{}; {second}'", wait("ipc"));
     let args = ["--hooks", "poll", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
@@ -104,22 +104,22 @@ fn poll_follows_a_command() {
 }
 
 #[test]
-fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
+fn unprivileged_user_gets_readable_changes_and_gaps_for_the_rest() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
     let (_dir, nsprobe) = unprivileged_copy();
-    // There from the first look on, and until its change is told.
+    // It exists since the first scan, and until its change is reported.
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("an open directory");
     let wait = |name: &str| stage::until(&dir.path().join(name));
-    let script = format!("{}; exec unshare --user --net sh -c '{}'", wait("go"), wait("told"));
+    let script = format!("{}; exec unshare --user --net sh -c '{}'", wait("go"), wait("reported"));
     let mut command = nobody();
     command.arg(&nsprobe).args(["trace", "--json", "--interval", "100ms", "--"]);
     let mut tracing = Tracing::by(command.args(["sh", "-c", &script]));
     fs::write(dir.path().join("go"), "").expect("a file");
-    // A look may come between its two halves.
+    // A scan may come between its two halves.
     let has_both = |text: &str| {
         ["user", "net"].iter().all(|kind| {
             let changed =
@@ -130,7 +130,7 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
     while !has_both(&tracing.text) {
         tracing.line();
     }
-    fs::write(dir.path().join("told"), "").expect("a file");
+    fs::write(dir.path().join("reported"), "").expect("a file");
     let stream = Stream::check(tracing.end());
     let hooks = &stream.lines[0]["hooks"];
     assert_eq!(hooks["plan"], "poll");
@@ -141,7 +141,7 @@ fn an_ordinary_user_gets_what_may_be_read_and_is_told_what_may_not() {
     let mut changed: Vec<&str> = changed.filter_map(Value::as_str).collect();
     changed.sort_unstable();
     assert_eq!(changed, ["net", "user"], "{:#?}", stream.lines);
-    // What is asked for is not replaced.
+    // A requested plan is not replaced.
     for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
         let args = ["trace", "--hooks", plan, "--", "true"];
         let ran: Ran = nobody().arg(&nsprobe).args(args).output().expect("setpriv starts").into();

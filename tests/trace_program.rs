@@ -1,4 +1,4 @@
-//! What `nsprobe trace` says of programs and directories that no path leads to any more, or ever did.
+//! Programs and directories in `nsprobe trace` that no path leads to any more, or ever did.
 
 use crate::support::programs::{Arg, Program};
 use crate::support::stage;
@@ -10,22 +10,22 @@ use libc::{
 use serde_json::{Value, json};
 use std::path::Path;
 
-fn place(path: impl AsRef<Path>) -> Value {
+fn resolved(path: impl AsRef<Path>) -> Value {
     json!({"path": path.as_ref(), "cut": false, "detached": false, "deleted": false, "unreachable": false})
 }
 
 fn marked(path: impl AsRef<Path>, marks: &[&str]) -> Value {
-    let mut place = place(path);
+    let mut resolved = resolved(path);
     for &mark in marks {
-        place[mark] = true.into();
+        resolved[mark] = true.into();
     }
-    place
+    resolved
 }
 
-/// `OPEN_TREE_CLONE` of linux/mount.h: a mount of the file that is attached nowhere.
+/// `OPEN_TREE_CLONE` of linux/mount.h: a mount of the file that is not attached.
 const OPEN_TREE_CLONE: i64 = 1;
 
-/// A program that executes what it has opened in some way, which then makes the one call that is traced.
+/// A program that executes what it has opened in some way, which then makes the one traced call.
 fn executor(open: impl FnOnce(&mut Program) -> Arg) -> Program {
     let mut program = Program::default();
     let file = open(&mut program);
@@ -73,10 +73,10 @@ fn a_program_without_a_path_has_its_name_and_is_marked() {
         ),
     ];
     let expected = [
-        place(&caller),
+        resolved(&caller),
         marked("/memfd:hidden", &["detached", "deleted", "unreachable"]),
         marked(&removed, &["deleted"]),
-        // Its own name, which is all there is: its mount is nowhere.
+        // Its own name, which is all there is: its mount is not attached.
         marked("/caller", &["detached"]),
     ];
     let script: Vec<String> = programs
@@ -88,8 +88,9 @@ fn a_program_without_a_path_has_its_name_and_is_marked() {
         stage::copy_program(&caller, &removed);
         let stream =
             Stream::record(&["--hooks", plan, "--", "sh", "-c", &format!("{}; true", script.join("; "))]);
-        let told: Vec<&Value> = stream.of("unshare").iter().map(|event| &event["process"]["exe"]).collect();
-        assert_eq!(told, expected.iter().collect::<Vec<_>>());
+        let reported: Vec<&Value> =
+            stream.of("unshare").iter().map(|event| &event["process"]["exe"]).collect();
+        assert_eq!(reported, expected.iter().collect::<Vec<_>>());
     });
 }
 
@@ -98,7 +99,7 @@ fn a_directory_without_a_path_has_its_name_and_is_marked() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
-        // What is moved out of the tree that is mounted lies where its mount does not lead to.
+        // A directory moved out of the mounted tree is not below its mount.
         let script = format!(
             "cd {}; unshare --mount sh -c '
              mkdir gone a a/b a/b/c mnt; mount --bind a/b mnt

@@ -1,4 +1,4 @@
-//! What `nsprobe trace` says of root and working directories, compared with the links of `/proc/PID`.
+//! Root and working directories in `nsprobe trace`, compared with the links of `/proc/PID`.
 
 use crate::support::parts::{Part, each_plan_in_parts};
 use crate::support::stage;
@@ -6,12 +6,12 @@ use crate::support::trace::Stream;
 use serde_json::{Value, json};
 use std::path::Path;
 
-fn place(path: impl AsRef<Path>) -> Value {
+fn resolved(path: impl AsRef<Path>) -> Value {
     json!({"path": path.as_ref(), "cut": false, "detached": false, "deleted": false, "unreachable": false})
 }
 
 /// The value of `WORD PATH` in a report.
-fn told<'a>(report: &'a str, word: &str) -> &'a str {
+fn value_of<'a>(report: &'a str, word: &str) -> &'a str {
     let line = report.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '));
     line.unwrap_or_else(|| panic!("no {word} in {report}"))
 }
@@ -27,7 +27,7 @@ fn links_of(command: &str) -> String {
     )
 }
 
-/// A directory with a shell in `jail`, which a file system was mounted on the way to; and a link to it.
+/// A directory with a shell in `jail`, below a mounted file system; and a link to it.
 fn jail(script: &str) -> String {
     let copy = "for file in $(ldd /bin/sh | grep -o '/[^ ]*') /bin/sh; do
         mkdir -p a/b/jail$(dirname $file); cp -L $file a/b/jail$file; done";
@@ -37,7 +37,7 @@ fn jail(script: &str) -> String {
     )
 }
 
-/// A script in a mount namespace of its own and a directory of its own.
+/// A script in a separate mount namespace and directory.
 fn in_mount_namespace(directory: &Path, script: &str) -> String {
     let script = script.replace('\'', "'\\''");
     format!("cd {}; unshare --mount sh -c '{script}'; true", directory.display())
@@ -63,20 +63,20 @@ fn chroot<'a>() -> Part<'a> {
     let jailed = jail(&links_of("chroot a/link/jail /bin/sh -c 'while :; do :; done'"));
     Part::new("chroot", in_mount_namespace(dir.path(), &jailed), move |stream, report| {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot: {report}") };
-        let root = told(report, "root");
+        let root = value_of(report, "root");
         assert_eq!(root, dir.path().join("a/b/jail").to_str().expect("UTF-8"));
         assert_eq!(event["args"]["path"]["path"], "a/link/jail");
-        assert_eq!((&event["root"]["before"], &event["root"]["after"]), (&place("/"), &place(root)));
+        assert_eq!((&event["root"]["before"], &event["root"]["after"]), (&resolved("/"), &resolved(root)));
         // chroot(1) changes to the new root only after the call.
         assert_eq!(
             (&event["cwd"]["before"], &event["cwd"]["after"]),
-            (&place(dir.path()), &place(dir.path()))
+            (&resolved(dir.path()), &resolved(dir.path()))
         );
-        assert_eq!((told(report, "cwd"), &event["changed"]), (root, &json!(["root"])));
-        // A mount namespace of its own moves nothing.
+        assert_eq!((value_of(report, "cwd"), &event["changed"]), (root, &json!(["root"])));
+        // A separate mount namespace moves nothing.
         let [unshare] = stream.of("unshare")[..] else { panic!("one unshare") };
-        assert_eq!((&unshare["changed"], &unshare["root"]["after"]), (&json!(["mnt"]), &place("/")));
-        assert_eq!(unshare["cwd"]["after"], place(dir.path()));
+        assert_eq!((&unshare["changed"], &unshare["root"]["after"]), (&json!(["mnt"]), &resolved("/")));
+        assert_eq!(unshare["cwd"]["after"], resolved(dir.path()));
     })
 }
 
@@ -84,7 +84,7 @@ fn a_chroot_that_fails<'a>() -> Part<'a> {
     Part::new("a_chroot_that_fails", "cd /; chroot /nowhere true; :", |stream, _| {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
         assert_eq!((&event["errno"], &event["changed"]), (&"ENOENT".into(), &json!([])));
-        assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
+        assert_eq!(event["root"], json!({"before": resolved("/"), "after": resolved("/")}));
         assert_eq!(event["cwd"], event["root"]);
     })
 }
@@ -107,7 +107,7 @@ fn setns_to_the_own_mount_namespace<'a>() -> Part<'a> {
             let [event] = stream.of("setns")[..] else { panic!("one setns: {report}") };
             assert_eq!(event["changed"], json!(["root", "cwd"]));
             assert_eq!(event["before"], event["after"]);
-            let moved = json!({"before": place(&jail), "after": place("/")});
+            let moved = json!({"before": resolved(&jail), "after": resolved("/")});
             assert_eq!((&event["root"], &event["cwd"]), (&moved, &moved));
         },
     )
@@ -122,10 +122,13 @@ fn calls_that_change_nothing(plan: &str) -> Part<'_> {
         let changes = |stream: &Stream| -> Vec<Value> {
             stream.events().map(|event| json!([event["event"], event["changed"]])).collect()
         };
-        let told = changes(&quiet);
-        assert_eq!(told, [json!(["unshare", ["uts"]]), json!(["setns", ["cwd"]])]);
+        let reported = changes(&quiet);
+        assert_eq!(reported, [json!(["unshare", ["uts"]]), json!(["setns", ["cwd"]])]);
         let every = changes(all);
-        assert_eq!(every.iter().filter(|change| change[1] != json!([])).cloned().collect::<Vec<_>>(), told);
+        assert_eq!(
+            every.iter().filter(|change| change[1] != json!([])).cloned().collect::<Vec<_>>(),
+            reported
+        );
         let nothing: Vec<&Value> =
             every.iter().filter(|change| change[1] == json!([])).map(|it| &it[0]).collect();
         assert_eq!(nothing, ["unshare", "setns", "setns"]);
@@ -140,19 +143,19 @@ fn pivot_root(plan: &str) -> Part<'_> {
         assert_eq!(report.trim(), "/old/er", "the old root lies there");
         let [event] = stream.of("pivot_root")[..] else { panic!("one pivot_root") };
         let new = dir.path().join("m");
-        assert_eq!(event["args"]["new_root"], json!({"path": ".", "cut": false, "resolved": place(&new)}));
-        // What no tracepoint tells is not guessed.
+        assert_eq!(event["args"]["new_root"], json!({"path": ".", "cut": false, "resolved": resolved(&new)}));
+        // What no tracepoint shows is not guessed.
         let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
         assert_eq!(
             unseen.contains("the resolved arguments of pivot_root"),
             plan == "tracepoints",
             "{unseen}"
         );
-        let old = if plan == "tracepoints" { Value::Null } else { place(new.join("old/er")) };
+        let old = if plan == "tracepoints" { Value::Null } else { resolved(new.join("old/er")) };
         assert_eq!(event["args"]["put_old"], json!({"path": "old/link", "cut": false, "resolved": old}));
-        assert_eq!(event["root"], json!({"before": place("/"), "after": place("/")}));
-        // The same directory, which lies elsewhere now.
-        assert_eq!(event["cwd"], json!({"before": place(&new), "after": place("/")}));
+        assert_eq!(event["root"], json!({"before": resolved("/"), "after": resolved("/")}));
+        // The same directory, which has another path now.
+        assert_eq!(event["cwd"], json!({"before": resolved(&new), "after": resolved("/")}));
         assert_eq!(event["changed"], json!(["root"]));
     })
 }
@@ -178,7 +181,7 @@ fn too_deep_or_nowhere<'a>() -> Part<'a> {
             assert!(path.bytes().all(|byte| b"d/n".contains(&byte)) && !path.starts_with('/'), "{path}");
             assert!(path.matches('/').count() >= least, "{path}");
         }
-        assert_eq!(whole["root"]["after"], place(dir.path().join(&other)));
+        assert_eq!(whole["root"]["after"], resolved(dir.path().join(&other)));
         assert_eq!(
             gone["root"]["after"],
             json!({"path": "/there", "cut": false, "detached": true, "deleted": false, "unreachable": false})

@@ -1,5 +1,5 @@
-//! The lower rungs of `nsprobe trace`, each forced and each come to by what the machine allows: perf's records, and looks
-//! at `/proc`.
+//! The fallbacks of `nsprobe trace`, each forced and each reached by what the machine allows: perf's records, and
+//! scans of `/proc`.
 
 use crate::schema::{admitted, closed, refused_when_broken};
 use crate::support::programs::Program;
@@ -17,7 +17,7 @@ use std::process::Command;
 /// The inode in the text of a namespace link.
 fn ino(link: &str) -> u64 {
     let digits = link.split_once('[').and_then(|(_, rest)| rest.trim().strip_suffix(']'));
-    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{link:?} is no link"))
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or_else(|| panic!("{link:?} is not a link"))
 }
 
 /// An event in a few words: its name, what changed, from where to where.
@@ -31,7 +31,7 @@ pub fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
 }
 
 #[test]
-fn perf_tells_each_kind_from_where_to_where() {
+fn perf_reports_each_kind_with_before_and_after() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
@@ -73,13 +73,13 @@ fn perf_tells_each_kind_from_where_to_where() {
     assert_eq!((both.as_str(), names), ("change", vec!["net", "uts"]));
     let clone = stream.of("clone")[0];
     assert_eq!(clone["args"], Value::Null);
-    // In which pid namespaces the caller is, /proc says as long as it is there.
+    // /proc shows the pid namespaces of the caller as long as it exists.
     assert!([&Value::Null, &clone["child"]["tid"]].contains(&&clone["result"]), "{clone}");
     assert_eq!(stream.of("change")[0]["process"]["comm"], "unshare");
 }
 
-/// The calls of a script that succeed, as strace has them: by thread, how many of unshare and setns, and of clone with
-/// a new namespace.
+/// The calls of a script that succeed, by strace: by thread, the number of unshare and setns, and of clone with a new
+/// namespace.
 fn straced(log: &std::path::Path) -> BTreeMap<u64, (usize, usize)> {
     let mut calls = BTreeMap::new();
     for entry in fs::read_dir(log).expect("strace wrote") {
@@ -125,7 +125,7 @@ fn perf_tells_every_call_that_strace_sees_succeed() {
     ours.retain(|_, counts| *counts != (0, 0));
     assert_eq!(ours, straced(dir.path()), "nsprobe on the left, strace on the right");
     assert!(ours.values().map(|(moves, _)| moves).sum::<usize>() > 30);
-    // Of every namespace that a task was in when it changed, its last event or its birth told.
+    // Each namespace of a task before a change was reported by its last event or its creation.
     let mut now: BTreeMap<(u64, String), u64> = BTreeMap::new();
     for event in stream.events() {
         let tid = &event[if event["event"] == "clone" { "child" } else { "process" }]["tid"];
@@ -142,7 +142,7 @@ fn perf_tells_every_call_that_strace_sees_succeed() {
 }
 
 #[test]
-fn perf_tells_every_new_task_when_asked() {
+fn perf_reports_every_new_task_on_request() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
@@ -159,14 +159,14 @@ fn perf_tells_every_new_task_when_asked() {
 }
 
 #[test]
-fn perf_says_what_it_lost_and_is_right_about_the_rest() {
+fn perf_counts_losses_and_is_right_about_the_rest() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str| dir.path().join(name);
-    // It writes down where it is before and after each change; many come while nobody reads.
+    // It records its namespace before and after each change; many come while nobody reads.
     let script = format!(
         "chdir '{dir}'; open my $log, '>', 'log'; select((select($log), $| = 1)[0]);
          sub change {{ syscall(272, 0x04000000); print $log readlink('/proc/self/ns/uts'), chr(10) }}
@@ -180,11 +180,11 @@ fn perf_says_what_it_lost_and_is_right_about_the_rest() {
     let mut tracing = Tracing::start(&["--hooks", "perf", "--buffer", "4K", "--", "perl", "-e", &script]);
     let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
     assert!(made("ready"));
-    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe is there");
+    kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
     fs::write(file("go"), "").expect("a file");
     assert!(made("done"));
-    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe is there");
-    // The kernel says that it had no room when it has some again. Then some changes more are told.
+    kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");
+    // The kernel reports that it had no room when it has some again. Then some more changes are reported.
     while !tracing.line().contains(r#""stage":"perf_ring_full""#) {}
     let mut more = 0;
     while more < 5 {
@@ -205,7 +205,7 @@ fn perf_says_what_it_lost_and_is_right_about_the_rest() {
     assert!(ran.stderr.contains("(perf_ring_full); a larger --buffer"), "{}", ran.stderr);
 }
 
-/// What `nsprobe trace` says with the capabilities of `bounding`, which setpriv(1) leaves to root.
+/// The output of `nsprobe trace` with the capabilities of `bounding`, which setpriv(1) leaves to root.
 fn with_capabilities(bounding: &str, args: &[&str]) -> Ran {
     let mut command = Command::new("setpriv");
     command.arg(format!("--bounding-set={bounding}")).arg(env!("CARGO_BIN_EXE_nsprobe"));
@@ -224,7 +224,7 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
         let text = |name: &str| hooks[name].as_str().expect("text").to_owned();
         (text("plan"), text("reason"), stream.of("change").len())
     };
-    // Debian's kernels know a level 3, at which they want CAP_SYS_ADMIN.
+    // Debian's kernels have a level 3, at which they require CAP_SYS_ADMIN.
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").expect("a level");
     let forced = with_capabilities("-all,+perfmon", &["--hooks", "perf", "--duration", "1ms"]);
     let works = forced.code == Some(0);
@@ -243,7 +243,7 @@ fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
         reason.contains("no BPF: ") && reason.contains("no perf: ") && reason.contains("EACCES"),
         "{reason}"
     );
-    // Nothing for the tracefs: what has no hook of its own is not taken.
+    // Nothing for the tracefs: a capability without a hook of its own is not taken.
     let (plan, reason, events) = hooks("-all,+bpf,+perfmon");
     match plan.as_str() {
         "functions" | "fprobes" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
@@ -260,7 +260,7 @@ fn mount_namespaces_that_other_calls_make_are_named_where_there_are_such_calls()
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let flags = OPEN_TREE_NAMESPACE | i64::from(libc::O_CLOEXEC);
-        // A program of its own: the namespace goes with it.
+        // A separate program: the namespace ends with it.
         let mut program = Program::default();
         program.call(libc::SYS_open_tree, [i64::from(libc::AT_FDCWD).into(), "/".into(), flags.into()]);
         let dir = tempfile::tempdir().expect("a directory");
@@ -283,7 +283,7 @@ fn what_they_write_is_as_the_schema_says() {
         return;
     }
     let schema = closed(schemas::TRACE);
-    // Who looks needs the time for it.
+    // A scan needs time to see it.
     for (plan, time) in [("perf", "0"), ("poll", "1.5")] {
         let script = format!(
             "unshare --net sleep {time}; unshare --pid --fork sleep {time}; exec chroot / sleep {time}"
@@ -317,7 +317,7 @@ fn what_they_write_is_as_the_schema_says() {
 }
 
 #[test]
-fn people_are_told_what_is_not_known() {
+fn text_output_names_what_is_not_known() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
@@ -326,7 +326,7 @@ fn people_are_told_what_is_not_known() {
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line.contains("  change  uts ")), "{}", ran.stdout);
     let unseen = "not shown by this way: whether a change is by unshare or setns";
     assert!(ran.stderr.contains(unseen), "{}", ran.stderr);
-    // What was requested and cannot be seen is reported whatever else is not, in one sentence.
+    // A request that cannot be fulfilled is reported with --quiet too, in one sentence.
     for (plan, blind) in [
         ("perf", "calls that fail, chroot and pivot_root, roots and arguments are not seen"),
         (

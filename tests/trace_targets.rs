@@ -1,4 +1,4 @@
-//! What `nsprobe trace` says of the descriptor given to setns(2), compared with `/proc` and ioctl_nsfs(2).
+//! The descriptor given to setns(2) in `nsprobe trace`, compared with `/proc` and ioctl_nsfs(2).
 
 use crate::support::parts::{Part, each_plan_in_parts};
 use crate::support::stage::{NamedNetns, Staged};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
 
-/// Perl, for the system calls that no program makes: `fd` is open(2), `pidfd` pidfd_open(2).
+/// Perl, for system calls that no program makes: `fd` is open(2), `pidfd` pidfd_open(2).
 const CALLS: &str = r"
     sub fd { my ($path) = @_; syscall(2, $path, 0) } sub pidfd { syscall(434, $_[0] + 0, 0) }
     sub setns { syscall(308, $_[0] + 0, $_[1] + 0) }
@@ -87,7 +87,7 @@ fn a_pidfd(dir: &Path) -> Part<'static> {
         assert_eq!((&net["target"], &net["changed"]), (&target(&["net"]), &json!([])));
         assert_eq!((&both["target"], &both["changed"]), (&target(&["ipc", "uts"]), &json!(["ipc", "uts"])));
         assert_eq!((&none["target"], &none["errno"]), (&target(&[]), &"EINVAL".into()));
-        // No descriptor that setns takes; the event says what it is all the same.
+        // Not descriptors that setns accepts; the event describes them all the same.
         for event in [directory, task] {
             assert_eq!((&event["target"], &event["errno"]), (&target(&["uts"]), &"EINVAL".into()));
         }

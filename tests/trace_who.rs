@@ -1,4 +1,4 @@
-//! What `nsprobe trace` says of who calls, compared with `/proc` as the caller itself reads it.
+//! The caller in `nsprobe trace`, compared with `/proc` as the caller itself reads it.
 
 use crate::support::cgroup::Cgroup;
 use crate::support::skipped;
@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::Command;
 
-/// Perl that tells what its own `/proc` says, and then calls unshare(2) with the flags of its first argument.
+/// Perl that prints its own `/proc` entries, and then calls unshare(2) with the flags of its first argument.
 const CALLER: &str = r#"
     open(my $report, ">&=", 3) or die; my %facts;
     sub text { local $/; open(my $file, "<", $_[0]) or die; return <$file> }
@@ -22,8 +22,8 @@ const CALLER: &str = r#"
     syscall(272, $ARGV[0] + 0);
 "#;
 
-/// What a report says of `name`.
-fn told<'a>(report: &'a str, name: &str) -> Option<&'a str> {
+/// The value of `name` in a report.
+fn value_of<'a>(report: &'a str, name: &str) -> Option<&'a str> {
     report.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
 }
 
@@ -40,18 +40,22 @@ fn caller() -> Option<(tempfile::TempDir, PathBuf)> {
     Some((dir, file))
 }
 
-/// That the event says of its process what the report does.
-fn assert_told(event: &Value, report: &str) {
+/// Checks that the event and the report agree on the process.
+fn assert_reported(event: &Value, report: &str) {
     let process = &event["process"];
-    let ticks: u64 = told(report, "start_ticks").and_then(|ticks| ticks.parse().ok()).expect("ticks");
-    assert_eq!(process["cap_effective"], told(report, "cap_effective").expect("capabilities"), "{process}");
+    let ticks: u64 = value_of(report, "start_ticks").and_then(|ticks| ticks.parse().ok()).expect("ticks");
+    assert_eq!(
+        process["cap_effective"],
+        value_of(report, "cap_effective").expect("capabilities"),
+        "{process}"
+    );
     assert_eq!(process["start_ticks"], ticks, "{process}");
-    let exe = json!({"path": told(report, "exe"), "cut": false, "detached": false, "deleted": false, "unreachable": false});
+    let exe = json!({"path": value_of(report, "exe"), "cut": false, "detached": false, "deleted": false, "unreachable": false});
     assert_eq!(process["exe"], exe, "{process}");
-    let arguments: Vec<&str> = told(report, "arguments").expect("arguments").split('\t').collect();
+    let arguments: Vec<&str> = value_of(report, "arguments").expect("arguments").split('\t').collect();
     assert_eq!(process["arguments"], json!(arguments), "{process}");
     assert_eq!(process["arguments_cut"], false, "{process}");
-    let cgroup = told(report, "cgroup");
+    let cgroup = value_of(report, "cgroup");
     assert_eq!(process["cgroup"]["path"].as_str(), cgroup, "{process}");
 }
 
@@ -64,7 +68,7 @@ fn the_caller_is_told_as_its_own_proc_has_it() {
             beside_strace(plan, &format!("perl {} 67108864 'two  words' '' x", script.display()));
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {report}") };
         assert_eq!(event["changed"], json!(["uts"]));
-        assert_told(event, &report);
+        assert_reported(event, &report);
     });
 }
 
@@ -73,7 +77,7 @@ fn capabilities_are_those_before_the_call() {
     let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {
-        // A user namespace gives all of them, in itself; without one there is no other namespace.
+        // A user namespace gives all of them, in itself; without one no other namespace can be created.
         for (flags, errno) in [("268435456", Value::Null), ("67108864", "EPERM".into())] {
             let call =
                 format!("setpriv --reuid=1000 --regid=1000 --clear-groups perl {} {flags}", script.display());
@@ -84,7 +88,7 @@ fn capabilities_are_those_before_the_call() {
                 (&errno, &"0000000000000000".into())
             );
             assert_eq!(event["process"]["cap_user_namespace"], event["before"]["user"]);
-            assert_told(event, &report);
+            assert_reported(event, &report);
         }
         // And in a user namespace, all of them, which the filter sees.
         let filter = "'CAP_SYS_ADMIN' in capabilities && exe.endsWith('/perl') && command.contains('caller')";
@@ -101,8 +105,8 @@ fn capabilities_are_those_before_the_call() {
         ];
         let stream = Stream::record(&args);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
-        assert_told(event, &stream.stderr);
-        // They count there, and not where the trace is.
+        assert_reported(event, &stream.stderr);
+        // They count there, and not in the user namespace of the trace.
         let own = fs::metadata("/proc/self/ns/user").expect("a user namespace").ino();
         let theirs = &event["process"]["cap_user_namespace"];
         assert!(*theirs == event["before"]["user"] && theirs.is_u64() && *theirs != own, "{event}");
@@ -137,8 +141,8 @@ fn the_control_group_is_told_by_id_and_path() {
         let call = format!("echo $$ > '{path}/cgroup.procs'; perl {} 67108864", script.display());
         let (stream, report) = beside_strace(plan, &call);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {report}") };
-        assert!(told(&report, "cgroup").is_some_and(|path| path.ends_with("/in ner.slice")), "{report}");
-        assert_told(event, &report);
+        assert!(value_of(&report, "cgroup").is_some_and(|path| path.ends_with("/in ner.slice")), "{report}");
+        assert_reported(event, &report);
         let ino = fs::metadata(&group.0).expect("a directory").ino();
         assert_eq!(event["process"]["cgroup"]["id"], ino.to_string());
     });

@@ -9,7 +9,7 @@ use std::process::Command;
 const SLOTS: [&str; 10] =
     ["cgroup", "ipc", "mnt", "net", "pid", "time", "user", "uts", "pid_for_children", "time_for_children"];
 
-/// What a process's entry of the tree should say, read by hand.
+/// The expected entry of a process in the tree, read by hand.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ByHand {
     ppid: u32,
@@ -58,7 +58,7 @@ fn entries(tree: &Value) -> BTreeMap<u32, (&Value, Option<&Value>)> {
     let mut stack: Vec<(&Value, Option<&Value>)> = roots(tree).iter().map(|root| (root, None)).collect();
     while let Some((entry, parent)) = stack.pop() {
         let before = entries.insert(number(&entry["pid"]), (entry, parent));
-        assert!(before.is_none(), "process {} is there twice", entry["pid"]);
+        assert!(before.is_none(), "process {} appears twice", entry["pid"]);
         stack
             .extend(entry["children"].as_array().expect("children").iter().map(|child| (child, Some(entry))));
     }
@@ -69,17 +69,17 @@ fn roots(tree: &Value) -> &[Value] {
     tree["roots"].as_array().expect("roots")
 }
 
-/// A line without what leads to it.
+/// A line without its indentation and connectors.
 fn bare(line: &str) -> &str {
     line.trim_start_matches(['│', '├', '└', '─', ' '])
 }
 
 fn number(value: &Value) -> u32 {
-    value.as_u64().and_then(|n| n.try_into().ok()).unwrap_or_else(|| panic!("{value} is no number"))
+    value.as_u64().and_then(|n| n.try_into().ok()).unwrap_or_else(|| panic!("{value} is not a number"))
 }
 
 /// The entry of a hierarchy whose namespace has this inode, with the inodes above it, outermost first.
-fn place(tree: &Value, ino: u64) -> (&Value, Vec<u64>) {
+fn find_entry(tree: &Value, ino: u64) -> (&Value, Vec<u64>) {
     let mut stack: Vec<(&Value, Vec<u64>)> = roots(tree).iter().map(|root| (root, Vec::new())).collect();
     while let Some((entry, above)) = stack.pop() {
         let own = entry["namespace"]["ino"].as_u64();
@@ -93,7 +93,7 @@ fn place(tree: &Value, ino: u64) -> (&Value, Vec<u64>) {
     panic!("no namespace {ino} in {tree}")
 }
 
-/// Everything that the issue asks for at once, alive until dropped.
+/// All the stages at once, alive until dropped.
 struct Stages {
     nested: Staged,
     foreign_user: Staged,
@@ -171,7 +171,7 @@ fn every_process_is_in_its_place_with_its_namespaces() {
         if let Some(parent) = parent {
             assert_eq!(number(&parent["pid"]), hand.ppid, "process {pid}");
         }
-        // A parent that is not readable is compared with what is above it: not this test's matter.
+        // A parent that is not readable is compared with its ancestors: not the subject of this test.
         if after.get(&hand.ppid) == before.get(&hand.ppid)
             && let Some(boundary) = boundary_by_hand(*pid, &before)
         {
@@ -184,7 +184,7 @@ fn every_process_is_in_its_place_with_its_namespaces() {
     for pid in sleepers {
         assert!(compared.contains(&pid), "staged process {pid} was not compared");
     }
-    // What was staged is what was meant: otherwise all of the above compared nothing of interest.
+    // Checks that the stages are as intended: otherwise nothing of interest was compared.
     let [nested, foreign, host, guest, jailed, time] = sleepers;
     let own = &before[&std::process::id()];
     assert_eq!(before[&nested].pids.len(), own.pids.len() + 3);
@@ -211,7 +211,7 @@ fn the_text_shows_each_boundary_below_its_process() {
     let plain = Staged::sh("sleep 1000 & sleep 1000 & sleep 1000 & wait");
     let text = support::run(&["tree"]).stdout;
     let lines: Vec<&str> = text.lines().collect();
-    // A process's line and those on its boundary, without what leads to them.
+    // A process's line and those on its boundary, without indentation and connectors.
     let of = |pid: u32| -> Vec<&str> {
         let at = lines.iter().position(|line| bare(line).split(' ').next() == Some(&pid.to_string()));
         let at = at.unwrap_or_else(|| panic!("process {pid} is not in\n{text}"));
@@ -264,7 +264,7 @@ fn a_branch_has_ancestors_and_descendants_and_nobody_else() {
     assert_eq!(text.lines().filter_map(line).collect::<BTreeSet<_>>(), expected, "{text}");
 }
 
-/// What lsns(8) knows of a namespace: its parent and owner, by inode.
+/// The reports of lsns(8) for namespaces: parent and owner, by inode.
 fn lsns() -> BTreeMap<u64, (Option<u64>, Option<u64>)> {
     // Some versions write numbers as strings.
     let inode = |value: &Value| value.as_u64().or_else(|| value.as_str()?.trim().parse().ok());
@@ -284,7 +284,7 @@ fn pid_namespaces_nest_as_lsns_has_them() {
     let lsns = lsns();
     let tree = support::json(&["tree", "--json", "--by", "pid"]);
     let innermost = proc::namespace(nested, "pid").expect("it lives");
-    let (entry, above) = place(&tree, innermost);
+    let (entry, above) = find_entry(&tree, innermost);
     assert_eq!(entry["processes"][0]["pid"], nested);
     assert!(above.len() >= 3, "three levels below this one: {above:?}");
     let mut parents = Vec::new();
@@ -313,7 +313,7 @@ fn user_namespaces_own_what_lsns_says() {
     let inodes = proc::namespaces(foreign).expect("it lives");
     let lsns = lsns();
     let tree = support::json(&["tree", "--json", "--by", "user"]);
-    let (entry, above) = place(&tree, inodes["user"]);
+    let (entry, above) = find_entry(&tree, inodes["user"]);
     assert_eq!(entry["namespace"]["owner_uid"], 1000);
     assert_eq!(above.last().copied(), proc::namespace(std::process::id(), "user"));
     assert_eq!(lsns[&inodes["user"]].0, above.last().copied());

@@ -1,4 +1,4 @@
-//! What `nsprobe tree` writes for people, and where it writes nothing.
+//! The text output of `nsprobe tree`, and the cases in which there is none.
 
 use crate::support::stage::Staged;
 use crate::support::{self, proc};
@@ -12,30 +12,30 @@ fn a_process_that_went_back_is_marked_as_in_the_initial_namespace() {
     }
     let own = proc::namespace(std::process::id(), "net").expect("own namespaces");
     let script = format!("unshare --net nsenter --net=/proc/{}/ns/net sleep 1000 & wait", std::process::id());
-    // The shell in a network namespace of its own, the sleeper back in this one's.
+    // The shell in its own network namespace, the sleeper back in this one's.
     let mut staged = Staged::spawn(Command::new("unshare").args(["--net", "sh", "-c", &script]));
     let sleeper = staged.wait_for("sleep");
     let text = support::run(&["tree", "--pid", &sleeper.to_string()]).stdout;
-    // The kernel's own threads stay where the machine started.
+    // The kernel's own threads are in the initial namespaces.
     let initial = proc::namespace(2, "net") == Some(own) && proc::comm(2).as_deref() == Some("kthreadd");
     let line = format!("┊ net:[{own}]{}", if initial { " (initial)" } else { "" });
     assert!(text.lines().any(|found| found.trim_start() == line), "{line}\n{text}");
 }
 
 #[test]
-fn lines_are_ascii_when_asked_for_and_without_a_utf8_locale() {
+fn lines_are_ascii_on_request_and_without_a_utf8_locale() {
     let _limit = support::time_limit();
     let drawn = |text: &str| text.contains(['├', '└', '│', '┊', '…']);
-    // More arguments than are kept: that they are cut is said in ASCII, too.
+    // More arguments than are kept: the mark for cut arguments is ASCII, too.
     let mut staged = Staged::spawn(Command::new("sh").args(["-c", "sleep 1000; :", &"x".repeat(6000)]));
     staged.wait_for("sleep");
     let pid = staged.pid().to_string();
     let utf8 = support::run(&["tree", "--pid", &pid]).stdout;
     assert!(drawn(&utf8) && utf8.contains("xxx …\n"), "{utf8}");
-    let asked = support::run(&["tree", "--ascii", "--pid", &pid]).stdout;
+    let requested = support::run(&["tree", "--ascii", "--pid", &pid]).stdout;
     let locale =
         support::nsprobe().args(["tree", "--pid", &pid]).env("LC_ALL", "C").output().expect("it runs");
-    for text in [asked, support::Ran::from(locale).stdout] {
+    for text in [requested, support::Ran::from(locale).stdout] {
         assert!(!drawn(&text), "{text}");
         assert!(text.contains("`- ") && text.contains("xxx ...\n"), "{text}");
     }
@@ -67,9 +67,9 @@ fn colour_is_for_terminals() {
 }
 
 #[test]
-fn a_process_that_is_not_there_is_nothing_found() {
+fn missing_process_is_nothing_found() {
     let _limit = support::time_limit();
-    // Above every pid there can be: PID_MAX_LIMIT is 2^22.
+    // Above every possible pid: PID_MAX_LIMIT is 2^22.
     for args in [&["tree", "--pid", "4194305"][..], &["tree", "--json", "--pid", "4194305"]] {
         let ran = support::run(args);
         assert_eq!(ran.code, Some(1));
@@ -109,7 +109,7 @@ fn a_closed_pipe_ends_it_quietly() {
 #[test]
 fn a_process_without_arguments_differs_from_a_kernel_thread() {
     let _limit = support::time_limit();
-    // Named as a kernel thread, and as a pid inside a namespace would stand there.
+    // Named like a kernel thread, and like a pid inside a namespace.
     for name in ["kthreadd", "1"] {
         let script = format!("$0 = '{name}'; exit unless fork; sleep 1000");
         let mut staged = Staged::spawn(Command::new("perl").args(["-e", &script]));

@@ -1,14 +1,15 @@
-//! Control groups of the hierarchy of version 2.
+//! Control groups of version 2.
 
 use super::stage;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-/// A control group, within one of this process's tests; removed with all below it when this is dropped.
+/// A control group, below the one for the tests of this process; removed with all its descendants when this is
+/// dropped.
 pub struct Cgroup(pub PathBuf);
 
 impl Cgroup {
-    /// `name` in a group of this process's tests; `None` where no hierarchy of version 2 is mounted.
+    /// Creates `name` in the group for the tests of this process; `None` if no hierarchy of version 2 is mounted.
     pub fn make(name: &str) -> Option<Self> {
         let mounts = fs::read_to_string("/proc/mounts").expect("mounts");
         let mut words = mounts.lines().map(|line| line.split(' '));
@@ -27,12 +28,12 @@ impl Drop for Cgroup {
         // It is busy until the last process has been reaped.
         let removed = stage::wait(|| remove(&self.0).ok());
         let _ = self.0.parent().map(fs::remove_dir);
-        // A second panic would take the results of all other tests with it.
+        // A second panic would discard the results of all other tests.
         assert!(removed.is_some() || std::thread::panicking(), "{} is left", self.0.display());
     }
 }
 
-/// Removes a control group after those below it. The files in it are the kernel's.
+/// Removes a control group after its descendants. The files in it are the kernel's.
 fn remove(group: &Path) -> io::Result<()> {
     for entry in fs::read_dir(group)? {
         let entry = entry?;

@@ -1,4 +1,5 @@
-//! A flood of calls that fail, by this test program in a process of its own: kernels are tested where there is no compiler.
+//! A flood of failing calls, by this test program in a separate process: kernels are tested where there is no
+//! compiler.
 
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{Uid, chroot, setresuid};
@@ -12,34 +13,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What is to be done, in the environment of the process that does it.
+/// The kind of flood, in the environment of the process.
 const WHAT: &str = "NSPROBE_TEST_FLOOD";
 
-/// Users who flood or make many namespaces. In each test they differ, because tests run side by side; and no other test has
-/// them, so that what they lose is theirs.
+/// Uids that flood or make many namespaces. Each test uses different ones, because tests run in parallel; no other
+/// test uses them, so that events they lose are theirs.
 pub const FLOODING: Range<u32> = 61_000..62_000;
 
-/// Calls at once, between two looks at whether it is over.
+/// Calls between two checks of whether to end.
 pub const AT_ONCE: u64 = 100;
 
-/// Calls of each task where they are held back until the end.
+/// Calls of each task if they are held back until the end.
 pub const HELD: u64 = 10_000;
 
-/// User ids that one task takes, where it takes many.
+/// The number of uids that one task takes, if it takes many.
 pub const USERS: u32 = 100;
 
-/// A flood that is under way; ended when dropped.
+/// A running flood; ended when dropped.
 pub struct Flood {
     child: Child,
 }
 
 impl Flood {
-    /// Begins a flood. `test` is the test that calls this, and [`is_flood`] before; `program` runs this test program with the
-    /// arguments that follow, as whom it likes.
+    /// Begins a flood. `test` is the calling test, which calls [`is_flood`] before; `program` runs this test program
+    /// with the arguments that follow, as any user.
     ///
-    /// `N` tasks, `storm`: tasks that make a few calls and end, `users`: one task that takes many user ids and control
-    /// groups; `each`: nothing at first, and when it is ended [`HELD`] calls by a task for each of three;
-    /// `others`: then [`AT_ONCE`] calls that succeed, and as many that fail.
+    /// `N` tasks; `storm`: tasks that make a few calls and end; `users`: one task that takes many uids and control
+    /// groups; `each`: nothing at first, and when it is ended [`HELD`] calls by a task for each of three; `others`:
+    /// then [`AT_ONCE`] calls that succeed, and as many that fail.
     pub fn begin(test: &str, what: &str, program: &mut Command) -> Self {
         program.args(["--exact", test, "--test-threads=1", "--nocapture", "--quiet"]).env(WHAT, what);
         program.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
@@ -55,13 +56,13 @@ impl Flood {
         self.child.id()
     }
 
-    /// Ends it, and gives how many calls it made.
+    /// Ends it, and returns the number of calls it made.
     pub fn end(mut self) -> u64 {
         drop(self.child.stdin.take());
         let stdout = BufReader::new(self.child.stdout.take().expect("a pipe"));
         let mut lines = stdout.lines().map_while(Result::ok);
         let done = lines.find_map(|line| line.split_once("DONE ")?.1.trim().parse().ok());
-        done.expect("it says how many calls it has made")
+        done.expect("it reports the number of its calls")
     }
 }
 
@@ -72,18 +73,18 @@ impl Drop for Flood {
     }
 }
 
-/// The program that the tests are.
+/// The path of the test program.
 pub fn this_program() -> std::path::PathBuf {
     std::env::current_exe().expect("this program")
 }
 
-/// Floods and says so, where that is what this process is for.
+/// Floods and reports, if this process was started for that.
 pub fn is_flood() -> bool {
     let Ok(what) = std::env::var(WHAT) else { return false };
     let (what, uid) = what.split_once(' ').unwrap_or((&what, ""));
     if let Ok(uid) = uid.parse() {
         let uid = Uid::from_raw(uid);
-        // Whom a call is counted as is the real id alone; the calls that are to succeed need privileges.
+        // Calls are accounted to the real uid alone; the calls that have to succeed need privileges.
         let rest = if what == "others" { Uid::from_raw(0) } else { uid };
         setresuid(uid, rest, rest).expect("root may be anybody");
     }
@@ -92,7 +93,7 @@ pub fn is_flood() -> bool {
     let (done, over) = (&done, &over);
     thread::scope(|scope| {
         scope.spawn(move || {
-            // Until who has begun it ends it, or has gone.
+            // Until the process that began it ends it, or has ended.
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
             over.store(true, Ordering::Relaxed);
         });
@@ -139,7 +140,7 @@ fn call_setns() {
     FILE.with(|file| assert!(setns(file, CloneFlags::empty()).is_err()));
 }
 
-/// The same call as that of the flood, from one namespace to the other and back; at first there is one only.
+/// The same call as that of the flood, from one namespace to the other and back; at first there is only one.
 fn succeed_and_fail() {
     thread_local!(static PLACES: RefCell<VecDeque<File>> = const { RefCell::new(VecDeque::new()) });
     let here = || File::open("/proc/thread-self/ns/uts").expect("a file");
@@ -148,9 +149,9 @@ fn succeed_and_fail() {
             places.push_back(here());
             unshare(CloneFlags::CLONE_NEWUTS).expect("it has privileges");
         }
-        Some(place) => {
+        Some(namespace) => {
             places.push_back(here());
-            setns(place, CloneFlags::CLONE_NEWUTS).expect("it has privileges");
+            setns(namespace, CloneFlags::CLONE_NEWUTS).expect("it has privileges");
         }
     });
     call_setns();
@@ -164,7 +165,7 @@ fn call_chroot() {
     assert!(chroot("/no/such/directory").is_err());
 }
 
-/// Takes one user id after the other, and goes from one control group to the other below the first, as root of a user
+/// Takes one uid after another, and moves from one control group to another below the first, as root of a user
 /// namespace may.
 fn many_users(over: &AtomicBool, done: &AtomicU64) {
     let groups = std::env::var_os("NSPROBE_TEST_GROUPS").map(std::path::PathBuf::from);

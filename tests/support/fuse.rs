@@ -1,5 +1,5 @@
-//! A file system in userspace whose server stops answering when it is told to: the protocol of `<linux/fuse.h>`, as far
-//! as one directory `d`, an empty file `f` in it and one file of bytes need it.
+//! A file system in userspace whose server can stop answering: the protocol of `<linux/fuse.h>`, as far as needed for
+//! one directory `d`, an empty file `f` in it and one file of bytes.
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -34,22 +34,23 @@ const DIRECTORY: u64 = 2;
 const FILE: u64 = 3;
 const PROGRAM: u64 = 4;
 
-/// What a server and its thread know of one another.
+/// The state shared by a server and its thread.
 #[derive(Default)]
 struct State {
     silent: AtomicBool,
-    /// Silent only where it is to read or write.
+    /// Set if only reads and writes are not answered.
     dataless: AtomicBool,
     end: AtomicBool,
     /// The process that is answered all the same.
-    favourite: AtomicU32,
+    exempt: AtomicU32,
     /// The processes that have closed a file, and have not been answered.
     closing: Mutex<Vec<u32>>,
-    /// Likewise that write.
+    /// The processes that write, and have not been answered.
     writing: Mutex<Vec<u32>>,
 }
 
-/// Such a file system, mounted. When this is dropped its connection ends, and with it every wait for its server.
+/// A mounted file system of this kind. When this is dropped its connection ends, and with it every wait for its
+/// server.
 pub struct Server {
     point: PathBuf,
     state: Arc<State>,
@@ -58,7 +59,7 @@ pub struct Server {
 
 impl Server {
     /// Mounts it at `point` for the user `uid`, and lets everybody use it; `program` is the content of its file
-    /// `program`. `None` where the kernel has no such file systems.
+    /// `program`. `None` if the kernel does not support FUSE.
     pub fn mount(point: &Path, uid: u32, program: Vec<u8>) -> Option<Self> {
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
         let options =
@@ -71,28 +72,28 @@ impl Server {
         Some(Self { point: point.to_owned(), state, thread: Some(thread) })
     }
 
-    /// From now on it reads what it is asked, and says nothing.
+    /// From now on it reads requests, and does not answer.
     pub fn stop_answering(&self) {
         self.state.silent.store(true, Ordering::Relaxed);
     }
 
-    /// From now on it says nothing where it is to read or write, and answers everything else.
+    /// From now on it does not answer reads and writes, and answers everything else.
     pub fn stop_reading_and_writing(&self) {
         self.state.dataless.store(true, Ordering::Relaxed);
     }
 
-    /// The processes for which it is to write, and has not.
+    /// The processes whose writes it has not answered.
     pub fn writing(&self) -> Vec<u32> {
         self.state.writing.lock().expect("its thread does not panic").clone()
     }
 
     /// From now on it answers only the process `pid`.
     pub fn answer_only(&self, pid: u32) {
-        self.state.favourite.store(pid, Ordering::Relaxed);
+        self.state.exempt.store(pid, Ordering::Relaxed);
         self.stop_answering();
     }
 
-    /// The processes that have closed a file of it, and have not been answered.
+    /// The processes that have closed one of its files, and have not been answered.
     pub fn closing(&self) -> Vec<u32> {
         self.state.closing.lock().expect("its thread does not panic").clone()
     }
@@ -123,7 +124,7 @@ fn serve(mut device: File, program: &[u8], state: &State) {
         let (opcode, pid) = (word(4), word(32));
         let is_data = opcode == opcode::READ || opcode == opcode::WRITE;
         let is_silent = state.silent.load(Ordering::Relaxed);
-        if is_silent && state.favourite.load(Ordering::Relaxed) != pid
+        if is_silent && state.exempt.load(Ordering::Relaxed) != pid
             || is_data && state.dataless.load(Ordering::Relaxed)
         {
             let unanswered = match opcode {
@@ -142,7 +143,7 @@ fn serve(mut device: File, program: &[u8], state: &State) {
     }
 }
 
-/// The number of a request, and what is answered; `None` where no answer is due.
+/// The id of a request, and its answer; `None` if it needs no answer.
 fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)> {
     let word = |at: usize| Some(u32::from_ne_bytes(request.get(at..at + 4)?.try_into().ok()?));
     let long = |at: usize| Some(u64::from_ne_bytes(request.get(at..at + 8)?.try_into().ok()?));
@@ -162,7 +163,7 @@ fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)>
             opcode::LOOKUP => match (node, body.strip_suffix(b"\0").unwrap_or(body)) {
                 (ROOT, b"d") => Ok(entry(DIRECTORY)),
                 (DIRECTORY, b"f") => Ok(entry(FILE)),
-                // As many empty files as somebody wants.
+                // As many empty files as needed.
                 (DIRECTORY, &[b'f', other]) => Ok(entry(u64::from(other) << 8)),
                 (ROOT, b"program") => Ok(entry(PROGRAM)),
                 _ => Err(libc::ENOENT),
@@ -170,7 +171,7 @@ fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)>
             opcode::GETATTR | opcode::SETATTR => Ok([vec![0; 16], attributes(node)].concat()),
             opcode::OPEN | opcode::OPENDIR => Ok(vec![0; 16]),
             opcode::RELEASE | opcode::RELEASEDIR | opcode::FLUSH => Ok(Vec::new()),
-            // As if it had written all: `struct fuse_write_out`.
+            // As if it had written everything: `struct fuse_write_out`.
             opcode::WRITE => Ok([&body[16..20], &[0; 4]].concat()),
             opcode::READ => {
                 let length = u64::from(word(56)?);
@@ -184,7 +185,7 @@ fn answer(request: &[u8], program: &[u8]) -> Option<(u64, Result<Vec<u8>, i32>)>
     ))
 }
 
-/// `struct fuse_entry_out`, valid for no time at all.
+/// `struct fuse_entry_out`, with a validity of zero.
 fn entry(node: u64) -> Vec<u8> {
     [&node.to_ne_bytes()[..], &[0; 32], &attributes(node)].concat()
 }
@@ -192,7 +193,7 @@ fn entry(node: u64) -> Vec<u8> {
 /// `struct fuse_attr`.
 fn attributes(node: u64) -> Vec<u8> {
     let mode = if node == ROOT || node == DIRECTORY { 0o040_755_u32 } else { 0o100_755 };
-    // A file maps as far as it says that it is long.
+    // A file can be mapped up to its reported length.
     let size = if mode & 0o040_000 == 0 { 4096_u64 } else { 0 };
     let mut attributes = vec![0; 88];
     attributes[..8].copy_from_slice(&node.to_ne_bytes());

@@ -1,4 +1,4 @@
-//! Namespaces that something else than a process holds.
+//! Namespaces with a holder other than a process.
 
 use super::stage::wait;
 use super::tenant::{Left, leave};
@@ -12,7 +12,7 @@ use std::path::Path;
 /// Arguments of unshare(1) for a pid namespace with a process in it.
 pub const PID: [&str; 2] = ["--pid", "--fork"];
 
-/// A namespace, the holder that is to be found, and what holds it until this is dropped.
+/// A namespace, the holder that has to be found, and the object that holds it until this is dropped.
 pub struct Held {
     pub kind: &'static str,
     pub ino: u64,
@@ -25,25 +25,25 @@ impl Held {
         Self { kind, ino, holder, _by: Box::new(by) }
     }
 
-    /// By an open file of this process.
+    /// Held by an open file of this process.
     pub fn by_descriptor(kind: &'static str, ino: u64, how: &str, fd: i32, by: impl Any) -> Self {
         Self::new(kind, ino, json!({"type": how, "pid": std::process::id(), "fd": fd}), by)
     }
 
-    /// By a file that a tenant opened.
+    /// Held by a file that a tenant opened.
     pub fn by_file(unshare: &[&str], kind: &'static str, what: &str, how: &str) -> Self {
         let Left { ino, file, .. } = leave(unshare, kind, what, |_| {});
         let file = file.unwrap();
         Self::by_descriptor(kind, ino, how, file.as_fd().as_raw_fd(), file)
     }
 
-    /// By a socket whose peer a tenant was.
+    /// Held by a socket whose peer was a tenant.
     pub fn by_peer(unshare: &[&str], kind: &'static str, how: &str) -> Self {
         let Left { ino, connection, .. } = leave(unshare, kind, "", |_| {});
         Self::by_descriptor(kind, ino, how, connection.as_raw_fd(), connection)
     }
 
-    /// By the pidfd of a process that has ended.
+    /// Held by the pidfd of a process that has ended.
     pub fn by_pidfd() -> Self {
         let mut pidfd = None;
         let Left { ino, .. } = leave(&PID, "pid", "", |pid| pidfd = PidFd::open(pid).ok());
@@ -51,29 +51,29 @@ impl Held {
         Self::by_descriptor("pid", ino, "pidfd", pidfd.as_fd().as_raw_fd(), pidfd)
     }
 
-    /// By a tun device, where there are such devices.
+    /// Held by a tun device, if the kernel has them.
     pub fn by_tun() -> Option<Self> {
         const DEVICE: &str = "/dev/net/tun";
         if Path::new(DEVICE).exists() {
             return Some(Self::by_file(&["--net"], "net", DEVICE, "tun"));
         }
-        skipped("tun: there is no such device");
+        skipped("tun: the device does not exist");
         None
     }
 
-    /// Whether a document has this namespace.
+    /// True if a namespace of a document is this one.
     pub fn is(&self, ns: &Value) -> bool {
         ns["kind"] == self.kind && ns["ino"] == self.ino
     }
 
-    /// What a document of `list` has of this namespace.
+    /// This namespace in a document of `list`.
     pub fn found<'a>(&self, document: &'a Value) -> Option<&'a Value> {
         document["namespaces"].as_array().unwrap().iter().find(|ns| self.is(ns))
     }
 }
 
-/// A document of `list` in which the holders of each are as `expected`. A process that another test starts has a copy of all
-/// descriptors until it executes its program.
+/// Waits for a document of `list` in which the holders of each are as `expected`. A process that another test starts
+/// has a copy of all descriptors until it executes its program.
 pub fn wait_for_holders(held: &[Held], expected: impl Fn(&Held, &[Value]) -> bool) -> Value {
     let mut last = Value::Null;
     let found = wait(|| {
@@ -85,7 +85,7 @@ pub fn wait_for_holders(held: &[Held], expected: impl Fn(&Held, &[Value]) -> boo
         held.iter().all(is_expected).then_some(())
     });
     for held in held {
-        assert!(found.is_some(), "{} is not what alone holds {:?}", held.holder, held.found(&last));
+        assert!(found.is_some(), "{} is not the only holder: {:?}", held.holder, held.found(&last));
     }
     last
 }

@@ -1,7 +1,7 @@
-//! What leads to namespaces on which kernel: the tests hold nsprobe to this table in both directions. Where a kernel
-//! has something it must be used; where it has not, that must be said.
+//! The features that lead to namespaces, by kernel version: the tests check nsprobe against this table in both
+//! directions. A feature that a kernel has must be used; the absence of one must be reported.
 
-/// Something that kernels have from one version on, and up to another.
+/// A feature that kernels have from one version on, and up to another.
 #[derive(Clone, Copy, Debug)]
 pub struct Feature {
     since: (u32, u32),
@@ -14,21 +14,21 @@ const fn since(major: u32, minor: u32) -> Feature {
     Feature { since: (major, minor), before: NEVER }
 }
 
-/// `NS_GET_MNTNS_ID`, listmount(2) of a mount namespace by its number.
+/// `NS_GET_MNTNS_ID`, listmount(2) of a mount namespace by its id.
 pub const LISTMOUNT: Feature = since(6, 11);
 /// `NS_MNT_GET_NEXT`: all mount namespaces.
 pub const MOUNT_NAMESPACE_LIST: Feature = since(6, 12);
-/// `NS_GET_ID`: numbers of all kinds of namespaces; opening one by its number.
+/// `NS_GET_ID`: ids of all kinds of namespaces; opening one by its id.
 pub const IDS: Feature = since(6, 18);
-/// The kernel's own lists of all kinds of namespaces, in one way or the other.
+/// The kernel's own lists of all kinds of namespaces, by either method.
 pub const LISTS: Feature = since(6, 18);
-/// ... by a BPF program that walks along them.
+/// ... by a BPF program that walks them.
 pub const WALK: Feature = Feature { since: (6, 18), before: (6, 19) };
 /// ... by listns(2).
 pub const LISTNS: Feature = since(6, 19);
 
 impl Feature {
-    /// Whether the running kernel has it.
+    /// True if the running kernel has it.
     pub fn here(self) -> bool {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
         let mut numbers =

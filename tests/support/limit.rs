@@ -1,4 +1,4 @@
-//! A time limit for each test, so that one that stands still fails by name instead of holding up all others.
+//! A time limit for each test, so that one that hangs fails by name instead of blocking all others.
 
 use std::collections::HashMap;
 use std::io::Write as _;
@@ -7,24 +7,23 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-/// How long a test may take. The slowest takes some 20 s, and up to ten times as long on an emulated processor. What
-/// waits inside a test waits for less, and says more when it gives up.
+/// The maximum duration of a test. The slowest takes some 20 s, and up to ten times as long on an emulated processor.
+/// Waits inside a test are shorter, and report more when they give up.
 const LIMIT: Duration = Duration::from_mins(8);
 
-/// The tests that are running: a number for each, its name, and when its time is over.
+/// The running tests: an id for each, its name, and its deadline.
 static RUNNING: LazyLock<Mutex<HashMap<u64, (String, Instant)>>> = LazyLock::new(|| {
     thread::spawn(watch);
     Mutex::default()
 });
 
-/// A test that is running; its time no longer counts once this is dropped.
+/// A running test; its time no longer counts once this is dropped.
 pub struct Limit {
     number: u64,
 }
 
 /// Starts the time of the calling test. A test begins with `let _limit = support::time_limit();`, which
-/// `tests/docs.rs` checks. When the time is over, everything ends: a thread that stands still cannot be stopped
-/// by itself.
+/// `tests/docs.rs` checks. When the time is over, everything ends: a thread that hangs cannot be stopped by itself.
 pub fn time_limit() -> Limit {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +39,7 @@ impl Drop for Limit {
     }
 }
 
-/// Ends the process, and what it has started, when a test has taken too long.
+/// Ends the process, and all processes that it started, when a test has taken too long.
 fn watch() {
     loop {
         sleep(Duration::from_secs(1));
@@ -50,7 +49,7 @@ fn watch() {
             running.values().find(|(_, end)| *end < now).map(|(name, _)| name.clone())
         };
         if let Some(name) = late {
-            // Not eprintln!: the harness captures that. `FAILED` is what a log is searched for.
+            // Not eprintln!: the harness captures that. `FAILED` is the word that logs are searched for.
             let _ = writeln!(std::io::stderr(), "test {name} ... FAILED: not done after {LIMIT:?}");
             super::stage::end_descendants();
             std::process::exit(101);

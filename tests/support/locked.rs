@@ -1,4 +1,4 @@
-//! Somebody who keeps the map of its own memory locked: this test program, called again.
+//! A process that keeps the lock of its own memory map: this test program, started again.
 
 use nix::fcntl::OFlag;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, mmap_anonymous, munmap};
@@ -12,30 +12,31 @@ use std::process::{Child, Command, Stdio};
 /// The file, in the environment.
 const FILE: &str = "NSPROBE_TEST_LOCKED";
 
-const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("more than none");
+const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
-/// Starts a process that has changed a page of `file`, which is mapped. At a first byte from its stdin it removes that
-/// mapping, for which the file is written, and at a second one it asks for another mapping. It writes one when it is ready.
+/// Starts a process that has changed a page of `file`, which is mapped. At a first byte from its stdin it removes
+/// that mapping, for which the file is written, and at a second one it requests another mapping. It writes a byte
+/// when it is ready.
 pub fn start(file: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "hang_locks::locked", "--test-threads=1", "--nocapture"]).env(FILE, file);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
-    let mut said = child.stdout.take().expect("a pipe");
+    let mut output = child.stdout.take().expect("a pipe");
     let mut byte = [0];
     while byte != *b"\x02" {
-        said.read_exact(&mut byte).expect("it is ready");
+        output.read_exact(&mut byte).expect("it is ready");
     }
     child
 }
 
-/// In the process that was started for it: all that.
+/// Does all that, in the process that was started for it.
 pub fn run() {
     let Some(file) = std::env::var_os(FILE) else { return };
     let mut options = OpenOptions::new();
     let file =
         options.read(true).write(true).custom_flags(OFlag::O_CLOEXEC.bits()).open(file).expect("the file");
     let rights = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: a mapping of its own, which is written to before it is removed, and by nobody else.
+    // SAFETY: a mapping of this process, which is written to before it is removed, and by nobody else.
     let map = unsafe { mmap(None, PAGE, rights, MapFlags::MAP_SHARED, &file, 0) }.expect("a mapping");
     // SAFETY: a page of that mapping.
     unsafe { map.cast::<u8>().write_volatile(1) };
@@ -50,7 +51,7 @@ pub fn run() {
     });
     wait();
     std::thread::spawn(|| {
-        // SAFETY: a mapping of its own, which nobody uses.
+        // SAFETY: a mapping of this process, which nobody uses.
         unsafe { mmap_anonymous(None, PAGE, ProtFlags::PROT_NONE, MapFlags::MAP_PRIVATE) }.map(|_| ())
     });
     wait();

@@ -1,4 +1,4 @@
-//! What the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
+//! Helpers that the tests share: running nsprobe, staging real processes and namespaces, reading `/proc` by hand.
 
 pub mod abuse;
 pub mod cgroup;
@@ -8,7 +8,7 @@ pub mod held;
 pub mod kernel;
 mod limit;
 pub mod locked;
-pub mod look;
+pub mod orphans;
 pub mod parts;
 pub mod proc;
 pub mod programs;
@@ -33,7 +33,8 @@ use std::process::{Command, Output, Stdio};
 pub fn nsprobe() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_nsprobe"));
     command.env_remove("COLUMNS").env_remove("NO_COLOR").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
-    // What these tests were started with ignored (nohup(1), `&` in a script) nsprobe would ignore too.
+    // Signals that were ignored when these tests were started (nohup(1), `&` in a script) would be ignored by nsprobe
+    // too.
     // SAFETY: between fork and exec only sigaction(2) is called, which is async-signal-safe, and no handler is set.
     unsafe { command.pre_exec(|| SIGNALS.into_iter().try_for_each(default_action)) };
     command
@@ -43,14 +44,14 @@ pub fn nsprobe() -> Command {
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
 
 fn default_action(signal: Signal) -> std::io::Result<()> {
-    // SAFETY: the default action is no function of this program.
+    // SAFETY: the default action is not a function of this program.
     unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }?;
     Ok(())
 }
 
-/// What an nsprobe left behind.
+/// The exit code and output of an nsprobe.
 pub struct Ran {
-    /// The exit code; `None` when a signal ended it.
+    /// The exit code; `None` if a signal ended it.
     pub code: Option<i32>,
     pub stdout: String,
     pub stderr: String,
@@ -71,15 +72,15 @@ pub fn run(args: &[&str]) -> Ran {
     nsprobe().args(args).output().expect("nsprobe starts").into()
 }
 
-/// Runs nsprobe with `args`, which must succeed, and reads its stdout as one JSON document.
+/// Runs nsprobe with `args`, which must succeed, and parses its stdout as one JSON document.
 pub fn json(args: &[&str]) -> serde_json::Value {
     let ran = run(args);
     assert_eq!(ran.code, Some(0), "nsprobe {args:?}: {}", ran.stderr);
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("nsprobe {args:?}: {error}"))
 }
 
-/// Whether the tests run as root. When not, says so past the test harness's capture: the caller returns,
-/// and nobody takes the test for passed.
+/// True if the tests run as root. If not, it reports that past the test harness's capture: the caller returns, and
+/// the test is not taken for passed.
 #[must_use]
 pub fn root() -> bool {
     if nix::unistd::geteuid().is_root() {
@@ -89,7 +90,7 @@ pub fn root() -> bool {
     false
 }
 
-/// Whether BPF programs that read the kernel may be loaded here. Where they may not, says so as [`root`] does.
+/// True if BPF programs that read the kernel may be loaded here. If not, it reports that as [`root`] does.
 #[must_use]
 pub fn bpf() -> bool {
     if !root() {
@@ -108,7 +109,7 @@ pub fn bpf() -> bool {
     false
 }
 
-/// The source files of nsprobe, with their text; `None` where they are not here.
+/// The source files of nsprobe, with their text; `None` if they are not available.
 pub fn sources() -> Option<Vec<(PathBuf, String)>> {
     let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
     let mut files = Vec::new();
@@ -125,7 +126,7 @@ pub fn sources() -> Option<Vec<(PathBuf, String)>> {
     Some(files)
 }
 
-/// Says loudly that the calling test was not run, and why.
+/// Reports past the capture that the calling test was not run, and why.
 pub fn skipped(why: &str) {
     let thread = std::thread::current();
     let name = thread.name().unwrap_or("a test");
@@ -140,8 +141,8 @@ pub fn nobody() -> Command {
     command
 }
 
-/// A copy of nsprobe in a directory open to every user; the original may lie below a closed one. It is
-/// removed when the directory is dropped.
+/// A copy of nsprobe in a directory open to every user; the original may be below a closed one. It is removed when
+/// the directory is dropped.
 pub fn unprivileged_copy() -> (tempfile::TempDir, PathBuf) {
     use std::fs::Permissions;
     use std::os::unix::fs::PermissionsExt as _;
@@ -152,10 +153,10 @@ pub fn unprivileged_copy() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// What lsns(8) says in the columns `output`, a JSON object a namespace.
+/// The output of lsns(8) in the columns `output`, one JSON object per namespace.
 ///
-/// lsns fails without a word when a process ends while it looks (util-linux 2.38: 4 runs of 400 beside
-/// these tests), so it is asked again until it has had a quiet moment.
+/// lsns fails without a message when a process ends while it reads it (util-linux 2.38: 4 runs of 400 beside these
+/// tests), so it is run again until it succeeds.
 pub fn lsns(output: &str) -> Vec<serde_json::Value> {
     let ask = || {
         let ran = Command::new("lsns").args(["--json", "--output", output]).output().expect("lsns starts");

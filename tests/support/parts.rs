@@ -1,14 +1,14 @@
-//! Several scripts beside strace(1) in one trace: what starts a trace costs more than what most tests do in it, and on an
+//! Several scripts beside strace(1) in one trace: starting a trace costs more than most tests do in it, and on an
 //! emulated processor ten seconds.
 
 use super::trace::{Stream, beside_strace, each_plan};
 use std::any::Any;
 use std::fmt::Write as _;
 
-/// What is to hold of a part of the stream, and of what the script wrote to fd 3.
+/// The check of a part of the stream, and of what the script wrote to fd 3.
 type Check<'a> = Box<dyn Fn(&Stream, &str) + 'a>;
 
-/// A script, and what is to hold of it.
+/// A script, and its check.
 pub struct Part<'a> {
     name: &'a str,
     script: String,
@@ -21,15 +21,15 @@ impl<'a> Part<'a> {
         Self { name, script: script.into(), check: Box::new(check), kept: Vec::new() }
     }
 
-    /// With something that is to be there until the script has run.
+    /// Keeps an object alive until the script has run.
     pub fn keeping(mut self, staged: impl Any) -> Self {
         self.kept.push(Box::new(staged));
         self
     }
 }
 
-/// Runs the parts that `parts` makes for each plan, one after another in one trace; see [`beside_strace`]. A part's stream
-/// has the lines `start` and `end` of the whole, its own events, and the code of its script.
+/// Runs the parts that `parts` makes for each plan, one after another in one trace; see [`beside_strace`]. A part's
+/// stream has the lines `start` and `end` of the whole, its own events, and the code of its script.
 pub fn each_plan_in_parts(parts: impl for<'a> Fn(&'a str) -> Vec<Part<'a>>) {
     each_plan(|plan| run(plan, &parts(plan)));
 }
@@ -50,13 +50,13 @@ fn run(plan: &str, parts: &[Part]) {
     for (number, part) in parts.iter().enumerate() {
         eprintln!("part `{}`, plan {plan}", part.name);
         let mark = format!("{MARK}{number}");
-        let (said, after) = rest.split_once(&format!("\n{mark} ")).expect("a part's end in the report");
+        let (written, after) = rest.split_once(&format!("\n{mark} ")).expect("a part's end in the report");
         let (code, after) = after.split_once('\n').expect("a code");
         rest = after;
         let own = lines.by_ref().take_while(|line| line["args"]["path"]["path"] != mark.as_str());
         let [start, end] = [0, stream.lines.len() - 1].map(|at| stream.lines[at].clone());
         let lines = [start].into_iter().chain(own.cloned()).chain([end]).collect();
         let part_stream = Stream { code: code.parse().ok(), stderr: stream.stderr.clone(), lines };
-        (part.check)(&part_stream, said);
+        (part.check)(&part_stream, written);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
-/// The pids of all processes now.
+/// The pids of all processes.
 pub fn pids() -> Vec<u32> {
     fs::read_dir("/proc")
         .expect("/proc")
@@ -12,15 +12,15 @@ pub fn pids() -> Vec<u32> {
         .collect()
 }
 
-/// Whether the namespaces of every process may be read, as of root they may, but for a sandbox around this machine: where
-/// they may, numbers of processes are known.
+/// True if the namespaces of every process are readable, as they are for root, except in a sandbox around this
+/// machine: then numbers of processes are known.
 pub fn all_readable() -> bool {
     let denied = |error: std::io::Error| error.kind() == std::io::ErrorKind::PermissionDenied;
     let unreadable = |pid: &u32| fs::read_link(format!("/proc/{pid}/ns/net")).is_err_and(denied);
     !pids().iter().any(unreadable)
 }
 
-/// The value of a field of `/proc/PID/status`, such as `NSpid`; `None` when the process is gone.
+/// The value of a field of `/proc/PID/status`, such as `NSpid`; `None` if the process is gone.
 pub fn status(pid: u32, field: &str) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/status")).ok()?;
     let text = String::from_utf8_lossy(&text).into_owned();
@@ -48,7 +48,7 @@ pub fn namespaces(pid: u32) -> Option<BTreeMap<String, u64>> {
     namespaces_in(&format!("/proc/{pid}/ns"))
 }
 
-/// The same of a thread.
+/// The same for a thread.
 pub fn thread_namespaces(pid: u32, tid: u32) -> BTreeMap<String, u64> {
     namespaces_in(&format!("/proc/{pid}/task/{tid}/ns")).expect("a thread")
 }
@@ -57,7 +57,7 @@ fn namespaces_in(directory: &str) -> Option<BTreeMap<String, u64>> {
     let mut inodes = BTreeMap::new();
     for entry in fs::read_dir(directory).ok()? {
         let entry = entry.ok()?;
-        // A link may be empty-handed: pid_for_children before the first child.
+        // A link may be unreadable: pid_for_children before the first child.
         let Ok(target) = fs::read_link(entry.path()) else { continue };
         let target = target.to_str()?.to_owned();
         let ino = target.split_once(":[")?.1.strip_suffix(']')?.parse().ok()?;
@@ -76,7 +76,7 @@ pub fn root(pid: u32) -> Option<PathBuf> {
     fs::read_link(format!("/proc/{pid}/root")).ok()
 }
 
-/// When the process started, in clock ticks after boot.
+/// The start time of the process, in clock ticks after boot.
 pub fn start_ticks(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let stat = String::from_utf8_lossy(&stat).into_owned();

@@ -1,5 +1,5 @@
-//! Programs of a few system calls, as ELF files for x86-64: they make those calls and no other, with the very
-//! arguments that are wanted, which no shell and no library would pass on.
+//! Programs of a few system calls, as ELF files for x86-64: they make only those calls, with exactly the given
+//! arguments, which no shell or library would pass on.
 
 use super::stage;
 use std::fs::{self, Permissions};
@@ -7,14 +7,14 @@ use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// Where a program lies in its memory.
+/// The load address of a program.
 const BASE: u32 = 0x40_0000;
-/// Where its code begins: after the two headers of [`elf`].
+/// The address of its code: after the two headers of [`elf`].
 pub const CODE: u32 = BASE + 64 + 56;
-/// Room for what its calls return, after code and data.
+/// Room for the results of its calls, after code and data.
 const RESULTS: u32 = BASE + 0x10_0000;
 
-/// An ELF file with one segment of `code`, to be read, written and executed, that is entered at byte `entry`. elf(5)
+/// An ELF file with one readable, writable and executable segment of `code`, entered at byte `entry`. elf(5)
 pub fn elf(code: &[u8], entry: u32) -> Vec<u8> {
     let word = |value: u32| u64::from(value).to_le_bytes();
     let length = 64 + 56 + u32::try_from(code.len()).expect("short");
@@ -27,7 +27,7 @@ pub fn elf(code: &[u8], entry: u32) -> Vec<u8> {
     elf
 }
 
-/// Writes a program to `path`, to be executed by anybody.
+/// Writes a program to `path`, executable by anybody.
 pub fn install(path: &Path, program: &[u8]) {
     // Never open here under the name that is executed.
     let mut file = tempfile::NamedTempFile::new().expect("a file");
@@ -39,13 +39,13 @@ pub fn install(path: &Path, program: &[u8]) {
 /// An argument of a call.
 #[derive(Clone, Debug)]
 pub enum Arg {
-    /// As it is.
+    /// A value.
     Number(u64),
     /// The address of these bytes.
     Data(Vec<u8>),
     /// The address of bytes that are followed by the address of others.
     Pointing { before: Vec<u8>, to: Vec<u8> },
-    /// What the call of this index returned.
+    /// The result of the call with this index.
     Result(usize),
 }
 
@@ -61,19 +61,19 @@ impl From<&str> for Arg {
     }
 }
 
-/// What a program does, step by step.
+/// The steps of a program.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     code: Vec<u8>,
-    /// Where in the code an address in the data belongs: the place of the address, and what it is to point to.
+    /// Addresses in the data: the offset in the code, and the bytes pointed to.
     data: Vec<(usize, Vec<u8>)>,
-    /// The same of data that ends in an address, and what that is to point to.
+    /// The same for data that ends in an address, and the bytes that this points to.
     pointing: Vec<(usize, Vec<u8>, Vec<u8>)>,
     calls: usize,
 }
 
 impl Program {
-    /// Calls `number` with these arguments. Gives the index of its result.
+    /// Calls `number` with these arguments. Returns the index of its result.
     pub fn call<const N: usize>(&mut self, number: i64, arguments: [Arg; N]) -> Arg {
         // `mov REGISTER, imm64` and `mov REGISTER, [address]` of rdi, rsi, rdx, r10, r8.
         const IMMEDIATE: [[u8; 2]; 5] =
@@ -103,7 +103,7 @@ impl Program {
                 }
                 Arg::Result(call) => {
                     self.code.extend(LOAD[index]);
-                    self.code.extend(place(call).to_le_bytes());
+                    self.code.extend(result_address(call).to_le_bytes());
                 }
             }
         }
@@ -111,7 +111,7 @@ impl Program {
         self.code.extend([0x48, 0xb8]);
         self.code.extend(number.to_le_bytes());
         self.code.extend([0x0f, 0x05, 0x48, 0x89, 0x04, 0x25]);
-        self.code.extend(place(self.calls).to_le_bytes());
+        self.code.extend(result_address(self.calls).to_le_bytes());
         self.calls += 1;
         Arg::Result(self.calls - 1)
     }
@@ -121,9 +121,9 @@ impl Program {
         self.child(|_| ());
     }
 
-    /// After a clone without `CLONE_VM`: the child does this, and ends.
+    /// After a clone without `CLONE_VM`: the child runs these steps, and ends.
     pub fn child(&mut self, steps: impl FnOnce(&mut Self)) {
-        // test rax, rax; jnz over what the child does
+        // test rax, rax; jnz over the steps of the child
         self.code.extend([0x48, 0x85, 0xc0, 0x0f, 0x85, 0, 0, 0, 0]);
         let from = self.code.len();
         steps(self);
@@ -146,11 +146,11 @@ impl Program {
             self.code[at..at + 8].copy_from_slice(&address.to_le_bytes());
             self.code.extend(bytes);
         }
-        assert!(self.code.len() < 0xf_0000, "the results lie behind");
+        assert!(self.code.len() < 0xf_0000, "the results are behind");
         elf(&self.code, 0)
     }
 
-    /// Puts the file into a directory.
+    /// Writes the file into a directory.
     pub fn install(self, dir: &Path, name: &str) -> PathBuf {
         let path = dir.join(name);
         install(&path, &self.build());
@@ -161,6 +161,6 @@ impl Program {
 /// mov eax, 60; xor edi, edi; syscall
 const EXIT: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
 
-fn place(call: usize) -> u32 {
+fn result_address(call: usize) -> u32 {
     RESULTS + 8 * u32::try_from(call).expect("few calls")
 }

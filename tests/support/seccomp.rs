@@ -2,7 +2,7 @@
 
 use super::programs::{Arg, Program};
 
-/// One rule: which system call gets which errno.
+/// One rule: the system call and its errno.
 pub struct Rule {
     pub number: i64,
     /// Only with this second argument.
@@ -10,7 +10,7 @@ pub struct Rule {
     pub errno: i32,
 }
 
-/// `struct seccomp_data`: the number, and the lower half of the second argument.
+/// `struct seccomp_data`: the syscall number, and the lower half of the second argument.
 const NUMBER: u32 = 0;
 const SECOND: u32 = 24;
 
@@ -18,14 +18,14 @@ const SECOND: u32 = 24;
 const ALLOW: u32 = 0x7fff_0000;
 const ERRNO: u32 = 0x0005_0000;
 
-/// From now on the kernel asks these rules first; what none is about passes.
+/// From now on the kernel applies these rules; other calls pass.
 pub fn confine(program: &mut Program, rules: &[Rule]) {
     const NO_NEW_PRIVS: i64 = 38;
     const SET_MODE_FILTER: i64 = 1;
     let code: Vec<u8> = rules.iter().flat_map(rule).chain(line(RETURN, 0, 0, ALLOW)).collect();
     let length = u64::try_from(code.len() / 8).expect("short");
     program.call(libc::SYS_prctl, [NO_NEW_PRIVS.into(), 1.into(), 0.into(), 0.into(), 0.into()]);
-    // struct sock_fprog: how many, and where.
+    // struct sock_fprog: the length, and the address.
     let filter = Arg::Pointing { before: length.to_le_bytes().into(), to: code };
     program.call(libc::SYS_seccomp, [SET_MODE_FILTER.into(), 0.into(), filter]);
 }

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long staging may take before the test fails. Generous: CI machines are slow, and nobody waits
-/// longer than it takes.
+/// The time that staging may take before the test fails. Generous: CI machines are slow, and nobody waits longer than
+/// necessary.
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A command and its descendants; they are killed and reaped when this is dropped.
@@ -21,7 +21,7 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// Starts `command` with no input, and no output unless the caller asked for one before.
+    /// Starts `command` with no input, and no output unless the caller redirected it before.
     pub fn spawn(command: &mut Command) -> Self {
         adopt_orphans();
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn();
@@ -38,18 +38,18 @@ impl Staged {
         self.child.id()
     }
 
-    /// The pids of the command and its descendants now, parents before children.
+    /// The pids of the command and its descendants, parents before children.
     pub fn family(&self) -> Vec<u32> {
         family(self.pid())
     }
 
-    /// Waits until the command or a descendant of it has executed a program called `comm` (all its
-    /// namespaces are set up by then), and gives its pid.
+    /// Waits until the command or a descendant of it has executed a program called `comm` (all its namespaces are set
+    /// up by then), and returns its pid.
     pub fn wait_for(&mut self, comm: &str) -> u32 {
         let pid = self.pid();
         let found = wait(|| {
             if let Ok(Some(status)) = self.child.try_wait() {
-                panic!("staged process {pid} ended before `{comm}` was there: {status}");
+                panic!("staged process {pid} ended before `{comm}` started: {status}");
             }
             family(pid).into_iter().find(|&pid| proc::comm(pid).as_deref() == Some(comm))
         });
@@ -57,7 +57,7 @@ impl Staged {
     }
 }
 
-/// From now on orphans come to this process to be reaped, and not to an init that may not reap.
+/// From now on orphans are reaped by this process, and not by an init that may not reap.
 pub fn adopt_orphans() {
     static SUBREAPER: Once = Once::new();
     SUBREAPER.call_once(|| nix::sys::prctl::set_child_subreaper(true).expect("PR_SET_CHILD_SUBREAPER"));
@@ -72,13 +72,13 @@ impl Drop for Staged {
         }
         let _ = self.child.wait();
         for &pid in &family {
-            // Fails for what its own parent has reaped, such as the init of a pid namespace.
+            // Fails for processes reaped by their own parent, such as the init of a pid namespace.
             let _ = waitpid(raw(pid), None);
         }
     }
 }
 
-/// Polls `what` until it gives something or patience is at its end.
+/// Polls `what` until it returns something, or until the timeout.
 pub fn wait<T>(mut what: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -92,14 +92,14 @@ pub fn wait<T>(mut what: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Shell text that waits for a file, and ends the shell should the file's directory be gone. Nobody would end it
-/// otherwise: the command of a killed nsprobe goes on, and the test that has failed will not make the file any more.
+/// Shell text that waits for a file, and ends the shell if the file's directory is gone. Nobody would end it
+/// otherwise: the command of a killed nsprobe goes on, and the failed test will not create the file any more.
 pub fn until(file: &Path) -> String {
     let dir = file.parent().expect("a file in a directory");
     format!("until [ -e {} ]; do [ -d {} ] || exit; sleep 0.05; done", file.display(), dir.display())
 }
 
-/// A named network namespace as `ip netns add` makes one; removed when this is dropped.
+/// A named network namespace as created by `ip netns add`; removed when this is dropped.
 pub struct NamedNetns {
     /// Its name, different in every test.
     pub name: String,
@@ -131,21 +131,21 @@ impl Drop for NamedNetns {
     }
 }
 
-/// Runs `command` to its end, which must be a success, and gives its stdout.
+/// Runs `command` to its end, which must be a success, and returns its stdout.
 pub fn succeed(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// Copies a program, by cp(1): a process that another test forks at the wrong moment would inherit a
-/// descriptor that is open here for writing, and the copy could not be executed while it lives (ETXTBSY).
+/// Copies a program, by cp(1): a process that another test forks at the wrong moment would inherit a descriptor that
+/// is open here for writing, and the copy could not be executed while it exists (ETXTBSY).
 pub fn copy_program(from: &Path, to: &Path) {
     succeed(Command::new("cp").args([from, to]));
 }
 
-/// Copies `program` with the libraries that ldd(1) names to the same paths below `root`, so that it can be
-/// run after a chroot to it.
+/// Copies `program` with the libraries that ldd(1) names to the same paths below `root`, so that it can be run after
+/// a chroot to it.
 pub fn furnish(root: &Path, program: &str) {
     let needed = succeed(Command::new("ldd").arg(program));
     let libraries = needed.split_whitespace().filter(|word| word.starts_with('/'));
@@ -156,8 +156,8 @@ pub fn furnish(root: &Path, program: &str) {
     }
 }
 
-/// `pid` and its descendants now, parents before children. Each by its own file: with thousands of processes on the machine,
-/// one that lives for a moment would be gone before all had been looked through.
+/// The pids of `pid` and its descendants, parents before children. Each by its own file: with thousands of processes
+/// on the machine, a short-lived one would be gone before a full scan had ended.
 pub fn family(pid: u32) -> Vec<u32> {
     let mut family = vec![pid];
     let mut next = 0;
@@ -168,7 +168,7 @@ pub fn family(pid: u32) -> Vec<u32> {
     family
 }
 
-/// The children of a process, by whichever thread of it (proc_pid_children(5), Linux 4.2); none once it has ended.
+/// The children of a process, of any of its threads (proc_pid_children(5), Linux 4.2); none once it has ended.
 fn children(pid: u32) -> Vec<u32> {
     let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
     let files =
@@ -178,7 +178,7 @@ fn children(pid: u32) -> Vec<u32> {
         .collect()
 }
 
-/// Ends everything that this process has started.
+/// Ends all processes that this one has started.
 pub fn end_descendants() {
     for pid in family(std::process::id()).into_iter().skip(1) {
         let _ = kill(raw(pid), Signal::SIGKILL);

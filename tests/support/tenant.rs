@@ -1,7 +1,7 @@
-//! Somebody who leaves a namespace behind: this test program, called again in namespaces of its own, which has something
-//! open until it has been taken over, and ends.
+//! A tenant who leaves a namespace behind: this test program, started again in its own namespaces, which has
+//! something open until that has been taken over, and ends.
 
-use super::look::inode;
+use super::orphans::inode;
 use super::stage::wait;
 use nix::sys::socket::{getsockopt, sockopt};
 use nsprobe::kernel::sockets::{PidFd, Socket};
@@ -12,26 +12,26 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::{Command, Stdio};
 
-/// What it is to have open, in the environment.
+/// The environment variable with the file it has to open.
 const WHAT: &str = "NSPROBE_TEST_TENANT";
 /// The socket to connect to.
 const WHERE: &str = "NSPROBE_TEST_TENANT_SOCKET";
 
-/// What a tenant has left.
+/// The remains of a tenant.
 pub struct Left {
-    /// The inode of its namespace of the kind requested.
+    /// The inode of its namespace of the requested kind.
     pub ino: u64,
-    /// What it had open.
+    /// The file it had open.
     pub file: Option<Socket>,
     /// The socket whose peer it was.
     pub connection: UnixStream,
 }
 
-/// Starts this program by unshare(1) with these arguments, and takes over what it opens; `before_its_end` is called with
-/// its pid while it lives. `what`: a path, `signals` (a pipe whose signals go to the tenant), or nothing.
+/// Starts this program by unshare(1) with these arguments, and takes over what it opens; `before_its_end` is called
+/// with its pid while it lives. `what`: a path, `signals` (a pipe whose signals go to the tenant), or nothing.
 pub fn leave(unshare: &[&str], kind: &str, what: &str, before_its_end: impl FnOnce(u32)) -> Left {
     let dir = tempfile::tempdir().expect("a directory");
-    // A path, because network namespaces have abstract names of their own.
+    // A path, because abstract names belong to a network namespace.
     let path = dir.path().join("socket");
     let listener = UnixListener::bind(&path).expect("a socket");
     let mut command = Command::new("unshare");
@@ -42,7 +42,7 @@ pub fn leave(unshare: &[&str], kind: &str, what: &str, before_its_end: impl FnOn
     listener.set_nonblocking(true).expect("a socket");
     let accepted = wait(|| {
         let ended = child.try_wait().expect("a child");
-        assert!(ended.is_none(), "{unshare:?} {what}: it has ended without a word");
+        assert!(ended.is_none(), "{unshare:?} {what}: it ended without a report");
         listener.accept().ok()
     });
     let (mut connection, _) = accepted.expect("it connects");
@@ -73,7 +73,7 @@ fn orphan_connection() {
     drop((client, server));
 }
 
-/// In the process that was started for it: opens what is wanted, reports it, and ends when it may.
+/// In the process that was started for it: opens the file, reports it, and ends when it may.
 pub fn run() {
     let Ok(what) = std::env::var(WHAT) else { return };
     let (kind, what) = what.split_once(' ').expect("a kind and what");
@@ -88,7 +88,7 @@ pub fn run() {
         }
         "signals" => {
             let (read, _) = nix::unistd::pipe().expect("a pipe");
-            // SAFETY: a call with numbers only.
+            // SAFETY: a call with integers only.
             let set = unsafe { libc::fcntl(read.as_raw_fd(), libc::F_SETOWN, libc::getpid()) };
             assert_eq!(set, 0, "F_SETOWN");
             Some(read)
@@ -98,6 +98,6 @@ pub fn run() {
     };
     let fd = file.as_ref().map_or(u64::MAX, |file| u64::try_from(file.as_raw_fd()).expect("a descriptor"));
     connection.write_all(&[ino.to_ne_bytes(), fd.to_ne_bytes()].concat()).expect("a report");
-    // Until the other has seen what it wants to see.
+    // Until the other process has seen what it needs.
     let _ = connection.read_to_end(&mut Vec::new());
 }

@@ -1,4 +1,4 @@
-//! nsprobe on a terminal: pseudo-terminals of a given width behind stdout and stderr.
+//! nsprobe on a terminal: pseudo-terminals of a given width as stdout and stderr.
 
 use super::Ran;
 use nix::fcntl::OFlag;
@@ -14,7 +14,7 @@ pub fn on_terminal(command: &mut Command, columns: u16) -> Ran {
     let (stdout, of_stdout) = terminal(columns);
     let (stderr, of_stderr) = terminal(columns);
     let mut child = command.stdout(stdout).stderr(stderr).env("NO_COLOR", "1").spawn().expect("it starts");
-    // With the command go the last descriptors of the terminals, and only then do their readers end.
+    // The command holds the last descriptors of the terminals, and their readers end only with them.
     command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
     let code = child.wait().expect("it ends").code();
     let read = |reader: JoinHandle<Vec<u8>>| {
@@ -23,7 +23,7 @@ pub fn on_terminal(command: &mut Command, columns: u16) -> Ran {
     Ran { code, stdout: read(of_stdout), stderr: read(of_stderr) }
 }
 
-/// The side of a terminal that a program has, and what is read from the other. No other program inherits either.
+/// The slave of a terminal for a program, and a thread that reads the master. No other program inherits either.
 fn terminal(columns: u16) -> (File, JoinHandle<Vec<u8>>) {
     let mut master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC).expect("a terminal");
     grantpt(&master).expect("it is ours");
@@ -34,14 +34,14 @@ fn terminal(columns: u16) -> (File, JoinHandle<Vec<u8>>) {
         .custom_flags(OFlag::O_NOCTTY.bits())
         .open(ptsname_r(&master).expect("a name"))
         .expect("its other side");
-    // Raw, without which `\n` would be read as `\r\n`.
+    // Raw, otherwise `\n` would be read as `\r\n`.
     let mut stty = Command::new("stty");
     stty.args(["raw", "-echo", "rows", "50", "cols", &columns.to_string()])
         .stdin(slave.try_clone().expect("a copy"));
     assert!(stty.status().expect("stty starts").success());
     let reader = std::thread::spawn(move || {
         let (mut all, mut piece) = (Vec::new(), [0; 4096]);
-        // EIO: nobody has the other side any more.
+        // EIO: nobody has the slave any more.
         while let Ok(length @ 1..) = master.read(&mut piece) {
             all.extend_from_slice(&piece[..length]);
         }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::sync::OnceLock;
 
-/// Runs `test` with every plan that loads on this kernel, and says which does not, and why. A plan named in
+/// Runs `test` with every plan that loads on this kernel, and reports which does not, and why. A plan named in
 /// `NSPROBE_TEST_HOOKS` must load.
 pub fn each_plan(test: impl Fn(&str)) {
     let demanded = std::env::var("NSPROBE_TEST_HOOKS").unwrap_or_default();
@@ -24,16 +24,17 @@ pub fn each_plan(test: impl Fn(&str)) {
     }
 }
 
-/// Runs `test` with one plan that loads: for what the same code does in each, whichever hook calls it. That is
-/// the one on functions that nsprobe prefers where it loads, and tracepoints elsewhere.
+/// Runs `test` with one plan that loads, for behaviour that does not depend on the hook: functions if nsprobe prefers
+/// them and they load, otherwise tracepoints.
 pub fn one_plan(test: impl FnOnce(&str)) {
     if let Some((plan, _)) = plans().iter().find(|(_, refusal)| refusal.is_none()) {
         test(plan);
     }
 }
 
-/// The plans that nsprobe chooses from on such a kernel, the better first, and why each does not load if it does not; none
-/// without the privileges. Where the kernel preempts its own tasks, functions are none of them: others can blind them.
+/// The plans that nsprobe chooses from on such a kernel, the better first, with the reason if one does not load; none
+/// without the privileges. If the kernel preempts its own tasks, functions are not among them: other tasks can blind
+/// them.
 fn plans() -> &'static [(&'static str, Option<String>)] {
     static PLANS: OnceLock<[(&str, Option<String>); 2]> = OnceLock::new();
     if !super::root() {
@@ -53,14 +54,14 @@ pub fn of_probe(name: &str) -> Plan {
 }
 
 /// Runs `test` with each source of events: the probe, with one plan that loads, and those that need no BPF.
-pub fn each_rung(test: impl Fn(&str)) {
+pub fn each_source(test: impl Fn(&str)) {
     one_plan(&test);
     if super::root() {
         ["perf", "poll"].into_iter().for_each(test);
     }
 }
 
-/// Why a plan does not load; `None` when it does. Needs root.
+/// The reason why a plan does not load; `None` if it does. Needs root.
 pub fn refusal(plan: &str) -> Option<String> {
     match plans().iter().find(|(name, _)| *name == plan) {
         Some((_, refusal)) => refusal.clone(),
@@ -81,14 +82,14 @@ fn try_out(plan: &str) -> Option<String> {
     (ran.code != Some(0)).then(|| ran.stderr.trim().to_owned())
 }
 
-/// What a line has that says that the kernel left out calls.
+/// The part of a line that reports calls left out by the kernel.
 pub const LEFT_OUT: &str = r#""stage":"recursion""#;
 
-/// What `trace` writes, which is called again if need be.
+/// Runs `trace`, retry if necessary, and returns what it wrote.
 ///
-/// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
-/// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
-pub fn again(trace: impl Fn() -> Ran) -> Ran {
+/// If tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel leaves
+/// out calls of other tasks on that CPU meanwhile. The stream reports that, but the test is not about it.
+pub fn retry(trace: impl Fn() -> Ran) -> Ran {
     for _ in 0..3 {
         let ran = trace();
         match ran.stdout.lines().find(|line| line.contains(LEFT_OUT)) {
@@ -99,7 +100,7 @@ pub fn again(trace: impl Fn() -> Ran) -> Ran {
     panic!("three times the kernel left out calls of others while a program was preempted");
 }
 
-/// How many events were lost, by stages, as a text for people has it.
+/// The number of lost events, by stage, in the text output.
 pub fn lost(text: &str) -> BTreeMap<&str, u64> {
     let mut lost = BTreeMap::new();
     let mut text = text;
@@ -120,19 +121,19 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Traces with `args`, to the end, and checks what holds for every stream.
+    /// Traces with `args`, to the end, and checks the invariants of every stream.
     pub fn record<S: AsRef<OsStr> + std::fmt::Debug>(args: &[S]) -> Self {
-        Self::again(|| {
+        Self::retry(|| {
             nsprobe().args(["trace", "--json"]).args(args).output().expect("nsprobe starts").into()
         })
     }
 
-    /// Checks what holds for every stream of what `trace` writes, which is called [`again`] if need be.
-    pub fn again(trace: impl Fn() -> Ran) -> Self {
-        Self::check(again(trace))
+    /// Checks the invariants of the stream that `trace` writes, which is run retry if necessary, see [`retry`].
+    pub fn retry(trace: impl Fn() -> Ran) -> Self {
+        Self::check(retry(trace))
     }
 
-    /// Reads what a `nsprobe trace --json` wrote.
+    /// Parses the output of `nsprobe trace --json`.
     pub fn check(ran: Ran) -> Self {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("{line}: {error}"));
         let lines: Vec<Value> = ran.stdout.lines().map(parse).collect();
@@ -147,9 +148,9 @@ impl Stream {
         let last = &lines[lines.len() - 1];
         assert_eq!((last["type"].as_str(), kinds("end")), (Some("end"), 1), "{last}");
         assert_eq!(last["totals"]["events"], kinds("event"), "{last}");
-        // See `again`: what these tests wait for is held against what they made, so a hole in it is seen.
+        // See `retry`: these tests compare the events with the calls they made, so a gap is noticed.
         let lost = last["totals"]["lost"].as_array().expect("a list");
-        // What is lost by users who flood in another test is theirs.
+        // Events lost by users who flood in another test belong to that test.
         let of_a_flood = |lost: &Value| {
             let owners = lost["owners"].as_array().expect("a list");
             let floods = |owner: &Value| FLOODING.map(Value::from).any(|uid| owner["uid"] == uid);
@@ -174,16 +175,16 @@ impl Stream {
     }
 }
 
-/// Which clones are compared: by default nsprobe reports those that make a namespace.
+/// The clones that are compared: by default nsprobe reports those that create a namespace.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Clones {
     Namespaces,
     All,
 }
 
-/// Traces `sh -c script` with strace(1) inside nsprobe, so that both see the very same calls, and gives
-/// nsprobe's stream after comparing the two: same threads, same calls in the same order, same arguments, same
-/// results. Returns the stream and what the script wrote to fd 3, its own report.
+/// Traces `sh -c script` with strace(1) inside nsprobe, so that both see exactly the same calls, and compares the
+/// two: same threads, same calls in the same order, same arguments, same results. Returns nsprobe's stream and what
+/// the script wrote to fd 3, its own report.
 pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
     let Comparison { stream, report, differences, .. } =
         compare_with_strace(plan, Clones::Namespaces, script);
@@ -191,18 +192,18 @@ pub fn beside_strace(plan: &str, script: &str) -> (Stream, String) {
     (stream, report)
 }
 
-/// What came of a comparison.
+/// The result of a comparison.
 pub struct Comparison {
     pub stream: Stream,
-    /// What the script wrote to fd 3.
+    /// The text that the script wrote to fd 3.
     pub report: String,
-    /// How many calls were compared.
+    /// The number of calls that were compared.
     pub calls: usize,
     /// The threads whose calls differ, each with the first calls that do.
     pub differences: Vec<String>,
 }
 
-/// Does the same with these clones, and leaves the judgement to the caller.
+/// Does the same with these clones, and leaves the verdict to the caller.
 pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparison {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (log, report) = (dir.path().join("strace"), dir.path().join("report"));
@@ -222,7 +223,7 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
     let theirs = straced(&log, clones);
     let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for event in stream.events() {
-        // Of other clones strace does not tell which of them lead to another namespace.
+        // strace does not show which other clones lead to a new namespace.
         if clones == Clones::Namespaces
             && event["event"] == "clone"
             && !event["args"]["flags"].to_string().contains("CLONE_NEW")
@@ -230,7 +231,7 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
             continue;
         }
         let tid = event["process"]["tid"].as_u64().expect("a tid");
-        // strace(1) itself, which starts what it traces.
+        // strace(1) itself, which starts the processes that it traces.
         if event["process"]["comm"] != "strace" || theirs.contains_key(&tid) {
             ours.entry(tid).or_default().push(as_strace(event));
         }
@@ -250,7 +251,7 @@ fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<Str
     for tid in tids {
         let calls = |of: &BTreeMap<u64, Vec<String>>| of.get(tid).cloned().unwrap_or_default();
         let (ours, theirs) = (calls(ours), calls(theirs));
-        // Where the task was killed before strace saw what its last call returned, that is unknown.
+        // If the task was killed before strace saw the result of its last call, that is unknown.
         let last = theirs.len().saturating_sub(1);
         let is_killed = |at, ours: &str, theirs: &str| {
             let call = theirs.strip_suffix('?').filter(|call| at == last && call.ends_with(" = "));
@@ -274,7 +275,7 @@ fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<Str
     differences
 }
 
-/// Compares two calls. What strace does not decode, such as the arguments of a clone3 that gives another size, is equal
+/// Compares two calls. Arguments that strace does not decode, such as those of a clone3 with another size, are equal
 /// to anything.
 fn same(ours: &str, theirs: &str) -> bool {
     ours == theirs
@@ -298,13 +299,13 @@ fn straced(dir: &Path, clones: Clones) -> BTreeMap<u64, Vec<String>> {
     calls
 }
 
-/// A line of strace's in the words of [`as_strace`]; `None` for one that nsprobe does not report.
+/// A line of strace, in the form of [`as_strace`]; `None` for one that nsprobe does not report.
 fn normal(line: &str, clones: Clones) -> Option<String> {
     let (call, result) = line.rsplit_once(" = ")?;
     let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
     let mut words = result.split(' ');
     let result = match (words.next()?, words.next()) {
-        // `?`: a signal came, and the kernel makes the call again.
+        // `?`: a signal came, and the kernel restarts the call.
         (value @ ("-1" | "?"), Some(errno)) => format!("{value} {errno}"),
         (value, _) => value.to_owned(),
     };
@@ -337,12 +338,12 @@ fn normal(line: &str, clones: Clones) -> Option<String> {
     }
 }
 
-/// A path as strace has it, or an address: `"/tmp"`, `"/tmp/x"...`, `0x1`, `NULL`.
+/// A path as strace prints it, or an address: `"/tmp"`, `"/tmp/x"...`, `0x1`, `NULL`.
 fn path(text: &str) -> String {
     if text.starts_with('"') { shortened(text.trim_end_matches("...")) } else { "?".to_owned() }
 }
 
-/// The beginning of a path in quotation marks that is so long that nsprobe or strace cuts it.
+/// The beginning of a quoted path that is so long that nsprobe or strace cuts it.
 fn shortened(path: &str) -> String {
     path.get(..200).map_or_else(|| path.to_owned(), |beginning| format!("{beginning}…"))
 }
@@ -359,7 +360,7 @@ fn newer_flag(name: &str) -> Option<u64> {
     })
 }
 
-/// An event in strace's words.
+/// An event in the form of strace.
 fn as_strace(event: &Value) -> String {
     let (name, args) = (event["event"].as_str().expect("a name"), &event["args"]);
     let flags = |value: &Value| {

@@ -12,12 +12,12 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 pub struct Tracing {
     pub child: Child,
     pub stdout: BufReader<ChildStdout>,
-    /// What it wrote so far.
+    /// Its output so far.
     pub text: String,
 }
 
 impl Tracing {
-    /// Starts with `args`, in a process group of its own, which a terminal's signals would go to.
+    /// Starts with `args`, in a separate process group, which a terminal's signals would go to.
     pub fn start(args: &[&str]) -> Self {
         let mut command = nsprobe();
         command.args(["trace", "--json"]).args(args).process_group(0);
@@ -38,7 +38,7 @@ impl Tracing {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
     }
 
-    /// The next line, of a stream that goes on. Should none come, the test fails, and does not stand still.
+    /// The next line of a stream that goes on. Without one, the test fails instead of hanging.
     pub fn line(&mut self) -> String {
         let patience = PollTimeout::try_from(300_000).expect("milliseconds");
         if self.stdout.buffer().is_empty() {
@@ -47,12 +47,12 @@ impl Tracing {
         }
         let mut line = String::new();
         self.stdout.read_line(&mut line).expect("a line of text");
-        assert!(!line.is_empty(), "it has ended: {}", self.text);
+        assert!(!line.is_empty(), "it ended: {}", self.text);
         self.text += &line;
         line
     }
 
-    /// The next line, if there is one now.
+    /// The next line, if one is available.
     pub fn line_now(&mut self) -> Option<String> {
         let mut ready = [PollFd::new(self.stdout.get_ref().as_fd(), PollFlags::POLLIN)];
         let is_there = !self.stdout.buffer().is_empty() || poll(&mut ready, PollTimeout::ZERO) == Ok(1);

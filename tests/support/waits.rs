@@ -1,4 +1,4 @@
-//! Commands beside file systems that do not answer: where these are mounted, and how long a command may take.
+//! Commands beside file systems that do not answer: their mounts, and the time limits of commands.
 
 use super::fuse::Server;
 use super::{Ran, nsprobe, programs, root, skipped};
@@ -11,16 +11,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a command may take, where the machine is not slow.
+/// The time limit of a command, on a machine that is not slow.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// No command has more time than this on the slowest machine: a test has eight minutes for all.
-const LONGEST: Duration = Duration::from_mins(2);
+/// The maximum time limit on the slowest machine: a test has eight minutes in all.
+const MAX_LIMIT: Duration = Duration::from_mins(2);
 
-/// What takes longer than this while all servers answer shows that the machine is slow.
+/// A longer duration than this while all servers answer shows that the machine is slow.
 const SLOW: Duration = Duration::from_millis(300);
 
-/// Whether more tasks want to run than there are processors, now or in the last minute.
+/// True if more tasks are runnable than there are processors, now or in the last minute.
 fn is_busy() -> bool {
     let load = fs::read_to_string("/proc/loadavg").unwrap();
     let mut fields = load.split([' ', '/']);
@@ -30,7 +30,7 @@ fn is_busy() -> bool {
     average.max(now) > f64::from(u32::try_from(processors).unwrap())
 }
 
-/// Runs `body` in a thread with a mount namespace of its own.
+/// Runs `body` in a thread with its own mount namespace.
 pub fn in_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     let staged = || {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
@@ -45,7 +45,7 @@ pub fn in_own_mounts<T: Send>(body: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Runs `test` with the directory at which a server of this user's is mounted, in a mount namespace of its own.
+/// Runs `test` with the directory at which a server of this user is mounted, in a separate mount namespace.
 pub fn beside_server(uid: u32, test: impl FnOnce(&Path, Server) + Send) {
     if !root() {
         return;
@@ -74,7 +74,7 @@ pub fn command(outside: bool, args: &[&str]) -> Command {
     command
 }
 
-/// What came of a command: what it left behind and how long it took; or the process that is still running.
+/// The outcome of a command: its output and duration; or the process that is still running.
 pub struct Outcome {
     pub args: String,
     pub pid: u32,
@@ -82,7 +82,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What the command left behind, which must have ended in time.
+    /// The output of the command, which must have ended in time.
     pub fn in_time(self) -> Ran {
         match self.ended {
             Ok((ran, _)) => ran,
@@ -94,7 +94,7 @@ impl Outcome {
         }
     }
 
-    /// The same of one of [`commands`], which must have succeeded; `None` where BPF is refused.
+    /// The same for one of [`commands`], which must have succeeded; `None` if BPF is refused.
     pub fn of_commands(self) -> Option<Ran> {
         let args = self.args.clone();
         let ran = self.in_time();
@@ -106,14 +106,14 @@ impl Outcome {
     }
 }
 
-/// Where in the kernel the threads of a process wait.
+/// The kernel functions in which the threads of a process wait.
 fn waits(pid: u32) -> String {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let wait = |task: fs::DirEntry| fs::read_to_string(task.path().join("wchan")).unwrap_or_default();
     tasks.map(wait).collect::<Vec<_>>().join(", ")
 }
 
-/// Runs a command, which has `limit` to end.
+/// Runs a command with a time limit.
 pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
     let dir = tempfile::tempdir().unwrap();
     let output = |name: &str| File::create(dir.path().join(name)).unwrap();
@@ -137,7 +137,7 @@ pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
     Outcome { args, pid, ended: Ok((ran, took)) }
 }
 
-/// The commands that look at the whole machine.
+/// The commands that read the whole machine.
 pub fn commands(before: &Before) -> [Vec<&str>; 9] {
     [
         vec!["list"],
@@ -152,19 +152,19 @@ pub fn commands(before: &Before) -> [Vec<&str>; 9] {
     ]
 }
 
-/// How fast this machine is while all servers answer, and what nsprobe has found then.
+/// The speed of this machine while all servers answer, and what nsprobe found then.
 pub struct Before {
     _dir: tempfile::TempDir,
     /// The path of a document of `list --json`.
     document: String,
-    /// How long a trace runs: a snapshot takes less, even on a machine that is slow or busy.
+    /// The duration of a trace: a snapshot takes less, even on a machine that is slow or busy.
     duration: String,
-    /// How long the command took that takes longest.
+    /// The time that the slowest command took.
     took: Duration,
 }
 
 impl Before {
-    pub fn look() -> Self {
+    pub fn measure() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let answered = |args: &[&str]| {
             let (ran, took) = within(true, args, LIMIT * 60).ended.expect("all servers answer");
@@ -181,16 +181,16 @@ impl Before {
         Self { _dir: dir, document, duration, took }
     }
 
-    /// How long a command may take from now on: two seconds, and more only where the machine is slow or busy.
+    /// The time limit of a command from now on: two seconds, and more only if the machine is slow or busy.
     pub fn limit(&self) -> Duration {
-        if self.took > SLOW || is_busy() { (LIMIT + self.took * 8).min(LONGEST) } else { LIMIT }
+        if self.took > SLOW || is_busy() { (LIMIT + self.took * 8).min(MAX_LIMIT) } else { LIMIT }
     }
 }
 
 /// Runs all commands beside servers that have stopped answering, up to the first that does not end in time.
 pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
     let mut outcomes = Vec::new();
-    // From within the way to the mounts differs, the rest is the same.
+    // Inside, only the route to the mounts differs.
     for args in commands(before).into_iter().take(if outside { 9 } else { 3 }) {
         let outcome = within(outside, &args, before.limit());
         let late = outcome.ended.is_err();
@@ -202,7 +202,7 @@ pub fn run_all(before: &Before, outside: bool) -> Vec<Outcome> {
     outcomes
 }
 
-/// Starts a program in Perl, which reports on its stdout how far it is, and waits for input on its stdin.
+/// Starts a Perl program, which reports its progress on stdout, and waits for input on stdin.
 pub fn tenant(program: &str, args: &[impl AsRef<OsStr>]) -> Child {
     let mut command = Command::new("perl");
     command.args(["-e", program]).args(args).env("PERL_BADLANG", "0");
@@ -210,7 +210,7 @@ pub fn tenant(program: &str, args: &[impl AsRef<OsStr>]) -> Child {
     command.spawn().expect("perl")
 }
 
-/// A program that sleeps for ever.
+/// A program that sleeps forever.
 pub fn sleeper() -> Vec<u8> {
     // mov eax, 34 (pause); syscall; jmp to the beginning.
     programs::elf(&[0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7], 0)

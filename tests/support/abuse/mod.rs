@@ -1,5 +1,5 @@
-//! What a tenant may do to blind a trace or to forge what it reports, in a process of its own: this test program, called
-//! again with the abuse in its environment.
+//! Attempts of a tenant to blind a trace or to forge its reports, in a separate process: this test program, started
+//! again with the kind of abuse in its environment.
 
 mod races;
 mod traced;
@@ -12,17 +12,17 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 
-/// The abuse, in the environment.
+/// The kind of abuse, in the environment.
 const WHICH: &str = "NSPROBE_TEST_ABUSE";
 
-/// A process that abuses. It is killed when dropped.
+/// A process that commits the abuse. It is killed when dropped.
 pub struct Abuse {
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
 
 impl Abuse {
-    /// Starts this program again, which runs the test `trace_blind::abuse` only.
+    /// Starts this program again, which runs only the test `trace_blind::abuse`.
     pub fn start(which: &str) -> Self {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.args(["--exact", "trace_blind::abuse", "--test-threads=1", "--nocapture"]).env(WHICH, which);
@@ -32,7 +32,7 @@ impl Abuse {
         Self { child, output }
     }
 
-    /// What it reports next, after `abuse: `.
+    /// Returns its next report, after `abuse: `.
     pub fn report(&mut self) -> String {
         let mut line = String::new();
         while self.output.read_line(&mut line).expect("text") > 0 {
@@ -42,7 +42,7 @@ impl Abuse {
             }
             line.clear();
         }
-        panic!("it has ended without a report");
+        panic!("it ended without a report");
     }
 
     /// Waits for its end.
@@ -59,7 +59,7 @@ impl Drop for Abuse {
     }
 }
 
-/// In the process that was started for it: the abuse.
+/// Commits the abuse, in the process that was started for it.
 pub fn run() {
     let Ok(which) = std::env::var(WHICH) else { return };
     let (which, count) = which.split_once(' ').unwrap_or((&which, "0"));
@@ -78,7 +78,7 @@ pub fn run() {
         "jail" => return say(&races::swapped_root(count).to_string()),
         "memory" => return say(&races::rewritten_path(count)),
         "many" => many_namespaces(count),
-        other => panic!("no abuse {other}"),
+        other => panic!("unknown abuse {other}"),
     }
     say("done");
 }
@@ -93,11 +93,11 @@ fn name(name: &str) {
 }
 
 fn exit() -> ! {
-    // SAFETY: ends this process, without what its parent wants to be done at exit.
+    // SAFETY: ends this process, without the exit handlers of its parent.
     unsafe { libc::_exit(0) }
 }
 
-/// The user who makes many namespaces, and nothing else.
+/// The uid that makes many namespaces, and does nothing else.
 const MAKER: u32 = FLOODING.start + 20;
 
 /// Makes `count` namespaces as [`MAKER`], and keeps them until it is killed.

@@ -1,4 +1,4 @@
-//! Calls whose arguments another thread changes while the kernel reads them, or which signals interrupt.
+//! Calls whose arguments another thread changes while the kernel reads them, or that signals interrupt.
 
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Runs `call` while another thread runs `action` again and again, from before it begins.
-fn meanwhile(action: impl Fn() + Sync, call: impl FnOnce()) {
+/// Runs `call` while another thread repeats `action`, starting before the call.
+fn while_repeating(action: impl Fn() + Sync, call: impl FnOnce()) {
     let [begun, stop] = [const { AtomicBool::new(false) }; 2];
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -26,13 +26,14 @@ fn meanwhile(action: impl Fn() + Sync, call: impl FnOnce()) {
     });
 }
 
-/// How often a swap must have come at the moment at which the kernel reads.
+/// The number of swaps that must hit the moment at which the kernel reads.
 const ENOUGH: usize = 60;
 
-/// How long that may take: the thread that swaps may get no processor for a while.
+/// The time that this may take: the thread that swaps may get no processor for a while.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Turns of a call that is to coincide with what another thread does: some, and more until it has, for [`PATIENCE`] at most.
+/// Repetitions of a call that has to coincide with an action of another thread: `count`, and more until it has, for
+/// [`PATIENCE`] at most.
 struct Turns {
     left: usize,
     end: Instant,
@@ -43,7 +44,7 @@ impl Turns {
         Self { left: count, end: Instant::now() + PATIENCE }
     }
 
-    /// Whether there is another turn; `enough` says whether the two have coincided as often as necessary.
+    /// True if there is another turn; `enough` says whether the two have coincided often enough.
     fn another(&mut self, enough: bool) -> bool {
         let is_due = self.left > 0 || !enough;
         self.left = self.left.saturating_sub(1);
@@ -51,7 +52,7 @@ impl Turns {
     }
 }
 
-/// Calls that signal handlers have made.
+/// The number of calls made by signal handlers.
 static HANDLED: AtomicUsize = AtomicUsize::new(0);
 
 extern "C" fn unshare_uts(_: libc::c_int) {
@@ -61,10 +62,11 @@ extern "C" fn unshare_uts(_: libc::c_int) {
     }
 }
 
-/// Makes `count` calls of setns that fail, while signals come, whose handler calls unshare; gives how many of each.
+/// Makes `count` calls of setns that fail, while signals arrive whose handler calls unshare; returns the number of
+/// each.
 pub fn interrupted(count: usize) -> String {
     let handler: extern "C" fn(libc::c_int) = unshare_uts;
-    // SAFETY: the handler makes a system call and adds to a number.
+    // SAFETY: the handler makes a system call and increments a number.
     unsafe { libc::signal(libc::SIGUSR1, handler as libc::sighandler_t) };
     let me = nix::unistd::gettid();
     let interrupt = || {
@@ -73,7 +75,7 @@ pub fn interrupted(count: usize) -> String {
         std::thread::sleep(Duration::from_micros(200));
     };
     let mut failed = 0;
-    meanwhile(interrupt, || {
+    while_repeating(interrupt, || {
         while failed < count {
             assert!(!setns(-1));
             failed += 1;
@@ -82,24 +84,24 @@ pub fn interrupted(count: usize) -> String {
     format!("{failed} {}", HANDLED.load(Ordering::Relaxed))
 }
 
-/// Runs `call` with a byte at `place` that another thread sets to `usual` and `other` in turn.
-fn rewriting(place: &AtomicU8, usual: u8, other: u8, call: impl FnOnce()) {
-    // One value a turn, so that both last as long.
+/// Runs `call` with a byte at `byte` that another thread sets to `usual` and `other` in turn.
+fn while_rewriting(byte: &AtomicU8, usual: u8, other: u8, call: impl FnOnce()) {
+    // One value per turn, so that both last equally long.
     let rewrite = || {
-        place.fetch_xor(usual ^ other, Ordering::Relaxed);
+        byte.fetch_xor(usual ^ other, Ordering::Relaxed);
     };
-    meanwhile(rewrite, call);
+    while_repeating(rewrite, call);
 }
 
-/// clone3(2) with flags that another thread rewrites; gives how many children had another uts namespace, and how many
-/// another ipc namespace.
+/// clone3(2) with flags that another thread rewrites; returns how many children had a new uts namespace, and how many
+/// a new ipc namespace.
 pub fn rewritten_flags(tries: usize) -> String {
-    /// The byte of the flags in which the two lie.
+    /// The byte of the flags that has both.
     const BYTE: usize = 3;
     let [uts, ipc] = [libc::CLONE_NEWUTS, libc::CLONE_NEWIPC].map(|flag| flag.to_le_bytes()[BYTE]);
     let (writable, shared) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
-    // Shared with the children: of what is not, each fork takes the right to write for a moment.
-    // SAFETY: a new mapping of zeroes, which stays for as long as this process.
+    // Shared with the children: otherwise each fork write-protects the page for a moment.
+    // SAFETY: a new mapping of zeroes, which exists as long as this process.
     let args: &[AtomicU8; 64] = unsafe {
         let page = libc::mmap(std::ptr::null_mut(), 4096, writable, shared, -1, 0);
         assert_ne!(page, libc::MAP_FAILED);
@@ -110,10 +112,10 @@ pub fn rewritten_flags(tries: usize) -> String {
     args[32].store(u8::try_from(libc::SIGCHLD).expect("small"), Ordering::Relaxed);
     let own = inode(c"/proc/self/ns/uts");
     let (mut of_uts, mut of_ipc) = (0, 0);
-    rewriting(&args[BYTE], uts, ipc, || {
+    while_rewriting(&args[BYTE], uts, ipc, || {
         let mut turns = Turns::new(tries);
         while turns.another(of_uts > 0 && of_ipc > 0) {
-            // SAFETY: the arguments have the size that is passed; the child makes system calls only.
+            // SAFETY: the arguments have the size that is passed; the child only makes system calls.
             match unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(args)) } {
                 0 => {
                     let is_uts = inode(c"/proc/self/ns/uts") != own;
@@ -134,7 +136,7 @@ pub fn rewritten_flags(tries: usize) -> String {
 }
 
 fn inode(path: &std::ffi::CStr) -> u64 {
-    // SAFETY: integers, for which zero is a value; a string, and as much room as stat needs.
+    // SAFETY: integers, for which zero is a valid value; a string, and enough room for stat.
     unsafe {
         let mut stat: libc::stat = std::mem::zeroed();
         libc::stat(path.as_ptr(), &raw mut stat);
@@ -142,8 +144,8 @@ fn inode(path: &std::ffi::CStr) -> u64 {
     }
 }
 
-/// pivot_root(2) to a path that another thread rewrites, each time in a mount namespace of a thread of its own; gives how
-/// often it succeeded.
+/// pivot_root(2) to a path that another thread rewrites, each time in a mount namespace of a separate thread; returns
+/// the number of successes.
 pub fn rewritten_root(tries: usize) -> usize {
     use nix::mount::{MsFlags, mount};
     const NONE: Option<&str> = None;
@@ -166,7 +168,7 @@ pub fn rewritten_root(tries: usize) -> usize {
             pivoted.fetch_add(1, Ordering::Relaxed);
         }
     };
-    rewriting(&path[path.len() - 2], b'a', b'b', || {
+    while_rewriting(&path[path.len() - 2], b'a', b'b', || {
         let mut turns = Turns::new(tries);
         while turns.another(pivoted.load(Ordering::Relaxed) > 0) {
             std::thread::scope(|scope| {
@@ -177,17 +179,17 @@ pub fn rewritten_root(tries: usize) -> usize {
     pivoted.into_inner()
 }
 
-/// Runs `call` in this thread, which has a root directory of its own, while another one puts `other` and `usual` in the
-/// place of a descriptor in turn. The descriptor is what `call` is given.
-fn swapping(usual: &File, other: &File, call: impl FnOnce(i32)) {
-    let place = File::open("/proc/self/ns/uts").expect("a file");
-    let (place, usual, other) = (place.as_raw_fd(), usual.as_raw_fd(), other.as_raw_fd());
-    // SAFETY: descriptors that stay open for as long as this runs.
+/// Runs `call` in this thread, which has its own root directory, while another thread replaces a descriptor by
+/// `other` and `usual` in turn. `call` gets the descriptor.
+fn while_swapping(usual: &File, other: &File, call: impl FnOnce(i32)) {
+    let fd = File::open("/proc/self/ns/uts").expect("a file");
+    let (fd, usual, other) = (fd.as_raw_fd(), usual.as_raw_fd(), other.as_raw_fd());
+    // SAFETY: descriptors that stay open while this runs.
     let swap = || unsafe {
-        libc::dup2(other, place);
-        libc::dup2(usual, place);
+        libc::dup2(other, fd);
+        libc::dup2(usual, fd);
     };
-    meanwhile(swap, || call(place));
+    while_repeating(swap, || call(fd));
 }
 
 fn setns(fd: i32) -> bool {
@@ -195,8 +197,8 @@ fn setns(fd: i32) -> bool {
     unsafe { libc::setns(fd, 0) == 0 }
 }
 
-/// Joins another network namespace where a uts namespace stood when the call began; gives how often that was so. The way
-/// back counts as well.
+/// Joins another network namespace by a descriptor that was a uts namespace when the call began; returns how often
+/// that succeeded. The way back counts as well.
 pub fn swapped_net(tries: usize) -> usize {
     let net = || std::fs::metadata("/proc/thread-self/ns/net").expect("a namespace").ino();
     let [home, uts] = ["net", "uts"].map(|kind| File::open(format!("/proc/self/ns/{kind}")).expect("a file"));
@@ -206,10 +208,10 @@ pub fn swapped_net(tries: usize) -> usize {
     // There by unshare, and back.
     let mut joined = 2;
     let at_home = net();
-    swapping(&uts, &there, |place| {
+    while_swapping(&uts, &there, |fd| {
         let mut turns = Turns::new(tries);
         while turns.another(joined >= ENOUGH) {
-            setns(place);
+            setns(fd);
             if net() != at_home {
                 assert!(setns(home.as_raw_fd()));
                 joined += 2;
@@ -219,21 +221,22 @@ pub fn swapped_net(tries: usize) -> usize {
     joined
 }
 
-/// Leaves a chroot by the mount namespace it is in, where a uts namespace stood when the call began; gives how often.
+/// Leaves a chroot by joining its mount namespace, by a descriptor that was a uts namespace when the call began;
+/// returns how often.
 pub fn swapped_root(tries: usize) -> usize {
     let jail = tempfile::tempdir().expect("a directory");
     let inside = std::fs::metadata(jail.path()).expect("it is there").ino();
     let [mnt, uts] = ["mnt", "uts"].map(|kind| File::open(format!("/proc/self/ns/{kind}")).expect("a file"));
     let outside = File::open("/").expect("a directory");
     let mut left = 0;
-    swapping(&uts, &mnt, |place| {
-        // Who shares it with another thread may join no mount namespace.
+    while_swapping(&uts, &mnt, |fd| {
+        // A task that shares its root and directory with another thread may not join a mount namespace.
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
         let mut turns = Turns::new(tries);
         while turns.another(left >= ENOUGH / 3) {
             nix::unistd::chroot(jail.path()).expect("root");
             for _ in 0..20 {
-                setns(place);
+                setns(fd);
                 if std::fs::metadata("/").expect("a root").ino() != inside {
                     left += 1;
                     break;
@@ -246,7 +249,7 @@ pub fn swapped_root(tries: usize) -> usize {
     left
 }
 
-/// chroot(2) to a path that another thread rewrites; gives the letters of the directories that it led to.
+/// chroot(2) to a path that another thread rewrites; returns the letters of the directories that it led to.
 pub fn rewritten_path(tries: usize) -> String {
     let dir = tempfile::tempdir().expect("a directory");
     let [a, b] = ["a", "b"].map(|name| dir.path().join(name));
@@ -259,7 +262,7 @@ pub fn rewritten_path(tries: usize) -> String {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS).expect("unshare");
     let outside = File::open("/").expect("a directory");
     let mut led = String::new();
-    rewriting(last, b'a', b'b', || {
+    while_rewriting(last, b'a', b'b', || {
         let mut turns = Turns::new(tries);
         while turns.another(led.contains('a') && led.contains('b')) {
             // SAFETY: a string at any time: its last byte stays 0.

@@ -1,4 +1,4 @@
-//! What a tracer does to the calls of its tracee.
+//! Changes that a tracer makes to the calls of its tracee.
 
 use super::exit;
 use nix::sys::ptrace::{self, Options};
@@ -7,7 +7,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use std::mem::offset_of;
 
-/// clone(2) with these flags, as fork does it.
+/// clone(2) with these flags, as fork calls it.
 fn clone(flags: i32) -> i64 {
     let flags = i64::from(flags | libc::SIGCHLD);
     // SAFETY: without CLONE_VM the child has a copy of everything.
@@ -15,9 +15,9 @@ fn clone(flags: i32) -> i64 {
 }
 
 /// Makes a task that is traced by this one, stopped, and then calls clone(2), unshare(2), setns(2), chroot(2) and
-/// pivot_root(2); `tracer` does with it what it likes until it has ended.
+/// pivot_root(2); `tracer` acts on it until it has ended.
 fn traced(tracer: &mut dyn FnMut(Pid)) {
-    // SAFETY: the child makes system calls only.
+    // SAFETY: the child only makes system calls.
     match unsafe { fork() }.expect("fork") {
         ForkResult::Child => {
             let _ = ptrace::traceme();
@@ -46,7 +46,8 @@ fn traced(tracer: &mut dyn FnMut(Pid)) {
             // Its child is traced as well.
             while let Ok(status) = waitpid(None, Some(WaitPidFlag::__WALL)) {
                 let _ = match status {
-                    // A task that cannot even end, because its number was hidden, is ended by what it does then.
+                    // A task that cannot even call exit, because its syscall number was hidden, is ended by the fault
+                    // that follows.
                     WaitStatus::Stopped(pid, signal) if signal != Signal::SIGSTOP => {
                         ptrace::cont(pid, signal)
                     }
@@ -60,16 +61,17 @@ fn traced(tracer: &mut dyn FnMut(Pid)) {
     }
 }
 
-/// The place of the number of the system call, and of its result.
+/// The offsets of the system call number, and of its result.
 const NUMBER: usize = offset_of!(libc::user_regs_struct, orig_rax);
 const RESULT: usize = offset_of!(libc::user_regs_struct, rax);
 
 fn poke(pid: Pid, register: usize, value: i64) {
-    // Gone, if it was killed.
+    // Fails if the task was killed.
     let _ = ptrace::write_user(pid, register as ptrace::AddressType, value);
 }
 
-/// Rewrites the number of clone(2) in the middle, `count` times, so that no tracepoint shows its return, and ends the task.
+/// Rewrites the number of clone(2) in the middle, `count` times, so that no tracepoint shows its return, and ends the
+/// task.
 pub fn leave_nothing_seen(count: usize) {
     for _ in 0..count {
         traced(&mut |pid| {
@@ -82,7 +84,8 @@ pub fn leave_nothing_seen(count: usize) {
     }
 }
 
-/// At each stop in turn: kills the task, hides the number of its call, and gives it others with a result of success.
+/// At each stop in turn: kills the task, hides the number of its call, and replaces it by others with a successful
+/// result.
 pub fn every_stop() {
     const STOPS: usize = 13;
     let calls =
@@ -103,7 +106,8 @@ pub fn every_stop() {
                     }
                     1 => poke(pid, NUMBER, -1),
                     other => {
-                        // Skipped before seccomp and the probe can see it, with a number and a result of its tracer's.
+                        // Skipped before seccomp and the probe can see it, with a number and a result set by its
+                        // tracer.
                         poke(pid, NUMBER, calls[other - 2]);
                         poke(pid, RESULT, 0);
                         if ptrace::sysemu(pid, None).is_ok() {

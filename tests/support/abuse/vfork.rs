@@ -1,4 +1,4 @@
-//! Threads that stand in vfork, and what happens to them there.
+//! Threads that are blocked in vfork, and what can happen to them there.
 
 use super::{exit, name, say};
 use nix::sys::wait::waitpid;
@@ -6,14 +6,15 @@ use nix::unistd::{ForkResult, fork};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The children of vfork, which share the memory of their parents.
+/// The number of children of vfork, which share the memory of their parents.
 static STANDING: AtomicUsize = AtomicUsize::new(0);
 
-/// Begins a clone into a namespace of this kind and stands in it until this process ends, as does the child; that first
-/// calls unshare(2) with `also`, unless that is 0.
+/// Calls clone into a namespace of this kind and stays in it until this process ends, as does the child; the child
+/// first calls unshare(2) with `also`, unless that is 0.
 fn stand_in_vfork(kind: i32, also: i32) {
     let flags = kind | libc::CLONE_VFORK | libc::CLONE_VM | libc::SIGCHLD;
-    // SAFETY: the child uses the stack of its parent, which stands still; it makes system calls only, and never returns.
+    // SAFETY: the child uses the stack of its parent, which is blocked; it only makes system calls, and never
+    // returns.
     unsafe {
         if libc::syscall(libc::SYS_clone, i64::from(flags), 0, 0, 0, 0) == 0 {
             libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
@@ -28,7 +29,7 @@ fn stand_in_vfork(kind: i32, also: i32) {
     }
 }
 
-/// Has `count` threads stand in vfork until this process is killed.
+/// Keeps `count` threads in vfork until this process is killed.
 pub fn stand(count: usize) -> ! {
     let call = || {
         name("abuse-stand");
@@ -46,11 +47,11 @@ pub fn stand(count: usize) -> ! {
     }
 }
 
-/// Has a thread stand in vfork, `count` times, and ends its process in the middle: by another thread that executes a
-/// program, or ends it.
+/// Puts a thread into vfork, `count` times, and ends its process in the middle: another thread executes a program, or
+/// exits.
 pub fn ended_in_the_middle(count: usize, by_exec: bool) {
     for _ in 0..count {
-        // SAFETY: the child has one thread, which goes on like a process of its own, and does not return.
+        // SAFETY: the child has one thread, which continues as a separate process, and does not return.
         match unsafe { fork() }.expect("fork") {
             ForkResult::Child => {
                 let stand = || stand_in_vfork(libc::CLONE_NEWUTS, 0);
@@ -63,7 +64,7 @@ pub fn ended_in_the_middle(count: usize, by_exec: bool) {
                 let program = c"/bin/true";
                 let none = std::ptr::null();
                 if by_exec {
-                    // SAFETY: arrays that end with a null pointer, of strings.
+                    // SAFETY: arrays of strings that end with a null pointer.
                     unsafe {
                         libc::execve(program.as_ptr(), [program.as_ptr(), none].as_ptr(), [none].as_ptr())
                     };

@@ -1,4 +1,4 @@
-//! Namespaces that no process is in, and what nsprobe says of one.
+//! Namespaces without processes, and nsprobe's reports of them.
 
 use super::stage::wait;
 use super::{json, proc, run};
@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// Runs `make` in a thread with namespaces of its own, which ends; gives the inode of its network namespace.
-pub fn in_passing<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
+/// Runs `make` in a thread with its own namespaces, which ends; returns the inode of its network namespace.
+pub fn in_ended_thread<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
     let run = move || {
         unshare(CloneFlags::CLONE_NEWNET).expect("unshare in a thread");
         (inode(&fs::read_link("/proc/thread-self/ns/net").expect("a namespace")), make())
@@ -16,7 +16,7 @@ pub fn in_passing<T: Send + 'static>(make: fn() -> T) -> (u64, T) {
     std::thread::spawn(run).join().expect("the thread ends well")
 }
 
-/// The number in `net:[4026531833]`.
+/// The inode in `net:[4026531833]`.
 pub fn inode(link: &Path) -> u64 {
     let text = link.to_str().unwrap();
     text.split_once(":[")
@@ -25,7 +25,7 @@ pub fn inode(link: &Path) -> u64 {
         .unwrap()
 }
 
-/// One namespace, as nsprobe has it at a moment when no nsprobe of another test looks at it.
+/// Finds one namespace in the list, at a moment when no nsprobe of another test has it open.
 pub fn find(kind: &str, ino: u64) -> Value {
     let looked_at = |holder: &Value| {
         let pid = holder["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
@@ -36,14 +36,14 @@ pub fn find(kind: &str, ino: u64) -> Value {
         assert_eq!(document["namespaces"].as_array().unwrap().len(), 1);
         let ns = document["namespaces"][0].clone();
         let is_quiet = !ns["holders"].as_array().unwrap().iter().any(looked_at);
-        // Where all processes are readable, how many are in it is known; but for moments at which another test keeps the
-        // reading of one from returning.
+        // If all processes are readable, the number of its members is known; except while another test blocks the
+        // reading of one.
         (is_quiet && (ns["nprocs"] == ns["nprocs_seen"] || !proc::all_readable())).then_some(ns)
     };
     wait(find).expect("a moment of quiet")
 }
 
-/// What led to a namespace, apart from the kernel's own lists, which some kernels have.
+/// The sources that led to a namespace, apart from the kernel's own lists, which only some kernels have.
 pub fn sources(ns: &Value) -> Vec<&str> {
     let sources = ns["sources"].as_array().unwrap().iter().map(|source| source.as_str().unwrap());
     sources.filter(|&source| source != "kernel_lists").collect()
@@ -73,15 +73,15 @@ pub fn gaps(kind: &str) -> Vec<Value> {
     gaps.filter(|gap| gap["kind"] == kind).cloned().collect()
 }
 
-/// Waits until nsprobe says this, apart from spaces. An nsprobe of another test that asks a namespace has it open for a
-/// moment, and so holds it.
-pub fn said(args: &[&str], what: &str) {
+/// Waits until nsprobe prints this, apart from spaces. An nsprobe of another test that queries a namespace has it
+/// open for a moment, and so holds it.
+pub fn wait_for_text(args: &[&str], what: &str) {
     let mut last = String::new();
-    let said = wait(|| {
+    let printed = wait(|| {
         last = run(args).stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         (last == what).then_some(())
     });
-    assert!(said.is_some(), "{args:?}: {last}");
+    assert!(printed.is_some(), "{args:?}: {last}");
 }
 
 /// Waits until a list with these arguments finds nothing.
