@@ -4,7 +4,7 @@ use super::{Exit, METHOD, output};
 use crate::kernel::advice::{AND, WITH_SUDO};
 use crate::model::{Gap, GapKind};
 
-/// Whether gaps count as a finding.
+/// The option by which gaps count as a finding.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct Strict {
     /// Exit with 1 if anything could not be read

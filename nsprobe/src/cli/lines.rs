@@ -136,7 +136,7 @@ fn human(line: &Line, text_style: TextStyle, out: &mut impl Write) -> io::Result
     writeln!(out, "{}", wrapped(&text, event::CONTINUED, text_style))
 }
 
-/// What the plans without BPF cannot see of calls, failures and roots, because they see only results.
+/// Says what the plans without BPF cannot see of calls, failures and roots, because they see only results.
 fn blind(start: &StreamStart) -> Option<&'static str> {
     let plan = start.hooks.plan;
     if plan == Plan::Perf.name() {

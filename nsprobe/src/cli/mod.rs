@@ -21,7 +21,7 @@ mod tree;
 mod users;
 mod which;
 
-use crate::kernel::given;
+use crate::kernel::inherited;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use output::{Color, Output};
@@ -65,21 +65,21 @@ Exit codes: 0 done; 1 nothing found, or a problem or a difference found; 2 error
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// The namespaces, one per row
+    /// List namespaces, one per row
     List(list::Args),
-    /// The processes or namespaces as a tree
+    /// Show processes or namespaces as a tree
     Tree(tree::Args),
-    /// What came, went and changed since a snapshot
+    /// Show what came, went and changed since a snapshot
     Diff(diff::Args),
-    /// Who makes, joins or leaves a namespace or changes its root, as it happens
+    /// Report who creates, joins or leaves a namespace or changes its root, as it happens
     Trace(trace::Args),
-    /// What this kernel, these privileges and this environment allow, and what to do about the rest
+    /// Check what this kernel, these privileges and this environment allow, with remedies for the rest
     Doctor(doctor::Args),
-    /// A completion script for a shell, on stdout
+    /// Write a completion script for a shell to stdout
     Completions(completions::Args),
 }
 
-/// How a command ended, apart from errors.
+/// The outcome of a command, apart from errors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     /// Success.
@@ -105,10 +105,12 @@ fn code() -> ExitCode {
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) if error.exit_code() != 0 || !given::stdout_is_closed() => return output::usage(error),
+        Err(error) if error.exit_code() != 0 || !inherited::stdout_is_closed() => {
+            return output::usage(error);
+        }
         Err(_) => return closed(),
     };
-    if given::stdout_is_closed() && !cli.command.writes_elsewhere() {
+    if inherited::stdout_is_closed() && !cli.command.writes_elsewhere() {
         return closed();
     }
     logging::start(cli.verbose);
@@ -142,7 +144,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
     let mut out = Output::new(cli.color).context("stdout")?;
     // Without threads a trace fails with an error; the others read processes all the same.
     if matches!(cli.command, Command::List(_) | Command::Tree(_) | Command::Diff(_) | Command::Doctor(_))
-        && let Some(why) = given::without_threads()
+        && let Some(why) = inherited::without_threads()
     {
         output::complain(&format_args!("{why}: a process whose reading does not return holds nsprobe up"));
     }
@@ -160,14 +162,14 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
 
 /// Checks how nsprobe was started, before any of the command line is trusted.
 fn begin() -> anyhow::Result<()> {
-    if given::is_set_id() {
+    if inherited::is_set_id() {
         anyhow::bail!(
             "installed set-user-id or set-group-id: anybody who runs it would have its privileges; remove the bit, \
              and use sudo"
         );
     }
-    given::raise_file_limit();
-    given::keep_ended_children();
+    inherited::raise_file_limit();
+    inherited::keep_ended_children();
     Ok(())
 }
 

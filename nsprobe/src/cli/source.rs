@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(super) struct SourceArgs {
-    /// Where processes and threads are read
+    /// Source of processes and threads
     #[arg(long, value_enum, default_value_t = Source::Auto, value_name = "SOURCE", help_heading = METHOD)]
     source: Source,
 }

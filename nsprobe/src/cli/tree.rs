@@ -27,7 +27,7 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = OUTPUT)]
     all: bool,
 
-    /// What the tree shows
+    /// Nodes of the tree
     #[arg(long, value_enum, default_value_t = By::Process, value_name = "WHAT", help_heading = OUTPUT)]
     by: By,
 

@@ -1,11 +1,11 @@
-//! What is in one snapshot and not in the other because that could not see it: it has neither come nor gone.
+//! Things in one snapshot that the other could not see: they have neither come nor gone.
 
 use super::document::Side;
 use super::key::{NsKey, ProcessKey, key, process_key};
 use crate::model::{GapKind, Holder, Namespace, NsKind, NsSlot, Pid, Process, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What the other snapshot may have missed, and why.
+/// The things that the other snapshot may have missed, with the reasons.
 #[derive(Debug, Default)]
 pub(super) struct Unseen {
     /// The reason why not all processes were shown.

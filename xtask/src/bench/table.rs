@@ -61,7 +61,7 @@ pub fn cost(name: &str, index: usize, points: &[&Point]) -> Option<String> {
     Some(format!("Cost of each additional process, `{name}`: {}{change}", steps.join(", ")))
 }
 
-/// How many times as long the yardstick takes: the median of the ratios of rounds that both took part in. A round is
+/// The factor by which the yardstick takes longer: the median of the ratios of rounds that both took part in. A round is
 /// one moment of the machine, so whatever slows it down slows both.
 fn faster(times: &[Duration], yardstick: &[Duration]) -> Option<f64> {
     let ratio = |(own, yardstick): (&Duration, &Duration)| yardstick.as_secs_f64() / own.as_secs_f64();
