@@ -234,7 +234,7 @@ fn people_get_a_line_an_event_and_notes_on_stderr() {
         let [header, line] = ran.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stdout) };
         assert!(header.starts_with("TIME") && line.contains(&setns), "{line}");
         let [began, ended] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
-        assert_eq!(began, format!("nsprobe: tracing by {plan}; -v lists what this way does not show"));
+        assert_eq!(began, format!("nsprobe: tracing by {plan}; -v lists what this plan does not show"));
         // On a narrow terminal words stay whole, and nothing is lost.
         let arguments = ["trace", "--hooks", plan, "--event", "setns", "--", "nsenter", &join, "true"];
         let narrow = on_terminal(nsprobe().args(arguments), 80);

@@ -324,7 +324,7 @@ fn text_output_names_what_is_not_known() {
     }
     let ran = run(&["trace", "-v", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line.contains("  change  uts ")), "{}", ran.stdout);
-    let unseen = "not shown by this way: whether a change is by unshare or setns";
+    let unseen = "not shown by this plan: whether a change is by unshare or setns";
     assert!(ran.stderr.contains(unseen), "{}", ran.stderr);
     // A request that cannot be fulfilled is reported with --quiet too, in one sentence.
     for (plan, blind) in [

@@ -169,12 +169,12 @@ fn beginning(start: &StreamStart) -> String {
     }
     if !all {
         if !hooks.unseen.is_empty() {
-            parts.push("-v lists what this way does not show".to_owned());
+            parts.push("-v lists what this plan does not show".to_owned());
         }
         return parts.join("; ");
     }
     if !hooks.unseen.is_empty() {
-        parts.push(format!("not shown by this way: {}", hooks.unseen.join("; ")));
+        parts.push(format!("not shown by this plan: {}", hooks.unseen.join("; ")));
     }
     if let Some(cost) = hooks.cost {
         parts.push(format!("cost: {cost}"));

@@ -284,7 +284,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
 /// The reason why no trace began; if the plan was `chosen`, with a hint that there may be others.
 fn refused(error: TraceError, chosen: bool) -> anyhow::Error {
     if chosen && error.is_refusal() {
-        return anyhow::anyhow!("{error}; without --hooks, trace takes the best way that is permitted");
+        return anyhow::anyhow!("{error}; without --hooks, trace takes the best plan that is permitted");
     }
     error.into()
 }
