@@ -10,18 +10,18 @@ use crate::model::{Arguments, Gap, GapKind, Pid, Process};
 /// Fills in the command lines of the processes `wanted` that still exist, and adds to `gaps` those that cannot be read
 /// in time. `processes` are sorted by pid.
 pub(super) fn fill(proc: &Proc, processes: &mut [Process], wanted: &[Pid], gaps: &mut Vec<Gap>) {
-    let mut asked = Vec::new();
+    let mut selected = Vec::new();
     for pid in wanted {
         let Ok(index) = processes.binary_search_by_key(pid, |process| process.pid) else { continue };
         let process = &processes[index];
         // Only a kernel thread certainly has none.
         if !process.kernel_thread && process.arguments.is_empty() {
-            asked.push((index, process.pid, process.start_ticks));
+            selected.push((index, process.pid, process.start_ticks));
         }
     }
-    let indices: Vec<usize> = asked.iter().map(|&(index, ..)| index).collect();
+    let indices: Vec<usize> = selected.iter().map(|&(index, ..)| index).collect();
     let proc = proc.clone();
-    let lines = bounded::each(asked, move |&(_, pid, start_ticks), buffer| {
+    let lines = bounded::each(selected, move |&(_, pid, start_ticks), buffer| {
         let dir = proc.process(pid).ok()?;
         // The pid may have been reused by now.
         dir.read("stat", buffer).ok()?;

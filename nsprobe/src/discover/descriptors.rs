@@ -27,7 +27,7 @@ impl Descriptors {
         process: &Process,
         dir: &ProcessDir,
         tids: &[Pid],
-        own_numbers: bool,
+        own_pids: bool,
         nsfs_dev: u64,
         gaps: &mut Gaps,
     ) {
@@ -36,29 +36,29 @@ impl Descriptors {
             return;
         }
         let pid = process.pid;
-        let mut looked = self.look(pid, None, dir, nsfs_dev);
-        match own_tables(pid, tids, own_numbers) {
+        let mut result = self.scan(pid, None, dir, nsfs_dev);
+        match own_tables(pid, tids, own_pids) {
             Ok(tables) => {
                 for tid in tables {
                     let thread =
-                        dir.thread(tid).and_then(|thread| self.look(pid, Some(tid), &thread, nsfs_dev));
-                    looked = and(looked, thread);
+                        dir.thread(tid).and_then(|thread| self.scan(pid, Some(tid), &thread, nsfs_dev));
+                    result = and(result, thread);
                 }
             }
-            Err(Incomparable::Numbers) => gaps.add(GapKind::Descriptors, OTHER_NUMBERS, None),
-            Err(Incomparable::Error(error)) => looked = and(looked, Err(error)),
+            Err(Incomparable::Pids) => gaps.add(GapKind::Descriptors, OTHER_PIDS, None),
+            Err(Incomparable::Error(error)) => result = and(result, Err(error)),
         }
-        match looked {
+        match result {
             Ok(()) => {}
             Err(error) if vanished(&error) => {}
             Err(error) => gaps.add_error(GapKind::Descriptors, &error),
         }
     }
 
-    fn look(&mut self, pid: Pid, tid: Option<Pid>, dir: &ProcessDir, nsfs_dev: u64) -> io::Result<()> {
-        let (descriptors, numbers) = dir.descriptors()?;
+    fn scan(&mut self, pid: Pid, tid: Option<Pid>, dir: &ProcessDir, nsfs_dev: u64) -> io::Result<()> {
+        let (descriptors, fds) = dir.descriptors()?;
         let mut refused = Ok(());
-        for fd in numbers {
+        for fd in fds {
             let file = match descriptors.stat(fd) {
                 Ok(file) => file,
                 // A descriptor that fails for any other reason (closed, a dead file server) is not a namespace.
@@ -91,21 +91,21 @@ fn and(one: io::Result<()>, other: io::Result<()>) -> io::Result<()> {
 }
 
 /// The gap for multithreaded processes whose tables cannot be compared.
-const OTHER_NUMBERS: &str =
+const OTHER_PIDS: &str =
     "descriptors of threads with a table of their own: this /proc belongs to a different pid namespace";
 
 /// The reason that tables cannot be compared.
 enum Incomparable {
     /// Pids in nsprobe's pid namespace differ from those in this `/proc`.
-    Numbers,
+    Pids,
     /// The kernel refuses.
     Error(io::Error),
 }
 
 /// Returns those threads `tids` of the process `pid` whose table differs from its own, one per table.
-fn own_tables(pid: Pid, tids: &[Pid], own_numbers: bool) -> Result<Vec<Pid>, Incomparable> {
-    if !tids.is_empty() && !own_numbers {
-        return Err(Incomparable::Numbers);
+fn own_tables(pid: Pid, tids: &[Pid], own_pids: bool) -> Result<Vec<Pid>, Incomparable> {
+    if !tids.is_empty() && !own_pids {
+        return Err(Incomparable::Pids);
     }
     let mut own = Vec::new();
     // Nearly all share the process's table; only the others are compared with one another.
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_of_each_table_is_kept_with_few_comparisons() {
+    fn one_thread_per_table_is_kept() {
         let mut count = 0;
         // Threads 1 to 20,000; every eighth shares the table of the thread before it.
         let table = |tid: Pid| {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_that_contradicts_itself_loses_no_thread_for_good() {
+    fn inconsistent_order_loses_no_thread() {
         let tids: Vec<Pid> = (0..100).collect();
         let kept = distinct(&tids, &mut |_, _| Ok(Ordering::Less)).unwrap();
         assert_eq!(kept, tids);

@@ -2,7 +2,7 @@
 
 use super::gaps::Gaps;
 use super::lines::{self, Line};
-use super::sight::kthreadd;
+use super::visibility::kthreadd;
 use super::{parse, processes};
 use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
@@ -64,10 +64,10 @@ fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
     let first = bounded::one(move |_| {
         let first = processes::namespace(&proc.process(1).ok()?, MOUNTS, nsfs_dev).ok()??;
         let own = processes::own_namespace(&proc, NsKind::Mnt, nsfs_dev)?;
-        (first == own).then(|| statx::place(c"/proc/1/root"))?
+        (first == own).then(|| statx::directory_identity(c"/proc/1/root"))?
     });
     if let Some(first) = first.ok().flatten() {
-        return statx::place(c"/").is_some_and(|own| own != first);
+        return statx::directory_identity(c"/").is_some_and(|own| own != first);
     }
     // Without another root to compare with: in a chroot that is not itself a mount point, nothing is mounted at `/`.
     let (mut turn, mut found) = (Room::for_mounts().turn(mount_room::ONE), false);
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_topmost_proc_mount_counts() {
+    fn topmost_proc_mount_is_used() {
         let parse = |text: &str| ProcMount::parse(text.as_bytes(), Path::new("/proc"));
         let open = Some(ProcMount::default());
         let plain = "20 1 0:4 / /proc rw,relatime - proc proc rw\n";

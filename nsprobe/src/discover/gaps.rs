@@ -12,7 +12,7 @@ use std::io;
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     /// By kind and reason.
-    told: BTreeMap<(GapKind, String), (u64, Option<String>)>,
+    counts: BTreeMap<(GapKind, String), (u64, Option<String>)>,
     /// Per kind, the number of reads that do not return, and their processes: they make one gap, however many they are.
     stuck: BTreeMap<GapKind, (u64, BTreeSet<Pid>)>,
 }
@@ -27,17 +27,17 @@ impl Gaps {
     /// Counts one more of `kind`, for `reason`; `remedy` is what would help.
     pub(super) fn add(&mut self, kind: GapKind, reason: impl Into<String>, remedy: Option<&str>) {
         let key = (kind, reason.into());
-        if !self.told.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
-            self.told.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
+        if !self.counts.contains_key(&key) && self.reasons(kind) >= MOST_REASONS {
+            self.counts.entry((kind, FURTHER.to_owned())).or_insert((0, None)).0 += 1;
             return;
         }
-        self.told.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
+        self.counts.entry(key).or_insert_with(|| (0, remedy.map(str::to_owned))).0 += 1;
     }
 
     /// Counts the reasons of gaps of `kind`.
     fn reasons(&self, kind: GapKind) -> usize {
         let of_kind = (kind, String::new())..;
-        self.told.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
+        self.counts.range(of_kind).take_while(|((other, _), _)| *other == kind).take(MOST_REASONS).count()
     }
 
     /// Counts one more of `kind`, because reading a process does not return.
@@ -57,31 +57,31 @@ impl Gaps {
             return self.add(kind, exhausted, Some("raise it (ulimit -n)"));
         }
         if !denied(error) {
-            return self.add(kind, in_words(error), None);
+            return self.add(kind, error_text(error), None);
         }
         let remedies = needed(kind, error).iter().map(|&needed| remedy(needed));
-        let reason = in_words(error);
+        let reason = error_text(error);
         match remedies.flatten().next() {
             Some(remedy) => self.add(kind, reason, Some(&remedy)),
-            None => self.add(kind, format!("{reason}, {}", all_the_same(kind)), None),
+            None => self.add(kind, format!("{reason}, {}", despite_capabilities(kind)), None),
         }
     }
 
     /// Returns true if there are any gaps.
     pub(super) fn any(&self) -> bool {
-        !self.told.is_empty() || !self.stuck.is_empty()
+        !self.counts.is_empty() || !self.stuck.is_empty()
     }
 
     /// Returns the reason of the first gap.
     pub(super) fn first_reason(&self) -> String {
         let stuck = || self.stuck.values().next().map(|(_, pids)| Stuck::several(pids));
-        self.told.keys().next().map(|(_, reason)| reason.clone()).or_else(stuck).unwrap_or_default()
+        self.counts.keys().next().map(|(_, reason)| reason.clone()).or_else(stuck).unwrap_or_default()
     }
 
     /// Adds the gaps of another pass.
     pub(super) fn merge(&mut self, other: Self) {
-        for (gap, (count, remedy)) in other.told {
-            self.told.entry(gap).or_insert((0, remedy)).0 += count;
+        for (gap, (count, remedy)) in other.counts {
+            self.counts.entry(gap).or_insert((0, remedy)).0 += count;
         }
         for (kind, (count, pids)) in other.stuck {
             let (of_kind, known) = self.stuck.entry(kind).or_default();
@@ -92,11 +92,11 @@ impl Gaps {
 
     /// Returns the gaps, sorted by kind.
     pub(super) fn finish(self) -> Vec<Gap> {
-        let Self { mut told, stuck } = self;
+        let Self { mut counts, stuck } = self;
         let stuck = stuck.into_iter();
-        told.extend(stuck.map(|(kind, (count, pids))| ((kind, Stuck::several(&pids)), (count, None))));
+        counts.extend(stuck.map(|(kind, (count, pids))| ((kind, Stuck::several(&pids)), (count, None))));
         let gap = |((kind, reason), (count, remedy))| Gap { kind, count, reason, remedy };
-        told.into_iter().map(gap).collect()
+        counts.into_iter().map(gap).collect()
     }
 }
 
@@ -116,7 +116,7 @@ fn needed(kind: GapKind, error: &io::Error) -> &'static [&'static [Capability]] 
 }
 
 /// The likely cause of a denial in spite of all needed capabilities.
-const fn all_the_same(kind: GapKind) -> &'static str {
+const fn despite_capabilities(kind: GapKind) -> &'static str {
     match kind {
         GapKind::Descriptors => {
             "even with CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH: a security module or sandbox forbids it"
@@ -129,7 +129,7 @@ const fn all_the_same(kind: GapKind) -> &'static str {
 }
 
 /// The C library's text for an error.
-fn in_words(error: &io::Error) -> String {
+fn error_text(error: &io::Error) -> String {
     error.raw_os_error().and_then(errno_text).unwrap_or_else(|| error.to_string())
 }
 
@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn processes_that_cannot_be_read_are_one_gap_that_names_some() {
+    fn unreadable_processes_form_one_gap() {
         let (mut gaps, mut other) = (Gaps::default(), Gaps::default());
         gaps.add_stuck(GapKind::ProcessStatus, Stuck::Process(7));
         assert!(
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn reasons_without_end_are_counted_as_one() {
+    fn excess_reasons_are_counted_together() {
         let mut gaps = Gaps::default();
         for number in 0..1000 {
             gaps.add(GapKind::Mounts, format!("the mount {number:04}"), None);

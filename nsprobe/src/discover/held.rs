@@ -4,8 +4,8 @@
 //! Nothing is loaded unless there is such a namespace. A failed search is not a gap: the text lists what may hold such
 //! a namespace, and omits what was searched without a result.
 
-use super::index::NamespaceIndex;
 use super::held_records::{self, ConnectionFacts, HeldFacts, SuperblockFacts};
+use super::index::NamespaceIndex;
 use super::limit::MOST_OF_ONE;
 use super::records::Tables;
 use super::{processes, tasks, walk};
@@ -24,9 +24,9 @@ pub(super) fn find(proc: &Proc, nsfs_dev: u64, index: &mut NamespaceIndex) {
     if sought.is_empty() {
         return;
     }
-    let numbers: Vec<u64> = sought.keys().copied().collect();
+    let ids: Vec<u64> = sought.keys().copied().collect();
     let search = tasks::available(proc).map_err(|why| why.to_string());
-    let search = match search.and_then(|()| Search::open(&numbers).map_err(|why| why.to_string())) {
+    let search = match search.and_then(|()| Search::open(&ids).map_err(|why| why.to_string())) {
         Ok(search) => search,
         Err(why) => return log::info!("holders: the kernel's tables are not searched: {why}"),
     };
@@ -85,7 +85,11 @@ fn file_systems(
 }
 
 /// Adds the TCP connections that hold network namespaces.
-fn connections(search: &Search, sought: &HashMap<u64, NsId>, index: &mut NamespaceIndex) -> Result<(), String> {
+fn connections(
+    search: &Search,
+    sought: &HashMap<u64, NsId>,
+    index: &mut NamespaceIndex,
+) -> Result<(), String> {
     let connections = search.connections().map_err(|why| why.to_string())?;
     let mut bucket = 0;
     let mut found = HashSet::new();
@@ -125,7 +129,7 @@ fn mounts(
     let fs_type = &superblock.fs_type;
     let mut holders = Vec::new();
     for mount in &superblock.mounts {
-        let path = match table.place(mount.id, mount.namespace_id) {
+        let path = match table.device_and_point(mount.id, mount.namespace_id) {
             Ok((dev, path)) if dev == superblock.dev => path.map(Text::from),
             // Its mount id was reused, or it is in no mount namespace that can be named.
             Ok(_) => continue,

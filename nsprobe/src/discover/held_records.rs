@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_which_file_holds_what_and_how() {
+    fn held_file_record_is_decoded() {
         let mut found = Vec::new();
         let whole = [record(7, 7, how::TUN), record(7, 9, how::PROC_NET), record(0, 0, how::TUN)].concat();
         assert_eq!(files(&whole, |facts| found.push(facts)), 0);
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_superblock_is_told_with_the_mounts_that_are_in_a_mount_namespace() {
+    fn superblock_record_lists_mounts_in_namespaces() {
         let record = superblock_record(77, &[(5, 9, 4_026_531_832), (6, 0, 0)]);
         let mounts = vec![MountFacts { id: 5, namespace_id: 9, namespace_ino: 4_026_531_832 }];
         let fs_type = Text::from("proc");
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn every_way_has_a_number_of_its_own_and_no_other_number_is_one() {
+    fn every_way_of_holding_has_a_unique_code() {
         let mut ways = Vec::new();
         for how in 0..=64 {
             let before = ways.len();

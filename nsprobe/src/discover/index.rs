@@ -1,9 +1,9 @@
 //! The known facts of each namespace: its members, what else led to it, and how to open it.
 
-use super::found::{NamespaceDescriptor, DivergentThread};
+use super::found::{DivergentThread, NamespaceDescriptor};
 use super::limit;
 use super::reach::MountPoint;
-use super::sight;
+use super::visibility;
 use crate::model::{Holder, Initial, Namespace, NsId, NsKind, NsSlot, Pid, Process, Source, Text};
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ pub(super) struct Entry {
     /// Handles to its file: the leader's, and others in case that one vanishes.
     pub(super) handles: Vec<Handle>,
     /// True once it has been queried.
-    pub(super) asked: bool,
+    pub(super) queried: bool,
     /// The reason that none of the remaining handles was used.
     pub(super) unreached: Option<String>,
 }
@@ -51,11 +51,11 @@ impl Handle {
 }
 
 /// The most handles kept per namespace; more add cost and no certainty.
-const WITNESSES: usize = 4;
+const MOST_HANDLES: usize = 4;
 
 impl Entry {
     pub(super) fn handle(&mut self, handle: Handle) {
-        if self.handles.len() < WITNESSES {
+        if self.handles.len() < MOST_HANDLES {
             self.handles.push(handle);
         }
     }
@@ -65,7 +65,7 @@ impl Entry {
         let is_mount = |handle: &Handle| matches!(handle, Handle::Mount(_));
         let at = self.handles.iter().position(is_mount).unwrap_or(self.handles.len());
         self.handles.insert(at, Handle::Mount(mount));
-        self.handles.truncate(WITNESSES);
+        self.handles.truncate(MOST_HANDLES);
     }
 
     pub(super) fn source(&mut self, source: Source) {
@@ -181,7 +181,7 @@ impl NamespaceIndex {
     /// Returns the entry of a namespace, created if needed.
     pub(super) fn entry(&mut self, id: NsId) -> &mut Entry {
         let new =
-            || Entry { namespace: Namespace::new(id), handles: Vec::new(), asked: false, unreached: None };
+            || Entry { namespace: Namespace::new(id), handles: Vec::new(), queried: false, unreached: None };
         self.found.entry((id.kind, id.ino)).or_insert_with(new)
     }
 
@@ -201,8 +201,8 @@ impl NamespaceIndex {
     }
 
     /// Returns those that have not been queried and have no handle.
-    pub(super) fn without_way(&self) -> Vec<NsId> {
-        let without = self.found.values().filter(|entry| !entry.asked && entry.handles.is_empty());
+    pub(super) fn without_handle(&self) -> Vec<NsId> {
+        let without = self.found.values().filter(|entry| !entry.queried && entry.handles.is_empty());
         without.map(|entry| entry.namespace.id).collect()
     }
 
@@ -245,6 +245,6 @@ impl NamespaceIndex {
 /// Returns the namespaces of kthreadd. It is pid 2 of the initial pid namespace, started by the kernel, and never
 /// leaves its namespaces. Inodes prove nothing: they vary between kernels.
 fn initial(processes: &[Process]) -> Option<[Option<NsId>; 8]> {
-    let slots = sight::kthreadd(processes)?.namespaces.as_ref()?;
+    let slots = visibility::kthreadd(processes)?.namespaces.as_ref()?;
     Some(NsKind::ALL.map(|kind| *slots.of(kind)))
 }

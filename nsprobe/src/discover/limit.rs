@@ -7,15 +7,15 @@ use crate::model::Holder;
 pub(super) const MOST_OF_ONE: usize = 64;
 
 /// Returns the owner of a holder. (A namespace that holds another does so once.)
-fn whose(holder: &Holder) -> (&'static str, u64) {
-    let whose = match holder {
+fn owner_of(holder: &Holder) -> (&'static str, u64) {
+    let owner = match holder {
         Holder::BindMount { mount_namespace, .. } | Holder::Mount { mount_namespace, .. } => {
             mount_namespace.ino
         }
         Holder::Ancestor { of } => of.ino,
         other => other.pid().map_or(0, u64::from),
     };
-    (holder.name(), whose)
+    (holder.name(), owner)
 }
 
 /// Drops the excess holders of each owner from `holders`, which are sorted; returns how many.
@@ -23,9 +23,9 @@ pub(super) fn holders(holders: &mut Vec<Holder>) -> u64 {
     let before = holders.len();
     let (mut last, mut count) = (None, 0);
     holders.retain(|holder| {
-        let whose = Some(whose(holder));
-        count = if last == whose { count + 1 } else { 1 };
-        last = whose;
+        let owner = Some(owner_of(holder));
+        count = if last == owner { count + 1 } else { 1 };
+        last = owner;
         count <= MOST_OF_ONE
     });
     (before - holders.len()) as u64
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_one_has_too_many_of_takes_nothing_from_another() {
+    fn excess_holders_of_one_owner_spare_others() {
         let of = |pid, count| (0..count).map(move |fd| Holder::Descriptor { pid, tid: None, fd });
         let mut all: Vec<Holder> = of(7, 1000).chain(of(8, 2)).chain(of(9, 65)).collect();
         all.push(Holder::Socket { pid: 9, tid: None, fd: 70 });

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_put_together_however_the_text_is_cut() {
+    fn lines_are_assembled_from_any_parts() {
         let text = b"one\n\nthree has more\nfour\n";
         for size in 1..=text.len() {
             let (mut lines, mut seen) = (Lines::default(), Vec::new());
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_line_without_end_no_more_is_kept_than_the_limit() {
+    fn endless_line_is_bounded() {
         let (mut lines, mut seen) = (Lines::default(), Vec::new());
         for _ in 0..10_000 {
             assert!(lines.part(&[b'x'; 4096], &mut |_| unreachable!("no line has ended")));
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_stops_where_it_is_enough() {
+    fn reading_stops_on_request() {
         let (mut lines, mut count) = (Lines::default(), 0);
         let went_on = lines.part(b"a\nb\nc\nd\n", &mut |_| {
             count += 1;

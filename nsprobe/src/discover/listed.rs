@@ -5,14 +5,14 @@
 //! A namespace not known before is opened by its id and queried, where possible. So nothing is trusted that was only
 //! read while walking changing memory.
 
-use super::index::NamespaceIndex;
 use super::errno::vanished;
 use super::gaps::Gaps;
+use super::index::NamespaceIndex;
 use super::relations::NsQuery;
 use super::walk::{self, Outcome, steps};
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
-use crate::kernel::listns::{self, Number};
+use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
@@ -32,7 +32,7 @@ const MISSING: &str =
 #[derive(Debug)]
 pub(super) struct Listed {
     /// All that can be opened.
-    numbers: Vec<Number>,
+    handles: Vec<NsHandle>,
     /// `Ok` if those are all.
     whole: Result<(), Unlisted>,
     /// From 6.19: the namespaces in the lists that listns(2) does not return, and the means to read the lists again.
@@ -60,25 +60,24 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
             found.retain(|id, _| !active.contains(id));
             Ok((lists, found))
         });
-        let numbers = active.into_iter().map(|id| Number { id, file: None }).collect();
+        let handles = active.into_iter().map(|id| NsHandle { id, file: None }).collect();
         let whole = if administers_all() { Ok(()) } else { Err(Unlisted::Others) };
-        return Ok(Listed { numbers, whole, inactive });
+        return Ok(Listed { handles, whole, inactive });
     }
     let (lists, found, whole) = walked?;
-    let numbers = found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect();
-    Ok(Listed { numbers, whole, inactive: Ok((lists, BTreeMap::new())) })
+    let handles = found.into_iter().map(|(id, namespace)| NsHandle::of(namespace, id)).collect();
+    Ok(Listed { handles, whole, inactive: Ok((lists, BTreeMap::new())) })
 }
 
 /// Marks the namespaces that the kernel has listed, and adds those that were not known and still exist.
 pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-    let known: HashMap<u64, NsId> =
-        NsKind::ALL.into_iter().flat_map(|kind| index.kernel_ids(kind)).collect();
-    for &number in &listed.numbers {
-        if let Some(&id) = known.get(&number.id) {
+    let known: HashMap<u64, NsId> = NsKind::ALL.into_iter().flat_map(|kind| index.kernel_ids(kind)).collect();
+    for &handle in &listed.handles {
+        if let Some(&id) = known.get(&handle.id) {
             index.entry(id).source(Source::KernelLists);
             continue;
         }
-        match open(number) {
+        match open(handle) {
             Ok(Some((id, fd))) => {
                 index.entry(id).source(Source::KernelLists);
                 query.ask(id, fd, index, gaps);
@@ -92,36 +91,39 @@ pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceInd
 
 /// Queries the namespaces that can be opened only by id and are newer than the lists: those mounted in a mount
 /// namespace without a process.
-pub(super) fn ask_latest(
+pub(super) fn query_latest(
     listed: &Listed,
     nsfs_dev: u64,
     query: &mut NsQuery,
     index: &mut NamespaceIndex,
     gaps: &mut Gaps,
 ) {
-    let unasked: HashSet<NsId> = index.without_way().into_iter().collect();
-    if unasked.is_empty() {
+    let unqueried: HashSet<NsId> = index.without_handle().into_iter().collect();
+    if unqueried.is_empty() {
         return;
     }
-    let latest: Vec<Number> = match (listns::active(), &listed.inactive) {
-        (Ok(active), _) => active.into_iter().map(|id| Number { id, file: None }).collect(),
+    let latest: Vec<NsHandle> = match (listns::active(), &listed.inactive) {
+        (Ok(active), _) => active.into_iter().map(|id| NsHandle { id, file: None }).collect(),
         (Err(_), Ok((lists, _))) => {
             let (mut found, whole) = walk(lists, nsfs_dev);
-            found.retain(|_, namespace| unasked.contains(namespace));
+            found.retain(|_, namespace| unqueried.contains(namespace));
             if whole.is_ok() {
                 // The others are gone: no answer is missing.
                 let there: HashSet<&NsId> = found.values().collect();
-                unasked.iter().filter(|id| !there.contains(id)).for_each(|&id| index.entry(id).asked = true);
+                unqueried
+                    .iter()
+                    .filter(|id| !there.contains(id))
+                    .for_each(|&id| index.entry(id).queried = true);
             }
-            found.into_iter().map(|(id, namespace)| Number::of(namespace, id)).collect()
+            found.into_iter().map(|(id, namespace)| NsHandle::of(namespace, id)).collect()
         }
         (Err(_), Err(_)) => return,
     };
-    let earlier: HashSet<u64> = listed.numbers.iter().map(|number| number.id).collect();
-    for number in latest.into_iter().filter(|number| !earlier.contains(&number.id)) {
+    let earlier: HashSet<u64> = listed.handles.iter().map(|handle| handle.id).collect();
+    for handle in latest.into_iter().filter(|handle| !earlier.contains(&handle.id)) {
         // Gone, or replaced by another: nothing is added.
-        if let Ok(Some((id, fd))) = open(number)
-            && unasked.contains(&id)
+        if let Ok(Some((id, fd))) = open(handle)
+            && unqueried.contains(&id)
         {
             index.entry(id).source(Source::KernelLists);
             query.ask(id, fd, index, gaps);
@@ -146,28 +148,28 @@ pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceI
     if let Err(why) = whole {
         return why.note(INACTIVE_MISSING, "", gaps);
     }
-    inactive.retain(|number, id| now.get(number) == Some(id));
+    inactive.retain(|kernel_id, id| now.get(kernel_id) == Some(id));
     let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
     inactive.retain(|id, _| !active.contains(id));
-    for (number, id) in inactive {
+    for (kernel_id, id) in inactive {
         let known = index.knows(id);
         let entry = index.entry(id);
-        if known && entry.namespace.kernel_id != Some(number) {
+        if known && entry.namespace.kernel_id != Some(kernel_id) {
             // Its inode was reused.
             continue;
         }
         entry.source(Source::KernelLists);
         if !known {
-            entry.asked = true;
-            entry.namespace.kernel_id = Some(number);
+            entry.queried = true;
+            entry.namespace.kernel_id = Some(kernel_id);
             gaps.add(GapKind::Relations, "inactive: the kernel does not let anyone open it", None);
         }
     }
 }
 
 /// Opens the namespace with this id; `None` if nsprobe does not know its kind.
-fn open(number: Number) -> io::Result<Option<(NsId, OwnedFd)>> {
-    let fd = listns::open(number)?;
+fn open(handle: NsHandle) -> io::Result<Option<(NsId, OwnedFd)>> {
+    let fd = listns::open(handle)?;
     let Some(kind) = nsfs::kind(fd.as_fd())? else { return Ok(None) };
     Ok(Some((nsfs::id(fd.as_fd(), kind)?, fd)))
 }
@@ -279,7 +281,7 @@ mod tests {
     use nsprobe_ebpf::outcome;
 
     #[test]
-    fn a_list_that_changes_too_fast_gives_what_was_found_of_it() {
+    fn fast_changing_list_keeps_findings() {
         let mut attempts = 0;
         let mut found = BTreeMap::new();
         let lost = round(NsKind::Uts, &mut found, |begin| {

@@ -3,7 +3,7 @@
 //! A snapshot is not a single instant: processes come and go while it is taken. Each process is read through a
 //! descriptor that cannot come to refer to another process, and one that vanishes midway is left out.
 
-mod index;
+mod caller;
 mod command_lines;
 mod descriptors;
 mod environment;
@@ -13,27 +13,27 @@ mod found;
 mod gaps;
 mod held;
 mod held_records;
+mod index;
 mod limit;
 mod lines;
 mod listed;
-pub mod proc_reader;
 mod mounts;
+mod opener;
 mod options;
 mod origin;
 mod parse;
+pub mod proc_reader;
 mod processes;
 mod reach;
 mod readers;
 mod records;
 mod relations;
-mod sight;
 mod sockets;
 mod tasks;
 mod threads;
+mod visibility;
 mod walk;
-mod ways;
 mod whereabouts;
-mod who;
 
 pub use environment::ProcMount;
 pub use error::Error;
@@ -45,10 +45,10 @@ use crate::kernel::bounded;
 use crate::kernel::proc::Proc;
 use crate::model::text::shown_path;
 use crate::model::{Pid, ProcessSource, Snapshot};
-use index::NamespaceIndex;
 use errno::vanished;
 use found::Found;
 use gaps::Gaps;
+use index::NamespaceIndex;
 use options::{nsfs_dev, open};
 use relations::NsQuery;
 use std::time::Instant;
@@ -114,9 +114,9 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let listed = listed.and_then(|listed| listed.map_err(|why| why.gap(&mut gaps)).ok());
     if let Some(listed) = &listed {
         listed::add(listed, &mut query, &mut index, &mut gaps);
-        listed::ask_latest(listed, nsfs_dev, &mut query, &mut index, &mut gaps);
+        listed::query_latest(listed, nsfs_dev, &mut query, &mut index, &mut gaps);
     }
-    query.note_unasked(&mut index, &mut gaps);
+    query.note_unqueried(&mut index, &mut gaps);
     sockets::add(&descriptors.socket_netns, &mut query, &mut index, &mut gaps);
     sockets::find(&proc, nsfs_dev, &descriptors.sockets, options.bpf, &mut query, &mut index, &mut gaps);
     if let Some(listed) = listed {
@@ -128,7 +128,7 @@ pub fn snapshot(options: &Options) -> Result<Snapshot, Error> {
     let mut namespaces = index.finish();
     step("namespaces found");
     let mut gaps = gaps.finish();
-    sight::mark(&mut namespaces, &gaps, &whereabouts);
+    visibility::mark(&mut namespaces, &gaps, &whereabouts);
     log::info!(
         "snapshot: {} processes from {} ({} listed in {}), {} namespaces, kinds of gaps: {}",
         processes.len(),

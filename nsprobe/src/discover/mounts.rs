@@ -7,9 +7,9 @@
 //! The amount read is limited (`kernel::mount_room`). nsprobe's own mount namespace and the initial one come first,
 //! then a few mounts of each, then those that have more.
 
-use super::index::{NamespaceIndex, Handle};
 use super::errno::vanished;
 use super::gaps::Gaps;
+use super::index::{Handle, NamespaceIndex};
 use super::limit::MOST_OF_ONE;
 use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
@@ -78,11 +78,11 @@ pub(super) fn find(
 
 /// A way to read the mounts of a mount namespace, and how far they have been read.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+enum Access {
     /// By the kernel's id of the mount namespace; read up to the mount with this id.
-    Number(u64, u64),
+    ById(u64, u64),
     /// Through a member process; this many lines have been read.
-    Process(Pid, usize),
+    ByMember(Pid, usize),
 }
 
 struct Search<'a> {
@@ -106,7 +106,7 @@ struct Search<'a> {
     /// Mount namespaces still to be read.
     new: Vec<NsId>,
     /// Those that have more mounts than their first share.
-    put_off: Vec<(NsId, Way)>,
+    put_off: Vec<(NsId, Access)>,
 }
 
 impl Search<'_> {
@@ -119,11 +119,11 @@ impl Search<'_> {
         {
             index.entry(id).source(Source::KernelLists);
         }
-        for way in [Neighbour::Previous, Neighbour::Next] {
+        for direction in [Neighbour::Previous, Neighbour::Next] {
             let mut last: Option<OwnedFd> = None;
             loop {
                 let from = last.as_ref().map_or(own.as_fd(), OwnedFd::as_fd);
-                let next = match nsfs::mount_namespace(from, way) {
+                let next = match nsfs::mount_namespace(from, direction) {
                     Ok(next) => next,
                     Err(error) if not_there(&error) => {
                         gaps.add(
@@ -150,7 +150,7 @@ impl Search<'_> {
                         if !self.seen.contains(&id) {
                             self.mounts(id, fd.as_fd(), index, gaps);
                         }
-                        if !index.entry(id).asked {
+                        if !index.entry(id).queried {
                             query.ask(id, copy, index, gaps);
                         }
                     }
@@ -188,8 +188,8 @@ impl Search<'_> {
 
     /// Reads the mounts of a mount namespace by its descriptor.
     fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-        if let Some(number) = nsfs::kernel_id(fd, NsKind::Mnt) {
-            self.by_number(id, (number, 0), index, gaps);
+        if let Some(kernel_id) = nsfs::kernel_id(fd, NsKind::Mnt) {
+            self.by_id(id, (kernel_id, 0), index, gaps);
         } else {
             self.table = None;
             self.mountinfo(id, index, gaps);
@@ -197,7 +197,13 @@ impl Search<'_> {
     }
 
     /// Reads them by its id, starting after the mount `after`.
-    fn by_number(&mut self, id: NsId, (number, after): (u64, u64), index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn by_id(
+        &mut self,
+        id: NsId,
+        (kernel_id, after): (u64, u64),
+        index: &mut NamespaceIndex,
+        gaps: &mut Gaps,
+    ) {
         let Some(mut table) = self.table.take() else { return self.mountinfo(id, index, gaps) };
         let mut turn = self.room.turn(self.share);
         self.kept = HashMap::new();
@@ -206,18 +212,18 @@ impl Search<'_> {
                 && let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes())
             {
                 let point = mount.point.map_or(Point::TooLong, |point| Point::Kept(point.into()));
-                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.number, point), index, gaps);
+                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.mount_id, point), index, gaps);
             }
             turn.read(1, 0)
         };
-        let listed = table.each(number, after, &mut each);
+        let listed = table.each(kernel_id, after, &mut each);
         self.room.settle(turn.used());
         self.table = Some(table);
         match listed {
             Ok(stopped) => {
                 self.seen.insert(id);
                 if let Some(after) = stopped {
-                    self.put_off.push((id, Way::Number(number, after)));
+                    self.put_off.push((id, Access::ById(kernel_id, after)));
                 }
             }
             // It has just lost its last holder. A caller without rights to its mounts gets the same error; a member may
@@ -245,11 +251,17 @@ impl Search<'_> {
             gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
             return;
         };
-        self.by_process(id, (pid, 0), index, gaps);
+        self.by_member(id, (pid, 0), index, gaps);
     }
 
     /// Reads them from its mountinfo, after the first `read` lines.
-    fn by_process(&mut self, id: NsId, (pid, read): (Pid, usize), index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn by_member(
+        &mut self,
+        id: NsId,
+        (pid, read): (Pid, usize),
+        index: &mut NamespaceIndex,
+        gaps: &mut Gaps,
+    ) {
         self.kept = HashMap::new();
         let (proc, room, share) = (self.proc.clone(), self.room, self.share);
         let seen = bounded::one(move |_| {
@@ -270,7 +282,7 @@ impl Search<'_> {
                     gaps.add(GapKind::Mounts, "a line of mountinfo longer than 64 KiB is skipped", None);
                 }
                 if !whole {
-                    self.put_off.push((id, Way::Process(pid, lines)));
+                    self.put_off.push((id, Access::ByMember(pid, lines)));
                 }
             }
             Err(error) if vanished(&error) => {}
@@ -283,16 +295,16 @@ impl Search<'_> {
         let mut unread = Vec::new();
         let mut all = false;
         while !self.put_off.is_empty() || !self.new.is_empty() {
-            for (id, way) in std::mem::take(&mut self.put_off) {
+            for (id, access) in std::mem::take(&mut self.put_off) {
                 if self.room.is_used_up() {
                     all = true;
                     unread.push(id);
                     continue;
                 }
                 let before = self.put_off.len();
-                match way {
-                    Way::Number(number, after) => self.by_number(id, (number, after), index, gaps),
-                    Way::Process(pid, lines) => self.by_process(id, (pid, lines), index, gaps),
+                match access {
+                    Access::ById(kernel_id, after) => self.by_id(id, (kernel_id, after), index, gaps),
+                    Access::ByMember(pid, lines) => self.by_member(id, (pid, lines), index, gaps),
                 }
                 if self.put_off.len() > before {
                     self.put_off.truncate(before);
@@ -339,13 +351,13 @@ impl Search<'_> {
         *kept += 1;
         self.paths -= path.as_bytes().len();
         let here = self.own == Some(mount_namespace);
-        let way = |reader| MountPoint { mount_namespace, reader, mount_id, path: path.clone() };
+        let mount_point = |reader| MountPoint { mount_namespace, reader, mount_id, path: path.clone() };
         if let Some(&pid) = self.readers.get(&mount_namespace) {
-            entry.handle(Handle::Mount(way(Some(pid))));
+            entry.handle(Handle::Mount(mount_point(Some(pid))));
         }
         if here {
             // No tenant can interfere with this path.
-            entry.first_mount(way(None));
+            entry.first_mount(mount_point(None));
         }
         entry.held(Holder::BindMount { mount_namespace, path, here });
     }

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_boot_has_a_name() {
+    fn boot_id_is_parsed() {
         let text = b"0d8e62ba-8d3f-4a01-8d4c-2a3ab3f6a1c3\n";
         assert_eq!(boot_id(text).as_deref(), Some("0d8e62ba-8d3f-4a01-8d4c-2a3ab3f6a1c3"));
         assert_eq!(boot_id(b"\n"), None);

@@ -157,7 +157,7 @@ mod tests {
         131 18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0 0 0 0 0 0 0 0 0\n";
 
     #[test]
-    fn a_command_name_may_hold_parentheses_and_blanks() {
+    fn comm_may_contain_parentheses_and_spaces() {
         let facts = stat(STAT).unwrap();
         assert_eq!(
             facts,
@@ -172,13 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn kernel_threads_are_told_by_their_flag() {
+    fn kernel_threads_are_recognised_by_flag() {
         let text = String::from_utf8(STAT.to_vec()).unwrap().replace(" 4194560 ", " 2129984 ");
         assert!(stat(text.as_bytes()).unwrap().kernel_thread);
     }
 
     #[test]
-    fn a_stat_cut_anywhere_is_no_panic() {
+    fn truncated_stat_does_not_panic() {
         for end in 0..STAT.len() {
             let _ = stat(&STAT[..end]);
         }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn links_name_kind_and_inode() {
+    fn namespace_links_are_parsed() {
         assert_eq!(namespace_link(b"net:[4026531833]"), Some((NsKind::Net, 4_026_531_833)));
         assert_eq!(namespace_link(b"pid_for_children:[1]"), None);
         for text in
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_counted_by_the_load_average() {
+    fn tasks_are_counted_from_loadavg() {
         assert_eq!(tasks(b"0.07 0.11 0.09 2/30147 4711\n"), Some(30147));
         assert_eq!(tasks(b"0.07 0.11 0.09 2\n"), None);
         assert_eq!(tasks(b""), None);
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn nested_ids_come_outermost_first() {
+    fn nested_pids_are_outermost_first() {
         // Taken from the running kernel: the parser needs the whole file.
         let status = std::fs::read("/proc/self/status").unwrap();
         let ids = pids(&status).unwrap();

@@ -5,7 +5,7 @@ use super::errno::denied;
 use super::error::Error;
 use super::gaps::Gaps;
 use super::options::{Options, nsfs_dev, open};
-use super::{parse, processes, who};
+use super::{caller, parse, processes};
 use crate::kernel::bounded::{self, Reading, Stuck};
 use crate::kernel::proc::{Proc, ProcessDir};
 use crate::model::{Caller, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
@@ -44,7 +44,7 @@ impl ProcReader {
 
     /// Returns true if its pids are those of nsprobe's own pid namespace.
     #[must_use]
-    pub fn has_own_numbers(&self) -> bool {
+    pub fn has_own_pids(&self) -> bool {
         self.proc.own_pid() == Some(std::process::id())
     }
 
@@ -84,9 +84,9 @@ impl ProcReader {
     /// Starts to read the current facts of threads, given as process and thread, without their names. `Err`: it is
     /// gone, or cannot be read.
     #[must_use]
-    pub fn actors(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Caller>> {
+    pub fn callers(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Caller>> {
         let proc = self.proc.clone();
-        Reading::begin(wanted, move |&(pid, tid), buffer| who::read(&proc, pid, tid, buffer))
+        Reading::begin(wanted, move |&(pid, tid), buffer| caller::read(&proc, pid, tid, buffer))
     }
 }
 
@@ -98,7 +98,7 @@ pub struct Processes {
 
 /// The result of reading the processes.
 #[derive(Debug, Default)]
-pub struct Looked {
+pub struct ReadProcesses {
     /// Those that were read.
     pub processes: Vec<Process>,
     /// Those that do not answer, or did not in time.
@@ -115,25 +115,25 @@ impl Processes {
 
     /// Returns what has been read so far.
     #[must_use]
-    pub fn take(self) -> Looked {
-        let (mut looked, mut gaps) = (Looked::default(), Gaps::default());
+    pub fn take(self) -> ReadProcesses {
+        let (mut result, mut gaps) = (ReadProcesses::default(), Gaps::default());
         for (pid, read) in std::iter::zip(self.pids, self.reading.take()) {
             match read {
                 Ok((process, of_process)) => {
                     // Gone, or known to be stuck.
                     if process.is_none() {
-                        looked.unread.extend(of_process.any().then_some(pid));
+                        result.unread.extend(of_process.any().then_some(pid));
                     }
-                    looked.processes.extend(process);
+                    result.processes.extend(process);
                     gaps.merge(of_process);
                 }
                 Err(stuck) => {
-                    looked.unread.push(pid);
+                    result.unread.push(pid);
                     gaps.add_stuck(GapKind::ProcessStatus, stuck);
                 }
             }
         }
-        Looked { gaps: gaps.finish(), ..looked }
+        ReadProcesses { gaps: gaps.finish(), ..result }
     }
 }
 

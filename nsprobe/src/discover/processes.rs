@@ -15,11 +15,11 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 /// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else their directories
 /// contain.
 pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, gaps: &mut Gaps) {
-    let whose = Whose::new(proc, nsfs_dev);
+    let view = View::new(proc, nsfs_dev);
     let proc = proc.clone();
     let parts = bounded::each(pids.to_vec(), move |&pid, buffer| {
         let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        Reader { whose, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
+        Reader { view, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
         (found, gaps)
     });
     for part in parts {
@@ -38,30 +38,30 @@ pub(super) type Alone = (Option<Process>, Gaps);
 
 /// Starts to read the processes `pids` of `proc`, and nothing else that their directories lead to.
 pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone> {
-    let whose = Whose::new(proc, nsfs_dev);
+    let view = View::new(proc, nsfs_dev);
     let proc = proc.clone();
     Reading::begin(pids, move |&pid, buffer| {
         let mut gaps = Gaps::default();
-        let process = Reader { whose, buffer, gaps: &mut gaps }.open(&proc, pid);
+        let process = Reader { view, buffer, gaps: &mut gaps }.open(&proc, pid);
         (process, gaps)
     })
 }
 
 /// The viewpoint of a proc file system.
 #[derive(Clone, Copy)]
-struct Whose {
+struct View {
     nsfs_dev: u64,
     /// True if pids here are those of nsprobe's pid namespace.
-    own_numbers: bool,
+    own_pids: bool,
     own_pid_ns: Option<NsId>,
     offset: Offset,
 }
 
-impl Whose {
+impl View {
     fn new(proc: &Proc, nsfs_dev: u64) -> Self {
-        let own_numbers = proc.own_pid() == Some(std::process::id());
-        let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_numbers);
-        Self { nsfs_dev, own_numbers, own_pid_ns, offset: proc.offset() }
+        let own_pids = proc.own_pid() == Some(std::process::id());
+        let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_pids);
+        Self { nsfs_dev, own_pids, own_pid_ns, offset: proc.offset() }
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 }
 
 struct Reader<'a> {
-    whose: Whose,
+    view: View,
     buffer: &'a mut Vec<u8>,
     gaps: &'a mut Gaps,
 }
@@ -99,19 +99,12 @@ impl Reader<'_> {
                         &mut process,
                         &dir,
                         &tids,
-                        self.whose.nsfs_dev,
+                        self.view.nsfs_dev,
                         &mut found.divergent,
                         self.gaps,
                     );
-                    let own_numbers = self.whose.own_numbers;
-                    found.descriptors.find(
-                        &process,
-                        &dir,
-                        &tids,
-                        own_numbers,
-                        self.whose.nsfs_dev,
-                        self.gaps,
-                    );
+                    let own_pids = self.view.own_pids;
+                    found.descriptors.find(&process, &dir, &tids, own_pids, self.view.nsfs_dev, self.gaps);
                 }
                 found.processes.push(process);
             }
@@ -151,7 +144,7 @@ impl Reader<'_> {
             pid,
             ppid: facts.ppid,
             pids,
-            start_ticks: self.whose.offset.start(facts.start_ticks),
+            start_ticks: self.view.offset.start(facts.start_ticks),
             threads: facts.threads,
             kernel_thread: facts.kernel_thread,
             uid,
@@ -168,7 +161,7 @@ impl Reader<'_> {
         let mut slots = Slots::default();
         let mut found = false;
         for slot in NsSlot::ALL {
-            match namespace(dir, slot, self.whose.nsfs_dev) {
+            match namespace(dir, slot, self.view.nsfs_dev) {
                 Ok(id) => {
                     found |= id.is_some();
                     *slots.get_mut(slot) = id;
@@ -199,7 +192,7 @@ impl Reader<'_> {
     /// Empty: unknown.
     fn pids(&mut self, pid: u32, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Vec<u32> {
         let pid_ns = namespaces.and_then(|slots| *slots.of(NsKind::Pid));
-        if pid_ns.is_some() && pid_ns == self.whose.own_pid_ns {
+        if pid_ns.is_some() && pid_ns == self.view.own_pid_ns {
             return vec![pid];
         }
         let read = dir.read("status", self.buffer).map(|()| parse::pids(self.buffer));

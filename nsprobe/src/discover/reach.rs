@@ -143,7 +143,9 @@ impl Unreachable {
                 "mounted below {point} ({fs_type}) in {within}, where looking up a name may wait for a server"
             ),
             Obstacle::NotVisible => {
-                format!("mounted below a mount of {within} that is not visible, where names are not looked up")
+                format!(
+                    "mounted below a mount of {within} that is not visible, where names are not looked up"
+                )
             }
             Obstacle::TooMuch => {
                 format!("mounted in {within}, and following all paths to mounts would take too long")
@@ -172,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn a_path_begins_at_the_root_of_its_reader() {
+    fn path_starts_at_the_readers_root() {
         assert_eq!(mount(None, "/run/netns/a").own_path(), Text::from("/run/netns/a"));
         assert_eq!(mount(Some(7), "/run/netns/a").own_path(), Text::from("/proc/7/root/run/netns/a"));
     }
 
     #[test]
-    fn only_what_needs_no_server_is_stepped_into() {
+    fn only_local_file_systems_are_entered() {
         let here = mount(None, "/a/b");
         let root = || paths::own_root().unwrap();
         let id = paths::mount_id(&root()).unwrap();

@@ -146,15 +146,15 @@ fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
     let (pid, tid) =
         (word(record, offset_of!(Descriptor, tgid))?, word(record, offset_of!(Descriptor, tid))?);
     let inode = |at| Some(u64::from(word(record, at)?));
-    let number = |at| Some(Some(long(record, at)?).filter(|&number| number != 0));
+    let optional_id = |at| Some(Some(long(record, at)?).filter(|&id| id != 0));
     let ino = inode(offset_of!(Descriptor, ino))?;
-    let kernel_id = number(offset_of!(Descriptor, id))?;
+    let kernel_id = optional_id(offset_of!(Descriptor, id))?;
     let leads_to = match word(record, offset_of!(Descriptor, clone_flag))? {
         0 => LeadsTo::Socket(SocketNamespace {
             id: NsId::new(NsKind::Net, nsfs_dev, ino),
             kernel_id,
             owner: NsId::new(NsKind::User, nsfs_dev, inode(offset_of!(Descriptor, owner_ino))?),
-            owner_kernel_id: number(offset_of!(Descriptor, owner_id))?,
+            owner_kernel_id: optional_id(offset_of!(Descriptor, owner_id))?,
         }),
         flag => {
             let kind = NsKind::ALL.into_iter().find(|kind| kind.clone_flag() == u64::from(flag))?;
@@ -162,7 +162,7 @@ fn descriptor(record: &[u8], nsfs_dev: u64) -> Option<DescriptorFacts> {
         }
     };
     let fd = word(record, offset_of!(Descriptor, fd))?;
-    let table = number(offset_of!(Descriptor, table))?;
+    let table = optional_id(offset_of!(Descriptor, table))?;
     Some(DescriptorFacts { pid, tid: (tid != pid).then_some(tid), table, fd, leads_to })
 }
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_says_all_of_a_process() {
+    fn task_record_is_decoded() {
         let (found, unknown) = read(&[record(), record()].concat());
         assert_eq!((found.len(), unknown), (2, 0));
         let facts = &found[1];
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_counted_and_the_others_are_read() {
+    fn unknown_records_are_counted_and_skipped() {
         let mut newer = record();
         newer[offset_of!(Header, version)] += 1;
         let mut other = record();
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_cut_anywhere_is_one_that_is_not_understood() {
+    fn truncated_record_is_unknown() {
         let whole = record();
         for end in 1..whole.len() {
             assert_eq!(read(&whole[..end]), (Vec::new(), 1), "{end} bytes");
@@ -288,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_with_one_id_has_a_shorter_record() {
+    fn task_with_one_pid_has_a_shorter_record() {
         let short = offset_of!(Task, pids) + offset_of!(Pids, nr) + 4;
         let mut one = record();
         one[offset_of!(Task, pids)] = 1;
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_descriptor_leads_to_a_namespace_by_its_file_or_as_a_socket() {
+    fn descriptor_record_is_decoded() {
         let mut found = Vec::new();
         let (file, socket, other) =
             (descriptor(4711, 0x0400_0000), descriptor(4712, 0), descriptor(4711, 0x0001_0000));
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_task_without_a_number_is_gone() {
+    fn task_without_a_pid_is_gone() {
         let mut gone = record();
         gone[offset_of!(Task, pids)] = 0;
         assert_eq!(read(&gone), (Vec::new(), 0));

@@ -1,11 +1,11 @@
 //! Queries what only a namespace itself reveals: its parent, owner and id, and ancestors found in no other way. Each
 //! namespace is queried once.
 
-use super::index::{NamespaceIndex, Handle};
 use super::gaps::Gaps;
+use super::index::{Handle, NamespaceIndex};
+use super::opener::{self, Opened, Opener};
 use super::reach::{MountPoint, Unreachable};
-use super::ways::{self, Opened, Ways};
-use crate::kernel::listns::{self, Number};
+use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::mount_room::Room;
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
@@ -21,24 +21,24 @@ const MOST_NAMED: usize = 8;
 /// Queries namespaces, and adds the answers to the index.
 #[derive(Debug)]
 pub(super) struct NsQuery {
-    ways: Ways,
+    opener: Opener,
     rtnetlink: Option<Rtnetlink>,
 }
 
 impl NsQuery {
     pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
         // Without rtnetlink (a kernel without network), no namespace has a netns id.
-        Self { ways: Ways::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
+        Self { opener: Opener::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
     }
 
     /// Queries every namespace that has not been queried.
     pub(super) fn ask_all(&mut self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let ids = index.ids();
-        for ids in ids.chunks(ways::at_once()) {
-            let unasked: Vec<NsId> = ids.iter().copied().filter(|&id| !index.entry(id).asked).collect();
-            for (id, opened) in self.open_all(&unasked, index) {
+        for ids in ids.chunks(opener::at_once()) {
+            let unqueried: Vec<NsId> = ids.iter().copied().filter(|&id| !index.entry(id).queried).collect();
+            for (id, opened) in self.open_all(&unqueried, index) {
                 // It was reached through one of the others meanwhile.
-                if index.entry(id).asked {
+                if index.entry(id).queried {
                     continue;
                 }
                 match opened {
@@ -49,7 +49,7 @@ impl NsQuery {
                     // All its members are gone, and it may be too.
                     Ok(None) => {}
                     // The kernel may list it.
-                    Err(error) => match Unreachable::reason(&error).or_else(|| ways::stuck(&error)) {
+                    Err(error) => match Unreachable::reason(&error).or_else(|| opener::stuck(&error)) {
                         Some(reason) => index.entry(id).unreached = Some(reason),
                         None => gaps.add_error(GapKind::Relations, &error),
                     },
@@ -60,8 +60,8 @@ impl NsQuery {
 
     /// Opens namespaces by their handles.
     fn open_all(&self, ids: &[NsId], index: &mut NamespaceIndex) -> Vec<(NsId, io::Result<Option<Opened>>)> {
-        let ways = ids.iter().map(|&id| (id, index.entry(id).handles.clone())).collect();
-        std::iter::zip(ids.iter().copied(), self.ways.open(ways)).collect()
+        let sought = ids.iter().map(|&id| (id, index.entry(id).handles.clone())).collect();
+        std::iter::zip(ids.iter().copied(), self.opener.open(sought)).collect()
     }
 
     /// Finds a path to namespaces that only a mount leads to and that were queried without following it.
@@ -69,10 +69,10 @@ impl NsQuery {
         let is_sought = |id: &NsId, index: &mut NamespaceIndex| {
             let entry = index.entry(*id);
             // Those that could not be queried have been tried already.
-            entry.asked && !entry.handles.is_empty() && entry.namespace.path().is_none()
+            entry.queried && !entry.handles.is_empty() && entry.namespace.path().is_none()
         };
         let sought: Vec<NsId> = index.ids().into_iter().filter(|id| is_sought(id, index)).collect();
-        for ids in sought.chunks(ways::at_once()) {
+        for ids in sought.chunks(opener::at_once()) {
             for (id, opened) in self.open_all(ids, index) {
                 index.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
             }
@@ -80,12 +80,12 @@ impl NsQuery {
     }
 
     /// Counts those that could not be queried because only a mount leads to them, and no path leads to the mount.
-    pub(super) fn note_unasked(&self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    pub(super) fn note_unqueried(&self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
         let mut named = HashSet::new();
         let hidden = self.hidden(index);
         for id in index.ids() {
             let entry = index.entry(id);
-            let reason = if entry.asked {
+            let reason = if entry.queried {
                 continue;
             } else if let Some(reason) = entry.unreached.take() {
                 if named.len() < MOST_NAMED || named.contains(&reason) {
@@ -112,7 +112,7 @@ impl NsQuery {
         let mut sought: BTreeMap<Option<Pid>, HashSet<(NsId, Text)>> = BTreeMap::new();
         for id in index.ids() {
             let entry = index.entry(id);
-            if entry.asked || entry.unreached.is_some() {
+            if entry.queried || entry.unreached.is_some() {
                 continue;
             }
             for handle in &entry.handles {
@@ -123,7 +123,7 @@ impl NsQuery {
         }
         let (mut hidden, mut room) = (HashMap::new(), Room::for_mounts());
         for (reader, sought) in sought {
-            let Ok((found, whole)) = self.ways.mounted(reader, sought.clone(), &mut room) else { continue };
+            let Ok((found, whole)) = self.opener.mounted(reader, sought.clone(), &mut room) else { continue };
             hidden.extend(found.into_iter().map(|id| (id, "mounted only where another mount hides it")));
             if !whole {
                 for (id, _) in sought {
@@ -146,7 +146,7 @@ impl NsQuery {
 
     /// Records what the kernel's tables show of a namespace that cannot be opened: its id and its owner, which may not
     /// have been found otherwise.
-    pub(super) fn take_on_trust(
+    pub(super) fn record_unverified(
         &mut self,
         id: NsId,
         kernel_id: Option<u64>,
@@ -155,18 +155,22 @@ impl NsQuery {
         gaps: &mut Gaps,
     ) {
         let entry = index.entry(id);
-        entry.asked = true;
+        entry.queried = true;
         entry.namespace.kernel_id = kernel_id;
         entry.namespace.owner = Some(owner);
         if !index.knows(owner) {
-            let opened = owner_kernel_id.and_then(|number| listns::open(Number::of(owner, number)).ok());
+            let opened = owner_kernel_id.and_then(|id| listns::open(NsHandle::of(owner, id)).ok());
             if let Some(fd) = opened {
                 self.ask(owner, fd, index, gaps);
             } else {
                 let entry = index.entry(owner);
-                entry.asked = true;
+                entry.queried = true;
                 entry.namespace.kernel_id = owner_kernel_id;
-                gaps.add(GapKind::Relations, "owns a namespace that only sockets hold, and cannot be opened", None);
+                gaps.add(
+                    GapKind::Relations,
+                    "owns a namespace that only sockets hold, and cannot be opened",
+                    None,
+                );
             }
         }
         index.entry(owner).held(Holder::Ancestor { of: id });
@@ -174,7 +178,7 @@ impl NsQuery {
 
     /// Opens a namespace by any handle that still works; `None` if all have vanished.
     pub(super) fn open(&self, id: NsId, handles: &[Handle]) -> io::Result<Option<OwnedFd>> {
-        let mut opened = self.ways.open(vec![(id, handles.to_vec())]);
+        let mut opened = self.opener.open(vec![(id, handles.to_vec())]);
         Ok(opened.pop().transpose()?.flatten().map(|(fd, _)| fd))
     }
 
@@ -186,7 +190,7 @@ impl NsQuery {
         open: &mut Vec<(NsId, OwnedFd)>,
         index: &mut NamespaceIndex,
     ) -> io::Result<()> {
-        index.entry(id).asked = true;
+        index.entry(id).queried = true;
         let owner = nsfs::owner(fd)?;
         let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
         let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;

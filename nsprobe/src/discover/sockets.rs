@@ -15,13 +15,13 @@
 //! Descriptors of tun devices, which also belong to a network namespace, are left alone: before Linux 6.10, querying
 //! them could bring a freed namespace back into use.
 
-use super::index::NamespaceIndex;
-use super::found::{SocketNetns, SocketDescriptor};
+use super::found::{SocketDescriptor, SocketNetns};
 use super::gaps::Gaps;
+use super::index::NamespaceIndex;
 use super::records::SocketNamespace;
 use super::relations::NsQuery;
-use super::{tasks, ways};
-use crate::kernel::listns::{self, Number};
+use super::{opener, tasks};
+use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::nsfs;
 use crate::kernel::proc::Proc;
 use crate::kernel::sockets::{
@@ -39,17 +39,17 @@ use std::time::Duration;
 /// If a namespace has an id (Linux 6.18), no socket is touched. Before, one socket of a namespace not found otherwise
 /// is queried for it, which changes nothing there: no namespace was ever inactive.
 pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-    let mut opened = open_unnumbered(sockets, index);
+    let mut opened = open_without_id(sockets, index);
     for socket in sockets {
         let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
         if !index.knows(id) {
             let fd = match kernel_id {
-                Some(number) => listns::open(Number::of(id, number)).ok(),
+                Some(kernel_id) => listns::open(NsHandle::of(id, kernel_id)).ok(),
                 None => opened.remove(&id),
             };
-            match fd.filter(|fd| ways::is(fd.as_fd(), id).unwrap_or(false)) {
+            match fd.filter(|fd| opener::is(fd.as_fd(), id).unwrap_or(false)) {
                 Some(fd) => query.ask(id, fd, index, gaps),
-                None => query.take_on_trust(id, kernel_id, (owner, owner_kernel_id), index, gaps),
+                None => query.record_unverified(id, kernel_id, (owner, owner_kernel_id), index, gaps),
             }
         }
         let entry = index.entry(id);
@@ -60,7 +60,7 @@ pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut Name
 }
 
 /// Opens the namespaces of `sockets` that were not found otherwise and have no id, by one socket of each.
-fn open_unnumbered(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<NsId, OwnedFd> {
+fn open_without_id(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<NsId, OwnedFd> {
     let mut seen = HashSet::new();
     let mut first = |socket: &&SocketNetns| {
         let SocketNamespace { id, kernel_id, .. } = socket.namespace;
@@ -94,7 +94,8 @@ pub(super) fn find(
     }
     // Descriptors are duplicated from a process by its pid in the caller's pid namespace.
     if proc.own_pid() != Some(std::process::id()) {
-        let reason = "network namespaces that only sockets hold: this /proc belongs to a different pid namespace";
+        let reason =
+            "network namespaces that only sockets hold: this /proc belongs to a different pid namespace";
         return gaps.add(GapKind::Source, reason, None);
     }
     let tables = bpf.then_some((proc, nsfs_dev));
@@ -224,7 +225,8 @@ impl Search<'_> {
                 self.gaps.add(GapKind::Sockets, reason, Some("use BPF, or Linux 6.9"));
             }
             Some(libc::ETIMEDOUT) => {
-                let reason = "the network namespace was not found in time: a process delays queries of its sockets";
+                let reason =
+                    "the network namespace was not found in time: a process delays queries of its sockets";
                 self.gaps.add(GapKind::Sockets, reason, Some("--source bpf"));
             }
             _ => self.gaps.add_error(GapKind::Sockets, error),

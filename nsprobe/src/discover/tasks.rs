@@ -2,11 +2,11 @@
 //! see what `/proc` denies, and cost a tenth of walking it.
 
 use super::errno::vanished;
-use super::found::{SocketNetns, Descriptors, Found, NamespaceDescriptor, DivergentThread};
+use super::found::{Descriptors, DivergentThread, Found, NamespaceDescriptor, SocketNetns};
 use super::gaps::Gaps;
 use super::parse;
 use super::records::{self, LeadsTo, RootFacts, Tables, TaskFacts};
-use super::threads::{OWN_TO_A_THREAD, has_no_namespaces};
+use super::threads::{PER_THREAD_SLOTS, has_no_namespaces};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
@@ -23,13 +23,13 @@ pub enum Unavailable {
     /// Their numbers differ from those of this proc file system: it belongs to another pid namespace, or a time or user
     /// namespace changes its values.
     #[error("pids, uids or times in this /proc differ from those that the kernel reports to nsprobe")]
-    OtherNumbers,
+    Mismatch,
 }
 
 /// Returns `Ok` if the iterator would return what `proc` shows, as far as can be known without loading it.
 pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
     if proc.own_pid() != Some(std::process::id()) {
-        return Err(Unavailable::OtherNumbers);
+        return Err(Unavailable::Mismatch);
     }
     Ok(tasks::permitted()?)
 }
@@ -50,8 +50,8 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     let unknown = records::tasks(&bytes, nsfs_dev, |facts| {
         if facts.leader { &mut leaders } else { &mut threads }.push(facts);
     });
-    if !own_numbers_agree(proc, &leaders) {
-        return Err(Unavailable::OtherNumbers);
+    if !own_facts_agree(proc, &leaders) {
+        return Err(Unavailable::Mismatch);
     }
     let mut processes = processes(proc, leaders, gaps);
     processes.sort_by_key(|process| process.pid);
@@ -92,7 +92,7 @@ pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<SocketNetns>, Un
 }
 
 /// Returns true if `/proc` and the record agree about nsprobe itself.
-fn own_numbers_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
+fn own_facts_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
     let own = std::process::id();
     let Some(record) = leaders.iter().find(|facts| facts.pid == own) else { return false };
     let mut buffer = Vec::new();
@@ -165,7 +165,7 @@ fn divergent(processes: &mut [Process], threads: Vec<TaskFacts>) -> Vec<Divergen
             }
             continue;
         }
-        let elsewhere = OWN_TO_A_THREAD.into_iter().filter_map(|slot| {
+        let elsewhere = PER_THREAD_SLOTS.into_iter().filter_map(|slot| {
             let id = (*thread.namespaces.get(slot))?;
             (*home.get(slot) != Some(id)).then_some((slot, id))
         });

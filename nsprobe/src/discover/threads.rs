@@ -11,12 +11,12 @@ use std::os::unix::ffi::OsStrExt as _;
 /// Returns true if these are the namespaces of a task that has ended: a zombie keeps its user and pid namespace, and
 /// loses all those that a thread may have of its own.
 pub(super) fn has_no_namespaces(namespaces: &Slots<Option<NsId>>) -> bool {
-    OWN_TO_A_THREAD.iter().all(|&slot| namespaces.get(slot).is_none())
+    PER_THREAD_SLOTS.iter().all(|&slot| namespaces.get(slot).is_none())
 }
 
 /// The slots in which threads of one process can differ. The kernel lets only a single-threaded process change its
 /// user, time or (by clone) pid namespace: namespaces(7), setns(2).
-pub(super) const OWN_TO_A_THREAD: [NsSlot; 7] = [
+pub(super) const PER_THREAD_SLOTS: [NsSlot; 7] = [
     NsSlot::In(NsKind::Cgroup),
     NsSlot::In(NsKind::Ipc),
     NsSlot::In(NsKind::Mnt),
@@ -56,19 +56,19 @@ pub(super) fn find(
     gaps: &mut Gaps,
 ) {
     let Some(home) = &mut process.namespaces else { return };
-    let mut homeless = has_no_namespaces(home);
+    let mut without_namespaces = has_no_namespaces(home);
     for &tid in tids {
         let Ok(thread) = dir.thread(tid) else { continue };
-        if homeless {
+        if without_namespaces {
             let slots = Slots::from_fn(|slot| link(&thread, slot, nsfs_dev, gaps));
-            homeless = has_no_namespaces(&slots);
-            if !homeless {
+            without_namespaces = has_no_namespaces(&slots);
+            if !without_namespaces {
                 *home = slots;
                 divergent.push(DivergentThread::standing_for(process.pid, tid));
             }
             continue;
         }
-        let elsewhere = OWN_TO_A_THREAD.into_iter().filter_map(|slot| {
+        let elsewhere = PER_THREAD_SLOTS.into_iter().filter_map(|slot| {
             let id = link(&thread, slot, nsfs_dev, gaps)?;
             (*home.get(slot) != Some(id)).then_some((slot, id))
         });

@@ -29,8 +29,8 @@ pub(super) enum Outcome {
 
 impl Outcome {
     /// Decodes an outcome.
-    pub(super) const fn of(number: u32) -> Option<Self> {
-        Some(match number {
+    pub(super) const fn of(code: u32) -> Option<Self> {
+        Some(match code {
             outcome::MORE => Self::More,
             outcome::END => Self::End,
             outcome::LOST => Self::Lost,
@@ -113,7 +113,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_going_is_left_out() {
+    fn dying_namespaces_are_skipped() {
         // Removed; without a reference; without an inode.
         let found = [(3, 4_026_531_833, 2), (0, 4_026_532_177, 1), (10, 4_026_532_178, 0), (11, 0, 1)];
         let steps = steps(&record(outcome::END, 1, &found)).unwrap();
@@ -122,7 +122,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn another_record_is_not_misread() {
+    fn foreign_record_is_rejected() {
         let good = record(outcome::LOST, 0, &[(3, 4, 5)]);
         assert_eq!(steps(&good).unwrap().outcome, Outcome::Lost);
         assert_eq!(steps(&good[..good.len() - 1]), None);

@@ -16,7 +16,7 @@ pub const WITH_HOSTS_PIDS: &str = "run on the host, or in the host's pid namespa
 
 /// The facts that the advice depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Standing {
+struct Privileges {
     /// True if the process is in the initial user namespace: the kernel checks for capabilities there.
     initial_user_namespace: bool,
     /// True if its effective user is 0.
@@ -27,7 +27,7 @@ struct Standing {
 /// Returns how this process can get those of `needed` that it lacks; `None` if it lacks none.
 #[must_use]
 pub fn remedy(needed: &[Capability]) -> Option<String> {
-    advise(needed, standing())
+    advise(needed, privileges())
 }
 
 /// Returns how this process can get the right to trace calls; `None` if it lacks no capability for that. Without
@@ -35,7 +35,7 @@ pub fn remedy(needed: &[Capability]) -> Option<String> {
 /// mounted, is known only once BPF may be used.
 #[must_use]
 pub fn remedy_to_trace() -> Option<String> {
-    let Standing { root, effective, .. } = standing();
+    let Privileges { root, effective, .. } = privileges();
     let mut needed = effective.missing_to_trace();
     if needed.is_empty() && !PseudoFs::tracefs_is_mounted() {
         needed.push(Capability::SysAdmin);
@@ -49,7 +49,7 @@ pub fn remedy_to_trace() -> Option<String> {
 /// Returns how to get capabilities that have just been named.
 #[must_use]
 pub fn how_to_get_them() -> &'static str {
-    let Standing { initial_user_namespace, root, .. } = standing();
+    let Privileges { initial_user_namespace, root, .. } = privileges();
     match (initial_user_namespace, root) {
         (false, _) => "run outside this user namespace, where they would count",
         (true, true) => "start it with them, which this root lacks (docker: --cap-add)",
@@ -59,7 +59,7 @@ pub fn how_to_get_them() -> &'static str {
 
 /// Explains the kernel's EPERM to a process that has the capabilities for BPF.
 #[must_use]
-pub fn forbidden_all_the_same() -> &'static str {
+pub fn forbidden_despite_capabilities() -> &'static str {
     if has_all_users() {
         "this process has the capabilities: a seccomp filter or a security module forbids bpf(2)"
     } else {
@@ -68,13 +68,13 @@ pub fn forbidden_all_the_same() -> &'static str {
 }
 
 /// Needed for each of thousands of processes, with the same result for all.
-fn standing() -> Standing {
-    static STANDING: LazyLock<Standing> = LazyLock::new(|| Standing {
+fn privileges() -> Privileges {
+    static PRIVILEGES: LazyLock<Privileges> = LazyLock::new(|| Privileges {
         initial_user_namespace: has_all_users(),
         root: nix::unistd::geteuid().is_root(),
         effective: Effective::read().unwrap_or_default(),
     });
-    *STANDING
+    *PRIVILEGES
 }
 
 /// Returns the text for an error that means too many open files; `None` for any other error.
@@ -90,17 +90,17 @@ pub fn exhausted(error: &io::Error) -> Option<String> {
     }
 }
 
-fn advise(needed: &[Capability], standing: Standing) -> Option<String> {
+fn advise(needed: &[Capability], privileges: Privileges) -> Option<String> {
     let lacking: Vec<&str> = needed
         .iter()
-        .filter(|&&capability| !standing.initial_user_namespace || !standing.effective.has(capability))
+        .filter(|&&capability| !privileges.initial_user_namespace || !privileges.effective.has(capability))
         .map(|capability| capability.name())
         .collect();
     if lacking.is_empty() {
         return None;
     }
     let names = lacking.join(AND);
-    Some(match (standing.initial_user_namespace, standing.root) {
+    Some(match (privileges.initial_user_namespace, privileges.root) {
         (false, _) => format!("run outside this user namespace, where {names} would count"),
         (true, true) => format!("start it with {names}, which this root lacks (docker: --cap-add)"),
         (true, false) => format!("{WITH_SUDO}{names}"),
@@ -113,11 +113,11 @@ mod tests {
     use Capability::{Bpf, Perfmon, SysPtrace};
 
     #[test]
-    fn the_advice_is_true_for_who_reads_it() {
+    fn advice_fits_the_reader() {
         let effective = |mask: u64| Effective::parse(format!("CapEff:\t{mask:016x}\n").as_bytes()).unwrap();
         let said = |initial_user_namespace, root, mask| {
-            let standing = Standing { initial_user_namespace, root, effective: effective(mask) };
-            advise(&[Bpf, Perfmon, SysPtrace], standing).unwrap_or_default()
+            let privileges = Privileges { initial_user_namespace, root, effective: effective(mask) };
+            advise(&[Bpf, Perfmon, SysPtrace], privileges).unwrap_or_default()
         };
         let answers = [
             said(true, false, 0),

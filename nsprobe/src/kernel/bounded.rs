@@ -13,7 +13,7 @@ mod registry;
 mod tenant;
 mod threads;
 
-use registry::{Doing, Seat};
+use registry::{Activity, Slot};
 pub use registry::{Stuck, begin, enter};
 use std::any::Any;
 use std::num::NonZeroUsize;
@@ -82,7 +82,7 @@ impl<R: Send + 'static> Reading<R> {
         let count = items.len();
         let results = items.iter().map(|_| None).collect();
         let work: Work<R> = Arc::new(move |item, buffer| work(&items[item], buffer));
-        let state = State { next: 0, work: Some(work), results, posts: Vec::new(), panic: None };
+        let state = State { next: 0, work: Some(work), results, workers: Vec::new(), panic: None };
         let job = Arc::new(Job { count, threads, state: Mutex::new(state), over: Condvar::new() });
         job.start();
         Self { job, last: Instant::now() }
@@ -144,15 +144,15 @@ struct State<R> {
     work: Option<Work<R>>,
     /// Empty once they have been taken.
     results: Vec<Option<Result<R, Stuck>>>,
-    posts: Vec<Post>,
+    workers: Vec<Worker>,
     /// The payload of a thread's panic.
     panic: Option<Box<dyn Any + Send>>,
 }
 
 /// The state of one thread.
 #[derive(Default)]
-struct Post {
-    seat: Arc<Seat>,
+struct Worker {
+    slot: Arc<Slot>,
     status: Status,
     /// Its current item, and the one it had at the last check.
     item: Option<usize>,
@@ -167,7 +167,7 @@ struct Post {
 enum Status {
     #[default]
     Working,
-    Left,
+    Done,
     Abandoned,
 }
 
@@ -198,26 +198,26 @@ impl<R: Send + 'static> Job<R> {
     fn serve_here(&self) {
         let mut state = self.state();
         let Some(work) = state.work.clone() else { return };
-        let post = state.post();
+        let worker = state.add_worker();
         drop(state);
-        self.serve(post, work);
+        self.serve(worker, work);
     }
 
     fn start_one(self: &Arc<Self>, state: &mut State<R>) -> bool {
         let Some(work) = state.work.clone() else { return false };
-        let post = state.post();
+        let worker = state.add_worker();
         let job = Arc::clone(self);
-        let started = threads::run(Box::new(move || job.serve(post, work)));
+        let started = threads::run(Box::new(move || job.serve(worker, work)));
         if !started {
-            state.posts.pop();
+            state.workers.pop();
         }
         started
     }
 
     /// Works on items until none are left. Has dropped `work` when it leaves.
     fn serve(&self, number: usize, work: Work<R>) {
-        let seat = Arc::clone(&self.state().posts[number].seat);
-        let worked = seat.occupied(|| {
+        let slot = Arc::clone(&self.state().workers[number].slot);
+        let worked = slot.run(|| {
             catch_unwind(AssertUnwindSafe(move || {
                 let (mut buffer, mut done) = (Vec::new(), None);
                 while let Some(item) = self.exchange(number, done) {
@@ -236,12 +236,12 @@ impl<R: Send + 'static> Job<R> {
     /// Stores the result of the previous item, and takes the next.
     fn exchange(&self, number: usize, done: Option<R>) -> Option<usize> {
         let mut state = self.state();
-        let State { next, results, posts, .. } = &mut *state;
-        let post = &mut posts[number];
-        if post.status == Status::Abandoned {
+        let State { next, results, workers, .. } = &mut *state;
+        let worker = &mut workers[number];
+        if worker.status == Status::Abandoned {
             return None;
         }
-        if let (Some(done), Some(item)) = (done, post.item)
+        if let (Some(done), Some(item)) = (done, worker.item)
             && let Some(result) = results.get_mut(item)
         {
             *result = Some(Ok(done));
@@ -249,14 +249,14 @@ impl<R: Send + 'static> Job<R> {
         if *next >= self.count {
             return None;
         }
-        post.item = Some(*next);
+        worker.item = Some(*next);
         *next += 1;
-        post.item
+        worker.item
     }
 
     fn leave(&self, number: usize, state: &mut State<R>) {
-        if state.posts[number].status == Status::Working {
-            state.posts[number].status = Status::Left;
+        if state.workers[number].status == Status::Working {
+            state.workers[number].status = Status::Done;
         }
         if !state.is_worked_on() {
             self.over.notify_all();
@@ -274,16 +274,16 @@ impl<R: Send + 'static> Job<R> {
         let mut guard = self.state();
         let state = &mut *guard;
         let (mut moving, mut asleep) = (0, 0);
-        for post in state.posts.iter_mut().filter(|post| post.status == Status::Working) {
-            if post.is_on_its_way() {
+        for worker in state.workers.iter_mut().filter(|worker| worker.status == Status::Working) {
+            if worker.makes_progress() {
                 moving += 1;
-            } else if post.still < PATIENCE {
+            } else if worker.still < PATIENCE {
                 asleep += 1;
             } else {
-                post.status = Status::Abandoned;
-                let stuck = post.seat.abandon();
+                worker.status = Status::Abandoned;
+                let stuck = worker.slot.abandon();
                 // It may have stored its result, and be stuck dropping the work.
-                if let Some(result) = post.item.and_then(|item| state.results.get_mut(item)) {
+                if let Some(result) = worker.item.and_then(|item| state.results.get_mut(item)) {
                     result.get_or_insert(Err(stuck));
                 }
             }
@@ -305,14 +305,14 @@ impl<R: Send + 'static> Job<R> {
 }
 
 impl<R> State<R> {
-    fn post(&mut self) -> usize {
-        self.posts.push(Post::default());
-        self.posts.len() - 1
+    fn add_worker(&mut self) -> usize {
+        self.workers.push(Worker::default());
+        self.workers.len() - 1
     }
 
     /// Returns true if a thread that was not abandoned is at work.
     fn is_worked_on(&self) -> bool {
-        self.posts.iter().any(|post| post.status == Status::Working)
+        self.workers.iter().any(|worker| worker.status == Status::Working)
     }
 
     fn is_over(&self, items: usize) -> bool {
@@ -320,21 +320,21 @@ impl<R> State<R> {
     }
 }
 
-impl Post {
+impl Worker {
     /// Returns true if it has taken another item since the last check, or is running. Counts the checks that found
     /// otherwise.
-    fn is_on_its_way(&mut self) -> bool {
+    fn makes_progress(&mut self) -> bool {
         if self.item != self.seen {
             (self.seen, self.still, self.sleeps) = (self.item, 0, None);
             return true;
         }
-        match self.seat.doing() {
+        match self.slot.activity() {
             // It has not started: the machine is busy.
             _ if self.item.is_none() => return true,
-            Doing::Running => return true,
+            Activity::Running => return true,
             // In a different wait than before: it has made progress, though it sleeps now.
-            Doing::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
-            Doing::Asleep(_) | Doing::Unknown => self.still += 1,
+            Activity::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
+            Activity::Asleep(_) | Activity::Unknown => self.still += 1,
         }
         false
     }

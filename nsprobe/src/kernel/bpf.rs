@@ -40,7 +40,7 @@ impl Programs {
         let own: HashSet<_> = object.programs.values().map(aya_obj::Program::function_key).collect();
         object
             .functions
-            .retain(|key, function| own.contains(key) || COMPILERS.contains(&function.name.as_str()));
+            .retain(|key, function| own.contains(key) || COMPILER_BUILTINS.contains(&function.name.as_str()));
         Ok(this)
     }
 
@@ -148,7 +148,7 @@ pub(super) fn bytes(words: &[u32]) -> Vec<u8> {
 }
 
 /// Functions that the compiler calls implicitly.
-const COMPILERS: [&str; 3] = ["memcpy", "memmove", "memset"];
+const COMPILER_BUILTINS: [&str; 3] = ["memcpy", "memmove", "memset"];
 
 /// Bytes of an instruction.
 const INSTRUCTION: usize = 8;

@@ -71,7 +71,7 @@ pub struct Ids(Vec<Id>);
 /// A name with its type id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Id {
-    number: u32,
+    type_id: u32,
     kind: u32,
     name: String,
 }
@@ -92,7 +92,7 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
         definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
     };
     let offsets = wanted.fields.iter().map(offset).collect();
-    let prototype = |id: &Id| Some((id.name.clone(), types.section.prototype(id.number).ok()?));
+    let prototype = |id: &Id| Some((id.name.clone(), types.section.prototype(id.type_id).ok()?));
     let prototypes = types.ids.iter().rev().filter_map(prototype).collect();
     Ok(Found { offsets, ids: Ids(types.ids), prototypes })
 }
@@ -108,8 +108,8 @@ pub fn absent<'a>(needed: impl IntoIterator<Item = &'a Field>, offsets: &[u32]) 
 impl Ids {
     /// Returns the type id of the function or type name, if the kernel has it.
     #[must_use]
-    pub fn number(&self, name: &str) -> Option<u32> {
-        self.0.iter().find(|id| id.name == name).map(|id| id.number)
+    pub fn id_of(&self, name: &str) -> Option<u32> {
+        self.0.iter().find(|id| id.name == name).map(|id| id.type_id)
     }
 
     /// Returns BTF in which every name here has the same id as in the kernel's, and every other type is a `void`
@@ -124,11 +124,11 @@ impl Ids {
         };
         let mut next = 1;
         for id in &self.0 {
-            (next..id.number).for_each(|_| put(0, kind::PTR, 0));
+            (next..id.type_id).for_each(|_| put(0, kind::PTR, 0));
             put(u32::try_from(strings.len()).unwrap_or(0), id.kind, 0);
             strings.extend_from_slice(id.name.as_bytes());
             strings.push(0);
-            next = id.number + 1;
+            next = id.type_id + 1;
         }
         assemble(&types, &strings)
     }
@@ -188,8 +188,8 @@ impl<'a> Types<'a> {
     }
 
     fn walk(&mut self, wanted: &Wanted) -> Result<(), BtfError> {
-        let structs = Beginnings::of(self.structs.keys().copied());
-        let names = Beginnings::of(wanted.functions.iter().chain(wanted.typedefs).copied());
+        let structs = Prefixes::of(self.structs.keys().copied());
+        let names = Prefixes::of(wanted.functions.iter().chain(wanted.typedefs).copied());
         let (mut at, mut last) = (0, false);
         // The types that prototypes consist of may come after the functions.
         let mut until = 0;
@@ -217,7 +217,7 @@ impl<'a> Types<'a> {
                     if let Some(name) = string(self.section.strings, ty.name)
                         && list.contains(&name)
                     {
-                        self.ids.push(Id { number: id, kind: ty.kind, name: name.to_owned() });
+                        self.ids.push(Id { type_id: id, kind: ty.kind, name: name.to_owned() });
                         last = self.is_complete(wanted);
                     }
                 }
@@ -249,7 +249,7 @@ impl<'a> Types<'a> {
 
     /// Returns a type that some prototype refers to and that has not been read.
     fn later(&self) -> Option<u32> {
-        self.ids.iter().find_map(|id| match self.section.prototype(id.number) {
+        self.ids.iter().find_map(|id| match self.section.prototype(id.type_id) {
             Err(Unknown::Later(later)) => Some(later),
             _ => None,
         })
@@ -302,9 +302,9 @@ impl<'a> Types<'a> {
 }
 
 /// The first two bytes of some names: enough to skip nearly all of a kernel's hundred thousand.
-struct Beginnings([u64; 1024]);
+struct Prefixes([u64; 1024]);
 
-impl Beginnings {
+impl Prefixes {
     fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
         let mut bits = [0; 1024];
         for name in names {

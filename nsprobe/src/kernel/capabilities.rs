@@ -105,7 +105,7 @@ mod tests {
     use Capability::{Bpf, Perfmon, SysAdmin};
 
     #[test]
-    fn root_of_a_user_namespace_is_another() {
+    fn nested_root_is_not_the_initial_root() {
         assert!(maps_all_users(b"         0          0 4294967295\n"));
         assert!(!maps_all_users(b"         0       1000          1\n"));
         assert!(!maps_all_users(b"         0     100000      65536\n"));
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn capabilities_are_read_from_a_status() {
+    fn capabilities_are_parsed_from_status() {
         let parse = |mask: &str| {
             Effective::parse(format!("Name:\tx\nCapPrm:\t0\nCapEff:\t{mask}\nCapBnd:\t0\n").as_bytes())
         };

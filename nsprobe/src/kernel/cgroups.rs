@@ -50,15 +50,15 @@ struct Mount {
 /// mounted hierarchy, or a path from the root of the hierarchy, as in events. A child process does it, so that it does
 /// not wait long for a server.
 pub fn find(path: &Path) -> Result<u64, GroupError> {
-    let number = |error: &io::Error| u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs());
-    let looked = in_child(|| match look(path) {
+    let errno = |error: &io::Error| u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs());
+    let answered = in_child(|| match find_id(path) {
         Ok(id) => [0, id],
         Err(GroupError::NoHierarchy(_)) => [1, 0],
-        Err(GroupError::Mounts(error)) => [2, number(&error)],
-        Err(GroupError::Absent { error, .. }) => [3, number(&error)],
+        Err(GroupError::Mounts(error)) => [2, errno(&error)],
+        Err(GroupError::Absent { error, .. }) => [3, errno(&error)],
     });
     let absent = |error| GroupError::Absent { path: path.to_owned(), error };
-    let [outcome, value] = looked.map_err(absent)?;
+    let [outcome, value] = answered.map_err(absent)?;
     let error = io::Error::from_raw_os_error(i32::try_from(value).unwrap_or(libc::EIO));
     match outcome {
         0 => Ok(value),
@@ -69,7 +69,7 @@ pub fn find(path: &Path) -> Result<u64, GroupError> {
 }
 
 /// Does the same without a time limit.
-fn look(path: &Path) -> Result<u64, GroupError> {
+fn find_id(path: &Path) -> Result<u64, GroupError> {
     let text = own_mounts::text().map_err(GroupError::Mounts)?;
     let mounts = parse(&text);
     let is_group = |path: &Path| statfs(path).is_ok_and(|found| found.filesystem_type() == CGROUP2_MAGIC);
@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_of_the_hierarchy() {
+    fn cgroup_mounts_are_parsed() {
         let text = b"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
             32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime shared:5 - cgroup cgroup rw,cpu\n\
             41 31 0:38 / /sys/fs/cgroup/unified rw shared:9 master:1 - cgroup2 cgroup2 rw\n\
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_control_group_is_refused() {
+    fn non_cgroup_paths_are_refused() {
         for path in ["/no/such/group", "/proc/1/cgroup"] {
             assert!(find(Path::new(path)).is_err(), "{path}");
         }

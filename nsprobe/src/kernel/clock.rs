@@ -84,8 +84,8 @@ impl Offset {
         if self == Self::default() {
             return ticks;
         }
-        let told = Duration::from_millis(ticks.saturating_mul(TICK_MS));
-        let start = self.undo(told).unwrap_or_default();
+        let reported = Duration::from_millis(ticks.saturating_mul(TICK_MS));
+        let start = self.undo(reported).unwrap_or_default();
         u64::try_from(start.as_millis()).unwrap_or(u64::MAX) / TICK_MS
     }
 
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn now_is_what_the_wall_clock_shows() {
+    fn now_matches_the_wall_clock() {
         let clock = BootClock::read().unwrap();
         let (before, now, after) = (SystemTime::now(), clock.now().unwrap(), SystemTime::now());
         let slack = Duration::from_millis(100);
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_namespace_is_seen_through() {
+    fn time_namespace_offset_is_undone() {
         let offset =
             Offset::parse("monotonic           0         0\nboottime       100000         5\n").unwrap();
         assert_eq!(offset, Offset { seconds: 100_000, nanoseconds: 5 });

@@ -1,7 +1,7 @@
 //! A command started without waiting until its program is executed: that takes as long as the program's file system
 //! takes, whose server may not answer.
 
-use super::given;
+use super::inherited;
 use super::outpost::is_running;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -46,15 +46,15 @@ impl Command {
         match unsafe { nix::unistd::fork() }? {
             ForkResult::Parent { child } => Ok(Self { pid: child, report: Some(report), status: None }),
             ForkResult::Child => {
-                let prepared = given::restore()
+                let prepared = inherited::restore()
                     .and_then(|()| Ok(sigprocmask(SigmaskHow::SIG_SETMASK, Some(&mask), None)?));
                 let error = prepared.err().unwrap_or_else(|| {
                     // SAFETY: an array of pointers to texts that end with a zero byte, and a null pointer at its end.
                     unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
                     io::Error::last_os_error()
                 });
-                let number = error.raw_os_error().unwrap_or(libc::EIO);
-                let _ = write(&theirs, &number.to_ne_bytes());
+                let errno = error.raw_os_error().unwrap_or(libc::EIO);
+                let _ = write(&theirs, &errno.to_ne_bytes());
                 // SAFETY: ends the child and does nothing else.
                 unsafe { libc::_exit(127) }
             }
@@ -93,15 +93,15 @@ impl Command {
             Ok(_) => {}
             Err(error) => return Err(error.into()),
         }
-        let mut number = [0; 4];
-        let length = read(report, &mut number)?;
+        let mut errno = [0; 4];
+        let length = read(report, &mut errno)?;
         self.report = None;
         if length == 0 {
             return Ok(true);
         }
         // It exits by itself.
         self.ended_within(Duration::from_secs(1))?;
-        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(number)))
+        Err(io::Error::from_raw_os_error(i32::from_ne_bytes(errno)))
     }
 
     /// Returns a descriptor that is readable once [`Command::is_executed`] has a result.
@@ -114,7 +114,7 @@ impl Command {
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         if self.status.is_none() {
             let mut status = 0;
-            // SAFETY: `status` lives for the call. The child has not been reaped, so the number is still its own.
+            // SAFETY: `status` lives for the call. The child has not been reaped, so the pid is still its own.
             let reaped = unsafe { libc::waitpid(self.pid.as_raw(), &raw mut status, libc::WNOHANG) };
             if Errno::result(reaped)? != 0 {
                 self.status = Some(ExitStatus::from_raw(status));

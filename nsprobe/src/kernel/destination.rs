@@ -45,8 +45,8 @@ pub fn create(path: &Path, patience: Duration) -> io::Result<Destination> {
     let (source, pieces) = pipe2(OFlag::O_CLOEXEC)?;
     let opened = relay::open(patience, &[source.as_fd()], || options.open(path), |file| copy(&source, file))?;
     Ok(match opened {
-        Opened::There(series) => Destination::Relayed(Relayed { pieces: Some(pieces.into()), series }),
-        Opened::Here(file) | Opened::Fifo(file) => Destination::File(file),
+        Opened::InChild(series) => Destination::Relayed(Relayed { pieces: Some(pieces.into()), series }),
+        Opened::Direct(file) | Opened::Fifo(file) => Destination::File(file),
     })
 }
 
@@ -85,7 +85,7 @@ impl Relayed {
 
     fn answer(&self) -> io::Result<Vec<u8>> {
         match self.series.wait() {
-            Answer::Done(Reply { bytes, .. }) => relay::heard(bytes),
+            Answer::Done(Reply { bytes, .. }) => relay::decode(bytes),
             _ => Err(gone()),
         }
     }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_what_was_written_when_it_is_closed() {
+    fn closed_file_has_all_content() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("file");
         std::fs::write(&path, "what was there before").unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_those_of_the_file() {
+    fn file_errors_are_reported() {
         let dir = tempfile::tempdir().unwrap();
         let error = |path: &Path| create(path, Duration::from_secs(20)).err().unwrap().raw_os_error();
         assert_eq!(error(dir.path()), Some(libc::EISDIR));

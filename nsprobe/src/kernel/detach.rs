@@ -47,7 +47,7 @@ fn start() -> nix::Result<Option<(Pid, OwnedFd)>> {
             // Ctrl-C has been handled already.
             let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None);
             // SAFETY: they are open in this process, and stay so until it ends.
-            let keep = descriptors.iter().map(|&number| unsafe { BorrowedFd::borrow_raw(number) });
+            let keep = descriptors.iter().map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) });
             // Right away, because a reader may wait at the end of one of them.
             let _ = close_all_but(&keep.collect::<Vec<_>>());
             let _ = nix::unistd::read(&wait, &mut [0]);

@@ -36,9 +36,9 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
         },
     )?;
     let (first, file) = match opened {
-        Opened::There(series) => return Ok(Box::new(Relayed { series, piece: io::Cursor::default() })),
+        Opened::InChild(series) => return Ok(Box::new(Relayed { series, piece: io::Cursor::default() })),
         Opened::Fifo(file) => (wait_for_writer(&file)?, file),
-        Opened::Here(file) => (Vec::new(), file),
+        Opened::Direct(file) => (Vec::new(), file),
     };
     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
     Ok(Box::new(io::Cursor::new(first).chain(file)))
@@ -57,8 +57,8 @@ impl Read for Relayed {
             return Ok(count);
         }
         match self.series.next(PATIENCE) {
-            Answer::Done(Reply { bytes, .. }) => self.piece = io::Cursor::new(relay::heard(bytes)?),
-            answer => return Err(relay::silent(answer)),
+            Answer::Done(Reply { bytes, .. }) => self.piece = io::Cursor::new(relay::decode(bytes)?),
+            answer => return Err(relay::no_answer(answer)),
         }
         self.piece.read(buffer)
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fifo_is_read_when_somebody_writes_to_it_and_only_then() {
+    fn fifo_is_read_once_it_has_a_writer() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
         mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn other_files_are_read_as_they_are() {
+    fn regular_files_are_read() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "text").unwrap();
         assert_eq!(text(file.path()).unwrap(), "text");

@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_taken_and_names_are_not() {
+    fn only_numeric_entries_are_kept() {
         let entries = [".", "..", "0", "17", "self", "4194304", "-1", "99999999999"].map(entry).concat();
         let mut found = Vec::new();
         parse(&entries, &mut found);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_many_calls_is_read_whole() {
+    fn large_directory_is_read_whole() {
         // More entries than fit into one call.
         let dir = tempfile::tempdir().unwrap();
         for number in 0..1000 {

@@ -2,8 +2,8 @@
 //! run to completion, and unloaded.
 
 use super::bpf::set;
-use super::on_demand::OnDemand;
 use super::tasks::{self, FILES, Prepared, TasksError};
+use super::test_run::TestRun;
 use aya_obj::Map;
 use nsprobe_ebpf::{Field, map};
 use std::io;
@@ -111,7 +111,7 @@ const FIND_SUPERBLOCKS: &str = "list_superblocks";
 const FIND_CONNECTIONS: &str = "list_connections";
 
 /// A walk over the superblocks, with its position.
-pub struct Superblocks(OnDemand);
+pub struct Superblocks(TestRun);
 
 impl Superblocks {
     /// Goes some steps, from the start or from where the last ones stopped, and returns their record: a
@@ -122,7 +122,7 @@ impl Superblocks {
 }
 
 /// A walk over the table of TCP connections.
-pub struct Connections(OnDemand);
+pub struct Connections(TestRun);
 
 impl Connections {
     /// Goes some steps, starting at this bucket, and returns their record: a [`nsprobe_ebpf::Connections`].
@@ -161,9 +161,9 @@ impl Search {
         self.load(FIND_CONNECTIONS, map::CONNECTIONS, &OF_CONNECTIONS[..14]).map(Connections)
     }
 
-    fn load(&self, program: &str, map: &str, needed: &[Field]) -> Result<OnDemand, TasksError> {
+    fn load(&self, program: &str, map: &str, needed: &[Field]) -> Result<TestRun, TasksError> {
         tasks::has(needed, &self.prepared.offsets)?;
-        OnDemand::load(&self.prepared.programs, program, map, &[self.table()?]).map_err(TasksError::Refused)
+        TestRun::load(&self.prepared.programs, program, map, &[self.table()?]).map_err(TasksError::Refused)
     }
 
     /// Returns the map of the ids to find.

@@ -31,7 +31,7 @@ mod tests {
     use nix::unistd::gettid;
 
     #[test]
-    fn a_thread_shares_its_descriptors_until_it_leaves() {
+    fn thread_shares_descriptors_until_unshare() {
         let own = std::process::id();
         let thread = std::thread::spawn(move || {
             let tid = gettid().as_raw().cast_unsigned();

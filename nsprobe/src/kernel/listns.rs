@@ -28,7 +28,7 @@ struct Request {
 #[repr(C)]
 struct Handle {
     size: libc::c_uint,
-    sort: libc::c_int,
+    handle_type: libc::c_int,
     id: u64,
     /// Kind and inode: both, or neither.
     kind: u32,
@@ -37,14 +37,14 @@ struct Handle {
 
 /// The handle of a namespace that nothing leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number {
+pub struct NsHandle {
     /// The kernel's id of it, as returned by `NS_GET_ID`.
     pub id: u64,
     /// Its kind and inode, which Linux 6.18 requires, and later kernels do not.
     pub file: Option<(NsKind, u32)>,
 }
 
-impl Number {
+impl NsHandle {
     /// Returns the handle of `namespace`, whose id is `id`.
     #[must_use]
     pub fn of(namespace: NsId, id: u64) -> Self {
@@ -84,7 +84,7 @@ pub fn active() -> io::Result<Vec<u64>> {
 
 /// Returns true if the kernel has listns(2).
 #[must_use]
-pub fn is_there() -> bool {
+pub fn is_supported() -> bool {
     // SAFETY: the call is refused before it looks at what it is not given.
     let result =
         unsafe { libc::syscall(SYS_LISTNS, std::ptr::null::<Request>(), std::ptr::null::<u64>(), 0, 0) };
@@ -93,10 +93,10 @@ pub fn is_there() -> bool {
 
 /// Opens the namespace with this id. `Err(ESTALE)`: it is gone, or never existed. `Err(EPERM)`: its owner does not
 /// grant the caller `CAP_SYS_ADMIN`.
-pub fn open(number: Number) -> io::Result<OwnedFd> {
-    let (kind, ino) = number.file.map_or((0, 0), |(kind, ino)| (kind.clone_flag(), ino));
+pub fn open(namespace: NsHandle) -> io::Result<OwnedFd> {
+    let (kind, ino) = namespace.file.map_or((0, 0), |(kind, ino)| (kind.clone_flag(), ino));
     let kind = u32::try_from(kind).map_err(io::Error::other)?;
-    let handle = Handle { size: 16, sort: FILEID_NSFS, id: number.id, kind, ino };
+    let handle = Handle { size: 16, handle_type: FILEID_NSFS, id: namespace.id, kind, ino };
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the kernel reads one handle of the size it says, which outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, FD_NSFS_ROOT, &raw const handle, flags) };

@@ -5,8 +5,8 @@ use super::bpf::Programs;
 use super::btf;
 use super::listns;
 use super::memory_limit::MemoryLimit;
-use super::on_demand::OnDemand;
 use super::probe::{OpenError, Refusal};
+use super::test_run::TestRun;
 use super::vmlinux::KernelTypes;
 use crate::model::NsKind;
 use nsprobe_ebpf::{ABSENT, FIELDS, Field, FieldSource, map};
@@ -64,7 +64,7 @@ const SINCE_619: [FieldSource; 4] = [
 /// The loaded program.
 #[derive(Debug)]
 pub struct Lists {
-    program: OnDemand,
+    program: TestRun,
     offsets: Vec<u32>,
 }
 
@@ -76,20 +76,20 @@ impl Lists {
         drop(kernel);
         let _memory = MemoryLimit::raise();
         let load = Programs::open(&[PROGRAM], &offsets)
-            .and_then(|programs| OnDemand::load(&programs, PROGRAM, map::WALK, &[]));
+            .and_then(|programs| TestRun::load(&programs, PROGRAM, map::WALK, &[]));
         Ok(Self { program: load.map_err(ListsError::Refused)?, offsets })
     }
 
     /// Returns true if this kernel has namespaces of this kind, as far as its types show.
     #[must_use]
     pub fn has(&self, kind: NsKind) -> bool {
-        way(kind).iter().all(|&field| self.offsets[field as usize] != ABSENT)
+        path_to(kind).iter().all(|&field| self.offsets[field as usize] != ABSENT)
     }
 
     /// Goes some steps along the list of this kind, from its start or from where the last ones stopped, and returns
     /// their record: a [`nsprobe_ebpf::Walk`].
     pub fn walk(&self, kind: NsKind, begin: bool) -> io::Result<Vec<u8>> {
-        let [pointer, common] = way(kind);
+        let [pointer, common] = path_to(kind);
         self.program.run(&[pointer as u64, common as u64, u64::from(begin)])
     }
 }
@@ -101,8 +101,9 @@ fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
         let wanted = btf::Wanted { fields: sources, functions: &[], typedefs: &[] };
         Ok::<_, OpenError>(btf::find(kernel, &wanted)?.offsets)
     };
-    let mut fields: Vec<Field> = NEEDED.into_iter().chain(NsKind::ALL.into_iter().flat_map(way)).collect();
-    let older = !listns::is_there();
+    let mut fields: Vec<Field> =
+        NEEDED.into_iter().chain(NsKind::ALL.into_iter().flat_map(path_to)).collect();
+    let older = !listns::is_supported();
     fields.extend(if older { &OF_618[..] } else { &[Field::NsCommonTreeNode] });
     let mut sources: Vec<FieldSource> = fields.iter().map(|&field| FIELDS[field as usize]).collect();
     sources.extend(if older { &[] } else { &SINCE_619[..] });
@@ -126,7 +127,7 @@ fn offsets(kernel: &[u8]) -> Result<Vec<u32>, ListsError> {
 
 /// Returns the path from a task to the namespace at which the walk starts: the pointer to it in the task's credentials
 /// or nsproxy, and its member common to all kinds.
-const fn way(kind: NsKind) -> [Field; 2] {
+const fn path_to(kind: NsKind) -> [Field; 2] {
     match kind {
         NsKind::Cgroup => [Field::NsproxyCgroup, Field::CgroupNsCommon],
         NsKind::Ipc => [Field::NsproxyIpc, Field::IpcNsCommon],

@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_lockdown_mode_is_the_one_in_brackets() {
+    fn lockdown_mode_is_in_brackets() {
         assert_eq!(Lockdown::parse("[none] integrity confidentiality\n"), Lockdown::None);
         assert_eq!(Lockdown::parse("none [integrity] confidentiality\n"), Lockdown::Integrity);
         assert_eq!(Lockdown::parse("none integrity [confidentiality]\n"), Lockdown::Confidentiality);

@@ -124,7 +124,7 @@ mod tests {
     const UNHURRIED: Share = Share { time: Duration::from_secs(1000), ..ONE };
 
     #[test]
-    fn many_mounts_or_many_bytes_end_a_part() {
+    fn mounts_and_bytes_end_a_turn() {
         let room = || Room(Share { time: Duration::from_secs(1000), ..ALL });
         assert_eq!(read(&mut room(), UNHURRIED, 100), 100_001);
         assert_eq!(read(&mut room(), UNHURRIED, 1 << 20), 65);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_have_a_limit_together() {
+    fn turns_share_a_total_limit() {
         let mut room = Room(Share { time: Duration::from_secs(1000), ..ALL });
         for _ in 0..3 {
             assert_eq!(read(&mut room, UNHURRIED, 1), 100_001);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn time_ends_a_part_however_little_was_read() {
+    fn time_ends_a_turn() {
         let mut room = Room::for_mounts();
         let mut turn = room.turn(Share { time: Duration::from_millis(2), ..ONE });
         while turn.read(0, 0) {

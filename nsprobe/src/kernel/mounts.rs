@@ -41,7 +41,7 @@ impl Request {
 struct Head {
     mask: u64,
     magic: u64,
-    number: u32,
+    mount_id: u32,
     root: u32,
     point: u32,
 }
@@ -61,7 +61,7 @@ pub struct NsfsMount {
     /// path is longer than [`LONGEST_PATH`].
     pub point: Option<OsString>,
     /// Its id in mountinfo.
-    pub number: u64,
+    pub mount_id: u64,
 }
 
 /// The number of mounts listed per call. Each costs the kernel as many steps as there are mounts above it.
@@ -122,7 +122,11 @@ impl MountTable {
     /// [`LONGEST_PATH`].
     ///
     /// The errors are those of [`Self::each`]; `Err(ENOENT)` also if it is not in that mount namespace.
-    pub fn place(&mut self, id: u64, namespace_id: u64) -> io::Result<((u32, u32), Option<OsString>)> {
+    pub fn device_and_point(
+        &mut self,
+        id: u64,
+        namespace_id: u64,
+    ) -> io::Result<((u32, u32), Option<OsString>)> {
         let mask = STATMOUNT_SB_BASIC | STATMOUNT_MNT_POINT;
         let size = HEAD + ROOT + LONGEST_PATH;
         match self.statmount(&Request::new(id, mask, namespace_id), size) {
@@ -131,7 +135,7 @@ impl MountTable {
             }
             result => result?,
         }
-        place(&self.buffer).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))
+        device_and_point(&self.buffer).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))
     }
 
     /// Reads one mount; `None` if it is not an nsfs mount.
@@ -177,7 +181,7 @@ fn head(statmount: &[u8]) -> Option<Head> {
     Some(Head {
         mask: u64_at(8)?,
         magic: u64_at(24)?,
-        number: u32_at(56)?,
+        mount_id: u32_at(56)?,
         root: u32_at(104)?,
         point: u32_at(108)?,
     })
@@ -191,7 +195,7 @@ fn string(statmount: &[u8], offset: u32) -> Option<OsString> {
 }
 
 /// Decodes the device in a `struct statmount` with its strings, and its mount point if present.
-fn place(statmount: &[u8]) -> Option<((u32, u32), Option<OsString>)> {
+fn device_and_point(statmount: &[u8]) -> Option<((u32, u32), Option<OsString>)> {
     let u32_at = |at: usize| Some(u32::from_ne_bytes(*statmount.get(at..)?.first_chunk()?));
     let head = head(statmount)?;
     if head.mask & STATMOUNT_SB_BASIC == 0 {
@@ -211,7 +215,7 @@ fn nsfs_mount(statmount: &[u8]) -> Option<NsfsMount> {
     }
     let string = |offset: u32| string(statmount, offset);
     let point = if head.mask & STATMOUNT_MNT_POINT == 0 { None } else { Some(string(head.point)?) };
-    Some(NsfsMount { root: string(head.root)?, point, number: head.number.into() })
+    Some(NsfsMount { root: string(head.root)?, point, mount_id: head.mount_id.into() })
 }
 
 /// Returns true if open_tree(2) and fsmount(2) can create mount namespaces here: `OPEN_TREE_NAMESPACE`. Nothing is
@@ -240,10 +244,11 @@ mod tests {
     }
 
     #[test]
-    fn a_statmount_is_read_as_far_as_it_goes() {
+    fn truncated_statmount_is_none() {
         let strings = b"net:[7]\0/run/netns/a b\0";
         let whole = statmount(NSFS_MAGIC, 0x1b, strings, 8);
-        let expected = NsfsMount { root: "net:[7]".into(), point: Some("/run/netns/a b".into()), number: 77 };
+        let expected =
+            NsfsMount { root: "net:[7]".into(), point: Some("/run/netns/a b".into()), mount_id: 77 };
         assert_eq!(nsfs_mount(&whole), Some(expected.clone()));
         for end in 0..whole.len() {
             assert_eq!(nsfs_mount(&whole[..end]), None, "{end}");

@@ -141,7 +141,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     #[test]
-    fn the_inode_of_an_open_namespace_stays_as_it_is() {
+    fn inode_of_an_open_namespace_is_stable() {
         let open = || File::open("/proc/self/ns/net").unwrap();
         let first = open();
         let since = file_since(first.as_fd()).unwrap();

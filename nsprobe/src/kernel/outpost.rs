@@ -217,9 +217,9 @@ impl Child {
         let message = recvmsg::<()>(self.answers.as_raw_fd(), &mut parts, Some(&mut space), flags).ok()?;
         let mut descriptor = None;
         for control in message.cmsgs().ok()? {
-            if let ControlMessageOwned::ScmRights(numbers) = control {
+            if let ControlMessageOwned::ScmRights(fds) = control {
                 // SAFETY: the kernel has just made these descriptors for us, and nothing else owns them.
-                descriptor = numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).next_back();
+                descriptor = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).next_back();
             }
         }
         let length = message.bytes;
@@ -234,8 +234,8 @@ fn reply(to: BorrowedFd<'_>, Reply { bytes, descriptor }: &Reply) -> nix::Result
     let text = bytes.as_deref().unwrap_or_default();
     let some = [u8::from(bytes.is_some())];
     let parts = [IoSlice::new(&some), IoSlice::new(&text[..text.len().min(MOST)])];
-    let number = descriptor.as_ref().map(|fd| [fd.as_raw_fd()]);
-    let rights = number.as_ref().map(|number| ControlMessage::ScmRights(number));
+    let fds = descriptor.as_ref().map(|fd| [fd.as_raw_fd()]);
+    let rights = fds.as_ref().map(|fds| ControlMessage::ScmRights(fds));
     sendmsg::<()>(to.as_raw_fd(), &parts, rights.as_slice(), MsgFlags::MSG_NOSIGNAL, None)
 }
 
@@ -290,11 +290,11 @@ pub(super) fn close_all_but(keep: &[BorrowedFd<'_>]) -> nix::Result<()> {
         Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
     };
     let mut first = 0;
-    for number in keep {
-        if number > first {
-            close(first, number - 1)?;
+    for fd in keep {
+        if fd > first {
+            close(first, fd - 1)?;
         }
-        first = number + 1;
+        first = fd + 1;
     }
     close(first, u32::MAX)
 }

@@ -34,7 +34,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn no_more_is_read_than_the_limits_allow_and_only_whole_lines() {
+    fn whole_lines_within_limits_are_read() {
         let line = b"22 1 254:0 / / rw - ext4 /dev/vda rw\n";
         let all = line.repeat(3000);
         let of = |mounts, bytes, time| {

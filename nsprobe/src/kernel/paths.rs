@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_found_by_its_number() {
+    fn mount_is_found_by_id() {
         assert_eq!(parse_mount_id(b"pos:\t0\nflags:\t012000000\nmnt_id:\t27\nino:\t1\n"), Some(27));
         assert_eq!(parse_mount_id(b"pos:\t0\n"), None);
         assert_eq!(parse_mount_id(b"mnt_id:\tx\n"), None);

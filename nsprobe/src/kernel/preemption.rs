@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_model_is_told_from_what_the_kernel_says() {
+    fn preemption_model_is_parsed() {
         assert!(!is_built_to("#1 SMP Debian 5.10.223-1 (2024-08-10)"));
         assert!(is_built_to("#1 SMP PREEMPT_DYNAMIC Debian 6.12.117-1"));
         assert!(is_built_to("#1 SMP PREEMPT Debian 7.2.13-1"));

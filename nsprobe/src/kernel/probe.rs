@@ -23,11 +23,11 @@ use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+mod filter_keys;
 mod fprobes;
 mod point;
 mod refusal;
 mod room;
-mod wishes;
 
 use fprobes::{Fprobes, Globals};
 pub use point::{Hook, Point};
@@ -113,14 +113,14 @@ impl Probe {
     /// progress are kept in `storage`, if given.
     pub fn open(
         mut config: Config,
-        wishes: &[Wish],
+        keys: &[Wish],
         size: Size,
         hooks: &[Hook],
         storage: Option<TaskStorage>,
     ) -> Result<Self, OpenError> {
         let kernel = KernelTypes::open().map_err(|error| OpenError::NoBtf { error })?;
         let hooked = hooks.iter().filter_map(|hook| hook.point.function());
-        let functions: Vec<&str> = hooked.chain([wishes::TASKS]).collect();
+        let functions: Vec<&str> = hooked.chain([filter_keys::TASKS]).collect();
         let typedefs: Vec<String> = hooks
             .iter()
             .filter_map(|hook| match hook.point {
@@ -133,24 +133,24 @@ impl Probe {
             FIELDS.iter().copied().chain([SAFE_TRAMPOLINES, SAFE_FPROBES]).collect();
         let wanted = btf::Wanted { fields: &fields, functions: &functions, typedefs: &typedefs };
         let mut found = btf::find(&kernel, &wanted)?;
-        let mut is_there = || found.offsets.pop().is_some_and(|size| size != ABSENT);
-        let (safe_fprobes, safe_trampolines) = (is_there(), is_there());
+        let mut exists = || found.offsets.pop().is_some_and(|size| size != ABSENT);
+        let (safe_fprobes, safe_trampolines) = (exists(), exists());
         // Before the loader reads the same again, for itself: 16 MB.
         drop(kernel);
         let memory = MemoryLimit::raise();
         let ring_bytes = shares::ring_size(size.ring_bytes);
         let namespaces = room::NAMESPACES.min(size.room);
         let share = shares::settings(ring_bytes, namespaces).map_err(OpenError::Shares)?.words();
-        let is_asked_for = |flag| config.flags & flag != 0;
-        let room = |asked: bool, room| if asked { room } else { 1 };
+        let is_requested = |flag| config.flags & flag != 0;
+        let room = |requested: bool, room| if requested { room } else { 1 };
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
         let rooms = [
             (map::EVENTS, ring_bytes),
-            (map::WISHES, u32::try_from(wishes.len()).unwrap_or(u32::MAX).max(1)),
-            (map::NOTES, room(hooks.iter().any(Hook::is_of_denied), tasks.min(size.room))),
-            (map::FOLLOWED, room(is_asked_for(nsprobe_ebpf::config::FOLLOW), tasks)),
-            (map::NAMESPACES, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
-            (map::FOUND, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
+            (map::WISHES, u32::try_from(keys.len()).unwrap_or(u32::MAX).max(1)),
+            (map::NOTES, room(hooks.iter().any(Hook::is_for_denied), tasks.min(size.room))),
+            (map::FOLLOWED, room(is_requested(nsprobe_ebpf::config::FOLLOW), tasks)),
+            (map::NAMESPACES, room(is_requested(nsprobe_ebpf::config::LIVES), namespaces)),
+            (map::FOUND, room(is_requested(nsprobe_ebpf::config::LIVES), namespaces)),
             (map::CALLS, room(in_tables, room::CALLS.min(size.room))),
             (map::BRIEFS, room(in_tables, tasks)),
             (map::SCRATCH, room(in_tables, room::SCRATCH)),
@@ -170,9 +170,9 @@ impl Probe {
             .override_global(global::SHARE, &share, true)
             .load(OBJECT)?;
         if let Some(storage) = storage {
-            room::give(&mut ebpf, storage)?;
+            room::use_task_storage(&mut ebpf, storage)?;
         }
-        wishes::fill(&mut ebpf, wishes)?;
+        filter_keys::fill(&mut ebpf, keys)?;
         // After it, so that both are not in memory at the same time.
         let ids = Btf::parse(&found.ids.to_btf(), Endianness::default()).map_err(EbpfError::from)?;
         Ok(Self {
@@ -281,7 +281,9 @@ impl Probe {
                 let program = program.fd().map_err(refusal)?;
                 Attached::Descriptor(perf::attach(id, program.as_fd()).map_err(|error| Refusal::io(&error))?)
             }
-            Point::Fprobe(_) | Point::FprobeReturn(_) => return Err(Refusal::new("not a program that aya loads")),
+            Point::Fprobe(_) | Point::FprobeReturn(_) => {
+                return Err(Refusal::new("not a program that aya loads"));
+            }
         };
         Ok(Link(link))
     }
@@ -370,7 +372,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn misses_are_read_where_the_kernel_counts_them() {
+    fn recursion_misses_are_parsed() {
         assert_eq!(misses("pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t9\n"), 17);
         assert_eq!(misses("pos:\t0\nprog_type:\t26\n"), 0);
     }

@@ -36,7 +36,7 @@ impl PseudoFs {
     /// Returns true if the tracing file system is mounted where this process can see it.
     #[must_use]
     pub fn tracefs_is_mounted() -> bool {
-        TRACEFS.iter().any(|place| is_mounted(place, TRACEFS_MAGIC))
+        TRACEFS.iter().any(|mount_point| is_mounted(mount_point, TRACEFS_MAGIC))
     }
 
     /// Opens the file system of the security modules.
@@ -51,10 +51,10 @@ impl PseudoFs {
 
     /// Opens the first of the mount points `places` where it is mounted, otherwise a detached mount of our own: nobody
     /// sees it, and nothing needs to be undone.
-    fn open(name: &CStr, magic: FsType, places: &[&str]) -> io::Result<Self> {
-        for place in places {
-            if is_mounted(place, magic) {
-                let root = nix::fcntl::open(*place, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+    fn open(name: &CStr, magic: FsType, mount_points: &[&str]) -> io::Result<Self> {
+        for mount_point in mount_points {
+            if is_mounted(mount_point, magic) {
+                let root = nix::fcntl::open(*mount_point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
                 return Ok(Self { root, mounted: true });
             }
         }
@@ -70,8 +70,8 @@ impl PseudoFs {
     }
 }
 
-fn is_mounted(place: &str, magic: FsType) -> bool {
-    statfs(Path::new(place)).is_ok_and(|found| found.filesystem_type() == magic)
+fn is_mounted(mount_point: &str, magic: FsType) -> bool {
+    statfs(Path::new(mount_point)).is_ok_and(|found| found.filesystem_type() == magic)
 }
 
 /// Mounts a file system without attaching it anywhere: fsopen(2), fsconfig(2), fsmount(2), Linux 5.2. Needs
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tracefs_is_readable_without_being_mounted_and_leaves_no_mount() {
+    fn tracefs_is_readable_unmounted_and_leaves_no_mount() {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("SKIPPED tracefs: needs root");
             return;

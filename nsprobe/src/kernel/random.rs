@@ -25,7 +25,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_are_the_same() {
+    fn random_bytes_differ() {
         assert_ne!(bytes::<16>().unwrap(), bytes::<16>().unwrap());
     }
 }

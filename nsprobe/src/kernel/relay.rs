@@ -12,19 +12,19 @@ use std::time::Duration;
 /// A file named by the user.
 pub(super) enum Opened {
     /// A regular file or a directory, which the child works on.
-    There(Series),
+    InChild(Series),
     /// Anything else, or any file if no child can be started: reading it involves no server.
-    Here(File),
+    Direct(File),
     /// The same, for a FIFO.
     Fifo(File),
 }
 
 /// The result of work on a file.
-pub(super) type Said = io::Result<Vec<u8>>;
+pub(super) type Outcome = io::Result<Vec<u8>>;
 
 /// The type of a file that a child has opened.
-const THERE: u8 = 0;
-const HERE: u8 = 1;
+const IN_CHILD: u8 = 0;
+const DIRECT: u8 = 1;
 const FIFO: u8 = 2;
 
 /// Has a child process `open` a file, and repeat the `work` on it if it stays there. The child has none of nsprobe's
@@ -33,22 +33,22 @@ pub(super) fn open(
     patience: Duration,
     keep: &[BorrowedFd<'_>],
     open: impl Fn() -> io::Result<File>,
-    mut work: impl FnMut(&mut Option<File>) -> Said,
+    mut work: impl FnMut(&mut Option<File>) -> Outcome,
 ) -> io::Result<Opened> {
     let mut opened: Option<Option<File>> = None;
     let of_child = || match &mut opened {
         None => {
             opened = Some(None);
             match open().and_then(|file| Ok((kind(&file)?, file))) {
-                Ok((THERE, file)) => {
+                Ok((IN_CHILD, file)) => {
                     opened = Some(Some(file));
-                    said(Ok(vec![THERE]))
+                    encode(Ok(vec![IN_CHILD]))
                 }
-                Ok((kind, file)) => Reply { descriptor: Some(file.into()), ..said(Ok(vec![kind])) },
-                Err(error) => said(Err(error)),
+                Ok((kind, file)) => Reply { descriptor: Some(file.into()), ..encode(Ok(vec![kind])) },
+                Err(error) => encode(Err(error)),
             }
         }
-        Some(file) => said(work(file)),
+        Some(file) => encode(work(file)),
     };
     let series = match Series::start(keep, of_child) {
         Ok(series) => series,
@@ -58,19 +58,19 @@ pub(super) fn open(
             return Ok(if file.metadata()?.file_type().is_fifo() {
                 Opened::Fifo(file)
             } else {
-                Opened::Here(file)
+                Opened::Direct(file)
             });
         }
         Err(reason) => return Err(io::Error::other(reason)),
     };
     let (kind, descriptor) = match series.next(patience) {
-        Answer::Done(Reply { bytes, descriptor }) => (heard(bytes)?, descriptor),
-        answer => return Err(silent(answer)),
+        Answer::Done(Reply { bytes, descriptor }) => (decode(bytes)?, descriptor),
+        answer => return Err(no_answer(answer)),
     };
     Ok(match (&kind[..], descriptor) {
         ([FIFO], Some(file)) => Opened::Fifo(file.into()),
-        (_, Some(file)) => Opened::Here(file.into()),
-        (_, None) => Opened::There(series),
+        (_, Some(file)) => Opened::Direct(file.into()),
+        (_, None) => Opened::InChild(series),
     })
 }
 
@@ -85,33 +85,33 @@ pub(super) fn idle() -> ! {
 fn kind(file: &File) -> io::Result<u8> {
     let kind = SFlag::from_bits_truncate(fstat(file)?.st_mode) & SFlag::S_IFMT;
     Ok(match kind {
-        SFlag::S_IFREG | SFlag::S_IFDIR => THERE,
+        SFlag::S_IFREG | SFlag::S_IFDIR => IN_CHILD,
         SFlag::S_IFIFO => FIFO,
-        _ => HERE,
+        _ => DIRECT,
     })
 }
 
 /// Encodes the child's result in one packet: bytes after a zero, or an errno after a one.
-pub(super) fn said(said: Said) -> Reply {
-    Reply::from(Some(match said {
+pub(super) fn encode(outcome: Outcome) -> Reply {
+    Reply::from(Some(match outcome {
         Ok(bytes) => [&[0], &bytes[..]].concat(),
         Err(error) => [&[1], &error.raw_os_error().unwrap_or(libc::EIO).to_ne_bytes()[..]].concat(),
     }))
 }
 
 /// Decodes the same.
-pub(super) fn heard(bytes: Option<Vec<u8>>) -> Said {
+pub(super) fn decode(bytes: Option<Vec<u8>>) -> Outcome {
     let mut bytes = bytes.unwrap_or_default();
     if bytes.first() == Some(&0) {
         bytes.remove(0);
         return Ok(bytes);
     }
-    let number = bytes.get(1..5).and_then(|number| number.try_into().ok());
-    Err(io::Error::from_raw_os_error(number.map_or(libc::EIO, i32::from_ne_bytes)))
+    let errno = bytes.get(1..5).and_then(|bytes| bytes.try_into().ok());
+    Err(io::Error::from_raw_os_error(errno.map_or(libc::EIO, i32::from_ne_bytes)))
 }
 
 /// Returns the error for a missing answer.
-pub(super) fn silent(answer: Answer) -> io::Error {
+pub(super) fn no_answer(answer: Answer) -> io::Error {
     match answer {
         Answer::Waiting => io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"),
         answer => answer.reply().err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()),

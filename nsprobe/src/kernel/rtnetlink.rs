@@ -36,7 +36,7 @@ impl Rtnetlink {
         self.sequence += 1;
         let fd = u32::try_from(namespace.as_raw_fd()).map_err(io::Error::other)?;
         let socket = self.socket.as_raw_fd();
-        send(socket, &question(self.sequence, fd), MsgFlags::empty())?;
+        send(socket, &request(self.sequence, fd), MsgFlags::empty())?;
         let mut reply = [0; 1024];
         loop {
             let length = recv(socket, &mut reply, MsgFlags::empty())?;
@@ -48,7 +48,7 @@ impl Rtnetlink {
     }
 }
 
-fn question(sequence: u32, fd: u32) -> [u8; BODY + 8] {
+fn request(sequence: u32, fd: u32) -> [u8; BODY + 8] {
     let mut message = [0; BODY + 8];
     let mut put = |at: usize, bytes: &[u8]| message[at..at + bytes.len()].copy_from_slice(bytes);
     put(0, &28_u32.to_ne_bytes());
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_number_or_none_or_an_error() {
+    fn answer_is_an_id_none_or_an_error() {
         assert_eq!(answer(&reply(RTM_NEWNSID, 7, &number(3)), 7).unwrap().unwrap(), Some(3));
         assert_eq!(answer(&reply(RTM_NEWNSID, 7, &number(-1)), 7).unwrap().unwrap(), None);
         let error = answer(&reply(NLMSG_ERROR, 7, &(-libc::EINVAL).to_ne_bytes()), 7).unwrap().unwrap_err();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_cut_anywhere_is_an_error() {
+    fn truncated_answer_is_an_error() {
         let whole = reply(RTM_NEWNSID, 7, &number(3));
         for end in 0..whole.len() {
             assert!(answer(&whole[..end], 7).unwrap().is_err(), "{end}");
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kernel_answers() {
+    fn kernel_answers_a_query() {
         let own = std::fs::File::open("/proc/self/ns/net").unwrap();
         let mut rtnetlink = Rtnetlink::open().unwrap();
         // It may have no id; what counts is that there is an answer.

@@ -1,7 +1,7 @@
 //! Signals read from a descriptor, and commands that inherit the former mask.
 
 use super::command::Command;
-use super::given;
+use super::inherited;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use std::ffi::OsString;
@@ -30,10 +30,10 @@ pub struct Arrived {
 impl Signals {
     /// Blocks `SIGCHLD`, and those of `SIGINT`, `SIGTERM` and `SIGHUP` that were not ignored at the start, for good.
     /// The others stay ignored: nohup(1), and `&` in a script.
-    pub fn hold() -> io::Result<Self> {
+    pub fn block() -> io::Result<Self> {
         let mut mask = SigSet::empty();
         for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            if !given::is_ignored(signal) {
+            if !inherited::is_ignored(signal) {
                 mask.add(signal);
             }
         }
@@ -73,7 +73,7 @@ pub fn spawn_without(builder: Builder, work: impl FnOnce() + Send + 'static) -> 
     let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let spawned = builder.spawn(work);
     former.thread_set_mask()?;
-    spawned.map(drop).map_err(|error| given::without_threads().map_or(error, io::Error::other))
+    spawned.map(drop).map_err(|error| inherited::without_threads().map_or(error, io::Error::other))
 }
 
 impl AsFd for Signals {

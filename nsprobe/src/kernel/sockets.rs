@@ -60,12 +60,12 @@ pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<
         });
         match facts {
             Ok(Facts { ino, cookie }) => numbers(&[0, ino, u64::from(cookie.is_some()), cookie.unwrap_or(0)]),
-            Err(error) => numbers(&[number_of(&error)]),
+            Err(error) => numbers(&[errno_of(&error)]),
         }
     };
     let mut all = Vec::with_capacity(questions.len());
     outpost::each(questions, &[], patience, ask, |_, answer| {
-        all.push(answered(answer).and_then(|(numbers, _)| match numbers[..] {
+        all.push(decode(answer).and_then(|(numbers, _)| match numbers[..] {
             [_, ino, known, cookie] => Ok(Facts { ino, cookie: (known == 1).then_some(cookie) }),
             _ => Err(Errno::EIO.into()),
         }));
@@ -100,11 +100,11 @@ pub fn network_namespaces<'a>(
                 opened.extend(question.cookie);
                 Reply { descriptor: Some(namespace), ..numbers(&[0]) }
             }
-            Err(error) => numbers(&[number_of(&error)]),
+            Err(error) => numbers(&[errno_of(&error)]),
         }
     };
     outpost::each(questions, &[], patience, ask, |question, answer| {
-        done(question, answered(answer).map(|(_, namespace)| namespace));
+        done(question, decode(answer).map(|(_, namespace)| namespace));
     });
 }
 
@@ -149,7 +149,7 @@ impl Owners {
     }
 }
 
-fn number_of(error: &io::Error) -> u64 {
+fn errno_of(error: &io::Error) -> u64 {
     u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs())
 }
 
@@ -159,7 +159,7 @@ fn numbers(numbers: &[u64]) -> Reply {
 }
 
 /// Returns the numbers and the descriptor of a child's reply, if it was not an error.
-fn answered(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
+fn decode(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
     let Reply { bytes, descriptor } = answer.reply()?;
     let (numbers, _) = bytes.as_deref().unwrap_or_default().as_chunks();
     let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
@@ -284,7 +284,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn an_own_socket_is_in_the_own_namespace() {
+    fn own_socket_is_in_own_namespace() {
         let (stream, _other) = UnixStream::pair().unwrap();
         let own = PidFd::open(std::process::id()).unwrap();
         let number = |fd: i32| u32::try_from(fd).unwrap();
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(libc::EBADF));
     }
     #[test]
-    fn sockets_are_asked_and_what_is_none_is_said_to_be_gone() {
+    fn sockets_are_queried_and_others_are_gone() {
         let (stream, other) = UnixStream::pair().unwrap();
         let file = std::fs::File::open("/dev/null").unwrap();
         let question = |fds: &[i32]| {

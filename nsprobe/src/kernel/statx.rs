@@ -21,17 +21,17 @@ pub struct FileFacts {
 /// Requests only what every file system fills in anyway, and only cached facts (`AT_STATX_DONT_SYNC`): a file server
 /// that does not answer must not delay the survey of descriptors, and a FUSE file of another user gives its device
 /// instead of EACCES.
-pub(super) fn facts(dir: BorrowedFd<'_>, number: u32) -> io::Result<FileFacts> {
+pub(super) fn facts(dir: BorrowedFd<'_>, fd: u32) -> io::Result<FileFacts> {
     let mut name = ArrayName::default();
-    let _ = write!(name, "{number}");
+    let _ = write!(name, "{fd}");
     // Its last byte is never written.
     let name = CStr::from_bytes_until_nul(&name.bytes).map_err(io::Error::other)?;
-    Ok(FileFacts::from(look(dir, name)?))
+    Ok(FileFacts::from(stat(dir, name)?))
 }
 
 /// Returns the file behind an open descriptor, in the same way.
 pub(super) fn facts_of(file: BorrowedFd<'_>) -> io::Result<FileFacts> {
-    Ok(FileFacts::from(look(file, c"")?))
+    Ok(FileFacts::from(stat(file, c"")?))
 }
 
 impl From<libc::statx> for FileFacts {
@@ -47,21 +47,21 @@ impl From<libc::statx> for FileFacts {
 /// Returns true if the target of the link `name` in `dir` has been removed from its directory. Involves no file server,
 /// as above.
 pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
-    Ok(look(dir, name)?.stx_nlink == 0)
+    Ok(stat(dir, name)?.stx_nlink == 0)
 }
 
 /// Returns the identity of a directory: its mount id, device, and inode. Involves no file server.
 #[must_use]
-pub fn place(path: &CStr) -> Option<(u64, u64, u64)> {
-    let found = look_at(libc::AT_FDCWD, path, libc::STATX_MNT_ID).ok()?;
+pub fn directory_identity(path: &CStr) -> Option<(u64, u64, u64)> {
+    let found = stat_at(libc::AT_FDCWD, path, libc::STATX_MNT_ID).ok()?;
     Some((found.stx_mnt_id, libc::makedev(found.stx_dev_major, found.stx_dev_minor), found.stx_ino))
 }
 
-fn look(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
-    look_at(dir.as_raw_fd(), name, 0)
+fn stat(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
+    stat_at(dir.as_raw_fd(), name, 0)
 }
 
-fn look_at(dir: libc::c_int, name: &CStr, mask: u32) -> io::Result<libc::statx> {
+fn stat_at(dir: libc::c_int, name: &CStr, mask: u32) -> io::Result<libc::statx> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
     // SAFETY: `name` is NUL-terminated for the whole call, of `dir` only the number is used, and the kernel writes one
@@ -99,19 +99,19 @@ mod tests {
     use std::os::unix::fs::MetadataExt as _;
 
     #[test]
-    fn a_namespace_a_socket_and_a_file_are_told_apart() {
+    fn file_types_are_distinguished() {
         let dir = File::open("/proc/self/fd").unwrap();
-        let look = |fd: i32| facts(dir.as_fd(), u32::try_from(fd).unwrap()).unwrap();
+        let stat = |fd: i32| facts(dir.as_fd(), u32::try_from(fd).unwrap()).unwrap();
         let namespace = File::open("/proc/self/ns/net").unwrap();
         let expected = metadata("/proc/self/ns/net").unwrap();
         assert_eq!(
-            look(namespace.as_raw_fd()),
+            stat(namespace.as_raw_fd()),
             FileFacts { dev: expected.dev(), ino: expected.ino(), is_socket: false }
         );
         let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
-        assert!(look(socket.as_raw_fd()).is_socket);
-        assert!(!look(dir.as_raw_fd()).is_socket);
-        assert_eq!(facts_of(namespace.as_fd()).unwrap(), look(namespace.as_raw_fd()));
+        assert!(stat(socket.as_raw_fd()).is_socket);
+        assert!(!stat(dir.as_raw_fd()).is_socket);
+        assert_eq!(facts_of(namespace.as_fd()).unwrap(), stat(namespace.as_raw_fd()));
         assert_eq!(facts(dir.as_fd(), u32::MAX).unwrap_err().raw_os_error(), Some(libc::ENOENT));
     }
 }

@@ -123,7 +123,7 @@ impl Prepared {
         iterator: &str,
         maps: &[(&str, RawFd, &Map)],
     ) -> Result<Vec<u8>, TasksError> {
-        let target = self.functions.number(iterator).ok_or(TasksError::NoIterator)?;
+        let target = self.functions.id_of(iterator).ok_or(TasksError::NoIterator)?;
         let mut file = self.programs.iterator(program, target, maps).map_err(TasksError::Refused)?;
         Ok(read_all(&mut file)?)
     }

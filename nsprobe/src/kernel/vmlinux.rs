@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mapped_or_read_the_bytes_are_the_same() {
+    fn mapped_and_read_bytes_are_equal() {
         let Ok(read) = std::fs::read(btf::PATH) else {
             return eprintln!("SKIPPED: no {}", btf::PATH);
         };

@@ -25,7 +25,7 @@ mod stream;
 pub mod table;
 pub mod tracker;
 
-use crate::kernel::advice::{forbidden_all_the_same, how_to_get_them};
+use crate::kernel::advice::{forbidden_despite_capabilities, how_to_get_them};
 use crate::kernel::probe::OpenError;
 use crate::model::Snapshot;
 use std::io;
@@ -44,7 +44,7 @@ pub enum TraceError {
     #[error("tracing needs {} (or CAP_SYS_ADMIN): {}", .0.join(" and "), how_to_get_them())]
     Capabilities(Vec<&'static str>),
     /// It has the capabilities, but the kernel refuses all the same.
-    #[error("{0}; {why}", why = forbidden_all_the_same())]
+    #[error("{0}; {why}", why = forbidden_despite_capabilities())]
     Forbidden(OpenError),
     /// The probe cannot be loaded.
     #[error("{0}")]

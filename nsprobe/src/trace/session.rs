@@ -36,7 +36,7 @@ pub struct Ended {
 pub fn run(options: &Options, snapshot: &SnapshotFn, sink: &mut dyn Sink) -> Result<Ended, TraceError> {
     // Until the stream begins, signals end the process: nothing has started, and loading can take a while.
     let mut source = choose::open(options)?;
-    let signals = Signals::hold()?;
+    let signals = Signals::block()?;
     trace(options, source.as_mut(), &signals, snapshot, sink)
 }
 

@@ -27,7 +27,7 @@ const NONE: u32 = u32::MAX;
 
 /// The slot of a thread that reads processes.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Slot {
     /// Its id, once it has started.
     tid: AtomicU32,
     /// The process that it reads.
@@ -36,37 +36,37 @@ pub(super) struct Seat {
     tenant: Mutex<Option<Tenant>>,
 }
 
-impl Default for Seat {
+impl Default for Slot {
     fn default() -> Self {
         Self { tid: AtomicU32::new(NONE), pid: AtomicU32::new(NONE), tenant: Mutex::new(None) }
     }
 }
 
 thread_local! {
-    static SEAT: RefCell<Option<Arc<Seat>>> = const { RefCell::new(None) };
+    static SLOT: RefCell<Option<Arc<Slot>>> = const { RefCell::new(None) };
 }
 
 /// The abandoned threads, with the processes that they wait for.
-static LEFT: Mutex<Vec<Left>> = Mutex::new(Vec::new());
+static ABANDONED: Mutex<Vec<AbandonedThread>> = Mutex::new(Vec::new());
 
 /// Their number.
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-struct Left {
-    seat: Arc<Seat>,
+struct AbandonedThread {
+    slot: Arc<Slot>,
     pid: u32,
     tenant: Option<Tenant>,
     /// True if it takes a slot of its class: those beyond its tenant's share do not.
     counts: bool,
 }
 
-fn left() -> MutexGuard<'static, Vec<Left>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
+fn abandoned() -> MutexGuard<'static, Vec<AbandonedThread>> {
+    ABANDONED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The activity of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum Activity {
     /// It runs, or waits only for a processor.
     Running,
     /// It is asleep; the number of times it has gone to sleep.
@@ -127,21 +127,21 @@ impl From<Stuck> for io::Error {
     }
 }
 
-impl Seat {
+impl Slot {
     /// Does `work` in this slot, then clears its mark as abandoned.
-    pub(super) fn occupied<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
+    pub(super) fn run<R>(self: &Arc<Self>, work: impl FnOnce() -> R) -> R {
         self.tid.store(nix::unistd::gettid().as_raw().unsigned_abs(), Ordering::Relaxed);
-        let former = SEAT.replace(Some(Arc::clone(self)));
+        let former = SLOT.replace(Some(Arc::clone(self)));
         let result = work();
-        SEAT.set(former);
-        let mut left = left();
-        left.retain(|left| !Arc::ptr_eq(&left.seat, self));
-        COUNT.store(left.len(), Ordering::Relaxed);
+        SLOT.set(former);
+        let mut abandoned = abandoned();
+        abandoned.retain(|abandoned| !Arc::ptr_eq(&abandoned.slot, self));
+        COUNT.store(abandoned.len(), Ordering::Relaxed);
         result
     }
 
     /// Returns what the thread is doing.
-    pub(super) fn doing(&self) -> Doing {
+    pub(super) fn activity(&self) -> Activity {
         let tid = self.tid.load(Ordering::Relaxed);
         let status = std::fs::read(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
         let value = |name: &[u8]| {
@@ -149,9 +149,9 @@ impl Seat {
             std::str::from_utf8(lines.find_map(|line| line.strip_prefix(name))?).ok().map(str::trim)
         };
         match (value(b"State:"), value(b"voluntary_ctxt_switches:").and_then(|count| count.parse().ok())) {
-            (Some(state), _) if state.starts_with('R') => Doing::Running,
-            (Some(_), Some(times)) => Doing::Asleep(times),
-            _ => Doing::Unknown,
+            (Some(state), _) if state.starts_with('R') => Activity::Running,
+            (Some(_), Some(times)) => Activity::Asleep(times),
+            _ => Activity::Unknown,
         }
     }
 
@@ -159,12 +159,12 @@ impl Seat {
     pub(super) fn abandon(self: &Arc<Self>) -> Stuck {
         let pid = self.pid.load(Ordering::Relaxed);
         let tenant = self.tenant().clone();
-        let mut left = left();
-        let of_tenant = tenant.as_ref().map_or(0, |tenant| held(&left, tenant));
+        let mut abandoned = abandoned();
+        let of_tenant = tenant.as_ref().map_or(0, |tenant| held(&abandoned, tenant));
         let counts = of_tenant < MOST_OF_ONE_TENANT;
-        left.push(Left { seat: Arc::clone(self), pid, tenant, counts });
-        COUNT.store(left.len(), Ordering::Relaxed);
-        log::info!("reading process {pid} does not return: thread given up ({} in all)", left.len());
+        abandoned.push(AbandonedThread { slot: Arc::clone(self), pid, tenant, counts });
+        COUNT.store(abandoned.len(), Ordering::Relaxed);
+        log::info!("reading process {pid} does not return: thread given up ({} in all)", abandoned.len());
         Stuck::Process(pid)
     }
 
@@ -174,18 +174,21 @@ impl Seat {
 }
 
 /// Counts the threads that wait for processes of `tenant`.
-fn held(left: &[Left], tenant: &Tenant) -> usize {
-    left.iter().filter(|left| left.tenant.as_ref().is_some_and(|other| other.is_with(tenant))).count()
+fn held(abandoned: &[AbandonedThread], tenant: &Tenant) -> usize {
+    abandoned
+        .iter()
+        .filter(|abandoned| abandoned.tenant.as_ref().is_some_and(|other| other.is_with(tenant)))
+        .count()
 }
 
 /// Records that the calling thread is about to read the process `pid`. The thread must be a watched one: every read of
 /// a process goes through here.
 pub fn begin(pid: u32) {
-    SEAT.with_borrow(|seat| {
-        debug_assert!(seat.is_some(), "process {pid} is read by a thread that nobody watches");
-        if let Some(seat) = seat {
-            *seat.tenant() = None;
-            seat.pid.store(pid, Ordering::Relaxed);
+    SLOT.with_borrow(|slot| {
+        debug_assert!(slot.is_some(), "process {pid} is read by a thread that nobody watches");
+        if let Some(slot) = slot {
+            *slot.tenant() = None;
+            slot.pid.store(pid, Ordering::Relaxed);
         }
     });
 }
@@ -195,22 +198,26 @@ pub fn begin(pid: u32) {
 pub fn enter(pid: u32, uid: u32, map: impl FnOnce() -> Vec<u8>) -> Result<(), Stuck> {
     let others = COUNT.load(Ordering::Relaxed) != 0;
     let tenant = if others { Tenant::new(uid, &map()) } else { Tenant::user(uid) };
-    SEAT.with_borrow(|seat| seat.as_ref().map(|seat| *seat.tenant() = Some(tenant.clone())));
-    if others { admit(&left(), pid, &tenant) } else { Ok(()) }
+    SLOT.with_borrow(|slot| slot.as_ref().map(|slot| *slot.tenant() = Some(tenant.clone())));
+    if others { admit(&abandoned(), pid, &tenant) } else { Ok(()) }
 }
 
 /// Returns `Ok` if one more process of `tenant` may be read.
-fn admit(left: &[Left], pid: u32, tenant: &Tenant) -> Result<(), Stuck> {
-    if left.iter().any(|left| left.pid == pid) {
+fn admit(abandoned: &[AbandonedThread], pid: u32, tenant: &Tenant) -> Result<(), Stuck> {
+    if abandoned.iter().any(|abandoned| abandoned.pid == pid) {
         return Err(Stuck::Process(pid));
     }
-    if held(left, tenant) >= MOST_OF_ONE_TENANT {
+    if held(abandoned, tenant) >= MOST_OF_ONE_TENANT {
         return Err(Stuck::Tenant);
     }
-    let is_of_class = |left: &&Left| {
-        left.counts && left.tenant.as_ref().is_some_and(|other| other.class() == tenant.class())
+    let is_of_class = |abandoned: &&AbandonedThread| {
+        abandoned.counts && abandoned.tenant.as_ref().is_some_and(|other| other.class() == tenant.class())
     };
-    if left.iter().filter(is_of_class).count() >= most(tenant.class()) { Err(Stuck::Others) } else { Ok(()) }
+    if abandoned.iter().filter(is_of_class).count() >= most(tenant.class()) {
+        Err(Stuck::Others)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -218,23 +225,28 @@ mod tests {
     use super::*;
 
     /// The threads abandoned after reading processes of these tenants, if none of the reads returns.
-    fn after(tenants: impl Iterator<Item = Tenant>) -> Vec<Left> {
-        let mut left = Vec::new();
+    fn after(tenants: impl Iterator<Item = Tenant>) -> Vec<AbandonedThread> {
+        let mut abandoned = Vec::new();
         for (pid, tenant) in (1..).zip(tenants) {
-            if admit(&left, pid, &tenant).is_ok() {
-                left.push(Left { seat: Arc::default(), pid, tenant: Some(tenant), counts: true });
+            if admit(&abandoned, pid, &tenant).is_ok() {
+                abandoned.push(AbandonedThread {
+                    slot: Arc::default(),
+                    pid,
+                    tenant: Some(tenant),
+                    counts: true,
+                });
             }
         }
-        left
+        abandoned
     }
 
     #[test]
     fn ids_of_one_user_namespace_have_one_share() {
         let map = b"         0      61000          1\n         1     700000      65536\n";
-        let left = after((0..90).map(|number| Tenant::new(700_000 + number % 11, map)));
-        assert_eq!(left.len(), MOST_OF_ONE_TENANT);
+        let abandoned = after((0..90).map(|number| Tenant::new(700_000 + number % 11, map)));
+        assert_eq!(abandoned.len(), MOST_OF_ONE_TENANT);
         // The one who made it is charged for them, and so is a user seen in it first.
-        let refused = |tenant: &Tenant| admit(&left, 1000, tenant).is_err();
+        let refused = |tenant: &Tenant| admit(&abandoned, 1000, tenant).is_err();
         assert!(refused(&Tenant::user(61_000)) && refused(&Tenant::user(700_500)));
         assert!(!refused(&Tenant::user(0)) && !refused(&Tenant::user(61_001)));
         // The neighbouring range of ids.
@@ -243,13 +255,13 @@ mod tests {
 
     #[test]
     fn a_tenant_that_counts_as_many_takes_no_place_of_root_and_of_the_systems_users() {
-        let left = after((0..500).map(|number| Tenant::user(70_000 + number)));
-        assert_eq!(left.len(), most(Class::Outside));
-        assert_eq!(admit(&left, 1000, &Tenant::user(80_000)), Err(Stuck::Others));
-        assert_eq!(admit(&left, 1000, &Tenant::user(1000)), Ok(()));
-        let left = after((0..500).map(|number| Tenant::user(1000 + number)));
-        assert_eq!(left.len(), most(Class::System));
-        assert_eq!(admit(&left, 1000, &Tenant::user(0)), Ok(()));
-        assert_eq!(admit(&left, 1000, &Tenant::user(80_000)), Ok(()));
+        let abandoned = after((0..500).map(|number| Tenant::user(70_000 + number)));
+        assert_eq!(abandoned.len(), most(Class::Outside));
+        assert_eq!(admit(&abandoned, 1000, &Tenant::user(80_000)), Err(Stuck::Others));
+        assert_eq!(admit(&abandoned, 1000, &Tenant::user(1000)), Ok(()));
+        let abandoned = after((0..500).map(|number| Tenant::user(1000 + number)));
+        assert_eq!(abandoned.len(), most(Class::System));
+        assert_eq!(admit(&abandoned, 1000, &Tenant::user(0)), Ok(()));
+        assert_eq!(admit(&abandoned, 1000, &Tenant::user(80_000)), Ok(()));
     }
 }

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_tells_who_belongs_together() {
+    fn uid_map_groups_users_of_a_tenant() {
         let together = |one: &Tenant, two: &Tenant| {
             assert_eq!(one.is_with(two), two.is_with(one));
             one.is_with(two)

@@ -4,7 +4,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread::sleep;
 
 #[test]
-fn every_item_is_worked_on_once_and_in_order() {
+fn every_item_is_processed_once_in_order() {
     for count in [0, 1, 2, 63, 1000] {
         for threads in [1, 2, 5] {
             let items: Vec<usize> = (0..count).collect();
@@ -29,7 +29,7 @@ fn gate() -> (Sender<()>, impl Fn() + Send + Sync) {
 }
 
 #[test]
-fn what_does_not_come_back_is_left_behind_and_the_rest_is_done() {
+fn stuck_items_are_abandoned_and_the_rest_done() {
     let begun = Instant::now();
     let (go, wait) = gate();
     let results = each((0..300).collect(), move |&item: &u32, _| {
@@ -71,7 +71,7 @@ fn waits_do_not_add_up() {
 }
 
 #[test]
-fn who_is_busy_is_not_left_behind() {
+fn busy_thread_is_not_abandoned() {
     let end = Instant::now() + TICK * (2 * PATIENCE);
     let busy = one(move |_| {
         let mut turns = 0_u64;
@@ -88,7 +88,7 @@ fn who_is_busy_is_not_left_behind() {
 }
 
 #[test]
-fn threads_that_wait_for_one_tenants_processes_are_few() {
+fn threads_stuck_on_one_tenant_are_bounded() {
     let (go, wait) = gate();
     let results = each((0..100).collect(), move |&item: &u32, _| {
         begin(4_200_000_000 + item);
@@ -105,13 +105,13 @@ fn threads_that_wait_for_one_tenants_processes_are_few() {
 }
 
 #[test]
-fn a_panic_is_passed_on() {
+fn panic_is_propagated() {
     let panicked = catch_unwind(|| one(|_| assert!(std::hint::black_box(false), "on purpose")));
     assert!(panicked.is_err());
 }
 
 #[test]
-fn what_nobody_waits_for_any_more_is_not_begun() {
+fn dropped_reading_starts_no_more_items() {
     let (begun, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (of_threads, may_go) = (Arc::clone(&begun), Arc::clone(&go));
     let reading = Reading::in_threads((0..1000).collect(), 1, move |_: &u32, _| {
@@ -126,7 +126,7 @@ fn what_nobody_waits_for_any_more_is_not_begun() {
 }
 
 #[test]
-fn nothing_keeps_what_the_work_has_captured_when_it_is_over() {
+fn captured_values_are_released() {
     let descriptor = Arc::new(());
     for threads in [1, 2, 5] {
         for _ in 0..500 {

@@ -59,7 +59,7 @@ const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
 }
 
 #[test]
-fn a_member_a_size_and_what_is_not_there() {
+fn member_size_and_absent_field() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
     // Kinds of other lengths are in between, so that a wrong length would lead astray.
@@ -68,21 +68,21 @@ fn a_member_a_size_and_what_is_not_there() {
     btf.ty("", kind::FUNC_PROTO, false, 1, int, &[0, int]);
     btf.ty("e64", kind::ENUM64, false, 1, 8, &[0, 1, 0]);
     btf.composite("pid", kind::STRUCT, 96, &[("count", int, 0), ("level", int, 32)]);
-    let asked = [field("pid", "level"), field("pid", ""), field("pid", "gone"), field("none", "x")];
-    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![4, 96, ABSENT, ABSENT]));
+    let wanted = [field("pid", "level"), field("pid", ""), field("pid", "gone"), field("none", "x")];
+    assert_eq!(offsets(&btf.bytes(), &wanted), Ok(vec![4, 96, ABSENT, ABSENT]));
 }
 
 #[test]
-fn anonymous_members_are_looked_into() {
+fn anonymous_members_are_searched() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
     let inner = btf.composite("", kind::STRUCT, 8, &[("a", int, 0), ("b", int, 32)]);
     let union = btf.composite("", kind::UNION, 8, &[("whole", int, 0), ("", inner, 0)]);
     let named = btf.composite("hidden", kind::STRUCT, 8, &[("c", int, 0)]);
     btf.composite("dentry", kind::STRUCT, 24, &[("first", int, 0), ("", union, 64), ("h", named, 128)]);
-    let asked = [field("dentry", "b"), field("dentry", "whole"), field("dentry", "c")];
+    let wanted = [field("dentry", "b"), field("dentry", "whole"), field("dentry", "c")];
     // `c` belongs to `h`, which has a name: `dentry.c` is not C.
-    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![12, 8, ABSENT]));
+    assert_eq!(offsets(&btf.bytes(), &wanted), Ok(vec![12, 8, ABSENT]));
 }
 
 #[test]
@@ -96,18 +96,18 @@ fn a_bit_field_has_no_byte_offset() {
 }
 
 #[test]
-fn of_two_definitions_the_one_with_the_asked_members_is_meant() {
+fn definition_with_the_wanted_members_is_chosen() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
     btf.composite("net", kind::STRUCT, 4, &[("ns", int, 0)]);
     btf.composite("net", kind::STRUCT, 16, &[("ns", int, 64), ("list", int, 96)]);
     btf.composite("net", kind::STRUCT, 32, &[("other", int, 0)]);
-    let asked = [field("net", "ns"), field("net", "list"), field("net", "other")];
-    assert_eq!(offsets(&btf.bytes(), &asked), Ok(vec![8, 12, ABSENT]));
+    let wanted = [field("net", "ns"), field("net", "list"), field("net", "other")];
+    assert_eq!(offsets(&btf.bytes(), &wanted), Ok(vec![8, 12, ABSENT]));
 }
 
 #[test]
-fn the_end_is_not_read_when_all_is_found() {
+fn scan_stops_once_all_is_found() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
     // Its anonymous part comes after it.
@@ -138,49 +138,49 @@ fn ids_are_those_of_functions_and_type_names() {
     btf.ty("name", kind::FUNC, false, 0, proto, &[]);
     let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
     let ids = find(&btf.bytes(), &wanted).unwrap().ids;
-    let id = |number, kind, name: &str| Id { number, kind, name: name.to_owned() };
+    let id = |type_id, kind, name: &str| Id { type_id, kind, name: name.to_owned() };
     assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
     // The BTF that contains nothing else yields the same ids.
     assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);
 }
 
 #[test]
-fn a_type_that_contains_itself_ends() {
+fn recursive_type_terminates() {
     let mut btf = Writer::new();
     btf.composite("loop", kind::STRUCT, 4, &[("", 1, 0)]);
     assert_eq!(offsets(&btf.bytes(), &[field("loop", "x")]), Ok(vec![ABSENT]));
 }
 
 #[test]
-fn broken_input_is_an_error_wherever_it_breaks() {
+fn corrupt_btf_is_an_error() {
     let mut btf = Writer::new();
     let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
     btf.composite("pid", kind::STRUCT, 8, &[("count", int, 0), ("level", int, 32)]);
     let whole = btf.bytes();
-    let asked = [field("pid", "level")];
+    let wanted = [field("pid", "level")];
     for len in 0..whole.len() {
-        assert!(offsets(&whole[..len], &asked).is_err(), "cut at {len}");
+        assert!(offsets(&whole[..len], &wanted).is_err(), "cut at {len}");
     }
     // Whatever one byte is changed to, the result is an answer or an error.
     for at in 0..whole.len() {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
             let mut broken = whole.clone();
             broken[at] = value;
-            let _ = offsets(&broken, &asked);
+            let _ = offsets(&broken, &wanted);
         }
     }
     let mut version = whole.clone();
     version[2] = 2;
-    assert_eq!(offsets(&version, &asked), Err(BtfError::Version(2)));
-    assert_eq!(offsets(b"\x7fELF and more than twenty-four", &asked), Err(BtfError::NoHeader));
+    assert_eq!(offsets(&version, &wanted), Err(BtfError::Version(2)));
+    assert_eq!(offsets(b"\x7fELF and more than twenty-four", &wanted), Err(BtfError::NoHeader));
     let mut unknown = Writer::new();
     unknown.ty("future", 31, false, 0, 0, &[]);
     let error = BtfError::UnknownKind { id: 1, kind: 31 };
-    assert_eq!(offsets(&unknown.bytes(), &asked), Err(error));
+    assert_eq!(offsets(&unknown.bytes(), &wanted), Err(error));
 }
 
 #[test]
-fn this_kernel_has_the_fields_that_every_kernel_has() {
+fn running_kernel_has_the_common_fields() {
     let Ok(btf) = std::fs::read(PATH) else {
         eprintln!("SKIP: no {PATH} here: the kernel was built without CONFIG_DEBUG_INFO_BTF");
         return;
@@ -206,7 +206,7 @@ fn this_kernel_has_the_fields_that_every_kernel_has() {
 
 /// `long f(const struct regs *, u32)`, whose types come before and after it, and a tracepoint with a context.
 #[test]
-fn prototypes_are_told_through_names_and_qualifiers() {
+fn prototypes_are_resolved_through_qualifiers() {
     let mut writer = Writer::new();
     let long = writer.ty("long", kind::INT, false, 0, 8, &[64]);
     let (proto, regs) = (long + 2, long + 3);
@@ -237,7 +237,7 @@ fn prototypes_are_told_through_names_and_qualifiers() {
 }
 
 #[test]
-fn a_prototype_that_leads_nowhere_is_none() {
+fn dangling_prototype_is_none() {
     let mut writer = Writer::new();
     // Referring to a type that does not exist, to itself, and with a cyclic parameter.
     writer.ty("beyond", kind::FUNC, false, 0, 99, &[]);
@@ -248,5 +248,5 @@ fn a_prototype_that_leads_nowhere_is_none() {
     let wanted = Wanted { fields: &[], functions: &["beyond", "itself", "circle"], typedefs: &[] };
     let found = find(&writer.bytes(), &wanted).unwrap();
     assert_eq!(found.prototypes, HashMap::new());
-    assert_eq!(found.ids.number("circle"), Some(5));
+    assert_eq!(found.ids.id_of("circle"), Some(5));
 }

@@ -20,7 +20,7 @@ const FILEID_KERNFS: i32 = 0xfe;
 #[repr(C)]
 struct Handle {
     size: u32,
-    sort: i32,
+    handle_type: i32,
     id: u64,
 }
 
@@ -57,7 +57,7 @@ impl Hierarchy {
     }
 
     fn by_id(&self, id: u64) -> io::Result<OwnedFd> {
-        let handle = Handle { size: 8, sort: FILEID_KERNFS, id };
+        let handle = Handle { size: 8, handle_type: FILEID_KERNFS, id };
         let flags = libc::O_PATH | libc::O_CLOEXEC;
         let root = self.root.as_raw_fd();
         // SAFETY: the kernel reads one handle of the size it says, which outlives the call, as the descriptor does.
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_found_by_its_id() {
+    fn group_is_found_by_id() {
         let Some(all) = Hierarchy::open().filter(|all| all.by_id(ROOT).is_ok()) else {
             return eprintln!(
                 "SKIPPED: no hierarchy of version 2 is mounted, or its groups may not be opened by handle"

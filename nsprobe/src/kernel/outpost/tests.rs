@@ -16,7 +16,7 @@ fn said(jobs: &[u32], work: impl FnMut(&u32) -> Reply) -> Vec<String> {
 }
 
 #[test]
-fn what_waits_is_given_up_and_the_rest_is_done() {
+fn waiting_job_is_abandoned_and_the_rest_done() {
     let jobs: Vec<u32> = (0..50).collect();
     let attempt = || {
         said(&jobs, |&job| {
@@ -42,7 +42,7 @@ fn what_waits_is_given_up_and_the_rest_is_done() {
 }
 
 #[test]
-fn there_is_an_end_to_waiting() {
+fn total_waiting_is_bounded() {
     let begin = Instant::now();
     let said = said(&[0; 100], |_| {
         std::thread::sleep(Duration::from_secs(1000));
@@ -54,7 +54,7 @@ fn there_is_an_end_to_waiting() {
 }
 
 #[test]
-fn a_child_has_two_descriptors_and_hands_others_over() {
+fn child_has_two_descriptors_and_passes_others() {
     let keep = File::open("/dev/null").unwrap();
     let work = |&(): &()| {
         let count = std::fs::read_dir("/proc/self/fd").unwrap().count();
@@ -71,7 +71,7 @@ fn a_child_has_two_descriptors_and_hands_others_over() {
     assert_eq!(identity(&File::from(reply.descriptor.unwrap())), identity(&expected));
 }
 #[test]
-fn a_child_that_is_killed_has_ended_and_the_next_goes_on() {
+fn killed_child_has_ended_and_the_next_continues() {
     let said = said(&[0, 1, 2], |&job| {
         if job == 1 {
             kill(getpid(), Signal::SIGKILL).unwrap();

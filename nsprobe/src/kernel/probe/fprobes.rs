@@ -123,7 +123,7 @@ mod tests {
     use nsprobe_ebpf::Config;
 
     #[test]
-    fn its_programs_load_whether_there_are_fprobes_or_not() {
+    fn programs_load_with_or_without_fprobes() {
         if !nix::unistd::geteuid().is_root() {
             return eprintln!("SKIPPED: needs root");
         }

@@ -70,7 +70,7 @@ pub struct Hook {
 
 impl Hook {
     /// Returns true if it is one of those that record which calls get past seccomp.
-    pub(super) fn is_of_denied(&self) -> bool {
+    pub(super) fn is_for_denied(&self) -> bool {
         self.program == "enter_denied"
     }
 }

@@ -118,7 +118,7 @@ mod tests {
     use aya::maps::MapError;
 
     #[test]
-    fn the_errno_is_found_below_other_errors() {
+    fn errno_is_found_in_nested_errors() {
         let io_error = io::Error::from_raw_os_error(libc::EPERM);
         let error = EbpfError::from(MapError::CreateError { name: "EVENTS".to_owned(), io_error });
         assert_eq!(errno_of(&error), Some(libc::EPERM));

@@ -45,7 +45,7 @@ pub(super) fn tasks() -> u32 {
 }
 
 /// Replaces the table of calls with task storage.
-pub(super) fn give(ebpf: &mut Ebpf, storage: TaskStorage) -> Result<(), OpenError> {
+pub(super) fn use_task_storage(ebpf: &mut Ebpf, storage: TaskStorage) -> Result<(), OpenError> {
     match ebpf.map(map::CALLS) {
         Some(Map::HashMap(table)) => {
             storage.replace(table.fd().as_fd()).map_err(|error| OpenError::Storage { error })

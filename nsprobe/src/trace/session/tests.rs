@@ -152,7 +152,7 @@ fn event(pid: u32) -> Event {
 /// Runs a trace with this source; returns its result and the lines: the pid of an event, and the reason of the end.
 fn traced(options: &Options, source: &mut Scripted, snapshot: &SnapshotFn) -> (Ended, Vec<String>) {
     let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
-    let ended = trace(options, source, &Signals::hold().unwrap(), snapshot, &mut lines).unwrap();
+    let ended = trace(options, source, &Signals::block().unwrap(), snapshot, &mut lines).unwrap();
     let texts = lines.0.iter().map(|body| match body {
         Body::Start(_) => "start".to_owned(),
         Body::Event(event) => event.process.pid.to_string(),
@@ -319,7 +319,7 @@ fn backlog_at_the_end_is_not_kept_in_memory() {
     let given = Rc::clone(&source.given);
     let mut sink = Watchful { given, seen: 0, most: 0, output: File::open("/dev/null").unwrap() };
     let options = Options { duration: Some(Duration::ZERO), ..Options::default() };
-    let ended = trace(&options, &mut source, &Signals::hold().unwrap(), &nothing(), &mut sink).unwrap();
+    let ended = trace(&options, &mut source, &Signals::block().unwrap(), &nothing(), &mut sink).unwrap();
     assert_eq!((ended.end.totals.events, sink.seen), (MANY as u64, MANY));
     assert!(sink.most <= 5000, "{} were in memory at once", sink.most);
 }

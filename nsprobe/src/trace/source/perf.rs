@@ -82,7 +82,7 @@ impl PerfSource {
         let clock = BootClock::read()?;
         let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let cpus = buffers::open_all(options.ring_bytes)?;
-        let own_pids = reader.has_own_numbers();
+        let own_pids = reader.has_own_pids();
         let mut missing = Vec::new();
         if !reader.is_of_whole_machine() {
             missing.push("tasks outside of nsprobe's own pid namespace, whose pids these are".to_owned());
@@ -172,7 +172,7 @@ impl PerfSource {
                         records.into_iter().filter_map(|record| self.draft(record)).collect();
                     if self.own_pids {
                         let wanted = drafts.iter().flat_map(tasks).collect();
-                        self.step = Step::Querying(self.reader.actors(wanted), drafts);
+                        self.step = Step::Querying(self.reader.callers(wanted), drafts);
                     } else {
                         self.complete_events(drafts, Vec::new());
                     }

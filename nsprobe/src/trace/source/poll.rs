@@ -3,7 +3,7 @@
 pub mod compare;
 
 use super::{AT_END, MOMENT, Source};
-use crate::discover::proc_reader::{Looked, ProcReader, Processes};
+use crate::discover::proc_reader::{ProcReader, Processes, ReadProcesses};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::model::{Caller, Event, Gap, GapKind, Hooks, Looks, Lost, Operation, Outcome, Process};
@@ -52,12 +52,12 @@ impl PollSource {
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
         let follow = (!options.command.is_empty()).then(std::process::id);
-        if follow.is_some() && !reader.has_own_numbers() {
+        if follow.is_some() && !reader.has_own_pids() {
             let why =
                 "a command's descendants cannot be followed: /proc is mounted for another pid namespace";
             return Err(TraceError::Refused(why.to_owned()));
         }
-        if !options.conditions.pids.is_empty() && !reader.has_own_numbers() {
+        if !options.conditions.pids.is_empty() && !reader.has_own_pids() {
             let why = "--pid: /proc is mounted for another pid namespace, and its pids differ from nsprobe's";
             return Err(TraceError::Refused(why.to_owned()));
         }
@@ -65,7 +65,7 @@ impl PollSource {
         let last = clock.since_boot()?;
         let mut reading = reader.processes().map_err(TraceError::Proc)?;
         while !reading.wait(Duration::MAX) {}
-        let Looked { processes, unread, gaps } = reading.take();
+        let ReadProcesses { processes, unread, gaps } = reading.take();
         let mut known = Known::default();
         known.take(&processes, &[], follow);
         let unreadable = processes.iter().filter(|process| process.namespaces.is_none()).count();
@@ -141,7 +141,7 @@ impl PollSource {
         self.limit.is_some_and(|limit| limit <= Instant::now())
     }
 
-    fn compare(&mut self, scan: &Looked, began: Duration) -> io::Result<()> {
+    fn compare(&mut self, scan: &ReadProcesses, began: Duration) -> io::Result<()> {
         let now = self.clock.since_boot()?;
         let within = now.saturating_sub(self.last);
         self.last = began;
@@ -151,7 +151,7 @@ impl PollSource {
             .map(|change| Changed { process: scan.processes[change.index].clone(), change, now, within })
             .collect();
         let wanted = changed.iter().map(|Changed { process, .. }| (process.pid, process.pid)).collect();
-        self.step = Step::Querying(self.reader.actors(wanted), changed);
+        self.step = Step::Querying(self.reader.callers(wanted), changed);
         Ok(())
     }
 }

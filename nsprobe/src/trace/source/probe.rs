@@ -264,7 +264,7 @@ const FOREIGN_PIDS: &str = "--pid: the probe needs pids of the initial pid names
     as far as its /proc shows: run on the host, or with --hooks perf, which takes pids of nsprobe's own";
 
 fn is_in_initial_pid_namespace() -> bool {
-    ProcReader::open().is_ok_and(|reader| reader.has_own_numbers() && reader.is_of_whole_machine())
+    ProcReader::open().is_ok_and(|reader| reader.has_own_pids() && reader.is_of_whole_machine())
 }
 
 /// The requested calls, and those that create or join namespaces if their lifecycle is requested.

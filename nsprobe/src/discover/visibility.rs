@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 /// The extent of what was visible.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Sight {
+enum Visibility {
     /// Every process of the machine.
     Machine,
     /// Every process of one pid namespace and of its descendants.
@@ -27,7 +27,7 @@ pub(super) fn kthreadd(processes: &[Process]) -> Option<&Process> {
 
 /// Marks whether all processes of each of `namespaces` were seen.
 pub(super) fn mark(namespaces: &mut [Namespace], gaps: &[Gap], whereabouts: &Whereabouts) {
-    let sight = sight(gaps, whereabouts);
+    let visibility = visibility(gaps, whereabouts);
     let pid_namespaces: BTreeMap<NsId, (bool, Option<NsId>)> = namespaces
         .iter()
         .filter(|namespace| namespace.id.kind == NsKind::Pid)
@@ -35,24 +35,24 @@ pub(super) fn mark(namespaces: &mut [Namespace], gaps: &[Gap], whereabouts: &Whe
         .collect();
     for namespace in namespaces {
         namespace.all_seen = !whereabouts.unknown.contains(&namespace.id.kind)
-            && match sight {
-                Sight::Machine => true,
-                Sight::PidNamespace => is_below(namespace.id, &pid_namespaces),
-                Sight::Part => false,
+            && match visibility {
+                Visibility::Machine => true,
+                Visibility::PidNamespace => is_below(namespace.id, &pid_namespaces),
+                Visibility::Part => false,
             };
     }
 }
 
-fn sight(gaps: &[Gap], whereabouts: &Whereabouts) -> Sight {
+fn visibility(gaps: &[Gap], whereabouts: &Whereabouts) -> Visibility {
     let has = |kinds: &[GapKind]| gaps.iter().any(|gap| kinds.contains(&gap.kind));
     let denied: u64 =
         gaps.iter().filter(|gap| gap.kind == GapKind::ProcessNamespaces).map(|gap| gap.count).sum();
     if has(&[GapKind::ProcessStatus, GapKind::HiddenProcesses]) || denied > whereabouts.processes {
-        Sight::Part
+        Visibility::Part
     } else if has(&[GapKind::PidNamespace]) {
-        Sight::PidNamespace
+        Visibility::PidNamespace
     } else {
-        Sight::Machine
+        Visibility::Machine
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_known_where_all_were_seen() {
+    fn member_count_is_known_if_all_were_seen() {
         let none = Whereabouts::default();
         assert_eq!(seen(&[], &none), [true; 4]);
         assert_eq!(seen(&[GapKind::Mounts, GapKind::Source, GapKind::Descriptors], &none), [true; 4]);

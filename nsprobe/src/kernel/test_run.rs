@@ -10,13 +10,13 @@ use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
 
 /// A loaded program, with its map; dropping it frees both.
 #[derive(Debug)]
-pub(super) struct OnDemand {
+pub(super) struct TestRun {
     program: OwnedFd,
     map: OwnedFd,
     value_size: usize,
 }
 
-impl OnDemand {
+impl TestRun {
     /// Loads `program`, whose only maps besides the constants are the array named `map` and `others`.
     pub(super) fn load(
         programs: &Programs,

@@ -18,10 +18,10 @@ const FOLLOW: &str = "follow_present";
 const NOTE: &str = "note_present";
 
 /// Fills the map that the programs look the keys up in.
-pub(super) fn fill(ebpf: &mut Ebpf, wishes: &[Wish]) -> Result<(), OpenError> {
+pub(super) fn fill(ebpf: &mut Ebpf, keys: &[Wish]) -> Result<(), OpenError> {
     let map = ebpf.map_mut(map::WISHES).and_then(|map| HashMap::<_, Wish, u8>::try_from(map).ok());
     let mut map = map.ok_or(OpenError::NoMap(map::WISHES))?;
-    wishes.iter().try_for_each(|wish| map.insert(wish, 1, 0)).map_err(|error| OpenError::Object(error.into()))
+    keys.iter().try_for_each(|key| map.insert(key, 1, 0)).map_err(|error| OpenError::Object(error.into()))
 }
 
 impl Probe {

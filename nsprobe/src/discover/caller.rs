@@ -34,19 +34,19 @@ fn status(bytes: &[u8]) -> Option<StatusFacts> {
 pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io::Result<Caller> {
     let process = proc.process(pid)?;
     let thread = process.thread(tid)?;
-    let mut actor = Caller::new(pid, tid);
+    let mut caller = Caller::new(pid, tid);
     thread.read("status", buffer)?;
     if let Some(facts) = status(buffer) {
-        actor.ppid = facts.ppid;
-        (actor.uid, actor.gid, actor.euid) = (Some(facts.uid), Some(facts.gid), Some(facts.euid));
-        actor.cap_effective = Some(facts.cap_effective);
-        actor.pids = facts.pids;
+        caller.ppid = facts.ppid;
+        (caller.uid, caller.gid, caller.euid) = (Some(facts.uid), Some(facts.gid), Some(facts.euid));
+        caller.cap_effective = Some(facts.cap_effective);
+        caller.pids = facts.pids;
     }
     process.read("stat", buffer)?;
-    actor.start_ticks = parse::stat(buffer).map(|facts| proc.offset().start(facts.start_ticks));
-    actor.exe = exe(&process);
-    actor.arguments = command_lines::of(&process, buffer).filter(|arguments| !arguments.is_empty());
-    Ok(actor)
+    caller.start_ticks = parse::stat(buffer).map(|facts| proc.offset().start(facts.start_ticks));
+    caller.exe = exe(&process);
+    caller.arguments = command_lines::of(&process, buffer).filter(|arguments| !arguments.is_empty());
+    Ok(caller)
 }
 
 /// Reads the executable, if its link may be read; a kernel thread has none.
@@ -61,7 +61,7 @@ mod tests {
     use crate::kernel::bounded;
 
     #[test]
-    fn a_task_is_what_its_own_proc_says() {
+    fn own_task_is_read_from_proc() {
         let of_thread = Proc::open("/proc".as_ref()).unwrap();
         let own = std::process::id();
         let tid = nix::unistd::gettid().as_raw().unsigned_abs();
@@ -69,18 +69,21 @@ mod tests {
             let proc = of_thread.clone();
             bounded::one(move |buffer| read(&proc, pid, tid, buffer)).unwrap()
         };
-        let actor = read(own, tid).unwrap();
-        assert_eq!((actor.pid, actor.tid, actor.ppid), (own, tid, Some(std::os::unix::process::parent_id())));
-        assert_eq!(actor.pids.first(), Some(&own));
-        assert_eq!(actor.euid, Some(nix::unistd::geteuid().as_raw()));
+        let caller = read(own, tid).unwrap();
+        assert_eq!(
+            (caller.pid, caller.tid, caller.ppid),
+            (own, tid, Some(std::os::unix::process::parent_id()))
+        );
+        assert_eq!(caller.pids.first(), Some(&own));
+        assert_eq!(caller.euid, Some(nix::unistd::geteuid().as_raw()));
         let exe = std::fs::read_link("/proc/self/exe").unwrap();
-        assert_eq!(actor.exe.unwrap().path, crate::model::Text::from(exe));
-        assert!(actor.start_ticks.is_some() && actor.arguments.is_some());
+        assert_eq!(caller.exe.unwrap().path, crate::model::Text::from(exe));
+        assert!(caller.start_ticks.is_some() && caller.arguments.is_some());
         assert!(read(own, 1).is_err(), "another process's thread");
     }
 
     #[test]
-    fn a_text_that_is_no_status_is_none() {
+    fn malformed_status_is_none() {
         assert_eq!(status(b""), None);
         assert_eq!(status(b"Name:\tx\n"), None);
     }

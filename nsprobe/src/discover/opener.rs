@@ -36,14 +36,14 @@ pub(super) fn stuck(error: &io::Error) -> Option<String> {
 
 /// Opens namespaces by their handles.
 #[derive(Clone, Debug)]
-pub(super) struct Ways {
+pub(super) struct Opener {
     proc: Proc,
     nsfs_dev: u64,
     /// The budget left for following paths to mounts.
     room: Arc<Mutex<Room>>,
 }
 
-impl Ways {
+impl Opener {
     pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
         Self { proc: proc.clone(), nsfs_dev, room: Arc::new(Mutex::new(Room::for_paths())) }
     }
@@ -56,10 +56,10 @@ impl Ways {
         let most = sought.iter().map(|(_, handles)| handles.len()).max().unwrap_or(0);
         // Each round skips one more process that does not answer: it is known by then.
         for _ in 0..=most {
-            let (ways, of_thread) = (self.clone(), Arc::clone(&sought));
+            let (opener, of_thread) = (self.clone(), Arc::clone(&sought));
             let results = bounded::each(left.clone(), move |&index, _| {
                 let (id, handles) = &of_thread[index];
-                ways.open_by(*id, handles)
+                opener.open_by(*id, handles)
             });
             let mut stuck = Vec::new();
             for (index, result) in std::iter::zip(left, results) {
@@ -130,11 +130,11 @@ impl Ways {
         sought: HashSet<(NsId, Text)>,
         room: &mut Room,
     ) -> io::Result<(Vec<NsId>, bool)> {
-        let (ways, left) = (self.clone(), *room);
+        let (opener, left) = (self.clone(), *room);
         let (mounted, used) = bounded::one(move |_| {
             let mut turn = left.turn(room::ONE);
-            let process = reader.map_or_else(|| ways.proc.this_process(), |pid| ways.proc.process(pid));
-            let mounted = process.and_then(|dir| ways.read(&dir, &sought, &mut turn));
+            let process = reader.map_or_else(|| opener.proc.this_process(), |pid| opener.proc.process(pid));
+            let mounted = process.and_then(|dir| opener.read(&dir, &sought, &mut turn));
             (mounted, turn.used())
         })?;
         room.settle(used);
