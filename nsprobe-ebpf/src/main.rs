@@ -13,7 +13,7 @@
     clippy::inline_always,
     reason = "the verifier knows what a caller has checked only in code that is part of the caller"
 )]
-#![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf hand contexts over by value")]
+#![expect(clippy::needless_pass_by_value, reason = "the macros of aya-ebpf pass contexts by value")]
 #![expect(
     clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,

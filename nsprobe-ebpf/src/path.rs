@@ -38,7 +38,7 @@ pub fn read_user<const INDEX: usize>(pending: &mut Pending) {
     const { assert!(INDEX == text::FIRST || INDEX == text::SECOND) };
     let address = pending.event.args[INDEX];
     let start = used(pending);
-    // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
+    // SAFETY: at any byte of the text at least this much space follows. The helper checks the source.
     let length = unsafe {
         let to = (&raw mut pending.text).cast::<u8>().add(start);
         bpf_probe_read_user_str(to.cast(), PATH_LEN as u32, address as *const _)
@@ -155,7 +155,7 @@ fn put_dentry(pending: &mut Pending, start: usize, dentry: u64) -> bool {
 #[inline(always)]
 pub fn put_name(pending: &mut Pending, start: usize, name: u64) -> bool {
     let at = used(pending);
-    // SAFETY: from any byte of the text on there is as much as told. The helper checks the source.
+    // SAFETY: at any byte of the text at least this much space follows. The helper checks the source.
     let length = unsafe {
         let to = (&raw mut pending.text).cast::<u8>().add(at);
         bpf_probe_read_kernel_str(to.cast(), PATH_LEN as u32, name as *const _)

@@ -27,7 +27,7 @@ fn command_line(pending: &mut Pending, from: u64, to: u64) {
     // A power of two minus one, so that the verifier sees the limit.
     let kept = if length > MOST { MOST } else { length } & MOST;
     let start = used(pending);
-    // SAFETY: from any byte of the text on there is as much as a path takes, which is more. The helper checks the
+    // SAFETY: at any byte of the text there is space for a path, which is more. The helper checks the
     // source: it is the process's own memory, which this runs in.
     let error = unsafe {
         let to = (&raw mut pending.text).cast::<u8>().add(start);

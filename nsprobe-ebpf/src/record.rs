@@ -156,8 +156,8 @@ impl Header {
     /// Returns that of a `T`, which is the whole record.
     #[must_use]
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it is but three constants")]
-    #[expect(clippy::cast_possible_truncation, reason = "no record is as long")]
+    #[expect(clippy::inline_always, reason = "three constants")]
+    #[expect(clippy::cast_possible_truncation, reason = "no record is that long")]
     pub const fn of<T>(cause: u16) -> Self {
         Self { size: size_of::<T>() as u32, version: crate::RECORD_VERSION, cause }
     }

@@ -69,8 +69,8 @@ pub fn zeroes() -> *const core::ffi::c_void {
 /// Returns the storage of the running task.
 #[inline(always)]
 fn of_task(how: u64) -> Option<&'static mut Pending> {
-    // SAFETY: the map and the task are the kernel's own; where there is no room the answer is null, as checked. A task's
-    // room is used by programs that run in that task only, one at a time, and the kernel keeps it as long as the task.
+    // SAFETY: the map and the task are the kernel's own; without room the result is null, as checked. A task's storage is
+    // used only by programs that run in that task, one at a time, and the kernel keeps it as long as the task.
     unsafe {
         let task = bpf_get_current_task_btf();
         let map = (&raw const CALLS).cast_mut().cast();
@@ -108,7 +108,7 @@ pub fn begin_at_once() -> Option<&'static mut Pending> {
         let mut room = of_task(CREATE);
         if let Some(pending) = &mut room {
             let to = (&raw mut pending.event).cast();
-            // SAFETY: as long as told, and there are as many zeroes. Its text is not used as long as it has no length.
+            // SAFETY: as long as stated, and there are as many zeroes. Its text is unused while it has no length.
             unsafe { bpf_probe_read_kernel(to, size_of::<Event>() as u32, zeroes()) };
         }
         room

@@ -23,7 +23,7 @@ impl Plain for u64 {}
 #[inline(always)]
 pub fn read_at<T: Plain>(address: u64) -> T {
     let mut value = T::default();
-    // SAFETY: the destination is as long as told. The helper checks the source.
+    // SAFETY: the destination is as long as stated. The helper checks the source.
     unsafe {
         generated::bpf_probe_read_kernel((&raw mut value).cast(), size_of::<T>() as u32, address as *const _)
     };
@@ -249,7 +249,7 @@ pub fn ids_for(task: u64, leader: u64, reader: &Reader) -> (u32, u32) {
 #[inline(always)]
 pub fn current_comm() -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
-    // SAFETY: the destination is as long as told.
+    // SAFETY: the destination is as long as stated.
     unsafe { generated::bpf_get_current_comm(comm.as_mut_ptr().cast(), COMM_LEN as u32) };
     comm
 }

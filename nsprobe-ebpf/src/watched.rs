@@ -113,7 +113,7 @@ const EXISTS: i32 = -17;
 /// Stops reporting its end; returns its id (0 for none) if its end was to be reported.
 #[inline(always)]
 pub fn unwatch(ino: u32) -> Option<u64> {
-    // SAFETY: as long as the entry is there nobody else removes it: a number is given back once.
+    // SAFETY: nothing else removes the entry while it exists: an inode number is released once.
     let of_call = NAMESPACES.get_ptr(ino).map(|watched| unsafe { *watched });
     if let Some(watched) = of_call
         && NAMESPACES.remove(ino).is_ok()

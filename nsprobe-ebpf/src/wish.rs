@@ -28,7 +28,7 @@ pub const fn number(about: u64, number: u64) -> Wish {
 /// Returns the key for this command name.
 #[must_use]
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "the probe has it on its stack")]
+#[expect(clippy::inline_always, reason = "the probe keeps it on its stack")]
 pub fn comm(name: &[u8; COMM_LEN]) -> Wish {
     let (mut first, mut second) = ([0; 8], [0; 8]);
     first.copy_from_slice(&name[..8]);

@@ -217,7 +217,7 @@ pub fn exit_clone(context: TracePointContext) -> u32 {
 #[inline(always)]
 fn clone3_flags(address: u64) -> Option<u64> {
     let mut flags = 0_u64;
-    // SAFETY: the destination is as long as told. The helper checks the source.
+    // SAFETY: the destination is as long as stated. The helper checks the source.
     let error = unsafe { bpf_probe_read_user((&raw mut flags).cast(), 8, address as *const _) };
     (error == 0).then_some(flags)
 }

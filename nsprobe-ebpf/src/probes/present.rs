@@ -41,7 +41,7 @@ extern "C" fn follow_present(context: *const Context) -> i32 {
             return 0;
         }
         let found = 1_u8;
-        // SAFETY: the kernel's own seq_file, and as many bytes as told.
+        // SAFETY: the kernel's own seq_file, and as many bytes as stated.
         unsafe { bpf_seq_write(seq.cast(), (&raw const found).cast(), 1) };
     }
     0

@@ -106,7 +106,7 @@ fn sought(super_block: u64) -> u64 {
 fn describe(walk: &mut Superblocks, super_block: u64) {
     walk.dev = read(super_block, Field::SuperBlockDev);
     let name: u64 = read(read(super_block, Field::SuperBlockType), Field::FileSystemTypeName);
-    // SAFETY: the destination is as long as told. The helper checks the source.
+    // SAFETY: the destination is as long as stated. The helper checks the source.
     unsafe {
         bpf_probe_read_kernel_str(walk.fs_type.as_mut_ptr().cast(), COMM_LEN as u32, name as *const _);
     }

@@ -58,7 +58,7 @@ extern "C" fn iterate_tasks(context: *const Context) -> i32 {
         return 0;
     }
     let mut record = MaybeUninit::<Task>::uninit();
-    // SAFETY: as long as told, and there are as many zeroes; zero is a value for all its parts.
+    // SAFETY: as long as stated, and there are as many zeroes; zero is a value for all its parts.
     let record = unsafe {
         bpf_probe_read_kernel(record.as_mut_ptr().cast(), size_of::<Task>() as u32, state::zeroes());
         record.assume_init_mut()

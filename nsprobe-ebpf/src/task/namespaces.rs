@@ -27,7 +27,7 @@ impl Proxy {
         let mut proxy = Self(MaybeUninit::uninit());
         let address: u64 = read(task, Field::TaskNsproxy);
         let size = offset(Field::NsproxySize).min(PROXY as u32);
-        // SAFETY: the destination is at least as long as told. Where the helper finds nothing it writes zeroes.
+        // SAFETY: the destination is at least as long as stated. Where the helper finds nothing it writes zeroes.
         unsafe {
             generated::bpf_probe_read_kernel(proxy.0.as_mut_ptr().cast(), size, address as *const _);
         }
@@ -55,7 +55,7 @@ fn identity(namespace: u64, common: Field) -> (u32, u64) {
     let size = if offset(Field::NsCommonId) == inum.wrapping_add(8) { size_of::<Numbers>() } else { 4 };
     let mut numbers = Numbers::default();
     let address = embedded(namespace, common) + u64::from(inum);
-    // SAFETY: the destination is at least as long as told. The helper checks the source.
+    // SAFETY: the destination is at least as long as stated. The helper checks the source.
     unsafe {
         generated::bpf_probe_read_kernel((&raw mut numbers).cast(), size as u32, address as *const _);
     }

@@ -203,7 +203,7 @@ fn from_kernel(
         None => {
             let tasks = about_how_many_tasks(proc);
             if tasks < BREAK_EVEN {
-                log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: begins with /proc");
+                log::info!("source: about {tasks} tasks, fewer than {BREAK_EVEN}: starts with /proc");
                 return Ok(None);
             }
             // Not permitted, or refused: the other source is as good, and the snapshot records which one was used.

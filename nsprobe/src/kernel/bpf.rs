@@ -235,13 +235,13 @@ pub(super) fn raw(fd: &OwnedFd) -> u32 {
 /// Runs a command that returns a new descriptor. The kernel closes it on exec.
 pub(super) fn create(command: bpf_cmd, attr: &bpf_attr) -> io::Result<OwnedFd> {
     let fd = call(command, attr)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+    // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(super) fn call(command: bpf_cmd, attr: &bpf_attr) -> io::Result<RawFd> {
-    // SAFETY: the kernel reads the attributes, whose size it is told, and what they point at, which outlives the
-    // call: the callers have it at hand.
+    // SAFETY: the kernel reads the attributes, whose size is passed, and what they point at, which outlives the
+    // call: the callers own it.
     let result = unsafe {
         libc::syscall(libc::SYS_bpf, command as libc::c_int, &raw const *attr, size_of::<bpf_attr>())
     };

@@ -24,7 +24,7 @@ pub struct Detaching(Option<Pid>);
 /// dropping them takes its full time.
 pub fn in_background<T>(hooks: T) -> Detaching {
     let child = start().unwrap_or_else(|error| {
-        log::info!("no child process to detach hooks by: {error}");
+        log::info!("no child process to detach hooks in the background: {error}");
         None
     });
     drop(hooks);

@@ -28,7 +28,7 @@ static REMEMBER: extern "C" fn() = remember;
 
 extern "C" fn remember() {
     for fd in 0..=2 {
-        // SAFETY: F_GETFD takes a number and touches no memory; any number may be asked about.
+        // SAFETY: F_GETFD takes an integer and touches no memory; any integer is allowed.
         if unsafe { libc::fcntl(fd, libc::F_GETFD) } == -1 {
             CLOSED.fetch_or(1 << fd, Ordering::Relaxed);
         }

@@ -14,7 +14,7 @@ const FILES: libc::c_int = 2;
 /// `Err(ESRCH)`: one of them is gone. `Err(EPERM)`: the caller may not inspect one of them
 /// (`PTRACE_MODE_READ_REALCREDS`, ptrace(2)). `Err(ENOSYS)`: the kernel has no kcmp(2).
 pub fn compare_descriptors(one: u32, other: u32) -> io::Result<Ordering> {
-    // SAFETY: the call takes five numbers, of which the last two mean nothing here, and gives a number.
+    // SAFETY: the call takes five integers, the last two of which are unused here, and returns an integer.
     let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, FILES, 0, 0) };
     match Errno::result(order)? {
         0 => Ok(Ordering::Equal),

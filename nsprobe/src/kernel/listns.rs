@@ -62,7 +62,7 @@ pub fn active() -> io::Result<Vec<u64>> {
     loop {
         let after = all.last().copied().unwrap_or(0);
         let request = Request { size: 32, spare: 0, after, kinds: 0, spare2: 0, owner: 0 };
-        // SAFETY: the kernel reads one request of the size it says, and writes at most as many u64 as the
+        // SAFETY: the kernel reads one request of the stated size, and writes at most as many u64 as the
         // array has; both outlive the call.
         let count =
             unsafe { libc::syscall(SYS_LISTNS, &raw const request, some.as_mut_ptr(), some.len(), 0) };
@@ -98,10 +98,10 @@ pub fn open(namespace: NsHandle) -> io::Result<OwnedFd> {
     let kind = u32::try_from(kind).map_err(io::Error::other)?;
     let handle = Handle { size: 16, handle_type: FILEID_NSFS, id: namespace.id, kind, ino };
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
-    // SAFETY: the kernel reads one handle of the size it says, which outlives the call.
+    // SAFETY: the kernel reads one handle of the stated size, which outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, FD_NSFS_ROOT, &raw const handle, flags) };
     match i32::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         _ => Err(io::Error::last_os_error()),
     }

@@ -94,7 +94,7 @@ impl MountTable {
         self.ids.resize(AT_ONCE, 0);
         loop {
             let request = Request::new(LSMT_ROOT, last, namespace_id);
-            // SAFETY: the kernel reads one request of the size it says, and writes at most as many u64 as
+            // SAFETY: the kernel reads one request of the stated size, and writes at most as many u64 as
             // the slice has; both outlive the call.
             let count = unsafe {
                 libc::syscall(SYS_LISTMOUNT, &raw const request, self.ids.as_mut_ptr(), self.ids.len(), 0)
@@ -160,7 +160,7 @@ impl MountTable {
     fn statmount(&mut self, request: &Request, size: usize) -> io::Result<()> {
         self.buffer.clear();
         self.buffer.resize(size, 0);
-        // SAFETY: the kernel reads one request of the size it says, and writes at most `size` bytes to the
+        // SAFETY: the kernel reads one request of the stated size, and writes at most `size` bytes to the
         // buffer, which has as many; both outlive the call.
         let result = unsafe {
             libc::syscall(

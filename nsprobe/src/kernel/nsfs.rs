@@ -103,7 +103,7 @@ pub enum Neighbour {
 pub fn mount_namespace(fd: BorrowedFd<'_>, which: Neighbour) -> io::Result<Option<OwnedFd>> {
     let mut info = MountNamespaceInfo::default();
     let fd = fd.as_raw_fd();
-    // SAFETY: both requests write one `struct mnt_ns_info` of the size that is part of the request number,
+    // SAFETY: both requests write one `struct mnt_ns_info` of the size encoded in the request number,
     // to `info`, which outlives the call; the descriptor is open.
     let opened = unsafe {
         match which {
@@ -112,7 +112,7 @@ pub fn mount_namespace(fd: BorrowedFd<'_>, which: Neighbour) -> io::Result<Optio
         }
     };
     match opened {
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
         Err(Errno::ENOENT) => Ok(None),
         Err(error) => Err(error.into()),
@@ -127,7 +127,7 @@ pub fn id(fd: BorrowedFd<'_>, kind: NsKind) -> io::Result<NsId> {
 
 fn related(result: nix::Result<libc::c_int>) -> io::Result<Option<OwnedFd>> {
     match result {
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
         Ok(fd) => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd) })),
         Err(Errno::EPERM) => Ok(None),
         Err(error) => Err(error.into()),

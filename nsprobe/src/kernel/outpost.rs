@@ -218,7 +218,7 @@ impl Child {
         let mut descriptor = None;
         for control in message.cmsgs().ok()? {
             if let ControlMessageOwned::ScmRights(fds) = control {
-                // SAFETY: the kernel has just made these descriptors for us, and nothing else owns them.
+                // SAFETY: the kernel has just created these descriptors for us, and nothing else owns them.
                 descriptor = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).next_back();
             }
         }

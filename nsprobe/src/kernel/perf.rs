@@ -49,7 +49,7 @@ pub(super) fn open(attributes: Attributes, cpu: i32) -> io::Result<OwnedFd> {
         libc::syscall(libc::SYS_perf_event_open, &raw const attributes, pid, cpu, group, PERF_FLAG_FD_CLOEXEC)
     };
     let fd = i32::try_from(fd).ok().filter(|&fd| fd >= 0).ok_or_else(io::Error::last_os_error)?;
-    // SAFETY: the kernel has just made this descriptor, and nobody else knows of it.
+    // SAFETY: the kernel has just created this descriptor, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -71,7 +71,7 @@ pub fn attach(tracepoint: u64, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     // it is hit.
     let event = open(attributes, 0)?;
     let program = ioctl_param_type::from(program.as_raw_fd().unsigned_abs());
-    // SAFETY: an open perf event and the number of an open BPF program, which the kernel checks.
+    // SAFETY: an open perf event and an open BPF program, which the kernel checks.
     unsafe { ioctl::set_bpf(event.as_raw_fd(), program) }?;
     // SAFETY: an open perf event.
     unsafe { ioctl::enable(event.as_raw_fd()) }?;

@@ -294,7 +294,7 @@ impl Probe {
         self.fprobes.settle();
         // Memory used for the kernel's types would otherwise stay in the heap: a trace may run for months.
         #[cfg(target_env = "gnu")]
-        // SAFETY: takes no pointer, and gives back only what is free.
+        // SAFETY: takes no pointer, and releases only free memory.
         unsafe {
             libc::malloc_trim(0);
         }
@@ -313,7 +313,7 @@ impl Probe {
 }
 
 /// An attached program; detached when dropped.
-pub struct Link(#[expect(dead_code, reason = "its end is its use")] Attached);
+pub struct Link(#[expect(dead_code, reason = "only its drop matters")] Attached);
 
 #[expect(dead_code, reason = "links are held, not used")]
 enum Attached {

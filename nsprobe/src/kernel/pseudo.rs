@@ -49,7 +49,7 @@ impl PseudoFs {
         Self::open(c"debugfs", DEBUGFS_MAGIC, &["/sys/kernel/debug"])
     }
 
-    /// Opens the first of the mount points `places` where it is mounted, otherwise a detached mount of our own: nobody
+    /// Opens the first of the `mount_points` where it is mounted, otherwise a detached mount of our own: nobody
     /// sees it, and nothing needs to be undone.
     fn open(name: &CStr, magic: FsType, mount_points: &[&str]) -> io::Result<Self> {
         for mount_point in mount_points {
@@ -102,7 +102,7 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     let fd = libc::c_int::try_from(result).map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+    // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 

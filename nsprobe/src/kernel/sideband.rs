@@ -149,7 +149,7 @@ impl Drop for Sideband {
 /// Returns the size of a page of memory.
 #[must_use]
 pub fn page_size() -> usize {
-    // SAFETY: a question without arguments in memory.
+    // SAFETY: a query without arguments in memory.
     let size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     usize::try_from(size).unwrap_or(4096)
 }

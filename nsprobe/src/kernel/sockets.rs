@@ -183,7 +183,7 @@ impl PidFd {
     /// Calls pidfd_open(2), Linux 5.3. `pid` is a process in the caller's own pid namespace or in a descendant.
     /// `Err(ESRCH)`: it is gone.
     pub fn open(pid: u32) -> io::Result<Self> {
-        // SAFETY: the call takes two numbers and gives a descriptor or -1.
+        // SAFETY: the call takes two integers and returns a descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         Ok(Self(owned(fd)?))
     }
@@ -207,7 +207,7 @@ impl PidFd {
     /// `Err(ENOSYS)`: the kernel is older than 5.6. `Err(EPERM)`: the caller may not attach to the process
     /// (`PTRACE_MODE_ATTACH_REALCREDS`, ptrace(2)). `Err(EBADF)`: there is no such descriptor.
     pub fn socket(&self, fd: u32) -> io::Result<Socket> {
-        // SAFETY: the call takes three numbers and gives a descriptor or -1.
+        // SAFETY: the call takes three integers and returns a descriptor or -1.
         let fd = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), fd, 0) };
         Ok(Socket(owned(fd)?))
     }
@@ -258,7 +258,7 @@ impl Socket {
 /// Wraps a descriptor that the kernel has just returned; -1 is an error, in errno.
 fn owned(fd: libc::c_long) -> io::Result<OwnedFd> {
     match i32::try_from(fd) {
-        // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+        // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
         Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
         Ok(_) => Err(io::Error::last_os_error()),
         Err(_) => Err(Errno::EOVERFLOW.into()),

@@ -64,7 +64,7 @@ fn stat(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::statx> {
 fn stat_at(dir: libc::c_int, name: &CStr, mask: u32) -> io::Result<libc::statx> {
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     let flags = libc::AT_STATX_DONT_SYNC | libc::AT_NO_AUTOMOUNT | libc::AT_EMPTY_PATH;
-    // SAFETY: `name` is NUL-terminated for the whole call, of `dir` only the number is used, and the kernel writes one
+    // SAFETY: `name` is NUL-terminated for the whole call, `dir` is only a descriptor, and the kernel writes one
     // `struct statx` to `found`, which outlives the call.
     let result = unsafe { libc::statx(dir, name.as_ptr(), flags, mask, found.as_mut_ptr()) };
     if result != 0 {

@@ -61,8 +61,8 @@ impl TaskStorage {
 
     /// Replaces another map: programs that are loaded from now on with that descriptor get this one.
     pub(super) fn replace(self, other: BorrowedFd<'_>) -> io::Result<()> {
-        // SAFETY: both descriptors are open and stay owned by whom they are: this one is closed when it is dropped, and
-        // the number of the other one leads to the same map from now on.
+        // SAFETY: both descriptors are open and keep their owners: this one is closed when it is dropped, and
+        // the other one refers to the same map from now on.
         let result = unsafe { libc::dup3(self.0.as_raw_fd(), other.as_raw_fd(), libc::O_CLOEXEC) };
         if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }

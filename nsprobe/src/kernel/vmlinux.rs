@@ -51,7 +51,7 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: mapped by `of`, with this length, and not lent out for longer than `self` is there.
+        // SAFETY: mapped by `of`, with this length, and not borrowed beyond the life of `self`.
         let _ = unsafe { munmap(self.start, self.length) };
     }
 }

@@ -164,7 +164,7 @@ impl Slot {
         let counts = of_tenant < MOST_OF_ONE_TENANT;
         abandoned.push(AbandonedThread { slot: Arc::clone(self), pid, tenant, counts });
         COUNT.store(abandoned.len(), Ordering::Relaxed);
-        log::info!("reading process {pid} does not return: thread given up ({} in all)", abandoned.len());
+        log::info!("reading process {pid} does not return: thread abandoned ({} in total)", abandoned.len());
         Stuck::Process(pid)
     }
 
@@ -185,7 +185,7 @@ fn held(abandoned: &[AbandonedThread], tenant: &Tenant) -> usize {
 /// a process goes through here.
 pub fn begin(pid: u32) {
     SLOT.with_borrow(|slot| {
-        debug_assert!(slot.is_some(), "process {pid} is read by a thread that nobody watches");
+        debug_assert!(slot.is_some(), "process {pid} is read by an unwatched thread");
         if let Some(slot) = slot {
             *slot.tenant() = None;
             slot.pid.store(pid, Ordering::Relaxed);

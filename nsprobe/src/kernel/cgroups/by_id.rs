@@ -60,10 +60,10 @@ impl Hierarchy {
         let handle = Handle { size: 8, handle_type: FILEID_KERNFS, id };
         let flags = libc::O_PATH | libc::O_CLOEXEC;
         let root = self.root.as_raw_fd();
-        // SAFETY: the kernel reads one handle of the size it says, which outlives the call, as the descriptor does.
+        // SAFETY: the kernel reads one handle of the stated size, which outlives the call, as the descriptor does.
         let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, root, &raw const handle, flags) };
         match i32::try_from(fd) {
-            // SAFETY: the kernel has just made this descriptor for us, and nothing else owns it.
+            // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
             Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
             _ => Err(io::Error::last_os_error()),
         }
