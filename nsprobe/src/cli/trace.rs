@@ -13,7 +13,7 @@ use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
 use crate::trace::session::{self, Ended};
-use crate::trace::{Look, TraceError};
+use crate::trace::{SnapshotFn, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use std::ffi::OsString;
@@ -303,7 +303,7 @@ fn output_name(path: &Path) -> String {
 }
 
 /// Takes the snapshot from which the lifecycle of namespaces is followed.
-fn take_snapshot() -> Look {
+fn take_snapshot() -> SnapshotFn {
     Arc::new(|| {
         let options =
             discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
