@@ -2,7 +2,7 @@
 
 use crate::support::trace::{each_plan, of_probe};
 use nsprobe::kernel::ring::Ring;
-use nsprobe::model::{Event as Told, Operation};
+use nsprobe::model::{Event as DecodedEvent, Operation};
 use nsprobe::trace::attach::attach;
 use nsprobe::trace::decode::{self, DecodeError};
 use nsprobe::trace::hooks::{Call, Plan};
@@ -124,7 +124,8 @@ fn records_that_were_spoilt_are_counted_and_not_misread() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let records = records(of_probe(plan));
-        let events: Vec<Told> = records.iter().filter_map(|record| decode::event(record, DEV).ok()).collect();
+        let events: Vec<DecodedEvent> =
+            records.iter().filter_map(|record| decode::event(record, DEV).ok()).collect();
         let of = |name: &str| events.iter().filter(|event| event.crossing.name() == name).count();
         assert!(of("unshare") >= 2 && of("setns") >= 1 && of("chroot") >= 2, "{events:?}");
         assert!(records.iter().all(|record| is_whole(record)), "as the kernel wrote them they are whole");
