@@ -216,12 +216,16 @@ fn the_tests_that_documents_name_are_there() {
         include_str!("../ARCHITECTURE.md"),
         include_str!("../SECURITY.md"),
         include_str!("../docs/limits.md"),
+        include_str!("../docs/promises.md"),
     ];
-    let documents = documents.concat();
+    let mut documents = documents.concat();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
     let Some(sources) = support::sources().filter(|_| tests.is_dir()) else {
         return support::skipped("the sources are not here");
     };
+    for page in std::fs::read_dir(tests.join("../docs/design")).unwrap() {
+        documents += &std::fs::read_to_string(page.unwrap().path()).unwrap();
+    }
     let (mut found, mut unit) = (0, 0);
     for word in documents.split('`') {
         let (module, name) = word.rsplit_once("::").unwrap_or(("", word));
