@@ -89,14 +89,14 @@ pub const LEFT_OUT: &str = r#""stage":"recursion""#;
 /// Where tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel
 /// leaves out what other tasks call on that CPU meanwhile. The stream says so, which is not what such a test asks.
 pub fn again(trace: impl Fn() -> Ran) -> Ran {
-    for _ in 0..3 {
+    for _ in 0..6 {
         let ran = trace();
         match ran.stdout.lines().find(|line| line.contains(LEFT_OUT)) {
             Some(lost) => eprintln!("AGAIN: {lost}"),
             None => return ran,
         }
     }
-    panic!("three times the kernel left out calls of others while a program was preempted");
+    panic!("six times the kernel left out calls of others while a program was preempted");
 }
 
 /// How many events were lost, by stages, as a text for people has it.
