@@ -2,7 +2,7 @@
 //! (Linux 5.10), with one array element for what it finds.
 
 use super::bpf::{FIRST, Programs, blank, call, create_map, element, raw};
-use super::probe::Refusal;
+use super::refusal::Refusal;
 use aya_obj::Map;
 use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
 use std::io;
