@@ -1,8 +1,9 @@
-//! The examples of the documentation are run: those of every `--help` and the commands of README.md.
+//! Runs what the documentation says: the examples of every `--help`, and the commands of README.md and of docs/.
 
 use crate::support::{self, nsprobe, run};
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 /// The subcommands, as `--help` lists them.
 fn subcommands() -> Vec<String> {
@@ -76,12 +77,11 @@ fn the_examples_of_every_help_run() {
     assert!(ran >= 10, "only {ran} examples were run");
 }
 
-/// The commands of README.md: lines that begin with `$ ` in its `console` blocks.
-fn readme_commands() -> Vec<String> {
-    let readme = include_str!("../README.md");
+/// The commands of a document: lines that begin with `$ ` in its `console` blocks.
+fn commands(document: &str) -> Vec<String> {
     let mut commands = Vec::new();
     let mut console = false;
-    for line in readme.lines() {
+    for line in document.lines() {
         if line.starts_with("```") {
             console = line == "```console";
         } else if let Some(command) = line.strip_prefix("$ ").filter(|_| console) {
@@ -91,17 +91,28 @@ fn readme_commands() -> Vec<String> {
     commands
 }
 
-#[test]
-fn the_commands_of_the_readme_run() {
-    let _limit = support::time_limit();
-    let commands = readme_commands();
+/// Returns true if a program that a command pipes into is installed.
+fn is_installed(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+/// Runs the nsprobe commands of a document, of which there are at least five. One document at a time: they use the same
+/// names of network namespaces.
+fn run_commands(document: &str) {
+    static RUNNING: Mutex<()> = Mutex::new(());
+    let _running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+    let commands = commands(document);
     let of_nsprobe: Vec<_> = commands.iter().filter(|command| command.contains("nsprobe ")).collect();
     assert!(of_nsprobe.len() >= 5, "{commands:#?}");
+    let has_jq = is_installed("jq");
+    if !has_jq && of_nsprobe.iter().any(|command| command.contains("| jq ")) {
+        support::skipped("there is no jq");
+    }
     for command in of_nsprobe {
         if needs_privilege(command) && !support::root() {
             continue;
         }
-        if !runs_by_itself(command) {
+        if !runs_by_itself(command) || (!has_jq && command.contains("| jq ")) {
             continue;
         }
         let directory = tempfile::tempdir().unwrap();
@@ -109,6 +120,85 @@ fn the_commands_of_the_readme_run() {
         assert!(matches!(result.code, Some(0 | 1)), "{command}: {:?}\n{}", result.code, result.stderr);
         assert!(!result.stdout.is_empty(), "{command} printed nothing");
     }
+}
+
+#[test]
+fn the_commands_of_the_readme_run() {
+    let _limit = support::time_limit();
+    run_commands(include_str!("../README.md"));
+}
+
+#[test]
+fn the_commands_of_the_guide_run() {
+    let _limit = support::time_limit();
+    run_commands(include_str!("../docs/guide.md"));
+}
+
+#[test]
+fn the_commands_of_the_questions_run() {
+    let _limit = support::time_limit();
+    run_commands(include_str!("../docs/faq.md"));
+}
+
+#[test]
+fn the_commands_about_json_run() {
+    let _limit = support::time_limit();
+    run_commands(include_str!("../docs/json.md"));
+}
+
+/// The anchors of a document's headings, as they are in links: lower case, hyphens for blanks, no punctuation.
+fn anchors(document: &str) -> Vec<String> {
+    let mut code = false;
+    let headings = document.lines().filter(|line| {
+        code ^= line.starts_with("```");
+        !code && line.starts_with('#')
+    });
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let text = text.chars().filter(|&c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        text.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let _limit = support::time_limit();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let Ok(files) = std::fs::read_dir(root.join("docs")) else {
+        return support::skipped("the sources are not here");
+    };
+    let in_docs = files.map(|file| file.unwrap().path());
+    let names = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    let mut found = 0;
+    for document in names.map(|name| root.join(name)).into_iter().chain(in_docs) {
+        if document.extension().is_none_or(|extension| extension != "md") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (path, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target =
+                if path.is_empty() { document.clone() } else { document.parent().unwrap().join(path) };
+            assert!(target.exists(), "{}: {link}", document.display());
+            if !anchor.is_empty() {
+                let anchors = anchors(&std::fs::read_to_string(&target).unwrap());
+                assert!(anchors.iter().any(|there| there == anchor), "{}: {link}", document.display());
+            }
+            found += 1;
+        }
+    }
+    assert!(found > 20, "{found}");
+}
+
+#[test]
+fn the_readme_is_short() {
+    let _limit = support::time_limit();
+    let size = include_str!("../README.md").len();
+    assert!(size <= 9_000, "{size} bytes");
 }
 
 /// True if a name can only be that of a test: nothing else has so many words.
@@ -126,12 +216,16 @@ fn the_tests_that_documents_name_are_there() {
         include_str!("../ARCHITECTURE.md"),
         include_str!("../SECURITY.md"),
         include_str!("../docs/limits.md"),
+        include_str!("../docs/promises.md"),
     ];
-    let documents = documents.concat();
+    let mut documents = documents.concat();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
     let Some(sources) = support::sources().filter(|_| tests.is_dir()) else {
         return support::skipped("the sources are not available");
     };
+    for page in std::fs::read_dir(tests.join("../docs/design")).unwrap() {
+        documents += &std::fs::read_to_string(page.unwrap().path()).unwrap();
+    }
     let (mut found, mut unit) = (0, 0);
     for word in documents.split('`') {
         let (module, name) = word.rsplit_once("::").unwrap_or(("", word));

@@ -77,10 +77,10 @@ fn a_mount_of_proc_is_found_where_it_is_and_also_when_it_is_nowhere() {
         let text = run(&[args, &ns].concat()).stdout;
         assert!(text.split_whitespace().collect::<Vec<_>>().join(" ").contains(what), "{text}");
     };
-    let mount = format!("proc at {path} in mnt:[{own}]");
-    says(&["list", "--holders"], &format!(" pid mount {mount}"));
-    says(&["list"], &mount);
-    says(&["tree"], &mount);
+    let expected = format!("proc at {path} in mnt:[{own}]");
+    says(&["list", "--holders"], &format!(" pid mount {expected}"));
+    says(&["list"], &expected);
+    says(&["tree"], &expected);
 
     let mut staged = Staged::sh("exec unshare --mount --propagation private sleep 1000");
     let sleep = staged.wait_for("sleep");

@@ -1,5 +1,6 @@
 //! The number of processes in a namespace, and orphans: reported only if all processes were seen.
 
+use crate::support::kernel::LISTMOUNT;
 use crate::support::stage::{NamedNetns, Staged};
 use crate::support::{self, json, proc, run};
 use serde_json::Value;
@@ -195,7 +196,9 @@ fn a_chrooted_nsprobe_says_what_it_does_not_see() {
     let stdout = String::from_utf8_lossy(&output.stdout);
     let (whole, chrooted) = stdout.split_once("\n\n").unwrap_or_else(|| panic!("{}", stderr(&output)));
     let is_mounted = |text: &str| text.contains(&format!("\"path\":\"{}\"", mounted.display()));
-    assert!(is_mounted(whole) && !is_mounted(chrooted), "{stdout}");
+    assert!(is_mounted(whole), "{stdout}");
+    // Without listmount(2) the mounts are those of the shell's mountinfo, which is not chrooted.
+    assert!(!LISTMOUNT.here() || !is_mounted(chrooted), "{stdout}");
     let gap = |text: &str| {
         let document: Value = serde_json::from_str(text).unwrap();
         document["gaps"].as_array().unwrap().iter().find(|gap| gap["kind"] == "chroot").cloned()

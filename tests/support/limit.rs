@@ -51,8 +51,19 @@ fn watch() {
         if let Some(name) = late {
             // Not eprintln!: the harness captures that. `FAILED` is the word that logs are searched for.
             let _ = writeln!(std::io::stderr(), "test {name} ... FAILED: not done after {LIMIT:?}");
+            for pid in super::stage::family(std::process::id()) {
+                let _ = writeln!(std::io::stderr(), "{}", standing(pid));
+            }
             super::stage::end_descendants();
             std::process::exit(101);
         }
     }
+}
+
+/// What a process is waiting for, in a line.
+fn standing(pid: u32) -> String {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let (comm, stat) = (read("comm"), read("stat"));
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap_or('?');
+    format!("process {pid} {} {state} {}: {}", comm.trim(), read("wchan"), read("syscall").trim())
 }

@@ -90,14 +90,14 @@ pub const LEFT_OUT: &str = r#""stage":"recursion""#;
 /// If tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel leaves
 /// out calls of other tasks on that CPU meanwhile. The stream reports that, but the test is not about it.
 pub fn retry(trace: impl Fn() -> Ran) -> Ran {
-    for _ in 0..3 {
+    for _ in 0..6 {
         let ran = trace();
         match ran.stdout.lines().find(|line| line.contains(LEFT_OUT)) {
             Some(lost) => eprintln!("AGAIN: {lost}"),
             None => return ran,
         }
     }
-    panic!("three times the kernel left out calls of others while a program was preempted");
+    panic!("six times the kernel left out calls of others while a program was preempted");
 }
 
 /// The number of lost events, by stage, in the text output.

@@ -4,6 +4,9 @@ use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+/// What the integration tests call the directory of the programs.
+pub const PROGRAMS: &str = "NSPROBE_CONFORMANCE";
+
 /// The root of the checkout.
 pub fn root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -28,9 +28,6 @@ pub struct Args {
     build: bool,
 }
 
-/// The environment variable with the directory of the programs, for the integration tests.
-pub const DIRECTORY: &str = "NSPROBE_CONFORMANCE";
-
 /// The suites about what nsprobe traces.
 const SUITES: &[&str] = &[
     "clone3",
@@ -70,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
             "--nocapture",
             "--test-threads=1",
         ])
-        .env(DIRECTORY, &programs)
+        .env(checkout::PROGRAMS, &programs)
         .current_dir(checkout::root())
         .status()
         .context("cargo")?;

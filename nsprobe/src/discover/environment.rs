@@ -42,7 +42,7 @@ pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process],
     }
     gaps.add(
         GapKind::Chroot,
-        "nsprobe is chrooted: in its mount namespace, mounts outside its root are not seen, and paths are relative to it",
+        "nsprobe is chrooted: in its mount namespace, mounts outside its root may be missing, and paths are relative to it",
         Some("run outside the chroot"),
     );
     let own = processes::own_namespace(proc, NsKind::Mnt, nsfs_dev);

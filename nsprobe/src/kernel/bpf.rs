@@ -5,7 +5,7 @@
 //! object is used.
 
 use super::object::OBJECT;
-use super::probe::Refusal;
+use super::refusal::Refusal;
 use aya_obj::generated::{
     BPF_F_RDONLY_PROG, bpf_attach_type, bpf_attr, bpf_attr__bindgen_ty_4, bpf_cmd, bpf_map_type,
     bpf_prog_type,

@@ -33,6 +33,7 @@ pub mod probe;
 pub mod proc;
 pub mod pseudo;
 pub mod random;
+pub mod refusal;
 mod relay;
 pub mod ring;
 pub mod rtnetlink;

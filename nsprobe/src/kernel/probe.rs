@@ -10,6 +10,7 @@ use crate::kernel::memory_limit::MemoryLimit;
 use crate::kernel::object::OBJECT;
 use crate::kernel::perf;
 use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::refusal::{Refusal, chain, refusal};
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{self, Losers, Shares};
 use crate::kernel::task_storage::TaskStorage;
@@ -26,13 +27,10 @@ use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 mod filter_keys;
 mod fprobes;
 mod point;
-mod refusal;
 mod room;
 
 use fprobes::{Fprobes, Globals};
 pub use point::{Hook, Point};
-pub use refusal::{Refusal, errno_of};
-use refusal::{chain, refusal};
 pub use room::Size;
 
 /// The struct added with the fix of a kernel bug (Linux 5.12 and later 5.10s, "bpf: Fix fexit trampoline"): without it

@@ -2,7 +2,7 @@
 //! array element for its result.
 
 use super::bpf::{FIRST, Programs, blank, call, create_map, element, raw};
-use super::probe::Refusal;
+use super::refusal::Refusal;
 use aya_obj::Map;
 use aya_obj::generated::{bpf_cmd, bpf_map_type, bpf_prog_type};
 use std::io;

@@ -2,7 +2,7 @@
 
 use super::hooks::{Plan, Purpose};
 use crate::kernel::lockdown::Lockdown;
-use crate::kernel::probe::Refusal;
+use crate::kernel::refusal::Refusal;
 
 /// The requested plans.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

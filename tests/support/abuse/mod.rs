@@ -15,8 +15,12 @@ use std::process::{Child, Command, Stdio};
 /// The kind of abuse, in the environment.
 const WHICH: &str = "NSPROBE_TEST_ABUSE";
 
+/// Seconds after which an abuse is ended that stands still.
+const TIME: u32 = 180;
+
 /// A process that commits the abuse. It is killed when dropped.
 pub struct Abuse {
+    which: String,
     child: Child,
     output: BufReader<std::process::ChildStdout>,
 }
@@ -29,7 +33,7 @@ impl Abuse {
         let mut child =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("this program starts");
         let output = BufReader::new(child.stdout.take().expect("a pipe"));
-        Self { child, output }
+        Self { which: which.to_owned(), child, output }
     }
 
     /// Returns its next report, after `abuse: `.
@@ -42,7 +46,7 @@ impl Abuse {
             }
             line.clear();
         }
-        panic!("it ended without a report");
+        panic!("`{}` has ended without a report: {:?}", self.which, self.child.wait());
     }
 
     /// Waits for its end.
@@ -64,6 +68,8 @@ pub fn run() {
     let Ok(which) = std::env::var(WHICH) else { return };
     let (which, count) = which.split_once(' ').unwrap_or((&which, "0"));
     let count: usize = count.parse().expect("a number");
+    // What stands still ends: its caller says which it was.
+    nix::unistd::alarm::set(TIME);
     name(&format!("abuse-{which}"));
     match which {
         "leave" => traced::leave_nothing_seen(count),
@@ -84,6 +90,7 @@ pub fn run() {
 }
 
 fn say(what: &str) {
+    nix::unistd::alarm::cancel();
     println!("abuse: {what}");
     std::io::stdout().flush().expect("a pipe");
 }

@@ -13,19 +13,23 @@ static STANDING: AtomicUsize = AtomicUsize::new(0);
 /// first calls unshare(2) with `also`, unless that is 0.
 fn stand_in_vfork(kind: i32, also: i32) {
     let flags = kind | libc::CLONE_VFORK | libc::CLONE_VM | libc::SIGCHLD;
-    // SAFETY: the child uses the stack of its parent, which is blocked; it only makes system calls, and never
-    // returns.
-    unsafe {
-        if libc::syscall(libc::SYS_clone, i64::from(flags), 0, 0, 0, 0) == 0 {
-            libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-            if also != 0 {
-                libc::unshare(also);
-            }
-            STANDING.fetch_add(1, Ordering::Relaxed);
-            loop {
-                libc::syscall(libc::SYS_pause);
+    loop {
+        // SAFETY: the child uses the stack of its parent, which is blocked; it only makes system calls, and never
+        // returns.
+        unsafe {
+            if libc::syscall(libc::SYS_clone, i64::from(flags), 0, 0, 0, 0) == 0 {
+                libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                if also != 0 {
+                    libc::unshare(also);
+                }
+                STANDING.fetch_add(1, Ordering::Relaxed);
+                loop {
+                    libc::syscall(libc::SYS_pause);
+                }
             }
         }
+        // The kernel may still count namespaces that have ended.
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

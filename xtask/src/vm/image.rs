@@ -2,7 +2,7 @@
 
 use super::build::Tests;
 use super::kernels::Kernel;
-use crate::{checkout, conformance};
+use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
@@ -78,7 +78,7 @@ pub struct Contents<'a> {
     pub integration: &'a [(String, Vec<&'a str>)],
     /// Set if clocks count instructions; passed to the tests.
     pub counted: bool,
-    /// A directory of more programs, which the tests find by [`conformance::DIRECTORY`].
+    /// A directory of more programs, which the tests find by [`checkout::PROGRAMS`].
     pub programs: Option<&'a Path>,
     /// Each finds its modules in the image.
     pub kernels: &'a VecDeque<Kernel>,
@@ -210,7 +210,7 @@ fn run_tests(contents: &Contents) -> String {
          export NSPROBE_TEST_HOOKS=functions,tracepoints\n{counted}{programs}status=0\n",
         counted = if counted { "export NSPROBE_TEST_COUNTED=yes\n" } else { "" },
         programs = programs.map_or_else(String::new, |directory| {
-            format!("export {}={}\n", conformance::DIRECTORY, quoted(&directory.to_string_lossy()))
+            format!("export {}={}\n", checkout::PROGRAMS, quoted(&directory.to_string_lossy()))
         }),
         root = quoted(&checkout::root().to_string_lossy()),
         package = quoted(&package.to_string_lossy()),

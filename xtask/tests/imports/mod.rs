@@ -20,6 +20,8 @@ struct Source {
     module: Vec<String>,
     /// Absolute paths that it uses.
     used: BTreeSet<Vec<String>>,
+    /// Absolute paths of what it names in modules below it.
+    below: BTreeSet<Vec<String>>,
     /// Names that it re-exports, with the absolute path that each stands for.
     re_exported: BTreeMap<String, Vec<String>>,
 }
@@ -54,7 +56,13 @@ impl Package {
             let text = fs::read_to_string(&path).expect("a source");
             let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             let name = format!("{package}/src/{}.rs", below.display());
-            let mut source = Source { name, module, used: BTreeSet::new(), re_exported: BTreeMap::new() };
+            let mut source = Source {
+                name,
+                module,
+                used: BTreeSet::new(),
+                below: BTreeSet::new(),
+                re_exported: BTreeMap::new(),
+            };
             Reader { source: &mut source, depth: 0 }.visit_file(&parsed);
             files.push(source);
         }
@@ -83,6 +91,18 @@ impl Package {
         imports
     }
 
+    /// The same with what a file names in modules below it, but without what a file takes from those above it: a module
+    /// may call those below it, which may share what is in it.
+    fn calls(&self) -> BTreeSet<(File, File)> {
+        let mut calls = self.imports();
+        for (file, source) in self.files.iter().enumerate() {
+            let below = source.below.iter().filter_map(|path| self.defines(path, 0));
+            calls.extend(below.filter(|&called| called != file).map(|called| (file, called)));
+        }
+        calls.retain(|&(from, to)| !self.files[from].module.starts_with(&self.files[to].module));
+        calls
+    }
+
     /// The file that defines an absolute path.
     fn defines(&self, path: &[String], depth: u8) -> Option<File> {
         // Names re-exported in a circle define nothing.
@@ -102,9 +122,17 @@ impl Package {
 
     /// The imports inside circles, one per line.
     pub fn describe_circles(&self) -> String {
-        let circles = circles(self);
         let mut lines = String::new();
-        for (from, to) in self.imports() {
+        for edges in [self.imports(), self.calls()] {
+            lines += &self.describe(&edges);
+        }
+        lines
+    }
+
+    fn describe(&self, edges: &BTreeSet<(File, File)>) -> String {
+        let circles = circles(self.files.len(), edges);
+        let mut lines = String::new();
+        for &(from, to) in edges {
             if circles.iter().any(|circle| circle.contains(&from) && circle.contains(&to)) {
                 lines.extend([self.name(from), " imports ", self.name(to), "\n"]);
             }
@@ -114,10 +142,9 @@ impl Package {
 }
 
 /// Sets of more than one file, each of which leads to all others of its set.
-fn circles(package: &Package) -> Vec<Vec<File>> {
-    let count = package.files.len();
+fn circles(count: usize, edges: &BTreeSet<(File, File)>) -> Vec<Vec<File>> {
     let mut reaches = vec![vec![false; count]; count];
-    for (from, to) in package.imports() {
+    for &(from, to) in edges {
         reaches[from][to] = true;
     }
     for middle in 0..count {
@@ -231,10 +258,12 @@ impl<'ast> Visit<'ast> for Reader<'_> {
 
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
-        if parts.len() > 1
-            && let Some(absolute) = self.absolute(&parts)
-        {
-            self.source.used.insert(absolute);
+        if parts.len() > 1 {
+            match self.absolute(&parts) {
+                Some(absolute) => self.source.used.insert(absolute),
+                // Where it is no module below this one it leads to this file.
+                None => self.source.below.insert(self.source.module.iter().chain(&parts).cloned().collect()),
+            };
         }
         visit::visit_path(self, path);
     }

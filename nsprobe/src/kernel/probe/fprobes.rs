@@ -1,7 +1,7 @@
 //! Programs on kernel functions by fprobes: `kprobe.multi` and `kretprobe.multi`, which aya does not load.
 
-use super::Refusal;
 use crate::kernel::bpf::{Programs, blank, bytes, create, raw};
+use crate::kernel::refusal::Refusal;
 use aya::Ebpf;
 use aya::maps::Map;
 use aya_obj::generated::{BPF_F_KPROBE_MULTI_RETURN, bpf_attach_type, bpf_cmd, bpf_prog_type};
