@@ -66,11 +66,11 @@ pub struct Found {
 
 /// The type ids of some functions and type names.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ids(Vec<Id>);
+pub struct Ids(Vec<NamedType>);
 
 /// A name with its type id.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Id {
+struct NamedType {
     type_id: u32,
     kind: u32,
     name: String,
@@ -92,7 +92,7 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
         definition.and_then(|at| types.field(at, field.member)).unwrap_or(ABSENT)
     };
     let offsets = wanted.fields.iter().map(offset).collect();
-    let prototype = |id: &Id| Some((id.name.clone(), types.section.prototype(id.type_id).ok()?));
+    let prototype = |id: &NamedType| Some((id.name.clone(), types.section.prototype(id.type_id).ok()?));
     let prototypes = types.ids.iter().rev().filter_map(prototype).collect();
     Ok(Found { offsets, ids: Ids(types.ids), prototypes })
 }
@@ -154,7 +154,7 @@ struct Types<'a> {
     /// For each wanted struct name, the offsets of its definitions in `bytes`, in order.
     structs: HashMap<&'a str, Vec<u32>>,
     /// The wanted functions and type names, in the order of their ids.
-    ids: Vec<Id>,
+    ids: Vec<NamedType>,
 }
 
 impl<'a> Types<'a> {
@@ -217,7 +217,7 @@ impl<'a> Types<'a> {
                     if let Some(name) = string(self.section.strings, ty.name)
                         && list.contains(&name)
                     {
-                        self.ids.push(Id { type_id: id, kind: ty.kind, name: name.to_owned() });
+                        self.ids.push(NamedType { type_id: id, kind: ty.kind, name: name.to_owned() });
                         last = self.is_complete(wanted);
                     }
                 }

@@ -28,7 +28,7 @@ struct Request {
 #[repr(C)]
 struct Handle {
     size: libc::c_uint,
-    handle_type: libc::c_int,
+    format: libc::c_int,
     id: u64,
     /// Kind and inode: both, or neither.
     kind: u32,
@@ -96,7 +96,7 @@ pub fn is_supported() -> bool {
 pub fn open(namespace: NsHandle) -> io::Result<OwnedFd> {
     let (kind, ino) = namespace.file.map_or((0, 0), |(kind, ino)| (kind.clone_flag(), ino));
     let kind = u32::try_from(kind).map_err(io::Error::other)?;
-    let handle = Handle { size: 16, handle_type: FILEID_NSFS, id: namespace.id, kind, ino };
+    let handle = Handle { size: 16, format: FILEID_NSFS, id: namespace.id, kind, ino };
     let flags = libc::O_RDONLY | libc::O_CLOEXEC;
     // SAFETY: the kernel reads one handle of the stated size, which outlives the call.
     let fd = unsafe { libc::syscall(libc::SYS_open_by_handle_at, FD_NSFS_ROOT, &raw const handle, flags) };

@@ -138,7 +138,7 @@ fn ids_are_those_of_functions_and_type_names() {
     btf.ty("name", kind::FUNC, false, 0, proto, &[]);
     let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
     let ids = find(&btf.bytes(), &wanted).unwrap().ids;
-    let id = |type_id, kind, name: &str| Id { type_id, kind, name: name.to_owned() };
+    let id = |type_id, kind, name: &str| NamedType { type_id, kind, name: name.to_owned() };
     assert_eq!(ids, Ids(vec![id(4, kind::FUNC, "hook"), id(6, kind::TYPEDEF, "name")]));
     // The BTF that contains nothing else yields the same ids.
     assert_eq!(find(&ids.to_btf(), &wanted).unwrap().ids, ids);

@@ -20,7 +20,7 @@ const FILEID_KERNFS: i32 = 0xfe;
 #[repr(C)]
 struct Handle {
     size: u32,
-    handle_type: i32,
+    format: i32,
     id: u64,
 }
 
@@ -57,7 +57,7 @@ impl Hierarchy {
     }
 
     fn by_id(&self, id: u64) -> io::Result<OwnedFd> {
-        let handle = Handle { size: 8, handle_type: FILEID_KERNFS, id };
+        let handle = Handle { size: 8, format: FILEID_KERNFS, id };
         let flags = libc::O_PATH | libc::O_CLOEXEC;
         let root = self.root.as_raw_fd();
         // SAFETY: the kernel reads one handle of the stated size, which outlives the call, as the descriptor does.

@@ -117,7 +117,7 @@ impl Stream<'_> {
         match (self.resync.take(), changes) {
             (None, _) | (Some(ResyncState::Opening), Ok(_)) => {}
             (Some(ResyncState::Opening), Err(error @ TraceError::Slow)) => {
-                self.report_resync(Ok(None), Err(error))
+                self.report_resync(Ok(None), Err(error));
             }
             (Some(ResyncState::Opening), Err(error)) => return Err(error),
             (Some(ResyncState::Updating(followed)), changes) => self.report_resync(followed, changes),
