@@ -66,6 +66,6 @@ fn offsets_are_those_that_bpftool_reads() {
         [("kernel_clone", "FUNC"), ("ksys_unshare", "FUNC"), ("btf_trace_task_newtask", "TYPEDEF")]
     {
         let theirs = list.iter().find(|ty| ty["kind"] == kind && ty["name"] == name).expect("a type");
-        assert!(text.contains(&format!("number: {},", theirs["id"])) && text.contains(name), "{text}");
+        assert!(text.contains(&format!("type_id: {},", theirs["id"])) && text.contains(name), "{text}");
     }
 }

@@ -116,7 +116,7 @@ fn the_kernels_list_takes_bpf_on_one_kernel_and_no_privilege_on_later_ones() {
     let document: Value = serde_json::from_str(&ran.stdout).unwrap();
     assert!(!document["namespaces"].as_array().unwrap().iter().any(|ns| ns["ino"] == ino));
     // On later kernels only inactive ones need them.
-    let missing = "that takes CAP_BPF and CAP_PERFMON on this kernel";
+    let missing = "it needs CAP_BPF and CAP_PERFMON on this kernel";
     let gaps = document["gaps"].to_string();
     let left_out = "not found: listns(2) omits those in whose owner you lack CAP_SYS_ADMIN";
     assert!(gaps.contains("SCM_RIGHTS"), "{gaps}");

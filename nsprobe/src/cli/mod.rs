@@ -71,7 +71,7 @@ enum Command {
     Tree(tree::Args),
     /// Show what came, went and changed since a snapshot
     Diff(diff::Args),
-    /// Report who creates, joins or leaves a namespace or changes its root, as it happens
+    /// Trace who creates, joins or leaves a namespace or changes its root
     Trace(trace::Args),
     /// Check what this kernel, these privileges and this environment allow, with remedies for the rest
     Doctor(doctor::Args),

@@ -49,7 +49,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "EXPR", help_heading = SELECT)]
     filter: Option<String>,
 
-    /// New tasks to report: only those in a different namespace, or all
+    /// New tasks: only those in a different namespace, or all
     ///
     /// Different from their parent's, that is; for clones that fail, from what their child's would have been.
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
@@ -85,7 +85,7 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: Option<PathBuf>,
 
-    /// Plan or plans to see the calls with
+    /// Plans to choose from
     ///
     /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list,
     /// nsprobe takes the best one permitted, whatever the order; if none is permitted, that is an error.
