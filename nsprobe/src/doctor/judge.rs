@@ -10,6 +10,9 @@ use std::collections::HashSet;
 /// The oldest kernel that the tests run on.
 const OLDEST: (u32, u32) = (5, 10);
 
+/// How the finding begins where there was no point in trying.
+const NOT_TRIED: &str = "not tried: ";
+
 /// Every check, in the order in which a reader would ask.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -32,7 +35,21 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         trace(facts),
     ];
     say_remedies_once(&mut checks, facts.remedy.as_deref());
+    say_reasons_once(&mut checks);
     checks
+}
+
+/// Leaves the reason why nothing was tried in the first row that has it, and refers the others to that row.
+fn say_reasons_once(checks: &mut [Check]) {
+    let mut first: Option<(&str, String)> = None;
+    for check in checks.iter_mut().filter(|check| check.finding.starts_with(NOT_TRIED)) {
+        match &first {
+            Some((subject, finding)) if *finding == check.finding => {
+                check.finding = format!("{NOT_TRIED}see {subject}");
+            }
+            _ => first = Some((check.subject, check.finding.clone())),
+        }
+    }
 }
 
 /// Leaves each remedy where it comes first. What gives the capabilities is in their row, and not in refusals, of which it is
@@ -155,7 +172,10 @@ fn unreadable(facts: &Facts) -> Check {
         (0, _) => good("processes", format!("the namespaces of all {all} are readable")),
         (_, false) => limited(
             "processes",
-            format!("the namespaces of {unreadable} of {all} are not readable without CAP_SYS_PTRACE"),
+            format!(
+                "the namespaces of {unreadable} of {all} are not readable without CAP_SYS_PTRACE{}",
+                if facts.initial_user_namespace == Some(false) { " in a user namespace above" } else { "" }
+            ),
             None,
         ),
         (_, true) => limited(
@@ -237,7 +257,7 @@ fn functions(facts: &Facts) -> Check {
     match &facts.functions {
         Bpf::Works => good("functions", "fentry and fexit load: trace costs other system calls nothing"),
         Bpf::Refused(why) => limited("functions", format!("{why}: trace uses tracepoints if it can"), None),
-        Bpf::NotTried(why) => limited("functions", format!("not tried: {why}"), None),
+        Bpf::NotTried(why) => limited("functions", format!("{NOT_TRIED}{why}"), None),
     }
 }
 
@@ -279,7 +299,7 @@ fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Che
     match bpf {
         Bpf::Works => good(subject, works),
         Bpf::Refused(why) => missing(subject, format!("{why}: {consequence}"), None),
-        Bpf::NotTried(why) => limited(subject, format!("not tried: {why}"), None),
+        Bpf::NotTried(why) => limited(subject, format!("{NOT_TRIED}{why}"), None),
     }
 }
 

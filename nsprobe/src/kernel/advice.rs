@@ -57,14 +57,12 @@ pub fn how_to_get_them() -> &'static str {
     }
 }
 
-/// What the kernel's EPERM means to one that has the capabilities for BPF.
+/// What the kernel's EPERM can mean to one that has the capabilities for BPF. A user namespace that maps all users to
+/// themselves cannot be told from the initial one.
 #[must_use]
-pub fn forbidden_all_the_same() -> &'static str {
-    if has_all_users() {
-        "this process has the capabilities: a seccomp filter or a security module forbids bpf(2)"
-    } else {
-        "capabilities count only inside this user namespace: run outside this user namespace, where they would count"
-    }
+pub const fn forbidden_all_the_same() -> &'static str {
+    "this process has the capabilities, so a seccomp filter or a security module forbids it, or this is a user \
+     namespace that maps all users"
 }
 
 /// Asked for each of thousands of processes, and the same for all of them.

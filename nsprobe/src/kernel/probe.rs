@@ -51,12 +51,12 @@ pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
 
 /// Whether programs for tracepoints load at all.
 pub fn has_programs() -> Result<bool, String> {
-    aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| chain(&error))
+    aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| Refusal::error(&error).reason)
 }
 
 /// Whether there are ring buffers (Linux 5.8).
 pub fn has_ring_buffers() -> Result<bool, String> {
-    aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
+    aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| Refusal::error(&error).reason)
 }
 
 /// Why there is no probe at all.
