@@ -12,7 +12,8 @@ static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
 
-/// Threads in a call that got past seccomp, and its number, where those that do not are asked for. Userspace sets the size.
+/// Tasks in a call that got past seccomp, by the address of their `task_struct`, and its number, where those that do not are
+/// asked for. By address as in [`FOLLOWED`]. Userspace sets the size.
 #[map]
 static NOTES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
@@ -193,27 +194,27 @@ pub fn trust_notes() {
     }
 }
 
-/// Notes that the thread `id` is in the call of this `number`.
+/// Notes that `task` is in the call of this `number`.
 #[inline(always)]
-pub fn note(id: u64, number: u32) {
-    if NOTES.insert(id, number, 0).is_err() {
+pub fn note(task: u64, number: u32) {
+    if NOTES.insert(task, number, 0).is_err() {
         set_notes(notes::FULL);
     }
 }
 
 /// Removes the note, whatever call it is of.
 #[inline(always)]
-pub fn unnote_any(id: u64) {
+pub fn unnote_any(task: u64) {
     // Most tasks that end have none.
-    let _ = NOTES.remove(id);
+    let _ = NOTES.remove(task);
 }
 
 /// Removes the note; whether it was of this call.
 #[inline(always)]
-pub fn unnote(id: u64, number: u32) -> bool {
-    // SAFETY: the thread that removes the entry is the one that runs here, or is not running.
-    let noted = unsafe { NOTES.get(id) }.is_some_and(|&noted| noted == number);
-    NOTES.remove(id).is_ok() && noted
+pub fn unnote(task: u64, number: u32) -> bool {
+    // SAFETY: the task that removes the entry is the one that runs here, or is not running.
+    let noted = unsafe { NOTES.get(task) }.is_some_and(|&noted| noted == number);
+    NOTES.remove(task).is_ok() && noted
 }
 
 /// The walk along a list of namespaces, as the last run left it.

@@ -1,5 +1,6 @@
 //! An event in the making.
 
+use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Event, PATH_LEN, PENDING_LEN, TEXT_LEN};
 
 /// An event in the making.
@@ -18,6 +19,8 @@ pub struct Pending {
     pub child: u64,
     /// Not 0: its room is gone when the program ends.
     pub scratch: u64,
+    /// The slots that its entry in the table of calls is charged to.
+    pub shares: [u16; ROWS],
 }
 
 // Userspace makes room of this size.

@@ -14,6 +14,7 @@ pub mod proc;
 pub mod programs;
 pub mod seccomp;
 pub mod stage;
+pub mod tables;
 pub mod tenant;
 pub mod terminal;
 pub mod trace;

@@ -138,7 +138,8 @@ impl Probe {
         let memory = MemoryLimit::raise();
         let ring_bytes = shares::ring_size(size.ring_bytes);
         let namespaces = room::NAMESPACES.min(size.room);
-        let share = shares::settings(ring_bytes, namespaces).map_err(OpenError::Shares)?.words();
+        let calls = room::CALLS.min(size.room);
+        let share = shares::settings(ring_bytes, namespaces, calls).map_err(OpenError::Shares)?.words();
         let is_asked_for = |flag| config.flags & flag != 0;
         let room = |asked: bool, room| if asked { room } else { 1 };
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
@@ -149,7 +150,7 @@ impl Probe {
             (map::FOLLOWED, room(is_asked_for(nsprobe_ebpf::config::FOLLOW), tasks)),
             (map::NAMESPACES, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
             (map::FOUND, room(is_asked_for(nsprobe_ebpf::config::LIVES), namespaces)),
-            (map::CALLS, room(in_tables, room::CALLS.min(size.room))),
+            (map::CALLS, room(in_tables, calls)),
             (map::BRIEFS, room(in_tables, tasks)),
             (map::SCRATCH, room(in_tables, room::SCRATCH)),
         ];

@@ -73,10 +73,15 @@ pub fn ring_size(bytes: u32) -> u32 {
     bytes.max(page).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
-/// What the probe must know of a ring buffer and of a table of namespaces of this size.
-pub fn settings(ring_bytes: u32, watches: u32) -> io::Result<Settings> {
+/// What the probe must know of a ring buffer, of a table of namespaces and of one of calls under way of this size.
+pub fn settings(ring_bytes: u32, watches: u32, calls: u32) -> io::Result<Settings> {
     let seed = || random::bytes().map(u64::from_ne_bytes);
-    Ok(Settings { ring: ring_bytes.into(), seeds: [seed()?, seed()?], watches: watches.into() })
+    Ok(Settings {
+        ring: ring_bytes.into(),
+        seeds: [seed()?, seed()?],
+        watches: watches.into(),
+        calls: calls.into(),
+    })
 }
 
 /// A [`Loser`] as the integers that it is.
@@ -114,5 +119,5 @@ impl Losers {
 /// Whether events of this counter are counted by whose they were.
 #[must_use]
 pub const fn has_losers(counter: Counter) -> bool {
-    matches!(counter, Counter::RingFull | Counter::Share)
+    matches!(counter, Counter::RingFull | Counter::Share | Counter::CallsFull)
 }

@@ -90,10 +90,11 @@ impl Losses {
 }
 
 /// Whether a loss at this stage makes wrong what is known of namespaces and tasks. Of a call that seccomp stopped nothing
-/// follows for those after it, and what the output has no room for has been taken into account.
+/// follows for those after it, what the output has no room for has been taken into account, and of a call without room the
+/// namespaces are known.
 #[must_use]
 pub fn heals(stage: &str) -> bool {
-    !stage.starts_with("denied_") && !stage.starts_with("output_")
+    !stage.starts_with("denied_") && !stage.starts_with("output_") && stage != "calls_full"
 }
 
 #[cfg(test)]
