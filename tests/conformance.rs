@@ -2,7 +2,7 @@
 //! `cargo xtask conformance` builds them from the distribution's kernel sources, and names their directory.
 
 use crate::support::trace::{Clones, Comparison, compare_with_strace, each_plan};
-use crate::support::{skipped, stage};
+use crate::support::{emulated, skipped, stage};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ const LONG: &[&str] = &["pidfd_test", "pidfd_poll_test", "pid_max"];
 fn suites(directory: &Path) -> BTreeMap<PathBuf, Vec<String>> {
     let listed = stage::succeed(Command::new("find").arg(directory).args(["-type", "f", "-perm", "-100"]));
     let mut suites: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
-    let emulated = std::env::var_os("NSPROBE_TEST_HOOKS").is_some();
+    let emulated = emulated();
     for path in listed.lines().map(Path::new) {
         let name = path.file_name().expect("a name").to_str().expect("text").to_owned();
         let excluded = LEFT_OUT.contains(&name.as_str()) || emulated && LONG.contains(&name.as_str());

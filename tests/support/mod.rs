@@ -79,6 +79,11 @@ pub fn json(args: &[&str]) -> serde_json::Value {
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("nsprobe {args:?}: {error}"))
 }
 
+/// Whether this is a machine of `cargo xtask vm`, whose processor is emulated: ten times as slow.
+pub fn emulated() -> bool {
+    std::env::var_os("NSPROBE_TEST_HOOKS").is_some()
+}
+
 /// Whether the tests run as root. When not, says so past the test harness's capture: the caller returns,
 /// and nobody takes the test for passed.
 #[must_use]
