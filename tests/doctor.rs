@@ -157,6 +157,17 @@ fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
     assert!(!document.to_string().contains("sudo"), "{document}");
     let check = verdict(&document, "capabilities");
     assert!(check["remedy"].as_str().unwrap().starts_with("run outside this user namespace"), "{check}");
+    // One row says why BPF is not tried, the others refer to it, and what the kernel would answer is in none.
+    assert_eq!(verdict(&document, "user namespace")["verdict"], "missing");
+    let bpf = "not tried: the kernel takes BPF from the initial user namespace only";
+    assert_eq!(verdict(&document, "bpf")["finding"], bpf);
+    for subject in ["ring buffer", "functions", "tracepoints"] {
+        assert_eq!(verdict(&document, subject)["finding"], "not tried: see bpf");
+    }
+    let perf = verdict(&document, "perf")["finding"].as_str().unwrap();
+    assert!(perf.contains("needs CAP_PERFMON in the initial user namespace:"), "{perf}");
+    let text = document.to_string();
+    assert!(!text.contains("os error") && !text.contains("map error"), "{text}");
 }
 
 #[test]

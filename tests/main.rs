@@ -38,6 +38,7 @@ mod trace_cost;
 mod trace_denied;
 mod trace_ends;
 mod trace_engines;
+mod trace_entry;
 mod trace_errnos;
 mod trace_filters;
 mod trace_flood;

@@ -1,7 +1,10 @@
 //! Attempts of tenants to blind a trace or to forge its reports, on the real kernel: calls of others are reported all
 //! the same, and no call that was not made.
 
-use crate::support::abuse::{self, Abuse};
+use crate::support::abuse::{self, Abuse, INSIDE};
+use crate::support::kernel::TASK_STORAGE;
+use crate::support::stage::wait;
+use crate::support::tables::calls_under_way;
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
 use nix::sched::{CloneFlags, setns, unshare};
@@ -9,8 +12,8 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 use std::fs::File;
 
-/// Room of the table of calls under way. Kernels with task storage have no such table.
-const ROOM: &str = "64";
+/// Room of the table of calls in progress. Kernels with task storage have no such table.
+const ROOM: u64 = 64;
 
 /// More than it has room for.
 const MANY: usize = 80;
@@ -25,13 +28,18 @@ fn abuse() {
     abuse::run();
 }
 
-/// Makes [`CALLS`] calls that each change a namespace, in a thread of this name.
+/// Makes [`CALLS`] calls that each change a namespace, and as many that change the root directory, in a thread of this
+/// name.
 fn make_calls(name: &str) {
     let calls = || {
-        let home = File::open("/proc/thread-self/ns/uts").expect("a file");
+        unshare(CloneFlags::CLONE_FS).expect("unshare");
+        let [home, outside] = ["/proc/thread-self/ns/uts", "/"].map(|path| File::open(path).expect("a file"));
         for _ in 0..CALLS / 2 {
             unshare(CloneFlags::CLONE_NEWUTS).expect("root");
             setns(&home, CloneFlags::CLONE_NEWUTS).expect("root");
+            nix::unistd::chroot("/proc").expect("root");
+            nix::unistd::fchdir(&outside).expect("outside");
+            nix::unistd::chroot(".").expect("root");
         }
     };
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(calls).expect("a thread");
@@ -43,6 +51,8 @@ fn make_calls(name: &str) {
 struct Outcome {
     events: Vec<Value>,
     left_out: usize,
+    /// Calls of [`INSIDE`] that were reported without what was before them.
+    curtailed: u64,
 }
 
 impl Outcome {
@@ -53,11 +63,18 @@ impl Outcome {
         let lines = ran.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON"));
         let lines: Vec<Value> = lines.collect();
         let lost = lines.last().expect("an end")["totals"]["lost"].as_array().expect("a list");
-        let left_out = lost.iter().filter(|lost| lost["stage"] == "recursion");
-        let left_out = left_out.filter_map(|lost| lost["count"].as_u64()).sum::<u64>();
-        assert!(lost.iter().all(|lost| lost["stage"] == "recursion"), "{lost:?}");
+        let at = |stage: &str| {
+            let at = lost.iter().filter(|lost| lost["stage"] == stage);
+            at.filter_map(|lost| lost["count"].as_u64()).sum::<u64>()
+        };
+        let (left_out, curtailed) = (at("recursion"), at("calls_full"));
+        let stages = ["recursion", "calls_full"].map(Value::from);
+        assert!(lost.iter().all(|lost| stages.contains(&lost["stage"])), "{lost:?}");
+        for owner in lost.iter().filter_map(|lost| lost["owners"].as_array()).flatten() {
+            assert_eq!(owner["uid"], INSIDE, "{lost:?}");
+        }
         let events = lines.into_iter().filter(|line| line["type"] == "event").collect();
-        Self { events, left_out: usize::try_from(left_out).expect("few") }
+        Self { events, left_out: usize::try_from(left_out).expect("few"), curtailed }
     }
 
     /// The events of the caller with this name.
@@ -86,6 +103,11 @@ fn numbers<const COUNT: usize>(report: &str) -> [usize; COUNT] {
     numbers.collect::<Vec<_>>().try_into().expect("as many")
 }
 
+/// Whether it is known of a chroot what its argument was, and where the root directory was before.
+fn is_whole(event: &Value) -> bool {
+    event["args"]["path"]["path"].is_string() && event["root"]["before"]["path"].is_string()
+}
+
 fn changed(event: &Value, what: &str) -> bool {
     event["changed"].as_array().is_some_and(|changed| changed.iter().any(|name| name == what))
 }
@@ -94,8 +116,8 @@ fn changed(event: &Value, what: &str) -> bool {
 fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", ROOM]);
-        for which in [&format!("leave {MANY}"), "stops", "exec 8", "exit 8"] {
+        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", &ROOM.to_string()]);
+        for which in [&format!("leave {MANY}"), "leave-exec 4", "stops", "exec 8", "exit 8"] {
             assert_eq!(report_of(which), "done");
             make_calls(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
         }
@@ -107,10 +129,23 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
         // Killed while blocked.
         drop(standing);
         make_calls("w-killed");
+        // Of calls that the table has room for, paths are kept.
+        let mut inside = Abuse::start(&format!("inside {MANY}"));
+        assert_eq!(inside.report(), "inside");
+        make_calls("w-inside");
+        drop(inside);
+        make_calls("w-after");
+        let is_empty = || (calls_under_way(tracing.pid()) == 0).then_some(());
+        assert!(wait(is_empty).is_some(), "{} calls stay behind", calls_under_way(tracing.pid()));
         let outcome = Outcome::end(tracing);
-        for name in ["w-leave", "w-stops", "w-exec", "w-exit", "w-stand", "w-killed"] {
+        for name in ["w-leave", "w-stops", "w-exec", "w-exit", "w-stand", "w-killed", "w-inside", "w-after"] {
             outcome.expect(name, outcome.of(name).filter(|event| changed(event, "uts")).count(), CALLS);
+            let moves = outcome.of(name).filter(|event| event["event"] == "chroot" && is_whole(event));
+            outcome.expect(name, moves.count(), CALLS);
         }
+        // A user with so many calls in progress has a share of the table, where there is one.
+        let beyond = if TASK_STORAGE.here() { 0 } else { u64::try_from(MANY).expect("few") - ROOM * 3 / 4 };
+        assert_eq!(outcome.curtailed, beyond);
         // The children of vfork make calls while their parents are blocked in theirs.
         for call in ["clone", "unshare"] {
             let of_call = outcome.of("abuse-stand").filter(|event| event["event"] == call);

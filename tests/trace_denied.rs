@@ -187,6 +187,11 @@ fn calls_without_room_to_be_recorded_are_counted() {
         until(r#""stage":"denied_full""#);
         drop(standing);
         until(r#""denied":"seccomp""#);
+        // Who executes a program has another number since, and leaves nothing under the one before.
+        let mut leaving = Abuse::start("leave-exec 8");
+        assert_eq!(leaving.report(), "done");
+        leaving.end();
+        until(r#""denied":"seccomp""#);
     });
 }
 

@@ -28,7 +28,7 @@ static SHARES: Array<Held> = Array::with_max_entries((ROWS * SLOTS) as u32, MAPP
 static LOSERS: HashMap<Loser, u64> = HashMap::with_max_entries(nsprobe_ebpf::share::LOSERS as u32, 0);
 
 #[unsafe(no_mangle)]
-static SHARE: Settings = Settings { ring: 0, seeds: [0; 2], watches: 0 };
+static SHARE: Settings = Settings { ring: 0, seeds: [0; 2], watches: 0, calls: 0 };
 
 /// The most a user may hold for a call that fails or changes nothing, in multiples of the free space: three quarters of
 /// the buffer, if alone.
@@ -172,6 +172,13 @@ pub fn watches() -> u64 {
     unsafe { (&raw const SHARE.watches).read_volatile() }
 }
 
+/// Calls that the table of calls under way has room for.
+#[inline(always)]
+pub fn calls() -> u64 {
+    // SAFETY: a valid static; volatile as in `crowded`.
+    unsafe { (&raw const SHARE.calls).read_volatile() }
+}
+
 #[inline(always)]
 fn held(row: usize, slot: u16) -> Option<&'static Held> {
     let index = index(row, slot)?;
@@ -250,8 +257,9 @@ pub fn refused(event: &Event, bytes: u64) {
     lose(Counter::RingFull, &tenant());
 }
 
+/// Counts a loss of this tenant's.
 #[inline(always)]
-fn lose(stage: Counter, tenant: &Tenant) {
+pub fn lose(stage: Counter, tenant: &Tenant) {
     maps::count(stage);
     let loser = Loser { stage: stage as u32, uid: tenant.uid, cgroup: tenant.cgroup };
     for _ in 0..2 {

@@ -46,8 +46,11 @@ pub const PATH_LEN: usize = 256;
 /// Bytes kept of all paths of an event.
 pub const TEXT_LEN: usize = 2048;
 
-/// Bytes of an event under construction: the event, its text with room for one more path, and six words.
-pub const PENDING_LEN: usize = size_of::<Event>() + TEXT_LEN + PATH_LEN + 6 * size_of::<u64>();
+/// Bytes of an event under construction: the event, its text with room for one more path, and seven words.
+pub const PENDING_LEN: usize = size_of::<Event>() + TEXT_LEN + PATH_LEN + 7 * size_of::<u64>();
+
+/// Bytes kept of a call without its text: four words, the caller's place, and its namespaces.
+pub const BRIEF_LEN: usize = 9 * size_of::<u64>() + size_of::<NamespaceInodes>();
 
 /// Pids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.
 pub const PID_LEVELS: usize = 33;

@@ -32,6 +32,7 @@ mod pending;
 mod place;
 mod probes;
 mod program;
+mod quota;
 mod send;
 mod state;
 mod syscall;

@@ -12,8 +12,8 @@ static OFFSETS: [u32; FIELDS.len()] = [ABSENT; FIELDS.len()];
 #[unsafe(no_mangle)]
 static CONFIG: Config = Config { flags: 0, follow_pid: 0, follow_pid_ns: 0, kinds: 0, namespace_kinds: 0 };
 
-/// Threads in a call that got past seccomp, and its syscall number, if stopped calls are requested. Userspace sets the
-/// size.
+/// Tasks in a call that got past seccomp, by the address of their `task_struct`, with its syscall number, if stopped
+/// calls are requested. By address as in [`FOLLOWED`]. Userspace sets the size.
 #[map]
 static NOTES: HashMap<u64, u32> = HashMap::with_max_entries(1, 0);
 
@@ -195,27 +195,27 @@ pub fn trust_notes() {
     }
 }
 
-/// Records that the thread `id` is in the call with this syscall `number`.
+/// Records that `task` is in the call with this syscall `number`.
 #[inline(always)]
-pub fn note(id: u64, number: u32) {
-    if NOTES.insert(id, number, 0).is_err() {
+pub fn note(task: u64, number: u32) {
+    if NOTES.insert(task, number, 0).is_err() {
         set_notes(notes::FULL);
     }
 }
 
 /// Removes the note, whichever call it is for.
 #[inline(always)]
-pub fn unnote_any(id: u64) {
+pub fn unnote_any(task: u64) {
     // Most tasks that end have none.
-    let _ = NOTES.remove(id);
+    let _ = NOTES.remove(task);
 }
 
 /// Removes the note; returns true if it was for this call.
 #[inline(always)]
-pub fn unnote(id: u64, number: u32) -> bool {
-    // SAFETY: the thread that removes the entry is the one that runs here, or is not running.
-    let noted = unsafe { NOTES.get(id) }.is_some_and(|&noted| noted == number);
-    NOTES.remove(id).is_ok() && noted
+pub fn unnote(task: u64, number: u32) -> bool {
+    // SAFETY: the task that removes the entry is the one that runs here, or is not running.
+    let noted = unsafe { NOTES.get(task) }.is_some_and(|&noted| noted == number);
+    NOTES.remove(task).is_ok() && noted
 }
 
 /// Returns the walk over a list of namespaces, as the last run left it.

@@ -1,5 +1,6 @@
 //! An event under construction.
 
+use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Event, PATH_LEN, PENDING_LEN, TEXT_LEN};
 
 /// An event under construction.
@@ -18,6 +19,8 @@ pub struct Pending {
     pub child: u64,
     /// Nonzero: its memory is freed when the program ends.
     pub scratch: u64,
+    /// The slots that its entry in the table of calls is charged to.
+    pub shares: [u16; ROWS],
 }
 
 // Userspace allocates this size.

@@ -127,11 +127,14 @@ pub enum Counter {
     /// The share of its user or its control group was used up while the ring buffer was more than half full: an event
     /// is lost.
     Share = 6,
+    /// No room in the table of calls under way, or the share of its user or its control group was used up: of a call it is
+    /// not known what was before, but for the namespaces.
+    CallsFull = 7,
 }
 
 impl Counter {
     /// All of them, in index order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RingFull,
         Self::PendingFull,
         Self::FollowFull,
@@ -139,5 +142,6 @@ impl Counter {
         Self::DeniedFull,
         Self::DeniedUnread,
         Self::Share,
+        Self::CallsFull,
     ];
 }

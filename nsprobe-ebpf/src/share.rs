@@ -42,17 +42,19 @@ pub struct Settings {
     pub seeds: [u64; 2],
     /// The number of namespaces that the table has room for, of those that calls were seen to create or join.
     pub watches: u64,
+    /// Calls that the table of calls under way has room for.
+    pub calls: u64,
 }
 
 impl Settings {
     /// Returns its words, in order.
     #[must_use]
-    pub const fn words(self) -> [u64; 4] {
-        [self.ring, self.seeds[0], self.seeds[1], self.watches]
+    pub const fn words(self) -> [u64; 5] {
+        [self.ring, self.seeds[0], self.seeds[1], self.watches, self.calls]
     }
 }
 
-const _: () = assert!(size_of::<Settings>() == 4 * size_of::<u64>());
+const _: () = assert!(size_of::<Settings>() == 5 * size_of::<u64>());
 
 /// The most users and control groups with lost events that are kept at a time.
 pub const LOSERS: usize = 512;

@@ -2,20 +2,23 @@
 //!
 //! Nobody can exhaust it. If the kernel has task storage for tracing programs (Linux 5.13), each task has memory of its
 //! own, allocated at its first traced call and freed by the kernel with the task. Otherwise a table holds some calls
-//! with all their text ([`CALLS`]), and a second one with room for every possible task holds those that the first has
-//! no room for, without text ([`BRIEFS`]). Userspace finds out by trying, and sets [`config::TASK_STORAGE`].
+//! with all their text ([`CALLS`]), of which each user and each control group has a share ([`Quota`]), and a second one
+//! with room for every possible task holds those that the first has no room for, without text ([`BRIEFS`]). Userspace
+//! finds out by trying, and sets [`config::TASK_STORAGE`]. Entries belong to a task, not to a thread id: a thread that
+//! calls exec gets the pid of its process, and its own entries would stay behind.
 //!
 //! State belongs to one call: it is dropped when another one comes or returns.
 
-use crate::maps::{count, flags};
+use crate::maps::{NO_EXIST, count, flags};
 use crate::pending::Pending;
-use crate::{event, task};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::quota::{self, Quota};
+use crate::{admission, event, task};
 use aya_ebpf::helpers::generated::{bpf_get_current_task_btf, bpf_probe_read_kernel, bpf_task_storage_get};
 use aya_ebpf::macros::map;
-use aya_ebpf::maps::HashMap;
+use aya_ebpf::maps::{Array, HashMap};
 use core::mem::MaybeUninit;
-use nsprobe_ebpf::{Counter, Event, NamespaceInodes, cause, config};
+use nsprobe_ebpf::share::ROWS;
+use nsprobe_ebpf::{BRIEF_LEN, Counter, Event, NamespaceInodes, cause, config, text, text_flags};
 
 /// The state of a call for which [`CALLS`] has no room.
 #[repr(C)]
@@ -30,6 +33,9 @@ pub struct Brief {
     before: NamespaceInodes,
 }
 
+// Userspace sets the table's value size to this.
+const _: () = assert!(size_of::<Brief>() == BRIEF_LEN);
+
 /// The initial value of a new [`Pending`]: too large for the stack.
 // Its plain name keeps the object free of a mangled one, which changes with the compiler.
 // SAFETY: it is made of integers, for which zero is a value.
@@ -37,17 +43,21 @@ pub struct Brief {
 static BLANK: Pending = unsafe { MaybeUninit::zeroed().assume_init() };
 
 /// Calls in progress. With [`config::TASK_STORAGE`] userspace replaces it with task storage before the programs are
-/// loaded. Otherwise a table by thread; preallocated, because entries are added with preemption and locks in states
+/// loaded. Otherwise a table by task; preallocated, because entries are added with preemption and locks in states
 /// that allow no allocation. Userspace sets the size.
 #[map]
 static CALLS: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
 
-/// Without [`config::TASK_STORAGE`]: calls in progress that [`CALLS`] has no room for, and clones, by thread. Userspace
+/// The number of entries in [`CALLS`].
+#[map]
+static CALLS_HELD: Array<u64> = Array::with_max_entries(quota::NUMBERS, 0);
+
+/// Without [`config::TASK_STORAGE`]: calls in progress that [`CALLS`] has no room for, and clones, by task. Userspace
 /// sets the size: room for every possible task.
 #[map]
 static BRIEFS: HashMap<u64, Brief> = HashMap::with_max_entries(1, 0);
 
-/// Without [`config::TASK_STORAGE`]: events while a program builds them, by thread. An entry lives no longer than a
+/// Without [`config::TASK_STORAGE`]: events while a program builds them, by task. An entry lives no longer than a
 /// program runs.
 #[map]
 static SCRATCH: HashMap<u64, Pending> = HashMap::with_max_entries(1, 0);
@@ -78,10 +88,10 @@ fn of_task(how: u64) -> Option<&'static mut Pending> {
     }
 }
 
-/// Returns the entry of the running thread in one of the tables.
+/// Returns the entry of the running task in one of the tables.
 #[inline(always)]
 fn entry(found: Option<*mut Pending>) -> Option<&'static mut Pending> {
-    // SAFETY: an entry is used by the thread that is its key only, and removed by it only; the kernel keeps
+    // SAFETY: an entry is used by the task that is its key only, and removed by it only; the kernel keeps
     // its memory for the length of this program.
     found.map(|pending| unsafe { &mut *pending })
 }
@@ -90,15 +100,50 @@ fn entry(found: Option<*mut Pending>) -> Option<&'static mut Pending> {
 #[inline(always)]
 pub fn begin() -> Option<&'static mut Pending> {
     if !in_tasks() {
-        let id = bpf_get_current_pid_tgid();
-        // By reference: by value it would be on the stack of 512 bytes.
-        if CALLS.insert(id, &BLANK, 0).is_ok() {
-            // From another call, whose return the kernel did not report.
+        let id = task::current();
+        // From another call, whose return the kernel did not report.
+        release(id);
+        if let Some(pending) = room_in_calls(id) {
             let _ = BRIEFS.remove(id);
-            return entry(CALLS.get_ptr_mut(id));
+            return Some(pending);
         }
+        admission::lose(Counter::CallsFull, &admission::tenant());
     }
     begin_at_once()
+}
+
+#[inline(always)]
+fn quota() -> Quota {
+    Quota { held: &CALLS_HELD, room: admission::calls() }
+}
+
+/// Adds an entry to [`CALLS`] if the running task's user and control group may have one more.
+#[inline(never)]
+fn room_in_calls(id: u64) -> Option<&'static mut Pending> {
+    let mut shares = [0; ROWS];
+    if !quota().admit(&mut shares) {
+        return None;
+    }
+    // By reference: by value it would be on the stack of 512 bytes.
+    if CALLS.insert(id, &BLANK, NO_EXIST).is_err() {
+        quota().give_back(shares);
+        return None;
+    }
+    let pending = entry(CALLS.get_ptr_mut(id))?;
+    pending.shares = shares;
+    Some(pending)
+}
+
+/// Removes a task's entry from [`CALLS`].
+#[inline(never)]
+fn release(id: u64) {
+    // SAFETY: as in `entry`.
+    let shares = CALLS.get_ptr(id).map(|pending| unsafe { (*pending).shares });
+    if let Some(shares) = shares
+        && CALLS.remove(id).is_ok()
+    {
+        quota().give_back(shares);
+    }
 }
 
 /// Returns a blank event of the running task, to be completed before the program ends, or kept without its text.
@@ -113,7 +158,7 @@ pub fn begin_at_once() -> Option<&'static mut Pending> {
         }
         room
     } else {
-        let id = bpf_get_current_pid_tgid();
+        let id = task::current();
         match SCRATCH.insert(id, &BLANK, 0) {
             Ok(()) => entry(SCRATCH.get_ptr_mut(id)),
             Err(_) => None,
@@ -136,7 +181,7 @@ pub fn keep(pending: &mut Pending) {
     if in_tasks() || pending.scratch == 0 {
         return;
     }
-    let id = bpf_get_current_pid_tgid();
+    let id = task::current();
     let event = &pending.event;
     let brief = Brief {
         cause: event.header.cause.into(),
@@ -157,7 +202,7 @@ pub fn keep(pending: &mut Pending) {
 /// Returns the event of this cause that the running task has begun, if any; an event of another cause is dropped.
 #[inline(always)]
 pub fn resume(cause: u16) -> Option<&'static mut Pending> {
-    let id = bpf_get_current_pid_tgid();
+    let id = task::current();
     let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(id)) };
     if let Some(pending) = pending {
         if pending.event.header.cause == cause {
@@ -172,7 +217,7 @@ pub fn resume(cause: u16) -> Option<&'static mut Pending> {
 /// Does the same, unless it is kept without its text; an event of another cause stays.
 #[inline(always)]
 pub fn resume_whole(cause: u16) -> Option<&'static mut Pending> {
-    let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(bpf_get_current_pid_tgid())) };
+    let pending = if in_tasks() { of_task(0) } else { entry(CALLS.get_ptr_mut(task::current())) };
     pending.filter(|pending| pending.event.header.cause == cause)
 }
 
@@ -183,7 +228,7 @@ pub fn amend_clone(flags: u64) -> bool {
         let pending = resume_whole(cause::CLONE);
         return pending.map(|pending| pending.event.args[0] = flags).is_some();
     }
-    let Some(brief) = BRIEFS.get_ptr_mut(bpf_get_current_pid_tgid()) else { return false };
+    let Some(brief) = BRIEFS.get_ptr_mut(task::current()) else { return false };
     // SAFETY: as in `entry`.
     let brief = unsafe { &mut *brief };
     let is_clone = brief.cause == u32::from(cause::CLONE);
@@ -210,6 +255,13 @@ fn resume_brief(id: u64, cause: u16) -> Option<&'static mut Pending> {
         pending.event.before = brief.before;
         pending.root = brief.root;
         pending.cwd = brief.cwd;
+        if cause == cause::CHROOT || cause == cause::PIVOT_ROOT {
+            // Its paths are read at its return.
+            pending.event.texts[text::FIRST].flags = text_flags::FAULT;
+        }
+        if cause == cause::PIVOT_ROOT {
+            pending.event.texts[text::SECOND].flags = text_flags::FAULT;
+        }
         return Some(pending);
     }
     let _ = BRIEFS.remove(id);
@@ -223,9 +275,9 @@ pub fn forget(pending: &mut Pending) {
         pending.event.header.cause = 0;
         return;
     }
-    let id = bpf_get_current_pid_tgid();
+    let id = task::current();
     if pending.scratch == 0 {
-        let _ = CALLS.remove(id);
+        release(id);
     } else {
         let _ = SCRATCH.remove(id);
         // If the call had been kept.
@@ -233,11 +285,12 @@ pub fn forget(pending: &mut Pending) {
     }
 }
 
-/// Drops what an ending task leaves behind.
+/// Drops what the ending `task` leaves behind.
 #[inline(always)]
-pub fn ended() {
+pub fn ended(task: u64) {
     if !in_tasks() {
-        clear();
+        release(task);
+        let _ = BRIEFS.remove(task);
     }
 }
 
@@ -250,7 +303,5 @@ pub fn clear() {
         }
         return;
     }
-    let id = bpf_get_current_pid_tgid();
-    let _ = CALLS.remove(id);
-    let _ = BRIEFS.remove(id);
+    ended(task::current());
 }

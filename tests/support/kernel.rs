@@ -14,6 +14,8 @@ const fn since(major: u32, minor: u32) -> Feature {
     Feature { since: (major, minor), before: NEVER }
 }
 
+/// Task storage for tracing programs.
+pub const TASK_STORAGE: Feature = since(5, 13);
 /// `NS_GET_MNTNS_ID`, listmount(2) of a mount namespace by its id.
 pub const LISTMOUNT: Feature = since(6, 11);
 /// `NS_MNT_GET_NEXT`: all mount namespaces.

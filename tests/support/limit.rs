@@ -33,6 +33,14 @@ pub fn time_limit() -> Limit {
     Limit { number }
 }
 
+impl Limit {
+    /// Starts its time anew, for a test of many parts that each have this time.
+    pub fn renew(&self) {
+        let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        running.entry(self.number).and_modify(|(_, end)| *end = Instant::now() + LIMIT);
+    }
+}
+
 impl Drop for Limit {
     fn drop(&mut self) {
         RUNNING.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);

@@ -14,6 +14,7 @@ pub mod proc;
 pub mod programs;
 pub mod seccomp;
 pub mod stage;
+pub mod tables;
 pub mod tenant;
 pub mod terminal;
 pub mod trace;
@@ -77,6 +78,11 @@ pub fn json(args: &[&str]) -> serde_json::Value {
     let ran = run(args);
     assert_eq!(ran.code, Some(0), "nsprobe {args:?}: {}", ran.stderr);
     serde_json::from_str(&ran.stdout).unwrap_or_else(|error| panic!("nsprobe {args:?}: {error}"))
+}
+
+/// True in a machine of `cargo xtask vm`, whose processor is emulated: ten times as slow.
+pub fn emulated() -> bool {
+    std::env::var_os("NSPROBE_TEST_HOOKS").is_some()
 }
 
 /// True if the tests run as root. If not, it reports that past the test harness's capture: the caller returns, and

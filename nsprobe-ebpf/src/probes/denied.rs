@@ -14,7 +14,6 @@ use super::{chroot, clone, pivot_root, setns, unshare};
 use crate::call::how;
 use crate::syscall::{UNDER_WAY, number};
 use crate::{call, hook, maps, state, task};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
 use nsprobe_ebpf::{Counter, Field, cause};
@@ -26,7 +25,7 @@ const AGAIN: core::ops::RangeInclusive<i64> = -516..=-512;
 /// Runs at the entry of each of these calls.
 #[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
 pub fn enter_denied(context: TracePointContext) -> u32 {
-    maps::note(bpf_get_current_pid_tgid(), number(&context));
+    maps::note(task::current(), number(&context));
     0
 }
 
@@ -34,12 +33,11 @@ pub fn enter_denied(context: TracePointContext) -> u32 {
 #[tracepoint(category = "syscalls", name = "sys_exit_unshare")]
 pub fn exit_denied(context: TracePointContext) -> u32 {
     use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
-    let id = bpf_get_current_pid_tgid();
+    let task = task::current();
     let (number, result) = (number(&context), hook::result(&context));
-    if maps::unnote(id, number) || result >= 0 || AGAIN.contains(&result) {
+    if maps::unnote(task, number) || result >= 0 || AGAIN.contains(&result) {
         return 0;
     }
-    let task = task::current();
     if !task::is_judged(task) {
         return 0;
     }
@@ -104,13 +102,10 @@ extern "C" fn note_present(context: *const Context) -> i32 {
     }
     for number in [CLONE, FORK, VFORK, PIVOT_ROOT, CHROOT, UNSHARE, SETNS, CLONE3] {
         if task::registers(task, number, UNDER_WAY).is_some() {
-            let tgid: u32 = task::read(task, Field::TaskTgid);
-            let pid: u32 = task::read(task, Field::TaskPid);
-            let id = u64::from(tgid) << 32 | u64::from(pid);
-            maps::note(id, number);
+            maps::note(task, number);
             // It may have returned meanwhile, with nothing to remove.
             if task::registers(task, number, UNDER_WAY).is_none() {
-                maps::unnote(id, number);
+                maps::unnote(task, number);
             }
         }
     }

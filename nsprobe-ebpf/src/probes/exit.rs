@@ -3,8 +3,7 @@
 //! `sched_process_exit(struct task_struct *task, bool group_dead)`; older kernels (up to 6.12 at least) have only the
 //! first argument, and no other is read.
 
-use crate::{maps, state, task};
-use aya_ebpf::helpers::bpf_get_current_pid_tgid;
+use crate::{maps, state};
 use aya_ebpf::macros::btf_tracepoint;
 use aya_ebpf::programs::BtfTracePointContext;
 
@@ -15,12 +14,10 @@ pub fn task_exit(context: BtfTracePointContext) -> i32 {
     0
 }
 
-/// Forgets `ended`, and if that is the running task, what it has begun.
+/// Forgets `ended`, and what it has begun. A task that could not be created has begun nothing.
 #[inline(always)]
 pub fn ended(ended: u64) {
     maps::unfollow(ended);
-    if ended == task::current() {
-        maps::unnote_any(bpf_get_current_pid_tgid());
-        state::ended();
-    }
+    maps::unnote_any(ended);
+    state::ended(ended);
 }

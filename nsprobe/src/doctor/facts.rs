@@ -2,7 +2,7 @@
 
 use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
-use crate::kernel::capabilities::{Capability, Effective};
+use crate::kernel::capabilities::{Capability, Effective, has_all_users};
 use crate::kernel::lockdown::Lockdown;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::{own_mounts, probe};
@@ -162,6 +162,7 @@ impl BpfFacts {
                     works
                 }
                 Err(error @ TraceError::Capabilities(_)) => Bpf::NotTried(error.to_string()),
+                Err(TraceError::UserNamespace) => Bpf::NotTried(IN_USER_NAMESPACE.to_owned()),
                 Err(error) => Bpf::Refused(error.to_string()),
             },
         };
@@ -196,6 +197,9 @@ fn opened(hooks: Choice) -> Result<(&'static str, String), String> {
     Ok((source.hooks().plan, source.hooks().reason.clone()))
 }
 
+/// Why BPF is not tried there.
+const IN_USER_NAMESPACE: &str = "the kernel takes BPF from the initial user namespace only";
+
 /// Enough for any kernel's page size, and freed soon.
 const RING_BYTES: u32 = 64 * 1024;
 
@@ -209,6 +213,9 @@ fn tracefs() -> String {
 }
 
 fn initial_user_namespace(snapshot: &Snapshot) -> Option<bool> {
+    if !has_all_users() {
+        return Some(false);
+    }
     let initial = snapshot.initial(NsKind::User)?.id;
     let own = snapshot.process(std::process::id())?.namespace(NsSlot::In(NsKind::User))?;
     Some(own == initial)

@@ -10,6 +10,9 @@ use std::collections::HashSet;
 /// The oldest kernel in the tests.
 const OLDEST: (u32, u32) = (5, 10);
 
+/// The beginning of a finding about what was not worth trying.
+const NOT_TRIED: &str = "not tried: ";
+
 /// Every check, in the order of a reader's questions.
 #[must_use]
 pub fn judge(facts: &Facts) -> Vec<Check> {
@@ -32,7 +35,21 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         trace(facts),
     ];
     keep_remedies_once(&mut checks, facts.remedy.as_deref());
+    keep_reasons_once(&mut checks);
     checks
+}
+
+/// Keeps the reason why nothing was tried in its first row; the others refer to that row.
+fn keep_reasons_once(checks: &mut [Check]) {
+    let mut first: Option<(&str, String)> = None;
+    for check in checks.iter_mut().filter(|check| check.finding.starts_with(NOT_TRIED)) {
+        match &first {
+            Some((subject, finding)) if *finding == check.finding => {
+                check.finding = format!("{NOT_TRIED}see {subject}");
+            }
+            _ => first = Some((check.subject, check.finding.clone())),
+        }
+    }
 }
 
 /// Keeps each remedy in its first row only. The way to get the capabilities is in their own row, and is removed from
@@ -151,7 +168,10 @@ fn unreadable(facts: &Facts) -> Check {
         (0, _) => good("processes", format!("the namespaces of all {all} are readable")),
         (_, false) => limited(
             "processes",
-            format!("the namespaces of {unreadable} of {all} are not readable without CAP_SYS_PTRACE"),
+            format!(
+                "the namespaces of {unreadable} of {all} are not readable without CAP_SYS_PTRACE{}",
+                if facts.initial_user_namespace == Some(false) { " in a user namespace above" } else { "" }
+            ),
             None,
         ),
         (_, true) => limited(
@@ -234,7 +254,7 @@ fn functions(facts: &Facts) -> Check {
     match &facts.functions {
         Bpf::Works => good("functions", "fentry and fexit load: trace costs other system calls nothing"),
         Bpf::Refused(why) => limited("functions", format!("{why}: trace uses tracepoints if it can"), None),
-        Bpf::NotTried(why) => limited("functions", format!("not tried: {why}"), None),
+        Bpf::NotTried(why) => limited("functions", format!("{NOT_TRIED}{why}"), None),
     }
 }
 
@@ -276,7 +296,7 @@ fn from(bpf: &Bpf, subject: &'static str, works: &str, consequence: &str) -> Che
     match bpf {
         Bpf::Works => good(subject, works),
         Bpf::Refused(why) => missing(subject, format!("{why}: {consequence}"), None),
-        Bpf::NotTried(why) => limited(subject, format!("not tried: {why}"), None),
+        Bpf::NotTried(why) => limited(subject, format!("{NOT_TRIED}{why}"), None),
     }
 }
 

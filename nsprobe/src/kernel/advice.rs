@@ -57,14 +57,12 @@ pub fn how_to_get_them() -> &'static str {
     }
 }
 
-/// Explains the kernel's EPERM to a process that has the capabilities for BPF.
+/// Explains the kernel's EPERM to a process that has the capabilities for BPF. A user namespace that maps all users to
+/// themselves cannot be distinguished from the initial one.
 #[must_use]
-pub fn forbidden_despite_capabilities() -> &'static str {
-    if has_all_users() {
-        "this process has the capabilities: a seccomp filter or a security module forbids bpf(2)"
-    } else {
-        "capabilities count only inside this user namespace: run outside this user namespace, where they would count"
-    }
+pub const fn forbidden_despite_capabilities() -> &'static str {
+    "this process has the capabilities, so a seccomp filter or a security module forbids it, or this is a user \
+     namespace that maps all users"
 }
 
 /// Needed for each of thousands of processes, with the same result for all.

@@ -87,7 +87,8 @@ pub fn administers_all() -> bool {
 }
 
 /// Returns true if uids here are those of the initial user namespace; no other maps all of them unchanged.
-pub(super) fn has_all_users() -> bool {
+#[must_use]
+pub fn has_all_users() -> bool {
     static ALL_USERS: LazyLock<bool> =
         LazyLock::new(|| std::fs::read("/proc/self/uid_map").is_ok_and(|map| maps_all_users(&map)));
     *ALL_USERS

@@ -51,12 +51,12 @@ pub fn absent_fields() -> Result<Vec<Field>, OpenError> {
 
 /// Returns true if programs for tracepoints load at all.
 pub fn has_programs() -> Result<bool, String> {
-    aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| chain(&error))
+    aya::sys::is_program_supported(ProgramType::TracePoint).map_err(|error| Refusal::error(&error).reason)
 }
 
 /// Returns true if there are ring buffers (Linux 5.8).
 pub fn has_ring_buffers() -> Result<bool, String> {
-    aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| chain(&error))
+    aya::sys::is_map_supported(MapType::RingBuf).map_err(|error| Refusal::error(&error).reason)
 }
 
 /// The reason that the probe is not available.
@@ -138,7 +138,8 @@ impl Probe {
         let memory = MemoryLimit::raise();
         let ring_bytes = shares::ring_size(size.ring_bytes);
         let namespaces = room::NAMESPACES.min(size.room);
-        let share = shares::settings(ring_bytes, namespaces).map_err(OpenError::Shares)?.words();
+        let calls = room::CALLS.min(size.room);
+        let share = shares::settings(ring_bytes, namespaces, calls).map_err(OpenError::Shares)?.words();
         let is_requested = |flag| config.flags & flag != 0;
         let room = |requested: bool, room| if requested { room } else { 1 };
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
@@ -149,7 +150,7 @@ impl Probe {
             (map::FOLLOWED, room(is_requested(nsprobe_ebpf::config::FOLLOW), tasks)),
             (map::NAMESPACES, room(is_requested(nsprobe_ebpf::config::LIVES), namespaces)),
             (map::FOUND, room(is_requested(nsprobe_ebpf::config::LIVES), namespaces)),
-            (map::CALLS, room(in_tables, room::CALLS.min(size.room))),
+            (map::CALLS, room(in_tables, calls)),
             (map::BRIEFS, room(in_tables, tasks)),
             (map::SCRATCH, room(in_tables, room::SCRATCH)),
         ];

@@ -72,10 +72,15 @@ pub fn ring_size(bytes: u32) -> u32 {
     bytes.max(page).checked_next_power_of_two().unwrap_or(1 << 31)
 }
 
-/// Returns the probe's settings for a ring buffer and a table of namespaces of these sizes.
-pub fn settings(ring_bytes: u32, watches: u32) -> io::Result<Settings> {
+/// Returns the probe's settings for a ring buffer, a table of namespaces and one of calls in progress of these sizes.
+pub fn settings(ring_bytes: u32, watches: u32, calls: u32) -> io::Result<Settings> {
     let seed = || random::bytes().map(u64::from_ne_bytes);
-    Ok(Settings { ring: ring_bytes.into(), seeds: [seed()?, seed()?], watches: watches.into() })
+    Ok(Settings {
+        ring: ring_bytes.into(),
+        seeds: [seed()?, seed()?],
+        watches: watches.into(),
+        calls: calls.into(),
+    })
 }
 
 /// A [`Loser`] as its integers.
@@ -113,5 +118,5 @@ impl Losers {
 /// Returns true if events of this counter are counted by owner.
 #[must_use]
 pub const fn has_losers(counter: Counter) -> bool {
-    matches!(counter, Counter::RingFull | Counter::Share)
+    matches!(counter, Counter::RingFull | Counter::Share | Counter::CallsFull)
 }

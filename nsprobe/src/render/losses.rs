@@ -11,7 +11,8 @@ pub fn described(lost: &Lost) -> String {
     let Lost { stage, count, .. } = lost;
     let why = why(stage);
     let owners = owners(lost).map(|owners| format!(": {owners}")).unwrap_or_default();
-    format!("{count} lost {why} ({stage}{owners})")
+    let what = if *stage == "calls_full" { "reported without paths from before" } else { "lost" };
+    format!("{count} {what} {why} ({stage}{owners})")
 }
 
 /// The reason for losses at a stage; schema/nsprobe.trace-1.0.json has the names.
@@ -21,6 +22,7 @@ fn why(stage: &str) -> &'static str {
         "share" => "because a user's or control group's share of the buffer in the kernel was used up",
         "pending_full" => "because the kernel had no memory for calls under way",
         "follow_full" | "namespaces_full" | "denied_full" => "because a table in the kernel was full",
+        "calls_full" => "because a user's or control group's share of a table in the kernel was used up",
         "denied_unread" => "because the arguments of calls stopped by seccomp were not found",
         "recursion" => "because the kernel did not run the probe's programs",
         "decode" => "because the records were not understood",
@@ -65,6 +67,11 @@ mod tests {
         assert_eq!(
             described(&Lost::at("decode", 3)),
             "3 lost because the records were not understood (decode)"
+        );
+        assert_eq!(
+            described(&Lost { stage: "calls_full", count: 2, owners: vec![owner(1, 2, None)] }),
+            "2 reported without paths from before because a user's or control group's share of a table in the kernel was used \
+             up (calls_full: uid 1 2)"
         );
         let all = vec![owner(1, 1, None), owner(2, 5, Some("/a\u{1b}")), owner(3, 2, None)];
         let lost = Lost { stage: "share", count: 8, owners: all.clone() };

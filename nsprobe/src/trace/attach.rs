@@ -4,7 +4,7 @@ use super::TraceError;
 use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
-use crate::kernel::capabilities::Effective;
+use crate::kernel::capabilities::{Effective, has_all_users};
 use crate::kernel::detach;
 use crate::kernel::lockdown::Lockdown;
 use crate::kernel::mounts::can_make_namespaces;
@@ -59,6 +59,9 @@ pub fn attach(
     let missing = capabilities.missing_to_trace();
     if !missing.is_empty() {
         return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
+    }
+    if !has_all_users() {
+        return Err(TraceError::UserNamespace);
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
     let lifecycle = config.flags & nsprobe_ebpf::config::LIVES != 0;
@@ -186,7 +189,7 @@ fn attach_group(
 /// Explains EPERM for a process that has the capabilities.
 fn forbidden(error: OpenError) -> TraceError {
     match errno_of(&error) {
-        Some(libc::EPERM) => TraceError::Forbidden(error),
+        Some(libc::EPERM) => TraceError::Forbidden,
         _ => TraceError::Open(error),
     }
 }

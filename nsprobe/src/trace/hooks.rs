@@ -293,6 +293,7 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
         }
         _ => {}
     }
+    unseen.push(BEGUN.to_owned());
     unseen.push(INTERRUPTED.to_owned());
     unseen.push(BY_EXEC.to_owned());
     if calls.contains(&Call::PivotRoot) {
@@ -320,6 +321,9 @@ const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempte
 /// The same if only new tasks are seen by a program that can be preempted.
 const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same \
     program, from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
+
+/// Calls that a probe has no state of.
+const BEGUN: &str = "calls that began before the trace";
 
 /// The end of a call, after everything that a probe sees.
 const INTERRUPTED: &str = "whether a call interrupted by a signal (`restarted`, except ERESTARTNOINTR) is restarted or \

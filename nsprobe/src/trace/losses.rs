@@ -90,10 +90,11 @@ impl Losses {
 }
 
 /// True if a loss at this stage invalidates the known namespaces and tasks. A call stopped by seccomp does not affect
-/// later ones, and events that the output had no room for were processed before.
+/// later ones, events that the output had no room for were processed before, and the namespaces of a call without room
+/// are known.
 #[must_use]
 pub fn invalidates(stage: &str) -> bool {
-    !stage.starts_with("denied_") && !stage.starts_with("output_")
+    !stage.starts_with("denied_") && !stage.starts_with("output_") && stage != "calls_full"
 }
 
 #[cfg(test)]

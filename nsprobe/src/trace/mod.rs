@@ -43,9 +43,12 @@ pub enum TraceError {
     /// This process may not trace.
     #[error("tracing needs {} (or CAP_SYS_ADMIN): {}", .0.join(" and "), how_to_get_them())]
     Capabilities(Vec<&'static str>),
+    /// This process is in a user namespace, where its capabilities do not count for tracing.
+    #[error("tracing needs CAP_BPF and CAP_PERFMON in the initial user namespace: {}", how_to_get_them())]
+    UserNamespace,
     /// It has the capabilities, but the kernel refuses all the same.
-    #[error("{0}; {why}", why = forbidden_despite_capabilities())]
-    Forbidden(OpenError),
+    #[error("the kernel refuses bpf(2) with EPERM: {}", forbidden_despite_capabilities())]
+    Forbidden,
     /// The probe cannot be loaded.
     #[error("{0}")]
     Open(OpenError),
@@ -78,6 +81,9 @@ impl TraceError {
     /// True if the attempted source is refused, and the next one may work.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {
-        matches!(self, Self::Capabilities(_) | Self::Forbidden(_) | Self::Open(_) | Self::Refused(_))
+        matches!(
+            self,
+            Self::Capabilities(_) | Self::UserNamespace | Self::Forbidden | Self::Open(_) | Self::Refused(_)
+        )
     }
 }

@@ -1,6 +1,7 @@
 //! Attempts of a tenant to blind a trace or to forge its reports, in a separate process: this test program, started
 //! again with the kind of abuse in its environment.
 
+pub mod inside;
 mod races;
 mod traced;
 mod vfork;
@@ -75,6 +76,8 @@ pub fn run() {
         "leave" => traced::leave_nothing_seen(count),
         "stops" => traced::every_stop(),
         "stand" => vfork::stand(count),
+        "leave-exec" => traced::leave_by_exec(count),
+        "inside" => inside::stand(count),
         "exec" => vfork::ended_in_the_middle(count, true),
         "exit" => vfork::ended_in_the_middle(count, false),
         "signals" => return say(&races::interrupted(count)),
@@ -106,6 +109,9 @@ fn exit() -> ! {
 
 /// The uid that makes many namespaces, and does nothing else.
 const MAKER: u32 = FLOODING.start + 20;
+
+/// The user whose threads stand inside calls.
+pub const INSIDE: u32 = FLOODING.start + 21;
 
 /// Makes `count` namespaces as [`MAKER`], and keeps them until it is killed.
 fn many_namespaces(count: usize) -> ! {

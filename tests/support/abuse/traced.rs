@@ -14,8 +14,8 @@ fn clone(flags: i32) -> i64 {
     unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) }
 }
 
-/// Makes a task that is traced by this one, stopped, and then calls clone(2), unshare(2), setns(2), chroot(2) and
-/// pivot_root(2); `tracer` acts on it until it has ended.
+/// Makes a task that is traced by this one, stopped, and then calls clone(2), clone3(2), unshare(2), setns(2), chroot(2)
+/// and pivot_root(2); `tracer` acts on it until it has ended.
 fn traced(tracer: &mut dyn FnMut(Pid)) {
     // SAFETY: the child only makes system calls.
     match unsafe { fork() }.expect("fork") {
@@ -26,6 +26,20 @@ fn traced(tracer: &mut dyn FnMut(Pid)) {
                 exit();
             }
             let path = c"/nowhere".as_ptr();
+            let args = [
+                libc::CLONE_NEWUTS.unsigned_abs().into(),
+                0,
+                0,
+                0,
+                libc::SIGCHLD.unsigned_abs().into(),
+                0,
+                0,
+                0_u64,
+            ];
+            // SAFETY: as above, and the arguments have the size that is passed.
+            if unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) } == 0 {
+                exit();
+            }
             // SAFETY: the paths are strings, and nothing else is a pointer.
             unsafe {
                 libc::unshare(-1);
@@ -84,10 +98,52 @@ pub fn leave_nothing_seen(count: usize) {
     }
 }
 
+/// Does the same in a thread that then executes a program, and so gets the pid of its process.
+pub fn leave_by_exec(count: usize) {
+    let options = Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_EXITKILL;
+    for _ in 0..count {
+        // SAFETY: the child has one thread, which goes on like a process of its own, and does not return.
+        if let ForkResult::Child = unsafe { fork() }.expect("fork") {
+            let thread = std::thread::Builder::new().stack_size(64 << 10).spawn(call_and_execute);
+            let _ = thread.map(std::thread::JoinHandle::join);
+            exit();
+        }
+        while let Ok(status) = waitpid(None, Some(WaitPidFlag::__WALL)) {
+            let _ = match status {
+                WaitStatus::PtraceEvent(pid, ..) => {
+                    poke(pid, NUMBER, -1);
+                    ptrace::cont(pid, None)
+                }
+                WaitStatus::Stopped(pid, Signal::SIGSTOP) => {
+                    let _ = ptrace::setoptions(pid, options);
+                    ptrace::cont(pid, None)
+                }
+                // Of exec.
+                WaitStatus::Stopped(pid, Signal::SIGTRAP) => ptrace::cont(pid, None),
+                WaitStatus::Stopped(pid, signal) => ptrace::cont(pid, signal),
+                _ => Ok(()),
+            };
+        }
+    }
+}
+
+/// Has this thread traced by the parent of its process, calls clone(2), and executes a program.
+fn call_and_execute() {
+    let _ = ptrace::traceme();
+    let _ = nix::sys::signal::raise(Signal::SIGSTOP);
+    if clone(libc::CLONE_NEWUTS) == 0 {
+        exit();
+    }
+    let (program, none) = (c"/bin/true".as_ptr(), std::ptr::null());
+    // SAFETY: arrays that end with a null pointer, of strings.
+    unsafe { libc::execve(program, [program, none].as_ptr(), [none].as_ptr()) };
+    exit();
+}
+
 /// At each stop in turn: kills the task, hides the number of its call, and replaces it by others with a successful
 /// result.
 pub fn every_stop() {
-    const STOPS: usize = 13;
+    const STOPS: usize = 16;
     let calls =
         [libc::SYS_unshare, libc::SYS_setns, libc::SYS_chroot, libc::SYS_pivot_root, libc::SYS_clone3];
     for stop in 0..STOPS {

@@ -57,6 +57,10 @@ const PROGRAMS: &[&str] = &[
 /// The directories that are searched for them, on this machine and on the virtual one.
 const PATH: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"];
 
+/// What schroot needs besides its libraries.
+const OF_SCHROOT: &[&str] =
+    &["/etc/schroot/schroot.conf", "/usr/bin/schroot", "/usr/lib/x86_64-linux-gnu/security/pam_permit.so"];
+
 /// Small files that programs expect.
 const FILES: &[(&str, &str)] = &[
     (
@@ -67,6 +71,10 @@ const FILES: &[(&str, &str)] = &[
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
     ("etc/hosts", "127.0.0.1 localhost\n"),
     ("etc/hostname", "nsprobe-vm\n"),
+    (
+        "etc/pam.d/schroot",
+        "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n",
+    ),
 ];
 
 /// The contents of an image.
@@ -110,12 +118,7 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
         copy_to(&root, file)?;
     }
     if let Some(programs) = contents.programs {
-        let listed = checkout::output(Command::new("find").arg(programs).args(["-type", "f"]))?;
-        for program in String::from_utf8(listed.stdout)?.lines().map(Path::new) {
-            for file in libraries(program)?.iter().map(PathBuf::as_path).chain([program]) {
-                copy_to(&root, file)?;
-            }
-        }
+        beside_strace(&root, programs)?;
     }
     for kernel in contents.kernels {
         let modules = root.join("usr/lib/modules").join(&kernel.version);
@@ -128,6 +131,25 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
     script(&root.join("run-tests"), &run_tests(contents))?;
     pack(&stage, image)?;
     fs::remove_dir_all(&stage)?;
+    Ok(())
+}
+
+/// Copies what is run beside strace only: the `programs`, a directory, and schroot if it is here; with their libraries.
+fn beside_strace(root: &Path, programs: &Path) -> Result<()> {
+    let listed = checkout::output(Command::new("find").arg(programs).args(["-type", "f"]))?;
+    let mut needed: Vec<PathBuf> = String::from_utf8(listed.stdout)?.lines().map(PathBuf::from).collect();
+    let of_schroot = OF_SCHROOT.iter().map(PathBuf::from);
+    if of_schroot.clone().all(|file| file.exists()) {
+        needed.extend(of_schroot);
+        fs::create_dir_all(root.join("etc/schroot/chroot.d"))?;
+    } else {
+        eprintln!("vm: WARNING: not installed here, so missing in the virtual machines: schroot");
+    }
+    for file in needed {
+        for file in libraries(&file)?.iter().chain([&file]) {
+            copy_to(root, file)?;
+        }
+    }
     Ok(())
 }
 

@@ -30,7 +30,7 @@ impl Outcome {
             self.skipped.push(skipped.to_owned());
             return Some(if name.is_empty() { line } else { &line[at..] });
         }
-        let shown = ["test ", "COUNTED "].iter().any(|start| line.starts_with(start));
+        let shown = ["test ", "COUNTED ", "CONFORMANCE "].iter().any(|start| line.starts_with(start));
         (shown || line.contains("panicked at")).then_some(line)
     }
 

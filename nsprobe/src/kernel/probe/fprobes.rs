@@ -25,7 +25,7 @@ const PROGRAMS: [&str; 6] = [
 pub(super) struct Globals {
     pub(super) offsets: Vec<u32>,
     pub(super) config: Vec<u32>,
-    pub(super) share: [u64; 4],
+    pub(super) share: [u64; 5],
 }
 
 /// The loaded programs.

@@ -305,6 +305,7 @@ const fn stage(counter: Counter) -> &'static str {
         Counter::DeniedFull => "denied_full",
         Counter::DeniedUnread => "denied_unread",
         Counter::Share => "share",
+        Counter::CallsFull => "calls_full",
     }
 }
 

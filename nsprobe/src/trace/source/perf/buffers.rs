@@ -1,7 +1,7 @@
 //! The buffers of all CPUs.
 
 use crate::kernel::advice::{exhausted, how_to_get_them, remedy};
-use crate::kernel::capabilities::Capability;
+use crate::kernel::capabilities::{Capability, has_all_users};
 use crate::kernel::sideband::{Sideband, online, page_size};
 use crate::trace::TraceError;
 use nix::errno::Errno;
@@ -36,6 +36,12 @@ pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
                     Some(errno @ (Errno::EACCES | Errno::EPERM)) => format!(
                         "this kernel refuses the plan `perf`: {errno:?}: {}",
                         match remedy(&[Capability::SysAdmin]) {
+                            Some(_) if !has_all_users() => {
+                                format!(
+                                    "it needs CAP_PERFMON in the initial user namespace: {}",
+                                    how_to_get_them()
+                                )
+                            }
                             Some(_) => format!(
                                 "it needs CAP_PERFMON, or CAP_SYS_ADMIN (before Linux 5.8, and of some kernels where \
                                  kernel.perf_event_paranoid is 3): {}",
