@@ -2,12 +2,16 @@
 //! which closes files, and in munmap(2), which writes them.
 
 use crate::support;
+use crate::support::fuse::Server;
 use crate::support::stage::wait;
-use crate::support::waits::{Before, Outcome, beside_server, commands, tenant, within};
+use crate::support::waits::{
+    Before, Outcome, beside_server, commands, in_own_mounts, sleeper, tenant, within,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use std::io::{Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Child;
 
 /// Children that enter their own uts namespace and, each after reading a byte, execute a program, which closes the
@@ -91,6 +95,64 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             let why = format!("nsprobe: process {} was not read: reading ", stuck[0]);
             assert!(ran.code == Some(1) && ran.stderr.starts_with(&why), "{}", ran.stderr);
             assert!(ran.stderr.contains("does not return"), "{}", ran.stderr);
+        }
+    });
+}
+
+/// The number of processes on several servers.
+const ALL: usize = 100;
+
+/// The same with many users, each child with a file of one of several servers.
+const EXECUTE_ALL: &str = "$| = 1; my ($many, @files) = @ARGV; for my $n (1 .. $many) { next if fork; \
+    my $id = 60000 + $n % 20; $) = \"$id $id\"; $> = $id; open F, '<', $files[$n % @files] or die; \
+    print 'x'; sysread STDIN, my $go, 1; exec 'sleep', '1000' } select undef, undef, undef, 1000";
+
+#[test]
+fn waits_for_many_processes_on_several_servers_have_one_limit_together() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    in_own_mounts(|| {
+        let dir = tempfile::tempdir().unwrap();
+        // Users go through it.
+        std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        let points = ["one", "two", "three"].map(|name| dir.path().join(name));
+        let mut servers = Vec::new();
+        for point in &points {
+            std::fs::create_dir(point).unwrap();
+            match Server::mount(point, 0, sleeper()) {
+                Some(server) => servers.push(server),
+                None => return support::skipped("the kernel has no FUSE"),
+            }
+        }
+        let before = Before::measure();
+        let mut args = vec![ALL.to_string()];
+        args.extend(points.iter().map(|point| point.join("program").to_str().unwrap().to_owned()));
+        let mut tenants = tenant(EXECUTE_ALL, &args);
+        let mut ready = vec![0; ALL];
+        tenants.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        servers.iter().for_each(Server::stop_answering);
+        tenants.stdin.as_mut().unwrap().write_all(&ready).unwrap();
+        let all = || servers.iter().flat_map(Server::closing).collect::<Vec<u32>>();
+        let stuck =
+            wait(|| Some(all()).filter(|closing| closing.len() == ALL)).expect("they close the files");
+        let args = [
+            &["list", "--json", "--source", "proc"][..],
+            &["doctor"],
+            &["trace", "--hooks", "poll", "-d", "1ms"],
+        ];
+        let outcomes = args.map(|args| within(true, args, before.limit()));
+        drop(servers);
+        end(&stuck, tenants);
+        for (args, outcome) in args.iter().zip(outcomes) {
+            let ran = outcome.of_commands().unwrap();
+            if args[0] == "list" {
+                let document: Value = serde_json::from_str(&ran.stdout).unwrap();
+                let count: u64 = unread(&document).iter().map(|(count, _)| count).sum();
+                let absent = stuck.iter().filter(|&&pid| !has(&document, pid)).count() as u64;
+                assert!(has(&document, std::process::id()) && count >= absent, "{:?}", unread(&document));
+            }
         }
     });
 }

@@ -142,7 +142,8 @@ mod tests {
         let (mut gaps, mut other) = (Gaps::default(), Gaps::default());
         gaps.add_stuck(GapKind::ProcessStatus, Stuck::Process(7));
         assert!(
-            gaps.any() && gaps.first_reason().starts_with("reading /proc/7 does not return: the process ")
+            gaps.any()
+                && gaps.first_reason().starts_with("reading /proc/7 does not return in time: the process ")
         );
         for pid in 100..120 {
             other.add_error(GapKind::ProcessStatus, &Stuck::Process(pid).into());
@@ -152,7 +153,8 @@ mod tests {
         let found = gaps.finish();
         let counts: Vec<u64> = found.iter().map(|gap| gap.count).collect();
         assert_eq!(counts, [21, 20]);
-        let named = "reading /proc/PID of 7, 100, 101, 102, 103, 104, 105, 106, ... does not return: ";
+        let named =
+            "reading /proc/PID of 7, 100, 101, 102, 103, 104, 105, 106, ... does not return in time: ";
         assert!(found[0].reason.starts_with(named), "{}", found[0].reason);
     }
 

@@ -13,6 +13,7 @@ use crate::trace::choose;
 use crate::trace::hooks::{Call, Plan, unreadable};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
+use crate::trace::source::perf::PerfSource;
 use nsprobe_ebpf::Config;
 use std::path::Path;
 
@@ -109,9 +110,9 @@ impl Facts {
             functions: bpf.functions,
             tracefs: tracefs(),
             tracepoints: bpf.tracepoints,
-            perf: match opened(Choice::Only(Plan::Perf)) {
-                Ok(_) => Bpf::Works,
-                Err(why) => Bpf::Refused(why),
+            perf: match PerfSource::check(RING_BYTES) {
+                Ok(()) => Bpf::Works,
+                Err(error) => Bpf::Refused(error.to_string()),
             },
             trace: bpf.trace.map_or_else(|| opened(Choice::Auto), Ok),
         };

@@ -9,24 +9,37 @@
 //! Nobody waits for an abandoned thread: it ends with nsprobe, because these waits of the kernel end with a fatal
 //! signal.
 
+mod excuse;
 mod registry;
 mod tenant;
 mod threads;
 
+use super::allowance;
 use registry::{Activity, Slot};
 pub use registry::{Stuck, begin, enter};
 use std::any::Any;
+use std::cell::LazyCell;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// The interval at which unfinished threads are checked.
+/// The interval at which unfinished threads are checked, unless little of the allowance is left.
 const TICK: Duration = Duration::from_millis(20);
 
-/// The number of ticks that a thread may sleep in one wait: a quarter of a second.
-const PATIENCE: u32 = 12;
+/// The shortest such interval.
+const SHORTEST_TICK: Duration = Duration::from_millis(4);
+
+/// The weight of a tick in which a thread sleeps and nobody is known to wait for a processor meanwhile. Other ticks have
+/// the weight 1. A thread is abandoned when the sum reaches the allowance: at first after a quarter of a second, or half a
+/// second.
+const CALM: u32 = 3;
+
+/// Returns the current interval.
+fn tick() -> Duration {
+    (allowance::left() / 32).clamp(SHORTEST_TICK, TICK)
+}
 
 /// The number of items that justify a thread: starting it costs as much as reading two processes.
 const WORTH_A_THREAD: usize = 128;
@@ -90,11 +103,11 @@ impl<R: Send + 'static> Reading<R> {
 
     /// Waits for its end, but no longer than `limit`; returns true if it was reached.
     pub fn wait(&mut self, limit: Duration) -> bool {
-        let since = self.last.elapsed();
-        let is_over = self.job.wait(limit.min(TICK.saturating_sub(since)));
-        if !is_over && self.last.elapsed() >= TICK {
+        let (since, tick) = (self.last.elapsed(), tick());
+        let is_over = self.job.wait(limit.min(tick.saturating_sub(since)));
+        if !is_over && self.last.elapsed() >= tick {
             self.last = Instant::now();
-            return self.job.watch();
+            return self.job.watch(tick);
         }
         is_over
     }
@@ -157,10 +170,12 @@ struct Worker {
     /// Its current item, and the one it had at the last check.
     item: Option<usize>,
     seen: Option<usize>,
-    /// Number of checks that found it asleep since it took the item.
-    still: u32,
+    /// Weighted time that it has been asleep since it took the item.
+    still: Duration,
     /// Number of times it had gone to sleep, at the last check.
     sleeps: Option<u64>,
+    /// Whether the process that it reads is runnable: then it may not be a file server that holds it up.
+    may_run: excuse::Question,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -270,23 +285,35 @@ impl<R: Send + 'static> Job<R> {
         state.is_over(self.count)
     }
 
-    fn watch(self: &Arc<Self>) -> bool {
+    fn watch(self: &Arc<Self>, tick: Duration) -> bool {
         let mut guard = self.state();
         let state = &mut *guard;
-        let (mut moving, mut asleep) = (0, 0);
+        let (mut moving, mut asleep, mut abandoned) = (0, 0, 0);
+        let allowance = allowance::left();
+        let is_machine_busy = LazyCell::new(excuse::is_machine_busy);
         for worker in state.workers.iter_mut().filter(|worker| worker.status == Status::Working) {
-            if worker.makes_progress() {
-                moving += 1;
-            } else if worker.still < PATIENCE {
-                asleep += 1;
-            } else {
-                worker.status = Status::Abandoned;
-                let stuck = worker.slot.abandon();
-                // It may have stored its result, and be stuck dropping the work.
-                if let Some(result) = worker.item.and_then(|item| state.results.get_mut(item)) {
-                    result.get_or_insert(Err(stuck));
+            match worker.progress() {
+                Progress::Moving => moving += 1,
+                Progress::Asleep => asleep += 1,
+                Progress::Still => {
+                    let is_excused = *is_machine_busy || worker.may_run.ask(worker.slot.pid());
+                    worker.still += if is_excused { tick } else { tick * CALM };
+                    if worker.still < allowance {
+                        asleep += 1;
+                        continue;
+                    }
+                    abandoned += 1;
+                    worker.status = Status::Abandoned;
+                    let stuck = worker.slot.abandon();
+                    // It may have stored its result, and be stuck dropping the work.
+                    if let Some(result) = worker.item.and_then(|item| state.results.get_mut(item)) {
+                        result.get_or_insert(Err(stuck));
+                    }
                 }
             }
+        }
+        if moving == 0 && asleep + abandoned > 0 {
+            allowance::spend(tick);
         }
         // The others do the rest meanwhile. If many sleep, many more may: the same number is started beside them, so
         // that their waits do not add up.
@@ -321,23 +348,35 @@ impl<R> State<R> {
 }
 
 impl Worker {
-    /// Returns true if it has taken another item since the last check, or is running. Counts the checks that found
-    /// otherwise.
-    fn makes_progress(&mut self) -> bool {
+    /// Returns what it has done since the last check.
+    fn progress(&mut self) -> Progress {
         if self.item != self.seen {
-            (self.seen, self.still, self.sleeps) = (self.item, 0, None);
-            return true;
+            (self.seen, self.still, self.sleeps) = (self.item, Duration::ZERO, None);
+            self.may_run = excuse::Question::default();
+            return Progress::Moving;
         }
         match self.slot.activity() {
             // It has not started: the machine is busy.
-            _ if self.item.is_none() => return true,
-            Activity::Running => return true,
-            // In a different wait than before: it has made progress, though it sleeps now.
-            Activity::Asleep(times) if self.sleeps != Some(times) => self.sleeps = Some(times),
-            Activity::Asleep(_) | Activity::Unknown => self.still += 1,
+            _ if self.item.is_none() => Progress::Moving,
+            Activity::Running => Progress::Moving,
+            Activity::Asleep(times) if self.sleeps != Some(times) => {
+                self.sleeps = Some(times);
+                Progress::Asleep
+            }
+            Activity::Asleep(_) | Activity::Unknown => Progress::Still,
         }
-        false
     }
+}
+
+/// What a thread has done since the last check.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// It has taken another item, or is running.
+    Moving,
+    /// It sleeps in a different wait than before: it has made progress.
+    Asleep,
+    /// It sleeps in the same wait.
+    Still,
 }
 
 #[cfg(test)]

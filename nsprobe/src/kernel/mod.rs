@@ -1,6 +1,7 @@
 //! The boundary to Linux: raw reads, ioctls, BTF, the probe. All `unsafe` code of the crate is here.
 
 pub mod advice;
+mod allowance;
 pub mod bounded;
 mod bpf;
 pub mod btf;

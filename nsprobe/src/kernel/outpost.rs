@@ -6,6 +6,7 @@
 pub mod series;
 
 use super::advice::exhausted;
+use super::allowance;
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -109,8 +110,9 @@ impl Answer {
 }
 
 /// Does the `jobs` in a child process, one after the other, and passes each answer to `done`, in order. The child has
-/// none of nsprobe's descriptors but `keep`. `patience` is the time that all jobs that stand still may take together;
-/// the time taken is subtracted. Once it is used up, the rest is not started.
+/// none of nsprobe's descriptors but `keep`. `patience` is the time that all jobs that stand still may take together,
+/// within the [`allowance`] of the calling thread; the time taken is subtracted. Once it is used up, the rest is not
+/// started.
 pub fn each<'a, J>(
     jobs: &'a [J],
     keep: &[BorrowedFd<'_>],
@@ -118,6 +120,7 @@ pub fn each<'a, J>(
     mut work: impl FnMut(&J) -> Reply,
     mut done: impl FnMut(&'a J, Answer),
 ) {
+    *patience = allowance::left().min(*patience);
     let end = Instant::now() + LONGEST.0 + LONGEST.1 * u32::try_from(jobs.len()).unwrap_or(u32::MAX);
     let mut left = jobs;
     let mut reason = Reason::OutOfTime;
@@ -130,7 +133,9 @@ pub fn each<'a, J>(
             }
         };
         while let Some((job, rest)) = left.split_first() {
+            let before = *patience;
             let answer = child.answer(patience, end);
+            allowance::spend(before.saturating_sub(*patience));
             let goes_on = matches!(answer, Answer::Done(_));
             left = rest;
             // It waits, or has been killed; in either case it is not tried again.

@@ -80,7 +80,7 @@ pub(super) enum Activity {
 pub enum Stuck {
     /// Reading it has not returned.
     #[error(
-        "reading /proc/{0} does not return: the process may be in execve or munmap, waiting for a file system that does \
+        "reading /proc/{0} does not return in time: the process may be in execve or munmap, waiting for a file system that does \
          not answer"
     )]
     Process(u32),
@@ -114,7 +114,7 @@ impl Stuck {
         let named: Vec<String> = pids.iter().take(NAMED).map(u32::to_string).collect();
         let further = if pids.len() > NAMED { ", ..." } else { "" };
         format!(
-            "reading /proc/PID of {}{further} does not return: the processes may be in execve or munmap, waiting for a file \
+            "reading /proc/PID of {}{further} does not return in time: the processes may be in execve or munmap, waiting for a file \
              system that does not answer",
             named.join(", ")
         )
@@ -155,9 +155,14 @@ impl Slot {
         }
     }
 
+    /// Returns the process that the thread reads.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.load(Ordering::Relaxed)
+    }
+
     /// Abandons the thread, and returns the reason.
     pub(super) fn abandon(self: &Arc<Self>) -> Stuck {
-        let pid = self.pid.load(Ordering::Relaxed);
+        let pid = self.pid();
         let tenant = self.tenant().clone();
         let mut abandoned = abandoned();
         let of_tenant = tenant.as_ref().map_or(0, |tenant| held(&abandoned, tenant));

@@ -1,4 +1,5 @@
 use super::*;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::sleep;
@@ -71,8 +72,41 @@ fn waits_do_not_add_up() {
 }
 
 #[test]
+fn serial_waits_get_shorter() {
+    let begun = Instant::now();
+    let (go, wait) = gate();
+    let wait = Arc::new(wait);
+    for item in 0..30 {
+        let wait = Arc::clone(&wait);
+        let result = one(move |_| {
+            begin(4_170_000_000 + item);
+            wait();
+        });
+        assert_eq!(result, Err(Stuck::Process(4_170_000_000 + item)));
+    }
+    // The first one has a quarter of a second.
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    // A thread that does not sleep is not abandoned, even now.
+    assert_eq!(one(|_| (0..1_000_000_u64).fold(0, |sum, number| sum ^ std::hint::black_box(number))), Ok(0));
+    drop(go);
+}
+
+#[test]
+fn reader_of_a_runnable_process_has_more_time() {
+    let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+    let pid = busy.id();
+    let result = one(move |_| {
+        begin(pid);
+        sleep(Duration::from_millis(400));
+    });
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    assert_eq!(result, Ok(()));
+}
+
+#[test]
 fn busy_thread_is_not_abandoned() {
-    let end = Instant::now() + TICK * (2 * PATIENCE);
+    let end = Instant::now() + TICK * 24;
     let busy = one(move |_| {
         let mut turns = 0_u64;
         while Instant::now() < end {

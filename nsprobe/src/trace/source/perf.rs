@@ -77,6 +77,12 @@ pub struct PerfSource {
 }
 
 impl PerfSource {
+    /// Opens a buffer on every CPU, and closes all of them. Reads nothing from `/proc`, where processes may block
+    /// readers.
+    pub fn check(ring_bytes: u32) -> Result<(), TraceError> {
+        buffers::open_all(ring_bytes).map(drop)
+    }
+
     /// Opens a buffer on every CPU, and then reads the existing tasks from `/proc`.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
