@@ -143,9 +143,8 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
             let moves = outcome.of(name).filter(|event| event["event"] == "chroot" && is_whole(event));
             outcome.expect(name, moves.count(), CALLS);
         }
-        // A user with so many calls in progress has a share of the table, where there is one.
-        let beyond = if TASK_STORAGE.here() { 0 } else { u64::try_from(MANY).expect("few") - ROOM * 3 / 4 };
-        assert_eq!(outcome.curtailed, beyond);
+        // Where calls have a table, these are more than its share of it.
+        assert_eq!(outcome.curtailed > 0, !TASK_STORAGE.here(), "{} calls without paths", outcome.curtailed);
         // The children of vfork make calls while their parents are blocked in theirs.
         for call in ["clone", "unshare"] {
             let of_call = outcome.of("abuse-stand").filter(|event| event["event"] == call);
