@@ -10,6 +10,7 @@ mod doctor;
 mod filter;
 mod fixture;
 mod given;
+mod given_limits;
 mod hang;
 mod hang_ends;
 mod hang_given;

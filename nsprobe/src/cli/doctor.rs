@@ -3,6 +3,7 @@
 use super::output::Output;
 use super::{Exit, OUTPUT};
 use crate::doctor::{Facts, judge};
+use crate::kernel::advice::can_open;
 use crate::model::Verdict;
 use crate::render::checks;
 use anyhow::Context as _;
@@ -27,7 +28,12 @@ Examples:
 doctor changes nothing: the programs that it loads for its checks are unloaded again.
 Exit codes: 0 nothing is missing (some things may be limited), 1 something is missing, 2 error.";
 
+/// How many files it opens at a time, and some more.
+const FILES: usize = 100;
+
 pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
+    // Fewer would make it report what other limits permit.
+    can_open(FILES)?;
     let checks = judge(&Facts::gather()?);
     if args.json {
         checks::json(&checks, out).context("stdout")?;

@@ -1,6 +1,7 @@
 //! stdout for data, stderr for messages, and their capabilities.
 
 use super::feed::Feed;
+use crate::kernel::advice;
 use crate::model::{Snapshot, text};
 use crate::render::style::TextStyle;
 use crate::render::wrap::wrapped;
@@ -126,7 +127,7 @@ const INDENT: usize = "nsprobe: ".len();
 /// Writes a message to stderr: the only place that does. Untrusted texts are in their printed form in `message`
 /// already; those from libraries may not be. On a terminal it is wrapped.
 pub(super) fn complain(message: &dyn Display) {
-    let line = format!("nsprobe: {}", text::guarded(&message.to_string()));
+    let line = format!("nsprobe: {}", text::guarded(&advice::message(message)));
     let line = wrapped(&line, INDENT, TextStyle { width: width(&io::stderr()), ..TextStyle::PLAIN }) + "\n";
     // If stderr has gone there is nowhere to report it.
     if let Some(messages) = &mut *MESSAGES.lock().unwrap_or_else(PoisonError::into_inner) {

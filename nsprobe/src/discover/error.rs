@@ -1,15 +1,21 @@
 //! Errors that prevent a snapshot.
 
 use super::tasks::Unavailable;
+use crate::kernel::advice::exhausted;
 use crate::model::text::shown_path;
 use std::io;
 use std::path::PathBuf;
+
+/// Returns a possible reason that the proc file system cannot be opened or listed, if the error does not tell.
+fn hint(error: &io::Error) -> &'static str {
+    if exhausted(error).is_some() { "" } else { " (is a proc file system mounted there?)" }
+}
 
 /// The reason that there is no snapshot at all. What is merely missing from one is a [`crate::model::Gap`] in it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The proc file system cannot be opened or listed.
-    #[error("cannot read {} (is a proc file system mounted there?)", shown_path(path))]
+    #[error("cannot read {}{}", shown_path(path), hint(source))]
     Proc {
         /// Its root.
         path: PathBuf,

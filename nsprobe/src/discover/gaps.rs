@@ -72,10 +72,14 @@ impl Gaps {
         !self.counts.is_empty() || !self.stuck.is_empty()
     }
 
-    /// Returns the reason of the first gap.
+    /// Returns the reason of the first gap, with a remedy if there is one.
     pub(super) fn first_reason(&self) -> String {
         let stuck = || self.stuck.values().next().map(|(_, pids)| Stuck::several(pids));
-        self.counts.keys().next().map(|(_, reason)| reason.clone()).or_else(stuck).unwrap_or_default()
+        let counted = self.counts.iter().next().map(|((_, reason), (_, remedy))| match remedy {
+            Some(remedy) => format!("{reason}: {remedy}"),
+            None => reason.clone(),
+        });
+        counted.or_else(stuck).unwrap_or_default()
     }
 
     /// Adds the gaps of another pass.

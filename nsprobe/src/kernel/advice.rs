@@ -88,6 +88,45 @@ pub fn exhausted(error: &io::Error) -> Option<String> {
     }
 }
 
+/// Returns the same with a remedy.
+#[must_use]
+pub fn exhausted_with_remedy(error: &io::Error) -> Option<String> {
+    let remedy = match error.raw_os_error() {
+        Some(libc::ENFILE) => "raise it (sysctl fs.file-max)",
+        _ => "raise it (ulimit -n)",
+    };
+    exhausted(error).map(|exhausted| format!("{exhausted}: {remedy}"))
+}
+
+/// Returns the message of an error. Where the cause is that no file can be opened, the message names the limit and the remedy.
+#[must_use]
+pub fn message(error: &dyn std::fmt::Display) -> String {
+    [libc::EMFILE, libc::ENFILE].into_iter().fold(error.to_string(), |text, errno| {
+        let error = io::Error::from_raw_os_error(errno);
+        let reason = exhausted_with_remedy(&error).unwrap_or_default();
+        text.replace(&error.to_string(), &reason)
+    })
+}
+
+/// Returns the error of starting a thread or a process; if a limit is the cause, with a text that names it.
+#[must_use]
+pub fn not_started(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN) => io::Error::other(NO_MORE_PROCESSES),
+        _ => error,
+    }
+}
+
+/// The reason that no thread or process can be started.
+pub const NO_MORE_PROCESSES: &str = "EAGAIN: a limit of processes (ulimit -u, pids.max) is reached";
+
+/// Checks that this many more files can be opened.
+pub fn can_open(count: usize) -> io::Result<()> {
+    let first = std::fs::File::open("/")?;
+    let others: io::Result<Vec<std::fs::File>> = (1..count).map(|_| first.try_clone()).collect();
+    others.map(drop)
+}
+
 fn advise(needed: &[Capability], privileges: Privileges) -> Option<String> {
     let lacking: Vec<&str> = needed
         .iter()

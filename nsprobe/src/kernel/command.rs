@@ -1,6 +1,7 @@
 //! A command started without waiting until its program is executed: that takes as long as the program's file system
 //! takes, whose server may not answer.
 
+use super::advice::not_started;
 use super::inherited;
 use super::outpost::is_running;
 use nix::errno::Errno;
@@ -43,7 +44,7 @@ impl Command {
         let pointers: Vec<_> = words.iter().map(|word| word.as_ptr()).chain([std::ptr::null()]).collect();
         let (report, theirs) = pipe2(OFlag::O_CLOEXEC)?;
         // SAFETY: of the threads only this one is in the child, which makes system calls and ends by exec or _exit(2).
-        match unsafe { nix::unistd::fork() }? {
+        match unsafe { nix::unistd::fork() }.map_err(|errno| not_started(errno.into()))? {
             ForkResult::Parent { child } => Ok(Self { pid: child, report: Some(report), status: None }),
             ForkResult::Child => {
                 let prepared = inherited::restore()

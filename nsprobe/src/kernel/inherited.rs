@@ -18,8 +18,8 @@ static FILES: OnceLock<(libc::rlim_t, libc::rlim_t)> = OnceLock::new();
 
 /// Signals whose inherited disposition matters: those that end nsprobe or report its child, and the one that Rust's
 /// runtime ignores before `main`.
-const SIGNALS: [Signal; 5] =
-    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGPIPE];
+const SIGNALS: [Signal; 6] =
+    [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGXCPU, Signal::SIGCHLD, Signal::SIGPIPE];
 
 /// The C library calls this before Rust's runtime opens `/dev/null` for closed descriptors and ignores `SIGPIPE`.
 #[used]

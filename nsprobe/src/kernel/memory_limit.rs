@@ -15,6 +15,20 @@ impl MemoryLimit {
     }
 }
 
+/// Returns the reason, in words, if the limit of locked memory is low and cannot be raised.
+#[must_use]
+pub fn too_low() -> Option<String> {
+    let raised = MemoryLimit::raise();
+    let (soft, _) = getrlimit(Resource::RLIMIT_MEMLOCK).ok()?;
+    (raised.0.is_none() && soft != RLIM_INFINITY).then(|| {
+        format!(
+            "EPERM: the limit of locked memory, {} KiB, is too low, and raising it takes CAP_SYS_RESOURCE: raise it \
+             (ulimit -l unlimited)",
+            soft / 1024
+        )
+    })
+}
+
 impl Drop for MemoryLimit {
     fn drop(&mut self) {
         if let Some((soft, hard)) = self.0 {

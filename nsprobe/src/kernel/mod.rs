@@ -20,7 +20,7 @@ pub mod kcmp;
 pub mod listns;
 pub mod lists;
 pub mod lockdown;
-mod memory_limit;
+pub mod memory_limit;
 pub mod mount_room;
 pub mod mounts;
 pub mod nsfs;

@@ -5,7 +5,7 @@
 
 pub mod series;
 
-use super::advice::exhausted;
+use super::advice::{NO_MORE_PROCESSES, exhausted};
 use super::allowance;
 use nix::cmsg_space;
 use nix::errno::Errno;
@@ -90,7 +90,7 @@ pub enum Reason {
 /// Returns the text of an error, with the limit to raise if it is one.
 fn refusal(error: Errno) -> String {
     match error {
-        Errno::EAGAIN => "EAGAIN: a limit of processes (ulimit -u, pids.max) is reached".to_owned(),
+        Errno::EAGAIN => NO_MORE_PROCESSES.to_owned(),
         _ => exhausted(&error.into()).unwrap_or_else(|| error.to_string()),
     }
 }

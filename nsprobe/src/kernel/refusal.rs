@@ -1,6 +1,6 @@
 //! The reason that the kernel refuses a program, or a point for it.
 
-use crate::kernel::advice::exhausted;
+use crate::kernel::advice::{exhausted, exhausted_with_remedy};
 use crate::kernel::lockdown::Lockdown;
 use crate::model::errno_name;
 use aya::programs::ProgramError;
@@ -29,6 +29,12 @@ impl Refusal {
     #[must_use]
     pub fn absent(function: &str) -> Self {
         Self { absent: true, ..Self::new(format!("this kernel has no function {function}")) }
+    }
+
+    /// Returns the reason, in words, if it is that no more files can be opened.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<String> {
+        exhausted_with_remedy(&io::Error::from_raw_os_error(self.errno?))
     }
 
     /// Builds a refusal for this error.

@@ -1,5 +1,6 @@
 //! Signals read from a descriptor, and commands that inherit the former mask.
 
+use super::advice::not_started;
 use super::command::Command;
 use super::inherited;
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
@@ -28,11 +29,11 @@ pub struct Arrived {
 }
 
 impl Signals {
-    /// Blocks `SIGCHLD`, and those of `SIGINT`, `SIGTERM` and `SIGHUP` that were not ignored at the start, for good.
+    /// Blocks `SIGCHLD`, and those of `SIGINT`, `SIGTERM`, `SIGHUP` and `SIGXCPU` that were not ignored at the start, for good.
     /// The others stay ignored: nohup(1), and `&` in a script.
     pub fn block() -> io::Result<Self> {
         let mut mask = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGXCPU] {
             if !inherited::is_ignored(signal) {
                 mask.add(signal);
             }
@@ -73,7 +74,9 @@ pub fn spawn_without(builder: Builder, work: impl FnOnce() + Send + 'static) -> 
     let former = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
     let spawned = builder.spawn(work);
     former.thread_set_mask()?;
-    spawned.map(drop).map_err(|error| inherited::without_threads().map_or(error, io::Error::other))
+    spawned
+        .map(drop)
+        .map_err(|error| inherited::without_threads().map_or_else(|| not_started(error), io::Error::other))
 }
 
 impl AsFd for Signals {

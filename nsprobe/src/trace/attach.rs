@@ -4,9 +4,11 @@ use super::TraceError;
 use super::hooks::prototype::mismatch;
 use super::hooks::{self, Call, Extras, Group, Plan, Purpose, unreadable, unseen};
 use super::plan::{self, Choice, Trial, Tried, Verdict};
+use crate::kernel::advice::exhausted_with_remedy;
 use crate::kernel::capabilities::{Effective, has_all_users};
 use crate::kernel::detach;
 use crate::kernel::lockdown::Lockdown;
+use crate::kernel::memory_limit::too_low;
 use crate::kernel::mounts::can_make_namespaces;
 use crate::kernel::preemption::is_preemptible;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Size};
@@ -66,7 +68,11 @@ pub fn attach(
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
     let lifecycle = config.flags & nsprobe_ebpf::config::LIVES != 0;
     // If it is refused, tables are used.
-    let storage = TaskStorage::create().ok();
+    let storage = TaskStorage::create();
+    if let Some(reason) = storage.as_ref().err().and_then(exhausted_with_remedy) {
+        return Err(TraceError::Descriptors(reason));
+    }
+    let storage = storage.ok();
     let in_tables = storage.is_none();
     let groups = |plan| {
         let mut groups = hooks::groups(plan, calls, follow);
@@ -85,7 +91,8 @@ pub fn attach(
     let of_denied = if denied { hooks::denied(calls) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, keys, size.into(), &hooks, storage).map_err(forbidden)?;
+    let mut probe = Probe::open(config, keys, size.into(), &hooks, storage)
+        .map_err(|error| forbidden(error, in_tables))?;
     let preemptible = is_preemptible();
     let kernel = plan::Kernel { lockdown: Lockdown::read(), preemptible };
     let mut trials = Vec::new();
@@ -101,7 +108,11 @@ pub fn attach(
                     purpose: group.purpose,
                     result: attach_group(&mut probe, group, &mut links),
                 });
-                trials.push(Trial { plan, groups: tried.collect() });
+                let trial = Trial { plan, groups: tried.collect() };
+                if let Some(reason) = trial.exhausted() {
+                    return Err(TraceError::Descriptors(reason));
+                }
+                trials.push(trial);
             }
         }
     };
@@ -116,7 +127,7 @@ pub fn attach(
     let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
     let mut missing = trial.missing();
     let planned = links.len();
-    missing.extend(attach_denied(&mut probe, &of_denied, &mut links));
+    missing.extend(attach_denied(&mut probe, &of_denied, &mut links)?);
     missing.extend(unreadable(|field| probe.has(field)));
     let mut unseen = unseen(trial.plan, calls, Extras { compat, lifecycle, denied }, preemptible);
     if can_make_namespaces() {
@@ -135,7 +146,11 @@ pub fn attach(
 }
 
 /// Attaches the hooks for calls stopped by seccomp, with any plan, and returns the missing data, in words.
-fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Link)>) -> Vec<String> {
+fn attach_denied(
+    probe: &mut Probe,
+    groups: &[Group],
+    links: &mut Vec<(Hook, Link)>,
+) -> Result<Vec<String>, TraceError> {
     let before = links.len();
     let mut refused: Vec<(String, Refusal)> =
         groups.iter().filter_map(|group| attach_group(probe, group, links).err()).collect();
@@ -146,9 +161,12 @@ fn attach_denied(probe: &mut Probe, groups: &[Group], links: &mut Vec<(Hook, Lin
         links.truncate(before);
         refused.push(("iter/task".to_owned(), refusal));
     }
+    if let Some(reason) = refused.iter().find_map(|(_, refusal)| refusal.exhausted()) {
+        return Err(TraceError::Descriptors(reason));
+    }
     let describe =
         |(hook, refusal): (String, Refusal)| format!("{}: {hook}: {}", Purpose::Denied, refusal.reason);
-    refused.into_iter().map(describe).collect()
+    Ok(refused.into_iter().map(describe).collect())
 }
 
 /// Attaches all hooks of a group, or none.
@@ -187,9 +205,13 @@ fn attach_group(
 }
 
 /// Explains EPERM for a process that has the capabilities.
-fn forbidden(error: OpenError) -> TraceError {
+fn forbidden(error: OpenError, in_tables: bool) -> TraceError {
     match errno_of(&error) {
-        Some(libc::EPERM) => TraceError::Forbidden,
+        // Before 5.11 maps are locked memory of the process.
+        Some(libc::EPERM) => match too_low().filter(|_| in_tables) {
+            Some(reason) => TraceError::Refused(reason),
+            None => TraceError::Forbidden,
+        },
         _ => TraceError::Open(error),
     }
 }

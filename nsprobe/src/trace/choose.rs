@@ -25,7 +25,7 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
             SourceKind::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
             SourceKind::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
         };
-        match opened {
+        match opened.map_err(TraceError::or_descriptors) {
             Err(error) if error.is_refusal() => {
                 refused.push(Refused { kind, why: error.to_string() });
                 last = Some(error);

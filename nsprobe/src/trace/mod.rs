@@ -25,8 +25,9 @@ mod stream;
 pub mod table;
 pub mod tracker;
 
-use crate::kernel::advice::{forbidden_despite_capabilities, how_to_get_them};
+use crate::kernel::advice::{exhausted_with_remedy, forbidden_despite_capabilities, how_to_get_them};
 use crate::kernel::probe::OpenError;
+use crate::kernel::refusal::errno_of;
 use crate::model::Snapshot;
 use std::io;
 use std::sync::Arc;
@@ -55,6 +56,9 @@ pub enum TraceError {
     /// The probe cannot be attached.
     #[error("{0}")]
     Refused(String),
+    /// No more files can be opened, in words.
+    #[error("{0}")]
+    Descriptors(String),
     /// A part of `/proc` that is needed at the start.
     #[error("/proc: {0}")]
     Proc(io::Error),
@@ -78,6 +82,19 @@ pub enum TraceError {
 }
 
 impl TraceError {
+    /// Returns this error; if it is that no more files can be opened, [`Self::Descriptors`]: the next source would show
+    /// less for no other reason.
+    #[must_use]
+    pub(crate) fn or_descriptors(self) -> Self {
+        let errno = match &self {
+            Self::Open(error) => errno_of(error),
+            Self::Proc(error) | Self::System(error) => error.raw_os_error(),
+            _ => None,
+        };
+        let reason = errno.and_then(|errno| exhausted_with_remedy(&io::Error::from_raw_os_error(errno)));
+        reason.map_or(self, Self::Descriptors)
+    }
+
     /// True if the attempted source is refused, and the next one may work.
     #[must_use]
     pub const fn is_refusal(&self) -> bool {

@@ -141,6 +141,12 @@ impl Trial {
         own.next().map(|(_, (hook, refusal))| format!("{hook}: {}", refusal.reason))
     }
 
+    /// Returns the reason, in words, if a hook was refused because no more files can be opened.
+    #[must_use]
+    pub fn exhausted(&self) -> Option<String> {
+        self.refused().find_map(|(_, (_, refusal))| refusal.exhausted())
+    }
+
     /// True if the kernel denied permission for any of its hooks.
     #[must_use]
     pub fn is_forbidden(&self) -> bool {

@@ -4,8 +4,10 @@ pub mod perf;
 pub mod poll;
 pub mod probe;
 
+use super::TraceError;
 use super::conditions::Conditions;
 use super::record::SourceItem;
+use crate::discover::Error;
 use crate::kernel::watches::Watches;
 use crate::model::{Hooks, Lost};
 use std::io;
@@ -17,6 +19,14 @@ const MOMENT: Duration = Duration::from_millis(20);
 
 /// The maximum wait for it at the end.
 const AT_END: Duration = Duration::from_millis(300);
+
+/// Converts the error that `/proc` cannot be read.
+fn no_proc(error: Error) -> TraceError {
+    TraceError::Proc(match error {
+        Error::Proc { source, .. } => source,
+        error => io::Error::other(error),
+    })
+}
 
 /// A source of events. It runs from when it is opened until it is dropped.
 pub trait Source {

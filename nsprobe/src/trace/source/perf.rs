@@ -5,7 +5,7 @@ mod buffers;
 pub mod record;
 pub mod table;
 
-use super::{AT_END, MOMENT, Source};
+use super::{AT_END, MOMENT, Source, no_proc};
 use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
@@ -86,7 +86,7 @@ impl PerfSource {
     /// Opens a buffer on every CPU, and then reads the existing tasks from `/proc`.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let clock = BootClock::read()?;
-        let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let reader = ProcReader::open().map_err(no_proc)?;
         let cpus = buffers::open_all(options.ring_bytes)?;
         let own_pids = reader.has_own_pids();
         let mut missing = Vec::new();

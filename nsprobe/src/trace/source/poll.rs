@@ -2,7 +2,7 @@
 
 pub mod compare;
 
-use super::{AT_END, MOMENT, Source};
+use super::{AT_END, MOMENT, Source, no_proc};
 use crate::discover::proc_reader::{ProcReader, Processes, ReadProcesses};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
@@ -50,7 +50,7 @@ pub struct PollSource {
 impl PollSource {
     /// Makes the first scan.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
-        let reader = ProcReader::open().map_err(|error| TraceError::Proc(io::Error::other(error)))?;
+        let reader = ProcReader::open().map_err(no_proc)?;
         let follow = (!options.command.is_empty()).then(std::process::id);
         if follow.is_some() && !reader.has_own_pids() {
             let why =
