@@ -73,7 +73,7 @@ fn a_trace_that_nobody_reads_ends_within_a_second() {
     };
     one_plan(|plan| {
         ends(&["--hooks", plan], Signal::SIGINT);
-        ends(&["--hooks", plan, "--lives"], Signal::SIGTERM);
+        ends(&["--hooks", plan, "--lifecycle"], Signal::SIGTERM);
         let duration = Duration::from_millis(100);
         let args = ["--hooks", plan, "--duration", "100ms"];
         within_a_second(&format!("{args:?}"), || end_of_trace(&args, None).saturating_sub(duration));

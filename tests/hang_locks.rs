@@ -196,7 +196,7 @@ fn who_keeps_its_own_memory_locked_is_not_waited_for() {
         go();
         assert!(wait(|| (!server.writing().is_empty()).then_some(())).is_some(), "it writes nothing");
         go();
-        let mut commands = ["list --json --source proc", "list --json", "tree", "trace --lives -d 200ms"]
+        let mut commands = ["list --json --source proc", "list --json", "tree", "trace --lifecycle -d 200ms"]
             .map(|args| args.split(' ').collect::<Vec<_>>());
         commands[3].push("--json");
         // Once its arguments cannot be read.

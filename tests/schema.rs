@@ -311,7 +311,7 @@ fn differences_are_as_their_schema_says() {
         "/processes/came",
         "/processes/went",
         "/processes/changed",
-        "/sight",
+        "/visibility",
     ] {
         assert!(
             !document.pointer(list).unwrap().as_array().unwrap().is_empty(),
@@ -353,7 +353,7 @@ fn every_line_of_a_trace_is_as_its_schema_says() {
         named.path()
     );
     let output = nsprobe()
-        .args(["trace", "--json", "--lives", "--clone", "all", "--", "sh", "-c", &script])
+        .args(["trace", "--json", "--lifecycle", "--clone", "all", "--", "sh", "-c", &script])
         .output()
         .unwrap();
     let trace = closed(schemas::TRACE);

@@ -261,7 +261,7 @@ fn control_groups_with_those_below() {
                 "trace",
                 "--json",
                 "--quiet",
-                "--lives",
+                "--lifecycle",
             ]);
             nsprobe.args(["--hooks", plan, "--cgroup", requested, "--", "sh", "-c", &script]);
             nsprobe

@@ -96,7 +96,7 @@ fn corrupted(record: &[u8], changes: &[(Index, u8)]) -> Vec<u8> {
 
 /// Records of some commands, as the kernel wrote them.
 fn records(plan: Plan) -> Vec<Vec<u8>> {
-    let config = Config { flags: nsprobe_ebpf::config::LIVES, ..Config::default() };
+    let config = Config { flags: nsprobe_ebpf::config::LIFECYCLE, ..Config::default() };
     let mut attached = attach(config, &[], Choice::Only(plan), &Call::ALL, false, false, 1 << 20)
         .unwrap_or_else(|error| panic!("{error}"));
     let mut ring: Ring = attached.probe.take_ring().expect("a ring");

@@ -110,7 +110,7 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done
              unshare --net sleep 60 & new=$!; sleep 1; kill $old; wait $old; sleep 1";
         let after = "readlink /proc/$new/ns/net >&2; kill $new; wait $new; sleep 2; unshare --ipc true";
-        let lines = overwhelmed(plan, &["--lives"], before, burst, after, |_| ());
+        let lines = overwhelmed(plan, &["--lifecycle"], before, burst, after, |_| ());
         let lost: u64 = of(&lines, "lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
         assert!(lost > 0, "{lines:#?}");
         let position = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");

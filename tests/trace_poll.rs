@@ -4,7 +4,7 @@ use crate::support::stage::{self, Staged};
 use crate::support::trace::Stream;
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, nobody, proc, root, unprivileged_copy};
-use crate::trace_rungs::change;
+use crate::trace_fallback::change;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use std::fs;

@@ -173,7 +173,7 @@ pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) 
 /// Marks the namespaces that a call created or joined, so that their end is reported.
 #[inline(always)]
 fn watch(event: &Event) {
-    if maps::flags() & config::LIVES == 0 {
+    if maps::flags() & config::LIFECYCLE == 0 {
         return;
     }
     let makes = match event.header.cause {

@@ -9,7 +9,7 @@ pub mod config {
     /// Also report calls of setns and unshare that succeed and change nothing.
     pub const UNCHANGED: u32 = 1 << 2;
     /// Report the ends of namespaces that were created or joined.
-    pub const LIVES: u32 = 1 << 3;
+    pub const LIFECYCLE: u32 = 1 << 3;
     /// Report no clone, though new tasks are examined.
     pub const NO_CLONE: u32 = 1 << 16;
     /// Report only calls that fail.
@@ -24,7 +24,7 @@ pub mod config {
     pub const UID: u32 = 1 << 21;
     /// Likewise for the command name.
     pub const COMM: u32 = 1 << 22;
-    /// Likewise for the control group, or one above it. With [`LIVES`] the others are reported as well, without
+    /// Likewise for the control group, or one above it. With [`LIFECYCLE`] the others are reported as well, without
     /// [`crate::event_flags::IN_CGROUP`].
     pub const CGROUP: u32 = 1 << 23;
     /// Report only events with a namespace that matches a filter key.
@@ -86,7 +86,7 @@ pub mod map {
     pub const NOTES_STATE: &str = "NOTES_STATE";
     /// Tasks to report, with [`super::config::FOLLOW`].
     pub const FOLLOWED: &str = "FOLLOWED";
-    /// Namespaces whose end is reported, with [`super::config::LIVES`]: [`crate::Watched`] by inode.
+    /// Namespaces whose end is reported, with [`super::config::LIFECYCLE`]: [`crate::Watched`] by inode.
     pub const NAMESPACES: &str = "NAMESPACES";
     /// Those that userspace has found, likewise.
     pub const FOUND: &str = "FOUND";

@@ -36,14 +36,14 @@ pub fn traits(task: u64) -> bool {
     if asked(config::COMM) && !maps::is_wished(&wish::comm(&task::current_comm())) {
         return false;
     }
-    !asked(config::CGROUP) || asked(config::LIVES) || is_in_cgroup(task)
+    !asked(config::CGROUP) || asked(config::LIFECYCLE) || is_in_cgroup(task)
 }
 
 /// Returns the marks in an event of `task` ([`event_flags`]).
 #[inline(always)]
 pub fn marks(task: u64) -> u32 {
     // If only members are reported, this was checked before.
-    let is_in = asked(config::CGROUP) && (!asked(config::LIVES) || is_in_cgroup(task));
+    let is_in = asked(config::CGROUP) && (!asked(config::LIFECYCLE) || is_in_cgroup(task));
     if is_in { event_flags::IN_CGROUP } else { 0 }
 }
 

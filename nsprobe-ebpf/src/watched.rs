@@ -8,7 +8,7 @@ use aya_ebpf::maps::{Array, HashMap};
 use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Counter, Watched};
 
-/// With [`nsprobe_ebpf::config::LIVES`], those that a call was seen to create or join, by inode. Userspace sets the
+/// With [`nsprobe_ebpf::config::LIFECYCLE`], those that a call was seen to create or join, by inode. Userspace sets the
 /// size.
 #[map]
 static NAMESPACES: HashMap<u32, Watched> = HashMap::with_max_entries(1, 0);

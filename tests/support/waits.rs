@@ -143,7 +143,7 @@ pub fn commands(before: &Before) -> Vec<Vec<&str>> {
     let of_each_way = [
         vec!["list", "--json", "--source", "proc"],
         vec!["list", "--json"],
-        vec!["trace", "--lives", "--duration", &before.duration, "--json"],
+        vec!["trace", "--lifecycle", "--duration", &before.duration, "--json"],
     ];
     let others = [
         vec!["list"],

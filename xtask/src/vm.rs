@@ -93,14 +93,14 @@ const NATIVE: [&str; 17] = [
     "trace_output::",
     "trace_poll::",
     "trace_program::",
-    "trace_rungs::",
-    "trace_who::",
+    "trace_fallback::",
+    "trace_caller::",
 ];
 
 /// Integration tests that the kernels between the first and the last run: a new kernel can break these.
 const BETWEEN: [&str; 14] = [
     "list::",
-    "list_sight::",
+    "list_visibility::",
     "sources::",
     "sources_bpf::",
     "sources_lists::",
@@ -110,7 +110,7 @@ const BETWEEN: [&str; 14] = [
     "trace_calls::",
     "trace_flood::",
     "trace_fork::",
-    "trace_lives::",
+    "trace_lifecycle::",
     "trace_roots::",
     "trace_targets::",
 ];

@@ -78,8 +78,8 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         render::json(&difference, env!("CARGO_PKG_VERSION"), out).context("stdout")?;
     } else {
         render::text(&difference, out.text_style(args.ascii), out).context("stdout")?;
-        if !difference.sight.is_empty() {
-            output::complain(&sight(&difference));
+        if !difference.visibility.is_empty() {
+            output::complain(&visibility(&difference));
         }
     }
     Ok(if difference.is_empty() { Exit::Done } else { Exit::Findings })
@@ -125,11 +125,11 @@ fn other_boot(difference: &Difference<'_>) -> String {
 }
 
 /// Describes differences in visibility, which mean that not everything new has come since.
-fn sight(difference: &Difference<'_>) -> String {
-    let change = |change: &crate::model::SightChange| {
+fn visibility(difference: &Difference<'_>) -> String {
+    let change = |change: &crate::model::VisibilityChange| {
         let (kind, reason) = (text::shown(&change.kind), printable(&change.reason));
         format!("{kind} ({reason}): {} before, {} now", change.old, change.new)
     };
-    let changes: Vec<String> = difference.sight.iter().map(change).collect();
+    let changes: Vec<String> = difference.visibility.iter().map(change).collect();
     format!("the two snapshots could not see the same: {}", changes.join("; "))
 }

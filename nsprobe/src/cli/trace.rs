@@ -63,7 +63,7 @@ pub(super) struct Args {
     ///
     /// The end of a namespace is seen if kernel functions can be hooked.
     #[arg(long, help_heading = SELECT)]
-    lives: bool,
+    lifecycle: bool,
 
     /// End after this time: 5s, 1m30s, 200ms
     ///
@@ -153,12 +153,12 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "path.startsWith('/run/netns/')" --duration 5s
   sudo nsprobe trace --denied --failed --duration 5s
                                                   failures, by seccomp too
-  sudo nsprobe trace --lives --event chroot       namespaces created and destroyed
+  sudo nsprobe trace --lifecycle --event chroot       namespaces created and destroyed
   sudo nsprobe trace --clone all --duration 5s    every new task
   nsprobe trace --interval 200ms --duration 2s    without privileges
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.event, .errno]'
 
-All options must match; within a list, any entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lives is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
+All options must match; within a list, any entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lifecycle is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
 
 Pids are those of the initial pid namespace; in brackets, those in the pid namespaces inside.
 
@@ -251,7 +251,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         unchanged: args.all,
         compat: args.compat,
         denied: args.denied,
-        lifecycle: args.lives,
+        lifecycle: args.lifecycle,
         ring_bytes: args.buffer,
         room: args.room,
         interval: args.interval,

@@ -13,7 +13,7 @@ mod unseen;
 pub use document::{Side, SideGap};
 pub use error::Error;
 
-use crate::model::{self, Difference, Moved, Namespace, NsSlot, Process, SightChange};
+use crate::model::{self, Difference, Moved, Namespace, NsSlot, Process, VisibilityChange};
 use key::{ProcessKey, key, process_key};
 use pairs::{Pairs, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -91,7 +91,7 @@ pub fn compare<'a>(old: &'a Side, new: &'a Side) -> Difference<'a> {
         processes_changed: changed.collect(),
         unseen,
         processes_unseen,
-        sight: sight(old, new),
+        visibility: visibility(old, new),
     }
 }
 
@@ -109,7 +109,7 @@ fn moved<'a>(old: &'a Process, new: &'a Process, pairs: &Pairs) -> Option<Moved<
     (!namespaces.is_empty() || root.is_some()).then_some(Moved { old, new, namespaces, root })
 }
 
-fn sight(old: &Side, new: &Side) -> Vec<SightChange> {
+fn visibility(old: &Side, new: &Side) -> Vec<VisibilityChange> {
     let count = |side: &Side| -> HashMap<(String, String), u64> {
         side.gaps.iter().map(|gap| ((gap.kind.clone(), gap.reason.clone()), gap.count)).collect()
     };
@@ -120,7 +120,7 @@ fn sight(old: &Side, new: &Side) -> Vec<SightChange> {
     let change = |name: &(String, String)| {
         let count = |side: &HashMap<_, u64>| side.get(name).copied().unwrap_or(0);
         let (kind, reason) = name.clone();
-        SightChange { kind, reason, old: count(&old), new: count(&new) }
+        VisibilityChange { kind, reason, old: count(&old), new: count(&new) }
     };
     names.into_iter().map(change).filter(|change| change.old != change.new).collect()
 }

@@ -1,5 +1,5 @@
 mod documents;
-mod sight;
+mod visibility;
 
 use super::*;
 use crate::model::{Arguments, Holder, Initial, NsId, NsKind, Origin, Pid, Root, Slots, Snapshot, Taken};

@@ -28,7 +28,7 @@ pub struct Difference<'a> {
     /// Processes in one snapshot that the other may have missed.
     pub processes_unseen: Vec<Unseen<&'a Process>>,
     /// Differences in what the two snapshots could not see.
-    pub sight: Vec<SightChange>,
+    pub visibility: Vec<VisibilityChange>,
 }
 
 impl Difference<'_> {
@@ -98,7 +98,7 @@ pub struct Moved<'a> {
 
 /// A gap of either snapshot, with its count in both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SightChange {
+pub struct VisibilityChange {
     /// The gap's kind, by its JSON name.
     pub kind: String,
     /// The reason, in words.

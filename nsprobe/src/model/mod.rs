@@ -14,7 +14,7 @@ mod gap;
 mod holder;
 mod id;
 mod kind;
-mod life;
+mod lifecycle;
 mod namespace;
 mod origin;
 mod process;
@@ -25,7 +25,7 @@ pub mod text;
 pub use arguments::Arguments;
 pub use capability::capability_names;
 pub use check::{Check, Verdict};
-pub use difference::{Difference, Moved, Side, SightChange, Unseen};
+pub use difference::{Difference, Moved, Side, Unseen, VisibilityChange};
 pub use errno::{errno_name, errno_text};
 pub use event::{
     Caller, Cgroup, CloneChild, Directory, Event, Looks, Operation, Outcome, PathText, Place, Seen,
@@ -35,7 +35,7 @@ pub use flags::kinds_of_unshare;
 pub use gap::{Gap, GapKind};
 pub use id::NsId;
 pub use kind::{NsKind, NsSlot, Slots, UnknownKind};
-pub use life::{Created, Destroyed, Life, Mark, Origination, SlotMarks};
+pub use lifecycle::{Created, Destroyed, Mark, NsKey, Origination, SlotMarks};
 pub use namespace::{HeldBy, Holder, Initial, Namespace, NetnsId, Searched, Source, TcpState};
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};

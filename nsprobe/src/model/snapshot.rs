@@ -1,6 +1,6 @@
 //! Snapshots: the namespaces and processes of a machine.
 
-use crate::model::{Gap, Life, Mark, Namespace, NsId, NsKind, Pid, Process};
+use crate::model::{Gap, Mark, Namespace, NsId, NsKey, NsKind, Pid, Process};
 
 /// The namespaces and processes of a machine, as far as they were visible.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -51,9 +51,9 @@ impl Snapshot {
     ///
     /// Before 6.18 only mount namespaces have ids (6.11), which a trace does not see: they are not used as marks.
     #[must_use]
-    pub fn life(&self, namespace: &Namespace) -> Life {
+    pub fn key(&self, namespace: &Namespace) -> NsKey {
         let known = namespace.kernel_id.filter(|_| namespace.id.kind != NsKind::Mnt || self.kernel_has_ids());
-        Life { id: namespace.id, mark: known.map_or(Mark::Unknown, Mark::Id) }
+        NsKey { id: namespace.id, mark: known.map_or(Mark::Unknown, Mark::Id) }
     }
 
     /// True if namespaces of other kinds than mnt have ids. Called for each mount namespace, so it reads only the first

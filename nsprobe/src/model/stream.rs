@@ -1,6 +1,6 @@
 //! The lines of `trace`, and the stream's data about itself.
 
-use crate::model::{Created, Destroyed, Event, Life, NsKind, Text};
+use crate::model::{Created, Destroyed, Event, NsKey, NsKind, Text};
 use std::borrow::Cow;
 use std::time::SystemTime;
 
@@ -47,7 +47,7 @@ pub struct StreamStart {
     /// The machine.
     pub host: Host,
     /// The initial namespace of each kind; `None` if unknown.
-    pub namespaces: Vec<(NsKind, Option<Life>)>,
+    pub namespaces: Vec<(NsKind, Option<NsKey>)>,
     /// The source of the events.
     pub hooks: Hooks,
 }

@@ -1,8 +1,8 @@
 //! Differences between two snapshots: one per line, or as JSON.
 
 use crate::model::{
-    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, SightChange, Slots, Snapshot, Text,
-    Unseen,
+    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, Slots, Snapshot, Text, Unseen,
+    VisibilityChange,
 };
 use crate::render::bytes;
 use crate::render::json::{
@@ -136,7 +136,7 @@ struct Document<'a> {
     equal: bool,
     namespaces: NamespacesObject<'a>,
     processes: ProcessesObject<'a>,
-    sight: Vec<SightObject<'a>>,
+    visibility: Vec<VisibilityObject<'a>>,
 }
 
 #[derive(Serialize)]
@@ -198,7 +198,7 @@ struct MovedObject<'a> {
 }
 
 #[derive(Serialize)]
-struct SightObject<'a> {
+struct VisibilityObject<'a> {
     kind: &'a str,
     reason: &'a str,
     old: u64,
@@ -242,7 +242,7 @@ pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) ->
                 .map(|it| unseen(it, process_object(it.what)))
                 .collect(),
         },
-        sight: difference.sight.iter().map(sight).collect(),
+        visibility: difference.visibility.iter().map(visibility).collect(),
     };
     bytes::to_writer_pretty(&mut *out, &document)?;
     writeln!(out)
@@ -288,8 +288,8 @@ fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
     }
 }
 
-fn sight(change: &SightChange) -> SightObject<'_> {
-    SightObject { kind: &change.kind, reason: &change.reason, old: change.old, new: change.new }
+fn visibility(change: &VisibilityChange) -> VisibilityObject<'_> {
+    VisibilityObject { kind: &change.kind, reason: &change.reason, old: change.old, new: change.new }
 }
 
 #[cfg(test)]
@@ -376,7 +376,7 @@ mod tests {
                 by: Side::Old,
                 reason: "/proc hides processes there".to_owned(),
             }],
-            sight: vec![],
+            visibility: vec![],
         };
         let mut out = Vec::new();
         text(&difference, text_style, &mut out).unwrap();

@@ -5,7 +5,7 @@ use crate::model::text::{self, Text};
 use crate::model::{
     Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, Gap, GapKind, Holder, Line, Moved,
     Namespace, NsId, NsKind, Operation, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
-    SetnsTarget, SightChange, Slots, Snapshot, Source, Taken, Verdict,
+    SetnsTarget, Slots, Snapshot, Source, Taken, Verdict, VisibilityChange,
 };
 use crate::render::style::TextStyle;
 use crate::render::table::{self, Column};
@@ -163,7 +163,7 @@ fn difference(old: &Taken, new: &Taken, with: impl FnOnce(&Difference<'_>)) {
         processes_changed: vec![moved],
         unseen: Vec::new(),
         processes_unseen: Vec::new(),
-        sight: vec![SightChange { kind: reason.clone(), reason, old: 1, new: 2 }],
+        visibility: vec![VisibilityChange { kind: reason.clone(), reason, old: 1, new: 2 }],
     });
 }
 
@@ -261,7 +261,7 @@ proptest! {
         has(&json["processes"]["changed"][0], "root_after", &text);
         has(&json["processes"]["came"][0], "comm", &text);
         has(&json["new"], "hostname", &text);
-        prop_assert_eq!(&json["sight"][0]["kind"], &*text.lossy());
+        prop_assert_eq!(&json["visibility"][0]["kind"], &*text.lossy());
     }
 
     #[test]

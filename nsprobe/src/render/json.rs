@@ -200,7 +200,7 @@ impl<'a> From<&'a Arguments> for ArgumentsObject<'a> {
 /// A namespace as an object; its leader is looked up in `snapshot`.
 pub(super) fn namespace_object<'a>(namespace: &'a Namespace, snapshot: &'a Snapshot) -> NamespaceObject<'a> {
     NamespaceObject {
-        key: snapshot.life(namespace).to_string(),
+        key: snapshot.key(namespace).to_string(),
         kind: namespace.id.kind.name(),
         ino: namespace.id.ino,
         dev: namespace.id.dev,

@@ -26,7 +26,7 @@ fn why(stage: &str) -> &'static str {
         "denied_unread" => "because the arguments of calls stopped by seccomp were not found",
         "recursion" => "because the kernel did not run the probe's programs",
         "decode" => "because the records were not understood",
-        "output_full" | "output_full_lives" => "because the reader of the output was too slow",
+        "output_full" | "output_full_lifecycle" => "because the reader of the output was too slow",
         "sink" => "because the output did not take them",
         _ => "at an unknown stage",
     }

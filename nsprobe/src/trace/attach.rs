@@ -66,7 +66,7 @@ pub fn attach(
         return Err(TraceError::UserNamespace);
     }
     let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
-    let lifecycle = config.flags & nsprobe_ebpf::config::LIVES != 0;
+    let lifecycle = config.flags & nsprobe_ebpf::config::LIFECYCLE != 0;
     // If it is refused, tables are used.
     let storage = TaskStorage::create();
     if let Some(reason) = storage.as_ref().err().and_then(exhausted_with_remedy) {

@@ -2,7 +2,7 @@
 
 use crate::discover::proc_reader::ProcReader;
 use crate::kernel::{nsfs, random};
-use crate::model::{Host, Life, Mark, NsKind, Text};
+use crate::model::{Host, Mark, NsKey, NsKind, Text};
 use nix::sys::utsname::uname;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -31,21 +31,21 @@ pub fn host() -> Host {
 
 /// The initial namespace of each kind: those of the kernel thread with pid 2; `None` if unknown.
 #[must_use]
-pub fn initial_namespaces() -> Vec<(NsKind, Option<Life>)> {
+pub fn initial_namespaces() -> Vec<(NsKind, Option<NsKey>)> {
     let is_whole = ProcReader::open().is_ok_and(|reader| reader.is_of_whole_machine());
     let namespace = |kind: NsKind| {
         let file = File::open(format!("/proc/2/ns/{}", kind.name())).ok()?;
         let id = nsfs::id(file.as_fd(), kind).ok()?;
-        Some(Life { id, mark: nsfs::kernel_id(file.as_fd(), kind).map_or(Mark::Unknown, Mark::of_id) })
+        Some(NsKey { id, mark: nsfs::kernel_id(file.as_fd(), kind).map_or(Mark::Unknown, Mark::of_id) })
     };
     let all = NsKind::ALL.into_iter().map(|kind| (kind, is_whole.then(|| namespace(kind)).flatten()));
-    let mut all: Vec<(NsKind, Option<Life>)> = all.collect();
+    let mut all: Vec<(NsKind, Option<NsKey>)> = all.collect();
     // Before 6.18 only mount namespaces have ids, which are not used as marks: no event has them.
-    let has_id = |&(kind, life): &(NsKind, Option<Life>)| {
-        kind != NsKind::Mnt && life.is_some_and(|life| life.mark != Mark::Unknown)
+    let has_id = |&(kind, key): &(NsKind, Option<NsKey>)| {
+        kind != NsKind::Mnt && key.is_some_and(|key| key.mark != Mark::Unknown)
     };
     if !all.iter().any(has_id) {
-        all.iter_mut().filter_map(|(_, life)| life.as_mut()).for_each(|life| life.mark = Mark::Unknown);
+        all.iter_mut().filter_map(|(_, key)| key.as_mut()).for_each(|key| key.mark = Mark::Unknown);
     }
     all
 }

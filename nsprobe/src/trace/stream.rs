@@ -36,7 +36,7 @@ struct Overflow {
 
 impl Overflow {
     fn counted(&self) -> impl Iterator<Item = Lost> + use<> {
-        let all = [("output_full", self.events), ("output_full_lives", self.lifecycle)];
+        let all = [("output_full", self.events), ("output_full_lifecycle", self.lifecycle)];
         all.into_iter().filter(|(_, count)| *count > 0).map(|(stage, count)| Lost {
             stage,
             count,

@@ -5,7 +5,7 @@
 use super::record::End;
 use crate::model::kinds_of_unshare;
 use crate::model::{
-    Body, Created, Destroyed, Event, Life, Mark, NsId, NsKind, NsSlot, Operation, Origination, Outcome,
+    Body, Created, Destroyed, Event, Mark, NsId, NsKey, NsKind, NsSlot, Operation, Origination, Outcome,
     SlotMarks,
 };
 use std::collections::HashMap;
@@ -15,9 +15,9 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// Its key.
-    pub life: Life,
+    pub key: NsKey,
     /// The user namespace that owns it, as far as known.
-    pub owner: Option<Life>,
+    pub owner: Option<NsKey>,
     /// The time of its creation, if seen.
     pub made: Option<Duration>,
     /// A time at which it existed: an end before that is of another namespace.
@@ -54,7 +54,7 @@ impl NamespaceTable {
                 let owner = self.owner(event, slot);
                 let by = Origination::Call { name: event.crossing.name(), pid: event.process.pid };
                 let entry = Entry {
-                    life: Life { id, mark },
+                    key: NsKey { id, mark },
                     owner,
                     made: Some(event.since_boot),
                     alive: event.since_boot,
@@ -62,7 +62,7 @@ impl NamespaceTable {
                 };
                 self.begin(entry, by, &mut news);
             } else {
-                self.see(Life { id, mark }, event.since_boot, &mut news);
+                self.see(NsKey { id, mark }, event.since_boot, &mut news);
             }
         }
         if let Some(before) = before {
@@ -74,41 +74,41 @@ impl NamespaceTable {
 
     /// Adds a namespace that was created, or was not known to exist.
     pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
-        match self.0.insert(entry.life.id.ino, entry) {
+        match self.0.insert(entry.key.id.ino, entry) {
             // An item after a loss, before its own event arrived.
             Some(former) if former.reported && is_same_namespace(&former, &entry) => {
-                self.0.insert(former.life.id.ino, Entry { made: entry.made.or(former.made), ..former });
+                self.0.insert(former.key.id.ino, Entry { made: entry.made.or(former.made), ..former });
                 return;
             }
-            Some(former) if former.life != entry.life => news.extend(unseen_end(former)),
+            Some(former) if former.key != entry.key => news.extend(unseen_end(former)),
             _ => {}
         }
         if entry.reported {
-            news.push(Body::Created(Created { namespace: entry.life, owner: entry.owner, by }));
+            news.push(Body::Created(Created { namespace: entry.key, owner: entry.owner, by }));
         }
     }
 
     /// Adds a namespace that exists at the time `alive`, and was not created just now.
-    fn see(&mut self, life: Life, alive: Duration, news: &mut Vec<Body>) {
-        let known = self.0.get_mut(&life.id.ino).filter(|known| is_same(known.life.mark, life.mark));
-        let (life, owner, made) = match known {
+    fn see(&mut self, key: NsKey, alive: Duration, news: &mut Vec<Body>) {
+        let known = self.0.get_mut(&key.id.ino).filter(|known| is_same(known.key.mark, key.mark));
+        let (key, owner, made) = match known {
             Some(known) if known.reported => return,
-            Some(known) => (known.life, known.owner, known.made),
-            None => (life, None, None),
+            Some(known) => (known.key, known.owner, known.made),
+            None => (key, None, None),
         };
-        let entry = Entry { life, owner, made, alive, reported: true };
+        let entry = Entry { key, owner, made, alive, reported: true };
         self.begin(entry, Origination::FirstSeen, news);
     }
 
     /// Removes a namespace that ended; returns `None` if it had not been reported.
     pub fn end(&mut self, end: &End) -> Option<Body> {
         let entry = *self.0.get(&end.ino)?;
-        if end.since_boot < entry.alive || !is_same(entry.life.mark, end.mark) {
+        if end.since_boot < entry.alive || !is_same(entry.key.mark, end.mark) {
             return None;
         }
         self.0.remove(&end.ino);
         let age = entry.made.map(|made| end.since_boot.saturating_sub(made));
-        let destroyed = Destroyed { namespace: entry.life, age, seen: true };
+        let destroyed = Destroyed { namespace: entry.key, age, seen: true };
         entry.reported.then_some(Body::Destroyed(destroyed))
     }
 
@@ -129,11 +129,11 @@ impl NamespaceTable {
     }
 
     fn mark(&self, id: Option<NsId>) -> Mark {
-        id.and_then(|id| self.0.get(&id.ino)).map_or(Mark::Unknown, |entry| entry.life.mark)
+        id.and_then(|id| self.0.get(&id.ino)).map_or(Mark::Unknown, |entry| entry.key.mark)
     }
 
     /// The owner of a namespace that a call created: the caller's user namespace, or the one created by the same call.
-    fn owner(&self, event: &Event, slot: NsSlot) -> Option<Life> {
+    fn owner(&self, event: &Event, slot: NsSlot) -> Option<NsKey> {
         let of_user = slot == NsSlot::In(NsKind::User);
         let id = (*if of_user { &event.before } else { &event.after }.of(NsKind::User))?;
         let known = self.mark(Some(id));
@@ -141,14 +141,14 @@ impl NamespaceTable {
             .marks
             .as_ref()
             .map_or(known, |marks| *if of_user { &marks.before } else { &marks.after }.of(NsKind::User));
-        Some(Life { id, mark })
+        Some(NsKey { id, mark })
     }
 }
 
 /// True if this is the same namespace: by its mark, or because it was created before the former was seen.
 fn is_same_namespace(former: &Entry, entry: &Entry) -> bool {
-    let unmarked = former.life.mark == Mark::Unknown && former.life.id == entry.life.id;
-    former.life == entry.life || unmarked && entry.made.is_some_and(|made| made <= former.alive)
+    let unmarked = former.key.mark == Mark::Unknown && former.key.id == entry.key.id;
+    former.key == entry.key || unmarked && entry.made.is_some_and(|made| made <= former.alive)
 }
 
 /// True if two marks of one inode may belong to the same namespace.
@@ -158,7 +158,7 @@ pub fn is_same(one: Mark, other: Mark) -> bool {
 }
 
 fn unseen_end(entry: Entry) -> Option<Body> {
-    let destroyed = Destroyed { namespace: entry.life, age: None, seen: false };
+    let destroyed = Destroyed { namespace: entry.key, age: None, seen: false };
     entry.reported.then_some(Body::Destroyed(destroyed))
 }
 

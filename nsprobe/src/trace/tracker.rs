@@ -1,4 +1,4 @@
-//! The namespace tracker of `--lives`: opened from a snapshot, updated by records, and after a loss resynchronized with
+//! The namespace tracker of `--lifecycle`: opened from a snapshot, updated by records, and after a loss resynchronized with
 //! the probe's table and another snapshot.
 
 use super::losses::UNWATCHED;
@@ -9,7 +9,7 @@ use super::{SnapshotFn, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
 use crate::model::{
-    Body, Changes, Event, Initial, Life, Lost, Mark, Namespace, NsId, NsKind, NsSlot, Origination, Snapshot,
+    Body, Changes, Event, Initial, Lost, Mark, Namespace, NsId, NsKey, NsKind, NsSlot, Origination, Snapshot,
 };
 use nsprobe_ebpf::Watched;
 use nsprobe_ebpf::share::ROWS;
@@ -119,7 +119,7 @@ impl NamespaceTracker {
         if let Some(watches) = &mut self.watches {
             let new = snapshot.namespaces.iter().filter(|it| is_new(&self.table, it, &snapshot));
             for namespace in by_turns(new, &snapshot) {
-                let id = snapshot.life(namespace).mark.kernel_id().unwrap_or(0);
+                let id = snapshot.key(namespace).mark.kernel_id().unwrap_or(0);
                 let slot = u32::try_from(NsSlot::In(namespace.id.kind).index()).unwrap_or(u32::MAX);
                 let watched = Watched { id, made_ns: 0, shares: [0; ROWS], slot, reserved: 0 };
                 if watches.add(namespace.id.ino, watched) {
@@ -167,13 +167,13 @@ impl NamespaceTracker {
         let mut changes = Changes::default();
         if let Some(watches) = &self.watches {
             let gone = |entry: &&Entry| {
-                let unseen = || survey.snapshot.namespace(entry.life.id).is_none();
-                watches.get(entry.life.id.ino).map(|watched| watched.is_none() && (room || unseen()))
+                let unseen = || survey.snapshot.namespace(entry.key.id).is_none();
+                watches.get(entry.key.id.ino).map(|watched| watched.is_none() && (room || unseen()))
             };
             let mut ended = Vec::new();
             for entry in self.table.iter() {
                 if gone(&entry)? {
-                    ended.push((entry.life.id.ino, entry.reported));
+                    ended.push((entry.key.id.ino, entry.reported));
                 }
             }
             for (ino, reported) in ended {
@@ -206,7 +206,7 @@ impl NamespaceTracker {
             (mark, _) => mark,
         };
         let alive = made.unwrap_or(survey.alive);
-        let entry = Entry { life: Life { id, mark }, owner, made, alive, reported: true };
+        let entry = Entry { key: NsKey { id, mark }, owner, made, alive, reported: true };
         self.table.begin(entry, Origination::FirstSeen, news);
     }
 
@@ -215,18 +215,18 @@ impl NamespaceTracker {
         let Survey { snapshot, latest, added, alive, .. } = survey;
         let mut reported = 0;
         for namespace in &snapshot.namespaces {
-            let life = snapshot.life(namespace);
+            let key = snapshot.key(namespace);
             let is_there =
-                |latest: &Snapshot| latest.namespace(life.id).is_some_and(|now| latest.life(now) == life);
+                |latest: &Snapshot| latest.namespace(key.id).is_some_and(|now| latest.key(now) == key);
             if !latest.as_ref().is_none_or(is_there) {
-                if let (Some(watches), Some(watched)) = (&mut self.watches, added.get(&life.id.ino))
-                    && watches.get(life.id.ino)? == Some(*watched)
+                if let (Some(watches), Some(watched)) = (&mut self.watches, added.get(&key.id.ino))
+                    && watches.get(key.id.ino)? == Some(*watched)
                 {
-                    watches.remove(life.id.ino);
+                    watches.remove(key.id.ino);
                 }
             } else if is_new(&self.table, namespace, snapshot) {
                 let owner = owner(namespace, snapshot);
-                let entry = Entry { life, owner, made: None, alive: *alive, reported: self.report_all };
+                let entry = Entry { key, owner, made: None, alive: *alive, reported: self.report_all };
                 self.table.begin(entry, Origination::FirstSeen, news);
                 reported += u64::from(self.report_all);
             }
@@ -236,8 +236,8 @@ impl NamespaceTracker {
 }
 
 fn is_new(table: &NamespaceTable, namespace: &Namespace, snapshot: &Snapshot) -> bool {
-    let mark = snapshot.life(namespace).mark;
-    table.get(namespace.id.ino).is_none_or(|known| !is_same(known.life.mark, mark))
+    let mark = snapshot.key(namespace).mark;
+    table.get(namespace.id.ino).is_none_or(|known| !is_same(known.key.mark, mark))
 }
 
 /// Reorders namespaces: one of each tenant, then another of each, so that a tenant with many takes no room from others.
@@ -272,15 +272,15 @@ fn tenant(namespace: &Namespace, snapshot: &Snapshot) -> Option<u32> {
     creator
 }
 
-fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<Life> {
+fn owner(namespace: &Namespace, snapshot: &Snapshot) -> Option<NsKey> {
     let owner = snapshot.namespace(namespace.owner?)?;
-    Some(snapshot.life(owner))
+    Some(snapshot.key(owner))
 }
 
 /// True if the probe watches the same namespace as the tracker.
 fn is_same_namespace(entry: &Entry, watched: &Watched) -> bool {
-    if entry.life.mark.kernel_id().is_some() || watched.id != 0 {
-        return is_same(entry.life.mark, Mark::of_id(watched.id));
+    if entry.key.mark.kernel_id().is_some() || watched.id != 0 {
+        return is_same(entry.key.mark, Mark::of_id(watched.id));
     }
     // One of them may only have been joined, which says nothing about its creation.
     match entry.made {

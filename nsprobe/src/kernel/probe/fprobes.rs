@@ -130,7 +130,7 @@ mod tests {
         let Ok(storage) = TaskStorage::create() else {
             return eprintln!("SKIPPED: no storage of tasks, so no fprobes either");
         };
-        let config = Config { flags: nsprobe_ebpf::config::LIVES, ..Config::default() };
+        let config = Config { flags: nsprobe_ebpf::config::LIFECYCLE, ..Config::default() };
         let Probe { ebpf, globals, mut fprobes, .. } =
             Probe::open(config, &[], Size::from(1 << 16), &[], Some(storage)).expect("the object is loaded");
         for program in PROGRAMS {

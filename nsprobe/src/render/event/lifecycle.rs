@@ -49,7 +49,7 @@ fn lifecycle_line(time: SystemTime, what: std::fmt::Arguments<'_>, text_style: T
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Life, Mark, NsId, NsKind};
+    use crate::model::{Mark, NsId, NsKey, NsKind};
     use std::time::Duration;
 
     #[test]
@@ -57,8 +57,8 @@ mod tests {
         let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 123_456_789);
         let id = NsId::new(NsKind::Net, 4, 4_026_532_208);
         let owner = Some(NsId::new(NsKind::User, 4, 4_026_531_837));
-        let namespace = Life { id, mark: Mark::Id(77) };
-        let owner = owner.map(|id| Life { id, mark: Mark::Unknown });
+        let namespace = NsKey { id, mark: Mark::Id(77) };
+        let owner = owner.map(|id| NsKey { id, mark: Mark::Unknown });
         let by = Origination::Call { name: "unshare", pid: 7 };
         let made = created(&Created { namespace, owner, by }, time, TextStyle::PLAIN);
         let age = Some(Duration::from_millis(1500));

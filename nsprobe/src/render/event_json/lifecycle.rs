@@ -1,10 +1,10 @@
 //! The lifecycle of namespaces in the stream: their keys, and the records of their creation and destruction.
 
-use crate::model::{Created, Destroyed, Event, Life, Mark, NsId, Slots};
+use crate::model::{Created, Destroyed, Event, Mark, NsId, NsKey, Slots};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 /// The key of a namespace, as `list`, `tree`, `diff` and `trace` write it.
-struct Key(Life);
+struct Key(NsKey);
 
 impl Serialize for Key {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -40,7 +40,7 @@ impl Serialize for SlotKeys<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (slot, id) in self.of.iter() {
-            let key = id.map(|id| Key(Life { id, mark: *self.marks.get(slot) }));
+            let key = id.map(|id| Key(NsKey { id, mark: *self.marks.get(slot) }));
             match self.except {
                 None => map.serialize_entry(slot.name(), &key)?,
                 Some(others) if key.is_some() && others.get(slot) != id => {
@@ -62,10 +62,10 @@ struct KeyedNamespaceObject {
     key: Key,
 }
 
-impl From<Life> for KeyedNamespaceObject {
-    fn from(life: Life) -> Self {
-        let kernel_id = life.mark.kernel_id().map(|id| id.to_string());
-        Self { kind: life.id.kind.name(), ino: life.id.ino, kernel_id, key: Key(life) }
+impl From<NsKey> for KeyedNamespaceObject {
+    fn from(key: NsKey) -> Self {
+        let kernel_id = key.mark.kernel_id().map(|id| id.to_string());
+        Self { kind: key.id.kind.name(), ino: key.id.ino, kernel_id, key: Key(key) }
     }
 }
 

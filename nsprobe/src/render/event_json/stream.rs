@@ -62,10 +62,10 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             machine_id: start.host.machine_id.as_deref(),
             boot_id: start.host.boot_id.as_deref(),
         };
-        let namespaces = start.namespaces.iter().map(|(kind, life)| InitialObject {
+        let namespaces = start.namespaces.iter().map(|(kind, key)| InitialObject {
             kind: kind.name(),
-            ino: life.map(|life| life.id.ino),
-            key: life.map(|life| life.to_string()),
+            ino: key.map(|key| key.id.ino),
+            key: key.map(|key| key.to_string()),
         });
         Self {
             schema: schemas::TRACE,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::{
-    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Life, Loss, Lost, Mark,
+    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Loss, Lost, Mark, NsKey,
     NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart,
     Totals,
 };
@@ -75,7 +75,7 @@ fn event_is_one_line_with_every_namespace_before_and_after() {
 
 #[test]
 fn stream_lines_have_their_shape() {
-    let initial = Life { id: NsId::new(NsKind::Net, 4, 7), mark: Mark::Id(3) };
+    let initial = NsKey { id: NsId::new(NsKind::Net, 4, 7), mark: Mark::Id(3) };
     let start = StreamStart {
         stream: "0f".to_owned(),
         host: Host { name: Some("h\u{ff}".into()), machine_id: None, boot_id: Some("b".to_owned()) },
@@ -91,20 +91,20 @@ fn stream_lines_have_their_shape() {
             cost: Some("a little"),
         },
     };
-    let life = |kind, ino, mark| Life { id: NsId::new(kind, 4, ino), mark };
+    let key = |kind, ino, mark| NsKey { id: NsId::new(kind, 4, ino), mark };
     let (old, new) =
-        (life(NsKind::Net, 77, Mark::Id(1 << 63)), life(NsKind::Ipc, 8, Mark::Made(Duration::new(9, 5))));
+        (key(NsKind::Net, 77, Mark::Id(1 << 63)), key(NsKind::Ipc, 8, Mark::Made(Duration::new(9, 5))));
     let created = |namespace, owner, by| json(Body::Created(Created { namespace, owner, by }));
     let destroyed = |namespace, age, seen| json(Body::Destroyed(Destroyed { namespace, age, seen }));
-    let user = life(NsKind::User, 9, Mark::Unknown);
-    let lives = [
+    let user = key(NsKind::User, 9, Mark::Unknown);
+    let lines = [
         created(old, None, Origination::FirstSeen),
         created(new, Some(user), Origination::Call { name: "clone", pid: 7 }),
         destroyed(new, Some(Duration::from_millis(5)), true),
         destroyed(old, None, false),
     ]
     .concat();
-    insta::assert_snapshot!(lives, @r#"
+    insta::assert_snapshot!(lines, @r#"
     {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"net","ino":77,"kernel_id":"9223372036854775808","key":"net#9223372036854775808"},"owner":null,"owner_key":null,"by":"first seen","pid":null}
     {"type":"created","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"ipc","ino":8,"kernel_id":null,"key":"ipc:8@9.000000005"},"owner":9,"owner_key":"user:9","by":"clone","pid":7}
     {"type":"destroyed","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespace":{"kind":"ipc","ino":8,"kernel_id":null,"key":"ipc:8@9.000000005"},"age_ns":5000000,"seen":true}

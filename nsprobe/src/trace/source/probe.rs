@@ -135,7 +135,7 @@ impl ProbeSource {
         let calls = with_lifecycle_calls(options);
         let flags = [
             (options.every_clone, config::EVERY_CLONE),
-            (options.lifecycle, config::LIVES),
+            (options.lifecycle, config::LIFECYCLE),
             (options.unchanged, config::UNCHANGED),
             (!options.command.is_empty(), config::FOLLOW),
             (!calls.contains(&Call::Clone), config::NO_CLONE),

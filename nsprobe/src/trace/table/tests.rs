@@ -100,7 +100,7 @@ fn joined_namespace_is_reported_once_and_failed_call_creates_none() {
 #[test]
 fn namespace_from_a_snapshot_is_not_reported_again_by_its_event() {
     let seen = |reported| Entry {
-        life: Life { id: NsId::new(NsKind::Net, 4, 50), mark: Mark::Unknown },
+        key: NsKey { id: NsId::new(NsKind::Net, 4, 50), mark: Mark::Unknown },
         owner: None,
         made: None,
         alive: seconds(10),

@@ -164,7 +164,7 @@ pub fn churn(nsprobe: &Path, dir: &Path, duration: Duration) -> Result<Churn> {
     let milliseconds = format!("--duration={}ms", duration.as_millis());
     let words = ["churn".to_owned(), milliseconds, format!("--report={}", report.display())];
     let mut child = Command::new(nsprobe)
-        .args(["trace", "--quiet", "--json", "--lives", "--clone", "all", "--"])
+        .args(["trace", "--quiet", "--json", "--lifecycle", "--clone", "all", "--"])
         .args(work(&words)?)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

@@ -10,7 +10,7 @@ use std::time::Duration;
 ///
 /// Two keys are comparable within one boot. The last form names whichever namespace has the inode at the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Life {
+pub struct NsKey {
     /// Its identity while it exists; the inode is reused after its end.
     pub id: NsId,
     /// The part of the key that is never reused.
@@ -59,9 +59,9 @@ pub struct SlotMarks {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Created {
     /// The namespace.
-    pub namespace: Life,
+    pub namespace: NsKey,
     /// The user namespace that owns it; for a user namespace, its parent. `None` if unknown.
-    pub owner: Option<Life>,
+    pub owner: Option<NsKey>,
     /// Its origin.
     pub by: Origination,
 }
@@ -104,7 +104,7 @@ impl Origination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destroyed {
     /// The namespace.
-    pub namespace: Life,
+    pub namespace: NsKey,
     /// Its lifetime; `None` if its creation or its end was not seen.
     pub age: Option<Duration>,
     /// True if the end itself was seen. If not, it happened before the line that reports it.
@@ -112,7 +112,7 @@ pub struct Destroyed {
 }
 
 /// The key.
-impl fmt::Display for Life {
+impl fmt::Display for NsKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let NsId { kind, ino, .. } = self.id;
         match self.mark {
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn key_uses_the_best_known_mark() {
-        let key = |mark| Life { id: NsId::new(NsKind::Net, 4, 4_026_532_177), mark }.to_string();
+        let key = |mark| NsKey { id: NsId::new(NsKind::Net, 4, 4_026_532_177), mark }.to_string();
         assert_eq!(key(Mark::of_id(77)), "net#77");
         assert_eq!(key(Mark::Made(Duration::new(81, 4_512_000))), "net:4026532177@81.004512000");
         assert_eq!(key(Mark::of_id(0)), "net:4026532177");

@@ -8,10 +8,10 @@ fn differences_in_gaps_are_reported() {
     let gap = |count| SideGap { kind: "mounts".to_owned(), reason: "no".to_owned(), count };
     let (mut old, mut new) = (side(1_000, vec![], vec![]), side(2_000, vec![], vec![]));
     (old.gaps, new.gaps) = (vec![gap(1)], vec![gap(1)]);
-    assert_eq!(compare(&old, &new).sight, []);
+    assert_eq!(compare(&old, &new).visibility, []);
     new.gaps = vec![];
-    let change = SightChange { kind: "mounts".to_owned(), reason: "no".to_owned(), old: 1, new: 0 };
-    assert_eq!(compare(&old, &new).sight, [change]);
+    let change = VisibilityChange { kind: "mounts".to_owned(), reason: "no".to_owned(), old: 1, new: 0 };
+    assert_eq!(compare(&old, &new).visibility, [change]);
 }
 
 /// The second snapshot, with a gap.
