@@ -64,3 +64,42 @@ fn a_deleted_root_differs_from_one_whose_name_ends_like_that() {
         |moved: &&Value| [first.pid(), second.pid()].iter().any(|pid| moved["process"]["pid"] == *pid);
     assert_eq!(changed.iter().find(is_ours), None);
 }
+
+/// Programs that move to a root whose link is `/`, without a path to it: the top of a file system that is then unmounted
+/// lazily, the root of the former mount namespace, and the root of its own one.
+const TOPS: [&str; 3] = [
+    "chdir $dir or die; syscall(166, $dir, 2) and die; chroot '.' or die",
+    "opendir D, '/' or die; syscall(272, 0x20000) and die; chdir D or die; chroot '.' or die",
+    "chdir '/' or die; chroot '.' or die",
+];
+
+#[test]
+fn root_that_the_mount_namespace_does_not_have_is_a_chroot() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut staged = TOPS.map(|program| {
+        let script = format!("our $dir = shift; {program}; $0 = 'at-its-root'; sleep 1000");
+        let mount = "mount -t tmpfs nsprobe \"$1\" && exec perl -e \"$0\" \"$1\"";
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-c", mount, &script]);
+        Staged::spawn(command.arg(dir.path()))
+    });
+    let pids = staged.each_mut().map(|process| process.wait_for("at-its-root"));
+    let mut sources = vec!["proc"];
+    sources.extend(support::bpf().then_some("bpf"));
+    for source in sources {
+        let list = json(&["list", "--json", "--source", source]);
+        let facts = pids.map(|pid| {
+            let process = list["processes"].as_array().unwrap().iter().find(|process| process["pid"] == pid);
+            let process = process.unwrap();
+            assert_eq!(process["root"], "/", "{process}");
+            process["chrooted"].as_bool()
+        });
+        assert_eq!(facts, [Some(true), Some(true), Some(false)], "{source}");
+        let text = run(&["tree", "--source", source, &pids[0].to_string()]).stdout;
+        assert!(text.contains("root / (outside its mount namespace)"), "{source}: {text}");
+    }
+}

@@ -170,10 +170,11 @@ fn too_deep_or_nowhere<'a>() -> Part<'a> {
              (cd {deep}; chroot . /nowhere)
              (cd {other}/{long}; chroot . /nowhere)
              (cd {other}; chroot . /nowhere)
+             (mount -t tmpfs nsprobe gone; cd gone; umount -l ../gone; chroot . /nowhere)
              mount -t tmpfs nsprobe gone; mkdir gone/there; cd gone/there; umount -l ../../gone; chroot . /nowhere"
         );
     Part::new("too_deep_or_nowhere", in_mount_namespace(dir.path(), &script), move |stream, _| {
-        let [deep, long, whole, gone] = stream.of("chroot")[..] else { panic!("four chroots") };
+        let [deep, long, whole, top, gone] = stream.of("chroot")[..] else { panic!("five chroots") };
         for (event, least) in [(deep, 28), (long, 0)] {
             let after = &event["root"]["after"];
             let path = after["path"].as_str().expect("a path");
@@ -182,6 +183,11 @@ fn too_deep_or_nowhere<'a>() -> Part<'a> {
             assert!(path.matches('/').count() >= least, "{path}");
         }
         assert_eq!(whole["root"]["after"], resolved(dir.path().join(&other)));
+        // `list` and `tree` call that chrooted too: see `roots.rs`.
+        assert_eq!(
+            top["root"]["after"],
+            json!({"path": "/", "cut": false, "detached": true, "deleted": false, "unreachable": false})
+        );
         assert_eq!(
             gone["root"]["after"],
             json!({"path": "/there", "cut": false, "detached": true, "deleted": false, "unreachable": false})

@@ -164,6 +164,14 @@ pub fn put_name(pending: &mut Pending, start: usize, name: u64) -> bool {
     length > 1 && end <= start as u64 + PATH_LEN as u64 && keep(pending, end)
 }
 
+/// Returns true if the mount of this `struct vfsmount` belongs to the `struct mnt_namespace` at this address, or that
+/// cannot be read. One that was unmounted lazily belongs to none.
+#[inline(always)]
+pub fn is_mounted_in(vfsmount: u64, namespace: u64) -> bool {
+    let known = offset(Field::MountNamespace) != ABSENT;
+    !known || read::<u64>(Mount::of(vfsmount).0, Field::MountNamespace) == namespace
+}
+
 /// The most stacked mounts that [`is_top`] checks.
 const STACKED: usize = 8;
 

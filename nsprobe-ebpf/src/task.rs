@@ -278,6 +278,12 @@ pub fn cwd(task: u64) -> (u64, u64) {
     directory(task, Field::FsPwd)
 }
 
+/// Returns the address of the mount namespace of `task`; 0 if it has none.
+#[inline(always)]
+pub fn mount_namespace(task: u64) -> u64 {
+    read(read(task, Field::TaskNsproxy), Field::NsproxyMnt)
+}
+
 #[inline(always)]
 fn directory(task: u64, field: Field) -> (u64, u64) {
     let fs: u64 = read(task, Field::TaskFs);

@@ -108,7 +108,9 @@ fn fill(record: &mut Task, task: u64, leader: u64, reader: &Reader) {
     let (mount, dentry) = task::root(task);
     if mount == 0 {
         record.flags |= task_flags::NO_ROOT;
-    } else if (mount, dentry) == reader.root || path::is_top(mount, dentry) {
+    } else if path::is_mounted_in(mount, task::mount_namespace(task))
+        && ((mount, dentry) == reader.root || path::is_top(mount, dentry))
+    {
         record.flags |= task_flags::WHOLE_ROOT;
     }
 }

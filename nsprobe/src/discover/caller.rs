@@ -51,7 +51,7 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io:
 
 /// Reads the executable, if its link may be read; a kernel thread has none.
 fn exe(process: &ProcessDir) -> Option<Place> {
-    let (path, deleted) = super::processes::linked(process, c"exe").ok()?;
+    let (path, deleted) = super::roots::linked(process, c"exe").ok()?;
     Some(Place { path, deleted, ..Place::default() })
 }
 

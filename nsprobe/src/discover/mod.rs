@@ -28,6 +28,7 @@ mod reach;
 mod readers;
 mod records;
 mod relations;
+mod roots;
 mod sockets;
 mod tasks;
 mod threads;

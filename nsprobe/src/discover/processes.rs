@@ -3,23 +3,23 @@
 use super::errno::{denied, vanished};
 use super::found::Found;
 use super::gaps::Gaps;
+use super::roots::Roots;
 use super::{parse, threads};
 use crate::kernel::bounded::{self, Reading};
 use crate::kernel::clock::Offset;
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{Arguments, GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots, Text};
-use std::ffi::CStr;
+use crate::model::{Arguments, GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
 use std::io;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::ffi::OsStrExt as _;
 
 /// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else their directories
 /// contain.
 pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, gaps: &mut Gaps) {
-    let view = View::new(proc, nsfs_dev);
+    let (view, roots) = (View::new(proc, nsfs_dev), Roots::new(proc));
     let proc = proc.clone();
     let parts = bounded::each(pids.to_vec(), move |&pid, buffer| {
         let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        Reader { view, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
+        Reader { view, roots: &roots, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
         (found, gaps)
     });
     for part in parts {
@@ -38,11 +38,11 @@ pub(super) type Alone = (Option<Process>, Gaps);
 
 /// Starts to read the processes `pids` of `proc`, and nothing else that their directories lead to.
 pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone> {
-    let view = View::new(proc, nsfs_dev);
+    let (view, roots) = (View::new(proc, nsfs_dev), Roots::new(proc));
     let proc = proc.clone();
     Reading::begin(pids, move |&pid, buffer| {
         let mut gaps = Gaps::default();
-        let process = Reader { view, buffer, gaps: &mut gaps }.open(&proc, pid);
+        let process = Reader { view, roots: &roots, buffer, gaps: &mut gaps }.open(&proc, pid);
         (process, gaps)
     })
 }
@@ -76,6 +76,7 @@ pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
 
 struct Reader<'a> {
     view: View,
+    roots: &'a Roots,
     buffer: &'a mut Vec<u8>,
     gaps: &'a mut Gaps,
 }
@@ -139,7 +140,7 @@ impl Reader<'_> {
         let namespaces = self.namespaces(dir)?;
         // It may end between two reads: what was read before remains true.
         let pids = self.pids(pid, dir, namespaces.as_ref());
-        let root = self.root(dir, namespaces.is_some());
+        let root = self.root(dir, namespaces.as_ref());
         Some(Process {
             pid,
             ppid: facts.ppid,
@@ -209,8 +210,9 @@ impl Reader<'_> {
         }
     }
 
-    fn root(&mut self, dir: &ProcessDir, readable: bool) -> Root {
-        match root(dir) {
+    fn root(&mut self, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Root {
+        let readable = namespaces.is_some();
+        match self.roots.read(dir, namespaces.and_then(|slots| *slots.of(NsKind::Mnt))) {
             Ok(root) => root,
             Err(error) => {
                 // If the namespaces are not readable, the root is not either: one gap covers both.
@@ -221,23 +223,6 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// Reads the root directory of a process.
-pub(super) fn root(dir: &ProcessDir) -> io::Result<Root> {
-    Ok(match linked(dir, c"root")? {
-        (path, false) if path == "/" => Root::Whole,
-        (path, false) => Root::Chrooted(path),
-        (path, true) => Root::Deleted(path),
-    })
-}
-
-/// Reads the target of the link `name` of a process, and whether that has been deleted.
-pub(super) fn linked(dir: &ProcessDir, name: &CStr) -> io::Result<(Text, bool)> {
-    let path = dir.read_link(&name.to_string_lossy())?.into_vec();
-    // A name may end like this, so the file itself is checked.
-    let former = path.strip_suffix(b" (deleted)").filter(|_| dir.is_deleted(name).unwrap_or(true));
-    Ok(former.map_or_else(|| (path.as_slice().into(), false), |former| (former.into(), true)))
 }
 
 /// Reads the namespace in a slot of a process or thread; `Ok(None)` if its link is malformed.

@@ -6,11 +6,12 @@ use super::found::{Descriptors, DivergentThread, Found, NamespaceDescriptor, Soc
 use super::gaps::Gaps;
 use super::parse;
 use super::records::{self, LeadsTo, RootFacts, Tables, TaskFacts};
+use super::roots::Roots;
 use super::threads::{PER_THREAD_SLOTS, has_no_namespaces};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
 use crate::kernel::tasks::{self, Iterators, TasksError};
-use crate::model::{Arguments, GapKind, Pid, Process, Root};
+use crate::model::{Arguments, GapKind, NsId, NsKind, Pid, Process, Root};
 use std::io;
 use std::thread::ScopedJoinHandle;
 
@@ -107,15 +108,16 @@ fn own_facts_agree(proc: &Proc, leaders: &[TaskFacts]) -> bool {
 /// Builds the processes, with the paths of unusual root directories, which only `/proc` shows.
 fn processes(proc: &Proc, leaders: Vec<TaskFacts>, gaps: &mut Gaps) -> Vec<Process> {
     let elsewhere = leaders.iter().filter(|facts| facts.root == RootFacts::Elsewhere);
-    let elsewhere: Vec<(Pid, u64)> = elsewhere.map(|facts| (facts.pid, facts.start_ticks)).collect();
-    let proc = proc.clone();
-    let roots = bounded::each(elsewhere, move |&(pid, start_ticks), buffer| {
+    let elsewhere: Vec<(Pid, u64, Option<NsId>)> =
+        elsewhere.map(|facts| (facts.pid, facts.start_ticks, *facts.namespaces.of(NsKind::Mnt))).collect();
+    let (proc, reader) = (proc.clone(), Roots::new(proc));
+    let roots = bounded::each(elsewhere, move |&(pid, start_ticks, namespace), buffer| {
         let dir = proc.process(pid)?;
         dir.read("stat", buffer)?;
         // The pid may have been reused by now.
         let same =
             parse::stat(buffer).is_some_and(|stat| proc.offset().start(stat.start_ticks) == start_ticks);
-        if same { super::processes::root(&dir) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
+        if same { reader.read(&dir, namespace) } else { Err(io::Error::from_raw_os_error(libc::ESRCH)) }
     });
     let mut roots = roots.into_iter();
     let process = |facts: TaskFacts| Process {

@@ -226,6 +226,11 @@ impl ProcessDir {
         super::statx::is_deleted(self.dir.as_fd(), name)
     }
 
+    /// Returns the id of the mount that a link's target is in. Queries no file server.
+    pub fn mount_id(&self, name: &CStr) -> io::Result<u64> {
+        super::statx::mount_id(self.dir.as_fd(), name)
+    }
+
     /// Returns the ids of its threads.
     pub fn threads(&self) -> io::Result<Vec<u32>> {
         numbers(openat(&self.dir, "task", directory(), Mode::empty())?.as_fd())

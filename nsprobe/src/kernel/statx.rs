@@ -50,6 +50,15 @@ pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     Ok(stat(dir, name)?.stx_nlink == 0)
 }
 
+/// Returns the id of the mount that the target of the link `name` in `dir` is in. Queries no file server, as above.
+pub(super) fn mount_id(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<u64> {
+    let found = stat_at(dir.as_raw_fd(), name, libc::STATX_MNT_ID)?;
+    if found.stx_mask & libc::STATX_MNT_ID == 0 {
+        return Err(io::Error::other("this kernel does not show mounts of directories (Linux 5.8)"));
+    }
+    Ok(found.stx_mnt_id)
+}
+
 /// Returns the identity of a directory: its mount id, device, and inode. Involves no file server.
 #[must_use]
 pub fn directory_identity(path: &CStr) -> Option<(u64, u64, u64)> {

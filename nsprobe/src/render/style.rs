@@ -26,10 +26,14 @@ impl TextStyle {
     }
 }
 
-/// A root directory: its path, and whether it has been deleted.
+/// A root directory: its path, and whether it has been deleted, or is none of its mount namespace's.
 pub(super) fn root(root: &Root) -> String {
     let path = root.path().map_or_else(|| "?".to_owned(), ToString::to_string);
-    if root.is_deleted() == Some(true) { format!("{path} (deleted)") } else { path }
+    match root {
+        Root::Deleted(_) => format!("{path} (deleted)"),
+        Root::Chrooted(_) if path == "/" => format!("{path} (outside its mount namespace)"),
+        _ => path,
+    }
 }
 
 /// Style of a namespace.
