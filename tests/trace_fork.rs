@@ -152,3 +152,27 @@ fn a_child_is_told_with_its_parent_and_its_control_group() {
         assert_eq!(plain["child"]["cgroup"], plain["process"]["cgroup"]);
     });
 }
+
+#[test]
+fn threads_that_the_kernel_creates_for_io_uring_are_no_clones() {
+    let _limit = crate::support::time_limit();
+    one_plan(|plan| {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut program = Program::default();
+        // struct io_uring_params: the flags are its third word; IORING_SETUP_SQPOLL asks for a thread.
+        let mut params = vec![0_u8; 120];
+        params[8] = 2;
+        program.call(libc::SYS_io_uring_setup, [4.into(), Arg::Data(params)]);
+        program.call(SYS_clone, [i64::from(SIGCHLD).into(), 0.into(), 0.into(), 0.into(), 0.into()]);
+        program.child(|_| {});
+        wait(&mut program);
+        // That thread would outlive the one that calls exit(2).
+        program.call(libc::SYS_exit_group, [0.into()]);
+        let program = program.install(dir.path(), "rings");
+        let program = program.to_str().expect("UTF-8");
+        let stream = Stream::record(&["--hooks", plan, "--clone", "all", "--", program]);
+        let clones = stream.events().filter(|event| event["process"]["comm"] == "rings");
+        let flags: Vec<&Value> = clones.map(|event| &event["args"]["flags"]).collect();
+        assert_eq!(flags, [&json!([])]);
+    });
+}

@@ -55,6 +55,15 @@ pub fn task_newtask(context: BtfTracePointContext) -> i32 {
     0
 }
 
+/// `PF_IO_WORKER` (Linux 5.12).
+const IO_WORKER: u32 = 0x10;
+
+/// Returns true if the kernel has made this thread by itself, for io_uring: no call made it.
+#[inline(always)]
+fn is_io_worker(child: u64) -> bool {
+    task::read::<u32>(child, Field::TaskFlags) & IO_WORKER != 0
+}
+
 /// Handles a new task that has not run yet, created with these flags.
 #[inline(always)]
 pub fn new_task(child: u64, flags: u64) {
@@ -80,7 +89,7 @@ pub fn new_task(child: u64, flags: u64) {
             return;
         }
     }
-    if !wanted::traits(parent) {
+    if is_io_worker(child) || !wanted::traits(parent) {
         return;
     }
     call::tell(cause::CLONE, parent, |pending| {
