@@ -23,7 +23,7 @@ fn too_few_descriptors_are_an_error_that_names_the_limit() {
     std::fs::write(document.path(), listed.stdout).expect("a document");
     let document = document.path().to_str().expect("UTF-8");
     let trace = ["trace", "--duration", "1ms"];
-    let all = ["trace", "--duration", "1ms", "--denied", "--lives"];
+    let all = ["trace", "--duration", "1ms", "--denied", "--lifecycle"];
     for (limits, args) in [
         (&[4, 6, 10, 16, 24, 48, 64][..], &trace[..]),
         (&[48, 80], &all),
