@@ -21,6 +21,7 @@ mod holders_mounts;
 mod limits;
 mod list;
 mod list_visibility;
+mod lockdown;
 mod privileges;
 mod roots;
 mod schema;

@@ -34,6 +34,8 @@ Examples:
   cargo xtask vm                         what CI runs, on all kernels
   cargo xtask vm --kernel 5.10 -- trace  the tests with `trace` in their names, on the oldest kernel
   cargo xtask vm --counted               what a trace costs others, in instructions
+  cargo xtask vm --kernel 6.12 --lockdown confidentiality
+                                         what the kernel forbids then, as secure boot can have it
   cargo xtask vm --download --update     only fetch the newest kernels"
 )]
 pub struct Args {
@@ -55,6 +57,9 @@ pub struct Args {
     /// Let the clock count instructions, and run the test that compares costs by them
     #[arg(long, conflicts_with = "filter")]
     counted: bool,
+    /// Lock the kernel down to this mode, and run the tests of that
+    #[arg(long, value_name = "MODE", value_parser = ["integrity", "confidentiality"], conflicts_with = "counted")]
+    lockdown: Option<String>,
     /// Arguments of the test harness, such as a part of the names of the tests to run
     #[arg(last = true)]
     filter: Vec<String>,
@@ -76,8 +81,8 @@ const ELSEWHERE: [&str; 8] = [
 /// Integration tests that run natively only. Those of `doctor` and `hang` pass on 7.2, and `hang_locks` on 5.10 too,
 /// and take one to three minutes each: they run `doctor` more than once, which tries every plan, and a plan takes
 /// seconds to detach. `trace_output` and `hang_ends` need a machine that is not too slow. The others have not been
-/// seen to pass in a machine since they were written or changed.
-const NATIVE: [&str; 17] = [
+/// seen to pass in a machine since they were written or changed. `lockdown` runs where that is requested.
+const NATIVE: [&str; 18] = [
     "doctor::a_chroot",
     "doctor::a_plan",
     "doctor::lines_fit",
@@ -87,6 +92,7 @@ const NATIVE: [&str; 17] = [
     "hang::no_daemon",
     "hang_ends::",
     "hang_locks::",
+    "lockdown::",
     "sources_diff::",
     "trace_filters::",
     "trace_here::",
@@ -131,6 +137,7 @@ pub fn conformance(kernel: &[String], programs: &Path) -> Result<()> {
         jobs: 2,
         limit: 1800,
         counted: false,
+        lockdown: None,
         filter,
     };
     run_with(&args, Some(programs))
@@ -199,6 +206,8 @@ fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
 fn selection<'a>(args: &'a Args, kernels: &VecDeque<Kernel>) -> (Vec<&'a str>, Vec<(String, Vec<&'a str>)>) {
     let named: Option<Vec<&str>> = if args.counted {
         Some(vec!["--exact", COUNTING, "--nocapture"])
+    } else if args.lockdown.is_some() && args.filter.is_empty() {
+        Some(vec!["lockdown::"])
     } else {
         (!args.filter.is_empty()).then(|| args.filter.iter().map(String::as_str).collect())
     };
@@ -224,11 +233,12 @@ fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -
     let queue = Mutex::new(kernels.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let limit = Duration::from_secs(args.limit);
+    let lockdown = args.lockdown.as_deref();
     let mut reports = thread::scope(|scope| {
         let worker = || {
             let mut reports = Vec::new();
             while let Some((at, kernel)) = next() {
-                reports.push((at, machine::run(&kernel, image, logs, limit, args.counted)));
+                reports.push((at, machine::run(&kernel, (image, logs), limit, args.counted, lockdown)));
             }
             reports
         };

@@ -47,10 +47,19 @@ impl Report {
 }
 
 /// Boots `kernel` with `image` and parses the output of the tests; both that and the console are logged in `logs`.
-/// The machine is ended after `limit`; its clocks count instructions if it is `counted`.
-pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted: bool) -> Result<Report> {
+/// The machine is ended after `limit`; its clocks count instructions if it is `counted`; its kernel is locked down to
+/// the mode `lockdown`, if that is given.
+pub fn run(
+    kernel: &Kernel,
+    (image, logs): (&Path, &Path),
+    limit: Duration,
+    counted: bool,
+    lockdown: Option<&str>,
+) -> Result<Report> {
     let start = Instant::now();
-    let name = if counted { format!("{}.counted", kernel.version) } else { kernel.version.clone() };
+    let mode = lockdown.or(counted.then_some("counted"));
+    let name = mode.map_or_else(|| kernel.version.clone(), |mode| format!("{}.{mode}", kernel.version));
+    let lockdown = lockdown.map(|mode| format!(" lockdown={mode}")).unwrap_or_default();
     let log = logs.join(format!("{name}.log"));
     let console = logs.join(format!("{name}.console"));
     let mut lines = File::create(&log)?;
@@ -62,7 +71,7 @@ pub fn run(kernel: &Kernel, image: &Path, logs: &Path, limit: Duration, counted:
         .arg(&kernel.image)
         .arg("-initrd")
         .arg(image)
-        .args(["-append", PARAMETERS])
+        .args(["-append", &format!("{PARAMETERS}{lockdown}")])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))
         .args(["-serial", "stdio"])
