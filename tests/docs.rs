@@ -316,3 +316,25 @@ fn help_texts_fit_eighty_columns_and_a_screen() {
         }
     }
 }
+
+#[test]
+fn manual_pages_have_every_option_and_example() {
+    let _limit = support::time_limit();
+    for name in subcommands() {
+        let page = run(&["man", &name]);
+        assert_eq!((page.code, page.stderr.as_str()), (Some(0), ""), "{name}");
+        assert!(page.stdout.contains(&format!(".TH nsprobe-{name} 1")), "{name}");
+        let page = page.stdout.replace('\\', "");
+        let help = run(&[&name, "--help"]).stdout;
+        for option in help.split_whitespace().filter(|word| word.starts_with("--")) {
+            let option = option.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            assert!(page.contains(option), "{name} {option}");
+        }
+        for example in examples(&help) {
+            assert!(page.replace("*(Aq", "'").contains(&example), "{name}: {example}");
+        }
+    }
+    assert!(run(&["man"]).stdout.contains(".TH nsprobe 1"));
+    let none = run(&["man", "nothing"]);
+    assert_eq!((none.code, none.stdout.as_str()), (Some(2), ""), "{}", none.stderr);
+}

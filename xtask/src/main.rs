@@ -4,6 +4,7 @@ mod archive;
 mod bench;
 mod checkout;
 mod conformance;
+mod dist;
 mod ending;
 mod load;
 mod probe;
@@ -21,6 +22,8 @@ enum Task {
     Bench(bench::Args),
     /// Runs the kernel's own tests beside strace
     Conformance(conformance::Args),
+    /// Builds the program, its manual pages and completions, as a package has them
+    Dist(dist::Args),
     /// The work that `bench` traces; started by it
     #[command(hide = true)]
     Load(load::Args),
@@ -39,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     match Task::parse() {
         Task::Bench(args) => bench::run(&args),
         Task::Conformance(args) => conformance::run(&args),
+        Task::Dist(args) => dist::run(&args),
         Task::Load(args) => load::run(&args),
         Task::Probe(args) => probe::run(&args),
         Task::Stage(args) => bench::stage(&args),

@@ -11,6 +11,7 @@ mod help;
 mod lines;
 mod list;
 mod logging;
+mod man;
 mod output;
 mod passwd;
 mod printed;
@@ -77,6 +78,9 @@ enum Command {
     Doctor(doctor::Args),
     /// Write a completion script for a shell to stdout
     Completions(completions::Args),
+    /// Write a manual page to stdout
+    #[command(hide = true)]
+    Man(man::Args),
 }
 
 /// The outcome of a command, apart from errors.
@@ -155,6 +159,7 @@ fn run(cli: &Cli) -> anyhow::Result<Exit> {
         Command::Trace(args) => trace::run(args, &mut out),
         Command::Doctor(args) => doctor::run(args, &mut out),
         Command::Completions(args) => completions::run(args, &mut out),
+        Command::Man(args) => man::run(args, &mut out),
     }?;
     out.flush().context("stdout")?;
     Ok(exit)

@@ -1,0 +1,59 @@
+//! The dependencies keep the rules of deny.toml that can be checked without a network.
+
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+
+/// The packages of the lock file, as cargo describes them.
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let output = Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--locked", "--filter-platform=x86_64-unknown-linux-gnu"])
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .output()
+        .expect("cargo");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut metadata: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    serde_json::from_value(metadata["packages"].take()).expect("an array")
+}
+
+/// The licences that deny.toml allows.
+fn allowed() -> Vec<&'static str> {
+    let lines = include_str!("../../deny.toml").lines();
+    let lines = lines.skip_while(|line| *line != "allow = [").skip(1).take_while(|line| *line != "]");
+    lines.map(|line| line.trim().trim_end_matches(',').trim_matches('"')).collect()
+}
+
+/// True if one side of an `OR` needs nothing but `allowed` licences.
+fn permits(expression: &str, allowed: &[&str]) -> bool {
+    let plain = |licence: &str| allowed.contains(&licence.trim().trim_matches(['(', ')']));
+    // No other form with parentheses occurs; one that did would not be permitted.
+    if let Some((both, other)) = expression.split_once(") AND ") {
+        return permits(both.trim_start_matches('('), allowed) && plain(other);
+    }
+    expression.split(" OR ").flat_map(|side| side.split('/')).any(|side| side.split(" AND ").all(plain))
+}
+
+#[test]
+fn licences_are_allowed_and_sources_are_known() {
+    let (packages, allowed) = (packages(), allowed());
+    assert!(allowed.contains(&"MIT") && packages.len() > 50, "{allowed:?}");
+    for package in packages {
+        let name = &package["name"];
+        let licence = package["license"].as_str().unwrap_or_default();
+        assert!(permits(licence, &allowed), "{name}: {licence:?}: not in deny.toml");
+        let source = package["source"].as_str();
+        assert!(source.is_none_or(|source| source.starts_with("registry+")), "{name}: {source:?}");
+    }
+}
+
+#[test]
+fn expressions_are_read_as_spdx_means_them() {
+    let allowed = ["MIT", "Unicode-3.0"];
+    for good in ["MIT", "GPL-2.0 OR MIT", "MIT/Apache-2.0", "(MIT OR Apache-2.0) AND Unicode-3.0"] {
+        assert!(permits(good, &allowed), "{good}");
+    }
+    for bad in ["", "GPL-2.0", "MIT AND GPL-2.0", "(GPL-2.0 OR Apache-2.0) AND Unicode-3.0", "MIT-0"] {
+        assert!(!permits(bad, &allowed), "{bad}");
+    }
+}
