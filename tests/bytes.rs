@@ -147,7 +147,7 @@ fn a_trace_takes_and_tells_names_of_any_bytes() {
         let form = text::shown(name);
         for given in [OsStr::from_bytes(name), OsStr::new(&form)] {
             let script = r#"unshare --uts true; "$0" --net true"#;
-            let args = ["--hooks", plan, "--quiet", "--comm"].map(OsStr::new);
+            let args = ["--source", plan, "--quiet", "--comm"].map(OsStr::new);
             let command = ["--", "sh", "-c", script].map(OsStr::new);
             let stream = Stream::record(&[&args[..], &[given], &command, &[&program]].concat());
             let [event] = stream.of("unshare")[..] else { panic!("one event: {:?}", stream.stderr) };
@@ -159,7 +159,7 @@ fn a_trace_takes_and_tells_names_of_any_bytes() {
         let jail = dir.path().join("j = 0  net 1→2");
         std::fs::create_dir(&jail).unwrap();
         let mut trace = nsprobe();
-        trace.args(["trace", "--hooks", plan, "--quiet", "--event", "chroot", "--", "chroot"]).arg(&jail);
+        trace.args(["trace", "--source", plan, "--quiet", "--event", "chroot", "--", "chroot"]).arg(&jail);
         let ran = support::Ran::from(trace.arg("true").output().unwrap());
         let line = ran.stdout.lines().find(|line| line.contains("chroot(")).unwrap();
         let form = text::shown_path(&jail);

@@ -72,17 +72,17 @@ fn a_plan_is_good_exactly_when_trace_can_be_made_to_use_it() {
         return;
     }
     let document = diagnosis();
-    let perf = run(&["trace", "--hooks", "perf", "--", "true"]);
+    let perf = run(&["trace", "--source", "perf", "--", "true"]);
     let perf = (perf.code != Some(0)).then_some(perf.stderr);
     for (plan, refusal) in
-        [("functions", refusal("functions")), ("tracepoints", refusal("tracepoints")), ("perf", perf)]
+        [("fentry", refusal("fentry")), ("tracepoints", refusal("tracepoints")), ("perf", perf)]
     {
         let said = verdict(document, plan);
         assert_eq!(said["verdict"] == "good", refusal.is_none(), "{said}\n{refusal:?}");
     }
     let auto = Stream::record(&["--duration", "1ms"]);
-    let hooks = &auto.lines[0]["hooks"];
-    let takes = format!("takes {}: {}", hooks["plan"].as_str().unwrap(), hooks["reason"].as_str().unwrap());
+    let source = &auto.lines[0]["source"];
+    let takes = format!("takes {}: {}", source["name"].as_str().unwrap(), source["reason"].as_str().unwrap());
     assert_eq!(verdict(document, "trace")["finding"], takes);
     assert_eq!(verdict(document, "btf")["verdict"], "good");
     assert_eq!(verdict(document, "ring buffer")["verdict"], "good");
@@ -161,7 +161,7 @@ fn in_a_pid_and_a_user_namespace_it_says_what_that_hides() {
     assert_eq!(verdict(&document, "user namespace")["verdict"], "missing");
     let bpf = "not tried: the kernel takes BPF from the initial user namespace only";
     assert_eq!(verdict(&document, "bpf")["finding"], bpf);
-    for subject in ["ring buffer", "functions", "tracepoints"] {
+    for subject in ["ring buffer", "fentry", "tracepoints"] {
         assert_eq!(verdict(&document, subject)["finding"], "not tried: see bpf");
     }
     let perf = verdict(&document, "perf")["finding"].as_str().unwrap();

@@ -20,7 +20,7 @@ fn sh(script: &str) -> Ran {
 fn a_closed_stdout_is_an_error_of_every_command() {
     let _limit = crate::support::time_limit();
     let commands = ["list", "list --json", "tree", "doctor", "diff -", "completions bash", "--help"];
-    for command in commands.into_iter().chain(["trace --hooks poll -d 1ms", "trace --json -- false"]) {
+    for command in commands.into_iter().chain(["trace --source proc -d 1ms", "trace --json -- false"]) {
         let ran = sh(&format!("exec \"$0\" {command} >&- </dev/null"));
         assert_eq!(ran.code, Some(2), "{command}: {}", ran.stderr);
         assert_eq!(ran.stderr.lines().count(), 1, "{command}: {}", ran.stderr);
@@ -29,11 +29,11 @@ fn a_closed_stdout_is_an_error_of_every_command() {
     // Nothing is written to stdout.
     let dir = tempfile::tempdir().expect("a directory");
     let lines = dir.path().join("lines");
-    let ran = sh(&format!("exec \"$0\" trace --json --hooks poll --output {} -- true >&-", lines.display()));
+    let ran = sh(&format!("exec \"$0\" trace --json --source proc --output {} -- true >&-", lines.display()));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(read_to_string(&lines).expect("lines").ends_with("}\n"));
     // Open, but not for writing.
-    for command in ["list", "list --json", "trace --hooks poll -d 1ms"] {
+    for command in ["list", "list --json", "trace --source proc -d 1ms"] {
         let ran = sh(&format!("exec \"$0\" {command} 1</dev/null"));
         assert_eq!(ran.code, Some(2), "{command}: {}", ran.stderr);
         assert!(ran.stderr.contains("stdout: Bad file descriptor"), "{command}: {}", ran.stderr);
@@ -58,7 +58,7 @@ fn the_command_gets_what_nsprobe_was_given() {
         assert_eq!(ran.code, Some(7), "{prefix}: {}", ran.stdout);
         read_to_string(&report).expect("a report")
     };
-    let (with, without) = (traced("\"$0\" trace --quiet --hooks poll --"), traced(""));
+    let (with, without) = (traced("\"$0\" trace --quiet --source proc --"), traced(""));
     assert_eq!(with, without);
     assert!(without.contains("\n77\n"), "{without}");
     // The usual state: nothing is ignored or blocked, not even what Rust's runtime ignores.
@@ -66,7 +66,7 @@ fn the_command_gets_what_nsprobe_was_given() {
         sh(&format!("exec env --default-signal {prefix} {command} 2>&1 >/dev/null"));
         read_to_string(&report).expect("a report")
     };
-    assert_eq!(usual("\"$0\" trace --quiet --hooks poll --"), usual(""));
+    assert_eq!(usual("\"$0\" trace --quiet --source proc --"), usual(""));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_was_ignored_at_the_start_stays_ignored() {
     // As nohup(1) starts it, or a script with `&`.
     let mut command = Command::new("env");
     command.args(["--ignore-signal=HUP,INT", "--default-signal=TERM"]);
-    command.arg(nsprobe().get_program()).args(["trace", "--json", "--hooks", "poll"]);
+    command.arg(nsprobe().get_program()).args(["trace", "--json", "--source", "proc"]);
     let tracing = Tracing::by(&mut command);
     for signal in [Signal::SIGHUP, Signal::SIGINT] {
         kill(tracing.pid(), signal).expect("nsprobe is there");
@@ -102,7 +102,7 @@ fn the_limit_of_descriptors_is_raised() {
     let dir = tempfile::tempdir().expect("a directory");
     let report = dir.path().join("report");
     let script = format!(
-        "ulimit -Sn 64; exec \"$0\" trace --quiet --hooks poll -- sh -c 'cat /proc/$PPID/limits >{}'",
+        "ulimit -Sn 64; exec \"$0\" trace --quiet --source proc -- sh -c 'cat /proc/$PPID/limits >{}'",
         report.display()
     );
     assert_eq!(sh(&script).code, Some(0));
@@ -163,7 +163,7 @@ fn without_child_processes_the_reason_is_said() {
     let no_more = "no child process can be started: EAGAIN: a limit of processes";
     for args in [
         &["list", "--ns", "/proc/self/ns/net"][..],
-        &["trace", "--hooks", "poll", "-d", "1ms", "--cgroup", "/proc"],
+        &["trace", "--source", "proc", "-d", "1ms", "--cgroup", "/proc"],
     ] {
         let ran = limited("--nproc=1:1", args);
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);

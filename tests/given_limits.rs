@@ -27,8 +27,8 @@ fn too_few_descriptors_are_an_error_that_names_the_limit() {
     for (limits, args) in [
         (&[4, 6, 10, 16, 24, 48, 64][..], &trace[..]),
         (&[48, 80], &all),
-        (&[10], &["trace", "--duration", "1ms", "--hooks", "perf"]),
-        (&[10], &["trace", "--duration", "1ms", "--hooks", "poll"]),
+        (&[10], &["trace", "--duration", "1ms", "--source", "perf"]),
+        (&[10], &["trace", "--duration", "1ms", "--source", "proc"]),
         (&[4, 6, 8, 16], &["list"]),
         (&[7, 8], &["tree"]),
         (&[5, 16], &["diff", document]),
@@ -67,8 +67,8 @@ fn a_limit_of_processes_is_named() {
     let (_dir, program) = unprivileged_copy();
     // A user whom no other test has: the limit is of all processes of a user, and not root's.
     for (count, args) in [
-        ("1", &["trace", "--hooks", "poll", "--duration", "1ms"][..]),
-        ("3", &["trace", "--hooks", "poll", "--duration", "1ms", "--", "true"]),
+        ("1", &["trace", "--source", "proc", "--duration", "1ms"][..]),
+        ("3", &["trace", "--source", "proc", "--duration", "1ms", "--", "true"]),
     ] {
         let mut limited = Command::new("setpriv");
         limited.args(["--reuid=54333", "--regid=54333", "--clear-groups", "prlimit"]);
@@ -88,7 +88,7 @@ fn locked_memory_is_not_taken_for_a_security_module() {
     let mut limited = Command::new("setpriv");
     limited.args(["--bounding-set=-sys_resource", "--inh-caps=-sys_resource", "prlimit", "--memlock=0:0"]);
     limited.arg(nsprobe().get_program());
-    limited.args(["trace", "--hooks", "tracepoints", "--duration", "1ms"]);
+    limited.args(["trace", "--source", "tracepoints", "--duration", "1ms"]);
     let ran = Ran::from(limited.output().expect("setpriv starts"));
     // From 5.11 on maps are no locked memory.
     match ran.code {
@@ -106,7 +106,7 @@ fn a_trace_ends_with_an_end_when_its_processor_time_is_used_up() {
     let _limit = crate::support::time_limit();
     let ran = limited(
         "--cpu=1:3",
-        &["trace", "--json", "--hooks", "poll", "--interval", "1ms", "--duration", "60s"],
+        &["trace", "--json", "--source", "proc", "--interval", "1ms", "--duration", "60s"],
     );
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     let end = ran.stdout.lines().last().expect("an end");

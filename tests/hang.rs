@@ -129,7 +129,7 @@ fn neither_arguments_nor_a_path_in_a_servers_hands_are_waited_for() {
             vec!["tree"],
             // Requested by the user, but ends all the same.
             vec!["list", "--ns", &file],
-            vec!["trace", "--hooks", "poll", "-d", "1ms", "--cgroup", &file],
+            vec!["trace", "--source", "proc", "-d", "1ms", "--cgroup", &file],
         ];
         let outcomes: Vec<Outcome> =
             commands.iter().map(|args| within(false, args, before.limit())).collect();

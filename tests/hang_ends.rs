@@ -72,13 +72,13 @@ fn a_trace_that_nobody_reads_ends_within_a_second() {
         within_a_second(&format!("{args:?} {signal}"), || end_of_trace(args, Some(signal)));
     };
     one_plan(|plan| {
-        ends(&["--hooks", plan], Signal::SIGINT);
-        ends(&["--hooks", plan, "--lifecycle"], Signal::SIGTERM);
+        ends(&["--source", plan], Signal::SIGINT);
+        ends(&["--source", plan, "--lifecycle"], Signal::SIGTERM);
         let duration = Duration::from_millis(100);
-        let args = ["--hooks", plan, "--duration", "100ms"];
+        let args = ["--source", plan, "--duration", "100ms"];
         within_a_second(&format!("{args:?}"), || end_of_trace(&args, None).saturating_sub(duration));
     });
-    ends(&["--hooks", "poll"], Signal::SIGTERM);
+    ends(&["--source", "proc"], Signal::SIGTERM);
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn end_before_command(plan: &str, program: &Path, signal: Option<Signal>) -> (Ra
     let file = |name: &str| File::create(dir.path().join(name)).expect("a file");
     let text = |name: &str| std::fs::read_to_string(dir.path().join(name)).expect("text");
     let mut command = nsprobe();
-    command.args(["trace", "--json", "--hooks", plan]);
+    command.args(["trace", "--json", "--source", plan]);
     command.args(signal.is_none().then_some(["--duration", "100ms"]).into_iter().flatten());
     command.arg("--").arg(program).stdout(file("stdout")).stderr(file("stderr"));
     let mut child = command.spawn().expect("nsprobe starts");
@@ -161,8 +161,8 @@ fn a_command_on_a_silent_server_is_not_waited_for() {
                 took
             });
         };
-        attempt("poll", Some(Signal::SIGINT));
-        attempt("poll", None);
+        attempt("proc", Some(Signal::SIGINT));
+        attempt("proc", None);
         one_plan(|plan| attempt(plan, Some(Signal::SIGTERM)));
         drop(server);
         for pid in left {

@@ -21,7 +21,7 @@ fn neither_an_output_nor_a_document_is_waited_for() {
         let limit = before.limit();
         server.stop_answering();
         let file = point.join("program").to_str().unwrap().to_owned();
-        let trace = ["trace", "--quiet", "--hooks", "poll", "--interval", "100ms"];
+        let trace = ["trace", "--quiet", "--source", "proc", "--interval", "100ms"];
         let output = [&trace[..], &["-d", "300ms", "--output", &file]].concat();
         // The path exists in a separate mount namespace.
         let outcomes = [output, vec!["diff", &file]].map(|args| within(false, &args, limit + PATIENCE));
@@ -71,7 +71,7 @@ fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
             let duration = Duration::from_millis(if signal.is_some() { 0 } else { 500 });
             within_a_second(&format!("--output {signal:?}"), || {
                 let file = names.next().unwrap();
-                let mut args = vec!["trace", "--json", "--hooks", "poll", "--output", &file];
+                let mut args = vec!["trace", "--json", "--source", "proc", "--output", &file];
                 args.extend(if signal.is_some() { &[][..] } else { &["--duration", "500ms"] });
                 let mut child = nsprobe().args(&args).stderr(Stdio::piped()).spawn().unwrap();
                 let mut messages = BufReader::new(child.stderr.take().unwrap());

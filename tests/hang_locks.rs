@@ -81,11 +81,11 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             }
         }
         assert!(documents >= 2);
-        for (hooks, outcome) in traced {
+        for (source, outcome) in traced {
             let lines = lines(&outcome.of_commands().unwrap().stdout);
             assert_eq!(lines.last().unwrap()["type"], "end");
-            let missing = lines[0]["hooks"]["missing"].to_string();
-            let is_due = hooks == "poll" && !unread_by_proc.is_empty();
+            let missing = lines[0]["source"]["missing"].to_string();
+            let is_due = source == "proc" && !unread_by_proc.is_empty();
             assert!(!is_due || missing.contains("could not be read: reading"), "{missing}");
             assert!(!missing.contains("hidepid"), "{missing}");
         }
@@ -140,7 +140,7 @@ fn waits_for_many_processes_on_several_servers_have_one_limit_together() {
         let args = [
             &["list", "--json", "--source", "proc"][..],
             &["doctor"],
-            &["trace", "--hooks", "poll", "-d", "1ms"],
+            &["trace", "--source", "proc", "-d", "1ms"],
         ];
         let outcomes = args.map(|args| within(true, args, before.limit()));
         drop(servers);
@@ -159,9 +159,9 @@ fn waits_for_many_processes_on_several_servers_have_one_limit_together() {
 
 /// The result of traces by `/proc` in so little time.
 fn traces(before: &Before) -> [(&'static str, Outcome); 2] {
-    ["poll", "perf"].map(|hooks| {
-        let args = ["trace", "--json", "-d", "500ms", "--interval", "100ms", "--hooks", hooks];
-        (hooks, within(true, &args, before.limit()))
+    ["proc", "perf"].map(|source| {
+        let args = ["trace", "--json", "-d", "500ms", "--interval", "100ms", "--source", source];
+        (source, within(true, &args, before.limit()))
     })
 }
 

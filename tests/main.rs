@@ -54,7 +54,7 @@ mod trace_lifecycle;
 mod trace_losses;
 mod trace_outcome;
 mod trace_output;
-mod trace_poll;
+mod trace_proc;
 mod trace_program;
 mod trace_roots;
 mod trace_targets;

@@ -19,8 +19,9 @@ use std::time::{Duration, Instant};
 fn the_end_of_the_command_ends_the_trace_with_its_code() {
     let _limit = crate::support::time_limit();
     each_source(|plan| {
-        let of =
-            |script: &str| Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
+        let of = |script: &str| {
+            Stream::record(&["--source", plan, "--event", "unshare", "--", "sh", "-c", script])
+        };
         let seven = of("exit 7");
         assert_eq!((seven.code, seven.end_reason()), (Some(7), "command ended"));
         assert_eq!(of("kill -KILL $$").code, Some(137));
@@ -40,7 +41,7 @@ fn a_command_that_does_not_start_has_the_codes_of_a_shell() {
         for (command, code, why) in
             [("/nonexistent", 127, "No such file"), ("/etc/passwd", 126, "Permission denied")]
         {
-            let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--", command]);
+            let stream = Stream::record(&["--source", plan, "--event", "unshare", "--", command]);
             assert_eq!((stream.code, stream.end_reason()), (Some(code), "command not started"));
             assert!(stream.stderr.contains(command) && stream.stderr.contains(why), "{}", stream.stderr);
         }
@@ -64,7 +65,7 @@ fn only_the_command_and_its_descendants_are_reported() {
              sh -c '(unshare --ipc true)'",
             seen = seen.display()
         );
-        let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", &script]);
+        let stream = Stream::record(&["--source", plan, "--event", "unshare", "--", "sh", "-c", &script]);
         assert_eq!(stream.code, Some(0), "the others run: {}", stream.stderr);
         let flags: Vec<String> = stream.events().map(|event| event["args"]["flags"].to_string()).collect();
         assert_eq!(flags, [r#"["CLONE_NEWIPC"]"#; 2]);
@@ -79,7 +80,7 @@ fn of_the_whole_machine_until_so_many_events() {
         let _others = stage::Staged::sh(&others(&dir.path().join("seen")));
         // The time limit is for when the others have ended.
         let limits = ["--count", "3", "--duration", "2m"];
-        let stream = Stream::record(&[&["--hooks", plan, "--event", "unshare,setns"], &limits[..]].concat());
+        let stream = Stream::record(&[&["--source", plan, "--event", "unshare,setns"], &limits[..]].concat());
         assert_eq!((stream.code, stream.end_reason(), stream.events().count()), (Some(0), "count", 3));
         assert!(stream.events().all(|event| event["event"] == "unshare" || event["event"] == "setns"));
         let times: Vec<&str> = stream.events().filter_map(|event| event["time"].as_str()).collect();
@@ -98,7 +99,7 @@ fn the_command_goes_on_when_the_count_is_reached() {
     one_plan(|plan| {
         // The trace must not end it.
         let script = "unshare -u true; exec sleep 60 >&- 2>&-";
-        let args = ["--hooks", plan, "--event", "unshare", "-n1", "--", "sh", "-c", script];
+        let args = ["--source", plan, "--event", "unshare", "-n1", "--", "sh", "-c", script];
         let stream = Stream::record(&args);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "count"));
         let pid = stream.stderr.split_once("goes on as process ").expect("its pid").1.trim();
@@ -111,7 +112,7 @@ fn until_a_time_is_over() {
     let _limit = crate::support::time_limit();
     each_source(|plan| {
         let began = Instant::now();
-        let stream = Stream::record(&["--hooks", plan, "--event", "unshare", "--duration", "300ms"]);
+        let stream = Stream::record(&["--source", plan, "--event", "unshare", "--duration", "300ms"]);
         assert_eq!((stream.code, stream.end_reason()), (Some(0), "duration"));
         assert!(began.elapsed() >= Duration::from_millis(300));
     });
@@ -121,7 +122,7 @@ fn until_a_time_is_over() {
 fn each_event_is_there_when_it_has_happened_and_ctrl_c_ends_with_totals() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare"]);
+        let mut tracing = Tracing::start(&["--source", plan, "--event", "unshare"]);
         let mut child = Command::new("unshare").args(["--uts", "true"]).spawn().expect("unshare starts");
         child.wait().expect("it ends");
         let pid = format!(r#""pid":{},"#, child.id());
@@ -147,7 +148,7 @@ fn ctrl_c_is_the_commands_and_the_stream_still_ends() {
             let script = "trap 'trap \"\" INT; unshare --uts true; exit 3' INT; unshare --ipc true; \
                           while kill -0 $PPID; do sleep 0.05; done";
             let mut tracing =
-                Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
+                Tracing::start(&["--source", plan, "--event", "unshare", "--", "sh", "-c", script]);
             assert!(tracing.line().contains("CLONE_NEWIPC"), "{}", tracing.text);
             let target = if to_group { Pid::from_raw(-tracing.pid().as_raw()) } else { tracing.pid() };
             kill(target, Signal::SIGINT).expect("nsprobe runs");
@@ -168,7 +169,7 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
     let command = ["--", "touch", touched.to_str().expect("UTF-8")];
     let traced = |stdout: Stdio, args: &[&str]| -> Ran {
         let mut nsprobe = nsprobe();
-        nsprobe.args(["trace", "--hooks", "poll"]).args(args).args(command);
+        nsprobe.args(["trace", "--source", "proc"]).args(args).args(command);
         nsprobe.stdout(stdout).output().expect("nsprobe starts").into()
     };
     for args in [&[][..], &["--json"]] {
@@ -188,7 +189,7 @@ fn a_full_disk_is_an_error_and_a_closed_pipe_is_none() {
 fn a_reader_that_has_seen_enough_ends_the_trace_while_nothing_happens() {
     let _limit = crate::support::time_limit();
     each_source(|plan| {
-        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root"]);
+        let mut tracing = Tracing::start(&["--source", plan, "--event", "pivot_root"]);
         drop(std::mem::replace(&mut tracing.stdout, BufReader::new(another_pipe())));
         let status = stage::wait(|| tracing.child.try_wait().expect("a child"));
         assert_eq!(status.and_then(|status| status.code()), Some(0));
@@ -204,7 +205,7 @@ fn events_have_the_time_on_the_wall_in_a_time_namespace_too() {
         command
             .args(shifted)
             .arg(nsprobe().get_program())
-            .args(["trace", "--json", "--hooks", plan, "--event", "unshare", "--"]);
+            .args(["trace", "--json", "--source", plan, "--event", "unshare", "--"]);
         let before = jiff::Timestamp::now();
         let ran: Ran = command.args(["unshare", "--uts", "true"]).output().expect("unshare starts").into();
         let stream = Stream::check(ran);
@@ -229,20 +230,20 @@ fn people_get_a_line_an_event_and_notes_on_stderr() {
     one_plan(|plan| {
         let netns = NamedNetns::add();
         let join = format!("--net={}", netns.path());
-        let ran = run(&["trace", "--hooks", plan, "--event", "setns", "--", "nsenter", &join, "true"]);
+        let ran = run(&["trace", "--source", plan, "--event", "setns", "--", "nsenter", &join, "true"]);
         let setns = format!("setns(3<net:[{}] {}>, CLONE_NEWNET) = 0  net ", netns.ino(), netns.path());
         let [header, line] = ran.stdout.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stdout) };
         assert!(header.starts_with("TIME") && line.contains(&setns), "{line}");
         let [began, ended] = ran.stderr.lines().collect::<Vec<_>>()[..] else { panic!("{}", ran.stderr) };
-        assert_eq!(began, format!("nsprobe: tracing by {plan}; -v lists what this plan does not show"));
+        assert_eq!(began, format!("nsprobe: tracing by {plan}; -v lists what this source does not show"));
         // On a narrow terminal words stay whole, and nothing is lost.
-        let arguments = ["trace", "--hooks", plan, "--event", "setns", "--", "nsenter", &join, "true"];
+        let arguments = ["trace", "--source", plan, "--event", "setns", "--", "nsenter", &join, "true"];
         let narrow = on_terminal(nsprobe().args(arguments), 80);
         assert!(narrow.stdout.lines().all(|line| line.chars().count() <= 80), "{}", narrow.stdout);
         let words = narrow.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(words.contains(setns.trim_end().split("  ").next().unwrap()), "{words}");
         assert_eq!(ended, "nsprobe: command ended: 1 event");
-        let quiet = run(&["trace", "--quiet", "--hooks", plan, "--event", "setns", "--", "true"]);
+        let quiet = run(&["trace", "--quiet", "--source", plan, "--event", "setns", "--", "true"]);
         assert_eq!((quiet.code, quiet.stderr.as_str()), (Some(0), ""));
     });
 }
@@ -253,20 +254,20 @@ fn a_plan_that_the_kernel_refuses_is_no_trace() {
     if !root() {
         return;
     }
-    if refusal("functions").is_none() {
+    if refusal("fentry").is_none() {
         return skipped("this kernel refuses no plan");
     }
-    let ran = run(&["trace", "--hooks", "functions", "--duration", "1ms"]);
+    let ran = run(&["trace", "--source", "fentry", "--duration", "1ms"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert!(
-        ran.stderr.contains("refuses the plan `functions`: f") && ran.stderr.contains(": E"),
+        ran.stderr.contains("refuses the source `fentry`: f") && ran.stderr.contains(": E"),
         "{}",
         ran.stderr
     );
     let auto = Stream::record(&["--duration", "1ms"]);
-    let reason = auto.lines[0]["hooks"]["reason"].as_str().expect("a reason");
+    let reason = auto.lines[0]["source"]["reason"].as_str().expect("a reason");
     // If the kernel preempts its own tasks, fprobes are tried first.
-    let refused = ["functions are refused: f", "fprobes are refused: k"];
+    let refused = ["no fentry: f", "no fprobes: k"];
     assert!(refused.iter().any(|refused| reason.starts_with(refused)), "{reason}");
 }
 
@@ -280,7 +281,7 @@ fn without_privileges_the_missing_capabilities_are_named() {
     let as_nobody = |command: &mut Command| -> Ran {
         command.uid(65534).gid(65534).output().expect("nsprobe starts").into()
     };
-    let ran = as_nobody(Command::new(&copy).args(["trace", "--hooks", "functions", "--", "true"]));
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--source", "fentry", "--", "true"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
     assert!(
         ran.stderr.contains("needs CAP_BPF and CAP_PERFMON") && ran.stderr.contains("sudo"),
@@ -288,21 +289,21 @@ fn without_privileges_the_missing_capabilities_are_named() {
         ran.stderr
     );
     // Nothing beyond a list is tried, and the reason is given for each of it.
-    let ran = as_nobody(Command::new(&copy).args(["trace", "--hooks", "perf,tracepoints", "--", "true"]));
+    let ran = as_nobody(Command::new(&copy).args(["trace", "--source", "perf,tracepoints", "--", "true"]));
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{}", ran.stderr);
-    assert!(ran.stderr.contains("needs CAP_BPF") && ran.stderr.contains("plan `perf`"), "{}", ran.stderr);
-    let ran = as_nobody(Command::new(&copy).args(["trace", "-q", "--hooks", "poll,perf", "--", "true"]));
+    assert!(ran.stderr.contains("needs CAP_BPF") && ran.stderr.contains("source `perf`"), "{}", ran.stderr);
+    let ran = as_nobody(Command::new(&copy).args(["trace", "-q", "--source", "proc,perf", "--", "true"]));
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     // A plan that sees less and was not chosen is reported even with --quiet.
     let ran = as_nobody(Command::new(&copy).args(["trace", "--quiet", "--", "true"]));
     assert!(
-        ran.stderr.contains("tracing by poll") && ran.stderr.contains("those that fail"),
+        ran.stderr.contains("tracing by proc") && ran.stderr.contains("those that fail"),
         "{}",
         ran.stderr
     );
     // All capabilities, in a user namespace: they count for nothing here.
     let in_namespace = ["--user", "--map-root-user"];
-    let args = ["trace", "--hooks", "functions"];
+    let args = ["trace", "--source", "fentry"];
     let ran = as_nobody(Command::new("unshare").args(in_namespace).arg(&copy).args(args));
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("user namespace"), "{}", ran.stderr);
@@ -318,7 +319,7 @@ fn arguments_that_make_no_sense_are_refused_before_anything_happens() {
         (&["--count", "0"], "0"),
         (&["--buffer", "1"], "4K to 1G"),
         (&["--event", "exec"], "pivot_root"),
-        (&["--hooks", "magic"], "tracepoints"),
+        (&["--source", "magic"], "tracepoints"),
         (&["--clone", "all", "--event", "setns"], "--event"),
     ] {
         let ran = run(&[&["trace"], args].concat());
@@ -343,7 +344,7 @@ fn a_full_buffer_loses_events_and_says_how_many() {
                 stage::until(&file("end")),
             );
             // Room for four events of 976 bytes, and a reader that is stopped meanwhile.
-            let args = ["--hooks", plan, "--event", "unshare", "--buffer", "4K", "--", "sh", "-c", &script];
+            let args = ["--source", plan, "--event", "unshare", "--buffer", "4K", "--", "sh", "-c", &script];
             let tracing = Tracing::start(&args);
             let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
             assert!(made("ready"));
@@ -376,7 +377,7 @@ fn a_full_buffer_loses_events_and_says_how_many() {
 fn nothing_stays_in_the_kernel_when_nsprobe_is_killed() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan]);
+        let tracing = Tracing::start(&["--source", plan]);
         let programs = programs_of(tracing.child.id());
         // The fewest are those of fprobes, which all calls share: at entry, at return, for new tasks and for paths.
         assert!(programs.len() >= 4 && programs.is_subset(&loaded()), "{plan}: {programs:?}");
@@ -414,7 +415,7 @@ fn an_idle_trace_costs_no_processor_time() {
     each_plan(|plan| {
         // Only events of this process, which makes none: others would wake it.
         let own = std::process::id().to_string();
-        let tracing = Tracing::start(&["--hooks", plan, "--event", "pivot_root", "--pid", &own]);
+        let tracing = Tracing::start(&["--source", plan, "--event", "pivot_root", "--pid", &own]);
         let switches = || {
             let status = File::open(format!("/proc/{}/status", tracing.child.id())).expect("a status");
             let lines = BufReader::new(status).lines().map(|line| line.expect("text"));

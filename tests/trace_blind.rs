@@ -116,7 +116,7 @@ fn changed(event: &Value, what: &str) -> bool {
 fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M", "--room", &ROOM.to_string()]);
+        let tracing = Tracing::start(&["--source", plan, "--buffer", "16M", "--room", &ROOM.to_string()]);
         for which in [&format!("leave {MANY}"), "leave-exec 4", "stops", "exec 8", "exit 8"] {
             assert_eq!(report_of(which), "done");
             make_calls(&format!("w-{}", which.split(' ').next().unwrap_or_default()));
@@ -176,7 +176,7 @@ fn calls_of_others_are_reported_whatever_a_tenant_leaves_behind() {
 fn what_a_call_did_is_what_has_changed() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan, "--buffer", "16M"]);
+        let tracing = Tracing::start(&["--source", plan, "--buffer", "16M"]);
         let [left] = numbers(&report_of("jail 40"));
         assert!(left > 5, "the descriptor was not swapped: {left}");
         let [of_uts, of_ipc] = numbers(&report_of("clone3 200"));
@@ -204,7 +204,7 @@ fn what_a_call_did_is_what_has_changed() {
             roots.filter(|path| *path != "/").filter_map(|path| path.chars().last()).collect();
         assert!(roots == led || outcome.left_out > 0, "{roots}\n{led}");
         // Selected by what it changed, not by what its descriptor was.
-        let tracing = Tracing::start(&["--hooks", plan, "--kind", "net", "--buffer", "16M"]);
+        let tracing = Tracing::start(&["--source", plan, "--kind", "net", "--buffer", "16M"]);
         let [joined] = numbers(&report_of("net 200"));
         assert!(joined > 10, "the descriptor was not swapped: {joined}");
         let outcome = Outcome::end(tracing);

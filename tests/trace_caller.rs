@@ -94,7 +94,7 @@ fn capabilities_are_those_before_the_call() {
         let filter = "'CAP_SYS_ADMIN' in capabilities && exe.endsWith('/perl') && command.contains('caller')";
         let inside = format!("unshare --user --map-root-user perl {} 67108864 3>report", script.display());
         let args = [
-            "--hooks",
+            "--source",
             plan,
             "--filter",
             filter,
@@ -118,7 +118,7 @@ fn a_command_line_that_is_too_long_is_cut() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let long = "x".repeat(300);
-        let args = ["--hooks", plan, "--event", "unshare", "--", "unshare", "--uts", "true", &long];
+        let args = ["--source", plan, "--event", "unshare", "--", "unshare", "--uts", "true", &long];
         let stream = Stream::record(&args);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare") };
         let arguments = event["process"]["arguments"].as_array().expect("an array");

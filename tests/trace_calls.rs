@@ -194,7 +194,7 @@ fn clone_all_tells_every_task() {
     each_plan(|plan| {
         let script = "sh -c 'true & wait; (exit 3); : $(true)'";
         // `beside_strace` checks that without `--clone all` only those with a new namespace are reported.
-        let args = ["--hooks", plan, "--event", "clone", "--clone", "all", "--", "sh", "-c", script];
+        let args = ["--source", plan, "--event", "clone", "--clone", "all", "--", "sh", "-c", script];
         let stream = Stream::record(&args);
         let clones = stream.of("clone");
         for clone in &clones {
@@ -245,7 +245,7 @@ fn an_empty_mount_namespace_is_of_kind_mnt() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let program = "exit(syscall(272, 0x100000) == 0 ? 0 : 3)";
-        let stream = Stream::record(&["--hooks", plan, "--kind", "mnt", "--", "perl", "-e", program]);
+        let stream = Stream::record(&["--source", plan, "--kind", "mnt", "--", "perl", "-e", program]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {:?}", stream.lines) };
         assert_eq!(event["args"]["flags"], serde_json::json!(["UNSHARE_EMPTY_MNTNS"]));
         if stream.code == Some(3) {

@@ -62,7 +62,9 @@ fn calls_by_int_0x80_are_told_as_others_are() {
 
         // The option is needed only if it has a cost.
         let options: &[&str] = if plan == "tracepoints" { &["--compat"] } else { &[] };
-        let Some(stream) = record(&[&["--hooks", plan], options].concat(), &file, &namespace) else { return };
+        let Some(stream) = record(&[&["--source", plan], options].concat(), &file, &namespace) else {
+            return;
+        };
         let reported: Vec<Value> = stream
             .events()
             .map(|event| json!([event["event"], event["abi"], event["errno"], event["changed"]]))
@@ -86,9 +88,9 @@ fn calls_by_int_0x80_are_told_as_others_are() {
         assert_eq!(stream.of("clone")[0]["args"]["flags"], json!(["CLONE_NEWUTS"]));
 
         if plan == "tracepoints" {
-            let Some(stream) = record(&["--hooks", plan], &file, &namespace) else { return };
+            let Some(stream) = record(&["--source", plan], &file, &namespace) else { return };
             assert_eq!(stream.events().count(), 1, "only the clone that succeeds");
-            let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
+            let unseen = stream.lines[0]["source"]["unseen"].to_string();
             assert!(unseen.contains("32-bit system calls"), "{unseen}");
         }
     });
@@ -98,7 +100,7 @@ fn calls_by_int_0x80_are_told_as_others_are() {
 fn other_calls_are_reported_once_beside_them() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let stream = Stream::record(&["--compat", "--hooks", plan, "--", "unshare", "--uts", "true"]);
+        let stream = Stream::record(&["--compat", "--source", plan, "--", "unshare", "--uts", "true"]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
         assert_eq!(event["abi"], "x86_64");
     });

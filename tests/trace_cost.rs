@@ -1,4 +1,4 @@
-//! The cost of `nsprobe trace` for tasks that make other system calls: with functions, nothing.
+//! The cost of `nsprobe trace` for tasks that make other system calls: with fentry and fprobes, nothing.
 //!
 //! A tracepoint of a system call makes the kernel set a flag on every task, `SYSCALL_WORK_SYSCALL_TRACEPOINT`
 //! (`TIF_SYSCALL_TRACEPOINT` before Linux 5.11), which sends every system call of the machine through the slow path.
@@ -146,7 +146,7 @@ fn functions_leave_other_system_calls_alone() {
         let is_spared = || stage::wait(|| (!slow.is_taken()).then_some(())).is_some();
         // If nsprobe set it, the flag would be set for as long as it runs, and no longer.
         let is_to_blame = || {
-            let tracing = Tracing::start(&["--hooks", plan]);
+            let tracing = Tracing::start(&["--source", plan]);
             if is_spared() {
                 return false;
             }
@@ -162,7 +162,7 @@ fn functions_leave_other_system_calls_alone() {
             // Once, others may have stopped just as it ended.
             assert!(!(is_to_blame() && is_to_blame()), "nsprobe traces them all");
         } else {
-            let _tracing = Tracing::start(&["--hooks", plan]);
+            let _tracing = Tracing::start(&["--source", plan]);
             let start = Instant::now();
             while start.elapsed() < Duration::from_millis(300) {
                 assert!(slow.is_taken(), "this test would not see it");
@@ -194,7 +194,7 @@ fn functions_add_no_instruction_to_other_system_calls() {
         );
     }
     each_plan(|plan| {
-        let tracing = Tracing::start(&["--hooks", plan]);
+        let tracing = Tracing::start(&["--source", plan]);
         let traced = getppid();
         drop(tracing);
         let alone = getppid();

@@ -57,9 +57,9 @@ fn confined() -> Program {
 /// The calls that are reported for it.
 fn record(plan: &str, args: &[&str], program: &Path) -> (Stream, Vec<Value>) {
     let program = program.to_str().expect("UTF-8");
-    let stream = Stream::record(&[&["--hooks", plan], args, &["--", program]].concat());
+    let stream = Stream::record(&[&["--source", plan], args, &["--", program]].concat());
     assert_eq!(stream.code, Some(0), "{}", stream.stderr);
-    assert_eq!(stream.lines[0]["hooks"]["missing"], json!([]), "{}", stream.stderr);
+    assert_eq!(stream.lines[0]["source"]["missing"], json!([]), "{}", stream.stderr);
     let reported =
         stream.events().map(|event| json!([event["event"], event["errno"], event["denied"]])).collect();
     (stream, reported)
@@ -83,7 +83,7 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
             json!(["clone", "EINVAL", null]),
         ];
         assert_eq!(reported, expected, "{}", stream.stderr);
-        let start = &stream.lines[0]["hooks"];
+        let start = &stream.lines[0]["source"];
         assert!(start["cost"].as_str().is_some_and(|cost| cost.contains("system call")), "{start}");
 
         let events: Vec<&Value> = stream.events().collect();
@@ -111,7 +111,7 @@ fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
 
         let (stream, reported) = record(plan, &[], &program);
         assert_eq!(reported, [expected[0].clone(), expected[6].clone(), expected[7].clone()]);
-        let start = &stream.lines[0]["hooks"];
+        let start = &stream.lines[0]["source"];
         assert!(start["unseen"].to_string().contains("--denied"), "{start}");
         assert_eq!(start["cost"].is_null(), plan != "tracepoints", "{start}");
     });
@@ -154,7 +154,7 @@ fn a_call_that_was_under_way_at_the_start_is_not_taken_for_one_that_was_stopped(
         assert!(wait(|| is_blocked().then_some(())).is_some(), "it is not in chroot");
         let limits = ["--count", "1", "--duration", "60s"];
         let tracing =
-            Tracing::start(&[&["--denied", "--comm", "blocked", "--hooks", plan][..], &limits].concat());
+            Tracing::start(&[&["--denied", "--comm", "blocked", "--source", plan][..], &limits].concat());
         assert!(is_blocked(), "it was under way at the start");
         running.stdin.take().expect("a pipe").write_all(b"x").expect("it reads");
         assert!(running.wait().expect("it ends").success());
@@ -173,7 +173,7 @@ fn calls_without_room_to_be_recorded_are_counted() {
         let dir = tempfile::tempdir().expect("a directory");
         let program = confined().install(dir.path(), "crowded");
         let mut tracing = Tracing::start(&[
-            "--denied", "--room", "4", "--comm", "crowded", "--hooks", plan, "--buffer", "16M",
+            "--denied", "--room", "4", "--comm", "crowded", "--source", plan, "--buffer", "16M",
         ]);
         let mut until = |word: &str| {
             let has_come = || {
@@ -201,8 +201,8 @@ fn where_it_cannot_be_told_it_is_refused() {
     if !crate::support::root() {
         return;
     }
-    for plan in ["perf", "poll"] {
-        let ran = crate::support::run(&["trace", "--denied", "--hooks", plan, "--duration", "1ms"]);
+    for plan in ["perf", "proc"] {
+        let ran = crate::support::run(&["trace", "--denied", "--source", plan, "--duration", "1ms"]);
         assert_eq!(ran.code, Some(2), "{}", ran.stderr);
         assert!(ran.stderr.contains("--denied"), "{}", ran.stderr);
     }

@@ -43,7 +43,7 @@ fn interrupt(tracing: Tracing, pids: &[u32]) -> Vec<usize> {
 fn two_at_once_both_see_everything_and_end_on_their_own() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let args = ["--hooks", plan, "--event", "unshare"];
+        let args = ["--source", plan, "--event", "unshare"];
         let mut first = Tracing::start(&args);
         let mut second = Tracing::start(&args);
         let both = unshare();
@@ -66,7 +66,7 @@ fn a_disk_that_gets_full_ends_the_stream_with_a_message_and_its_totals() {
         std::fs::create_dir(&mount).expect("a directory");
         // A separate file system, in a separate mount namespace, with room for some events.
         let script = r#"mount -t tmpfs -o size=32k tmpfs "$1" || exit 9
-            "$2" trace --json --hooks "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 80 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
+            "$2" trace --json --source "$3" --event unshare -- sh -c 'i=0; while [ $i -lt 80 ]; do unshare -u true || exit; i=$((i+1)); done' >"$1/events"
             code=$?; cp "$1/events" "$4"; exit $code"#;
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", script, "sh"]).arg(&mount);
@@ -97,7 +97,7 @@ fn a_reader_that_goes_away_in_the_middle_ends_the_trace_quietly() {
         // It goes on, and must not hold the pipe that the test reads.
         let script =
             "exec 2>/dev/null; i=0; while [ $i -lt 5000 ]; do unshare --uts true || exit; i=$((i+1)); done";
-        let mut tracing = Tracing::start(&["--hooks", plan, "--event", "unshare", "--", "sh", "-c", script]);
+        let mut tracing = Tracing::start(&["--source", plan, "--event", "unshare", "--", "sh", "-c", script]);
         for _ in 0..3 {
             assert!(tracing.line().contains(r#""event":"unshare""#), "{}", tracing.text);
         }
@@ -141,7 +141,7 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
         // The time that is written: the wall clock at the beginning, and from there on by that clock.
         let (wall, start) = (SystemTime::now(), Instant::now());
         let stream = Stream::record(&[
-            "--hooks",
+            "--source",
             plan,
             "--event",
             "unshare",

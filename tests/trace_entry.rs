@@ -46,7 +46,7 @@ fn a_call_whose_entry_was_not_seen_is_reported_by_functions_and_says_so() {
         };
         // Begun before the trace.
         inside(pages[0]);
-        let tracing = Tracing::start(&["--hooks", plan, "--comm", SELECTED]);
+        let tracing = Tracing::start(&["--source", plan, "--comm", SELECTED]);
         withheld.supply(0, b"/");
         // Begun by who was not selected then.
         for (page, path) in [(1, &b"/nowhere"[..]), (2, b"/")] {
@@ -56,7 +56,7 @@ fn a_call_whose_entry_was_not_seen_is_reported_by_functions_and_says_so() {
         caller.join().expect("it ends");
         kill(tracing.pid(), Signal::SIGINT).expect("nsprobe is there");
         let stream = Stream::check(tracing.end());
-        let unseen = &stream.lines[0]["hooks"]["unseen"];
+        let unseen = &stream.lines[0]["source"]["unseen"];
         assert!(unseen.to_string().contains("began before the trace"), "{unseen}");
         let of_event = |event: &Value| json!([event["result"], event["seen"], event["args"]["path"]["path"]]);
         let found: Vec<Value> = stream.events().map(of_event).collect();

@@ -54,8 +54,8 @@ fn perf_reports_each_kind_with_before_and_after() {
         unshares.join("\n"),
         named.path()
     );
-    let stream = Stream::record(&["--hooks", "perf", "--", "sh", "-c", &script]);
-    assert_eq!((stream.code, stream.lines[0]["hooks"]["plan"].as_str()), (Some(0), Some("perf")));
+    let stream = Stream::record(&["--source", "perf", "--", "sh", "-c", &script]);
+    assert_eq!((stream.code, stream.lines[0]["source"]["name"].as_str()), (Some(0), Some("perf")));
     let report = fs::read_to_string(&report).expect("a report");
     let inodes: Vec<u64> = report.lines().map(ino).collect();
     let seen: Vec<_> = stream.events().map(change).collect();
@@ -108,7 +108,7 @@ fn perf_tells_every_call_that_strace_sees_succeed() {
         name=nsprobe-rungs-$$; ip netns add $name; ip netns exec $name true; ip netns del $name;
         for i in 1 2 3 4 5 6 7 8 9 10; do unshare -i unshare -u nsenter --net=/proc/self/ns/net true & done; wait;
         unshare --fork --pid --mount-proc perl -e 'syscall(56, 0x40000011, 0, 0, 0, 0) || exit; wait'";
-    let mut args = vec!["--all", "--hooks", "perf", "--", "strace", "-ff", "-qq", "-e"];
+    let mut args = vec!["--all", "--source", "perf", "--", "strace", "-ff", "-qq", "-e"];
     let prefix = dir.path().join("log");
     args.extend(["trace=unshare,setns,clone,clone3", "-e", "signal=none", "-o"]);
     args.extend([prefix.to_str().expect("UTF-8"), "sh", "-c", script]);
@@ -148,7 +148,7 @@ fn perf_reports_every_new_task_on_request() {
         return;
     }
     let script = "unshare --uts true; (true); perl -e 'fork; exit'";
-    let stream = Stream::record(&["--hooks", "perf", "--clone", "all", "--", "sh", "-c", script]);
+    let stream = Stream::record(&["--source", "perf", "--clone", "all", "--", "sh", "-c", script]);
     let clones = stream.of("clone");
     // unshare, the subshell, perl and its child; dash makes the last command's process too.
     assert!(clones.len() >= 4, "{clones:#?}");
@@ -177,7 +177,7 @@ fn perf_counts_losses_and_is_right_about_the_rest() {
          while (wanted('end')) {{ change(); select(undef, undef, undef, 0.05) }}",
         dir = dir.path().display()
     );
-    let mut tracing = Tracing::start(&["--hooks", "perf", "--buffer", "4K", "--", "perl", "-e", &script]);
+    let mut tracing = Tracing::start(&["--source", "perf", "--buffer", "4K", "--", "perl", "-e", &script]);
     let made = |name: &str| stage::wait(|| file(name).exists().then_some(())).is_some();
     assert!(made("ready"));
     kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
@@ -213,42 +213,42 @@ fn with_capabilities(bounding: &str, args: &[&str]) -> Ran {
 }
 
 #[test]
-fn the_rung_is_what_the_privileges_allow_and_each_above_says_why_not() {
+fn the_source_is_what_the_privileges_allow_and_each_above_says_why_not() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
-    let hooks = |bounding: &str| {
+    let source = |bounding: &str| {
         let stream = Stream::check(with_capabilities(bounding, &["--", "unshare", "--user", "true"]));
-        let hooks = &stream.lines[0]["hooks"];
-        let text = |name: &str| hooks[name].as_str().expect("text").to_owned();
-        (text("plan"), text("reason"), stream.of("change").len())
+        let source = &stream.lines[0]["source"];
+        let text = |name: &str| source[name].as_str().expect("text").to_owned();
+        (text("name"), text("reason"), stream.of("change").len())
     };
     // Debian's kernels have a level 3, at which they require CAP_SYS_ADMIN.
     let paranoid = fs::read_to_string("/proc/sys/kernel/perf_event_paranoid").expect("a level");
-    let forced = with_capabilities("-all,+perfmon", &["--hooks", "perf", "--duration", "1ms"]);
+    let forced = with_capabilities("-all,+perfmon", &["--source", "perf", "--duration", "1ms"]);
     let works = forced.code == Some(0);
     assert!(works || paranoid.trim() == "3", "{}", forced.stderr);
-    let (plan, reason, events) = hooks("-all,+perfmon");
+    let (plan, reason, events) = source("-all,+perfmon");
     if works {
         assert_eq!((plan.as_str(), events), ("perf", 1));
     } else {
         skipped("perf with CAP_PERFMON alone: kernel.perf_event_paranoid is 3");
-        assert_eq!(plan, "poll");
+        assert_eq!(plan, "proc");
     }
     assert!(reason.starts_with("no BPF: ") && reason.contains("CAP_BPF"), "{reason}");
-    let (plan, reason, _) = hooks("-all");
-    assert_eq!(plan, "poll");
+    let (plan, reason, _) = source("-all");
+    assert_eq!(plan, "proc");
     assert!(
         reason.contains("no BPF: ") && reason.contains("no perf: ") && reason.contains("EACCES"),
         "{reason}"
     );
     // Nothing for the tracefs: a capability without a hook of its own is not taken.
-    let (plan, reason, events) = hooks("-all,+bpf,+perfmon");
+    let (plan, reason, events) = source("-all,+bpf,+perfmon");
     match plan.as_str() {
-        "functions" | "fprobes" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
+        "fentry" | "fprobes" | "tracepoints" => assert_eq!(events, 0, "it is an unshare there"),
         plan if works => assert_eq!((plan, events), ("perf", 1), "{reason}"),
-        plan => assert_eq!(plan, "poll", "{reason}"),
+        plan => assert_eq!(plan, "proc", "{reason}"),
     }
 }
 
@@ -270,8 +270,8 @@ fn mount_namespaces_that_other_calls_make_are_named_where_there_are_such_calls()
             .output()
             .expect("strace starts");
         let is_made = !String::from_utf8_lossy(&strace.stderr).contains("= -1");
-        let stream = Stream::record(&["--hooks", plan, "--", "true"]);
-        let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
+        let stream = Stream::record(&["--source", plan, "--", "true"]);
+        let unseen = stream.lines[0]["source"]["unseen"].to_string();
         assert_eq!(unseen.contains("open_tree"), is_made, "{unseen}");
     });
 }
@@ -284,12 +284,12 @@ fn what_they_write_is_as_the_schema_says() {
     }
     let schema = closed(schemas::TRACE);
     // A scan needs time to see it.
-    for (plan, time) in [("perf", "0"), ("poll", "1.5")] {
+    for (plan, time) in [("perf", "0"), ("proc", "1.5")] {
         let script = format!(
             "unshare --net sleep {time}; unshare --pid --fork sleep {time}; exec chroot / sleep {time}"
         );
         let stream = Stream::record(&[
-            "--hooks",
+            "--source",
             plan,
             "--interval",
             "50ms",
@@ -322,21 +322,21 @@ fn text_output_names_what_is_not_known() {
     if !root() {
         return;
     }
-    let ran = run(&["trace", "-v", "--hooks", "perf", "--", "unshare", "--uts", "true"]);
+    let ran = run(&["trace", "-v", "--source", "perf", "--", "unshare", "--uts", "true"]);
     assert!(ran.stdout.lines().nth(1).is_some_and(|line| line.contains("  change  uts ")), "{}", ran.stdout);
-    let unseen = "not shown by this plan: whether a change is by unshare or setns";
+    let unseen = "not shown by this source: whether a change is by unshare or setns";
     assert!(ran.stderr.contains(unseen), "{}", ran.stderr);
     // A request that cannot be fulfilled is reported with --quiet too, in one sentence.
     for (plan, blind) in [
         ("perf", "calls that fail, chroot and pivot_root, roots and arguments are not seen"),
         (
-            "poll",
+            "proc",
             "/proc is scanned every --interval: single calls, those that fail, arguments, and changes undone",
         ),
     ] {
         for quiet in [true, false] {
             let ran = run(&[
-                &["trace", "--hooks", plan][..],
+                &["trace", "--source", plan][..],
                 if quiet { &["--quiet"] } else { &[] },
                 &["--", "true"],
             ]

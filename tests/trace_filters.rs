@@ -48,7 +48,7 @@ impl Drop for Script {
 
 /// The output with `args` while `scripts` run one after the other and nsprobe does not read.
 fn reported(plan: &str, args: &[&str], scripts: &mut [&mut Script]) -> Ran {
-    let tracing = Tracing::start(&[&["--hooks", plan, "--buffer", "4K"], args].concat());
+    let tracing = Tracing::start(&[&["--source", plan, "--buffer", "4K"], args].concat());
     kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
     for script in scripts {
         script.finish();
@@ -263,7 +263,7 @@ fn control_groups_with_those_below() {
                 "--quiet",
                 "--lifecycle",
             ]);
-            nsprobe.args(["--hooks", plan, "--cgroup", requested, "--", "sh", "-c", &script]);
+            nsprobe.args(["--source", plan, "--cgroup", requested, "--", "sh", "-c", &script]);
             nsprobe
         };
         for (requested, reported) in [(&aside, 0), (&inner, 1), (&group.0, 2)] {
@@ -349,8 +349,8 @@ fn other_plans_refuse_what_they_cannot_decide() {
     }
     let own = std::process::id().to_string();
     for args in [&["--pid", &own, "--follow"][..], &["--cgroup", "/"], &["--failed"]] {
-        let ran = run(&[&["trace", "--hooks", "poll", "--duration", "1ms"], args].concat());
+        let ran = run(&[&["trace", "--source", "proc", "--duration", "1ms"], args].concat());
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args:?}");
-        assert!(ran.stderr.contains(": leave out --hooks"), "{args:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(": leave out --source"), "{args:?}: {}", ran.stderr);
     }
 }

@@ -48,7 +48,7 @@ struct Watched {
 impl Watched {
     /// Traces only these users.
     fn start(plan: &str, other: u32, flooders: Vec<u32>) -> Self {
-        Self::start_with(&["--hooks", plan], other, flooders)
+        Self::start_with(&["--source", plan], other, flooders)
     }
 
     /// The same with these arguments.
@@ -199,10 +199,10 @@ fn a_reader_that_stands_still_costs_who_floods_and_no_others() {
     if is_flood() || !support::root() {
         return;
     }
-    // Functions lose calls of others if the kernel preempts its tasks.
+    // With fentry, calls of others are lost if the kernel preempts its tasks.
     let plan = chosen();
     let (flooder, other) = (FLOODERS[2], OTHERS[2]);
-    let watched = Watched::start_with(&["--hooks", &plan], other, vec![flooder]);
+    let watched = Watched::start_with(&["--source", &plan], other, vec![flooder]);
     watched.seen.stalled.store(true, Ordering::Relaxed);
     // More than the queue of lines and the buffer have room for.
     let done = Flood::by_user(test, "each", flooder).end();
@@ -297,7 +297,7 @@ fn counts_are_exact_whichever_tasks_are_preempted() {
         // Three calls, so that the kernel leaves none out because another task is in the same program.
         let flood = Flood::by_user(test, "each", FLOODERS[3]);
         let pid = flood.pid().to_string();
-        let tracing = Tracing::start(&["--hooks", plan, "--pid", &pid, "--buffer", "4K"]);
+        let tracing = Tracing::start(&["--source", plan, "--pid", &pid, "--buffer", "4K"]);
         kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
         let done = flood.end();
         kill(tracing.pid(), Signal::SIGCONT).expect("nsprobe runs");

@@ -34,7 +34,7 @@ fn a_task_that_begins_in_another_pid_or_time_namespace_is_told() {
             stream.of("clone").iter().map(|event| event["changed"].clone()).collect()
         };
         let script = "unshare --pid --fork true; unshare --time --fork true; true";
-        let all = Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
+        let all = Stream::record(&["--source", plan, "--", "sh", "-c", script]);
         let mut expected = vec![json!(["pid"])];
         // A kernel may have no time namespaces.
         if all.events().any(|event| event["changed"] == json!(["time_for_children"])) {
@@ -48,7 +48,7 @@ fn a_task_that_begins_in_another_pid_or_time_namespace_is_told() {
         );
         let [unshare, ..] = all.of("unshare")[..] else { panic!("an unshare") };
         assert_eq!(entering["after"]["pid"], unshare["after"]["pid_for_children"]);
-        let pid = Stream::record(&["--hooks", plan, "--kind", "pid", "--", "sh", "-c", script]);
+        let pid = Stream::record(&["--source", plan, "--kind", "pid", "--", "sh", "-c", script]);
         assert_eq!(changed(&pid), [json!(["pid"])]);
         // And by the namespace, which the caller is in neither before nor after.
         let mut staged = Staged::sh("exec unshare --pid --fork --mount-proc sleep 1000");
@@ -56,7 +56,7 @@ fn a_task_that_begins_in_another_pid_or_time_namespace_is_told() {
         let namespace = proc::namespace(init, "pid").expect("a namespace");
         let script = format!("nsenter --target {init} --pid true; unshare --pid --fork true; true");
         let args = [
-            "--hooks",
+            "--source",
             plan,
             "--event",
             "clone",
@@ -94,7 +94,7 @@ fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
     let program = program.install(dir.path(), "forks").display().to_string();
     each_plan(|plan| {
         let reported = |filter: &[&str]| -> Vec<Value> {
-            let args = [&["--hooks", plan, "--event", "clone"], filter, &["--", &program]].concat();
+            let args = [&["--source", plan, "--event", "clone"], filter, &["--", &program]].concat();
             let stream = Stream::record(&args);
             let event = |event: &&Value| json!([event["errno"], event["args"]["flags"]]);
             stream.events().map(|it| event(&it)).collect()
@@ -137,7 +137,7 @@ fn a_child_is_told_with_its_parent_and_its_control_group() {
         wait(&mut program);
         let program = program.install(dir.path(), "clones").display().to_string();
         let script = format!("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; {program}; true");
-        let stream = Stream::record(&["--hooks", plan, "--event", "clone", "--", "sh", "-c", &script]);
+        let stream = Stream::record(&["--source", plan, "--event", "clone", "--", "sh", "-c", &script]);
         let [own, parents, plain] = stream.of("clone")[..] else {
             panic!("three clones: {:?}", stream.lines)
         };

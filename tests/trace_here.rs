@@ -46,12 +46,12 @@ fn a_time_namespace_does_not_shift_when_processes_started() {
             assert_eq!(process["start_ticks"], started, "{flags:?} {source}");
         }
     }
-    for hooks in ["auto", "perf"] {
+    for source in ["auto", "perf"] {
         let args = [
             "trace",
             "--json",
-            "--hooks",
-            hooks,
+            "--source",
+            source,
             "--",
             "sh",
             "-c",

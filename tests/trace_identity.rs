@@ -9,7 +9,7 @@ use std::process::Command;
 #[test]
 fn two_streams_of_one_machine_have_ids_of_their_own() {
     let _limit = support::time_limit();
-    let trace = || Stream::record(&["--hooks", "poll", "--duration", "1ms"]);
+    let trace = || Stream::record(&["--source", "proc", "--duration", "1ms"]);
     let (one, other) = (trace(), trace());
     let start = &one.lines[0];
     let id = |stream: &Stream| {

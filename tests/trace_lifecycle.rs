@@ -37,7 +37,7 @@ fn what_a_call_makes_is_told_with_its_owner() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "unshare --uts --ipc true; unshare --user --map-root-user --pid --fork true";
-        let stream = Stream::record(&["--lifecycle", "--hooks", plan, "--", "sh", "-c", script]);
+        let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", script]);
         let [first, second] = stream.of("unshare")[..] else { panic!("two unshares: {}", stream.stderr) };
         let made = |event: &Value, slot: &str, kind: &str, owner: &Value, owner_key: &Value| {
             let (pid, key) = (&event["process"]["pid"], &event["keys"]["after"][slot]);
@@ -70,7 +70,7 @@ fn what_a_call_makes_is_told_with_its_owner() {
             .collect();
         assert_eq!(created, expected);
         // None is reported without being requested.
-        let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
+        let stream = Stream::record(&["--source", plan, "--", "unshare", "--uts", "true"]);
         assert_eq!((of(&stream, "created").len(), stream.of("unshare").len()), (0, 1));
     });
 }
@@ -90,12 +90,12 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
             stage::until(&dir.path().join("out")),
             stage::until(&dir.path().join("in")),
         );
-        let stream = Stream::record(&["--lifecycle", "--hooks", plan, "--", "sh", "-c", &script]);
+        let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", &script]);
         let [short, mounted, open] = stream.of("unshare")[..] else { panic!("three: {}", stream.stderr) };
         let uts = |event: &Value| event["keys"]["after"]["uts"].clone();
         let ended = of(&stream, "destroyed");
         if plan == "tracepoints" {
-            let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
+            let unseen = stream.lines[0]["source"]["unseen"].to_string();
             assert!(unseen.contains("the ends of namespaces"), "{unseen}");
             // All that it can know: another one has the inode.
             assert!(ended.iter().all(|line| line["seen"] == false && line["age_ns"].is_null()));
@@ -114,7 +114,7 @@ fn a_number_that_is_used_again_has_another_key() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "i=0; while [ $i -lt 150 ]; do unshare --ipc --uts true; i=$((i+1)); done";
-        let stream = Stream::record(&["--lifecycle", "--hooks", plan, "--", "sh", "-c", script]);
+        let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", script]);
         let mut keys_of: BTreeMap<u64, Vec<String>> = BTreeMap::new();
         for line in of(&stream, "created") {
             let (ino, key) = (line["namespace"]["ino"].as_u64(), line["namespace"]["key"].as_str());
@@ -144,8 +144,19 @@ fn a_key_is_the_one_of_list_and_tree() {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("list");
         let script = format!("{} list --json >{}", env!("CARGO_BIN_EXE_nsprobe"), file.display());
-        let args =
-            ["--lifecycle", "--hooks", plan, "--", "unshare", "--uts", "--net", "--ipc", "sh", "-c", &script];
+        let args = [
+            "--lifecycle",
+            "--source",
+            plan,
+            "--",
+            "unshare",
+            "--uts",
+            "--net",
+            "--ipc",
+            "sh",
+            "-c",
+            &script,
+        ];
         let stream = Stream::record(&args);
         let list: Value = serde_json::from_slice(&std::fs::read(&file).expect("a list")).expect("JSON");
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
@@ -187,7 +198,7 @@ fn a_key_is_the_one_of_list_and_tree() {
 fn without_ids_and_tracker_there_are_no_keys() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        let stream = Stream::record(&["--hooks", plan, "--", "unshare", "--uts", "true"]);
+        let stream = Stream::record(&["--source", plan, "--", "unshare", "--uts", "true"]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
         assert_eq!(event["keys"].is_object(), has_ids(&json(&["list", "--json"])), "{event}");
     });
@@ -200,7 +211,7 @@ fn existing_namespaces_are_reported_at_the_start_and_their_end_when_it_comes() {
         let net = NamedNetns::add();
         let list = json(&["list", "--json"]);
         let (key, ino) = (keys(&list)[&("net".to_owned(), net.ino())].clone(), net.ino());
-        let mut tracing = Tracing::start(&["--lifecycle", "--hooks", plan, "--event", "pivot_root"]);
+        let mut tracing = Tracing::start(&["--lifecycle", "--source", plan, "--event", "pivot_root"]);
         let mut line = || -> Value { serde_json::from_str(&tracing.line()).expect("JSON") };
         let is_net = |line: &Value| line["namespace"]["key"] == key.as_str();
         let first = std::iter::repeat_with(&mut line).find(|line| line["type"] == "created" && is_net(line));
@@ -235,7 +246,7 @@ fn joined_namespaces_are_reported_if_their_creation_was_not() {
         let net = NamedNetns::add();
         let key = keys(&json(&["list", "--json"]))[&("net".to_owned(), net.ino())].clone();
         let join = format!("nsenter --net={} true; nsenter --net={} true", net.path(), net.path());
-        let stream = Stream::record(&["--lifecycle", "--hooks", plan, "--", "sh", "-c", &join]);
+        let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", &join]);
         let [created] = of(&stream, "created")[..] else { panic!("one: {:?}", stream.lines) };
         assert_eq!((&created["namespace"]["key"], &created["by"]), (&value!(key), &value!("first seen")));
         assert!(created["owner"].is_u64() && created["owner_key"].is_string(), "{created}");
@@ -249,7 +260,7 @@ fn lifecycle_is_reported_whatever_events_are_requested() {
     each_plan(|plan| {
         for filter in [&["--event", "chroot"][..], &["--filter", "uid == 12345"]] {
             let args =
-                [&["--lifecycle", "--hooks", plan], filter, &["--", "unshare", "--uts", "--fork", "true"]];
+                [&["--lifecycle", "--source", plan], filter, &["--", "unshare", "--uts", "--fork", "true"]];
             let stream = Stream::record(&args.concat());
             assert_eq!(stream.events().count(), 0);
             let [created] = of(&stream, "created")[..] else { panic!("one: {:?}", stream.lines) };
@@ -260,7 +271,7 @@ fn lifecycle_is_reported_whatever_events_are_requested() {
             return;
         }
         let script = "unshare --uts true; sleep 0.5";
-        let args = ["--lifecycle", "--hooks", plan, "--event", "chroot", "--", "sh", "-c", script];
+        let args = ["--lifecycle", "--source", plan, "--event", "chroot", "--", "sh", "-c", script];
         assert_eq!(of(&Stream::record(&args), "destroyed").len(), 1);
     });
 }
@@ -276,7 +287,7 @@ fn who_makes_many_namespaces_hides_the_end_of_no_other() {
             return skipped("no tracepoint shows ends");
         }
         let mut tracing =
-            Tracing::start(&["--lifecycle", "--hooks", plan, "--room", "128", "--event", "pivot_root"]);
+            Tracing::start(&["--lifecycle", "--source", plan, "--room", "128", "--event", "pivot_root"]);
         let mut ends = |inos: &BTreeSet<u64>, count: usize| {
             let mut seen = 0;
             while seen < count {

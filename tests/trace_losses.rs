@@ -46,7 +46,7 @@ fn overwhelmed(
             stage::until(&dir.join("go")),
             stage::until(&dir.join("end")),
         );
-        let start = [args, &["--hooks", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
+        let start = [args, &["--source", plan, "--buffer", "4K", "--", "sh", "-c", &script]].concat();
         let mut tracing = Tracing::start(&start);
         // It is idle, and everything before the burst has been reported.
         read_until(&mut tracing, "CLONE_NEWIPC");
@@ -187,7 +187,7 @@ fn what_the_output_did_not_take_is_counted() {
         let dir = tempfile::tempdir().expect("a directory");
         let dir = dir.path().display();
         let script = format!(
-            "mount -t tmpfs -o size=8k none {dir} && exec {} trace --json --hooks {plan} -- sh -c \\
+            "mount -t tmpfs -o size=8k none {dir} && exec {} trace --json --source {plan} -- sh -c \\
              'i=0; while [ $i -lt 30 ]; do unshare --uts true; i=$((i+1)); done' >{dir}/lines",
             env!("CARGO_BIN_EXE_nsprobe")
         );

@@ -80,7 +80,7 @@ fn a_call_that_the_kernel_makes_again_has_not_failed() {
     one_plan(|plan| {
         let record = |filter: &[&str]| {
             let command = ["--", "perl", "-e", INTERRUPTED];
-            Stream::record(&[&["--hooks", plan, "--event", "clone"], filter, &command].concat())
+            Stream::record(&[&["--source", plan, "--event", "clone"], filter, &command].concat())
         };
         // A signal must arrive between the entry of a call and the kernel's own check for one.
         let restarted = (0..10).any(|_| check_restarts(&record(&[])));
@@ -106,7 +106,7 @@ fn clone_returns_what_its_caller_was_told_in_its_own_pid_namespace() {
         let script = "my $pid = syscall(56, 0x20000000 | 17, 0, 0, 0, 0); if (!$pid) { exit } waitpid($pid, 0); \
                       print STDERR qq(returned=$pid\n)";
         let inner = ["unshare", "--pid", "--fork", "perl", "-e", script];
-        let stream = Stream::record(&[&["--hooks", plan, "--event", "clone", "--"][..], &inner].concat());
+        let stream = Stream::record(&[&["--source", plan, "--event", "clone", "--"][..], &inner].concat());
         let returned =
             stream.stderr.lines().find_map(|line| line.strip_prefix("returned=")).expect("a number");
         let event = stream.events().find(|event| event["process"]["comm"] == "perl").expect("perl's clone");
@@ -131,7 +131,7 @@ fn what_is_not_mounted_is_named_and_does_not_end_a_trace_that_can_do_without() {
             Command::new("unshare").args(["--mount", "sh", "-c", &script]).output().expect("unshare starts")
         };
         // That is, without its `sys`.
-        let args = format!("--json --quiet --hooks {plan} -- unshare --uts true");
+        let args = format!("--json --quiet --source {plan} -- unshare --uts true");
         let ran = inside("mount -t proc -o subset=pid nsprobe /proc", &args);
         if String::from_utf8_lossy(&ran.stderr).contains("mount:") {
             return skipped("proc has no subset=pid");
@@ -140,12 +140,12 @@ fn what_is_not_mounted_is_named_and_does_not_end_a_trace_that_can_do_without() {
         let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("a release");
         assert_eq!(stream.lines[0]["kernel"], release.trim_end());
         assert_eq!(stream.of("unshare").len(), 1);
-        for (hooks, missing) in
+        for (source, missing) in
             [(plan, "/sys/kernel/btf/vmlinux"), ("perf", "/sys/devices/system/cpu/online")]
         {
-            let ran = inside("umount --lazy /sys", &format!("--hooks {hooks} --duration 1ms"));
+            let ran = inside("umount --lazy /sys", &format!("--source {source} --duration 1ms"));
             let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
-            assert!(ran.status.code() == Some(2) && stderr.contains(missing), "{hooks}: {stderr}");
+            assert!(ran.status.code() == Some(2) && stderr.contains(missing), "{source}: {stderr}");
         }
     });
 }
@@ -161,7 +161,7 @@ fn a_pid_is_that_of_the_process_where_nsprobe_runs() {
             Command::new("unshare").args(args).output().expect("unshare starts")
         };
         // The pids that the probe compares are not those of this pid namespace.
-        let ran = inside(&format!("exec {binary} trace --hooks {plan} --pid 1 --duration 1ms"));
+        let ran = inside(&format!("exec {binary} trace --source {plan} --pid 1 --duration 1ms"));
         let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
         assert!(ran.status.code() == Some(2) && stderr.contains("initial pid namespace"), "{stderr}");
         // Perf has the pids of the process that opens it.
@@ -174,7 +174,7 @@ fn a_pid_is_that_of_the_process_where_nsprobe_runs() {
         let script = script.replace("$0", go.to_str().expect("UTF-8"));
         let script = format!("({script} | (read start; echo \"$start\"; touch {}; cat))", go.display());
         let stream = Stream::check(inside(&script).into());
-        assert_eq!(stream.lines[0]["hooks"]["plan"], "perf", "{}", stream.lines[0]);
+        assert_eq!(stream.lines[0]["source"]["name"], "perf", "{}", stream.lines[0]);
         let changes: Vec<&Value> = stream.events().map(|event| &event["changed"]).collect();
         assert_eq!(changes, [&json!(["uts"])]);
     });

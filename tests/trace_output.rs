@@ -50,7 +50,7 @@ fn start(plan: &str, args: &[&str], script: &str) -> (Child, PipeReader) {
 /// The same, to this pipe.
 fn start_into(pipe: OwnedFd, plan: &str, args: &[&str], script: &str) -> Child {
     let mut command = nsprobe();
-    command.args(["trace", "--json", "--hooks", plan, "--event", "chroot,setns,unshare"]).args(args);
+    command.args(["trace", "--json", "--source", plan, "--event", "chroot,setns,unshare"]).args(args);
     command.args(["--", "sh", "-c", &format!("exec >&2; {script}")]);
     command.stdout(pipe).stderr(Stdio::piped()).spawn().expect("nsprobe starts")
 }
@@ -220,7 +220,7 @@ fn a_file_keeps_the_stream_apart_from_what_the_command_writes() {
     let file = path.to_str().expect("UTF-8");
     // Like a shell, it keeps an existing file, and truncates it.
     std::fs::write(&path, "what was there before\n".repeat(1000)).expect("a file");
-    let args = ["trace", "--json", "--hooks", "poll", "--output", file];
+    let args = ["trace", "--json", "--source", "proc", "--output", file];
     let ran = run(&[&args[..], &["--", "echo", "hello"]].concat());
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(0), "hello\n"), "{}", ran.stderr);
     let text = std::fs::read_to_string(&path).expect("the lines");
@@ -237,8 +237,8 @@ fn a_file_keeps_the_stream_apart_from_what_the_command_writes() {
         let path = path.to_str().expect("UTF-8");
         let ran = run(&[
             "trace",
-            "--hooks",
-            "poll",
+            "--source",
+            "proc",
             "--output",
             path,
             "--",
@@ -249,7 +249,7 @@ fn a_file_keeps_the_stream_apart_from_what_the_command_writes() {
         assert!(ran.stderr.contains(path) && ran.stderr.contains(why), "{}", ran.stderr);
         assert!(!marker.exists());
     }
-    let ran = run(&["trace", "--hooks", "poll", "--output", "/dev/full", "--", "true"]);
+    let ran = run(&["trace", "--source", "proc", "--output", "/dev/full", "--", "true"]);
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("/dev/full: No space left"), "{}", ran.stderr);
 }
@@ -294,7 +294,7 @@ fn nobody_reads_what_other_commands_write_and_signals_end_them() {
     // A trace reports its start on stderr.
     let (full, _reader) = full_pipe();
     let mut command = nsprobe();
-    command.args(["trace", "--json", "--hooks", "poll"]).stdout(Stdio::piped()).stderr(full);
+    command.args(["trace", "--json", "--source", "proc"]).stdout(Stdio::piped()).stderr(full);
     let mut child = command.spawn().expect("nsprobe starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("the start");
@@ -306,7 +306,7 @@ fn nobody_reads_what_other_commands_write_and_signals_end_them() {
     // The same from the first moment on, if nobody reads the first line.
     let (full, _reader) = full_pipe();
     let mut command: Command = nsprobe();
-    command.args(["trace", "--json", "--hooks", "poll", "--duration", "1ms"]).stdout(full);
+    command.args(["trace", "--json", "--source", "proc", "--duration", "1ms"]).stdout(full);
     let ran: Ran = command.stderr(Stdio::piped()).output().expect("nsprobe starts").into();
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
     assert!(ran.stderr.contains("stdout: nobody reads it"), "{}", ran.stderr);

@@ -87,7 +87,7 @@ fn a_program_without_a_path_has_its_name_and_is_marked() {
         // The second of them removes a file.
         stage::copy_program(&caller, &removed);
         let stream =
-            Stream::record(&["--hooks", plan, "--", "sh", "-c", &format!("{}; true", script.join("; "))]);
+            Stream::record(&["--source", plan, "--", "sh", "-c", &format!("{}; true", script.join("; "))]);
         let reported: Vec<&Value> =
             stream.of("unshare").iter().map(|event| &event["process"]["exe"]).collect();
         assert_eq!(reported, expected.iter().collect::<Vec<_>>());
@@ -108,7 +108,7 @@ fn a_directory_without_a_path_has_its_name_and_is_marked() {
              true' 2>/dev/null",
             dir.path().display()
         );
-        let stream = Stream::record(&["--hooks", plan, "--event", "chroot", "--", "sh", "-c", &script]);
+        let stream = Stream::record(&["--source", plan, "--event", "chroot", "--", "sh", "-c", &script]);
         let [gone, moved] = stream.of("chroot")[..] else { panic!("two chroots: {}", stream.stderr) };
         assert_eq!(gone["root"]["after"], marked(dir.path().join("gone"), &["deleted"]));
         let after = &moved["root"]["after"];

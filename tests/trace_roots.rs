@@ -118,7 +118,7 @@ fn calls_that_change_nothing(plan: &str) -> Part<'_> {
     let script = "cd /; unshare true; unshare --uts sh -c 'nsenter --uts=/proc/$$/ns/uts \
                       nsenter --mount=/proc/$$/ns/mnt true'; cd /tmp; nsenter --mount=/proc/$$/ns/mnt true";
     Part::new("calls_that_change_nothing", script, move |all, _| {
-        let quiet = Stream::record(&["--hooks", plan, "--", "sh", "-c", script]);
+        let quiet = Stream::record(&["--source", plan, "--", "sh", "-c", script]);
         let changes = |stream: &Stream| -> Vec<Value> {
             stream.events().map(|event| json!([event["event"], event["changed"]])).collect()
         };
@@ -145,7 +145,7 @@ fn pivot_root(plan: &str) -> Part<'_> {
         let new = dir.path().join("m");
         assert_eq!(event["args"]["new_root"], json!({"path": ".", "cut": false, "resolved": resolved(&new)}));
         // What no tracepoint shows is not guessed.
-        let unseen = stream.lines[0]["hooks"]["unseen"].to_string();
+        let unseen = stream.lines[0]["source"]["unseen"].to_string();
         assert_eq!(
             unseen.contains("the resolved arguments of pivot_root"),
             plan == "tracepoints",

@@ -82,7 +82,7 @@ pub fn json(args: &[&str]) -> serde_json::Value {
 
 /// True in a machine of `cargo xtask vm`, whose processor is emulated: ten times as slow.
 pub fn emulated() -> bool {
-    std::env::var_os("NSPROBE_TEST_HOOKS").is_some()
+    std::env::var_os("NSPROBE_TEST_SOURCE").is_some()
 }
 
 /// True if the tests run as root. If not, it reports that past the test harness's capture: the caller returns, and

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 /// Runs `test` with every plan that loads on this kernel, and reports which does not, and why. A plan named in
-/// `NSPROBE_TEST_HOOKS` must load.
+/// `NSPROBE_TEST_SOURCE` must load.
 pub fn each_plan(test: impl Fn(&str)) {
-    let demanded = std::env::var("NSPROBE_TEST_HOOKS").unwrap_or_default();
+    let demanded = std::env::var("NSPROBE_TEST_SOURCE").unwrap_or_default();
     for (plan, refusal) in plans() {
         match refusal {
             None => test(plan),
@@ -24,7 +24,7 @@ pub fn each_plan(test: impl Fn(&str)) {
     }
 }
 
-/// Runs `test` with one plan that loads, for behaviour that does not depend on the hook: functions if nsprobe prefers
+/// Runs `test` with one plan that loads, for behaviour that does not depend on the hook: fentry if nsprobe prefers
 /// them and they load, otherwise tracepoints.
 pub fn one_plan(test: impl FnOnce(&str)) {
     if let Some((plan, _)) = plans().iter().find(|(_, refusal)| refusal.is_none()) {
@@ -33,7 +33,7 @@ pub fn one_plan(test: impl FnOnce(&str)) {
 }
 
 /// The plans that nsprobe chooses from on such a kernel, the better first, with the reason if one does not load; none
-/// without the privileges. If the kernel preempts its own tasks, functions are not among them: other tasks can blind
+/// without the privileges. If the kernel preempts its own tasks, fentry is not among them: other tasks can blind
 /// them.
 fn plans() -> &'static [(&'static str, Option<String>)] {
     static PLANS: OnceLock<[(&str, Option<String>); 2]> = OnceLock::new();
@@ -41,7 +41,7 @@ fn plans() -> &'static [(&'static str, Option<String>)] {
         return &[];
     }
     let plans = PLANS.get_or_init(|| {
-        let of_functions = if chosen() == "fprobes" { "fprobes" } else { "functions" };
+        let of_functions = if chosen() == "fprobes" { "fprobes" } else { "fentry" };
         [of_functions, "tracepoints"].map(|plan| (plan, try_out(plan)))
     });
     assert!(plans.iter().any(|(_, refusal)| refusal.is_none()), "no plan loads: {plans:?}");
@@ -57,7 +57,7 @@ pub fn of_probe(name: &str) -> Plan {
 pub fn each_source(test: impl Fn(&str)) {
     one_plan(&test);
     if super::root() {
-        ["perf", "poll"].into_iter().for_each(test);
+        ["perf", "proc"].into_iter().for_each(test);
     }
 }
 
@@ -74,11 +74,11 @@ pub fn chosen() -> String {
     let ran = super::run(&["trace", "--json", "--quiet", "--duration", "1ms"]);
     let start: Value =
         ran.stdout.lines().next().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    start["hooks"]["plan"].as_str().unwrap_or_default().to_owned()
+    start["source"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
 fn try_out(plan: &str) -> Option<String> {
-    let ran = super::run(&["trace", "--quiet", "--hooks", plan, "--duration", "1ms"]);
+    let ran = super::run(&["trace", "--quiet", "--source", plan, "--duration", "1ms"]);
     (ran.code != Some(0)).then(|| ran.stderr.trim().to_owned())
 }
 
@@ -211,15 +211,15 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
     let script = format!("exec 3>{}\n{script}", report.display());
     let prefix = log.join("log");
     let calls = "trace=unshare,setns,chroot,pivot_root,clone,clone3,fork,vfork";
-    let mut args: Vec<&OsStr> = ["--all", "--hooks", plan].map(OsStr::new).into();
+    let mut args: Vec<&OsStr> = ["--all", "--source", plan].map(OsStr::new).into();
     if clones == Clones::All {
         args.extend(["--clone", "all"].map(OsStr::new));
     }
     args.extend(["--", "strace", "-ff", "-A", "-qq", "-e", calls, "-e", "signal=none", "-o"].map(OsStr::new));
     args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
     let stream = Stream::record(&args);
-    assert_eq!(stream.lines[0]["hooks"]["plan"], plan);
-    assert_eq!(stream.lines[0]["hooks"]["missing"], serde_json::json!([]));
+    assert_eq!(stream.lines[0]["source"]["name"], plan);
+    assert_eq!(stream.lines[0]["source"]["missing"], serde_json::json!([]));
     let theirs = straced(&log, clones);
     let mut ours: BTreeMap<u64, Vec<String>> = BTreeMap::new();
     for event in stream.events() {

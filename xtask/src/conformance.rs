@@ -12,12 +12,12 @@ use std::process::Command;
     long_about = "Runs the kernel's own tests of namespaces, processes and mounts beside strace.\n\n\
 Takes the newest kernel sources of the distribution, with apt-get and lists of its own (nothing is installed), builds the \
 tests of a dozen suites, and compares what nsprobe and strace report of each call: flags, arguments, result. Natively, and \
-with --kernel in an emulated machine, which loads the functions plan even if this machine refuses it. Needs gcc, make, xz-utils \
+with --kernel in an emulated machine, which loads fentry even if this machine refuses it. Needs gcc, make, xz-utils \
 and libcap-dev.",
     after_help = "\
 Examples:
   cargo xtask conformance                natively
-  cargo xtask conformance --kernel 6.12  in an emulated machine, under each plan"
+  cargo xtask conformance --kernel 6.12  in an emulated machine, with fentry and with tracepoints"
 )]
 pub struct Args {
     /// Kernel series to boot; without it the tests run natively

@@ -23,7 +23,7 @@ use std::time::Duration;
 #[command(
     long_about = "Runs the tests on other kernels, in emulated machines.\n\n\
 Takes the newest kernel of each series from Debian's archive, with apt-get and lists of its own (nothing is installed), \
-builds the tests as static executables, and boots each kernel with them. Both hook plans must load there. Needs \
+builds the tests as static executables, and boots each kernel with them. fentry and tracepoints must load there. Needs \
 qemu-system-x86, busybox-static and cpio; the programs that the tests run are taken from this machine. Without a FILTER \
 tests are left out whose outcome does not depend on the kernel (of the documentation, of filters, of schemas, of escaping, \
 and most unit tests), and those that take minutes there or have not been seen to pass. The first and the \
@@ -97,7 +97,7 @@ const NATIVE: [&str; 18] = [
     "trace_filters::",
     "trace_here::",
     "trace_output::",
-    "trace_poll::",
+    "trace_proc::",
     "trace_program::",
     "trace_fallback::",
     "trace_caller::",

@@ -1,6 +1,6 @@
 //! chroot(2).
 //!
-//! Functions plan: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_chroot` for 32
+//! fentry: `long __x64_sys_chroot(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_chroot` for 32
 //! bits.
 
 use crate::call::how;

@@ -1,4 +1,4 @@
-//! 32-bit system calls, if functions are refused: by int 0x80, and of 32-bit processes.
+//! 32-bit system calls, if no fentry: by int 0x80, and of 32-bit processes.
 //!
 //! The tracepoints of single system calls do not fire for them (`arch_trace_is_compat_syscall`), so these two see every
 //! system call. By perf, where they cannot be preempted: `tp_btf` programs can on recent kernels (seen on 7.2), and

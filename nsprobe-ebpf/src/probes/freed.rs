@@ -1,6 +1,6 @@
 //! The end of a namespace: the kernel releases its inode number, last of all.
 //!
-//! Functions plan: `void proc_free_inum(unsigned int inum)`, which every kind calls (tried on 5.10 to 7.2). Entries of
+//! fentry: `void proc_free_inum(unsigned int inum)`, which every kind calls (tried on 5.10 to 7.2). Entries of
 //! /proc have numbers from the same source, so only namespaces seen before are reported.
 
 use crate::{event, send, watched};

@@ -1,6 +1,6 @@
 //! pivot_root(2).
 //!
-//! Functions plan: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_pivot_root`
+//! fentry: `long __x64_sys_pivot_root(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_pivot_root`
 //! for 32 bits. `int security_sb_pivotroot(const struct path *old_path, const struct path *new_path)` gets the resolved
 //! arguments before anything is moved, in every kernel with CONFIG_SECURITY: `put_old` first.
 

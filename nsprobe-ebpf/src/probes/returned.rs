@@ -1,4 +1,4 @@
-//! The return of any call but a clone, if functions are refused.
+//! The return of any call but a clone, if fentry is refused.
 //!
 //! A tracepoint's program belongs to no tracepoint until it is attached: this one is loaded once for all of them,
 //! because it takes the verifier the longest.

@@ -1,6 +1,6 @@
 //! setns(2).
 //!
-//! Functions plan: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_setns` for 32 bits.
+//! fentry: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_setns` for 32 bits.
 
 use crate::call::how;
 use crate::{call, hook, path, place, state, target, task};

@@ -1,6 +1,6 @@
 //! unshare(2).
 //!
-//! Functions plan: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry leads there.
+//! fentry: `int ksys_unshare(unsigned long unshare_flags)`, since 4.17; every entry leads there.
 
 use crate::call::how;
 use crate::syscall::{NEW_MNT, kinds_of_unshare};

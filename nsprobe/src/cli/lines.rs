@@ -65,7 +65,7 @@ impl Sink for Lines {
 
     fn line(&mut self, line: &Line) -> io::Result<bool> {
         if let Body::Start(start) = &line.body
-            && (!self.quiet || blind(start).is_some() || !start.hooks.missing.is_empty())
+            && (!self.quiet || blind(start).is_some() || !start.source.missing.is_empty())
         {
             output::complain(&beginning(start));
         }
@@ -136,47 +136,47 @@ fn human(line: &Line, text_style: TextStyle, out: &mut impl Write) -> io::Result
     writeln!(out, "{}", wrapped(&text, event::CONTINUED, text_style))
 }
 
-/// Says what the plans without BPF cannot see of calls, failures and roots, because they see only results.
+/// Says what the sources without BPF cannot see of calls, failures and roots, because they see only results.
 fn blind(start: &StreamStart) -> Option<&'static str> {
-    let plan = start.hooks.plan;
-    if plan == Plan::Perf.name() {
+    let source = start.source.name;
+    if source == Plan::Perf.name() {
         return Some("calls that fail, chroot and pivot_root, roots and arguments are not seen");
     }
-    let polls = plan == Plan::Poll.name();
-    polls.then_some(
+    let scans = source == Plan::Proc.name();
+    scans.then_some(
         "/proc is scanned every --interval: single calls, those that fail, arguments, and changes undone before the next scan are not seen",
     )
 }
 
-/// One line: the plan of the trace, and what it cannot see. With `-v` also the reason for the plan, what else it does
+/// One line: the source of the trace, and what it cannot see. With `-v` also the reason for it, what else it does
 /// not show, and its cost, which are in the JSON of the stream's start too.
 fn beginning(start: &StreamStart) -> String {
-    let hooks = &start.hooks;
+    let source = &start.source;
     let all = log::log_enabled!(log::Level::Info);
-    let mut parts = vec![format!("tracing by {}", hooks.plan)];
+    let mut parts = vec![format!("tracing by {}", source.name)];
     if all {
-        parts[0] = format!("{} ({})", parts[0], hooks.reason);
+        parts[0] = format!("{} ({})", parts[0], source.reason);
     }
     if let Some(blind) = blind(start) {
         parts.push(blind.to_owned());
-        // A user who requested this plan has no use for another.
-        if hooks.reason.contains("no BPF: ") {
+        // A user who requested this source has no use for another.
+        if source.reason.contains("no BPF: ") {
             parts.extend(remedy_to_trace().map(|remedy| format!("to see more: {remedy}")));
         }
     }
-    if !hooks.missing.is_empty() {
-        parts.push(format!("missing: {}", hooks.missing.join("; ")));
+    if !source.missing.is_empty() {
+        parts.push(format!("missing: {}", source.missing.join("; ")));
     }
     if !all {
-        if !hooks.unseen.is_empty() {
-            parts.push("-v lists what this plan does not show".to_owned());
+        if !source.unseen.is_empty() {
+            parts.push("-v lists what this source does not show".to_owned());
         }
         return parts.join("; ");
     }
-    if !hooks.unseen.is_empty() {
-        parts.push(format!("not shown by this plan: {}", hooks.unseen.join("; ")));
+    if !source.unseen.is_empty() {
+        parts.push(format!("not shown by this source: {}", source.unseen.join("; ")));
     }
-    if let Some(cost) = hooks.cost {
+    if let Some(cost) = source.cost {
         parts.push(format!("cost: {cost}"));
     }
     parts.join("; ")

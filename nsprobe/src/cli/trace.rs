@@ -85,14 +85,16 @@ pub(super) struct Args {
     #[arg(short, long, value_name = "FILE", help_heading = OUTPUT)]
     output: Option<PathBuf>,
 
-    /// Plans to choose from
+    /// Sources of events to choose from
     ///
     /// Hooks on kernel functions cost other system calls nothing, but not every kernel permits them. Of a list,
     /// nsprobe takes the best one permitted, whatever the order; if none is permitted, that is an error.
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Hooks::Auto], value_name = "PLAN,...", help_heading = METHOD)]
-    hooks: Vec<Hooks>,
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Source::Auto], value_name = "SOURCE,...", help_heading = METHOD)]
+    source: Vec<Source>,
 
-    /// Time between two scans of /proc, without privileges
+    /// Time between two scans of /proc
+    ///
+    /// For the source proc, which needs no privileges.
     #[arg(long, value_parser = quantity::duration, default_value = "1s", value_name = "TIME", help_heading = METHOD)]
     interval: Duration,
 
@@ -112,7 +114,7 @@ pub(super) struct Args {
     #[arg(long, default_value_t = u32::MAX, value_parser = clap::value_parser!(u32).range(1..), value_name = "NUMBER", hide = true)]
     room: u32,
 
-    /// Kernel memory for events not yet written
+    /// Kernel memory for unwritten events
     ///
     /// Rounded up to a power of two.
     #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE", help_heading = METHOD)]
@@ -201,11 +203,11 @@ enum Clone {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Hooks {
+enum Source {
     /// The best of these that this machine allows
     Auto,
     /// Entry and return of the kernel's functions; where it preempts its own tasks, tried after tracepoints
-    Functions,
+    Fentry,
     /// The same by fprobes (Linux 6.14), which auto takes where the kernel preempts its own tasks
     Fprobes,
     /// Tracepoints of single system calls
@@ -213,19 +215,19 @@ enum Hooks {
     /// Records of perf, without BPF: successful calls, without their arguments
     Perf,
     /// Scans of /proc every --interval: what lasts longer than that
-    Poll,
+    Proc,
 }
 
-impl Hooks {
-    /// `None` for the best plan that works.
+impl Source {
+    /// `None` for the best source that works.
     const fn plan(self) -> Option<Plan> {
         match self {
             Self::Auto => None,
-            Self::Functions => Some(Plan::Functions),
+            Self::Fentry => Some(Plan::Fentry),
             Self::Fprobes => Some(Plan::Fprobes),
             Self::Tracepoints => Some(Plan::Tracepoints),
             Self::Perf => Some(Plan::Perf),
-            Self::Poll => Some(Plan::Poll),
+            Self::Proc => Some(Plan::Proc),
         }
     }
 }
@@ -244,7 +246,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         anyhow::bail!("--clone all needs clone among the calls of --event");
     }
     let options = Options {
-        hooks: choice(&args.hooks),
+        source: choice(&args.source),
         calls: args.event.iter().map(|event| event.call()).collect(),
         conditions: args.conditions.resolve()?,
         every_clone,
@@ -273,7 +275,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let mut lines = Lines::new(file, format, filter, args.quiet)?;
     output::messages_in_background()?;
     let ended = session::run(&options, &take_snapshot(), &mut lines)
-        .map_err(|error| refused(error, options.hooks != Choice::Auto))?;
+        .map_err(|error| refused(error, options.source != Choice::Auto))?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
     if matches!(ended.command, CommandEnd::None) && !args.command.is_empty() && ended.output.is_some() {
         output::complain(&"COMMAND was not started");
@@ -281,16 +283,16 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     finish(ended, args.quiet, name)
 }
 
-/// The reason why no trace began; if the plan was `chosen`, with a hint that there may be others.
+/// The reason why no trace began; if the source was `chosen`, with a hint that there may be others.
 fn refused(error: TraceError, chosen: bool) -> anyhow::Error {
     if chosen && error.is_refusal() {
-        return anyhow::anyhow!("{error}; without --hooks, trace takes the best plan that is permitted");
+        return anyhow::anyhow!("{error}; without --source, trace takes the best one that is permitted");
     }
     error.into()
 }
 
-fn choice(hooks: &[Hooks]) -> Choice {
-    let plans = hooks.iter().map(|hooks| hooks.plan()).collect::<Option<Vec<Plan>>>();
+fn choice(sources: &[Source]) -> Choice {
+    let plans = sources.iter().map(|source| source.plan()).collect::<Option<Vec<Plan>>>();
     match plans.as_deref() {
         None => Choice::Auto,
         Some([plan]) => Choice::Only(*plan),

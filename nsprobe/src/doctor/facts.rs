@@ -6,7 +6,7 @@ use crate::kernel::capabilities::{Capability, Effective, has_all_users};
 use crate::kernel::lockdown::Lockdown;
 use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::{own_mounts, probe};
-use crate::model::{GapKind, Hooks, NsKind, NsSlot, Snapshot};
+use crate::model::{EventSource, GapKind, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::choose;
@@ -50,15 +50,15 @@ pub struct Facts {
     pub bpf: Bpf,
     /// The result of creating a ring buffer (Linux 5.8).
     pub ring_buffer: Bpf,
-    /// The result of loading and attaching the function hooks.
-    pub functions: Bpf,
+    /// The result of loading and attaching the hooks on kernel functions.
+    pub fentry: Bpf,
     /// The state of tracefs, in words.
     pub tracefs: String,
-    /// The result of loading and attaching the tracepoint hooks.
+    /// The result of loading and attaching the tracepoints.
     pub tracepoints: Bpf,
     /// The result of opening perf's records of namespaces.
     pub perf: Bpf,
-    /// The plan that `trace` would take now, with the reason; or the reason why there is none.
+    /// The source that `trace` would take now, with the reason; or the reason why there is none.
     pub trace: Result<(&'static str, String), String>,
 }
 
@@ -107,7 +107,7 @@ impl Facts {
             btf: bpf.btf,
             bpf: bpf.programs,
             ring_buffer: bpf.ring_buffer,
-            functions: bpf.functions,
+            fentry: bpf.fentry,
             tracefs: tracefs(),
             tracepoints: bpf.tracepoints,
             perf: match PerfSource::check(RING_BYTES) {
@@ -136,11 +136,11 @@ struct BpfFacts {
     btf: Result<Vec<String>, String>,
     programs: Bpf,
     ring_buffer: Bpf,
-    functions: Bpf,
+    fentry: Bpf,
     tracepoints: Bpf,
-    /// The plan of a trace with BPF, and its reason, if there is one.
+    /// The source of a trace with BPF, and its reason, if there is one.
     trace: Option<(&'static str, String)>,
-    /// The attached probes: while they are held, a plan with the same hooks detaches quickly.
+    /// The attached probes: while they are held, one with the same hooks detaches quickly.
     held: Vec<Attached>,
 }
 
@@ -148,17 +148,17 @@ impl BpfFacts {
     fn gather() -> Self {
         let try_out = |choice| attach(Config::default(), &[], choice, &Call::ALL, false, false, RING_BYTES);
         let mut held = Vec::from_iter(try_out(Choice::Auto));
-        let chosen = held.first().map(|attached| attached.hooks.clone());
-        let works = |hooks: &Hooks| match &hooks.missing[..] {
+        let chosen = held.first().map(|attached| attached.source.clone());
+        let works = |source: &EventSource| match &source.missing[..] {
             [] => Bpf::Works,
             missing => Bpf::Refused(missing.join("; ")),
         };
         let mut attempt = |plan: Plan| match &chosen {
             // Once is enough.
-            Some(hooks) if hooks.plan == plan.name() => works(hooks),
+            Some(source) if source.name == plan.name() => works(source),
             _ => match try_out(Choice::Only(plan)) {
                 Ok(attached) => {
-                    let works = works(&attached.hooks);
+                    let works = works(&attached.source);
                     held.push(attached);
                     works
                 }
@@ -167,9 +167,9 @@ impl BpfFacts {
                 Err(error) => Bpf::Refused(error.to_string()),
             },
         };
-        let functions = attempt(Plan::Functions);
+        let fentry = attempt(Plan::Fentry);
         // Without the capabilities every bpf(2) error would be about them.
-        let result = |answer: fn() -> Result<bool, String>| match &functions {
+        let result = |answer: fn() -> Result<bool, String>| match &fentry {
             Bpf::NotTried(why) => Bpf::NotTried(why.clone()),
             _ => match answer() {
                 Ok(true) => Bpf::Works,
@@ -183,19 +183,19 @@ impl BpfFacts {
                 .map_err(|error| error.to_string()),
             programs: result(probe::has_programs),
             ring_buffer: result(probe::has_ring_buffers),
-            functions,
+            fentry,
             tracepoints: attempt(Plan::Tracepoints),
-            trace: chosen.map(|hooks| (hooks.plan, hooks.reason)),
+            trace: chosen.map(|source| (source.name, source.reason)),
             held,
         }
     }
 }
 
-/// Opens a trace and closes it at once; returns its plan, with the reason.
-fn opened(hooks: Choice) -> Result<(&'static str, String), String> {
-    let options = Options { hooks, ring_bytes: RING_BYTES, ..Options::default() };
+/// Opens a trace and closes it at once; returns its source, with the reason.
+fn opened(source: Choice) -> Result<(&'static str, String), String> {
+    let options = Options { source, ring_bytes: RING_BYTES, ..Options::default() };
     let source = choose::open(&options).map_err(|error| error.to_string())?;
-    Ok((source.hooks().plan, source.hooks().reason.clone()))
+    Ok((source.description().name, source.description().reason.clone()))
 }
 
 /// Why BPF is not tried there.

@@ -29,7 +29,7 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         btf(facts),
         bpf(facts),
         ring_buffer(facts),
-        functions(facts),
+        fentry(facts),
         tracepoints(facts),
         perf(facts),
         trace(facts),
@@ -220,7 +220,7 @@ fn lockdown(facts: &Facts) -> Check {
     match facts.lockdown {
         Lockdown::None => good("lockdown", "off"),
         Lockdown::Integrity => good("lockdown", "integrity, which forbids nothing that nsprobe does"),
-        Lockdown::Confidentiality if facts.functions == Bpf::Works => good("lockdown", "confidentiality"),
+        Lockdown::Confidentiality if facts.fentry == Bpf::Works => good("lockdown", "confidentiality"),
         Lockdown::Confidentiality => missing(
             "lockdown",
             "confidentiality: BPF may not read kernel memory, so trace works without BPF",
@@ -250,11 +250,11 @@ fn ring_buffer(facts: &Facts) -> Check {
     from(&facts.ring_buffer, "ring buffer", "works", "trace works without BPF (it needs Linux 5.8)")
 }
 
-fn functions(facts: &Facts) -> Check {
-    match &facts.functions {
-        Bpf::Works => good("functions", "fentry and fexit load: trace costs other system calls nothing"),
-        Bpf::Refused(why) => limited("functions", format!("{why}: trace uses tracepoints if it can"), None),
-        Bpf::NotTried(why) => limited("functions", format!("{NOT_TRIED}{why}"), None),
+fn fentry(facts: &Facts) -> Check {
+    match &facts.fentry {
+        Bpf::Works => good("fentry", "fentry and fexit load: trace costs other system calls nothing"),
+        Bpf::Refused(why) => limited("fentry", format!("{why}: trace uses tracepoints if it can"), None),
+        Bpf::NotTried(why) => limited("fentry", format!("{NOT_TRIED}{why}"), None),
     }
 }
 
@@ -263,7 +263,7 @@ fn tracepoints(facts: &Facts) -> Check {
         &facts.tracepoints,
         "tracepoints",
         &facts.tracefs,
-        "where functions are refused, trace works without BPF",
+        "where fentry is refused, trace works without BPF",
     )
 }
 
@@ -278,16 +278,12 @@ fn perf(facts: &Facts) -> Check {
 
 fn trace(facts: &Facts) -> Check {
     match &facts.trace {
-        Ok(("poll", _)) if matches!(facts.perf, Bpf::Refused(_)) => limited(
-            "trace",
-            "takes poll: BPF and perf are refused (see functions, tracepoints and perf)",
-            None,
-        ),
-        Ok(("perf", _)) => {
-            limited("trace", "takes perf: BPF is refused (see functions and tracepoints)", None)
+        Ok(("proc", _)) if matches!(facts.perf, Bpf::Refused(_)) => {
+            limited("trace", "takes proc: BPF and perf are refused (see fentry, tracepoints and perf)", None)
         }
-        Ok((plan @ ("functions" | "fprobes"), reason)) => good("trace", format!("takes {plan}: {reason}")),
-        Ok((plan, reason)) => limited("trace", format!("takes {plan}: {reason}"), None),
+        Ok(("perf", _)) => limited("trace", "takes perf: BPF is refused (see fentry and tracepoints)", None),
+        Ok((source @ ("fentry" | "fprobes"), reason)) => good("trace", format!("takes {source}: {reason}")),
+        Ok((source, reason)) => limited("trace", format!("takes {source}: {reason}"), None),
         Err(why) => missing("trace", why, None),
     }
 }
@@ -327,11 +323,11 @@ mod tests {
             btf: Ok(vec![]),
             bpf: Bpf::Works,
             ring_buffer: Bpf::Works,
-            functions: Bpf::Works,
+            fentry: Bpf::Works,
             tracefs: "tracefs is mounted".to_owned(),
             tracepoints: Bpf::Works,
             perf: Bpf::Works,
-            trace: Ok(("functions", "they work".to_owned())),
+            trace: Ok(("fentry", "they work".to_owned())),
         }
     }
 
@@ -383,10 +379,10 @@ mod tests {
             lockdown: Lockdown::Unknown,
             bpf: not_tried(),
             ring_buffer: not_tried(),
-            functions: not_tried(),
+            fentry: not_tried(),
             tracepoints: not_tried(),
             perf: Bpf::Refused("EACCES: it needs CAP_PERFMON: run with sudo".to_owned()),
-            trace: Ok(("poll", "no BPF: run with sudo".to_owned())),
+            trace: Ok(("proc", "no BPF: run with sudo".to_owned())),
             ..all_is_well()
         };
         let findings: Vec<String> = judge(&facts).into_iter().map(|check| check.finding).collect();
@@ -410,22 +406,22 @@ mod tests {
         let facts = Facts { missing_sources: vec![source("these"), source("those")], ..all_is_well() };
         assert_eq!(verdict(&facts, "sources"), (Verdict::Limited, "these; those".to_owned()));
         let facts = Facts { lockdown: Lockdown::Confidentiality, ..all_is_well() };
-        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Good, "functions work");
+        assert_eq!(verdict(&facts, "lockdown").0, Verdict::Good, "fentry works");
         let refused = Bpf::Refused("EINVAL".to_owned());
-        assert_eq!(verdict(&Facts { functions: refused, ..facts }, "lockdown").0, Verdict::Missing);
+        assert_eq!(verdict(&Facts { fentry: refused, ..facts }, "lockdown").0, Verdict::Missing);
         let facts = Facts { lockdown: Lockdown::Integrity, ..all_is_well() };
         assert_eq!(verdict(&facts, "lockdown").0, Verdict::Good, "it forbids nothing");
-        let facts = Facts { functions: Bpf::Refused("EPERM".to_owned()), ..all_is_well() };
+        let facts = Facts { fentry: Bpf::Refused("EPERM".to_owned()), ..all_is_well() };
         assert_eq!(
-            verdict(&facts, "functions"),
+            verdict(&facts, "fentry"),
             (Verdict::Limited, "EPERM: trace uses tracepoints if it can".to_owned())
         );
-        let poll = Ok(("poll", "no BPF: why; no perf: why".to_owned()));
-        let facts = Facts { perf: Bpf::Refused("EACCES".to_owned()), trace: poll, ..all_is_well() };
+        let scans = Ok(("proc", "no BPF: why; no perf: why".to_owned()));
+        let facts = Facts { perf: Bpf::Refused("EACCES".to_owned()), trace: scans, ..all_is_well() };
         assert_eq!(verdict(&facts, "perf").0, Verdict::Limited);
         let expected = (
             Verdict::Limited,
-            "takes poll: BPF and perf are refused (see functions, tracepoints and perf)".to_owned(),
+            "takes proc: BPF and perf are refused (see fentry, tracepoints and perf)".to_owned(),
         );
         assert_eq!(verdict(&facts, "trace"), expected);
         assert_eq!(

@@ -41,6 +41,7 @@ pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
 pub use stream::{
-    Body, Changes, Hooks, Host, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Totals,
+    Body, Changes, EventSource, Host, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart,
+    Totals,
 };
 pub use text::Text;

@@ -49,7 +49,7 @@ pub struct StreamStart {
     /// The initial namespace of each kind; `None` if unknown.
     pub namespaces: Vec<(NsKind, Option<NsKey>)>,
     /// The source of the events.
-    pub hooks: Hooks,
+    pub source: EventSource,
 }
 
 /// A machine, and its current boot.
@@ -65,16 +65,16 @@ pub struct Host {
 
 /// The source of the events, and the reason for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hooks {
-    /// The plan's name: `functions`, `tracepoints`, `perf`, or `poll`.
-    pub plan: &'static str,
-    /// The reason for this plan.
+pub struct EventSource {
+    /// The value of `--source`: `fentry`, `fprobes`, `tracepoints`, `perf`, or `proc`.
+    pub name: &'static str,
+    /// The reason for this source.
     pub reason: String,
     /// The attached hooks, each as `fentry/ksys_unshare` or `tp_btf/task_newtask`.
     pub attached: Vec<String>,
-    /// Data that this plan cannot report on this kernel, and why; empty if nothing is missing.
+    /// Data that this source cannot report on this kernel, and why; empty if nothing is missing.
     pub missing: Vec<String>,
-    /// Data that this plan cannot report on any kernel.
+    /// Data that this source cannot report on any kernel.
     pub unseen: Vec<String>,
     /// The cost to every system call of the machine, whoever makes it; `None` if there is none.
     pub cost: Option<&'static str>,

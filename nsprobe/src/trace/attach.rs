@@ -14,7 +14,7 @@ use crate::kernel::preemption::is_preemptible;
 use crate::kernel::probe::{Hook, Link, OpenError, Probe, Size};
 use crate::kernel::refusal::{Refusal, errno_of};
 use crate::kernel::task_storage::TaskStorage;
-use crate::model::Hooks;
+use crate::model::EventSource;
 use nsprobe_ebpf::wish::Wish;
 use nsprobe_ebpf::{Config, FIELDS};
 use std::time::Duration;
@@ -24,7 +24,7 @@ pub struct Attached {
     /// The probe.
     pub probe: Probe,
     /// The attached hooks, and the reason for them.
-    pub hooks: Hooks,
+    pub source: EventSource,
     /// True if it follows descendants and can search for missing ones.
     pub follows: bool,
     /// The links that keep it attached.
@@ -116,7 +116,7 @@ pub fn attach(
             }
         }
     };
-    let trial = trials.last().ok_or_else(|| TraceError::Refused("no plan was tried".to_owned()))?;
+    let trial = trials.last().ok_or_else(|| TraceError::Refused("no source was tried".to_owned()))?;
     if follow && config.follow_pid == 0 {
         let refused = |refusal: Refusal| {
             TraceError::Refused(format!("descendants cannot be followed: iter/task: {}", refusal.reason))
@@ -133,8 +133,8 @@ pub fn attach(
     if can_make_namespaces() {
         unseen.push(hooks::BY_MOUNT_CALLS.to_owned());
     }
-    let hooks = Hooks {
-        plan: trial.plan.name(),
+    let source = EventSource {
+        name: trial.plan.name(),
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
@@ -142,7 +142,7 @@ pub fn attach(
         cost: hooks::cost(trial.plan, compat, links.len() > planned),
     };
     probe.settle();
-    Ok(Attached { probe, hooks, follows, links: links.into_iter().map(|(_, link)| link).collect() })
+    Ok(Attached { probe, source, follows, links: links.into_iter().map(|(_, link)| link).collect() })
 }
 
 /// Attaches the hooks for calls stopped by seccomp, with any plan, and returns the missing data, in words.

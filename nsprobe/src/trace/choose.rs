@@ -7,23 +7,23 @@ use super::options::Options;
 use super::plan::Choice;
 use super::source::Source;
 use super::source::perf::PerfSource;
-use super::source::poll::PollSource;
 use super::source::probe::ProbeSource;
+use super::source::proc::ProcSource;
 
 /// Opens the first source that works on this machine, among those that the `options` admit.
 pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
     let mut refused = Vec::new();
     let mut last = None;
-    while let Some((kind, reason)) = fallback::next(options.hooks, &refused) {
+    while let Some((kind, reason)) = fallback::next(options.source, &refused) {
         let opened: Result<Box<dyn Source>, TraceError> = match kind {
             SourceKind::Probe => ProbeSource::open(options).map(|source| Box::new(source) as _),
-            SourceKind::Perf | SourceKind::Poll if let Some(needs) = needs_probe(options) => {
-                let forced = "leave out --hooks";
+            SourceKind::Perf | SourceKind::Proc if let Some(needs) = needs_probe(options) => {
+                let forced = "leave out --source";
                 let why = refused.first().map_or(forced, |refused: &Refused| refused.why.as_str());
                 Err(TraceError::Refused(format!("{needs}: {why}")))
             }
             SourceKind::Perf => PerfSource::open(options, reason).map(|source| Box::new(source) as _),
-            SourceKind::Poll => PollSource::open(options, reason).map(|source| Box::new(source) as _),
+            SourceKind::Proc => ProcSource::open(options, reason).map(|source| Box::new(source) as _),
         };
         match opened.map_err(TraceError::or_descriptors) {
             Err(error) if error.is_refusal() => {
@@ -33,11 +33,11 @@ pub fn open(options: &Options) -> Result<Box<dyn Source>, TraceError> {
             opened => return opened,
         }
     }
-    if refused.len() > 1 && options.hooks != Choice::Auto {
+    if refused.len() > 1 && options.source != Choice::Auto {
         let whys: Vec<&str> = refused.iter().map(|refused| refused.why.as_str()).collect();
         return Err(TraceError::Refused(whys.join("; ")));
     }
-    Err(last.unwrap_or_else(|| TraceError::Refused("no plan was tried".to_owned())))
+    Err(last.unwrap_or_else(|| TraceError::Refused("no source was tried".to_owned())))
 }
 
 /// Describes an option that only the probe supports, if one is used.

@@ -7,12 +7,12 @@ use super::plan::Choice;
 /// A source of events, the most complete first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceKind {
-    /// BPF: functions or tracepoints.
+    /// BPF: fentry, fprobes or tracepoints.
     Probe,
     /// Records of perf_event_open(2).
     Perf,
     /// Scans of `/proc`.
-    Poll,
+    Proc,
 }
 
 impl SourceKind {
@@ -21,7 +21,7 @@ impl SourceKind {
         match self {
             Self::Probe => "BPF",
             Self::Perf => "perf",
-            Self::Poll => "/proc",
+            Self::Proc => "/proc",
         }
     }
 }
@@ -38,7 +38,7 @@ pub struct Refused {
 /// The source to try after those that were `refused`, and the reason for it; `None` if none is left.
 #[must_use]
 pub fn next(choice: Choice, refused: &[Refused]) -> Option<(SourceKind, String)> {
-    const ALL: [SourceKind; 3] = [SourceKind::Probe, SourceKind::Perf, SourceKind::Poll];
+    const ALL: [SourceKind; 3] = [SourceKind::Probe, SourceKind::Perf, SourceKind::Proc];
     let among;
     let order: &[SourceKind] = match choice {
         Choice::Auto => &ALL,
@@ -46,14 +46,14 @@ pub fn next(choice: Choice, refused: &[Refused]) -> Option<(SourceKind, String)>
             let is_in = |kind: &SourceKind| match kind {
                 SourceKind::Probe => Plan::OF_PROBE.into_iter().any(|plan| plans.has(plan)),
                 SourceKind::Perf => plans.has(Plan::Perf),
-                SourceKind::Poll => plans.has(Plan::Poll),
+                SourceKind::Proc => plans.has(Plan::Proc),
             };
             among = ALL.into_iter().filter(is_in).collect::<Vec<_>>();
             &among
         }
-        Choice::Only(Plan::Functions | Plan::Fprobes | Plan::Tracepoints) => &[SourceKind::Probe],
+        Choice::Only(Plan::Fentry | Plan::Fprobes | Plan::Tracepoints) => &[SourceKind::Probe],
         Choice::Only(Plan::Perf) => &[SourceKind::Perf],
-        Choice::Only(Plan::Poll) => &[SourceKind::Poll],
+        Choice::Only(Plan::Proc) => &[SourceKind::Proc],
     };
     let kind = *order.iter().find(|&&kind| refused.iter().all(|refused| refused.kind != kind))?;
     let whys: Vec<String> =
@@ -81,9 +81,9 @@ mod tests {
         );
         assert_eq!(
             next(Choice::Auto, &[probe.clone(), perf.clone()]),
-            Some((SourceKind::Poll, "no BPF: no capability; no perf: EACCES".to_owned()))
+            Some((SourceKind::Proc, "no BPF: no capability; no perf: EACCES".to_owned()))
         );
-        assert_eq!(next(Choice::Auto, &[probe, perf, refused(SourceKind::Poll, "no /proc")]), None);
+        assert_eq!(next(Choice::Auto, &[probe, perf, refused(SourceKind::Proc, "no /proc")]), None);
     }
 
     #[test]
@@ -95,19 +95,19 @@ mod tests {
         let perf = next(among, std::slice::from_ref(&probe));
         assert_eq!(perf, Some((SourceKind::Perf, "no BPF: no capability".to_owned())));
         assert_eq!(next(among, &[probe, refused(SourceKind::Perf, "EACCES")]), None);
-        let both = Choice::Among([Plan::Tracepoints, Plan::Functions].into_iter().collect());
-        assert_eq!(both.in_probe(), [Plan::Functions, Plan::Tracepoints]);
+        let both = Choice::Among([Plan::Tracepoints, Plan::Fentry].into_iter().collect());
+        assert_eq!(both.in_probe(), [Plan::Fentry, Plan::Tracepoints]);
         assert_eq!(next(both, &[refused(SourceKind::Probe, "no")]), None);
     }
 
     #[test]
     fn only_the_requested_plan_is_tried() {
         for (plan, kind) in [
-            (Plan::Functions, SourceKind::Probe),
+            (Plan::Fentry, SourceKind::Probe),
             (Plan::Fprobes, SourceKind::Probe),
             (Plan::Tracepoints, SourceKind::Probe),
             (Plan::Perf, SourceKind::Perf),
-            (Plan::Poll, SourceKind::Poll),
+            (Plan::Proc, SourceKind::Proc),
         ] {
             assert_eq!(next(Choice::Only(plan), &[]), Some((kind, "requested".to_owned())));
             assert_eq!(next(Choice::Only(plan), &[refused(kind, "no")]), None);

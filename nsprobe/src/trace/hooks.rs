@@ -49,7 +49,7 @@ impl Call {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plan {
     /// fentry and fexit on the kernel functions behind the calls: no cost for other system calls.
-    Functions,
+    Fentry,
     /// The same functions with fprobes, whose programs cannot be preempted by another task: slightly higher cost for
     /// traced calls, and a page of kernel memory for each task.
     Fprobes,
@@ -59,22 +59,22 @@ pub enum Plan {
     /// No BPF: the records of perf_event_open(2).
     Perf,
     /// No privileges: repeated scans of `/proc`.
-    Poll,
+    Proc,
 }
 
 impl Plan {
     /// The plans that use the probe.
-    pub const OF_PROBE: [Self; 3] = [Self::Functions, Self::Fprobes, Self::Tracepoints];
+    pub const OF_PROBE: [Self; 3] = [Self::Fentry, Self::Fprobes, Self::Tracepoints];
 
-    /// The name in every output, and for `--hooks`.
+    /// The name in every output, and the value of `--source`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Functions => "functions",
+            Self::Fentry => "fentry",
             Self::Fprobes => "fprobes",
             Self::Tracepoints => "tracepoints",
             Self::Perf => "perf",
-            Self::Poll => "poll",
+            Self::Proc => "proc",
         }
     }
 }
@@ -148,7 +148,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
         groups.push(group(Purpose::NewTasks, &[newtask], if follow { FOLLOW_FIELDS } else { &[] }));
     }
     match plan {
-        Plan::Functions => {
+        Plan::Fentry => {
             if clones {
                 let exit = hook("fexit_clone", Point::Fexit("kernel_clone"));
                 groups.push(group(Purpose::FailedClones, &[exit], &[Field::KernelCloneFlags]));
@@ -200,7 +200,7 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
             }
         }
         Plan::Fprobes => groups.extend(fprobes::groups(calls)),
-        Plan::Perf | Plan::Poll => {}
+        Plan::Perf | Plan::Proc => {}
     }
     groups
 }
@@ -232,7 +232,7 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
     let group =
         |hooks: [Hook; 2]| Group { purpose: Purpose::Compat, hooks: hooks.to_vec(), fields: COMPAT_FIELDS };
     match plan {
-        Plan::Functions => [
+        Plan::Fentry => [
             (Call::Clone, "fexit_clone3_32", "fentry_clone3_32", "__ia32_sys_clone3"),
             (Call::Setns, "fexit_setns32", "fentry_setns32", "__ia32_sys_setns"),
             (Call::Chroot, "fexit_chroot32", "fentry_chroot32", "__ia32_sys_chroot"),
@@ -249,7 +249,7 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
             hook("enter_compat", Point::EverySyscall("sys_enter")),
         ])],
         Plan::Fprobes => fprobes::compat(calls),
-        Plan::Perf | Plan::Poll => Vec::new(),
+        Plan::Perf | Plan::Proc => Vec::new(),
     }
 }
 
@@ -263,7 +263,7 @@ pub fn task_ends(plan: Plan) -> Group {
 #[must_use]
 pub fn namespace_ends(plan: Plan) -> Vec<Group> {
     let free = match plan {
-        Plan::Functions => Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") },
+        Plan::Fentry => Hook { program: "fentry_free_inum", point: Point::Fentry("proc_free_inum") },
         Plan::Fprobes => Hook { program: "enter_free_inum", point: Point::Fprobe("proc_free_inum") },
         _ => return Vec::new(),
     };
@@ -287,7 +287,7 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
     let Extras { compat, lifecycle, denied } = extras;
     let mut unseen = denied::unseen(denied);
     match plan {
-        Plan::Functions if preemptible => unseen.push(WHILE_PREEMPTED.to_owned()),
+        Plan::Fentry if preemptible => unseen.push(WHILE_PREEMPTED.to_owned()),
         Plan::Tracepoints if preemptible && calls.contains(&Call::Clone) => {
             unseen.push(CLONES_WHILE_PREEMPTED.to_owned());
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own, and they combine")]
 pub struct Options {
-    /// The requested hooks.
-    pub hooks: Choice,
+    /// The requested sources.
+    pub source: Choice,
     /// The traced calls.
     pub calls: Vec<Call>,
     /// The conditions on an event.
@@ -41,10 +41,10 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// The whole machine, with the best plan that works, until a signal.
+    /// The whole machine, with the best source that works, until a signal.
     fn default() -> Self {
         Self {
-            hooks: Choice::Auto,
+            source: Choice::Auto,
             calls: Call::ALL.into(),
             conditions: Conditions::default(),
             every_clone: false,

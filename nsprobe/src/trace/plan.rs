@@ -50,7 +50,7 @@ impl Choice {
         let mut plans = self.in_probe();
         if preemptible {
             // Other tasks can keep its programs from running.
-            plans.sort_by_key(|&plan| plan == Plan::Functions);
+            plans.sort_by_key(|&plan| plan == Plan::Fentry);
         } else if self == Self::Auto {
             plans.retain(|&plan| plan != Plan::Fprobes);
         }
@@ -197,13 +197,13 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
             refusal.reason
         ));
     }
-    let refused = |trials: &[Trial], separator: &str| {
-        let each = trials.iter().map(|trial| format!("{}{separator}: {}", trial.plan.name(), because(trial)));
+    let refused = |trials: &[Trial], prefix: &str| {
+        let each = trials.iter().map(|trial| format!("{prefix}{}: {}", trial.plan.name(), because(trial)));
         each.collect::<Vec<_>>().join("; ")
     };
     if let [only] = order[..] {
         return if last.is_refused() {
-            Verdict::GiveUp(format!("this kernel refuses the plan `{}`: {}", only.name(), because(last)))
+            Verdict::GiveUp(format!("this kernel refuses the source `{}`: {}", only.name(), because(last)))
         } else {
             Verdict::Keep("requested".to_owned())
         };
@@ -212,19 +212,19 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
         let less = &trials[order.len() - 1];
         return if last.is_refused() {
             Verdict::GiveUp(format!(
-                "this kernel refuses every plan: {}",
+                "this kernel refuses every BPF source: {}",
                 refused(&trials[order.len()..], "")
             ))
         } else {
-            Verdict::Keep(format!("{} show less: {}", less.plan.name(), because(less)))
+            Verdict::Keep(format!("{} would show less: {}", less.plan.name(), because(less)))
         };
     }
     let keep = || {
         let before = &trials[..trials.len() - 1];
         Verdict::Keep(match (last.plan, before) {
-            (Plan::Functions, []) => WORK.to_owned(),
+            (Plan::Fentry, []) => WORK.to_owned(),
             (_, []) => NOT_PREEMPTED.to_owned(),
-            _ => refused(before, " are refused"),
+            _ => refused(before, "no "),
         })
     };
     if last.is_complete() {
@@ -239,13 +239,13 @@ pub fn judge(choice: Choice, trials: &[Trial], kernel: Kernel) -> Verdict {
         (trial.missing().len(), index.unwrap_or(2))
     };
     match trials.iter().filter(|trial| !trial.is_refused()).min_by_key(rank) {
-        None => Verdict::GiveUp(format!("this kernel refuses every plan: {}", refused(trials, ""))),
+        None => Verdict::GiveUp(format!("this kernel refuses every BPF source: {}", refused(trials, ""))),
         Some(best) if best.plan == last.plan => keep(),
         Some(best) => Verdict::Try(best.plan),
     }
 }
 
-/// The reason for keeping functions.
+/// The reason for keeping fentry.
 const WORK: &str = "fentry and fexit work here, and cost other system calls nothing";
 
 /// The reason for keeping fprobes.
@@ -283,9 +283,9 @@ mod tests {
     }
 
     #[test]
-    fn functions_are_kept_where_they_work() {
-        assert_eq!(judge(Choice::Auto, &[], STAYS), Verdict::Try(Plan::Functions));
-        let works = trial(Plan::Functions, true, |_| None);
+    fn fentry_is_kept_where_it_works() {
+        assert_eq!(judge(Choice::Auto, &[], STAYS), Verdict::Try(Plan::Fentry));
+        let works = trial(Plan::Fentry, true, |_| None);
         assert!(matches!(judge(Choice::Auto, &[works], STAYS), Verdict::Keep(_)));
     }
 
@@ -304,61 +304,61 @@ mod tests {
             judge(Choice::Auto, std::slice::from_ref(&old), PREEMPTS),
             Verdict::Try(Plan::Tracepoints)
         );
-        let why = "fprobes are refused: kretprobe.multi/kernel_clone: EOPNOTSUPP";
+        let why = "no fprobes: kretprobe.multi/kernel_clone: EOPNOTSUPP";
         let trials = [old.clone(), works(Plan::Tracepoints)];
         assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Keep(why.to_owned()));
         let no_tracefs = trial(Plan::Tracepoints, true, |hook| {
             matches!(hook.point, Point::Syscall(_)).then_some(libc::EPERM)
         });
         let trials = [old, no_tracefs];
-        assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Try(Plan::Functions));
-        let choice = Choice::Among([Plan::Functions, Plan::Fprobes].into_iter().collect());
+        assert_eq!(judge(Choice::Auto, &trials, PREEMPTS), Verdict::Try(Plan::Fentry));
+        let choice = Choice::Among([Plan::Fentry, Plan::Fprobes].into_iter().collect());
         assert_eq!(judge(choice, &[], PREEMPTS), Verdict::Try(Plan::Fprobes));
-        assert_eq!(judge(Choice::Only(Plan::Functions), &[], PREEMPTS), Verdict::Try(Plan::Functions));
+        assert_eq!(judge(Choice::Only(Plan::Fentry), &[], PREEMPTS), Verdict::Try(Plan::Fentry));
     }
 
     #[test]
-    fn tracepoints_follow_with_the_reason_where_functions_are_refused() {
-        let functions = trial(Plan::Functions, true, no_fentry);
+    fn tracepoints_follow_with_the_reason_where_fentry_is_refused() {
+        let fentry = trial(Plan::Fentry, true, no_fentry);
         assert_eq!(
-            judge(Choice::Auto, std::slice::from_ref(&functions), LOCKED),
+            judge(Choice::Auto, std::slice::from_ref(&fentry), LOCKED),
             Verdict::Try(Plan::Tracepoints)
         );
         let tracepoints = trial(Plan::Tracepoints, true, |_| None);
-        let why = "functions are refused: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
-        assert_eq!(judge(Choice::Auto, &[functions, tracepoints], LOCKED), Verdict::Keep(why.to_owned()));
+        let why = "no fentry: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
+        assert_eq!(judge(Choice::Auto, &[fentry, tracepoints], LOCKED), Verdict::Keep(why.to_owned()));
     }
 
     /// Linux 5.10 without BPF trampolines for one function, and a tracefs that lacks one event.
     #[test]
     fn the_plan_that_shows_more_wins() {
-        let functions = trial(Plan::Functions, false, |hook| {
+        let fentry = trial(Plan::Fentry, false, |hook| {
             (hook.point == Point::Fentry("__x64_sys_pivot_root")).then_some(libc::ENOENT)
         });
         assert_eq!(
-            judge(Choice::Auto, std::slice::from_ref(&functions), STAYS),
+            judge(Choice::Auto, std::slice::from_ref(&fentry), STAYS),
             Verdict::Try(Plan::Tracepoints)
         );
         let worse = trial(Plan::Tracepoints, false, |hook| {
             let name = hook.point.to_string();
             (name.ends_with("unshare") || name.ends_with("setns")).then_some(libc::ENOENT)
         });
-        let trials = [functions.clone(), worse];
-        assert_eq!(judge(Choice::Auto, &trials, STAYS), Verdict::Try(Plan::Functions));
-        let again = [trials[0].clone(), trials[1].clone(), functions];
-        let why = "tracepoints show less: tracepoint/syscalls/sys_exit_unshare: ENOENT";
+        let trials = [fentry.clone(), worse];
+        assert_eq!(judge(Choice::Auto, &trials, STAYS), Verdict::Try(Plan::Fentry));
+        let again = [trials[0].clone(), trials[1].clone(), fentry];
+        let why = "tracepoints would show less: tracepoint/syscalls/sys_exit_unshare: ENOENT";
         assert_eq!(judge(Choice::Auto, &again, STAYS), Verdict::Keep(why.to_owned()));
         assert_eq!(again[2].missing(), ["pivot_root: fentry/__x64_sys_pivot_root: ENOENT"]);
     }
 
     #[test]
     fn a_forced_plan_is_kept_or_nothing() {
-        let choice = Choice::Only(Plan::Functions);
-        assert_eq!(judge(choice, &[], STAYS), Verdict::Try(Plan::Functions));
-        let refused = trial(Plan::Functions, false, no_fentry);
-        let why = "this kernel refuses the plan `functions`: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
+        let choice = Choice::Only(Plan::Fentry);
+        assert_eq!(judge(choice, &[], STAYS), Verdict::Try(Plan::Fentry));
+        let refused = trial(Plan::Fentry, false, no_fentry);
+        let why = "this kernel refuses the source `fentry`: fexit/kernel_clone: EPERM (kernel lockdown=confidentiality)";
         assert_eq!(judge(choice, &[refused], LOCKED), Verdict::GiveUp(why.to_owned()));
-        let partial = trial(Plan::Functions, false, |hook| {
+        let partial = trial(Plan::Fentry, false, |hook| {
             (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EINVAL)
         });
         assert_eq!(judge(choice, &[partial], STAYS), Verdict::Keep("requested".to_owned()));
@@ -372,19 +372,18 @@ mod tests {
             Trial { plan, groups }
         };
         let no_tracefs = |hook: &Hook| matches!(hook.point, Point::Syscall(_)).then_some(libc::EPERM);
-        let trials = |calls: &[Call]| {
-            [of(Plan::Functions, calls, no_fentry), of(Plan::Tracepoints, calls, no_tracefs)]
-        };
+        let trials =
+            |calls: &[Call]| [of(Plan::Fentry, calls, no_fentry), of(Plan::Tracepoints, calls, no_tracefs)];
         let two = trials(&[Call::Clone, Call::Unshare]);
         assert_eq!([two[0].missing().len(), two[1].missing().len()], [3, 3]);
         assert!(matches!(judge(Choice::Auto, &two, STAYS), Verdict::GiveUp(_)));
-        // Clones that succeed are seen all the same, by either plan; with functions also some that fail.
+        // Clones that succeed are seen all the same, by either plan; with fentry also some that fail.
         let clones = trials(&[Call::Clone]);
         assert!(matches!(judge(Choice::Auto, &clones, STAYS), Verdict::Keep(_)));
         let some = |hook: &Hook| (hook.point == Point::Fexit("kernel_clone")).then_some(libc::EPERM);
         let [_, tracepoints] = clones;
-        let clones = [of(Plan::Functions, &[Call::Clone], some), tracepoints];
-        assert_eq!(judge(Choice::Auto, &clones, STAYS), Verdict::Try(Plan::Functions));
+        let clones = [of(Plan::Fentry, &[Call::Clone], some), tracepoints];
+        assert_eq!(judge(Choice::Auto, &clones, STAYS), Verdict::Try(Plan::Fentry));
         // The plan kept before is refused this time.
         let again = [&two[..], &two[..1]].concat();
         assert!(matches!(judge(Choice::Auto, &again, STAYS), Verdict::GiveUp(_)));
@@ -408,9 +407,9 @@ mod tests {
     fn a_command_needs_its_descendants() {
         let refuse = |hook: &Hook| matches!(hook.point, Point::TpBtf(_)).then_some(libc::EINVAL);
         let why = "a command's descendants cannot be followed: tp_btf/sched_process_exit: EINVAL";
-        let verdict = judge(Choice::Auto, &[trial(Plan::Functions, true, refuse)], STAYS);
+        let verdict = judge(Choice::Auto, &[trial(Plan::Fentry, true, refuse)], STAYS);
         assert_eq!(verdict, Verdict::GiveUp(why.to_owned()));
-        let whole = trial(Plan::Functions, false, refuse);
+        let whole = trial(Plan::Fentry, false, refuse);
         assert_eq!(whole.missing(), ["clone: tp_btf/task_newtask: EINVAL"]);
         assert!(matches!(judge(Choice::Auto, &[whole], STAYS), Verdict::Keep(_)));
     }

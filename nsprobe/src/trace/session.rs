@@ -57,7 +57,7 @@ fn trace(
         kernel,
         host: identity::host(),
         namespaces: identity::initial_namespaces(),
-        hooks: source.hooks().clone(),
+        source: source.description().clone(),
     }));
     let mut command = TracedCommand::none();
     let result = trace_loop(options, source, signals, &mut stream, &mut command);

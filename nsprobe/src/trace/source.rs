@@ -1,15 +1,15 @@
 //! The sources of events: one file each.
 
 pub mod perf;
-pub mod poll;
 pub mod probe;
+pub mod proc;
 
 use super::TraceError;
 use super::conditions::Conditions;
 use super::record::SourceItem;
 use crate::discover::Error;
 use crate::kernel::watches::Watches;
-use crate::model::{Hooks, Lost};
+use crate::model::{EventSource, Lost};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn no_proc(error: Error) -> TraceError {
 /// A source of events. It runs from when it is opened until it is dropped.
 pub trait Source {
     /// The hooks in use, and the reason for them.
-    fn hooks(&self) -> &Hooks;
+    fn description(&self) -> &EventSource;
 
     /// Descriptors that are readable when there is something to take.
     fn descriptors(&self) -> Vec<BorrowedFd<'_>>;

@@ -229,7 +229,7 @@ fn run_tests(contents: &Contents) -> String {
         "#!/bin/sh\ncd {package}\nexport CI=true RUST_BACKTRACE=1 LC_ALL=C.UTF-8 INSTA_UPDATE=no\n\
          export INSTA_WORKSPACE_ROOT={root} CARGO_MANIFEST_DIR={package} CARGO_BIN_EXE_nsprobe={nsprobe}\n\
          # These kernels allow both plans: a test that skips one fails.\n\
-         export NSPROBE_TEST_HOOKS=functions,tracepoints\n{counted}{programs}status=0\n",
+         export NSPROBE_TEST_SOURCE=fentry,tracepoints\n{counted}{programs}status=0\n",
         counted = if counted { "export NSPROBE_TEST_COUNTED=yes\n" } else { "" },
         programs = programs.map_or_else(String::new, |directory| {
             format!("export {}={}\n", checkout::PROGRAMS, quoted(&directory.to_string_lossy()))

@@ -15,7 +15,7 @@ pub(super) struct StartObject<'a> {
     kernel: &'a str,
     host: HostObject<'a>,
     namespaces: Vec<InitialObject>,
-    hooks: HooksObject<'a>,
+    source: SourceObject<'a>,
 }
 
 #[derive(Serialize)]
@@ -36,8 +36,8 @@ struct InitialObject {
 }
 
 #[derive(Serialize)]
-struct HooksObject<'a> {
-    plan: &'a str,
+struct SourceObject<'a> {
+    name: &'a str,
     reason: &'a str,
     attached: &'a [String],
     missing: &'a [String],
@@ -47,13 +47,13 @@ struct HooksObject<'a> {
 
 impl<'a> From<&'a StreamStart> for StartObject<'a> {
     fn from(start: &'a StreamStart) -> Self {
-        let hooks = HooksObject {
-            plan: start.hooks.plan,
-            reason: &start.hooks.reason,
-            attached: &start.hooks.attached,
-            missing: &start.hooks.missing,
-            unseen: &start.hooks.unseen,
-            cost: start.hooks.cost,
+        let source = SourceObject {
+            name: start.source.name,
+            reason: &start.source.reason,
+            attached: &start.source.attached,
+            missing: &start.source.missing,
+            unseen: &start.source.unseen,
+            cost: start.source.cost,
         };
         let name = start.host.name.as_ref();
         let host = HostObject {
@@ -74,7 +74,7 @@ impl<'a> From<&'a StreamStart> for StartObject<'a> {
             kernel: &start.kernel,
             host,
             namespaces: namespaces.collect(),
-            hooks,
+            source,
         }
     }
 }

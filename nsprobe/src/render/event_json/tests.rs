@@ -1,8 +1,8 @@
 use super::*;
 use crate::model::{
-    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, Hooks, Host, Loss, Lost, Mark, NsKey,
-    NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd, StreamStart,
-    Totals,
+    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, EventSource, Host, Loss, Lost, Mark,
+    NsKey, NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd,
+    StreamStart, Totals,
 };
 use std::time::{Duration, SystemTime};
 
@@ -82,8 +82,8 @@ fn stream_lines_have_their_shape() {
         namespaces: vec![(NsKind::Net, Some(initial)), (NsKind::Ipc, None)],
         version: "0.1.0",
         kernel: "6.18.44".to_owned(),
-        hooks: Hooks {
-            plan: "tracepoints",
+        source: EventSource {
+            name: "tracepoints",
             reason: "fentry is refused: EPERM".to_owned(),
             attached: vec!["tp_btf/task_newtask".to_owned()],
             missing: vec![],
@@ -128,7 +128,7 @@ fn stream_lines_have_their_shape() {
     let lines =
         [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"stream":"0f","version":"0.1.0","kernel":"6.18.44","host":{"name":"hÿ","machine_id":null,"boot_id":"b"},"namespaces":[{"kind":"net","ino":7,"key":"net#3"},{"kind":"ipc","ino":null,"key":null}],"hooks":{"plan":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
+    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"stream":"0f","version":"0.1.0","kernel":"6.18.44","host":{"name":"hÿ","machine_id":null,"boot_id":"b"},"namespaces":[{"kind":"net","ino":7,"key":"net#3"},{"kind":"ipc","ino":null,"key":null}],"source":{"name":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
     {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}],"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
     {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
     {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stream":"0f","reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}]}],"late":2,"unevaluated":3}}

@@ -54,7 +54,7 @@ pub(super) fn unseen(requested: bool) -> Vec<String> {
 pub fn cost(plan: Plan, compat: bool, denied: bool) -> Option<&'static str> {
     match plan {
         Plan::Tracepoints if compat => Some(COST_OF_ALL),
-        Plan::Functions | Plan::Fprobes if !denied => None,
+        Plan::Fentry | Plan::Fprobes if !denied => None,
         _ => Some(COST),
     }
 }

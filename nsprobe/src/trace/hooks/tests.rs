@@ -7,7 +7,7 @@ fn clone_alone_needs_no_other_call() {
         groups(plan, calls, follow).iter().flat_map(|group| &group.hooks).map(|hook| hook.program).collect()
     };
     assert_eq!(
-        programs(Plan::Functions, &[Call::Clone], false),
+        programs(Plan::Fentry, &[Call::Clone], false),
         ["task_newtask", "fexit_clone", "fexit_clone3", "fentry_clone3"]
     );
     assert_eq!(
@@ -15,7 +15,7 @@ fn clone_alone_needs_no_other_call() {
         ["task_exit", "task_newtask", "exit_call", "enter_setns"]
     );
     // Every return hook before its entry hook.
-    for plan in [Plan::Functions, Plan::Fprobes, Plan::Tracepoints] {
+    for plan in [Plan::Fentry, Plan::Fprobes, Plan::Tracepoints] {
         for group in [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL), denied(&Call::ALL)].concat() {
             if let [first, second] = group.hooks.as_slice() {
                 assert!(first.program.contains("exit") && second.program.contains("ent"), "{group:?}");
@@ -36,7 +36,7 @@ fn every_absent_field_is_reported() {
     assert_eq!(unreadable(|field| !parents.contains(&field)).len(), 1);
     let time = ["time namespaces: this kernel has no nsproxy.time_ns"];
     assert_eq!(unreadable(|field| field != Field::NsproxyTime), time);
-    let of_groups: Vec<Field> = [Plan::Functions, Plan::Tracepoints]
+    let of_groups: Vec<Field> = [Plan::Fentry, Plan::Tracepoints]
         .into_iter()
         .flat_map(|plan| [groups(plan, &Call::ALL, true), compat(plan, &Call::ALL)].concat())
         .chain(denied(&Call::ALL))
@@ -76,10 +76,10 @@ fn plans_list_what_they_never_show() {
         let on = |preemptible| unseen(plan, &Call::ALL, Extras::default(), preemptible).len();
         on(true) - on(false)
     };
-    assert_eq!([Plan::Functions, Plan::Fprobes, Plan::Tracepoints].map(preempted), [1, 0, 1]);
+    assert_eq!([Plan::Fentry, Plan::Fprobes, Plan::Tracepoints].map(preempted), [1, 0, 1]);
     for (plan, calls, word, is_named) in [
         (Plan::Tracepoints, &Call::ALL[..], "the ends of namespaces", true),
-        (Plan::Functions, &Call::ALL, "the ends of namespaces", false),
+        (Plan::Fentry, &Call::ALL, "the ends of namespaces", false),
         (Plan::Tracepoints, &[Call::Clone], "the resolved arguments", false),
     ] {
         assert_eq!(named(plan, calls, word), is_named, "{plan:?} {calls:?} {word}");

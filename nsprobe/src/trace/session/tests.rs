@@ -1,5 +1,5 @@
 use super::*;
-use crate::model::{Caller, Event, Hooks, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot};
+use crate::model::{Caller, Event, EventSource, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot};
 use crate::trace::record::SourceItem;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -20,7 +20,7 @@ enum Answer {
 /// A source with scripted results, which has lost a record.
 #[derive(Debug)]
 struct Scripted {
-    hooks: Hooks,
+    description: EventSource,
     answers: VecDeque<Answer>,
     follows: bool,
     /// The result of `follow_present`; after that there is one more event.
@@ -32,7 +32,7 @@ struct Scripted {
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let hooks = Hooks {
+        let hooks = EventSource {
             plan: "none",
             reason: String::new(),
             attached: vec![],
@@ -52,8 +52,8 @@ impl Scripted {
 }
 
 impl Source for Scripted {
-    fn hooks(&self) -> &Hooks {
-        &self.hooks
+    fn description(&self) -> &EventSource {
+        &self.description
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

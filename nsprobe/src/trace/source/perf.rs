@@ -10,7 +10,7 @@ use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::Sideband;
-use crate::model::{Caller, CloneChild, Event, Hooks, Lost, Operation, Outcome};
+use crate::model::{Caller, CloneChild, Event, EventSource, Lost, Operation, Outcome};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
@@ -49,7 +49,7 @@ pub struct PerfSource {
     clock: BootClock,
     reader: ProcReader,
     table: Table,
-    hooks: Hooks,
+    description: EventSource,
     /// The start: earlier events are not reported.
     begun: Duration,
     options: Options,
@@ -101,8 +101,8 @@ impl PerfSource {
             clock,
             reader,
             table: Table::new((!options.command.is_empty()).then(std::process::id)),
-            hooks: Hooks {
-                plan: Plan::Perf.name(),
+            description: EventSource {
+                name: Plan::Perf.name(),
                 reason,
                 attached: ["perf/namespaces", "perf/task", "perf/comm"].map(str::to_owned).into(),
                 missing,
@@ -307,8 +307,8 @@ fn has_begun(caller: &Caller, time: Duration) -> bool {
 }
 
 impl Source for PerfSource {
-    fn hooks(&self) -> &Hooks {
-        &self.hooks
+    fn description(&self) -> &EventSource {
+        &self.description
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

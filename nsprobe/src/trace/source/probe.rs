@@ -7,7 +7,7 @@ use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{Hooks, Lost, Operation, Text};
+use crate::model::{EventSource, Lost, Operation, Text};
 use crate::trace::TraceError;
 use crate::trace::attach::{Attached, attach};
 use crate::trace::conditions::Conditions;
@@ -149,13 +149,13 @@ impl ProbeSource {
         let keys = probe_conditions(options).configure(&mut settings);
         let compat = options.compat;
         let size = Size { ring_bytes: options.ring_bytes, room: options.room };
-        let mut attached = attach(settings, &keys, options.hooks, &calls, compat, options.denied, size)?;
-        let watches = (options.lifecycle && sees_ends(&attached.hooks))
+        let mut attached = attach(settings, &keys, options.source, &calls, compat, options.denied, size)?;
+        let watches = (options.lifecycle && sees_ends(&attached.source))
             .then(|| attached.probe.take_watches())
             .transpose();
         let has_cgroups = has_cgroups()?;
         if !has_cgroups {
-            attached.hooks.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
+            attached.source.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
         }
         Ok(Self {
             ring: attached.probe.take_ring().map_err(TraceError::Open)?,
@@ -177,8 +177,8 @@ impl ProbeSource {
 }
 
 impl Source for ProbeSource {
-    fn hooks(&self) -> &Hooks {
-        &self.attached.hooks
+    fn description(&self) -> &EventSource {
+        &self.attached.source
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
@@ -227,7 +227,7 @@ impl Source for ProbeSource {
         let mut losses = self.lost.news(&self.counters, self.finished)?;
         for counter in Counter::ALL {
             // If nobody sees ends, watched namespaces only pile up.
-            let is_reported = counter != Counter::NamespacesFull || sees_ends(&self.attached.hooks);
+            let is_reported = counter != Counter::NamespacesFull || sees_ends(&self.attached.source);
             if is_reported && !has_losers(counter) {
                 losses.push(Lost::at(stage(counter), self.counters.read(counter)?));
             }
@@ -261,7 +261,7 @@ impl Source for ProbeSource {
 /// The error if processes are named but nsprobe does not run in the initial pid namespace: its pids there are those of
 /// other processes.
 const FOREIGN_PIDS: &str = "--pid: the probe needs pids of the initial pid namespace, and nsprobe is not in it, \
-    as far as its /proc shows: run on the host, or with --hooks perf, which takes pids of nsprobe's own";
+    as far as its /proc shows: run on the host, or with --source perf, which takes pids of nsprobe's own";
 
 fn is_in_initial_pid_namespace() -> bool {
     ProcReader::open().is_ok_and(|reader| reader.has_own_pids() && reader.is_of_whole_machine())
@@ -291,8 +291,8 @@ fn probe_conditions(options: &Options) -> Conditions {
 }
 
 /// True if the probe sees the ends of namespaces.
-fn sees_ends(hooks: &Hooks) -> bool {
-    hooks.attached.iter().any(|hook| hook.ends_with(END_FUNCTION))
+fn sees_ends(source: &EventSource) -> bool {
+    source.attached.iter().any(|hook| hook.ends_with(END_FUNCTION))
 }
 
 /// The counter's name in the output.

@@ -52,7 +52,7 @@ pub fn all(nsprobe: &Path) -> Result<Vec<Tracer>> {
     let nsprobe = nsprobe.to_str().context("the path of nsprobe is not UTF-8")?;
     let of_nsprobe = |plan: &str| Tracer {
         name: format!("nsprobe, {plan}"),
-        line: line(&[nsprobe, "trace", "--json", "--hooks", plan]),
+        line: line(&[nsprobe, "trace", "--json", "--source", plan]),
         scope: Scope::Machine,
     };
     let calls = CALLS.join(",");
@@ -75,7 +75,7 @@ pub fn all(nsprobe: &Path) -> Result<Vec<Tracer>> {
         points("exit")
     );
     Ok(vec![
-        of_nsprobe("functions"),
+        of_nsprobe("fentry"),
         of_nsprobe("tracepoints"),
         with_tracefs("bpftrace", &["bpftrace", "-e", &script]),
         with_tracefs(

@@ -10,7 +10,7 @@ use std::io;
 /// Opens buffers on all CPUs, of `bytes` in total; less if that much may not be locked in memory.
 pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
     let refused =
-        |error: io::Error| TraceError::Refused(format!("this kernel refuses the plan `perf`: {error}"));
+        |error: io::Error| TraceError::Refused(format!("this kernel refuses the source `perf`: {error}"));
     let online = online().map_err(refused)?;
     let mut each = (bytes as usize / online.len().max(1)).next_power_of_two().max(page_size());
     loop {
@@ -34,7 +34,7 @@ pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
                 let errno = error.raw_os_error().map(Errno::from_raw);
                 return Err(TraceError::Refused(match errno {
                     Some(errno @ (Errno::EACCES | Errno::EPERM)) => format!(
-                        "this kernel refuses the plan `perf`: {errno:?}: {}",
+                        "this kernel refuses the source `perf`: {errno:?}: {}",
                         match remedy(&[Capability::SysAdmin]) {
                             Some(_) if !has_all_users() => {
                                 format!(
@@ -50,7 +50,7 @@ pub(super) fn open_all(bytes: u32) -> Result<Vec<Sideband>, TraceError> {
                             None => "a seccomp filter or a security module forbids it".to_owned(),
                         }
                     ),
-                    _ => format!("this kernel refuses the plan `perf`: {error}"),
+                    _ => format!("this kernel refuses the source `perf`: {error}"),
                 }));
             }
         }

@@ -31,7 +31,7 @@ fn poll_tells_what_lasts() {
         jail = jail.display()
     ));
     let before = proc::namespaces(changing.pid()).expect("namespaces");
-    let mut tracing = Tracing::start(&["--hooks", "poll", "--interval", "50ms"]);
+    let mut tracing = Tracing::start(&["--source", "proc", "--interval", "50ms"]);
     // Everything between two scans.
     kill(tracing.pid(), Signal::SIGSTOP).expect("nsprobe runs");
     let is_stopped = || Some(proc::status(tracing.child.id(), "State")?.starts_with('T'));
@@ -91,7 +91,8 @@ fn poll_follows_a_command() {
     // Each lasts until it is reported.
     let second = format!("unshare --uts sh -c \"{}\"", wait("uts"));
     let script = format!("unshare --ipc sh -c '{}; {second}'", wait("ipc"));
-    let args = ["--hooks", "poll", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
+    let args =
+        ["--source", "proc", "--interval", "100ms", "--filter", "'ipc' in changed || 'uts' in changed"];
     let mut tracing = Tracing::start(&[&args[..], &["--", "sh", "-c", &script]].concat());
     for name in ["ipc", "uts"] {
         assert!(tracing.line().contains(&format!(r#""changed":["{name}"]"#)), "{}", tracing.text);
@@ -132,9 +133,9 @@ fn unprivileged_user_gets_readable_changes_and_gaps_for_the_rest() {
     }
     fs::write(dir.path().join("reported"), "").expect("a file");
     let stream = Stream::check(tracing.end());
-    let hooks = &stream.lines[0]["hooks"];
-    assert_eq!(hooks["plan"], "poll");
-    let missing = hooks["missing"].to_string();
+    let source = &stream.lines[0]["source"];
+    assert_eq!(source["name"], "proc");
+    let missing = source["missing"].to_string();
     assert!(missing.contains("the namespaces of ") && missing.contains("Permission denied"), "{missing}");
     assert!(stream.stderr.contains("to see more: ") && stream.stderr.contains("sudo"), "{}", stream.stderr);
     let changed = stream.events().flat_map(|event| event["changed"].as_array().expect("a list"));
@@ -142,8 +143,8 @@ fn unprivileged_user_gets_readable_changes_and_gaps_for_the_rest() {
     changed.sort_unstable();
     assert_eq!(changed, ["net", "user"], "{:#?}", stream.lines);
     // A requested plan is not replaced.
-    for (plan, capability) in [("functions", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
-        let args = ["trace", "--hooks", plan, "--", "true"];
+    for (plan, capability) in [("fentry", "CAP_BPF"), ("perf", "CAP_PERFMON")] {
+        let args = ["trace", "--source", plan, "--", "true"];
         let ran: Ran = nobody().arg(&nsprobe).args(args).output().expect("setpriv starts").into();
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
         assert!(ran.stderr.contains(capability) && ran.stderr.contains("sudo"), "{}", ran.stderr);

@@ -6,7 +6,7 @@ use super::{AT_END, MOMENT, Source, no_proc};
 use crate::discover::proc_reader::{ProcReader, Processes, ReadProcesses};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
-use crate::model::{Caller, Event, Gap, GapKind, Hooks, Looks, Lost, Operation, Outcome, Process};
+use crate::model::{Caller, Event, EventSource, Gap, GapKind, Looks, Lost, Operation, Outcome, Process};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::options::Options;
@@ -28,10 +28,10 @@ enum Step {
 }
 
 /// The processes, scanned at intervals.
-pub struct PollSource {
+pub struct ProcSource {
     reader: ProcReader,
     clock: BootClock,
-    hooks: Hooks,
+    description: EventSource,
     interval: Duration,
     /// The time of the next scan; `None` if there is no other.
     next: Option<Instant>,
@@ -47,7 +47,7 @@ pub struct PollSource {
     finished: bool,
 }
 
-impl PollSource {
+impl ProcSource {
     /// Makes the first scan.
     pub fn open(options: &Options, reason: String) -> Result<Self, TraceError> {
         let reader = ProcReader::open().map_err(no_proc)?;
@@ -84,8 +84,8 @@ impl PollSource {
         Ok(Self {
             reader,
             clock,
-            hooks: Hooks {
-                plan: Plan::Poll.name(),
+            description: EventSource {
+                name: Plan::Proc.name(),
                 reason,
                 attached: ["/proc/PID/ns", "/proc/PID/root"].map(str::to_owned).into(),
                 missing,
@@ -195,9 +195,9 @@ impl Changed {
     }
 }
 
-impl Source for PollSource {
-    fn hooks(&self) -> &Hooks {
-        &self.hooks
+impl Source for ProcSource {
+    fn description(&self) -> &EventSource {
+        &self.description
     }
 
     fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
