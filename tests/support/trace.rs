@@ -18,7 +18,7 @@ pub fn each_plan(test: impl Fn(&str)) {
             None => test(plan),
             Some(why) => {
                 assert!(!demanded.split(',').any(|name| name == *plan), "{plan} must load: {why}");
-                skipped(&format!("the plan `{plan}`: {why}"));
+                skipped(&format!("the source `{plan}`: {why}"));
             }
         }
     }

@@ -32,8 +32,8 @@ struct Scripted {
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let hooks = EventSource {
-            plan: "none",
+        let description = EventSource {
+            name: "none",
             reason: String::new(),
             attached: vec![],
             missing: vec![],
@@ -41,7 +41,7 @@ impl Scripted {
             cost: None,
         };
         Self {
-            hooks,
+            description,
             answers: answers.into_iter().collect(),
             follows: false,
             present: Ok(0),
