@@ -110,7 +110,9 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
         symlink(format!("usr/{name}"), root.join(name))?;
     }
     for (path, text) in FILES {
-        fs::write(root.join(path), text)?;
+        let path = root.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&root))?;
+        fs::write(path, text)?;
     }
     programs(&root)?;
     busybox(&stage, &root)?;
