@@ -199,18 +199,29 @@ fn who_keeps_its_own_memory_locked_is_not_waited_for() {
         let mut commands = ["list --json --source proc", "list --json", "tree", "trace --lifecycle -d 200ms"]
             .map(|args| args.split(' ').collect::<Vec<_>>());
         commands[3].push("--json");
-        // Once its arguments cannot be read.
+        let mut output = tenant.stdout.take().unwrap();
+        let (sender, returned) = std::sync::mpsc::channel();
+        std::thread::spawn(move || output.read_exact(&mut [0]).is_ok_and(|()| sender.send(()).is_ok()));
+        // Once its arguments cannot be read. Older kernels copy the page for the server, and munmap returns.
         let locked = wait(|| {
+            if returned.try_recv().is_ok() {
+                return Some(false);
+            }
             let path = format!("/proc/{pid}/cmdline");
             let (sender, receiver) = std::sync::mpsc::channel();
             std::thread::spawn(move || sender.send(std::fs::read(path)));
-            receiver.recv_timeout(std::time::Duration::from_millis(300)).is_err().then_some(())
+            receiver.recv_timeout(std::time::Duration::from_millis(300)).is_err().then_some(true)
         });
-        let outcomes = commands.map(|args| within(true, &args, before.limit()));
+        let outcomes = match locked {
+            Some(true) => commands.map(|args| within(true, &args, before.limit())).into(),
+            _ => Vec::new(),
+        };
         drop(server);
         let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
         tenant.wait().unwrap();
-        assert!(locked.is_some(), "not staged");
+        if !locked.expect("munmap neither waits nor returns") {
+            return support::skipped("munmap does not wait for the server");
+        }
         for outcome in outcomes {
             let args = outcome.args.clone();
             let ran = outcome.in_time();

@@ -16,7 +16,7 @@ const PAGE: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
 /// Starts a process that has changed a page of `file`, which is mapped. At a first byte from its stdin it removes
 /// that mapping, for which the file is written, and at a second one it requests another mapping. It writes a byte
-/// when it is ready.
+/// when it is ready, and another one when the mapping has been removed.
 pub fn start(file: &Path) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", "hang_locks::locked", "--test-threads=1", "--nocapture"]).env(FILE, file);
@@ -26,6 +26,7 @@ pub fn start(file: &Path) -> Child {
     while byte != *b"\x02" {
         output.read_exact(&mut byte).expect("it is ready");
     }
+    child.stdout = Some(output);
     child
 }
 
@@ -47,7 +48,8 @@ pub fn run() {
     std::thread::spawn(move || {
         let map = std::ptr::NonNull::new(map as *mut std::ffi::c_void).expect("a mapping");
         // SAFETY: nobody uses it any more.
-        unsafe { munmap(map, PAGE.get()) }
+        unsafe { munmap(map, PAGE.get()) }.expect("its mapping");
+        std::io::stdout().write_all(b"\x03").and_then(|()| std::io::stdout().flush()).expect("a reader");
     });
     wait();
     std::thread::spawn(|| {

@@ -199,15 +199,17 @@ pub struct Comparison {
     pub report: String,
     /// The number of calls that were compared.
     pub calls: usize,
+    /// The number of calls that the kernel left out, as the stream says, because a program of nsprobe was preempted.
+    pub missing: usize,
     /// The threads whose calls differ, each with the first calls that do.
     pub differences: Vec<String>,
 }
 
-/// Does the same with these clones, and leaves the verdict to the caller.
+/// Does the same with these clones, and leaves the verdict to the caller. Calls that the kernel left out are counted where
+/// all clones are compared, which takes too long to be repeated, and repeated otherwise.
 pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparison {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let (log, report) = (dir.path().join("strace"), dir.path().join("report"));
-    std::fs::create_dir(&log).expect("a directory for strace");
     let script = format!("exec 3>{}\n{script}", report.display());
     let prefix = log.join("log");
     let calls = "trace=unshare,setns,chroot,pivot_root,clone,clone3,fork,vfork";
@@ -217,7 +219,13 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
     }
     args.extend(["--", "strace", "-ff", "-A", "-qq", "-e", calls, "-e", "signal=none", "-o"].map(OsStr::new));
     args.extend([prefix.as_os_str(), "sh".as_ref(), "-c".as_ref(), script.as_ref()]);
-    let stream = Stream::record(&args);
+    let trace = || {
+        // strace appends to the files of an earlier attempt.
+        let _ = std::fs::remove_dir_all(&log);
+        std::fs::create_dir(&log).expect("a directory for strace");
+        nsprobe().args(["trace", "--json"]).args(&args).output().expect("nsprobe starts").into()
+    };
+    let stream = if clones == Clones::All { Stream::check(trace()) } else { Stream::retry(trace) };
     assert_eq!(stream.lines[0]["source"]["name"], plan);
     assert_eq!(stream.lines[0]["source"]["missing"], serde_json::json!([]));
     let theirs = straced(&log, clones);
@@ -236,18 +244,28 @@ pub fn compare_with_strace(plan: &str, clones: Clones, script: &str) -> Comparis
             ours.entry(tid).or_default().push(as_strace(event));
         }
     }
+    let lost = stream.lines[stream.lines.len() - 1]["totals"]["lost"].as_array().expect("a list");
+    let left_out = lost.iter().filter(|lost| lost["stage"] == "recursion");
+    let left_out = left_out.filter_map(|lost| lost["count"].as_u64()).sum::<u64>();
+    let (missing, differences) = differences(&ours, &theirs, usize::try_from(left_out).expect("few"));
     Comparison {
         stream,
         report: std::fs::read_to_string(&report).unwrap_or_default(),
         calls: theirs.values().map(Vec::len).sum(),
-        differences: differences(&ours, &theirs),
+        missing,
+        differences,
     }
 }
 
-/// The threads whose calls differ, each with the first calls that do.
-fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<String>>) -> Vec<String> {
+/// The number of calls that only strace saw, at most `left_out`, and the threads whose calls differ in another way, each
+/// with the first calls that do.
+fn differences(
+    ours: &BTreeMap<u64, Vec<String>>,
+    theirs: &BTreeMap<u64, Vec<String>>,
+    left_out: usize,
+) -> (usize, Vec<String>) {
     let tids: BTreeSet<&u64> = ours.keys().chain(theirs.keys()).collect();
-    let mut differences = Vec::new();
+    let (mut missing, mut differences) = (0, Vec::new());
     for tid in tids {
         let calls = |of: &BTreeMap<u64, Vec<String>>| of.get(tid).cloned().unwrap_or_default();
         let (ours, theirs) = (calls(ours), calls(theirs));
@@ -257,11 +275,17 @@ fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<Str
             let call = theirs.strip_suffix('?').filter(|call| at == last && call.ends_with(" = "));
             call.is_some_and(|call| ours.starts_with(call))
         };
-        let pairs = ours.iter().zip(&theirs).enumerate();
-        let alike =
-            pairs.take_while(|&(at, (ours, theirs))| same(ours, theirs) || is_killed(at, ours, theirs));
-        let at = alike.count();
-        if at < ours.len().max(theirs.len()) {
+        let alike = |at: usize, ours: &str| same(ours, &theirs[at]) || is_killed(at, ours, &theirs[at]);
+        let pairs = ours.iter().take(theirs.len()).enumerate();
+        let at = pairs.take_while(|&(at, ours)| alike(at, ours)).count();
+        let mut rest = ours.iter().peekable();
+        for at in 0..theirs.len() {
+            let _ = rest.next_if(|ours| alike(at, ours));
+        }
+        let fewer = theirs.len().saturating_sub(ours.len());
+        if rest.next().is_none() && missing + fewer <= left_out {
+            missing += fewer;
+        } else if at < ours.len().max(theirs.len()) {
             let some = |of: &[String]| of[at..].iter().take(3).cloned().collect::<Vec<_>>();
             differences.push(format!(
                 "thread {tid}, call {at}: nsprobe {:?} ({} calls), strace {:?} ({} calls)",
@@ -272,7 +296,7 @@ fn differences(ours: &BTreeMap<u64, Vec<String>>, theirs: &BTreeMap<u64, Vec<Str
             ));
         }
     }
-    differences
+    (missing, differences)
 }
 
 /// Compares two calls. Arguments that strace does not decode, such as those of a clone3 with another size, are equal

@@ -100,7 +100,8 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
         fs::remove_dir_all(&stage)?;
     }
     let root = stage.join("image");
-    let folders = ["dev", "etc", "opt/busybox", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin"];
+    let folders =
+        ["dev", "etc", "mnt", "opt/busybox", "proc", "root", "run", "sys", "tmp", "usr/bin", "usr/sbin"];
     for folder in folders.into_iter().chain(["usr/lib", "usr/lib64"]) {
         fs::create_dir_all(root.join(folder))?;
     }
