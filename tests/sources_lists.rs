@@ -68,7 +68,7 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
         assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
         assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried by its id");
         if LISTNS.here() {
-            let what = "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight, or the kernel";
+            let what = "nothing found in /proc: a tun or tap device, an open file of a /proc/PID/net, a socket without a process, a descriptor in flight or registered with io_uring, or the kernel";
             let args = ["list", "--holders", "--no-header", "--source", "proc", "--ns", &name];
             wait_for_text(&args, &format!("{ino} net ? {what}"));
         }

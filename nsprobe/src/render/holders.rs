@@ -127,7 +127,12 @@ pub(super) fn unseen(namespace: &Namespace) -> String {
         NsKind::Mnt => &[unless(files, "an open /proc/PID/mounts")],
         NsKind::Cgroup | NsKind::Time | NsKind::Uts => &[],
     };
-    let may_be: Vec<&str> = may_be.iter().flatten().copied().chain(["a descriptor in flight"]).collect();
+    let may_be: Vec<&str> = may_be
+        .iter()
+        .flatten()
+        .copied()
+        .chain(["a descriptor in flight or registered with io_uring"])
+        .collect();
     // Certain if everything in /proc was readable; if not, the gaps say so.
     let where_searched = match (files, file_systems) {
         (true, true) => "in /proc and among the open files and file systems",
@@ -235,12 +240,12 @@ mod tests {
         4026531837 user ancestor           owner of net:[4026532177]
         4026531837 user ancestor           parent of user:[4026532300]
         4026532300 user ?                  something that was not found
-        4026532301 uts  ?                  nothing found in /proc: a descriptor in flight, or the kernel
+        4026532301 uts  ?                  nothing found in /proc: a descriptor in flight or registered with io_uring, or the kernel
         4026532302 pid  mount              proc at /p in mnt:[4026531832]
         4026532302 pid  mount              proc in mnt:[4026531832]
         4026532302 pid  detached_mount     proc (device 0:45) mounted nowhere
-        4026532303 pid  ?                  nothing found in /proc: a mount of proc, an open file of a /proc/PID, a pidfd, a socket's peer, a descriptor in flight, or the kernel
-        4026532304 pid  ?                  nothing found in /proc and among the open files and file systems: a descriptor in flight, or the kernel
+        4026532303 pid  ?                  nothing found in /proc: a mount of proc, an open file of a /proc/PID, a pidfd, a socket's peer, a descriptor in flight or registered with io_uring, or the kernel
+        4026532304 pid  ?                  nothing found in /proc and among the open files and file systems: a descriptor in flight or registered with io_uring, or the kernel
         "#);
     }
 }
