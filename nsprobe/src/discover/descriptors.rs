@@ -5,9 +5,10 @@
 //! its process (`CLONE_FILES`, unshare(2)) is found by comparing tables, with one kcmp(2) per thread, and log N more
 //! for each of N such threads.
 
+use super::context::Context;
+use super::directory_reader::DirectoryReader;
 use super::errno::{denied, vanished};
-use super::found::{Descriptors, NamespaceDescriptor, SocketDescriptor};
-use super::gaps::Gaps;
+use super::found::{NamespaceDescriptor, SocketDescriptor};
 use super::parse;
 use crate::kernel::kcmp::compare_descriptors;
 use crate::kernel::nsfs;
@@ -19,44 +20,33 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStrExt as _;
 
-impl Descriptors {
+impl DirectoryReader<'_> {
     /// Finds the descriptors of one process, and of those of its other threads `tids` that have a table of their own.
-    /// `own_numbers`: true if pids here are those of nsprobe's pid namespace.
-    pub(super) fn find(
-        &mut self,
-        process: &Process,
-        dir: &ProcessDir,
-        tids: &[Pid],
-        own_pids: bool,
-        nsfs_dev: u64,
-        gaps: &mut Gaps,
-    ) {
+    pub(super) fn find_descriptors(&mut self, process: &Process, dir: &ProcessDir, tids: &[Pid]) {
         // Kernel threads have none.
         if process.kernel_thread {
             return;
         }
         let pid = process.pid;
-        let mut result = self.scan(pid, None, dir, nsfs_dev);
-        match own_tables(pid, tids, own_pids) {
+        let mut result = self.scan(pid, None, dir);
+        match own_tables(pid, tids, self.view.context.own_pids) {
             Ok(tables) => {
                 for tid in tables {
-                    let thread =
-                        dir.thread(tid).and_then(|thread| self.scan(pid, Some(tid), &thread, nsfs_dev));
+                    let thread = dir.thread(tid).and_then(|thread| self.scan(pid, Some(tid), &thread));
                     result = and(result, thread);
                 }
             }
-            Err(Incomparable::Pids) => gaps.add(GapKind::Descriptors, OTHER_PIDS, None),
+            Err(Incomparable::Pids) => self.gaps.add(GapKind::Descriptors, OTHER_PIDS, None),
             Err(Incomparable::Error(error)) => result = and(result, Err(error)),
         }
-        match result {
-            Ok(()) => {}
-            Err(error) if vanished(&error) => {}
-            Err(error) => gaps.add_error(GapKind::Descriptors, &error),
+        if let Err(error) = result {
+            self.note(GapKind::Descriptors, &error);
         }
     }
 
-    fn scan(&mut self, pid: Pid, tid: Option<Pid>, dir: &ProcessDir, nsfs_dev: u64) -> io::Result<()> {
+    fn scan(&mut self, pid: Pid, tid: Option<Pid>, dir: &ProcessDir) -> io::Result<()> {
         let (descriptors, fds) = dir.descriptors()?;
+        let found = &mut self.found.descriptors;
         let mut refused = Ok(());
         for fd in fds {
             let file = match descriptors.stat(fd) {
@@ -67,15 +57,15 @@ impl Descriptors {
                     continue;
                 }
             };
-            if file.dev == nsfs_dev {
-                match id(dir, fd, descriptors.read_link(fd), nsfs_dev) {
-                    Ok(Some(id)) => self.namespaces.push(NamespaceDescriptor { pid, tid, fd, id }),
+            if file.dev == self.view.context.nsfs_dev {
+                match id(&self.view.context, dir, fd, descriptors.read_link(fd)) {
+                    Ok(Some(id)) => found.namespaces.push(NamespaceDescriptor { pid, tid, fd, id }),
                     Ok(None) => {}
                     Err(error) if vanished(&error) => {}
                     Err(error) => refused = Err(error),
                 }
             } else if file.is_socket {
-                self.sockets.push(SocketDescriptor { pid, tid, fd, ino: file.ino });
+                found.sockets.push(SocketDescriptor { pid, tid, fd, ino: file.ino });
             }
         }
         refused
@@ -153,11 +143,11 @@ fn distinct(tids: &[Pid], order: &mut impl FnMut(Pid, Pid) -> io::Result<Orderin
 }
 
 /// Returns the namespace that a descriptor refers to: from the text of its link, otherwise by querying the namespace.
-fn id(dir: &ProcessDir, fd: u32, link: io::Result<OsString>, nsfs_dev: u64) -> io::Result<Option<NsId>> {
+fn id(context: &Context, dir: &ProcessDir, fd: u32, link: io::Result<OsString>) -> io::Result<Option<NsId>> {
     if let Some((kind, ino)) = parse::namespace_link(link?.as_bytes()) {
-        return Ok(Some(NsId::new(kind, nsfs_dev, ino)));
+        return Ok(Some(context.id(kind, ino)));
     }
-    let namespace = dir.open_namespace_descriptor(fd, nsfs_dev)?;
+    let namespace = dir.open_namespace_descriptor(fd, context.nsfs_dev)?;
     nsfs::kind(namespace.as_fd())?.map(|kind| nsfs::id(namespace.as_fd(), kind)).transpose()
 }
 

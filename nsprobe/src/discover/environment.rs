@@ -1,55 +1,58 @@
 //! Limits of the view itself: the pid namespace that `/proc` shows, hidden processes, and nsprobe's root directory.
 
-use super::gaps::Gaps;
+use super::builder::Builder;
+use super::context::Context;
 use super::lines::{self, Line};
+use super::parse;
 use super::visibility::kthreadd;
-use super::{parse, processes};
 use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::mount_room::{self, Room};
 use crate::kernel::proc::Proc;
 use crate::kernel::statx;
-use crate::model::{GapKind, NsKind, NsSlot, Pid, Process, Root};
+use crate::model::{GapKind, NsKind, NsSlot, Pid, Root};
 use std::path::Path;
 
-/// Adds gaps for whatever limits the whole view. `listed` are the processes that `proc` shows, readable or not.
-pub(super) fn note(proc: &Proc, listed: &[Pid], processes: &[Process], gaps: &mut Gaps) {
-    // Whoever sees kthreadd, which root owns, sees every process, with `hidepid` or without.
-    if kthreadd(processes).is_some() {
-        return;
+impl Builder {
+    /// Adds gaps for whatever limits the whole view. `listed` are the processes that `/proc` shows, readable or not.
+    pub(super) fn note_limits(&mut self, listed: &[Pid]) {
+        // Whoever sees kthreadd, which root owns, sees every process, with `hidepid` or without.
+        if kthreadd(&self.processes).is_some() {
+            return;
+        }
+        let hides = hides(&self.context.proc).then(|| remedy(&[Capability::SysPtrace])).flatten();
+        let unread = listed.contains(&2) && !self.processes.iter().any(|process| process.pid == 2);
+        if let Some(remedy) = hides {
+            let reason = "/proc is mounted with hidepid, which hides other users' processes";
+            self.gaps.add(GapKind::HiddenProcesses, reason, Some(&remedy));
+        } else if !unread {
+            // Any user may read pid 2, so this is not the initial pid namespace.
+            self.gaps.add(
+                GapKind::PidNamespace,
+                "this /proc shows one pid namespace and those below it, not the whole machine",
+                Some(WITH_HOSTS_PIDS),
+            );
+        }
     }
-    let hides = hides(proc).then(|| remedy(&[Capability::SysPtrace])).flatten();
-    let unread = listed.contains(&2) && !processes.iter().any(|process| process.pid == 2);
-    if let Some(remedy) = hides {
-        let reason = "/proc is mounted with hidepid, which hides other users' processes";
-        gaps.add(GapKind::HiddenProcesses, reason, Some(&remedy));
-    } else if !unread {
-        // Any user may read pid 2, so this is not the initial pid namespace.
-        gaps.add(
-            GapKind::PidNamespace,
-            "this /proc shows one pid namespace and those below it, not the whole machine",
-            Some(WITH_HOSTS_PIDS),
-        );
-    }
-}
 
-/// If nsprobe is chrooted, adds a gap, and marks the roots of processes in its mount namespace as unknown:
-/// `/proc/PID/root` reads as `/` both for processes with the reader's root and for those with one above it.
-pub(super) fn note_chroot(proc: &Proc, nsfs_dev: u64, processes: &mut [Process], gaps: &mut Gaps) {
-    if !is_chrooted(proc, nsfs_dev) {
-        return;
-    }
-    gaps.add(
-        GapKind::Chroot,
-        "nsprobe is chrooted: in its mount namespace, mounts outside its root may be missing, and paths are relative to it",
-        Some("run outside the chroot"),
-    );
-    let own = processes::own_namespace(proc, NsKind::Mnt, nsfs_dev);
-    for process in processes {
-        let elsewhere = process.namespace(MOUNTS).is_some_and(|id| own.is_some_and(|own| own != id));
-        if process.root == Root::Whole && !process.kernel_thread && !elsewhere {
-            process.root = Root::Unknown;
+    /// If nsprobe is chrooted, adds a gap, and marks the roots of processes in its mount namespace as unknown:
+    /// `/proc/PID/root` reads as `/` both for processes with the reader's root and for those with one above it.
+    pub(super) fn note_chroot(&mut self) {
+        if !is_chrooted(&self.context) {
+            return;
+        }
+        self.gaps.add(
+            GapKind::Chroot,
+            "nsprobe is chrooted: in its mount namespace, mounts outside its root may be missing, and paths are relative to it",
+            Some("run outside the chroot"),
+        );
+        let own = self.context.own_namespace(NsKind::Mnt);
+        for process in &mut self.processes {
+            let elsewhere = process.namespace(MOUNTS).is_some_and(|id| own.is_some_and(|own| own != id));
+            if process.root == Root::Whole && !process.kernel_thread && !elsewhere {
+                process.root = Root::Unknown;
+            }
         }
     }
 }
@@ -58,12 +61,12 @@ const MOUNTS: NsSlot = NsSlot::In(NsKind::Mnt);
 
 /// Returns true if nsprobe's root is not that of its mount namespace. Compared by identity: `/proc/self/root` always
 /// reads as `/`.
-fn is_chrooted(proc: &Proc, nsfs_dev: u64) -> bool {
-    let Ok(own) = proc.this_process() else { return false };
-    let proc = proc.clone();
+fn is_chrooted(context: &Context) -> bool {
+    let Ok(own) = context.proc.this_process() else { return false };
+    let context = context.clone();
     let first = bounded::one(move |_| {
-        let first = processes::namespace(&proc.process(1).ok()?, MOUNTS, nsfs_dev).ok()??;
-        let own = processes::own_namespace(&proc, NsKind::Mnt, nsfs_dev)?;
+        let first = context.namespace(&context.proc.process(1).ok()?, MOUNTS).ok()??;
+        let own = context.own_namespace(NsKind::Mnt)?;
         (first == own).then(|| statx::directory_identity(c"/proc/1/root"))?
     });
     if let Some(first) = first.ok().flatten() {

@@ -1,7 +1,7 @@
 //! Errors that prevent a snapshot.
 
-use super::tasks::Unavailable;
 use crate::kernel::advice::exhausted;
+use crate::kernel::tasks::TasksError;
 use crate::model::text::shown_path;
 use std::io;
 use std::path::PathBuf;
@@ -36,4 +36,16 @@ pub enum Error {
     /// The processes were requested from the kernel's task iterator, which is not available.
     #[error("the source bpf is not available")]
     Bpf(#[from] Unavailable),
+}
+
+/// The reason that the kernel's tasks cannot stand in for what `proc` shows.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// They cannot be read.
+    #[error(transparent)]
+    Tasks(#[from] TasksError),
+    /// Their numbers differ from those of this proc file system: it belongs to another pid namespace, or a time or user
+    /// namespace changes its values.
+    #[error("pids, uids or times in this /proc differ from those that the kernel reports to nsprobe")]
+    Mismatch,
 }

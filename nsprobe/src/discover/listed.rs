@@ -5,17 +5,16 @@
 //! A namespace not known before is opened by its id and queried, where possible. So nothing is trusted that was only
 //! read while walking changing memory.
 
+use super::builder::Builder;
+use super::context::Context;
 use super::errno::vanished;
 use super::gaps::Gaps;
-use super::index::NamespaceIndex;
-use super::relations::NsQuery;
 use super::walk::{self, Outcome, steps};
 use crate::kernel::advice::remedy;
 use crate::kernel::capabilities::{Capability, administers_all, lacking_to_trace};
 use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::lists::{Lists, ListsError};
 use crate::kernel::nsfs;
-use crate::kernel::proc::Proc;
 use crate::model::{GapKind, NsId, NsKind, Source};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -39,18 +38,22 @@ pub(super) struct Listed {
     inactive: Result<(Lists, BTreeMap<u64, NsId>), Unlisted>,
 }
 
-/// Reads the kernel's lists.
+/// Reads the kernel's lists; `None` if the proc file system is not that of a running kernel.
 ///
 /// It runs before everything else: a namespace created later is missing here, and so is not mistaken for one that
-/// nothing in `/proc` leads to. `bpf`: true if BPF may be used.
-pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unlisted> {
+/// nothing in `/proc` leads to.
+pub(super) fn read(context: &Context) -> Option<Result<Listed, Unlisted>> {
+    context.proc.is_live().then(|| read_live(context))
+}
+
+fn read_live(context: &Context) -> Result<Listed, Unlisted> {
     let active = match listns::active() {
         Ok(active) => Some(active),
         Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => None,
         Err(error) => return Err(Unlisted::Listns(error)),
     };
-    let walked = open_lists(proc, bpf).map(|lists| {
-        let (found, whole) = walk(&lists, nsfs_dev);
+    let walked = open_lists(context).map(|lists| {
+        let (found, whole) = walk(&lists, context.nsfs_dev);
         (lists, found, whole)
     });
     if let Some(active) = active {
@@ -69,100 +72,103 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, bpf: bool) -> Result<Listed, Unli
     Ok(Listed { handles, whole, inactive: Ok((lists, BTreeMap::new())) })
 }
 
-/// Marks the namespaces that the kernel has listed, and adds those that were not known and still exist.
-pub(super) fn add(listed: &Listed, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-    let known: HashMap<u64, NsId> = NsKind::ALL.into_iter().flat_map(|kind| index.kernel_ids(kind)).collect();
-    for &handle in &listed.handles {
-        if let Some(&id) = known.get(&handle.id) {
-            index.entry(id).source(Source::KernelLists);
-            continue;
-        }
-        match open(handle) {
-            Ok(Some((id, fd))) => {
-                index.entry(id).source(Source::KernelLists);
-                query.ask(id, fd, index, gaps);
+impl Builder {
+    /// Marks the namespaces that the kernel has listed, and adds those that were not known and still exist. Lists that
+    /// could not be read are a gap.
+    pub(super) fn add_listed(&mut self, listed: Option<Result<Listed, Unlisted>>) -> Option<Listed> {
+        let listed = listed?.map_err(|why| why.gap(&mut self.gaps)).ok()?;
+        let known: HashMap<u64, NsId> =
+            NsKind::ALL.into_iter().flat_map(|kind| self.index.kernel_ids(kind)).collect();
+        for &handle in &listed.handles {
+            if let Some(&id) = known.get(&handle.id) {
+                self.index.entry(id).source(Source::KernelLists);
+                continue;
             }
-            Ok(None) => {}
-            Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::ESTALE) => {}
-            Err(error) => gaps.add_error(GapKind::Relations, &error),
-        }
-    }
-}
-
-/// Queries the namespaces that can be opened only by id and are newer than the lists: those mounted in a mount
-/// namespace without a process.
-pub(super) fn query_latest(
-    listed: &Listed,
-    nsfs_dev: u64,
-    query: &mut NsQuery,
-    index: &mut NamespaceIndex,
-    gaps: &mut Gaps,
-) {
-    let unqueried: HashSet<NsId> = index.without_handle().into_iter().collect();
-    if unqueried.is_empty() {
-        return;
-    }
-    let latest: Vec<NsHandle> = match (listns::active(), &listed.inactive) {
-        (Ok(active), _) => active.into_iter().map(|id| NsHandle { id, file: None }).collect(),
-        (Err(_), Ok((lists, _))) => {
-            let (mut found, whole) = walk(lists, nsfs_dev);
-            found.retain(|_, namespace| unqueried.contains(namespace));
-            if whole.is_ok() {
-                // The others are gone: no answer is missing.
-                let there: HashSet<&NsId> = found.values().collect();
-                unqueried
-                    .iter()
-                    .filter(|id| !there.contains(id))
-                    .for_each(|&id| index.entry(id).queried = true);
+            match open(handle) {
+                Ok(Some((id, fd))) => self.query_listed(id, fd),
+                Ok(None) => {}
+                Err(error) if vanished(&error) || error.raw_os_error() == Some(libc::ESTALE) => {}
+                Err(error) => self.gaps.add_error(GapKind::Relations, &error),
             }
-            found.into_iter().map(|(id, namespace)| NsHandle::of(namespace, id)).collect()
         }
-        (Err(_), Err(_)) => return,
-    };
-    let earlier: HashSet<u64> = listed.handles.iter().map(|handle| handle.id).collect();
-    for handle in latest.into_iter().filter(|handle| !earlier.contains(&handle.id)) {
-        // Gone, or replaced by another: nothing is added.
-        if let Ok(Some((id, fd))) = open(handle)
-            && unqueried.contains(&id)
-        {
-            index.entry(id).source(Source::KernelLists);
-            query.ask(id, fd, index, gaps);
-        }
+        self.query_latest(&listed);
+        Some(listed)
     }
-}
 
-/// Marks and adds the inactive namespaces, which only the kernel or sockets hold, and which nobody can open. They are
-/// trusted if a second read still finds them, and they have not become active.
-pub(super) fn add_inactive(listed: Listed, nsfs_dev: u64, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-    if let Err(why) = listed.whole {
-        why.gap(gaps);
-    }
-    let (lists, mut inactive) = match listed.inactive {
-        Ok(walked) => walked,
-        Err(why) => return why.note(INACTIVE_MISSING, "", gaps),
-    };
-    if inactive.is_empty() {
-        return;
-    }
-    let (now, whole) = walk(&lists, nsfs_dev);
-    if let Err(why) = whole {
-        return why.note(INACTIVE_MISSING, "", gaps);
-    }
-    inactive.retain(|kernel_id, id| now.get(kernel_id) == Some(id));
-    let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
-    inactive.retain(|id, _| !active.contains(id));
-    for (kernel_id, id) in inactive {
-        let known = index.knows(id);
-        let entry = index.entry(id);
-        if known && entry.namespace.kernel_id != Some(kernel_id) {
-            // Its inode was reused.
-            continue;
+    /// Queries the namespaces that can be opened only by id and are newer than the lists: those mounted in a mount
+    /// namespace without a process.
+    fn query_latest(&mut self, listed: &Listed) {
+        let unqueried: HashSet<NsId> = self.index.without_handle().into_iter().collect();
+        if unqueried.is_empty() {
+            return;
         }
-        entry.source(Source::KernelLists);
-        if !known {
-            entry.queried = true;
-            entry.namespace.kernel_id = Some(kernel_id);
-            gaps.add(GapKind::Relations, "inactive: the kernel does not let anyone open it", None);
+        let latest: Vec<NsHandle> = match (listns::active(), &listed.inactive) {
+            (Ok(active), _) => active.into_iter().map(|id| NsHandle { id, file: None }).collect(),
+            (Err(_), Ok((lists, _))) => {
+                let (mut found, whole) = walk(lists, self.context.nsfs_dev);
+                found.retain(|_, namespace| unqueried.contains(namespace));
+                if whole.is_ok() {
+                    // The others are gone: no answer is missing.
+                    let there: HashSet<&NsId> = found.values().collect();
+                    for &gone in unqueried.iter().filter(|id| !there.contains(id)) {
+                        self.index.entry(gone).queried = true;
+                    }
+                }
+                found.into_iter().map(|(id, namespace)| NsHandle::of(namespace, id)).collect()
+            }
+            (Err(_), Err(_)) => return,
+        };
+        let earlier: HashSet<u64> = listed.handles.iter().map(|handle| handle.id).collect();
+        for handle in latest.into_iter().filter(|handle| !earlier.contains(&handle.id)) {
+            // Gone, or replaced by another: nothing is added.
+            if let Ok(Some((id, fd))) = open(handle)
+                && unqueried.contains(&id)
+            {
+                self.query_listed(id, fd);
+            }
+        }
+    }
+
+    fn query_listed(&mut self, id: NsId, fd: OwnedFd) {
+        self.index.entry(id).source(Source::KernelLists);
+        self.query(id, fd);
+    }
+
+    /// Marks and adds the inactive namespaces, which only the kernel or sockets hold, and which nobody can open. They
+    /// are trusted if a second read still finds them, and they have not become active.
+    pub(super) fn add_inactive(&mut self, listed: Option<Listed>) {
+        let Some(listed) = listed else { return };
+        if let Err(why) = listed.whole {
+            why.gap(&mut self.gaps);
+        }
+        let (lists, mut inactive) = match listed.inactive {
+            Ok(walked) => walked,
+            Err(why) => return why.note(INACTIVE_MISSING, "", &mut self.gaps),
+        };
+        if inactive.is_empty() {
+            return;
+        }
+        let (now, whole) = walk(&lists, self.context.nsfs_dev);
+        if let Err(why) = whole {
+            return why.note(INACTIVE_MISSING, "", &mut self.gaps);
+        }
+        inactive.retain(|kernel_id, id| now.get(kernel_id) == Some(id));
+        let active: HashSet<u64> = listns::active().unwrap_or_default().into_iter().collect();
+        inactive.retain(|id, _| !active.contains(id));
+        for (kernel_id, id) in inactive {
+            let known = self.index.knows(id);
+            let entry = self.index.entry(id);
+            if known && entry.namespace.kernel_id != Some(kernel_id) {
+                // Its inode was reused.
+                continue;
+            }
+            entry.source(Source::KernelLists);
+            if !known {
+                entry.queried = true;
+                entry.namespace.kernel_id = Some(kernel_id);
+                let reason = "inactive: the kernel does not let anyone open it";
+                self.gaps.add(GapKind::Relations, reason, None);
+            }
         }
     }
 }
@@ -229,13 +235,13 @@ impl Unlisted {
 }
 
 /// Opens the program that walks the kernel's lists, if permitted.
-fn open_lists(proc: &Proc, bpf: bool) -> Result<Lists, Unlisted> {
+fn open_lists(context: &Context) -> Result<Lists, Unlisted> {
     // Mount namespaces had ids before; all kinds have them since the lists exist.
-    let own = proc.this_process().and_then(|own| own.open_namespace("ns/user"));
+    let own = context.proc.this_process().and_then(|own| own.open_namespace("ns/user"));
     if !own.is_ok_and(|own| nsfs::kernel_id(own.as_fd(), NsKind::User).is_some()) {
         return Err(Unlisted::Older);
     }
-    if !bpf {
+    if !context.bpf {
         return Err(Unlisted::NotWanted);
     }
     if let Some(lacking) = lacking_to_trace() {

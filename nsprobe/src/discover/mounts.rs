@@ -7,22 +7,21 @@
 //! The amount read is limited (`kernel::mount_room`). nsprobe's own mount namespace and the initial one come first,
 //! then a few mounts of each, then those that have more.
 
+use super::builder::Builder;
 use super::errno::vanished;
 use super::gaps::Gaps;
-use super::index::{Handle, NamespaceIndex};
+use super::index::Handle;
 use super::limit::MOST_OF_ONE;
+use super::parse;
 use super::reach::MountPoint;
 use super::readers::{self, Mountinfo, Point};
-use super::relations::NsQuery;
-use super::{parse, processes};
 use crate::kernel::advice::{WITH_HOSTS_PIDS, remedy};
 use crate::kernel::bounded;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::mount_room::{self as room, Room, Share};
 use crate::kernel::mounts::MountTable;
 use crate::kernel::nsfs::{self, Neighbour};
-use crate::kernel::proc::Proc;
-use crate::model::{GapKind, Holder, NsId, NsKind, Pid, Process, Source, Text};
+use crate::model::{GapKind, Holder, NsId, NsKind, Pid, Source, Text};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -34,46 +33,29 @@ const PATHS: usize = 16 << 20;
 /// The most mount namespaces with too many mounts that are named.
 const MOST_NAMED: usize = 8;
 
-/// Adds the mounted namespaces, each with its mounts as holders, and the mount namespaces that the kernel lists.
-pub(super) fn find(
-    proc: &Proc,
-    nsfs_dev: u64,
-    processes: &[Process],
-    query: &mut NsQuery,
-    index: &mut NamespaceIndex,
-    gaps: &mut Gaps,
-) {
-    let readers = readers::find(proc, processes);
-    let mut search = Search {
-        proc,
-        nsfs_dev,
-        readers,
-        own: processes::own_namespace(proc, NsKind::Mnt, nsfs_dev),
-        table: Some(MountTable::default()),
-        seen: HashSet::new(),
-        room: Room::for_mounts(),
-        share: room::ONE,
-        kept: HashMap::new(),
-        paths: PATHS,
-        new: Vec::new(),
-        put_off: Vec::new(),
-    };
-    for id in [search.own, index.initial(NsKind::Mnt)].into_iter().flatten() {
-        if index.knows(id) && !search.seen.contains(&id) {
-            search.known(id, query, index, gaps);
-        }
+impl Builder {
+    /// Adds the mounted namespaces, each with its mounts as holders, and the mount namespaces that the kernel lists.
+    pub(super) fn add_mounts(&mut self) {
+        let mut search = Search {
+            readers: readers::find(&self.context.proc, &self.processes),
+            own: self.context.own_namespace(NsKind::Mnt),
+            builder: self,
+            table: Some(MountTable::default()),
+            seen: HashSet::new(),
+            room: Room::for_mounts(),
+            share: room::ONE,
+            kept: HashMap::new(),
+            paths: PATHS,
+            new: Vec::new(),
+            put_off: Vec::new(),
+        };
+        search.own_and_initial();
+        search.share = room::FIRST;
+        search.listed_by_the_kernel();
+        search.all_known();
+        search.share = room::ONE;
+        search.the_rest();
     }
-    search.share = room::FIRST;
-    search.listed_by_the_kernel(query, index, gaps);
-    search.new.extend(index.ids().into_iter().filter(|id| id.kind == NsKind::Mnt));
-    // A mount may be of a mount namespace not found otherwise.
-    while let Some(id) = search.new.pop() {
-        if !search.seen.contains(&id) {
-            search.known(id, query, index, gaps);
-        }
-    }
-    search.share = room::ONE;
-    search.the_rest(query, index, gaps);
 }
 
 /// A way to read the mounts of a mount namespace, and how far they have been read.
@@ -86,8 +68,7 @@ enum Access {
 }
 
 struct Search<'a> {
-    proc: &'a Proc,
-    nsfs_dev: u64,
+    builder: &'a mut Builder,
     /// A reader process for each mount namespace.
     readers: BTreeMap<NsId, Pid>,
     /// nsprobe's own mount namespace.
@@ -110,14 +91,39 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
+    /// Reads nsprobe's own mount namespace, and the initial one.
+    fn own_and_initial(&mut self) {
+        for id in [self.own, self.builder.index.initial(NsKind::Mnt)].into_iter().flatten() {
+            if self.builder.index.knows(id) && !self.seen.contains(&id) {
+                self.known(id);
+            }
+        }
+    }
+
+    /// Reads all that are known.
+    fn all_known(&mut self) {
+        let known = self.builder.index.ids();
+        self.new.extend(known.into_iter().filter(|id| id.kind == NsKind::Mnt));
+        self.all_new();
+    }
+
+    /// Reads the new ones. A mount may be of a mount namespace not found otherwise.
+    fn all_new(&mut self) {
+        while let Some(id) = self.new.pop() {
+            if !self.seen.contains(&id) {
+                self.known(id);
+            }
+        }
+    }
+
     /// Adds the mount namespaces that the kernel lists for this process.
-    fn listed_by_the_kernel(&mut self, query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-        let own = self.proc.this_process().and_then(|own| own.open_namespace("ns/mnt"));
+    fn listed_by_the_kernel(&mut self) {
+        let own = self.builder.context.proc.this_process().and_then(|own| own.open_namespace("ns/mnt"));
         let Ok(own) = own else { return };
         if let (Ok(id), Ok(_)) =
             (nsfs::id(own.as_fd(), NsKind::Mnt), nsfs::mount_namespace(own.as_fd(), Neighbour::Next))
         {
-            index.entry(id).source(Source::KernelLists);
+            self.builder.index.entry(id).source(Source::KernelLists);
         }
         for direction in [Neighbour::Previous, Neighbour::Next] {
             let mut last: Option<OwnedFd> = None;
@@ -126,35 +132,35 @@ impl Search<'_> {
                 let next = match nsfs::mount_namespace(from, direction) {
                     Ok(next) => next,
                     Err(error) if not_there(&error) => {
-                        gaps.add(
+                        self.builder.gaps.add(
                             GapKind::Source,
                             "mount namespaces that nothing in /proc leads to cannot be listed",
                             Some("Linux 6.12 lists them"),
                         );
                         return;
                     }
-                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.is_nested(index) => {
-                        gaps.add(
+                    Err(error) if error.raw_os_error() == Some(libc::EPERM) && self.is_nested() => {
+                        self.builder.gaps.add(
                             GapKind::Source,
                             "mount namespaces that nothing in /proc leads to are listed in the initial pid namespace only",
                             Some(WITH_HOSTS_PIDS),
                         );
                         return;
                     }
-                    Err(error) => return gaps.add_error(GapKind::Mounts, &error),
+                    Err(error) => return self.builder.gaps.add_error(GapKind::Mounts, &error),
                 };
                 let Some(fd) = next else { break };
                 match nsfs::id(fd.as_fd(), NsKind::Mnt).and_then(|id| Ok((id, fd.try_clone()?))) {
                     Ok((id, copy)) => {
-                        index.entry(id).source(Source::KernelLists);
+                        self.builder.index.entry(id).source(Source::KernelLists);
                         if !self.seen.contains(&id) {
-                            self.mounts(id, fd.as_fd(), index, gaps);
+                            self.mounts(id, fd.as_fd());
                         }
-                        if !index.entry(id).queried {
-                            query.ask(id, copy, index, gaps);
+                        if !self.builder.index.entry(id).queried {
+                            self.builder.query(id, copy);
                         }
                     }
-                    Err(error) => gaps.add_error(GapKind::Mounts, &error),
+                    Err(error) => self.builder.gaps.add_error(GapKind::Mounts, &error),
                 }
                 last = Some(fd);
             }
@@ -163,17 +169,18 @@ impl Search<'_> {
 
     /// Returns true if this process has all capabilities that listing takes, but is not in the initial pid namespace:
     /// kernels since early 2026 then refuse it.
-    fn is_nested(&self, index: &NamespaceIndex) -> bool {
-        let own = processes::own_namespace(self.proc, NsKind::Pid, self.nsfs_dev);
-        remedy(&[Capability::SysAdmin]).is_none() && (own.is_none() || own != index.initial(NsKind::Pid))
+    fn is_nested(&self) -> bool {
+        let own = self.builder.context.own_namespace(NsKind::Pid);
+        remedy(&[Capability::SysAdmin]).is_none()
+            && (own.is_none() || own != self.builder.index.initial(NsKind::Pid))
     }
 
     /// Reads one that was found by other means.
-    fn known(&mut self, id: NsId, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn known(&mut self, id: NsId) {
         if self.table.is_some() {
-            let handles = index.entry(id).handles.clone();
-            match query.open(id, &handles) {
-                Ok(Some(fd)) => return self.mounts(id, fd.as_fd(), index, gaps),
+            let handles = self.builder.index.entry(id).handles.clone();
+            match self.builder.open(id, &handles) {
+                Ok(Some(fd)) => return self.mounts(id, fd.as_fd()),
                 // Everything that led to it is gone, and so is it.
                 Ok(None) if !handles.is_empty() => {
                     self.seen.insert(id);
@@ -183,28 +190,22 @@ impl Search<'_> {
                 Ok(None) | Err(_) => {}
             }
         }
-        self.mountinfo(id, index, gaps);
+        self.mountinfo(id);
     }
 
     /// Reads the mounts of a mount namespace by its descriptor.
-    fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn mounts(&mut self, id: NsId, fd: BorrowedFd<'_>) {
         if let Some(kernel_id) = nsfs::kernel_id(fd, NsKind::Mnt) {
-            self.by_id(id, (kernel_id, 0), index, gaps);
+            self.by_id(id, kernel_id, 0);
         } else {
             self.table = None;
-            self.mountinfo(id, index, gaps);
+            self.mountinfo(id);
         }
     }
 
     /// Reads them by its id, starting after the mount `after`.
-    fn by_id(
-        &mut self,
-        id: NsId,
-        (kernel_id, after): (u64, u64),
-        index: &mut NamespaceIndex,
-        gaps: &mut Gaps,
-    ) {
-        let Some(mut table) = self.table.take() else { return self.mountinfo(id, index, gaps) };
+    fn by_id(&mut self, id: NsId, kernel_id: u64, after: u64) {
+        let Some(mut table) = self.table.take() else { return self.mountinfo(id) };
         let mut turn = self.room.turn(self.share);
         self.kept = HashMap::new();
         let mut each = |mount: Option<crate::kernel::mounts::NsfsMount>| {
@@ -212,7 +213,7 @@ impl Search<'_> {
                 && let Some((kind, ino)) = parse::namespace_link(mount.root.as_bytes())
             {
                 let point = mount.point.map_or(Point::TooLong, |point| Point::Kept(point.into()));
-                self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount.mount_id, point), index, gaps);
+                self.add(id, self.builder.context.id(kind, ino), mount.mount_id, point);
             }
             turn.read(1, 0)
         };
@@ -235,35 +236,29 @@ impl Search<'_> {
                 if not_there(&error) {
                     self.table = None;
                 }
-                self.mountinfo(id, index, gaps);
+                self.mountinfo(id);
             }
         }
     }
 
     /// Reads the mounts of a mount namespace through a member.
-    fn mountinfo(&mut self, id: NsId, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn mountinfo(&mut self, id: NsId) {
         self.seen.insert(id);
         let Some(&pid) = self.readers.get(&id) else {
             let remedy = match self.table {
                 Some(_) => remedy(&[Capability::SysPtrace, Capability::SysAdmin]),
                 None => Some("Linux 6.11 lists them, to root".to_owned()),
             };
-            gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
+            self.builder.gaps.add(GapKind::Mounts, "no process is in it", remedy.as_deref());
             return;
         };
-        self.by_member(id, (pid, 0), index, gaps);
+        self.by_member(id, pid, 0);
     }
 
     /// Reads them from its mountinfo, after the first `read` lines.
-    fn by_member(
-        &mut self,
-        id: NsId,
-        (pid, read): (Pid, usize),
-        index: &mut NamespaceIndex,
-        gaps: &mut Gaps,
-    ) {
+    fn by_member(&mut self, id: NsId, pid: Pid, read: usize) {
         self.kept = HashMap::new();
-        let (proc, room, share) = (self.proc.clone(), self.room, self.share);
+        let (proc, room, share) = (self.builder.context.proc.clone(), self.room, self.share);
         let seen = bounded::one(move |_| {
             let mut turn = room.turn(share);
             let seen = proc.process(pid).and_then(|dir| readers::read(&dir, read, &mut turn));
@@ -276,22 +271,26 @@ impl Search<'_> {
         match seen {
             Ok(Mountinfo { mounts, too_long, lines, whole }) => {
                 for (kind, ino, mount_id, point) in mounts {
-                    self.add(id, NsId::new(kind, self.nsfs_dev, ino), (mount_id, point), index, gaps);
+                    self.add(id, self.builder.context.id(kind, ino), mount_id, point);
                 }
                 for _ in 0..too_long {
-                    gaps.add(GapKind::Mounts, "a line of mountinfo longer than 64 KiB is skipped", None);
+                    self.builder.gaps.add(
+                        GapKind::Mounts,
+                        "a line of mountinfo longer than 64 KiB is skipped",
+                        None,
+                    );
                 }
                 if !whole {
                     self.put_off.push((id, Access::ByMember(pid, lines)));
                 }
             }
             Err(error) if vanished(&error) => {}
-            Err(error) => gaps.add_error(GapKind::Mounts, &error),
+            Err(error) => self.builder.gaps.add_error(GapKind::Mounts, &error),
         }
     }
 
     /// Reads what was put off; what remains unread becomes a gap.
-    fn the_rest(&mut self, query: &NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    fn the_rest(&mut self) {
         let mut unread = Vec::new();
         let mut all = false;
         while !self.put_off.is_empty() || !self.new.is_empty() {
@@ -303,36 +302,25 @@ impl Search<'_> {
                 }
                 let before = self.put_off.len();
                 match access {
-                    Access::ById(kernel_id, after) => self.by_id(id, (kernel_id, after), index, gaps),
-                    Access::ByMember(pid, lines) => self.by_member(id, (pid, lines), index, gaps),
+                    Access::ById(kernel_id, after) => self.by_id(id, kernel_id, after),
+                    Access::ByMember(pid, lines) => self.by_member(id, pid, lines),
                 }
                 if self.put_off.len() > before {
                     self.put_off.truncate(before);
                     unread.push(id);
                 }
             }
-            while let Some(id) = self.new.pop() {
-                if !self.seen.contains(&id) {
-                    self.known(id, query, index, gaps);
-                }
-            }
+            self.all_new();
         }
-        note_unread(&unread, all, gaps);
+        note_unread(&unread, all, &mut self.builder.gaps);
     }
 
     /// Adds a mount of `target` in a mount namespace, with its id and path.
-    fn add(
-        &mut self,
-        mount_namespace: NsId,
-        target: NsId,
-        (mount_id, point): (u64, Point),
-        index: &mut NamespaceIndex,
-        gaps: &mut Gaps,
-    ) {
-        if target.kind == NsKind::Mnt && !self.seen.contains(&target) && !index.knows(target) {
+    fn add(&mut self, mount_namespace: NsId, target: NsId, mount_id: u64, point: Point) {
+        if target.kind == NsKind::Mnt && !self.seen.contains(&target) && !self.builder.index.knows(target) {
             self.new.push(target);
         }
-        let entry = index.entry(target);
+        let entry = self.builder.index.entry(target);
         entry.source(Source::BindMounts);
         let kept = self.kept.entry(target).or_default();
         let room = |path: &Text| path.as_bytes().len() <= self.paths;
@@ -341,9 +329,17 @@ impl Search<'_> {
             omitted => {
                 entry.namespace.holders_omitted += 1;
                 if omitted == Point::TooLong {
-                    gaps.add(GapKind::Mounts, "mounted at a path of more than 4,096 bytes", None);
+                    self.builder.gaps.add(
+                        GapKind::Mounts,
+                        "mounted at a path of more than 4,096 bytes",
+                        None,
+                    );
                 } else if *kept < MOST_OF_ONE && omitted != Point::Further {
-                    gaps.add(GapKind::Mounts, "paths of mounts beyond 16 MiB are not kept", None);
+                    self.builder.gaps.add(
+                        GapKind::Mounts,
+                        "paths of mounts beyond 16 MiB are not kept",
+                        None,
+                    );
                 }
                 return;
             }

@@ -1,6 +1,7 @@
 //! Opens namespaces' files through processes and mounts, in watched threads, because a process decides how long that
 //! takes.
 
+use super::context::Context;
 use super::index::Handle;
 use super::lines::{self, Line};
 use super::reach::Obstacle;
@@ -8,7 +9,7 @@ use super::{errno::vanished, parse};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::mount_room::{self as room, Room, Turn};
 use crate::kernel::nsfs;
-use crate::kernel::proc::{Proc, ProcessDir};
+use crate::kernel::proc::ProcessDir;
 use crate::model::{NsId, Pid, Text};
 use nix::sys::resource::{Resource, getrlimit};
 use std::collections::HashSet;
@@ -37,15 +38,14 @@ pub(super) fn stuck(error: &io::Error) -> Option<String> {
 /// Opens namespaces by their handles.
 #[derive(Clone, Debug)]
 pub(super) struct Opener {
-    proc: Proc,
-    nsfs_dev: u64,
+    context: Context,
     /// The budget left for following paths to mounts.
     room: Arc<Mutex<Room>>,
 }
 
 impl Opener {
-    pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
-        Self { proc: proc.clone(), nsfs_dev, room: Arc::new(Mutex::new(Room::for_paths())) }
+    pub(super) fn new(context: &Context) -> Self {
+        Self { context: context.clone(), room: Arc::new(Mutex::new(Room::for_paths())) }
     }
 
     /// Opens each namespace by any handle that still works; `None` if all have vanished.
@@ -93,15 +93,17 @@ impl Opener {
 
     fn follow(&self, handle: &Handle) -> io::Result<OwnedFd> {
         match *handle {
-            Handle::Process(pid, slot) => self.proc.process(pid)?.open_namespace(&format!("ns/{slot}")),
+            Handle::Process(pid, slot) => {
+                self.context.proc.process(pid)?.open_namespace(&format!("ns/{slot}"))
+            }
             Handle::Thread(pid, tid, slot) => {
-                self.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
+                self.context.proc.process(pid)?.thread(tid)?.open_namespace(&format!("ns/{slot}"))
             }
             Handle::Descriptor(pid, tid, fd) => {
-                let process = self.proc.process(pid)?;
+                let process = self.context.proc.process(pid)?;
                 match tid {
-                    None => process.open_namespace_descriptor(fd, self.nsfs_dev),
-                    Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.nsfs_dev),
+                    None => process.open_namespace_descriptor(fd, self.context.nsfs_dev),
+                    Some(tid) => process.thread(tid)?.open_namespace_descriptor(fd, self.context.nsfs_dev),
                 }
             }
             Handle::Mount(ref mount) => {
@@ -111,7 +113,7 @@ impl Opener {
                     return Err(io::Error::other(mount.unreachable(Obstacle::TooMuch)));
                 }
                 let mut turn = room.turn(room::PATH);
-                let opened = mount.open(&self.proc, self.nsfs_dev, &mut turn);
+                let opened = mount.open(&self.context, &mut turn);
                 self.room().settle(turn.used());
                 opened
             }
@@ -133,7 +135,8 @@ impl Opener {
         let (opener, left) = (self.clone(), *room);
         let (mounted, used) = bounded::one(move |_| {
             let mut turn = left.turn(room::ONE);
-            let process = reader.map_or_else(|| opener.proc.this_process(), |pid| opener.proc.process(pid));
+            let process = reader
+                .map_or_else(|| opener.context.proc.this_process(), |pid| opener.context.proc.process(pid));
             let mounted = process.and_then(|dir| opener.read(&dir, &sought, &mut turn));
             (mounted, turn.used())
         })?;
@@ -152,7 +155,7 @@ impl Opener {
             if let Line::Whole(line) = line
                 && let Some(mount) = parse::namespace_mount(line)
             {
-                let mount = (NsId::new(mount.kind, self.nsfs_dev, mount.ino), mount.path);
+                let mount = (self.context.id(mount.kind, mount.ino), mount.path);
                 found.extend(sought.contains(&mount).then_some(mount.0));
             }
             true

@@ -1,9 +1,7 @@
 //! Options of a snapshot: where it reads, and how much.
 
-use super::error::Error;
-use crate::kernel::proc::Proc;
 use crate::model::ProcessSource;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The options of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,17 +35,4 @@ pub enum CommandLines {
     All,
     /// Those that lead a namespace.
     Leaders,
-}
-
-/// Opens the proc file system.
-pub(super) fn open(options: &Options) -> Result<Proc, Error> {
-    Proc::open(&options.proc_root).map_err(|source| Error::Proc { path: options.proc_root.clone(), source })
-}
-
-/// Returns the device of nsfs: one for the whole machine, so read once. 0 if the proc root is not a live one.
-pub(super) fn nsfs_dev(proc: &Proc) -> u64 {
-    // In a proc mount of another pid namespace there is no `self`; its namespaces are on the same nsfs.
-    let own =
-        proc.this_process().or_else(|_| Proc::open(Path::new("/proc")).and_then(|own| own.this_process()));
-    own.and_then(|own| own.stat("ns/mnt")).map_or(0, |stat| stat.st_dev)
 }

@@ -1,14 +1,15 @@
 //! The origin of a snapshot: the place and time.
 
+use super::context::Context;
 use super::error::Error;
-use super::options::{Options, open};
+use super::options::Options;
 use crate::model::{Origin, Text};
 use nix::sys::utsname::uname;
 use std::time::SystemTime;
 
 /// Returns where and when a snapshot taken now is taken.
 pub fn origin(options: &Options) -> Result<Origin, Error> {
-    let proc = open(options)?;
+    let proc = Context::open(options)?.proc;
     let (kernel, hostname) = uname().map_or_else(
         |_| (String::new(), Text::new()),
         |uname| (uname.release().to_string_lossy().into_owned(), uname.nodename().into()),

@@ -1,13 +1,14 @@
 //! Reads only tasks and their namespaces from `/proc`, leaner than a snapshot: for `trace` where the kernel reports
 //! little or nothing.
 
+use super::context::Context;
 use super::errno::denied;
 use super::error::Error;
 use super::gaps::Gaps;
-use super::options::{Options, nsfs_dev, open};
+use super::options::Options;
 use super::{caller, parse, processes};
 use crate::kernel::bounded::{self, Reading, Stuck};
-use crate::kernel::proc::{Proc, ProcessDir};
+use crate::kernel::proc::ProcessDir;
 use crate::model::{Caller, Gap, GapKind, NsId, NsSlot, Pid, Process, Slots, Text};
 use std::io;
 use std::time::Duration;
@@ -15,8 +16,7 @@ use std::time::Duration;
 /// A proc file system that is read repeatedly.
 #[derive(Debug)]
 pub struct ProcReader {
-    proc: Proc,
-    nsfs_dev: u64,
+    context: Context,
 }
 
 /// One thread.
@@ -37,22 +37,20 @@ pub struct Thread {
 impl ProcReader {
     /// Opens `/proc`.
     pub fn open() -> Result<Self, Error> {
-        let proc = open(&Options::default())?;
-        let nsfs_dev = nsfs_dev(&proc);
-        Ok(Self { proc, nsfs_dev })
+        Ok(Self { context: Context::open(&Options::default())? })
     }
 
     /// Returns true if its pids are those of nsprobe's own pid namespace.
     #[must_use]
-    pub fn has_own_pids(&self) -> bool {
-        self.proc.own_pid() == Some(std::process::id())
+    pub const fn has_own_pids(&self) -> bool {
+        self.context.own_pids
     }
 
     /// Returns true if it shows the whole machine: pid 2 of the initial pid namespace is kthreadd, which any user may
     /// see. It also counts as present if reading it does not return.
     #[must_use]
     pub fn is_of_whole_machine(&self) -> bool {
-        let proc = self.proc.clone();
+        let proc = self.context.proc.clone();
         // In another pid namespace, pid 2 is an arbitrary process.
         let kthreadd = bounded::one(move |buffer| {
             proc.process(2).and_then(|dir| dir.read("stat", buffer))?;
@@ -67,17 +65,17 @@ impl ProcReader {
 
     /// Starts to read every process, sorted by pid.
     pub fn processes(&self) -> io::Result<Processes> {
-        let pids = self.proc.pids()?;
-        Ok(Processes { reading: processes::alone(&self.proc, pids.clone(), self.nsfs_dev), pids })
+        let pids = self.context.proc.pids()?;
+        Ok(Processes { reading: processes::alone(&self.context, pids.clone()), pids })
     }
 
     /// Starts to read every thread of every process. One that ends meanwhile may be missing.
     pub fn threads(&self) -> io::Result<Reading<Vec<Thread>>> {
-        let (proc, nsfs_dev) = (self.proc.clone(), self.nsfs_dev);
-        Ok(Reading::begin(self.proc.pids()?, move |&pid, buffer| {
-            let Ok(process) = proc.process(pid) else { return Vec::new() };
+        let context = self.context.clone();
+        Ok(Reading::begin(self.context.proc.pids()?, move |&pid, buffer| {
+            let Ok(process) = context.proc.process(pid) else { return Vec::new() };
             let tids = process.threads().unwrap_or_default();
-            tids.into_iter().filter_map(|tid| thread(&process, (pid, tid), nsfs_dev, buffer)).collect()
+            tids.into_iter().filter_map(|tid| thread(&context, &process, (pid, tid), buffer)).collect()
         }))
     }
 
@@ -85,7 +83,7 @@ impl ProcReader {
     /// gone, or cannot be read.
     #[must_use]
     pub fn callers(&self, wanted: Vec<(Pid, Pid)>) -> Reading<io::Result<Caller>> {
-        let proc = self.proc.clone();
+        let proc = self.context.proc.clone();
         Reading::begin(wanted, move |&(pid, tid), buffer| caller::read(&proc, pid, tid, buffer))
     }
 }
@@ -138,9 +136,9 @@ impl Processes {
 }
 
 fn thread(
+    context: &Context,
     process: &ProcessDir,
     (pid, tid): (Pid, Pid),
-    nsfs_dev: u64,
     buffer: &mut Vec<u8>,
 ) -> Option<Thread> {
     let dir = process.thread(tid).ok()?;
@@ -148,7 +146,7 @@ fn thread(
     let parse::StatFacts { ppid, comm, .. } = parse::stat(buffer)?;
     let mut namespaces = Slots::default();
     for slot in NsSlot::ALL {
-        match processes::namespace(&dir, slot, nsfs_dev) {
+        match context.namespace(&dir, slot) {
             Ok(id) => *namespaces.get_mut(slot) = id,
             Err(error) if denied(&error) => return Some(Thread { pid, tid, ppid, comm, namespaces: None }),
             // The kernel lacks this kind, or the task is ending.

@@ -1,26 +1,22 @@
 //! The processes, and the namespaces that `/proc/PID/ns/` shows for them.
 
+use super::context::Context;
+use super::directory_reader::{DirectoryReader, View};
 use super::errno::{denied, vanished};
 use super::found::Found;
 use super::gaps::Gaps;
-use super::roots::Roots;
-use super::{parse, threads};
+use super::parse;
 use crate::kernel::bounded::{self, Reading};
-use crate::kernel::clock::Offset;
-use crate::kernel::proc::{Proc, ProcessDir};
+use crate::kernel::proc::ProcessDir;
 use crate::model::{Arguments, GapKind, NsId, NsKind, NsSlot, Pid, Process, Root, Slots};
-use std::io;
-use std::os::unix::ffi::OsStrExt as _;
 
-/// Adds to `found` the processes `pids` of `proc`, without their command lines, and what else their directories
-/// contain.
-pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, gaps: &mut Gaps) {
-    let (view, roots) = (View::new(proc, nsfs_dev), Roots::new(proc));
-    let proc = proc.clone();
+/// Adds to `found` the processes `pids`, without their command lines, and what else their directories contain.
+pub(super) fn read(context: &Context, pids: &[Pid], found: &mut Found, gaps: &mut Gaps) {
+    let view = View::new(context);
     let parts = bounded::each(pids.to_vec(), move |&pid, buffer| {
-        let (mut found, mut gaps) = (Found::default(), Gaps::default());
-        Reader { view, roots: &roots, buffer, gaps: &mut gaps }.add(&proc, pid, &mut found);
-        (found, gaps)
+        let mut reader = DirectoryReader::new(&view, buffer);
+        reader.read_whole(pid);
+        (reader.found, reader.gaps)
     });
     for part in parts {
         match part {
@@ -36,92 +32,31 @@ pub(super) fn read(proc: &Proc, pids: &[Pid], nsfs_dev: u64, found: &mut Found, 
 /// A process, if it exists, and what could not be read of it.
 pub(super) type Alone = (Option<Process>, Gaps);
 
-/// Starts to read the processes `pids` of `proc`, and nothing else that their directories lead to.
-pub(super) fn alone(proc: &Proc, pids: Vec<Pid>, nsfs_dev: u64) -> Reading<Alone> {
-    let (view, roots) = (View::new(proc, nsfs_dev), Roots::new(proc));
-    let proc = proc.clone();
+/// Starts to read the processes `pids`, and nothing else that their directories lead to.
+pub(super) fn alone(context: &Context, pids: Vec<Pid>) -> Reading<Alone> {
+    let view = View::new(context);
     Reading::begin(pids, move |&pid, buffer| {
-        let mut gaps = Gaps::default();
-        let process = Reader { view, roots: &roots, buffer, gaps: &mut gaps }.open(&proc, pid);
-        (process, gaps)
+        let mut reader = DirectoryReader::new(&view, buffer);
+        let process = reader.open(pid).and_then(|dir| reader.process(pid, &dir));
+        (process, reader.gaps)
     })
 }
 
-/// The viewpoint of a proc file system.
-#[derive(Clone, Copy)]
-struct View {
-    nsfs_dev: u64,
-    /// True if pids here are those of nsprobe's pid namespace.
-    own_pids: bool,
-    own_pid_ns: Option<NsId>,
-    offset: Offset,
-}
-
-impl View {
-    fn new(proc: &Proc, nsfs_dev: u64) -> Self {
-        let own_pids = proc.own_pid() == Some(std::process::id());
-        let own_pid_ns = own_pid_namespace(proc, nsfs_dev).filter(|_| own_pids);
-        Self { nsfs_dev, own_pids, own_pid_ns, offset: proc.offset() }
-    }
-}
-
-/// Returns the reader's own pid namespace, if `proc` shows that one: its members have a single pid.
-pub(super) fn own_pid_namespace(proc: &Proc, nsfs_dev: u64) -> Option<NsId> {
-    // A proc mount of an outer pid namespace shows the reader with a different pid.
-    if proc.own_pid()? != std::process::id() {
-        return None;
-    }
-    own_namespace(proc, NsKind::Pid, nsfs_dev)
-}
-
-struct Reader<'a> {
-    view: View,
-    roots: &'a Roots,
-    buffer: &'a mut Vec<u8>,
-    gaps: &'a mut Gaps,
-}
-
-impl Reader<'_> {
-    /// Counts an error, unless the process has vanished.
-    fn note(&mut self, kind: GapKind, error: &io::Error) {
-        if !vanished(error) {
-            self.gaps.add_error(kind, error);
-        }
-    }
-
+impl DirectoryReader<'_> {
     /// Reads one process with its threads and descriptors, while its directory is open.
-    fn add(&mut self, proc: &Proc, pid: Pid, found: &mut Found) {
-        match proc.process(pid) {
-            Ok(dir) => {
-                let Some(mut process) = self.process(pid, &dir) else { return };
-                if process.namespaces.is_some() {
-                    let tids = threads::ids(&process, &dir, self.gaps);
-                    threads::find(
-                        &mut process,
-                        &dir,
-                        &tids,
-                        self.view.nsfs_dev,
-                        &mut found.divergent,
-                        self.gaps,
-                    );
-                    let own_pids = self.view.own_pids;
-                    found.descriptors.find(&process, &dir, &tids, own_pids, self.view.nsfs_dev, self.gaps);
-                }
-                found.processes.push(process);
-            }
-            Err(error) => self.note(GapKind::ProcessStatus, &error),
+    fn read_whole(&mut self, pid: Pid) {
+        let Some(dir) = self.open(pid) else { return };
+        let Some(mut process) = self.process(pid, &dir) else { return };
+        if process.namespaces.is_some() {
+            let tids = self.other_threads(&process, &dir);
+            self.find_divergent(&mut process, &dir, &tids);
+            self.find_descriptors(&process, &dir, &tids);
         }
+        self.found.processes.push(process);
     }
 
-    /// Reads one process, without what else its directory leads to.
-    fn open(&mut self, proc: &Proc, pid: Pid) -> Option<Process> {
-        match proc.process(pid) {
-            Ok(dir) => self.process(pid, &dir),
-            Err(error) => {
-                self.note(GapKind::ProcessStatus, &error);
-                None
-            }
-        }
+    fn open(&mut self, pid: Pid) -> Option<ProcessDir> {
+        self.view.context.proc.process(pid).map_err(|error| self.note(GapKind::ProcessStatus, &error)).ok()
     }
 
     fn process(&mut self, pid: u32, dir: &ProcessDir) -> Option<Process> {
@@ -145,7 +80,7 @@ impl Reader<'_> {
             pid,
             ppid: facts.ppid,
             pids,
-            start_ticks: self.view.offset.start(facts.start_ticks),
+            start_ticks: self.view.context.proc.offset().start(facts.start_ticks),
             threads: facts.threads,
             kernel_thread: facts.kernel_thread,
             uid,
@@ -162,7 +97,7 @@ impl Reader<'_> {
         let mut slots = Slots::default();
         let mut found = false;
         for slot in NsSlot::ALL {
-            match namespace(dir, slot, self.view.nsfs_dev) {
+            match self.view.context.namespace(dir, slot) {
                 Ok(id) => {
                     found |= id.is_some();
                     *slots.get_mut(slot) = id;
@@ -212,7 +147,7 @@ impl Reader<'_> {
 
     fn root(&mut self, dir: &ProcessDir, namespaces: Option<&Slots<Option<NsId>>>) -> Root {
         let readable = namespaces.is_some();
-        match self.roots.read(dir, namespaces.and_then(|slots| *slots.of(NsKind::Mnt))) {
+        match self.view.roots.read(dir, namespaces.and_then(|slots| *slots.of(NsKind::Mnt))) {
             Ok(root) => root,
             Err(error) => {
                 // If the namespaces are not readable, the root is not either: one gap covers both.
@@ -223,15 +158,4 @@ impl Reader<'_> {
             }
         }
     }
-}
-
-/// Reads the namespace in a slot of a process or thread; `Ok(None)` if its link is malformed.
-pub(super) fn namespace(dir: &ProcessDir, slot: NsSlot, nsfs_dev: u64) -> io::Result<Option<NsId>> {
-    let text = dir.read_link(slot.link())?;
-    Ok(parse::namespace_link(text.as_bytes()).map(|(kind, ino)| NsId::new(kind, nsfs_dev, ino)))
-}
-
-/// Returns nsprobe's own namespace of this kind.
-pub(super) fn own_namespace(proc: &Proc, kind: NsKind, nsfs_dev: u64) -> Option<NsId> {
-    namespace(&proc.this_process().ok()?, NsSlot::In(kind), nsfs_dev).ok()?
 }

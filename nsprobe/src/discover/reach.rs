@@ -5,11 +5,12 @@
 //! cached (Linux 5.12), which always includes mount points; otherwise it goes step by step, and looks up names only in
 //! file systems of a type known to need no server.
 
+use super::context::Context;
 use super::lines::{self, Line};
 use super::parse;
 use crate::kernel::mount_room::Turn;
 use crate::kernel::paths;
-use crate::kernel::proc::{Proc, open_nsfs};
+use crate::kernel::proc::open_nsfs;
 use crate::model::{NsId, Pid, Text};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -38,10 +39,10 @@ impl MountPoint {
 
     /// Opens the file. `Err(ENOENT)`: something else, or nothing, is mounted there; [`Unreachable`]: it would take a
     /// server, or more than this `turn`.
-    pub(super) fn open(&self, proc: &Proc, nsfs_dev: u64, turn: &mut Turn) -> io::Result<OwnedFd> {
+    pub(super) fn open(&self, context: &Context, turn: &mut Turn) -> io::Result<OwnedFd> {
         let process = match self.reader {
-            Some(pid) => proc.process(pid)?,
-            None => proc.this_process()?,
+            Some(pid) => context.proc.process(pid)?,
+            None => context.proc.this_process()?,
         };
         let root = if self.reader.is_some() { paths::root_of(&process) } else { paths::own_root() }?;
         let find = |mount: u64| {
@@ -70,7 +71,7 @@ impl MountPoint {
         if self.reader.is_some() && paths::mount_id(&found)? != self.mount_id {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
-        open_nsfs(&found, nsfs_dev)
+        open_nsfs(&found, context.nsfs_dev)
     }
 
     fn step_by_step(

@@ -1,15 +1,14 @@
 //! Queries what only a namespace itself reveals: its parent, owner and id, and ancestors found in no other way. Each
 //! namespace is queried once.
 
-use super::gaps::Gaps;
-use super::index::{Handle, NamespaceIndex};
-use super::opener::{self, Opened, Opener};
+use super::builder::Builder;
+use super::index::Handle;
+use super::opener::{self, Opened};
 use super::reach::{MountPoint, Unreachable};
+use super::records::SocketNamespace;
 use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::mount_room::Room;
 use crate::kernel::nsfs;
-use crate::kernel::proc::Proc;
-use crate::kernel::rtnetlink::Rtnetlink;
 use crate::model::{GapKind, Holder, NetnsId, NsId, NsKind, Pid, Text};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -18,40 +17,29 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 /// The most obstructing mounts that are named; a tenant decides how many there are.
 const MOST_NAMED: usize = 8;
 
-/// Queries namespaces, and adds the answers to the index.
-#[derive(Debug)]
-pub(super) struct NsQuery {
-    opener: Opener,
-    rtnetlink: Option<Rtnetlink>,
-}
-
-impl NsQuery {
-    pub(super) fn new(proc: &Proc, nsfs_dev: u64) -> Self {
-        // Without rtnetlink (a kernel without network), no namespace has a netns id.
-        Self { opener: Opener::new(proc, nsfs_dev), rtnetlink: Rtnetlink::open().ok() }
-    }
-
+impl Builder {
     /// Queries every namespace that has not been queried.
-    pub(super) fn ask_all(&mut self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-        let ids = index.ids();
+    pub(super) fn query_all(&mut self) {
+        let ids = self.index.ids();
         for ids in ids.chunks(opener::at_once()) {
-            let unqueried: Vec<NsId> = ids.iter().copied().filter(|&id| !index.entry(id).queried).collect();
-            for (id, opened) in self.open_all(&unqueried, index) {
+            let unqueried: Vec<NsId> =
+                ids.iter().copied().filter(|&id| !self.index.entry(id).queried).collect();
+            for (id, opened) in self.open_all(&unqueried) {
                 // It was reached through one of the others meanwhile.
-                if index.entry(id).queried {
+                if self.index.entry(id).queried {
                     continue;
                 }
                 match opened {
                     Ok(Some((fd, mount_path))) => {
-                        index.entry(id).namespace.mount_path = mount_path;
-                        self.ask(id, fd, index, gaps);
+                        self.index.entry(id).namespace.mount_path = mount_path;
+                        self.query(id, fd);
                     }
                     // All its members are gone, and it may be too.
                     Ok(None) => {}
                     // The kernel may list it.
                     Err(error) => match Unreachable::reason(&error).or_else(|| opener::stuck(&error)) {
-                        Some(reason) => index.entry(id).unreached = Some(reason),
-                        None => gaps.add_error(GapKind::Relations, &error),
+                        Some(reason) => self.index.entry(id).unreached = Some(reason),
+                        None => self.gaps.add_error(GapKind::Relations, &error),
                     },
                 }
             }
@@ -59,38 +47,39 @@ impl NsQuery {
     }
 
     /// Opens namespaces by their handles.
-    fn open_all(&self, ids: &[NsId], index: &mut NamespaceIndex) -> Vec<(NsId, io::Result<Option<Opened>>)> {
-        let sought = ids.iter().map(|&id| (id, index.entry(id).handles.clone())).collect();
+    fn open_all(&mut self, ids: &[NsId]) -> Vec<(NsId, io::Result<Option<Opened>>)> {
+        let sought = ids.iter().map(|&id| (id, self.index.entry(id).handles.clone())).collect();
         std::iter::zip(ids.iter().copied(), self.opener.open(sought)).collect()
     }
 
     /// Finds a path to namespaces that only a mount leads to and that were queried without following it.
-    pub(super) fn find_paths(&self, index: &mut NamespaceIndex) {
-        let is_sought = |id: &NsId, index: &mut NamespaceIndex| {
-            let entry = index.entry(*id);
+    pub(super) fn find_paths(&mut self) {
+        let known = self.index.ids();
+        let is_sought = |id: &NsId| {
+            let entry = self.index.entry(*id);
             // Those that could not be queried have been tried already.
             entry.queried && !entry.handles.is_empty() && entry.namespace.path().is_none()
         };
-        let sought: Vec<NsId> = index.ids().into_iter().filter(|id| is_sought(id, index)).collect();
+        let sought: Vec<NsId> = known.into_iter().filter(is_sought).collect();
         for ids in sought.chunks(opener::at_once()) {
-            for (id, opened) in self.open_all(ids, index) {
-                index.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
+            for (id, opened) in self.open_all(ids) {
+                self.index.entry(id).namespace.mount_path = opened.ok().flatten().and_then(|(_, path)| path);
             }
         }
     }
 
     /// Counts those that could not be queried because only a mount leads to them, and no path leads to the mount.
-    pub(super) fn note_unqueried(&self, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    pub(super) fn note_unqueried(&mut self) {
         let mut named = HashSet::new();
-        let hidden = self.hidden(index);
-        for id in index.ids() {
-            let entry = index.entry(id);
+        let hidden = self.hidden();
+        for id in self.index.ids() {
+            let entry = self.index.entry(id);
             let reason = if entry.queried {
                 continue;
             } else if let Some(reason) = entry.unreached.take() {
                 if named.len() < MOST_NAMED || named.contains(&reason) {
                     named.insert(reason.clone());
-                    gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
+                    self.gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
                     continue;
                 }
                 "mounted where looking up a name may wait for a server, or take too long"
@@ -102,16 +91,16 @@ impl NsQuery {
                 // Everything that led to it is gone.
                 continue;
             };
-            gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
+            self.gaps.add(GapKind::Relations, reason, Some("use BPF on Linux 6.18, or Linux 6.19"));
         }
     }
 
     /// Returns, with the reason, those that were not queried although a mount of theirs still exists, because its path
     /// leads elsewhere. The mounts of each mount namespace are read once.
-    fn hidden(&self, index: &mut NamespaceIndex) -> HashMap<NsId, &'static str> {
+    fn hidden(&mut self) -> HashMap<NsId, &'static str> {
         let mut sought: BTreeMap<Option<Pid>, HashSet<(NsId, Text)>> = BTreeMap::new();
-        for id in index.ids() {
-            let entry = index.entry(id);
+        for id in self.index.ids() {
+            let entry = self.index.entry(id);
             if entry.queried || entry.unreached.is_some() {
                 continue;
             }
@@ -135,45 +124,39 @@ impl NsQuery {
     }
 
     /// Queries one namespace, then those it leads to, as long as they are new.
-    pub(super) fn ask(&mut self, id: NsId, fd: OwnedFd, index: &mut NamespaceIndex, gaps: &mut Gaps) {
+    pub(super) fn query(&mut self, id: NsId, fd: OwnedFd) {
         let mut open = vec![(id, fd)];
         while let Some((id, fd)) = open.pop() {
-            if let Err(error) = self.relate(id, fd.as_fd(), &mut open, index) {
-                gaps.add_error(GapKind::Relations, &error);
+            if let Err(error) = self.relate(id, fd.as_fd(), &mut open) {
+                self.gaps.add_error(GapKind::Relations, &error);
             }
         }
     }
 
     /// Records what the kernel's tables show of a namespace that cannot be opened: its id and its owner, which may not
     /// have been found otherwise.
-    pub(super) fn record_unverified(
-        &mut self,
-        id: NsId,
-        kernel_id: Option<u64>,
-        (owner, owner_kernel_id): (NsId, Option<u64>),
-        index: &mut NamespaceIndex,
-        gaps: &mut Gaps,
-    ) {
-        let entry = index.entry(id);
+    pub(super) fn record_unverified(&mut self, namespace: SocketNamespace) {
+        let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = namespace;
+        let entry = self.index.entry(id);
         entry.queried = true;
         entry.namespace.kernel_id = kernel_id;
         entry.namespace.owner = Some(owner);
-        if !index.knows(owner) {
+        if !self.index.knows(owner) {
             let opened = owner_kernel_id.and_then(|id| listns::open(NsHandle::of(owner, id)).ok());
             if let Some(fd) = opened {
-                self.ask(owner, fd, index, gaps);
+                self.query(owner, fd);
             } else {
-                let entry = index.entry(owner);
+                let entry = self.index.entry(owner);
                 entry.queried = true;
                 entry.namespace.kernel_id = owner_kernel_id;
-                gaps.add(
+                self.gaps.add(
                     GapKind::Relations,
                     "owns a namespace that only sockets hold, and cannot be opened",
                     None,
                 );
             }
         }
-        index.entry(owner).held(Holder::Ancestor { of: id });
+        self.index.entry(owner).held(Holder::Ancestor { of: id });
     }
 
     /// Opens a namespace by any handle that still works; `None` if all have vanished.
@@ -183,29 +166,23 @@ impl NsQuery {
     }
 
     /// Queries one namespace, and adds those it leads to that were not known to `open`.
-    fn relate(
-        &mut self,
-        id: NsId,
-        fd: BorrowedFd<'_>,
-        open: &mut Vec<(NsId, OwnedFd)>,
-        index: &mut NamespaceIndex,
-    ) -> io::Result<()> {
-        index.entry(id).queried = true;
+    fn relate(&mut self, id: NsId, fd: BorrowedFd<'_>, open: &mut Vec<(NsId, OwnedFd)>) -> io::Result<()> {
+        self.index.entry(id).queried = true;
         let owner = nsfs::owner(fd)?;
         let parent = if matches!(id.kind, NsKind::Pid | NsKind::User) { nsfs::parent(fd)? } else { None };
         let owner_uid = (id.kind == NsKind::User).then(|| nsfs::owner_uid(fd)).transpose()?;
         let mut relate = |fd: Option<OwnedFd>, kind| -> io::Result<Option<NsId>> {
             let Some(fd) = fd else { return Ok(None) };
             let related = nsfs::id(fd.as_fd(), kind)?;
-            if !index.knows(related) {
+            if !self.index.knows(related) {
                 open.push((related, fd));
             }
-            index.entry(related).held(Holder::Ancestor { of: id });
+            self.index.entry(related).held(Holder::Ancestor { of: id });
             Ok(Some(related))
         };
         let owner = relate(owner, NsKind::User)?;
         let parent = relate(parent, id.kind)?;
-        let namespace = &mut index.entry(id).namespace;
+        let namespace = &mut self.index.entry(id).namespace;
         namespace.owner = owner;
         namespace.parent = parent;
         namespace.owner_uid = owner_uid;
@@ -213,7 +190,10 @@ impl NsQuery {
         if namespace.kernel_id.is_none() {
             namespace.file_since = nsfs::file_since(fd).ok();
         }
-        namespace.netnsid = if id.kind == NsKind::Net { self.netnsid(fd)? } else { None };
+        if id.kind == NsKind::Net {
+            let netnsid = self.netnsid(fd)?;
+            self.index.entry(id).namespace.netnsid = netnsid;
+        }
         Ok(())
     }
 

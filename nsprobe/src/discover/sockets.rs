@@ -15,15 +15,13 @@
 //! Descriptors of tun devices, which also belong to a network namespace, are left alone: before Linux 6.10, querying
 //! them could bring a freed namespace back into use.
 
+use super::builder::Builder;
 use super::found::{SocketDescriptor, SocketNetns};
-use super::gaps::Gaps;
 use super::index::NamespaceIndex;
 use super::records::SocketNamespace;
-use super::relations::NsQuery;
 use super::{opener, tasks};
 use crate::kernel::listns::{self, NsHandle};
 use crate::kernel::nsfs;
-use crate::kernel::proc::Proc;
 use crate::kernel::sockets::{
     Descriptor, Facts, PATIENCE, Question, Socket, facts, is_gone, network_namespaces,
 };
@@ -34,28 +32,48 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-/// Adds the network namespaces of `sockets` that have no members, each with its sockets.
-///
-/// If a namespace has an id (Linux 6.18), no socket is touched. Before, one socket of a namespace not found otherwise
-/// is queried for it, which changes nothing there: no namespace was ever inactive.
-pub(super) fn add(sockets: &[SocketNetns], query: &mut NsQuery, index: &mut NamespaceIndex, gaps: &mut Gaps) {
-    let mut opened = open_without_id(sockets, index);
-    for socket in sockets {
-        let SocketNamespace { id, kernel_id, owner, owner_kernel_id } = socket.namespace;
-        if !index.knows(id) {
-            let fd = match kernel_id {
-                Some(kernel_id) => listns::open(NsHandle::of(id, kernel_id)).ok(),
-                None => opened.remove(&id),
-            };
-            match fd.filter(|fd| opener::is(fd.as_fd(), id).unwrap_or(false)) {
-                Some(fd) => query.ask(id, fd, index, gaps),
-                None => query.record_unverified(id, kernel_id, (owner, owner_kernel_id), index, gaps),
+impl Builder {
+    /// Adds the network namespaces of `sockets` that have no members, each with its sockets.
+    ///
+    /// If a namespace has an id (Linux 6.18), no socket is touched. Before, one socket of a namespace not found
+    /// otherwise is queried for it, which changes nothing there: no namespace was ever inactive.
+    pub(super) fn add_socket_namespaces(&mut self, sockets: &[SocketNetns]) {
+        let mut opened = open_without_id(sockets, &self.index);
+        for &SocketNetns { pid, tid, fd, namespace } in sockets {
+            let id = namespace.id;
+            if !self.index.knows(id) {
+                let fd = match namespace.kernel_id {
+                    Some(kernel_id) => listns::open(NsHandle::of(id, kernel_id)).ok(),
+                    None => opened.remove(&id),
+                };
+                match fd.filter(|fd| opener::is(fd.as_fd(), id).unwrap_or(false)) {
+                    Some(fd) => self.query(id, fd),
+                    None => self.record_unverified(namespace),
+                }
+            }
+            let entry = self.index.entry(id);
+            if entry.namespace.processes == 0 {
+                entry.held(Holder::Socket { pid, tid, fd });
             }
         }
-        let entry = index.entry(id);
-        if entry.namespace.processes == 0 {
-            entry.held(Holder::Socket { pid: socket.pid, tid: socket.tid, fd: socket.fd });
+    }
+
+    /// Queries `sockets` for their network namespaces, and adds those that no process or thread is in, each with its
+    /// sockets.
+    pub(super) fn query_sockets(&mut self, sockets: &[SocketDescriptor]) {
+        if sockets.is_empty() {
+            return;
         }
+        // Descriptors are duplicated from a process by its pid in the caller's pid namespace.
+        if !self.context.own_pids {
+            let reason =
+                "network namespaces that only sockets hold: this /proc belongs to a different pid namespace";
+            return self.gaps.add(GapKind::Source, reason, None);
+        }
+        let tables = self.context.bpf;
+        let mut search = Search { builder: self, tables, by_cookie: HashMap::new(), patience: PATIENCE };
+        search.learn_cookies();
+        search.ask(distinct(sockets));
     }
 }
 
@@ -78,33 +96,6 @@ fn open_without_id(sockets: &[SocketNetns], index: &NamespaceIndex) -> HashMap<N
     opened.filter_map(|(socket, fd)| Some((socket.namespace.id, fd?))).collect()
 }
 
-/// Adds the network namespaces of `sockets` that no process or thread is in, each with its sockets. `bpf`: true if BPF
-/// may be used for a namespace not found otherwise.
-pub(super) fn find(
-    proc: &Proc,
-    nsfs_dev: u64,
-    sockets: &[SocketDescriptor],
-    bpf: bool,
-    query: &mut NsQuery,
-    index: &mut NamespaceIndex,
-    gaps: &mut Gaps,
-) {
-    if sockets.is_empty() {
-        return;
-    }
-    // Descriptors are duplicated from a process by its pid in the caller's pid namespace.
-    if proc.own_pid() != Some(std::process::id()) {
-        let reason =
-            "network namespaces that only sockets hold: this /proc belongs to a different pid namespace";
-        return gaps.add(GapKind::Source, reason, None);
-    }
-    let tables = bpf.then_some((proc, nsfs_dev));
-    let by_cookie = HashMap::new();
-    let mut search = Search { query, index, gaps, tables, by_cookie, patience: PATIENCE };
-    search.learn_cookies();
-    search.ask(distinct(sockets));
-}
-
 /// Returns the distinct sockets, in the order of their first descriptors.
 fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
     let mut questions: Vec<Question> = Vec::new();
@@ -120,11 +111,9 @@ fn distinct(descriptors: &[SocketDescriptor]) -> Vec<Question> {
 }
 
 struct Search<'a> {
-    query: &'a mut NsQuery,
-    index: &'a mut NamespaceIndex,
-    gaps: &'a mut Gaps,
-    /// The source for ids not known yet, until it has been used.
-    tables: Option<(&'a Proc, u64)>,
+    builder: &'a mut Builder,
+    /// True until the kernel's tables, the source for ids not known yet, have been read.
+    tables: bool,
     by_cookie: HashMap<u64, NsId>,
     /// The time that sockets may still take.
     patience: Duration,
@@ -142,20 +131,22 @@ impl Search<'_> {
         self.by_cookie.insert(cookie, id);
         // They equal the ids from Linux 6.18 on; on a kernel where they differ they are not used.
         if nsfs::kernel_id(namespace.as_fd(), NsKind::Net) == Some(cookie) {
-            self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
+            self.by_cookie.extend(self.builder.index.kernel_ids(NsKind::Net));
         } else {
             // Nor would those in the kernel's tables help.
-            self.tables = None;
+            self.tables = false;
         }
     }
 
     /// Adds the namespaces of sockets from the kernel's own tables. This takes BPF, and activates none of them.
     fn learn_from_tables(&mut self) {
-        let Some((proc, nsfs_dev)) = self.tables.take() else { return };
+        if !std::mem::take(&mut self.tables) {
+            return;
+        }
         // Refused: the sockets themselves can still be queried.
-        if let Ok(sockets) = tasks::sockets(proc, nsfs_dev) {
-            add(&sockets, self.query, self.index, self.gaps);
-            self.by_cookie.extend(self.index.kernel_ids(NsKind::Net));
+        if let Ok(sockets) = tasks::sockets(&self.builder.context) {
+            self.builder.add_socket_namespaces(&sockets);
+            self.by_cookie.extend(self.builder.index.kernel_ids(NsKind::Net));
         }
     }
 
@@ -180,7 +171,11 @@ impl Search<'_> {
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
                     let reason = "network namespaces that only sockets hold cannot be found";
-                    return self.gaps.add(GapKind::Source, reason, Some("Linux 5.6 can duplicate sockets"));
+                    return self.builder.gaps.add(
+                        GapKind::Source,
+                        reason,
+                        Some("Linux 5.6 can duplicate sockets"),
+                    );
                 }
                 Err(error) => self.failed(&question, &error),
             }
@@ -202,8 +197,8 @@ impl Search<'_> {
                 if let Some(cookie) = question.cookie {
                     self.by_cookie.insert(cookie, id);
                 }
-                if !self.index.knows(id) {
-                    self.query.ask(id, namespace, self.index, self.gaps);
+                if !self.builder.index.knows(id) {
+                    self.builder.query(id, namespace);
                 }
                 id
             }
@@ -222,20 +217,20 @@ impl Search<'_> {
             _ if is_gone(error) => {}
             Some(libc::EINVAL) if of_thread => {
                 let reason = "in a thread's own descriptor table";
-                self.gaps.add(GapKind::Sockets, reason, Some("use BPF, or Linux 6.9"));
+                self.builder.gaps.add(GapKind::Sockets, reason, Some("use BPF, or Linux 6.9"));
             }
             Some(libc::ETIMEDOUT) => {
                 let reason =
                     "the network namespace was not found in time: a process delays queries of its sockets";
-                self.gaps.add(GapKind::Sockets, reason, Some("--source bpf"));
+                self.builder.gaps.add(GapKind::Sockets, reason, Some("--source bpf"));
             }
-            _ => self.gaps.add_error(GapKind::Sockets, error),
+            _ => self.builder.gaps.add_error(GapKind::Sockets, error),
         }
     }
 
     /// Adds a socket as a holder, if the namespace has no members, which would have many.
     fn hold(&mut self, id: NsId, question: &Question) {
-        let entry = self.index.entry(id);
+        let entry = self.builder.index.entry(id);
         if entry.namespace.processes == 0 {
             for &Descriptor { pid, tid, fd } in &question.descriptors {
                 entry.held(Holder::Socket { pid, tid, fd });

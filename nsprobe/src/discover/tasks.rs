@@ -1,7 +1,9 @@
 //! Processes, their divergent threads, and their descriptors, from the kernel's own iterators: BPF, Linux 5.8. These
 //! see what `/proc` denies, and cost a tenth of walking it.
 
+use super::context::Context;
 use super::errno::vanished;
+use super::error::Unavailable;
 use super::found::{Descriptors, DivergentThread, Found, NamespaceDescriptor, SocketNetns};
 use super::gaps::Gaps;
 use super::parse;
@@ -10,34 +12,22 @@ use super::roots::Roots;
 use super::threads::{PER_THREAD_SLOTS, has_no_namespaces};
 use crate::kernel::bounded::{self, Stuck};
 use crate::kernel::proc::Proc;
-use crate::kernel::tasks::{self, Iterators, TasksError};
+use crate::kernel::tasks::{self, Iterators};
 use crate::model::{Arguments, GapKind, NsId, NsKind, Pid, Process, Root};
 use std::io;
 use std::thread::ScopedJoinHandle;
 
-/// The reason that the kernel's tasks cannot stand in for what `proc` shows.
-#[derive(Debug, thiserror::Error)]
-pub enum Unavailable {
-    /// They cannot be read.
-    #[error(transparent)]
-    Tasks(#[from] TasksError),
-    /// Their numbers differ from those of this proc file system: it belongs to another pid namespace, or a time or user
-    /// namespace changes its values.
-    #[error("pids, uids or times in this /proc differ from those that the kernel reports to nsprobe")]
-    Mismatch,
-}
-
-/// Returns `Ok` if the iterator would return what `proc` shows, as far as can be known without loading it.
-pub(super) fn available(proc: &Proc) -> Result<(), Unavailable> {
-    if proc.own_pid() != Some(std::process::id()) {
+/// Returns `Ok` if the iterator would return what `/proc` shows, as far as can be known without loading it.
+pub(super) fn available(context: &Context) -> Result<(), Unavailable> {
+    if !context.own_pids {
         return Err(Unavailable::Mismatch);
     }
     Ok(tasks::permitted()?)
 }
 
 /// Reads every task, sorted by pid; without command lines.
-pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found, Unavailable> {
-    available(proc)?;
+pub(super) fn read(context: &Context, gaps: &mut Gaps) -> Result<Found, Unavailable> {
+    available(context)?;
     let iterators = Iterators::open()?;
     // Each takes about as long as the other.
     let (tasks, files) = std::thread::scope(|scope| {
@@ -48,19 +38,19 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
     let (bytes, files) = (tasks?, files?);
     let (mut leaders, mut threads) =
         (Vec::with_capacity(bytes.len() / size_of::<nsprobe_ebpf::Task>()), Vec::new());
-    let unknown = records::tasks(&bytes, nsfs_dev, |facts| {
+    let unknown = records::tasks(&bytes, context.nsfs_dev, |facts| {
         if facts.leader { &mut leaders } else { &mut threads }.push(facts);
     });
-    if !own_facts_agree(proc, &leaders) {
+    if !own_facts_agree(&context.proc, &leaders) {
         return Err(Unavailable::Mismatch);
     }
-    let mut processes = processes(proc, leaders, gaps);
+    let mut processes = processes(&context.proc, leaders, gaps);
     processes.sort_by_key(|process| process.pid);
     let divergent = divergent(&mut processes, threads);
     let mut descriptors = Descriptors::default();
     let mut tables = Tables::default();
     let unknown = unknown
-        + records::descriptors(&files, nsfs_dev, |facts| {
+        + records::descriptors(&files, context.nsfs_dev, |facts| {
             let records::DescriptorFacts { pid, tid, table, fd, leads_to } = facts;
             if !tables.is_first(pid, tid, table) {
                 return;
@@ -81,10 +71,10 @@ pub(super) fn read(proc: &Proc, nsfs_dev: u64, gaps: &mut Gaps) -> Result<Found,
 }
 
 /// Reads the sockets whose network namespace differs from that of the process that has them open.
-pub(super) fn sockets(proc: &Proc, nsfs_dev: u64) -> Result<Vec<SocketNetns>, Unavailable> {
-    available(proc)?;
+pub(super) fn sockets(context: &Context) -> Result<Vec<SocketNetns>, Unavailable> {
+    available(context)?;
     let mut sockets = Vec::new();
-    records::descriptors(&Iterators::open()?.files()?, nsfs_dev, |facts| {
+    records::descriptors(&Iterators::open()?.files()?, context.nsfs_dev, |facts| {
         if let LeadsTo::Socket(namespace) = facts.leads_to {
             sockets.push(SocketNetns { pid: facts.pid, tid: facts.tid, fd: facts.fd, namespace });
         }

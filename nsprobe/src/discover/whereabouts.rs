@@ -5,11 +5,12 @@
 //! namespace, so two processes with a line of `mountinfo` in common share it; and a process in the pid namespace that
 //! `/proc` shows has a single pid in `status`. Nothing is known of the other kinds.
 
+use super::context::Context;
 use super::lines::{self, Line};
 use super::parse;
 use crate::kernel::bounded;
 use crate::kernel::mount_room::{self as room, Room};
-use crate::kernel::proc::{Proc, ProcessDir};
+use crate::kernel::proc::ProcessDir;
 use crate::model::{NsId, NsKind, NsSlot, Pid, Process};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,8 +36,8 @@ enum Token {
 }
 
 impl Whereabouts {
-    /// Examines those of `processes` whose namespaces are unknown. `own`: the pid namespace that `proc` shows.
-    pub(super) fn find(proc: &Proc, processes: &[Process], own: Option<NsId>) -> Self {
+    /// Examines those of `processes` whose namespaces are unknown.
+    pub(super) fn find(context: &Context, processes: &[Process]) -> Self {
         let mut found = Self::default();
         let denied: Vec<&Process> = processes.iter().filter(|process| process.namespaces.is_none()).collect();
         if denied.is_empty() {
@@ -44,9 +45,10 @@ impl Whereabouts {
         }
         found.unknown.extend(NsKind::ALL.into_iter().filter(|kind| !KINDS.contains(kind)));
         let room = Arc::new(Mutex::new(Room::for_mounts()));
-        let known = known(proc, processes, &room);
+        let known = known(context, processes, &room);
+        let own = context.own_pid_namespace();
         let (pids, of_thread): (Vec<Pid>, _) =
-            (denied.iter().map(|process| process.pid).collect(), proc.clone());
+            (denied.iter().map(|process| process.pid).collect(), context.proc.clone());
         let tokens = bounded::each(pids, move |&pid, _| {
             of_thread.process(pid).ok().map(|dir| [net(&dir), mount(&dir, &room)])
         });
@@ -70,7 +72,7 @@ impl Whereabouts {
 const KINDS: [NsKind; 3] = [NsKind::Net, NsKind::Mnt, NsKind::Pid];
 
 /// Returns the tokens of the network and mount namespaces that have a readable member, taken from one member each.
-fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap<Token, NsId> {
+fn known(context: &Context, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap<Token, NsId> {
     let mut handles: HashMap<NsId, Pid> = HashMap::new();
     for process in processes {
         for kind in [NsKind::Net, NsKind::Mnt] {
@@ -79,12 +81,12 @@ fn known(proc: &Proc, processes: &[Process], room: &Arc<Mutex<Room>>) -> HashMap
             }
         }
     }
-    let (proc, room) = (proc.clone(), Arc::clone(room));
+    let (context, room) = (context.clone(), Arc::clone(room));
     let token = move |&(id, pid): &(NsId, Pid), _: &mut Vec<u8>| {
-        let dir = proc.process(pid).ok()?;
+        let dir = context.proc.process(pid).ok()?;
         let token = if id.kind == NsKind::Net { net(&dir) } else { mount(&dir, &room) }?;
         // It may have changed namespaces since.
-        let still = super::processes::namespace(&dir, NsSlot::In(id.kind), id.dev).ok()?;
+        let still = context.namespace(&dir, NsSlot::In(id.kind)).ok()?;
         (still == Some(id)).then_some((token, id))
     };
     let tokens = bounded::each(handles.into_iter().collect(), token);
