@@ -5,7 +5,7 @@ use crate::support::tracing::Tracing;
 use crate::support::{Ran, nsprobe};
 use nix::sys::signal::{Signal, kill};
 use nix::time::{ClockId, clock_gettime};
-use nsprobe::trace::attach::attach;
+use nsprobe::trace::attach::{AttachRequest, attach};
 use nsprobe::trace::decode;
 use nsprobe::trace::hooks::Call;
 use nsprobe::trace::plan::Choice;
@@ -123,8 +123,10 @@ fn events_have_the_time_of_a_clock_that_nobody_sets() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let config = Config::default();
-        let attached =
-            attach(config, &[], Choice::Only(of_probe(plan)), &[Call::Unshare], false, false, 1 << 20);
+        let attached = attach(&AttachRequest {
+            config,
+            ..AttachRequest::new(Choice::Only(of_probe(plan)), &[Call::Unshare], 1 << 20)
+        });
         let mut attached = attached.unwrap_or_else(|error| panic!("{error}"));
         let mut ring = attached.probe.take_ring().expect("a ring");
         let before = since_boot();

@@ -3,7 +3,7 @@
 use crate::support::trace::{each_plan, of_probe};
 use nsprobe::kernel::ring::Ring;
 use nsprobe::model::{Event as DecodedEvent, Operation};
-use nsprobe::trace::attach::attach;
+use nsprobe::trace::attach::{AttachRequest, attach};
 use nsprobe::trace::decode::{self, DecodeError};
 use nsprobe::trace::hooks::{Call, Plan};
 use nsprobe::trace::plan::Choice;
@@ -97,8 +97,9 @@ fn corrupted(record: &[u8], changes: &[(Index, u8)]) -> Vec<u8> {
 /// Records of some commands, as the kernel wrote them.
 fn records(plan: Plan) -> Vec<Vec<u8>> {
     let config = Config { flags: nsprobe_ebpf::config::LIFECYCLE, ..Config::default() };
-    let mut attached = attach(config, &[], Choice::Only(plan), &Call::ALL, false, false, 1 << 20)
-        .unwrap_or_else(|error| panic!("{error}"));
+    let mut attached =
+        attach(&AttachRequest { config, ..AttachRequest::new(Choice::Only(plan), &Call::ALL, 1 << 20) })
+            .unwrap_or_else(|error| panic!("{error}"));
     let mut ring: Ring = attached.probe.take_ring().expect("a ring");
     for words in [
         &["unshare", "--uts", "--ipc", "true"][..],

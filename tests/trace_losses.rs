@@ -32,9 +32,7 @@ fn read_until(tracing: &mut Tracing, word: &str) {
 fn overwhelmed(
     plan: &str,
     args: &[&str],
-    before: &str,
-    burst: &str,
-    after: &str,
+    [before, burst, after]: [&str; 3],
     meanwhile: impl Fn(u32),
 ) -> Vec<Value> {
     let ran = retry(|| {
@@ -72,7 +70,7 @@ fn what_is_lost_is_counted_and_said_between_which_lines() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
-        let lines = overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true", |_| ());
+        let lines = overwhelmed(plan, &[], ["unshare --ipc true", burst, "unshare --net true"], |_| ());
         let losses = of(&lines, "lost");
         let count: u64 = losses.iter().map(|lost| lost["count"].as_u64().expect("a number")).sum();
         assert!(losses.iter().all(|lost| lost["stage"] == "ring_full"), "{losses:?}");
@@ -110,7 +108,7 @@ fn after_a_loss_the_account_of_namespaces_is_put_right() {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done
              unshare --net sleep 60 & new=$!; sleep 1; kill $old; wait $old; sleep 1";
         let after = "readlink /proc/$new/ns/net >&2; kill $new; wait $new; sleep 2; unshare --ipc true";
-        let lines = overwhelmed(plan, &["--lifecycle"], before, burst, after, |_| ());
+        let lines = overwhelmed(plan, &["--lifecycle"], [before, burst, after], |_| ());
         let lost: u64 = of(&lines, "lost").iter().map(|line| line["count"].as_u64().expect("a number")).sum();
         assert!(lost > 0, "{lines:#?}");
         let position = |kind: &str| lines.iter().position(|line| line["type"] == kind).expect("it is there");
@@ -171,7 +169,7 @@ fn after_a_loss_descendants_are_followed_again() {
     each_plan(|plan| {
         let burst = "i=0; while [ $i -lt 20 ]; do unshare --uts true; i=$((i+1)); done";
         let lines =
-            overwhelmed(plan, &[], "unshare --ipc true", burst, "unshare --net true", forget_the_followed);
+            overwhelmed(plan, &[], ["unshare --ipc true", burst, "unshare --net true"], forget_the_followed);
         let [rebuilt] = of(&lines, "rebuilt")[..] else { panic!("once: {lines:#?}") };
         assert!(rebuilt["followed"].as_u64() > Some(0), "{rebuilt}");
         let Some(last) = of(&lines, "event").last().copied() else { panic!("no event: {lines:#?}") };

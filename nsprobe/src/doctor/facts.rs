@@ -8,13 +8,12 @@ use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::{own_mounts, probe};
 use crate::model::{EventSource, GapKind, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
-use crate::trace::attach::{Attached, attach};
+use crate::trace::attach::{AttachRequest, Attached, attach};
 use crate::trace::choose;
 use crate::trace::hooks::{Call, Plan, unreadable};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
 use crate::trace::source::perf::PerfSource;
-use nsprobe_ebpf::Config;
 use std::path::Path;
 
 /// The facts about this machine, uninterpreted.
@@ -146,7 +145,7 @@ struct BpfFacts {
 
 impl BpfFacts {
     fn gather() -> Self {
-        let try_out = |choice| attach(Config::default(), &[], choice, &Call::ALL, false, false, RING_BYTES);
+        let try_out = |choice| attach(&AttachRequest::new(choice, &Call::ALL, RING_BYTES));
         let mut held = Vec::from_iter(try_out(Choice::Auto));
         let chosen = held.first().map(|attached| attached.source.clone());
         let works = |source: &EventSource| match &source.missing[..] {

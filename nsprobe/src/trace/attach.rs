@@ -16,7 +16,7 @@ use crate::kernel::refusal::{Refusal, errno_of};
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::EventSource;
 use nsprobe_ebpf::wish::Wish;
-use nsprobe_ebpf::{Config, FIELDS};
+use nsprobe_ebpf::{Config, FIELDS, config};
 use std::time::Duration;
 
 /// A probe that runs until it is dropped.
@@ -46,27 +46,74 @@ impl Drop for Attached {
     }
 }
 
-/// Loads the probe and attaches it according to `choice`, to see the `calls` that match `config` and `keys`; 32-bit
-/// ones only if that costs other system calls nothing, or with `compat`; those stopped by seccomp if `denied`.
-pub fn attach(
-    config: Config,
-    keys: &[Wish],
-    choice: Choice,
-    calls: &[Call],
-    compat: bool,
-    denied: bool,
-    size: impl Into<Size>,
-) -> Result<Attached, TraceError> {
-    let capabilities = Effective::read().map_err(TraceError::Proc)?;
-    let missing = capabilities.missing_to_trace();
-    if !missing.is_empty() {
-        return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
+/// What is to be attached.
+#[derive(Clone, Copy, Debug)]
+pub struct AttachRequest<'a> {
+    /// The settings of the probe.
+    pub config: Config,
+    /// The keys by which it filters.
+    pub keys: &'a [Wish],
+    /// The plans that may be tried.
+    pub choice: Choice,
+    /// The calls to see, as far as they match `config` and `keys`.
+    pub calls: &'a [Call],
+    /// True to see 32-bit calls even if that costs other system calls time.
+    pub compat: bool,
+    /// True to see calls stopped by seccomp.
+    pub denied: bool,
+    /// The sizes of its buffer and tables.
+    pub size: Size,
+}
+
+impl<'a> AttachRequest<'a> {
+    /// All events of the `calls`, without what costs extra.
+    pub fn new(choice: Choice, calls: &'a [Call], size: impl Into<Size>) -> Self {
+        let size = size.into();
+        Self { config: Config::default(), keys: &[], choice, calls, compat: false, denied: false, size }
     }
-    if !has_all_users() {
-        return Err(TraceError::UserNamespace);
+
+    fn has(&self, flag: u32) -> bool {
+        self.config.flags & flag != 0
     }
-    let follow = config.flags & nsprobe_ebpf::config::FOLLOW != 0;
-    let lifecycle = config.flags & nsprobe_ebpf::config::LIFECYCLE != 0;
+
+    fn follow(&self) -> bool {
+        self.has(config::FOLLOW)
+    }
+
+    fn lifecycle(&self) -> bool {
+        self.has(config::LIFECYCLE)
+    }
+
+    /// Returns the hooks of a plan; `in_tables`: the probe keeps what it knows of tasks in tables, from which ended
+    /// tasks are removed.
+    fn groups(&self, plan: Plan, in_tables: bool) -> Vec<Group> {
+        let mut groups = hooks::groups(plan, self.calls, self.follow());
+        if self.compat || plan != Plan::Tracepoints {
+            groups.extend(hooks::compat(plan, self.calls));
+        }
+        if self.lifecycle() {
+            groups.extend(hooks::namespace_ends(plan));
+        }
+        if !self.follow() && (in_tables || self.denied) {
+            groups.push(hooks::task_ends(plan));
+        }
+        groups
+    }
+
+    /// Returns the data that these hooks miss, in words.
+    fn unseen(&self, plan: Plan, preemptible: bool) -> Vec<String> {
+        let extras = Extras { compat: self.compat, lifecycle: self.lifecycle(), denied: self.denied };
+        let mut unseen = unseen(plan, self.calls, extras, preemptible);
+        if can_make_namespaces() {
+            unseen.push(hooks::BY_MOUNT_CALLS.to_owned());
+        }
+        unseen
+    }
+}
+
+/// Loads the probe and attaches it as requested.
+pub fn attach(request: &AttachRequest<'_>) -> Result<Attached, TraceError> {
+    permitted()?;
     // If it is refused, tables are used.
     let storage = TaskStorage::create();
     if let Some(reason) = storage.as_ref().err().and_then(exhausted_with_remedy) {
@@ -74,36 +121,23 @@ pub fn attach(
     }
     let storage = storage.ok();
     let in_tables = storage.is_none();
-    let groups = |plan| {
-        let mut groups = hooks::groups(plan, calls, follow);
-        if compat || plan != Plan::Tracepoints {
-            groups.extend(hooks::compat(plan, calls));
-        }
-        if lifecycle {
-            groups.extend(hooks::namespace_ends(plan));
-        }
-        if !follow && (in_tables || denied) {
-            groups.push(hooks::task_ends(plan));
-        }
-        groups
-    };
-    let plans = Plan::OF_PROBE.map(groups);
-    let of_denied = if denied { hooks::denied(calls) } else { Vec::new() };
+    let plans = Plan::OF_PROBE.map(|plan| request.groups(plan, in_tables));
+    let of_denied = if request.denied { hooks::denied(request.calls) } else { Vec::new() };
     let all = plans.iter().flatten().chain(&of_denied);
     let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
-    let mut probe = Probe::open(config, keys, size.into(), &hooks, storage)
+    let mut probe = Probe::open(request.config, request.keys, request.size, &hooks, storage)
         .map_err(|error| forbidden(error, in_tables))?;
     let preemptible = is_preemptible();
     let kernel = plan::Kernel { lockdown: Lockdown::read(), preemptible };
     let mut trials = Vec::new();
     let mut links = Vec::new();
     let reason = loop {
-        match plan::judge(choice, &trials, kernel) {
+        match plan::judge(request.choice, &trials, kernel) {
             Verdict::Keep(reason) => break reason,
             Verdict::GiveUp(reason) => return Err(TraceError::Refused(reason)),
             Verdict::Try(plan) => {
                 links.clear();
-                let groups = groups(plan);
+                let groups = request.groups(plan, in_tables);
                 let tried = groups.iter().map(|group| Tried {
                     purpose: group.purpose,
                     result: attach_group(&mut probe, group, &mut links),
@@ -117,32 +151,44 @@ pub fn attach(
         }
     };
     let trial = trials.last().ok_or_else(|| TraceError::Refused("no source was tried".to_owned()))?;
-    if follow && config.follow_pid == 0 {
-        let refused = |refusal: Refusal| {
-            TraceError::Refused(format!("descendants cannot be followed: iter/task: {}", refusal.reason))
-        };
-        probe.load_follow().and_then(|()| probe.follow_present()).map_err(refused)?;
-    }
-    // A command's descendants are followed from its first task on, and searched for only after a loss.
-    let follows = follow && (config.follow_pid == 0 || probe.load_follow().is_ok());
+    let follows = request.follow() && follow(&mut probe, request.config)?;
     let mut missing = trial.missing();
     let planned = links.len();
     missing.extend(attach_denied(&mut probe, &of_denied, &mut links)?);
     missing.extend(unreadable(|field| probe.has(field)));
-    let mut unseen = unseen(trial.plan, calls, Extras { compat, lifecycle, denied }, preemptible);
-    if can_make_namespaces() {
-        unseen.push(hooks::BY_MOUNT_CALLS.to_owned());
-    }
     let source = EventSource {
         name: trial.plan.name(),
         reason,
         attached: links.iter().map(|(hook, _)| hook.point.to_string()).collect(),
         missing,
-        unseen,
-        cost: hooks::cost(trial.plan, compat, links.len() > planned),
+        unseen: request.unseen(trial.plan, preemptible),
+        cost: hooks::cost(trial.plan, request.compat, links.len() > planned),
     };
     probe.settle();
     Ok(Attached { probe, source, follows, links: links.into_iter().map(|(_, link)| link).collect() })
+}
+
+/// Returns an error if this process may not load the probe.
+fn permitted() -> Result<(), TraceError> {
+    let capabilities = Effective::read().map_err(TraceError::Proc)?;
+    let missing = capabilities.missing_to_trace();
+    if !missing.is_empty() {
+        return Err(TraceError::Capabilities(missing.iter().map(|capability| capability.name()).collect()));
+    }
+    if has_all_users() { Ok(()) } else { Err(TraceError::UserNamespace) }
+}
+
+/// Prepares to follow descendants; returns true if it can search for missing ones.
+fn follow(probe: &mut Probe, config: Config) -> Result<bool, TraceError> {
+    // A command's descendants are followed from its first task on, and searched for only after a loss.
+    if config.follow_pid != 0 {
+        return Ok(probe.load_follow().is_ok());
+    }
+    let refused = |refusal: Refusal| {
+        TraceError::Refused(format!("descendants cannot be followed: iter/task: {}", refusal.reason))
+    };
+    probe.load_follow().and_then(|()| probe.follow_present()).map_err(refused)?;
+    Ok(true)
 }
 
 /// Attaches the hooks for calls stopped by seccomp, with any plan, and returns the missing data, in words.

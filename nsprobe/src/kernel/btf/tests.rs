@@ -12,6 +12,9 @@ struct Writer {
     count: u32,
 }
 
+/// The flag of a type: the top bit of the byte that has its kind.
+const FLAG: u32 = 0x80;
+
 impl Writer {
     fn new() -> Self {
         Self { strings: vec![0], ..Self::default() }
@@ -27,10 +30,10 @@ impl Writer {
         at
     }
 
-    fn ty(&mut self, name: &str, kind: u32, flag: bool, vlen: u32, size: u32, tail: &[u32]) -> u32 {
+    /// Adds a type: its kind (with [`FLAG`], if it has that), its vlen, and its size with all that follows.
+    fn ty(&mut self, name: &str, kind: u32, vlen: u32, words: &[u32]) -> u32 {
         let name = self.name(name);
-        let info = u32::from(flag) << 31 | kind << 24 | vlen;
-        for word in [name, info, size].iter().chain(tail) {
+        for word in [name, kind << 24 | vlen].iter().chain(words) {
             self.types.extend_from_slice(&word.to_ne_bytes());
         }
         self.count += 1;
@@ -38,11 +41,11 @@ impl Writer {
     }
 
     fn composite(&mut self, name: &str, kind: u32, size: u32, members: &[(&str, u32, u32)]) -> u32 {
-        let mut tail = Vec::new();
+        let mut words = vec![size];
         for (name, ty, bits) in members {
-            tail.extend([self.name(name), *ty, *bits]);
+            words.extend([self.name(name), *ty, *bits]);
         }
-        self.ty(name, kind, false, u32::try_from(members.len()).unwrap(), size, &tail)
+        self.ty(name, kind, u32::try_from(members.len()).unwrap(), &words)
     }
 
     fn bytes(&self) -> Vec<u8> {
@@ -61,12 +64,12 @@ const fn field(type_name: &'static str, member: &'static str) -> FieldSource {
 #[test]
 fn member_size_and_absent_field() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     // Kinds of other lengths are in between, so that a wrong length would lead astray.
-    btf.ty("e", kind::ENUM, false, 2, 4, &[0, 0, 0, 1]);
-    btf.ty("", kind::ARRAY, false, 0, 0, &[int, int, 3]);
-    btf.ty("", kind::FUNC_PROTO, false, 1, int, &[0, int]);
-    btf.ty("e64", kind::ENUM64, false, 1, 8, &[0, 1, 0]);
+    btf.ty("e", kind::ENUM, 2, &[4, 0, 0, 0, 1]);
+    btf.ty("", kind::ARRAY, 0, &[0, int, int, 3]);
+    btf.ty("", kind::FUNC_PROTO, 1, &[int, 0, int]);
+    btf.ty("e64", kind::ENUM64, 1, &[8, 0, 1, 0]);
     btf.composite("pid", kind::STRUCT, 96, &[("count", int, 0), ("level", int, 32)]);
     let wanted = [field("pid", "level"), field("pid", ""), field("pid", "gone"), field("none", "x")];
     assert_eq!(offsets(&btf.bytes(), &wanted), Ok(vec![4, 96, ABSENT, ABSENT]));
@@ -75,7 +78,7 @@ fn member_size_and_absent_field() {
 #[test]
 fn anonymous_members_are_searched() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     let inner = btf.composite("", kind::STRUCT, 8, &[("a", int, 0), ("b", int, 32)]);
     let union = btf.composite("", kind::UNION, 8, &[("whole", int, 0), ("", inner, 0)]);
     let named = btf.composite("hidden", kind::STRUCT, 8, &[("c", int, 0)]);
@@ -88,17 +91,17 @@ fn anonymous_members_are_searched() {
 #[test]
 fn a_bit_field_has_no_byte_offset() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     let (bit, whole) = (btf.name("bit"), btf.name("whole"));
-    let tail = [bit, int, 1 << 24 | 8, whole, int, 32];
-    btf.ty("s", kind::STRUCT, true, 2, 8, &tail);
+    let words = [8, bit, int, 1 << 24 | 8, whole, int, 32];
+    btf.ty("s", kind::STRUCT | FLAG, 2, &words);
     assert_eq!(offsets(&btf.bytes(), &[field("s", "bit"), field("s", "whole")]), Ok(vec![ABSENT, 4]));
 }
 
 #[test]
 fn definition_with_the_wanted_members_is_chosen() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     btf.composite("net", kind::STRUCT, 4, &[("ns", int, 0)]);
     btf.composite("net", kind::STRUCT, 16, &[("ns", int, 64), ("list", int, 96)]);
     btf.composite("net", kind::STRUCT, 32, &[("other", int, 0)]);
@@ -109,13 +112,13 @@ fn definition_with_the_wanted_members_is_chosen() {
 #[test]
 fn scan_stops_once_all_is_found() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     // Its anonymous part comes after it.
     btf.composite("pid", kind::STRUCT, 8, &[("count", int, 0), ("", 3, 32)]);
     btf.composite("", kind::STRUCT, 4, &[("level", int, 0)]);
     btf.composite("upid", kind::STRUCT, 4, &[("nr", int, 0)]);
-    btf.ty("hook", kind::FUNC, false, 0, int, &[]);
-    btf.ty("unreadable", 31, false, 0, 0, &[]);
+    btf.ty("hook", kind::FUNC, 0, &[int]);
+    btf.ty("unreadable", 31, 0, &[0]);
     let fields = [field("pid", "level"), field("upid", "nr")];
     let wanted = |functions| Wanted { fields: &fields, functions, typedefs: &[] };
     let found = find(&btf.bytes(), &wanted(&["hook"])).unwrap();
@@ -129,13 +132,13 @@ fn scan_stops_once_all_is_found() {
 #[test]
 fn ids_are_those_of_functions_and_type_names() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
-    let proto = btf.ty("", kind::FUNC_PROTO, false, 0, int, &[]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
+    let proto = btf.ty("", kind::FUNC_PROTO, 0, &[int]);
     btf.composite("hook", kind::STRUCT, 4, &[("x", int, 0)]);
-    btf.ty("hook", kind::FUNC, false, 0, proto, &[]);
-    btf.ty("hooked", kind::FUNC, false, 0, proto, &[]);
-    btf.ty("name", kind::TYPEDEF, false, 0, int, &[]);
-    btf.ty("name", kind::FUNC, false, 0, proto, &[]);
+    btf.ty("hook", kind::FUNC, 0, &[proto]);
+    btf.ty("hooked", kind::FUNC, 0, &[proto]);
+    btf.ty("name", kind::TYPEDEF, 0, &[int]);
+    btf.ty("name", kind::FUNC, 0, &[proto]);
     let wanted = Wanted { fields: &[], functions: &["hook", "gone"], typedefs: &["name"] };
     let ids = find(&btf.bytes(), &wanted).unwrap().ids;
     let id = |type_id, kind, name: &str| NamedType { type_id, kind, name: name.to_owned() };
@@ -154,7 +157,7 @@ fn recursive_type_terminates() {
 #[test]
 fn corrupt_btf_is_an_error() {
     let mut btf = Writer::new();
-    let int = btf.ty("int", kind::INT, false, 0, 4, &[0]);
+    let int = btf.ty("int", kind::INT, 0, &[4, 0]);
     btf.composite("pid", kind::STRUCT, 8, &[("count", int, 0), ("level", int, 32)]);
     let whole = btf.bytes();
     let wanted = [field("pid", "level")];
@@ -174,7 +177,7 @@ fn corrupt_btf_is_an_error() {
     assert_eq!(offsets(&version, &wanted), Err(BtfError::Version(2)));
     assert_eq!(offsets(b"\x7fELF and more than twenty-four", &wanted), Err(BtfError::NoHeader));
     let mut unknown = Writer::new();
-    unknown.ty("future", 31, false, 0, 0, &[]);
+    unknown.ty("future", 31, 0, &[0]);
     let error = BtfError::UnknownKind { id: 1, kind: 31 };
     assert_eq!(offsets(&unknown.bytes(), &wanted), Err(error));
 }
@@ -208,21 +211,21 @@ fn running_kernel_has_the_common_fields() {
 #[test]
 fn prototypes_are_resolved_through_qualifiers() {
     let mut writer = Writer::new();
-    let long = writer.ty("long", kind::INT, false, 0, 8, &[64]);
+    let long = writer.ty("long", kind::INT, 0, &[8, 64]);
     let (proto, regs) = (long + 2, long + 3);
-    let function = writer.ty("f", kind::FUNC, false, 0, proto, &[]);
+    let function = writer.ty("f", kind::FUNC, 0, &[proto]);
     assert_eq!(function + 1, proto);
-    writer.ty("", kind::FUNC_PROTO, false, 2, long, &[0, regs + 2, 0, regs + 4]);
+    writer.ty("", kind::FUNC_PROTO, 2, &[long, 0, regs + 2, 0, regs + 4]);
     writer.composite("regs", kind::STRUCT, 8, &[]);
-    writer.ty("", kind::CONST, false, 0, regs, &[]);
-    writer.ty("", kind::PTR, false, 0, regs + 1, &[]);
-    let word = writer.ty("int", kind::INT, false, 0, 4, &[32]);
-    writer.ty("u32", kind::TYPEDEF, false, 0, word, &[]);
-    let anything = writer.ty("", kind::PTR, false, 0, 0, &[]);
-    let trace = writer.ty("", kind::FUNC_PROTO, false, 1, 0, &[0, anything]);
-    let pointer = writer.ty("", kind::PTR, false, 0, trace, &[]);
-    writer.ty("btf_trace_t", kind::TYPEDEF, false, 0, pointer, &[]);
-    writer.ty("no_function", kind::TYPEDEF, false, 0, word, &[]);
+    writer.ty("", kind::CONST, 0, &[regs]);
+    writer.ty("", kind::PTR, 0, &[regs + 1]);
+    let word = writer.ty("int", kind::INT, 0, &[4, 32]);
+    writer.ty("u32", kind::TYPEDEF, 0, &[word]);
+    let anything = writer.ty("", kind::PTR, 0, &[0]);
+    let trace = writer.ty("", kind::FUNC_PROTO, 1, &[0, 0, anything]);
+    let pointer = writer.ty("", kind::PTR, 0, &[trace]);
+    writer.ty("btf_trace_t", kind::TYPEDEF, 0, &[pointer]);
+    writer.ty("no_function", kind::TYPEDEF, 0, &[word]);
     let typedefs = ["btf_trace_t", "no_function"];
     let find = |functions: &[&str], typedefs: &[&str]| {
         find(&writer.bytes(), &Wanted { fields: &[], functions, typedefs }).unwrap().prototypes
@@ -240,11 +243,11 @@ fn prototypes_are_resolved_through_qualifiers() {
 fn dangling_prototype_is_none() {
     let mut writer = Writer::new();
     // Referring to a type that does not exist, to itself, and with a cyclic parameter.
-    writer.ty("beyond", kind::FUNC, false, 0, 99, &[]);
-    writer.ty("itself", kind::FUNC, false, 0, 2, &[]);
-    writer.ty("", kind::TYPEDEF, false, 0, 3, &[]);
-    writer.ty("", kind::FUNC_PROTO, false, 1, 0, &[0, 3]);
-    writer.ty("circle", kind::FUNC, false, 0, 4, &[]);
+    writer.ty("beyond", kind::FUNC, 0, &[99]);
+    writer.ty("itself", kind::FUNC, 0, &[2]);
+    writer.ty("", kind::TYPEDEF, 0, &[3]);
+    writer.ty("", kind::FUNC_PROTO, 1, &[0, 0, 3]);
+    writer.ty("circle", kind::FUNC, 0, &[4]);
     let wanted = Wanted { fields: &[], functions: &["beyond", "itself", "circle"], typedefs: &[] };
     let found = find(&writer.bytes(), &wanted).unwrap();
     assert_eq!(found.prototypes, HashMap::new());

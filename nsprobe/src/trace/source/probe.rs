@@ -9,7 +9,7 @@ use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
 use crate::model::{EventSource, Lost, Operation, Text};
 use crate::trace::TraceError;
-use crate::trace::attach::{Attached, attach};
+use crate::trace::attach::{AttachRequest, Attached, attach};
 use crate::trace::conditions::Conditions;
 use crate::trace::decode;
 use crate::trace::hooks::Call;
@@ -147,9 +147,15 @@ impl ProbeSource {
             ..Config::default()
         };
         let keys = probe_conditions(options).configure(&mut settings);
-        let compat = options.compat;
-        let size = Size { ring_bytes: options.ring_bytes, room: options.room };
-        let mut attached = attach(settings, &keys, options.source, &calls, compat, options.denied, size)?;
+        let mut attached = attach(&AttachRequest {
+            config: settings,
+            keys: &keys,
+            choice: options.source,
+            calls: &calls,
+            compat: options.compat,
+            denied: options.denied,
+            size: Size { ring_bytes: options.ring_bytes, room: options.room },
+        })?;
         let watches = (options.lifecycle && sees_ends(&attached.source))
             .then(|| attached.probe.take_watches())
             .transpose();
