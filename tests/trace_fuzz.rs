@@ -127,7 +127,7 @@ fn records_that_were_spoilt_are_counted_and_not_misread() {
         let records = records(of_probe(plan));
         let events: Vec<DecodedEvent> =
             records.iter().filter_map(|record| decode::event(record, DEV).ok()).collect();
-        let of = |name: &str| events.iter().filter(|event| event.crossing.name() == name).count();
+        let of = |name: &str| events.iter().filter(|event| event.operation.name() == name).count();
         assert!(of("unshare") >= 2 && of("setns") >= 1 && of("chroot") >= 2, "{events:?}");
         assert!(records.iter().all(|record| is_whole(record)), "as the kernel wrote them they are whole");
         // Every cut of every record.
@@ -166,7 +166,7 @@ fn any_bytes_at_all_make_no_panic() {
         // A decoded event can be written.
         if let Ok(event) = decode::event(&bytes, DEV) {
             let is_known = matches!(
-                event.crossing,
+                event.operation,
                 Operation::Clone { .. }
                     | Operation::Unshare { .. }
                     | Operation::Setns { .. }

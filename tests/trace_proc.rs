@@ -62,8 +62,8 @@ fn poll_tells_what_lasts() {
     // It may have been stopped in the middle of a scan of this very process, which then is reported in two parts.
     assert!(changes.len() <= 2, "{changes:#?}");
     for changed in &changes {
-        assert_eq!((&changed["event"], &changed["looks"]["new_process"]), (&json!("change"), &json!(false)));
-        assert!(changed["looks"]["within_ns"].as_u64() >= Some(50_000_000), "{changed}");
+        assert_eq!((&changed["event"], &changed["scans"]["new_process"]), (&json!("change"), &json!(false)));
+        assert!(changed["scans"]["within_ns"].as_u64() >= Some(50_000_000), "{changed}");
     }
     let (changed, came) = (&changes[changes.len() - 1], came.expect("it came"));
     assert_eq!(changed["process"]["comm"], "sleep");
@@ -73,7 +73,7 @@ fn poll_tells_what_lasts() {
     let own = proc::namespace(std::process::id(), "net").expect("a namespace");
     let net = proc::namespace(new.pid(), "net").expect("a namespace");
     assert_eq!(change(&came), ("change".to_owned(), vec![("net".to_owned(), own, net)]));
-    assert_eq!(came["looks"]["new_process"], true);
+    assert_eq!(came["scans"]["new_process"], true);
     kill(tracing.pid(), Signal::SIGINT).expect("nsprobe runs");
     Stream::check(tracing.end());
 }

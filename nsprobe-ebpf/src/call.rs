@@ -3,7 +3,7 @@
 use crate::event::{fill, now};
 use crate::pending::Pending;
 use crate::syscall::{self, NEW_MNT, UNDER_WAY, kinds_of_unshare, number};
-use crate::{hook, maps, path, place, program, send, state, task, wanted, watched};
+use crate::{directories, hook, maps, path, program, send, state, task, wanted, watched};
 use nsprobe_ebpf::share::ROWS;
 use nsprobe_ebpf::{Event, SLOTS, Watched, cause, config, event_flags, slot, text};
 
@@ -93,7 +93,7 @@ pub fn complete(cause: u64, result: i64, first: u64, second: u64, how: u64) {
         // Without paths neither has a fault.
         path::read_user_again::<{ text::FIRST }>(pending);
         path::read_user_again::<{ text::SECOND }>(pending);
-        place::after(pending, result);
+        directories::after(pending, result);
         true
     });
 }

@@ -7,6 +7,7 @@
 
 mod connections_record;
 mod fields;
+pub mod filter_key;
 pub mod function;
 mod held_record;
 mod record;
@@ -14,7 +15,6 @@ mod settings;
 pub mod share;
 mod task_record;
 mod walk_record;
-pub mod wish;
 
 pub use connections_record::{CONNECTION_STEPS, Connection, Connections, FOUND};
 pub use fields::{ABSENT, FIELDS, Field, FieldSource};
@@ -49,7 +49,7 @@ pub const TEXT_LEN: usize = 2048;
 /// Bytes of an event under construction: the event, its text with room for one more path, and seven words.
 pub const PENDING_LEN: usize = size_of::<Event>() + TEXT_LEN + PATH_LEN + 7 * size_of::<u64>();
 
-/// Bytes kept of a call without its text: four words, the caller's place, and its namespaces.
+/// Bytes kept of a call without its text: four words, the caller's directories, and its namespaces.
 pub const BRIEF_LEN: usize = 9 * size_of::<u64>() + size_of::<NamespaceInodes>();
 
 /// Pids of one process: `MAX_PID_NS_LEVEL` (32) nested pid namespaces, and the initial one.

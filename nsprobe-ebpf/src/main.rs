@@ -24,12 +24,12 @@
 mod admission;
 mod call;
 mod cgroup;
+mod directories;
 mod event;
 mod hook;
 mod maps;
 mod path;
 mod pending;
-mod place;
 mod probes;
 mod program;
 mod quota;

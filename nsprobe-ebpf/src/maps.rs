@@ -2,7 +2,7 @@
 
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, PerCpuArray};
-use nsprobe_ebpf::{ABSENT, Config, Connections, Counter, FIELDS, Field, Superblocks, Walk, wish};
+use nsprobe_ebpf::{ABSENT, Config, Connections, Counter, FIELDS, Field, Superblocks, Walk, filter_key};
 
 /// Byte offset of every [`Field`] on the running kernel.
 #[unsafe(no_mangle)]
@@ -28,7 +28,7 @@ static FOLLOWED: HashMap<u64, u8> = HashMap::with_max_entries(1, 0);
 
 /// The filter keys: requested callers and namespaces. Userspace sets the size.
 #[map]
-static WISHES: HashMap<wish::Wish, u8> = HashMap::with_max_entries(1, 0);
+static FILTER_KEYS: HashMap<filter_key::FilterKey, u8> = HashMap::with_max_entries(1, 0);
 
 /// The counts of what could not be done, by [`Counter`].
 #[map]
@@ -129,8 +129,8 @@ pub unsafe fn add(value: *mut u64, more: u64) {
 
 /// Returns true if this filter key is set.
 #[inline(always)]
-pub fn is_wished(wish: &wish::Wish) -> bool {
-    WISHES.get_ptr(wish).is_some()
+pub fn is_requested(key: &filter_key::FilterKey) -> bool {
+    FILTER_KEYS.get_ptr(key).is_some()
 }
 
 /// Returns true if the holders of the namespace with this id are searched for.

@@ -31,14 +31,14 @@ pub struct Quota {
 
 impl Quota {
     #[inline(always)]
-    fn number(self, place: u32) -> u64 {
+    fn number(self, index: u32) -> u64 {
         // SAFETY: the entry lives as long as the map; volatile, because others change it meanwhile.
-        self.held.get_ptr(place).map_or(0, |value| unsafe { value.read_volatile() })
+        self.held.get_ptr(index).map_or(0, |value| unsafe { value.read_volatile() })
     }
 
     #[inline(always)]
-    fn change(self, place: u32, by: u64) {
-        if let Some(value) = self.held.get_ptr_mut(place) {
+    fn change(self, index: u32, by: u64) {
+        if let Some(value) = self.held.get_ptr_mut(index) {
             // SAFETY: aligned, in a map that lives as long as this runs.
             unsafe { add(value, by) };
         }

@@ -18,7 +18,7 @@ pub mod config {
     pub const SUCCEEDED: u32 = 1 << 18;
     /// Report only calls that concern namespaces of [`super::Config::kinds`].
     pub const KIND: u32 = 1 << 19;
-    /// Report only callers whose process matches a [`crate::wish`].
+    /// Report only callers whose process matches a [`crate::filter_key`].
     pub const PID: u32 = 1 << 20;
     /// Likewise for the user.
     pub const UID: u32 = 1 << 21;
@@ -90,8 +90,8 @@ pub mod map {
     pub const NAMESPACES: &str = "NAMESPACES";
     /// Those that userspace has found, likewise.
     pub const FOUND: &str = "FOUND";
-    /// The filter keys ([`crate::wish`]), whose value is 1.
-    pub const WISHES: &str = "WISHES";
+    /// The filter keys ([`crate::filter_key`]), whose value is 1.
+    pub const FILTER_KEYS: &str = "FILTER_KEYS";
     /// Per-CPU `u64`s by [`super::Counter`].
     pub const COUNTERS: &str = "COUNTERS";
     /// [`crate::share::Held`] by [`crate::share::index`], mapped into userspace.

@@ -6,44 +6,45 @@
 use crate::syscall::{KINDS, NEW_MNT};
 use crate::{cgroup, maps, task};
 use aya_ebpf::helpers::bpf_get_current_pid_tgid;
-use nsprobe_ebpf::{Event, Field, NamespaceInodes, cause, config, event_flags, is_restart, wish};
+use nsprobe_ebpf::filter_key::{self, about};
+use nsprobe_ebpf::{Event, Field, NamespaceInodes, cause, config, event_flags, is_restart};
 
 #[inline(always)]
-fn asked(condition: u32) -> bool {
+fn requested(condition: u32) -> bool {
     maps::flags() & condition != 0
 }
 
 /// Returns true if the calls of `task`, which is the running one, match.
 #[inline(always)]
 pub fn caller(task: u64) -> bool {
-    (!asked(config::FOLLOW) || maps::is_followed(task)) && traits(task)
+    (!requested(config::FOLLOW) || maps::is_followed(task)) && traits(task)
 }
 
 /// Returns the same, without checking that it is followed.
 #[inline(always)]
 pub fn traits(task: u64) -> bool {
-    if asked(config::PID)
-        && !maps::is_wished(&wish::number(wish::about::PID, bpf_get_current_pid_tgid() >> 32))
+    if requested(config::PID)
+        && !maps::is_requested(&filter_key::number(about::PID, bpf_get_current_pid_tgid() >> 32))
     {
         return false;
     }
-    if asked(config::UID) {
+    if requested(config::UID) {
         let uid: u32 = task::read(task::read(task, Field::TaskCred), Field::CredUid);
-        if !maps::is_wished(&wish::number(wish::about::UID, uid.into())) {
+        if !maps::is_requested(&filter_key::number(about::UID, uid.into())) {
             return false;
         }
     }
-    if asked(config::COMM) && !maps::is_wished(&wish::comm(&task::current_comm())) {
+    if requested(config::COMM) && !maps::is_requested(&filter_key::comm(&task::current_comm())) {
         return false;
     }
-    !asked(config::CGROUP) || asked(config::LIFECYCLE) || is_in_cgroup(task)
+    !requested(config::CGROUP) || requested(config::LIFECYCLE) || is_in_cgroup(task)
 }
 
 /// Returns the marks in an event of `task` ([`event_flags`]).
 #[inline(always)]
 pub fn marks(task: u64) -> u32 {
     // If only members are reported, this was checked before.
-    let is_in = asked(config::CGROUP) && (!asked(config::LIFECYCLE) || is_in_cgroup(task));
+    let is_in = requested(config::CGROUP) && (!requested(config::LIFECYCLE) || is_in_cgroup(task));
     if is_in { event_flags::IN_CGROUP } else { 0 }
 }
 
@@ -58,7 +59,7 @@ fn is_in_cgroup(task: u64) -> bool {
         if node == 0 {
             return false;
         }
-        if maps::is_wished(&wish::number(wish::about::CGROUP, task::read(node, Field::KernfsId))) {
+        if maps::is_requested(&filter_key::number(about::CGROUP, task::read(node, Field::KernfsId))) {
             return true;
         }
         node = cgroup::parent(node);
@@ -69,14 +70,14 @@ fn is_in_cgroup(task: u64) -> bool {
 /// Returns true if a call that names namespaces of these kinds (`CLONE_NEW*`) matches.
 #[inline(always)]
 pub fn kinds(named: u64) -> bool {
-    !asked(config::KIND) || named as u32 & maps::kinds() != 0
+    !requested(config::KIND) || named as u32 & maps::kinds() != 0
 }
 
 /// Returns true if a clone that named these kinds matches: a child may start in a pid or time namespace that its parent
 /// had only set for its children.
 #[inline(always)]
 pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
-    if !asked(config::KIND) {
+    if !requested(config::KIND) {
         return true;
     }
     let mut kinds = named as u32;
@@ -91,14 +92,15 @@ pub fn kinds_of_clone(named: u64, event: &Event) -> bool {
 /// Returns true if a call with this result matches. One that is restarted has neither failed nor succeeded.
 #[inline(always)]
 pub fn result(result: i64) -> bool {
-    !(asked(config::FAILED) && (result >= 0 || is_restart(result)) || asked(config::SUCCEEDED) && result < 0)
+    !(requested(config::FAILED) && (result >= 0 || is_restart(result))
+        || requested(config::SUCCEEDED) && result < 0)
 }
 
 /// Returns true if an event matches by its namespaces, as far as they are known: at the entry of a call that creates
 /// some, the former ones. A new namespace cannot have been named before.
 #[inline(always)]
 pub fn namespaces(event: &Event) -> bool {
-    if !asked(config::NAMESPACE) {
+    if !requested(config::NAMESPACE) {
         return true;
     }
     let mut found = is_among(&event.before, u32::MAX);
@@ -116,7 +118,7 @@ pub fn at_return(event: &Event) -> bool {
         return true;
     }
     let target = &event.target;
-    if asked(config::KIND) {
+    if requested(config::KIND) {
         let mut kinds = event.args[1] as u32 | target.clone_flag;
         for (slot, &kind) in KINDS.iter().enumerate() {
             if event.before.ino[slot] != event.after.ino[slot] {
@@ -130,29 +132,29 @@ pub fn at_return(event: &Event) -> bool {
             return false;
         }
     }
-    if !asked(config::NAMESPACE) {
+    if !requested(config::NAMESPACE) {
         return true;
     }
     is_among(&event.before, u32::MAX)
         | is_among(&event.after, u32::MAX)
-        | is_asked_for(target.ino)
+        | is_requested_namespace(target.ino)
         | is_among(&target.namespaces, event.args[1] as u32)
 }
 
 /// Returns true if a requested one is among `namespaces`, in slots of these `kinds`.
 #[inline(always)]
 fn is_among(namespaces: &NamespaceInodes, kinds: u32) -> bool {
-    let asked = maps::namespace_kinds();
+    let requested = maps::namespace_kinds();
     let mut found = false;
     for (slot, &kind) in KINDS.iter().enumerate() {
-        if asked & kind != 0 && kinds & kind != 0 {
-            found |= is_asked_for(namespaces.ino[slot]);
+        if requested & kind != 0 && kinds & kind != 0 {
+            found |= is_requested_namespace(namespaces.ino[slot]);
         }
     }
     found
 }
 
 #[inline(always)]
-fn is_asked_for(ino: u32) -> bool {
-    maps::is_wished(&wish::number(wish::about::NAMESPACE, ino.into()))
+fn is_requested_namespace(ino: u32) -> bool {
+    maps::is_requested(&filter_key::number(about::NAMESPACE, ino.into()))
 }

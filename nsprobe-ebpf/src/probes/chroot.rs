@@ -5,7 +5,7 @@
 
 use crate::call::how;
 use crate::syscall::NEW_MNT;
-use crate::{call, hook, path, place, state};
+use crate::{call, directories, hook, path, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -15,7 +15,7 @@ pub fn enter(address: u64) {
     if let Some(pending) = call::begin(cause::CHROOT, NEW_MNT) {
         pending.event.args[0] = address;
         path::read_user::<0>(pending);
-        place::before(pending);
+        directories::before(pending);
         state::keep(pending);
     }
 }

@@ -30,9 +30,9 @@ const UNREAD: u64 = u64::MAX;
 
 /// Returns true if a clone with these flags is requested.
 #[inline(always)]
-fn is_asked_for(flags: u64) -> bool {
-    let asked = maps::flags();
-    asked & config::NO_CLONE == 0 && (flags & ANY_KIND != 0 || asked & config::EVERY_CLONE != 0)
+fn is_requested(flags: u64) -> bool {
+    let requested = maps::flags();
+    requested & config::NO_CLONE == 0 && (flags & ANY_KIND != 0 || requested & config::EVERY_CLONE != 0)
 }
 
 /// Returns the kinds in which a new task of the running one has a different namespace: by these flags, or because there
@@ -44,9 +44,9 @@ fn kinds(flags: u64) -> u64 {
 
 /// Returns true if a clone with these flags is requested that fails, or may fail.
 #[inline(always)]
-fn is_asked_for_failed(flags: u64) -> bool {
+fn is_requested_failed(flags: u64) -> bool {
     let kinds = kinds(flags);
-    is_asked_for(kinds) && wanted::kinds(kinds)
+    is_requested(kinds) && wanted::kinds(kinds)
 }
 
 #[btf_tracepoint(function = "task_newtask")]
@@ -70,9 +70,9 @@ pub fn new_task(child: u64, flags: u64) {
     // First of all, because this runs for every new task of the machine.
     let following = maps::flags() & config::FOLLOW != 0;
     let parent = task::current();
-    let asked = (is_asked_for(flags) || is_asked_for(ANY_KIND) && task::begins_elsewhere(child, parent))
+    let requested = (is_requested(flags) || is_requested(ANY_KIND) && task::begins_elsewhere(child, parent))
         && wanted::result(0);
-    if !asked && !following {
+    if !requested && !following {
         return;
     }
     if following {
@@ -85,7 +85,7 @@ pub fn new_task(child: u64, flags: u64) {
             }
             return;
         }
-        if !asked {
+        if !requested {
             return;
         }
     }
@@ -119,7 +119,7 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
     if is_in_clone3(task) && state::amend_clone(flags) {
         return 0;
     }
-    if is_asked_for_failed(flags) && wanted::caller(task) {
+    if is_requested_failed(flags) && wanted::caller(task) {
         call::tell(cause::CLONE, task, |pending| {
             let event = &mut pending.event;
             event.args[0] = flags;
@@ -156,7 +156,7 @@ pub fn exit(result: i64, how: u64, address: u64) {
             event.args[0] = clone3_flags(event.args[1]).unwrap_or(0);
         }
         event.args[1] = 0;
-        result < 0 && is_asked_for_failed(event.args[0])
+        result < 0 && is_requested_failed(event.args[0])
     });
 }
 
@@ -186,7 +186,7 @@ pub fn exit_kernel(result: i64) {
 
 #[inline(always)]
 fn begin(flags: u64) {
-    if is_asked_for_failed(flags)
+    if is_requested_failed(flags)
         && let Some(pending) = call::begin(cause::CLONE, kinds(flags))
     {
         pending.event.args[0] = flags;
@@ -234,7 +234,7 @@ fn clone3_flags(address: u64) -> Option<u64> {
 #[inline(never)]
 pub fn enter3(address: u64) {
     let flags = clone3_flags(address);
-    if flags.is_none_or(is_asked_for_failed)
+    if flags.is_none_or(is_requested_failed)
         && let Some(pending) = call::begin(cause::CLONE, flags.map_or(u64::MAX, kinds))
     {
         pending.event.args = [flags.unwrap_or(UNREAD), address];

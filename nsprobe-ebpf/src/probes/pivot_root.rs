@@ -6,7 +6,7 @@
 
 use crate::call::how;
 use crate::syscall::NEW_MNT;
-use crate::{call, hook, path, place, state, task};
+use crate::{call, directories, hook, path, state, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::{cause, text};
@@ -17,7 +17,7 @@ pub fn enter(new_root: u64, put_old: u64) {
         pending.event.args = [new_root, put_old];
         path::read_user::<0>(pending);
         path::read_user::<1>(pending);
-        place::before(pending);
+        directories::before(pending);
         state::keep(pending);
     }
 }

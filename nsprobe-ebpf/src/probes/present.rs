@@ -6,7 +6,8 @@
 use super::tasks::Context;
 use crate::{maps, task};
 use aya_ebpf::helpers::generated::bpf_seq_write;
-use nsprobe_ebpf::{Field, wish};
+use nsprobe_ebpf::Field;
+use nsprobe_ebpf::filter_key::{self, about};
 
 /// `PF_EXITING` of linux/sched.h: it is set before `sched_process_exit`, which forgets the task.
 const EXITING: u32 = 4;
@@ -24,7 +25,7 @@ extern "C" fn follow_present(context: *const Context) -> i32 {
     // The parent of a process is a thread of its parent process.
     let parent: u64 = task::read(task, Field::TaskRealParent);
     let is_asked_for = || {
-        maps::is_wished(&wish::number(wish::about::PID, tgid.into()))
+        maps::is_requested(&filter_key::number(about::PID, tgid.into()))
             || maps::is_followed(parent)
             || task::is_named(parent)
     };

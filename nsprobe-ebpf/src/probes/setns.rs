@@ -3,7 +3,7 @@
 //! fentry: `long __x64_sys_setns(const struct pt_regs *)`, since 4.17; likewise `__ia32_sys_setns` for 32 bits.
 
 use crate::call::how;
-use crate::{call, hook, path, place, state, target, task};
+use crate::{call, directories, hook, path, state, target, task};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -20,7 +20,7 @@ pub fn enter(fd: u64, nstype: u64) {
         path::walk_mount(pending, file);
     }
     // Whatever the descriptor is now: it may refer to a mount namespace when the kernel uses it.
-    place::before(pending);
+    directories::before(pending);
     state::keep(pending);
 }
 

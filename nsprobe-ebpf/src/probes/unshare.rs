@@ -4,7 +4,7 @@
 
 use crate::call::how;
 use crate::syscall::{NEW_MNT, kinds_of_unshare};
-use crate::{call, hook, place, state};
+use crate::{call, directories, hook, state};
 use aya_ebpf::macros::{fentry, fexit, tracepoint};
 use aya_ebpf::programs::{FEntryContext, FExitContext, TracePointContext};
 use nsprobe_ebpf::cause;
@@ -15,7 +15,7 @@ pub fn enter(flags: u64) {
     if let Some(pending) = call::begin(cause::UNSHARE, kinds) {
         pending.event.args[0] = flags;
         if kinds & NEW_MNT != 0 {
-            place::before(pending);
+            directories::before(pending);
         }
         state::keep(pending);
     }

@@ -2,7 +2,7 @@
 
 use super::{command_lines, parse};
 use crate::kernel::proc::{Proc, ProcessDir};
-use crate::model::{Caller, Pid, Place};
+use crate::model::{Caller, Pid, ResolvedPath};
 use std::io;
 
 /// The fields used of `/proc/PID/status`: proc_pid_status(5).
@@ -50,9 +50,9 @@ pub(super) fn read(proc: &Proc, pid: Pid, tid: Pid, buffer: &mut Vec<u8>) -> io:
 }
 
 /// Reads the executable, if its link may be read; a kernel thread has none.
-fn exe(process: &ProcessDir) -> Option<Place> {
+fn exe(process: &ProcessDir) -> Option<ResolvedPath> {
     let (path, deleted) = super::roots::linked(process, c"exe").ok()?;
-    Some(Place { path, deleted, ..Place::default() })
+    Some(ResolvedPath { path, deleted, ..ResolvedPath::default() })
 }
 
 #[cfg(test)]

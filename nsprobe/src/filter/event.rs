@@ -2,8 +2,8 @@
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Arguments, Directory, Event, NsId, NsSlot, Operation, Outcome, PathText, Place, SetnsTarget, Slots, Text,
-    capability_names,
+    Arguments, Directory, Event, NsId, NsSlot, Operation, Outcome, PathText, ResolvedPath, SetnsTarget,
+    Slots, Text, capability_names,
 };
 
 /// An event.
@@ -63,9 +63,9 @@ impl EventRow<'_> {
 
 impl Fields for EventRow<'_> {
     fn value(&self, name: &str) -> Value<'_> {
-        let Event { process, crossing, outcome, .. } = self.0;
+        let Event { process, operation, outcome, .. } = self.0;
         match name {
-            "event" => Value::text(Some(crossing.name())),
+            "event" => Value::text(Some(operation.name())),
             "abi" => Value::text(self.0.abi()),
             "pid" => Value::number(Some(process.pid)),
             "tid" => Value::number(Some(process.tid)),
@@ -86,21 +86,21 @@ impl Fields for EventRow<'_> {
                 Value::Texts(arguments.iter().map(String::from_utf8_lossy).collect())
             }),
             "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.lossy())),
-            "flags" => flags(crossing),
-            "path" => path(crossing),
-            "target" => match crossing {
+            "flags" => flags(operation),
+            "path" => path(operation),
+            "target" => match operation {
                 Operation::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => {
                     Value::number(Some(id.ino))
                 }
                 _ => Value::Unknown,
             },
-            "target_pid" => match crossing {
+            "target_pid" => match operation {
                 Operation::Setns { target: Some(SetnsTarget::Process { pid, .. }), .. } => {
                     Value::number(Some(*pid))
                 }
                 _ => Value::Unknown,
             },
-            "child" => match crossing {
+            "child" => match operation {
                 Operation::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
                 _ => Value::Unknown,
             },
@@ -138,19 +138,19 @@ impl EventRow<'_> {
     }
 }
 
-fn path_of(directory: Option<&Directory>, which: impl Fn(&Directory) -> &Place) -> Value<'_> {
+fn path_of(directory: Option<&Directory>, which: impl Fn(&Directory) -> &ResolvedPath) -> Value<'_> {
     Value::text(directory.map(|directory| which(directory).path.lossy()))
 }
 
-fn flags(crossing: &Operation) -> Value<'_> {
-    crossing
+fn flags(operation: &Operation) -> Value<'_> {
+    operation
         .flag_names()
         .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect()))
 }
 
 /// The path that was passed to the kernel, or by which a namespace was opened.
-fn path(crossing: &Operation) -> Value<'_> {
-    match crossing {
+fn path(operation: &Operation) -> Value<'_> {
+    match operation {
         Operation::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
         | Operation::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
             Value::text(Some(path.lossy()))

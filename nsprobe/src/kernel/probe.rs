@@ -19,7 +19,7 @@ use crate::kernel::watches::Watches;
 use aya::maps::{HashMap, Map, MapType, PerCpuArray, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, Program, ProgramType, TracePoint};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader, Endianness};
-use nsprobe_ebpf::wish::Wish;
+use nsprobe_ebpf::filter_key::FilterKey;
 use nsprobe_ebpf::{ABSENT, Config, FIELDS, Field, FieldSource, global, map};
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -111,7 +111,7 @@ impl Probe {
     /// progress are kept in `storage`, if given.
     pub fn open(
         mut config: Config,
-        keys: &[Wish],
+        keys: &[FilterKey],
         size: Size,
         hooks: &[Hook],
         storage: Option<TaskStorage>,
@@ -145,7 +145,7 @@ impl Probe {
         let (in_tables, tasks) = (storage.is_none(), room::tasks());
         let rooms = [
             (map::EVENTS, ring_bytes),
-            (map::WISHES, u32::try_from(keys.len()).unwrap_or(u32::MAX).max(1)),
+            (map::FILTER_KEYS, u32::try_from(keys.len()).unwrap_or(u32::MAX).max(1)),
             (map::NOTES, room(hooks.iter().any(Hook::is_for_denied), tasks.min(size.room))),
             (map::FOLLOWED, room(is_requested(nsprobe_ebpf::config::FOLLOW), tasks)),
             (map::NAMESPACES, room(is_requested(nsprobe_ebpf::config::LIFECYCLE), namespaces)),

@@ -16,7 +16,7 @@ pub struct Event {
     /// The caller.
     pub process: Caller,
     /// The call with its arguments.
-    pub crossing: Operation,
+    pub operation: Operation,
     /// True if the call came through the 32-bit entry: int 0x80, or a 32-bit process; `None` if unknown.
     pub compat: Option<bool>,
     /// The result.
@@ -67,7 +67,7 @@ impl Event {
         let is_known = |id: &NsId| {
             self.after.iter().filter(|(slot, _)| slot.kind() == id.kind).all(|(_, after)| after.is_some())
         };
-        match &self.crossing {
+        match &self.operation {
             Operation::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => !is_in(id),
             Operation::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
                 namespaces.iter().any(|id| is_known(id) && !is_in(id))
@@ -81,14 +81,14 @@ impl Event {
     #[must_use]
     pub fn chroot_path_differs(&self) -> bool {
         let (Operation::Chroot { path: PathText::Whole(path) }, Some(Seen::Entry), Outcome::Success(_)) =
-            (&self.crossing, self.seen, &self.outcome)
+            (&self.operation, self.seen, &self.outcome)
         else {
             return false;
         };
         let (Some(root), Some(cwd)) = (&self.root, &self.cwd) else { return false };
         let is_absolute = path.as_bytes().starts_with(b"/");
         let from = if is_absolute { &root.before } else { &cwd.before };
-        let is_plain = |place: &Place| !(place.cut || place.deleted || place.unreachable || place.detached);
+        let is_plain = |path: &ResolvedPath| !(path.cut || path.deleted || path.unreachable || path.detached);
         if !is_plain(from) || !is_plain(&root.after) {
             return false;
         }
@@ -146,15 +146,15 @@ pub struct Directory {
     /// True if it changed. The path may be the same, as with pivot_root, which changes what is mounted there.
     pub moved: bool,
     /// The directory before the call.
-    pub before: Place,
+    pub before: ResolvedPath,
     /// The directory after the call.
-    pub after: Place,
+    pub after: ResolvedPath,
 }
 
 /// The path of a directory or program from the top of its mount namespace, whatever the root of the process.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and they combine")]
-pub struct Place {
+pub struct ResolvedPath {
     /// The path, from `/`. If cut, only its last components, without a leading `/`.
     pub path: Text,
     /// True if the path was too long or too deep.
@@ -194,7 +194,7 @@ pub struct Caller {
     /// The start time of the process, in clock ticks after boot; with the pid, it identifies the process.
     pub start_ticks: Option<u64>,
     /// The executable; `None` for a kernel thread.
-    pub exe: Option<Place>,
+    pub exe: Option<ResolvedPath>,
     /// The arguments, as now in its memory; `None` for a kernel thread, and if they were not readable.
     pub arguments: Option<Arguments>,
     /// The control group; `None` without a version 2 hierarchy.
@@ -274,20 +274,20 @@ pub enum Operation {
         /// The directory to which the old root moves.
         put_old: PathText,
         /// The kernel's resolution of `new_root` before the call; `None` if not seen.
-        new_root_at: Option<Place>,
+        new_root_at: Option<ResolvedPath>,
         /// The kernel's resolution of `put_old`.
-        put_old_at: Option<Place>,
+        put_old_at: Option<ResolvedPath>,
     },
     /// A change whose call is unknown: unshare(2) or setns(2) that succeeded, or a difference between two scans.
     Change {
         /// The scans that found it; `None` if it was seen as it happened.
-        looks: Option<Looks>,
+        scans: Option<Scans>,
     },
 }
 
 /// Two scans of the same process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Looks {
+pub struct Scans {
     /// The time between the two: the change happened at most this long before it was noticed.
     pub within: Duration,
     /// True if the process is new: its namespaces before are those its parent is in now, and `None` where the parent,

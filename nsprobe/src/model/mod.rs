@@ -28,7 +28,7 @@ pub use check::{Check, Verdict};
 pub use difference::{Difference, Moved, Side, Unseen, VisibilityChange};
 pub use errno::{errno_name, errno_text};
 pub use event::{
-    Caller, Cgroup, CloneChild, Directory, Event, Looks, Operation, Outcome, PathText, Place, Seen,
+    Caller, Cgroup, CloneChild, Directory, Event, Operation, Outcome, PathText, ResolvedPath, Scans, Seen,
     SetnsTarget,
 };
 pub use flags::kinds_of_unshare;

@@ -3,7 +3,7 @@
 mod call;
 mod lifecycle;
 
-use crate::model::{Directory, Event, Looks, Operation, Outcome, Pid, Seen, Text, errno_name, errno_text};
+use crate::model::{Directory, Event, Operation, Outcome, Pid, Scans, Seen, Text, errno_name, errno_text};
 use crate::render::style::{self, TextStyle};
 use call::{call, resolved_text};
 use jiff::Timestamp;
@@ -79,7 +79,7 @@ pub fn line(event: &Event, time: SystemTime, text_style: TextStyle) -> String {
     for (slot, before, after) in event.changed_slots() {
         add_change(format!("{slot} {}{arrow}{}", before.ino, after.ino));
     }
-    if let Operation::Change { looks: Some(Looks { is_new: true, .. }) } = event.crossing {
+    if let Operation::Change { scans: Some(Scans { is_new: true, .. }) } = event.operation {
         for (slot, after) in event.after.iter().filter(|(slot, _)| event.before.get(*slot).is_none()) {
             if let Some(after) = after {
                 add_change(format!("{slot} ?{arrow}{}", after.ino));
@@ -124,7 +124,7 @@ fn pid(pid: Pid, tid: Pid, pids: &[Pid]) -> String {
 }
 
 fn child_text(event: &Event) -> Option<String> {
-    match &event.crossing {
+    match &event.operation {
         Operation::Clone { child: Some(child), .. } => Some(pid(child.pid, child.tid, &child.pids)),
         _ => None,
     }

@@ -7,8 +7,8 @@ mod process;
 mod stream;
 
 use crate::model::{
-    Body, Directory, Event, Line, Looks, NsId, Operation, Outcome, PathText, Place, Seen, SetnsTarget, Text,
-    errno_name,
+    Body, Directory, Event, Line, NsId, Operation, Outcome, PathText, ResolvedPath, Scans, Seen, SetnsTarget,
+    Text, errno_name,
 };
 use crate::render::bytes;
 use crate::render::json::{SlotsObject, time};
@@ -55,7 +55,7 @@ struct EventObject<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     seen: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    looks: Option<LooksObject>,
+    scans: Option<ScansObject>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<TargetObject<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,15 +79,15 @@ struct EventObject<'a> {
 }
 
 #[derive(Serialize)]
-struct LooksObject {
+struct ScansObject {
     within_ns: u64,
     new_process: bool,
 }
 
-impl From<&Looks> for LooksObject {
-    fn from(looks: &Looks) -> Self {
-        let within_ns = u64::try_from(looks.within.as_nanos()).unwrap_or(u64::MAX);
-        Self { within_ns, new_process: looks.is_new }
+impl From<&Scans> for ScansObject {
+    fn from(scans: &Scans) -> Self {
+        let within_ns = u64::try_from(scans.within.as_nanos()).unwrap_or(u64::MAX);
+        Self { within_ns, new_process: scans.is_new }
     }
 }
 
@@ -121,7 +121,7 @@ struct ResolvedObject<'a> {
 }
 
 impl<'a> ResolvedObject<'a> {
-    fn new(path: &'a PathText, at: Option<&'a Place>) -> Self {
+    fn new(path: &'a PathText, at: Option<&'a ResolvedPath>) -> Self {
         Self { path: path.into(), resolved: at.map(Into::into) }
     }
 }
@@ -202,14 +202,14 @@ impl<'a> From<&'a SetnsTarget> for TargetObject<'a> {
 
 impl<'a> ArgsObject<'a> {
     /// The arguments; `None` if they are not known.
-    fn new(crossing: &'a Operation) -> Option<Self> {
-        Some(match crossing {
+    fn new(operation: &'a Operation) -> Option<Self> {
+        Some(match operation {
             Operation::Clone { flags: None, .. } | Operation::Change { .. } => return None,
             Operation::Clone { flags: Some(_), .. } | Operation::Unshare { .. } => {
-                Self::Flags { flags: crossing.flag_names().unwrap_or_default() }
+                Self::Flags { flags: operation.flag_names().unwrap_or_default() }
             }
             Operation::Setns { fd, .. } => {
-                Self::Setns { fd: *fd, nstype: crossing.flag_names().unwrap_or_default() }
+                Self::Setns { fd: *fd, nstype: operation.flag_names().unwrap_or_default() }
             }
             Operation::Chroot { path } => Self::Chroot { path: path.into() },
             Operation::PivotRoot { new_root, put_old, new_root_at, put_old_at } => Self::PivotRoot {
@@ -228,11 +228,11 @@ impl<'a> From<&'a Event> for EventObject<'a> {
             Outcome::Restarted(errno) => (None, None, Some(errno_name(errno))),
             Outcome::Unseen => (None, None, None),
         };
-        let looks = match &event.crossing {
-            Operation::Change { looks } => looks.as_ref().map(Into::into),
+        let scans = match &event.operation {
+            Operation::Change { scans } => scans.as_ref().map(Into::into),
             _ => None,
         };
-        let (target, child) = match &event.crossing {
+        let (target, child) = match &event.operation {
             Operation::Setns { target, .. } => (target.as_ref(), None),
             Operation::Clone { child, .. } => (None, child.as_ref()),
             _ => (None, None),
@@ -240,12 +240,12 @@ impl<'a> From<&'a Event> for EventObject<'a> {
         let duration_ns =
             event.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
         Self {
-            event: event.crossing.name(),
+            event: event.operation.name(),
             abi: event.abi(),
             process: ProcessObject::new(event),
-            args: ArgsObject::new(&event.crossing),
+            args: ArgsObject::new(&event.operation),
             seen: event.seen.map(Seen::name),
-            looks,
+            scans,
             target: target.map(Into::into),
             child: child.map(Into::into),
             result,

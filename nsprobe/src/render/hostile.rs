@@ -4,7 +4,7 @@
 use crate::model::text::{self, Text};
 use crate::model::{
     Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, Gap, GapKind, Holder, Line, Moved,
-    Namespace, NsId, NsKind, Operation, Origin, Outcome, PathText, Pid, Place, Process, Rebuilt, Root,
+    Namespace, NsId, NsKind, Operation, Origin, Outcome, PathText, Pid, Process, Rebuilt, ResolvedPath, Root,
     SetnsTarget, Slots, Snapshot, Source, Taken, Verdict, VisibilityChange,
 };
 use crate::render::style::TextStyle;
@@ -168,7 +168,7 @@ fn difference(old: &Taken, new: &Taken, with: impl FnOnce(&Difference<'_>)) {
 }
 
 fn events(text: &Text) -> Vec<Event> {
-    let resolved = || Place { path: text.clone(), ..Place::default() };
+    let resolved = || ResolvedPath { path: text.clone(), ..ResolvedPath::default() };
     let directory = || Directory { moved: true, before: resolved(), after: resolved() };
     let target = SetnsTarget::Namespace { id: id(NsKind::Net, 5), kernel_id: None, path: Some(text.clone()) };
     let process = SetnsTarget::Process { pid: 1, tid: 2, comm: Some(text.clone()), namespaces: vec![] };
@@ -185,7 +185,7 @@ fn events(text: &Text) -> Vec<Event> {
         },
     ];
     let cgroup = Cgroup { id: 7, path: text.clone(), cut: false, is_requested: false };
-    let event = |crossing| Event {
+    let event = |operation| Event {
         since_boot: Duration::from_secs(1),
         duration: None,
         process: Caller {
@@ -195,7 +195,7 @@ fn events(text: &Text) -> Vec<Event> {
             cgroup: Some(cgroup.clone()),
             ..Caller::new(7, 7)
         },
-        crossing,
+        operation,
         compat: Some(false),
         outcome: Outcome::Success(0),
         before: Slots::default(),

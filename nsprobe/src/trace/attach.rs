@@ -15,7 +15,7 @@ use crate::kernel::probe::{Hook, Link, OpenError, Probe, Size};
 use crate::kernel::refusal::{Refusal, errno_of};
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::EventSource;
-use nsprobe_ebpf::wish::Wish;
+use nsprobe_ebpf::filter_key::FilterKey;
 use nsprobe_ebpf::{Config, FIELDS, config};
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ pub struct AttachRequest<'a> {
     /// The settings of the probe.
     pub config: Config,
     /// The keys by which it filters.
-    pub keys: &'a [Wish],
+    pub keys: &'a [FilterKey],
     /// The plans that may be tried.
     pub choice: Choice,
     /// The calls to see, as far as they match `config` and `keys`.

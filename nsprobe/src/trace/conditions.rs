@@ -76,7 +76,7 @@ fn comm_len(name: &[u8]) -> usize {
 
 /// True if the call names or changes a namespace of this kind.
 fn concerns(event: &Event, kind: NsKind) -> bool {
-    let named = match &event.crossing {
+    let named = match &event.operation {
         Operation::Clone { flags, .. } => flags.unwrap_or(0),
         Operation::Unshare { flags } => kinds_of_unshare(*flags),
         Operation::Setns { nstype, target, .. } => match target {
@@ -103,7 +103,7 @@ fn is_for_child(event: &Event, kind: NsKind) -> bool {
         _ => return false,
     };
     let (own, next) = (event.before.of(kind), event.before.get(slot));
-    matches!(event.crossing, Operation::Clone { child: None, .. })
+    matches!(event.operation, Operation::Clone { child: None, .. })
         && own.is_some()
         && next.is_some()
         && own != next
@@ -124,7 +124,7 @@ fn is_unknown_before(event: &Event, kind: NsKind) -> bool {
 
 /// True if the namespace is one of the event's.
 fn involves(event: &Event, id: NsId) -> bool {
-    let is_target = match &event.crossing {
+    let is_target = match &event.operation {
         Operation::Setns { target: Some(SetnsTarget::Namespace { id: target, .. }), .. } => *target == id,
         Operation::Setns { target: Some(SetnsTarget::Process { namespaces, .. }), .. } => {
             namespaces.contains(&id)

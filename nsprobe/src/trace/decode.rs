@@ -2,7 +2,7 @@
 
 use crate::model::{
     self, Arguments, Caller, Cgroup, CloneChild, Directory, Event, Mark, NsId, NsKind, Operation, Outcome,
-    PathText, Pid, Place, Seen, SetnsTarget, SlotMarks, Slots,
+    PathText, Pid, ResolvedPath, Seen, SetnsTarget, SlotMarks, Slots,
 };
 use crate::trace::record::{End, SourceItem};
 use nsprobe_ebpf::{
@@ -71,8 +71,8 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
     let duration_ns = record.u64(offset_of!(Record, duration_ns));
     let denied = flags & event_flags::DENIED != 0;
     let process = caller(record)?;
-    let crossing = operation(record, nsfs_dev)?;
-    let outcome = match &crossing {
+    let operation = operation(record, nsfs_dev)?;
+    let outcome = match &operation {
         Operation::Clone { child: Some(child), .. } => returned(child, &process.pids),
         _ => outcome(record.i64(offset_of!(Record, result))),
     };
@@ -80,7 +80,7 @@ pub fn event(bytes: &[u8], nsfs_dev: u64) -> Result<Event, DecodeError> {
         since_boot: Duration::from_nanos(time_ns),
         duration: (duration_ns != 0 && !denied).then(|| Duration::from_nanos(duration_ns)),
         process,
-        crossing,
+        operation,
         compat: Some(flags & event_flags::COMPAT != 0),
         outcome,
         seen: seen(record.cause(), flags),
@@ -133,7 +133,7 @@ fn arguments(record: View) -> Option<Arguments> {
 
 fn cgroup(record: View, id: usize, names: usize) -> Option<Cgroup> {
     let id = record.u64(id);
-    let Place { path, cut, .. } = resolved_path(record, names)?;
+    let ResolvedPath { path, cut, .. } = resolved_path(record, names)?;
     let is_requested = record.u32(offset_of!(Record, flags)) & event_flags::IN_CGROUP != 0;
     (id != 0).then_some(Cgroup { id, path, cut, is_requested })
 }
@@ -243,10 +243,10 @@ fn directory(record: View, moved: bool, before: usize, after: usize) -> Option<D
 }
 
 /// The path found by a walk; `None` if there was none.
-fn resolved_path(record: View, index: usize) -> Option<Place> {
+fn resolved_path(record: View, index: usize) -> Option<ResolvedPath> {
     let (names, flags) = record.text(index);
     let cut = flags & text_flags::CUT != 0;
-    (flags & text_flags::WALK != 0).then(|| Place {
+    (flags & text_flags::WALK != 0).then(|| ResolvedPath {
         path: upwards(names, !cut).into(),
         cut,
         detached: flags & text_flags::DETACHED != 0,

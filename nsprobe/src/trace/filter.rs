@@ -27,11 +27,11 @@ impl Filter {
 
     fn admits_call(&self, event: &Event) -> bool {
         let wanted = |call: Call| self.calls.contains(&call.name());
-        let Operation::Change { looks } = event.crossing else {
-            return self.calls.contains(&event.crossing.name());
+        let Operation::Change { scans } = event.operation else {
+            return self.calls.contains(&event.operation.name());
         };
         let moved = event.root.is_some();
-        let is_new = looks.is_some_and(|looks| looks.is_new);
+        let is_new = scans.is_some_and(|scans| scans.is_new);
         wanted(Call::Unshare)
             || wanted(Call::Setns)
             || moved && (wanted(Call::Chroot) || wanted(Call::PivotRoot))

@@ -2,12 +2,12 @@
 
 use super::conditions::{Conditions, OutcomeFilter, comm};
 use crate::model::NsKind;
-use nsprobe_ebpf::wish::{self, Wish, about};
+use nsprobe_ebpf::filter_key::{self, FilterKey, about};
 use nsprobe_ebpf::{Config, config};
 
 impl Conditions {
     /// Sets the conditions in `settings`, and returns the filter keys that go with them.
-    pub(super) fn configure(&self, settings: &mut Config) -> Vec<Wish> {
+    pub(super) fn configure(&self, settings: &mut Config) -> Vec<FilterKey> {
         let mut condition = |set: bool, flag: u32| settings.flags |= if set { flag } else { 0 };
         condition(!self.kinds.is_empty(), config::KIND);
         condition(self.follow, config::FOLLOW);
@@ -20,12 +20,12 @@ impl Conditions {
         condition(self.outcome == Some(OutcomeFilter::Succeeded), config::SUCCEEDED);
         settings.kinds = flags(self.kinds.iter().copied());
         settings.namespace_kinds = flags(self.namespaces.iter().map(|id| id.kind));
-        let number = |about| move |number: u64| wish::number(about, number);
+        let number = |about| move |number: u64| filter_key::number(about, number);
         let pids = self.pids.iter().copied().map(u64::from).map(number(about::PID));
         let uids = self.uids.iter().copied().map(u64::from).map(number(about::UID));
-        let comms = self.comms.iter().map(|name| wish::comm(&comm(name.as_bytes())));
-        let namespaces = self.namespaces.iter().map(|id| wish::number(about::NAMESPACE, id.ino));
-        let cgroups = self.cgroups.iter().map(|&group| wish::number(about::CGROUP, group));
+        let comms = self.comms.iter().map(|name| filter_key::comm(&comm(name.as_bytes())));
+        let namespaces = self.namespaces.iter().map(|id| filter_key::number(about::NAMESPACE, id.ino));
+        let cgroups = self.cgroups.iter().map(|&group| filter_key::number(about::CGROUP, group));
         pids.chain(uids).chain(comms).chain(namespaces).chain(cgroups).collect()
     }
 }

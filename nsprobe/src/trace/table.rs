@@ -38,7 +38,7 @@ impl NamespaceTable {
         let mut news = Vec::new();
         let mut changed: Vec<(NsSlot, NsId)> =
             event.changed_slots().map(|(slot, _, id)| (slot, id)).collect();
-        if matches!(event.crossing, Operation::Change { looks: Some(_) }) {
+        if matches!(event.operation, Operation::Change { scans: Some(_) }) {
             // The namespace before is unknown, but not the one after.
             let unknown = |slot: NsSlot| event.before.get(slot).is_none();
             changed.extend(
@@ -52,7 +52,7 @@ impl NamespaceTable {
             if is_made(event, slot) {
                 let mark = if mark == Mark::Unknown { Mark::Made(event.since_boot) } else { mark };
                 let owner = self.owner(event, slot);
-                let by = Origination::Call { name: event.crossing.name(), pid: event.process.pid };
+                let by = Origination::Call { name: event.operation.name(), pid: event.process.pid };
                 let entry = Entry {
                     key: NsKey { id, mark },
                     owner,
@@ -164,7 +164,7 @@ fn unseen_end(entry: Entry) -> Option<Body> {
 
 /// True if the call created the namespace in this slot: its flags give the kinds.
 fn is_made(event: &Event, slot: NsSlot) -> bool {
-    let (flags, of_children) = match (&event.crossing, event.outcome) {
+    let (flags, of_children) = match (&event.operation, event.outcome) {
         (Operation::Clone { flags: Some(flags), .. }, Outcome::Success(_) | Outcome::Unseen) => {
             (*flags, false)
         }

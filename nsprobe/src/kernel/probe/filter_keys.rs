@@ -5,8 +5,8 @@ use crate::kernel::iterator::read_all;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap};
 use aya::programs::Iter;
+use nsprobe_ebpf::filter_key::FilterKey;
 use nsprobe_ebpf::map;
-use nsprobe_ebpf::wish::Wish;
 
 /// The kernel's name for the iterator over tasks, as a function.
 pub(super) const TASKS: &str = "bpf_iter_task";
@@ -18,9 +18,9 @@ const FOLLOW: &str = "follow_present";
 const NOTE: &str = "note_present";
 
 /// Fills the map that the programs look the keys up in.
-pub(super) fn fill(ebpf: &mut Ebpf, keys: &[Wish]) -> Result<(), OpenError> {
-    let map = ebpf.map_mut(map::WISHES).and_then(|map| HashMap::<_, Wish, u8>::try_from(map).ok());
-    let mut map = map.ok_or(OpenError::NoMap(map::WISHES))?;
+pub(super) fn fill(ebpf: &mut Ebpf, keys: &[FilterKey]) -> Result<(), OpenError> {
+    let map = ebpf.map_mut(map::FILTER_KEYS).and_then(|map| HashMap::<_, FilterKey, u8>::try_from(map).ok());
+    let mut map = map.ok_or(OpenError::NoMap(map::FILTER_KEYS))?;
     keys.iter().try_for_each(|key| map.insert(key, 1, 0)).map_err(|error| OpenError::Object(error.into()))
 }
 

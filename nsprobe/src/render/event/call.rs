@@ -1,25 +1,25 @@
 //! Calls with their arguments, as strace(1) would write them.
 
-use crate::model::{Event, Looks, Operation, PathText, Place, SetnsTarget, Text, text};
+use crate::model::{Event, Operation, PathText, ResolvedPath, Scans, SetnsTarget, Text, text};
 use std::fmt::Write as _;
 
 /// The call with its arguments.
 pub(super) fn call(event: &Event) -> String {
-    let name = event.crossing.name();
-    match &event.crossing {
+    let name = event.operation.name();
+    match &event.operation {
         Operation::Clone { flags: Some(_), .. } | Operation::Unshare { .. } => {
-            format!("{name}({})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
+            format!("{name}({})", flags_text(&event.operation.flag_names().unwrap_or_default()))
         }
         Operation::Clone { flags: None, .. } => format!("{name}(?)"),
-        Operation::Change { looks: Some(Looks { is_new: true, .. }) } => format!("{name} (new process)"),
+        Operation::Change { scans: Some(Scans { is_new: true, .. }) } => format!("{name} (new process)"),
         Operation::Change { .. } => name.to_owned(),
         Operation::Setns { fd, target, .. } => {
             let target = target.as_ref().map(|it| format!("<{}>", target_text(it))).unwrap_or_default();
-            format!("{name}({fd}{target}, {})", flags_text(&event.crossing.flag_names().unwrap_or_default()))
+            format!("{name}({fd}{target}, {})", flags_text(&event.operation.flag_names().unwrap_or_default()))
         }
         Operation::Chroot { path } => format!("{name}({})", path_text(path)),
         Operation::PivotRoot { new_root, put_old, new_root_at, put_old_at } => {
-            let at = |at: &Option<Place>| {
+            let at = |at: &Option<ResolvedPath>| {
                 at.as_ref().map(|at| format!("<{}>", resolved_text(at))).unwrap_or_default()
             };
             let (new, old) = (path_text(new_root), path_text(put_old));
@@ -52,7 +52,7 @@ fn path_text(path: &PathText) -> String {
 }
 
 /// A directory; begins with `...` if leading names are missing.
-pub(super) fn resolved_text(path: &Place) -> String {
+pub(super) fn resolved_text(path: &ResolvedPath) -> String {
     let cut = if path.cut { ".../" } else { "" };
     let mut text = format!("{cut}{}", path.path);
     // A path in no directory is not detached as well.

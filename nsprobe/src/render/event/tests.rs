@@ -1,8 +1,8 @@
 use super::*;
-use crate::model::{Caller, CloneChild, NsId, NsKind, NsSlot, PathText, Place, SetnsTarget, Slots};
+use crate::model::{Caller, CloneChild, NsId, NsKind, NsSlot, PathText, ResolvedPath, SetnsTarget, Slots};
 use std::time::Duration;
 
-fn event(crossing: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
+fn event(operation: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Event {
     let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
     let mut after = before;
     for &(slot, ino) in changed {
@@ -27,7 +27,7 @@ fn event(crossing: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Ev
         since_boot: Duration::from_secs(77),
         duration: Some(Duration::from_nanos(52_100)),
         process,
-        crossing,
+        operation,
         compat: Some(false),
         outcome,
         before,
@@ -40,8 +40,8 @@ fn event(crossing: Operation, outcome: Outcome, changed: &[(NsSlot, u64)]) -> Ev
     }
 }
 
-fn resolved(path: &str, cut: bool) -> Place {
-    Place { path: path.into(), cut, ..Place::default() }
+fn resolved(path: &str, cut: bool) -> ResolvedPath {
+    ResolvedPath { path: path.into(), cut, ..ResolvedPath::default() }
 }
 
 fn text(event: &Event, text_style: TextStyle) -> String {
@@ -118,7 +118,7 @@ fn each_call_is_written_as_strace_writes_it() {
     ];
     let mut lines = lines;
     let moved = |before, after| Some(Directory { moved: true, before, after });
-    let gone = Place { detached: true, ..resolved("/a\n", false) };
+    let gone = ResolvedPath { detached: true, ..resolved("/a\n", false) };
     lines[6].root = moved(resolved("/", false), resolved("/srv/jail", false));
     lines[6].compat = Some(true);
     lines[6].cwd = moved(resolved("b/c", true), gone);
@@ -142,7 +142,7 @@ fn each_call_is_written_as_strace_writes_it() {
 
 #[test]
 fn arguments_that_do_not_match_the_result_are_marked_as_of_the_entry() {
-    let marked = |path: &str, after: Place| {
+    let marked = |path: &str, after: ResolvedPath| {
         let path = PathText::Whole(path.into());
         let mut event = event(Operation::Chroot { path }, Outcome::Success(0), &[]);
         let before = |path| resolved(path, false);
@@ -193,11 +193,11 @@ fn names_with_wide_or_combining_characters_are_aligned() {
 #[test]
 fn unknown_fields_are_left_out() {
     let changed = [(NsSlot::In(NsKind::Net), 4_026_532_208)];
-    let looks = Looks { within: Duration::from_secs(1), is_new: true };
+    let scans = Scans { within: Duration::from_secs(1), is_new: true };
     let child = CloneChild { pid: 4243, tid: 4243, pids: vec![], ppid: None, cgroup: None };
     let mut lines = [
-        event(Operation::Change { looks: None }, Outcome::Unseen, &changed),
-        event(Operation::Change { looks: Some(looks) }, Outcome::Unseen, &changed),
+        event(Operation::Change { scans: None }, Outcome::Unseen, &changed),
+        event(Operation::Change { scans: Some(scans) }, Outcome::Unseen, &changed),
         event(Operation::Clone { flags: None, child: Some(child) }, Outcome::Success(4243), &changed),
     ];
     let mut unknown = lines[1].clone();

@@ -1,6 +1,6 @@
 //! The caller, and the child of a clone.
 
-use crate::model::{Arguments, Cgroup, CloneChild, Event, NsKind, Place};
+use crate::model::{Arguments, Cgroup, CloneChild, Event, NsKind, ResolvedPath};
 use crate::render::bytes;
 use serde::Serialize;
 use std::borrow::Cow;
@@ -17,10 +17,10 @@ pub(super) struct ResolvedPathObject<'a> {
     unreachable: bool,
 }
 
-impl<'a> From<&'a Place> for ResolvedPathObject<'a> {
-    fn from(resolved: &'a Place) -> Self {
+impl<'a> From<&'a ResolvedPath> for ResolvedPathObject<'a> {
+    fn from(resolved: &'a ResolvedPath) -> Self {
         let (path, path_base64) = (resolved.path.lossy(), bytes::base64(&resolved.path));
-        let Place { cut, detached, deleted, unreachable, .. } = *resolved;
+        let ResolvedPath { cut, detached, deleted, unreachable, .. } = *resolved;
         Self { path, path_base64, cut, detached, deleted, unreachable }
     }
 }

@@ -36,11 +36,11 @@ fn event_is_one_line_with_every_namespace_before_and_after() {
             euid: Some(0),
             cap_effective: Some(0x1ff_ffff_ffff),
             start_ticks: Some(1234),
-            exe: Some(Place { path: "/sbin/ip".into(), ..Place::default() }),
+            exe: Some(ResolvedPath { path: "/sbin/ip".into(), ..ResolvedPath::default() }),
             arguments: Some(Arguments::new(b"ip\0netns\0exec\0t\0").and_more()),
             cgroup: Some(Cgroup { id: 1 << 63, path: "/a.slice".into(), cut: false, is_requested: false }),
         },
-        crossing: Operation::Setns {
+        operation: Operation::Setns {
             fd: 3,
             nstype: NsKind::Net.clone_flag(),
             target: Some(SetnsTarget::Namespace {
@@ -58,13 +58,13 @@ fn event_is_one_line_with_every_namespace_before_and_after() {
         denied: false,
         root: Some(Directory {
             moved: false,
-            before: Place { path: "/".into(), ..Place::default() },
-            after: Place { path: "/".into(), ..Place::default() },
+            before: ResolvedPath { path: "/".into(), ..ResolvedPath::default() },
+            after: ResolvedPath { path: "/".into(), ..ResolvedPath::default() },
         }),
         cwd: Some(Directory {
             moved: true,
-            before: Place { path: "a/b".into(), cut: true, detached: true, ..Place::default() },
-            after: Place { path: "/".into(), ..Place::default() },
+            before: ResolvedPath { path: "a/b".into(), cut: true, detached: true, ..ResolvedPath::default() },
+            after: ResolvedPath { path: "/".into(), ..ResolvedPath::default() },
         }),
     };
     let denied = Event { outcome: Outcome::Failure(libc::EPERM), denied: true, ..event.clone() };
@@ -146,12 +146,12 @@ fn unknown_errno_is_shown_as_a_number() {
 fn unknown_fields_are_null() {
     let net = |ino| Some(NsId::new(NsKind::Net, 4, ino));
     let slots = |ino| Slots::from_fn(|slot| net(ino).filter(|_| slot == NsSlot::In(NsKind::Net)));
-    let looks = Looks { within: Duration::from_secs(1), is_new: true };
+    let scans = Scans { within: Duration::from_secs(1), is_new: true };
     let change = Event {
         since_boot: Duration::from_secs(77),
         duration: None,
         process: Caller::new(7, 8),
-        crossing: Operation::Change { looks: Some(looks) },
+        operation: Operation::Change { scans: Some(scans) },
         compat: None,
         outcome: Outcome::Unseen,
         before: slots(77),
@@ -164,13 +164,13 @@ fn unknown_fields_are_null() {
     };
     let child = Some(CloneChild { pid: 9, tid: 9, pids: vec![], ppid: None, cgroup: None });
     let clone = Event {
-        crossing: Operation::Clone { flags: None, child },
+        operation: Operation::Clone { flags: None, child },
         outcome: Outcome::Success(9),
         ..change.clone()
     };
     let lines = [change, clone].map(|event| json(Body::Event(Box::new(event)))).concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"looks":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"scans":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
     {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"ppid":null,"pid_inside":null,"pids":null,"cgroup":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
     "#);
 }

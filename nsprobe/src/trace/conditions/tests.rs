@@ -9,7 +9,7 @@ fn id(kind: NsKind, ino: u64) -> NsId {
 }
 
 /// A call of process 7 of user 1000; the inode of every namespace is 100 plus its slot's index.
-fn event(crossing: Operation) -> Event {
+fn event(operation: Operation) -> Event {
     let slots = Slots::from_fn(|slot: NsSlot| Some(id(slot.kind(), 100 + slot.index() as u64)));
     let cgroup = Cgroup { id: 9, path: "/a/b".into(), cut: false, is_requested: true };
     let process =
@@ -18,7 +18,7 @@ fn event(crossing: Operation) -> Event {
         since_boot: Duration::ZERO,
         duration: None,
         process,
-        crossing,
+        operation,
         compat: Some(false),
         outcome: Outcome::Success(0),
         before: slots,
@@ -121,7 +121,7 @@ fn results_are_failures_or_the_rest() {
 #[test]
 fn unknown_data_rejects_nothing() {
     let whole = unshare(0);
-    let mut partial = event(Operation::Change { looks: None });
+    let mut partial = event(Operation::Change { scans: None });
     (partial.compat, partial.process.uid, partial.process.comm) = (None, None, Text::new());
     *partial.before.get_mut(NsSlot::In(NsKind::Net)) = None;
     let admits = |change: &dyn Fn(&mut Conditions)| {

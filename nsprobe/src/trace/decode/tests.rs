@@ -45,7 +45,7 @@ fn every_field_of_an_unshare() {
     let event = event(&bytes, DEV).unwrap();
     assert_eq!(event.since_boot, Duration::new(5, 1));
     assert_eq!(event.duration, Some(Duration::from_nanos(1500)));
-    assert_eq!(event.crossing, Operation::Unshare { flags: 0x4000_0000 });
+    assert_eq!(event.operation, Operation::Unshare { flags: 0x4000_0000 });
     assert_eq!(event.outcome, Outcome::Success(0));
     let caller = Caller {
         pid: 100,
@@ -92,7 +92,7 @@ fn clone_with_a_child_and_failed_clone() {
     words(&mut bytes, offset_of!(Record, pids), &[2, 100, 2]);
     let made = event(&bytes, DEV).unwrap();
     let child = CloneChild { pid: 200, tid: 200, pids: vec![200, 5, 1], ppid: Some(90), cgroup: None };
-    assert_eq!(made.crossing, Operation::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
+    assert_eq!(made.operation, Operation::Clone { flags: Some(0x1_2000_0000), child: Some(child) });
     assert_eq!((made.outcome, made.duration), (Outcome::Success(5), None));
     words(&mut bytes, offset_of!(Record, pids), &[0]);
     assert_eq!(event(&bytes, DEV).unwrap().outcome, Outcome::Unseen, "the returned pid is unknown");
@@ -100,7 +100,7 @@ fn clone_with_a_child_and_failed_clone() {
     let mut bytes = blank(cause::CLONE);
     put(&mut bytes, 24, &(-28_i64).to_ne_bytes());
     let failed = event(&bytes, DEV).unwrap();
-    assert_eq!(failed.crossing, Operation::Clone { flags: Some(0), child: None });
+    assert_eq!(failed.operation, Operation::Clone { flags: Some(0), child: None });
     assert_eq!(failed.outcome, Outcome::Failure(28));
 
     put(&mut bytes, 24, &(-513_i64).to_ne_bytes());
@@ -130,7 +130,7 @@ fn setns(target: [u32; 2], nstype: u64, flags: u16, names: &[u8]) -> Operation {
     words(&mut bytes, offset_of!(Record, target) + offset_of!(Target, ino), &target);
     put(&mut bytes, offset_of!(Record, target) + offset_of!(Target, id), &9_u64.to_ne_bytes());
     text(&mut bytes, text::FIRST, names, flags);
-    event(&bytes, DEV).unwrap().crossing
+    event(&bytes, DEV).unwrap().operation
 }
 
 #[test]
@@ -159,7 +159,7 @@ fn setns_with_a_process_and_with_an_exited_one() {
     let flags = NsKind::Uts.clone_flag() | NsKind::Pid.clone_flag();
     let mut bytes = blank(cause::SETNS);
     put(&mut bytes, 40, &flags.to_ne_bytes());
-    let target = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
+    let target = |bytes: &[u8]| match event(bytes, DEV).unwrap().operation {
         Operation::Setns { target, .. } => target,
         other => panic!("{other:?}"),
     };
@@ -180,7 +180,7 @@ fn paths_whole_cut_unreadable_or_empty() {
         let mut bytes = blank(cause::PIVOT_ROOT);
         text(&mut bytes, text::FIRST, b"/new\xff\0", first);
         text(&mut bytes, text::SECOND, &[b'x'; PATH_LEN], second);
-        event(&bytes, DEV).unwrap().crossing
+        event(&bytes, DEV).unwrap().operation
     };
     let expect =
         |new_root, put_old| Operation::PivotRoot { new_root, put_old, new_root_at: None, put_old_at: None };
@@ -188,14 +188,14 @@ fn paths_whole_cut_unreadable_or_empty() {
     let old: model::Text = "x".repeat(PATH_LEN).into();
     assert_eq!(pivot(0, text_flags::CUT), expect(PathText::Whole(new), PathText::Cut(old.clone())));
     assert_eq!(pivot(text_flags::FAULT, 0), expect(PathText::Unreadable, PathText::Whole(old)));
-    let Operation::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().crossing else {
+    let Operation::Chroot { path } = event(&blank(cause::CHROOT), DEV).unwrap().operation else {
         panic!("a chroot")
     };
     assert_eq!(path, PathText::Whole(model::Text::new()));
 }
 
-fn at(path: &str) -> Place {
-    Place { path: path.into(), ..Place::default() }
+fn at(path: &str) -> ResolvedPath {
+    ResolvedPath { path: path.into(), ..ResolvedPath::default() }
 }
 
 #[test]
@@ -208,8 +208,8 @@ fn root_and_working_directories() {
     text(&mut bytes, text::CWD_AFTER, b"c\0b\0", text_flags::WALK | text_flags::DETACHED);
     let event = event(&bytes, DEV).unwrap();
     assert_eq!(event.root, Some(Directory { moved: true, before: at("/"), after: at("/srv/jail") }));
-    let cut = Place { cut: true, ..at("b/c") };
-    let detached = Place { detached: true, ..at("/b/c") };
+    let cut = ResolvedPath { cut: true, ..at("b/c") };
+    let detached = ResolvedPath { detached: true, ..at("/b/c") };
     assert_eq!(event.cwd, Some(Directory { moved: false, before: cut, after: detached }));
     assert_eq!(event.changed().collect::<Vec<_>>(), ["root"]);
     let none = super::event(&blank(cause::CHROOT), DEV).unwrap();
@@ -223,7 +223,7 @@ fn resolved_arguments_of_pivot_root() {
     text(&mut bytes, text::FIRST, b".\0", 0);
     text(&mut bytes, text::SECOND, b"./\0", 0);
     text(&mut bytes, text::CWD_BEFORE, b"new\0", text_flags::WALK);
-    let resolved = |bytes: &[u8]| match event(bytes, DEV).unwrap().crossing {
+    let resolved = |bytes: &[u8]| match event(bytes, DEV).unwrap().operation {
         Operation::PivotRoot { new_root_at, put_old_at, .. } => (new_root_at, put_old_at),
         other => panic!("{other:?}"),
     };

@@ -136,7 +136,7 @@ fn event(pid: u32) -> Event {
         since_boot: Duration::ZERO,
         duration: None,
         process: Caller::new(pid, pid),
-        crossing: Operation::Unshare { flags: 0 },
+        operation: Operation::Unshare { flags: 0 },
         compat: None,
         outcome: Outcome::Success(0),
         before: Slots::default(),

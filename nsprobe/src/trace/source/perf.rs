@@ -236,18 +236,18 @@ impl PerfSource {
             return None;
         }
         let Seen { task, comm, child, before, after, .. } = seen;
-        let (crossing, outcome) = match child {
+        let (operation, outcome) = match child {
             Some(Task { pid, tid }) => {
                 let child = CloneChild { pid, tid, pids: Vec::new(), ppid: None, cgroup: None };
                 (Operation::Clone { flags: None, child: Some(child) }, Outcome::Success(tid.into()))
             }
-            None => (Operation::Change { looks: None }, Outcome::Unseen),
+            None => (Operation::Change { scans: None }, Outcome::Unseen),
         };
         let event = Event {
             since_boot: time,
             duration: None,
             process: Caller { comm, ..Caller::new(task.pid, task.tid) },
-            crossing,
+            operation,
             compat: None,
             outcome,
             before,
@@ -273,7 +273,7 @@ impl PerfSource {
             // The pid may have been reused by then.
             let mut next = || callers.next().flatten().filter(|caller| has_begun(caller, time));
             let caller = next();
-            if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
+            if let Operation::Clone { child: Some(child), .. } = &mut event.operation {
                 if let Some(made) = next() {
                     (child.pids, child.ppid) = (made.pids, made.ppid);
                 }
@@ -295,7 +295,7 @@ impl PerfSource {
 /// The tasks of an event: its caller, and its child if it has one.
 fn tasks(event: &Event) -> Vec<(u32, u32)> {
     let mut tasks = vec![(event.process.pid, event.process.tid)];
-    if let Operation::Clone { child: Some(child), .. } = &event.crossing {
+    if let Operation::Clone { child: Some(child), .. } = &event.operation {
         tasks.push((child.pid, child.tid));
     }
     tasks

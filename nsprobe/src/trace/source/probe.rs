@@ -217,7 +217,7 @@ impl Source for ProbeSource {
             match record {
                 Ok(SourceItem::Event(mut event)) if !self.has_cgroups => {
                     event.process.cgroup = None;
-                    if let Operation::Clone { child: Some(child), .. } = &mut event.crossing {
+                    if let Operation::Clone { child: Some(child), .. } = &mut event.operation {
                         child.cgroup = None;
                     }
                     return Ok(Some(SourceItem::Event(event)));

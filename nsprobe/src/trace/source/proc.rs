@@ -6,7 +6,7 @@ use super::{AT_END, MOMENT, Source, no_proc};
 use crate::discover::proc_reader::{ProcReader, Processes, ReadProcesses};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
-use crate::model::{Caller, Event, EventSource, Gap, GapKind, Looks, Lost, Operation, Outcome, Process};
+use crate::model::{Caller, Event, EventSource, Gap, GapKind, Lost, Operation, Outcome, Process, Scans};
 use crate::trace::TraceError;
 use crate::trace::hooks::Plan;
 use crate::trace::options::Options;
@@ -181,7 +181,7 @@ impl Changed {
             since_boot: now,
             duration: None,
             process: Caller { comm: process.comm, ..caller.unwrap_or(known) },
-            crossing: Operation::Change { looks: Some(Looks { within, is_new: change.is_new }) },
+            operation: Operation::Change { scans: Some(Scans { within, is_new: change.is_new }) },
             compat: None,
             outcome: Outcome::Unseen,
             before: change.before,

@@ -22,7 +22,7 @@ fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
         since_boot: seconds(at),
         duration: None,
         process: Caller::new(7, 7),
-        crossing: Operation::Unshare { flags: NsKind::Net.clone_flag() },
+        operation: Operation::Unshare { flags: NsKind::Net.clone_flag() },
         compat: Some(false),
         outcome: Outcome::Success(0),
         before,
@@ -36,7 +36,7 @@ fn unshare(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
 }
 
 fn setns(at: u64, ino: u64, kernel_id: Option<u64>) -> Event {
-    Event { crossing: Operation::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
+    Event { operation: Operation::Setns { fd: 3, nstype: 0, target: None }, ..unshare(at, ino, kernel_id) }
 }
 
 /// Renders lines by key.

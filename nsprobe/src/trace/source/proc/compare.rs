@@ -1,6 +1,6 @@
 //! Two scans of the processes → the changes between them. No I/O.
 
-use crate::model::{Directory, NsId, Pid, Place, Process, Root, Slots};
+use crate::model::{Directory, NsId, Pid, Process, ResolvedPath, Root, Slots};
 use std::collections::HashMap;
 
 /// The known processes, from all scans so far.
@@ -148,7 +148,7 @@ fn is_followed_by_descent(
 fn moved(before: &Root, after: &Root) -> Option<Directory> {
     let at = |root: &Root| {
         let deleted = root.is_deleted()?;
-        Some(Place { path: root.path()?.clone(), deleted, ..Place::default() })
+        Some(ResolvedPath { path: root.path()?.clone(), deleted, ..ResolvedPath::default() })
     };
     let directory = || Some(Directory { moved: true, before: at(before)?, after: at(after)? });
     after.differs_from(before).then(directory)?

@@ -1,4 +1,4 @@
-//! The filter keys: requested callers and namespaces, one per entry of the map [`crate::map::WISHES`].
+//! The filter keys: requested callers and namespaces, one per entry of the map [`crate::map::FILTER_KEYS`].
 
 use crate::COMM_LEN;
 
@@ -17,11 +17,11 @@ pub mod about {
 }
 
 /// A key of the map: its subject, and the value.
-pub type Wish = [u64; 3];
+pub type FilterKey = [u64; 3];
 
 /// Returns the key for this number.
 #[must_use]
-pub const fn number(about: u64, number: u64) -> Wish {
+pub const fn number(about: u64, number: u64) -> FilterKey {
     [about, number, 0]
 }
 
@@ -29,7 +29,7 @@ pub const fn number(about: u64, number: u64) -> Wish {
 #[must_use]
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "the probe keeps it on its stack")]
-pub fn comm(name: &[u8; COMM_LEN]) -> Wish {
+pub fn comm(name: &[u8; COMM_LEN]) -> FilterKey {
     let (mut first, mut second) = ([0; 8], [0; 8]);
     first.copy_from_slice(&name[..8]);
     second.copy_from_slice(&name[8..]);
