@@ -170,7 +170,7 @@ fn threads_that_the_kernel_creates_for_io_uring_are_no_clones() {
         program.call(libc::SYS_exit_group, [0.into()]);
         let program = program.install(dir.path(), "rings");
         let program = program.to_str().expect("UTF-8");
-        let stream = Stream::record(&["--hooks", plan, "--clone", "all", "--", program]);
+        let stream = Stream::record(&["--source", plan, "--clone", "all", "--", program]);
         let clones = stream.events().filter(|event| event["process"]["comm"] == "rings");
         let flags: Vec<&Value> = clones.map(|event| &event["args"]["flags"]).collect();
         assert_eq!(flags, [&json!([])]);
