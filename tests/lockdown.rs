@@ -33,11 +33,11 @@ fn what_lockdown_forbids_is_reported_and_the_rest_works() {
     assert!(lockdown["finding"].as_str().unwrap().starts_with(begins), "{mode}: {lockdown}");
 
     // Advice to change it is given only if it forbids something.
-    let forbids = mode == "confidentiality" && row(document, "functions")["verdict"] != "good";
+    let forbids = mode == "confidentiality" && row(document, "fentry")["verdict"] != "good";
     assert_eq!(lockdown["verdict"] == "good", !forbids, "{document}");
     assert_eq!(lockdown["remedy"].is_null(), !forbids, "{document}");
     assert!(!document.to_string().contains("sudo"), "{document}");
-    for subject in ["functions", "tracepoints"] {
+    for subject in ["fentry", "tracepoints"] {
         let finding = row(document, subject)["finding"].as_str().unwrap();
         assert!(!forbids || finding.contains("lockdown"), "{subject}: {finding}");
     }
@@ -49,7 +49,7 @@ fn what_lockdown_forbids_is_reported_and_the_rest_works() {
     assert!(!list["gaps"].to_string().contains("sudo"), "{}", list["gaps"]);
 
     let stream = Stream::record(&["--all", "--", "unshare", "--uts", "sleep", "0.1"]);
-    let plan = stream.lines[0]["hooks"]["plan"].as_str().unwrap();
+    let plan = stream.lines[0]["source"]["name"].as_str().unwrap();
     let finding = row(document, "trace")["finding"].as_str().unwrap();
     assert!(finding.starts_with(&format!("takes {plan}: ")), "{plan}: {finding}");
     assert!(mode == "none" || !forbids || plan == "perf", "{plan}");
