@@ -16,6 +16,7 @@ use crate::trace::session::{self, Ended};
 use crate::trace::{SnapshotFn, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt as _;
@@ -33,12 +34,12 @@ pub(super) struct Args {
     command: Vec<OsString>,
 
     /// Only these calls
-    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL,...", default_values_t = Event::ALL)]
+    #[arg(short, long, value_enum, value_delimiter = ',', value_name = "CALL,...", default_values_t = Call::ALL)]
     #[arg(hide_possible_values = true, hide_default_value = true, help_heading = SELECT)]
     #[arg(
         long_help = "Only these calls: clone (fork, vfork and clone3 too), unshare, setns, chroot, pivot_root; by default all"
     )]
-    event: Vec<Event>,
+    event: Vec<Call>,
 
     #[command(flatten)]
     conditions: ConditionArgs,
@@ -172,27 +173,13 @@ fn after_help() -> String {
     help::long(EXAMPLES, EventRow::FIELDS)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Event {
-    Clone,
-    Unshare,
-    Setns,
-    Chroot,
-    #[value(name = "pivot_root")]
-    PivotRoot,
-}
+impl ValueEnum for Call {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
 
-impl Event {
-    const ALL: [Self; 5] = [Self::Clone, Self::Unshare, Self::Setns, Self::Chroot, Self::PivotRoot];
-
-    const fn call(self) -> Call {
-        match self {
-            Self::Clone => Call::Clone,
-            Self::Unshare => Call::Unshare,
-            Self::Setns => Call::Setns,
-            Self::Chroot => Call::Chroot,
-            Self::PivotRoot => Call::PivotRoot,
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
@@ -242,12 +229,12 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
         anyhow::bail!("there is no COMMAND after `--`: leave out the `--` to trace the whole machine");
     }
     let every_clone = args.clone == Clone::All;
-    if every_clone && !args.event.contains(&Event::Clone) {
+    if every_clone && !args.event.contains(&Call::Clone) {
         anyhow::bail!("--clone all needs clone among the calls of --event");
     }
     let options = Options {
         source: choice(&args.source),
-        calls: args.event.iter().map(|event| event.call()).collect(),
+        calls: args.event.clone(),
         conditions: args.conditions.resolve()?,
         every_clone,
         unchanged: args.all,

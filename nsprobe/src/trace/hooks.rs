@@ -1,5 +1,6 @@
 //! The hooks of each plan, and the kernel fields that they read.
 
+use super::calls::{Tracepoint, specs};
 use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
 use std::fmt;
@@ -9,41 +10,10 @@ mod details;
 mod fprobes;
 pub mod prototype;
 
+pub use super::calls::Call;
 pub use denied::{cost, denied};
 use details::PATH_FIELDS;
 pub use details::unreadable;
-
-/// A traced call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Call {
-    /// clone(2), clone3(2), fork(2), vfork(2).
-    Clone,
-    /// unshare(2).
-    Unshare,
-    /// setns(2).
-    Setns,
-    /// chroot(2).
-    Chroot,
-    /// pivot_root(2).
-    PivotRoot,
-}
-
-impl Call {
-    /// All calls.
-    pub const ALL: [Self; 5] = [Self::Clone, Self::Unshare, Self::Setns, Self::Chroot, Self::PivotRoot];
-
-    /// The name of its events in every output.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Clone => "clone",
-            Self::Unshare => "unshare",
-            Self::Setns => "setns",
-            Self::Chroot => "chroot",
-            Self::PivotRoot => "pivot_root",
-        }
-    }
-}
 
 /// A way to see the calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +72,13 @@ pub enum Purpose {
     Compat,
 }
 
+impl Purpose {
+    /// The purpose of the hooks of a call. New tasks are shown by a hook of their own.
+    const fn of(call: Call) -> Self {
+        if matches!(call, Call::Clone) { Self::FailedClones } else { Self::Call(call) }
+    }
+}
+
 impl fmt::Display for Purpose {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -149,22 +126,12 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
     }
     match plan {
         Plan::Fentry => {
-            if clones {
-                let exit = hook("fexit_clone", Point::Fexit("kernel_clone"));
-                groups.push(group(Purpose::FailedClones, &[exit], &[Field::KernelCloneFlags]));
-            }
-            let registers: &[Field] = &[Field::PtRegsFirst, Field::PtRegsSecond];
-            for (call, exit, entry, function, fields) in [
-                (Call::Clone, "fexit_clone3", "fentry_clone3", "__x64_sys_clone3", registers),
-                (Call::Unshare, "fexit_unshare", "fentry_unshare", "ksys_unshare", &[][..]),
-                (Call::Setns, "fexit_setns", "fentry_setns", "__x64_sys_setns", registers),
-                (Call::Chroot, "fexit_chroot", "fentry_chroot", "__x64_sys_chroot", registers),
-                (Call::PivotRoot, "fexit_pivot_root", "fentry_pivot_root", "__x64_sys_pivot_root", registers),
-            ] {
-                let purpose = if call == Call::Clone { Purpose::FailedClones } else { Purpose::Call(call) };
-                let hooks = [hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))];
-                if calls.contains(&call) {
-                    groups.push(group(purpose, &hooks, fields));
+            for spec in specs(calls) {
+                for function in spec.functions {
+                    let (exit, entry) = function.programs;
+                    let mut hooks = vec![hook(exit, Point::Fexit(function.name))];
+                    hooks.extend(entry.map(|entry| hook(entry, Point::Fentry(function.name))));
+                    groups.push(group(Purpose::of(spec.call), &hooks, function.fields));
                 }
             }
             if calls.contains(&Call::PivotRoot) {
@@ -173,29 +140,11 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
             }
         }
         Plan::Tracepoints => {
-            for (call, programs, points) in [
-                (Call::Clone, ["exit_clone", "enter_clone"], ["sys_exit_clone", "sys_enter_clone"]),
-                (Call::Clone, ["exit_clone", "enter_clone3"], ["sys_exit_clone3", "sys_enter_clone3"]),
-                (Call::Unshare, ["exit_call", "enter_unshare"], ["sys_exit_unshare", "sys_enter_unshare"]),
-                (Call::Setns, ["exit_call", "enter_setns"], ["sys_exit_setns", "sys_enter_setns"]),
-                (Call::Chroot, ["exit_call", "enter_chroot"], ["sys_exit_chroot", "sys_enter_chroot"]),
-                (
-                    Call::PivotRoot,
-                    ["exit_call", "enter_pivot_root"],
-                    ["sys_exit_pivot_root", "sys_enter_pivot_root"],
-                ),
-            ] {
-                let purpose = if call == Call::Clone { Purpose::FailedClones } else { Purpose::Call(call) };
-                let mut hooks = vec![
-                    hook(programs[0], Point::Syscall(points[0])),
-                    hook(programs[1], Point::Syscall(points[1])),
-                ];
-                // Only together do these show what the function behind them does.
-                if points[0] == "sys_exit_clone" {
-                    hooks.extend(forks());
-                }
-                if calls.contains(&call) {
-                    groups.push(group(purpose, &hooks, &[]));
+            for spec in specs(calls) {
+                for together in spec.tracepoints {
+                    let hooks: Vec<Hook> =
+                        together.iter().flat_map(|tracepoint| at(tracepoint, tracepoint.programs)).collect();
+                    groups.push(group(Purpose::of(spec.call), &hooks, &[]));
                 }
             }
         }
@@ -213,15 +162,10 @@ fn end_of_task(plan: Plan) -> Hook {
     }
 }
 
-/// The hooks with which the tracepoint plan shows failed fork and vfork.
-fn forks() -> [Hook; 4] {
-    [
-        ("exit_clone", "sys_exit_fork"),
-        ("enter_fork", "sys_enter_fork"),
-        ("exit_clone", "sys_exit_vfork"),
-        ("enter_vfork", "sys_enter_vfork"),
-    ]
-    .map(|(program, point)| Hook { program, point: Point::Syscall(point) })
+/// The hooks at the return and entry of a system call.
+fn at(tracepoint: &Tracepoint, programs: [&'static str; 2]) -> [Hook; 2] {
+    let [exit, entry] = tracepoint.points.map(Point::Syscall);
+    [Hook { program: programs[0], point: exit }, Hook { program: programs[1], point: entry }]
 }
 
 /// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them, both plans show
@@ -232,18 +176,13 @@ pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
     let group =
         |hooks: [Hook; 2]| Group { purpose: Purpose::Compat, hooks: hooks.to_vec(), fields: COMPAT_FIELDS };
     match plan {
-        Plan::Fentry => [
-            (Call::Clone, "fexit_clone3_32", "fentry_clone3_32", "__ia32_sys_clone3"),
-            (Call::Setns, "fexit_setns32", "fentry_setns32", "__ia32_sys_setns"),
-            (Call::Chroot, "fexit_chroot32", "fentry_chroot32", "__ia32_sys_chroot"),
-            (Call::PivotRoot, "fexit_pivot_root32", "fentry_pivot_root32", "__ia32_sys_pivot_root"),
-        ]
-        .into_iter()
-        .filter(|(call, ..)| calls.contains(call))
-        .map(|(_, exit, entry, function)| {
-            group([hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))])
-        })
-        .collect(),
+        Plan::Fentry => specs(calls)
+            .flat_map(|spec| spec.functions)
+            .filter_map(|function| function.compat)
+            .map(|(function, [exit, entry])| {
+                group([hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))])
+            })
+            .collect(),
         Plan::Tracepoints => vec![group([
             hook("exit_compat", Point::EverySyscall("sys_exit")),
             hook("enter_compat", Point::EverySyscall("sys_enter")),

@@ -2,6 +2,7 @@
 //! source, decoding its records, filtering events, counting losses, ending the trace.
 
 pub mod attach;
+pub mod calls;
 pub mod choose;
 pub mod command;
 pub mod conditions;

@@ -1,28 +1,17 @@
 //! The hooks for calls stopped by a seccomp filter, in addition to those of any plan.
 
-use super::{Call, Group, Plan, Purpose};
-use crate::kernel::probe::{Hook, Point};
+use super::{Call, Group, Plan, Purpose, at};
+use crate::trace::calls::specs;
 use nsprobe_ebpf::Field;
 
 /// The hooks that show such calls among `calls`.
 #[must_use]
 pub fn denied(calls: &[Call]) -> Vec<Group> {
-    let points = [
-        (Call::Unshare, "sys_exit_unshare", "sys_enter_unshare"),
-        (Call::Setns, "sys_exit_setns", "sys_enter_setns"),
-        (Call::Chroot, "sys_exit_chroot", "sys_enter_chroot"),
-        (Call::PivotRoot, "sys_exit_pivot_root", "sys_enter_pivot_root"),
-        (Call::Clone, "sys_exit_clone", "sys_enter_clone"),
-        (Call::Clone, "sys_exit_clone3", "sys_enter_clone3"),
-        (Call::Clone, "sys_exit_fork", "sys_enter_fork"),
-        (Call::Clone, "sys_exit_vfork", "sys_enter_vfork"),
-    ];
-    let wanted = points.into_iter().filter(|(call, ..)| calls.contains(call));
-    wanted
-        .map(|(_, exit, entry)| {
-            let exit = Hook { program: "exit_denied", point: Point::Syscall(exit) };
-            let entry = Hook { program: "enter_denied", point: Point::Syscall(entry) };
-            Group { purpose: Purpose::Denied, hooks: vec![exit, entry], fields: FIELDS }
+    specs(calls)
+        .flat_map(|spec| spec.tracepoints.iter().copied().flatten())
+        .map(|tracepoint| {
+            let hooks = at(tracepoint, ["exit_denied", "enter_denied"]).to_vec();
+            Group { purpose: Purpose::Denied, hooks, fields: FIELDS }
         })
         .collect()
 }

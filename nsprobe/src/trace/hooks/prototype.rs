@@ -4,18 +4,7 @@
 
 use crate::kernel::btf::{Prototype, Shape};
 use crate::kernel::probe::Point;
-
-/// The expected type of a parameter or result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Expected {
-    /// A pointer to this struct.
-    Pointer(&'static str),
-    /// An integer of this many bytes.
-    Integer(u32),
-    /// The pointer with which a raw tracepoint was registered.
-    Context,
-}
-
+use crate::trace::calls::{CALLS, Expected};
 use Expected::{Context, Integer, Pointer};
 
 impl Expected {
@@ -37,24 +26,26 @@ impl Expected {
     }
 }
 
-/// The expected prototypes of the functions: all parameters, because the result follows the last; and the result, if it
-/// is read.
-const FUNCTIONS: &[(&str, &[Expected], Option<Expected>)] = &[
-    ("kernel_clone", &[Pointer("kernel_clone_args")], Some(Integer(4))),
-    ("__x64_sys_clone3", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__ia32_sys_clone3", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("ksys_unshare", &[Integer(8)], Some(Integer(4))),
-    ("__x64_sys_setns", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__x64_sys_chroot", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__x64_sys_pivot_root", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__ia32_sys_setns", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__ia32_sys_chroot", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("__ia32_sys_pivot_root", &[Pointer("pt_regs")], Some(Integer(8))),
-    ("security_sb_pivotroot", &[Pointer("path"), Pointer("path")], None),
-    ("proc_free_inum", &[Integer(4)], None),
-    ("uprobe_copy_process", &[Pointer("task_struct"), Integer(8)], None),
-    ("exit_fs", &[Pointer("task_struct")], None),
+/// The expected parameters of a function, and its result, if it is read.
+type Signature = (&'static [Expected], Option<Expected>);
+
+/// The expected prototypes of the functions that are not behind one call: all parameters, because the result follows the
+/// last.
+const FUNCTIONS: &[(&str, Signature)] = &[
+    ("security_sb_pivotroot", (&[Pointer("path"), Pointer("path")], None)),
+    ("proc_free_inum", (&[Integer(4)], None)),
+    ("uprobe_copy_process", (&[Pointer("task_struct"), Integer(8)], None)),
+    ("exit_fs", (&[Pointer("task_struct")], None)),
 ];
+
+fn signature(name: &str) -> Option<Signature> {
+    let of_calls = CALLS
+        .iter()
+        .flat_map(|spec| spec.functions)
+        .find(|function| function.name == name || function.compat.is_some_and(|(compat, _)| compat == name));
+    let of_call = of_calls.map(|function| (function.parameters, Some(function.result)));
+    of_call.or_else(|| FUNCTIONS.iter().find(|(function, _)| *function == name).map(|&(_, found)| found))
+}
 
 /// The same for the raw tracepoints: the first parameters, which are read.
 const TRACEPOINTS: &[(&str, &[Expected])] = &[
@@ -67,8 +58,8 @@ const TRACEPOINTS: &[(&str, &[Expected])] = &[
 pub fn mismatch(point: Point, found: &Prototype) -> Option<String> {
     let (name, expected, result, exact) = match point {
         Point::Fentry(name) | Point::Fexit(name) | Point::Fprobe(name) | Point::FprobeReturn(name) => {
-            let (_, parameters, result) = FUNCTIONS.iter().find(|(function, ..)| *function == name)?;
-            (name, *parameters, *result, true)
+            let (parameters, result) = signature(name)?;
+            (name, parameters, result, true)
         }
         Point::TpBtf(name) => {
             let (_, parameters) = TRACEPOINTS.iter().find(|(tracepoint, _)| *tracepoint == name)?;
@@ -168,7 +159,7 @@ mod tests {
             let list = |wanted: bool| if wanted { &names[..] } else { &[] };
             let wanted = Wanted { fields: &[], functions: list(functions), typedefs: list(typedefs) };
             let found = btf::find(&kernel, &wanted).expect("readable BTF");
-            let is_listed = FUNCTIONS.iter().any(|(function, ..)| *function == name)
+            let is_listed = signature(&name).is_some()
                 || TRACEPOINTS.iter().any(|(tracepoint, _)| name.ends_with(tracepoint));
             assert!(is_listed, "nothing is expected of {name}");
             match found.prototypes.get(&name) {
