@@ -111,7 +111,7 @@ impl Answer {
 
 /// Does the `jobs` in a child process, one after the other, and passes each answer to `done`, in order. The child has
 /// none of nsprobe's descriptors but `keep`. `patience` is the time that all jobs that stand still may take together,
-/// within the [`allowance`] of the calling thread; the time taken is subtracted. Once it is used up, the rest is not
+/// within the `allowance` of the calling thread; the time taken is subtracted. Once it is used up, the rest is not
 /// started.
 pub fn each<'a, J>(
     jobs: &'a [J],
