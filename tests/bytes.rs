@@ -137,7 +137,7 @@ fn a_name_of_any_bytes_costs_no_other_field() {
 }
 
 #[test]
-fn a_trace_takes_and_tells_names_of_any_bytes() {
+fn a_trace_takes_and_reports_names_of_any_bytes() {
     let _limit = support::time_limit();
     one_plan(|plan| {
         let dir = tempfile::tempdir().unwrap();

@@ -157,7 +157,7 @@ fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
 }
 
 #[test]
-fn a_trace_tells_of_the_events_that_match_and_counts_no_others() {
+fn a_trace_reports_matching_events_and_counts_no_others() {
     let _limit = support::time_limit();
     if !support::root() {
         return;

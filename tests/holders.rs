@@ -12,7 +12,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::mpsc;
 
 #[test]
-fn all_that_holds_a_namespace_is_told() {
+fn every_holder_of_a_namespace_is_reported() {
     let _limit = support::time_limit();
     if !support::root() {
         return;

@@ -147,7 +147,7 @@ fn arguments_are_kept_to_a_limit_and_what_is_cut_is_said() {
 const TABLES: usize = 150;
 
 #[test]
-fn tables_of_threads_are_told_apart_by_few_comparisons() {
+fn tables_of_threads_need_few_comparisons() {
     let _limit = support::time_limit();
     if is_stage() {
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -168,7 +168,7 @@ fn tables_of_threads_are_told_apart_by_few_comparisons() {
     if !support::root() {
         return;
     }
-    let stage = Stage::of("limits::tables_of_threads_are_told_apart_by_few_comparisons");
+    let stage = Stage::of("limits::tables_of_threads_need_few_comparisons");
     let holders = |source: &str| {
         let net = proc::namespace(stage.pid(), "net").expect("a namespace");
         let list = json(&["list", "--json", "--source", source, "--ns", &format!("net:[{net}]")]);

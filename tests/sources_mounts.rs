@@ -48,7 +48,7 @@ fn a_mount_in_anothers_mount_namespace_is_found_at_its_path_there() {
 }
 
 #[test]
-fn a_path_is_told_only_where_it_leads_to_the_namespace() {
+fn paths_are_shown_only_where_they_lead_to_the_namespace() {
     let _limit = support::time_limit();
     if !support::root() {
         return;
@@ -89,7 +89,7 @@ fn a_path_is_told_only_where_it_leads_to_the_namespace() {
 }
 
 #[test]
-fn a_mount_where_no_process_is_is_found_if_the_kernel_tells() {
+fn mounts_without_processes_are_found_if_the_kernel_lists_them() {
     let _limit = support::time_limit();
     if !support::root() {
         return;

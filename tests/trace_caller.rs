@@ -60,7 +60,7 @@ fn assert_reported(event: &Value, report: &str) {
 }
 
 #[test]
-fn the_caller_is_told_as_its_own_proc_has_it() {
+fn caller_is_as_its_own_proc_has_it() {
     let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {
@@ -130,7 +130,7 @@ fn a_command_line_that_is_too_long_is_cut() {
 }
 
 #[test]
-fn the_control_group_is_told_by_id_and_path() {
+fn control_group_is_reported_by_id_and_path() {
     let _limit = crate::support::time_limit();
     let Some((_dir, script)) = caller() else { return };
     each_plan(|plan| {

@@ -189,7 +189,7 @@ fn a_failed_clone<'a>() -> Part<'a> {
 }
 
 #[test]
-fn clone_all_tells_every_task() {
+fn clone_all_reports_every_task() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "sh -c 'true & wait; (exit 3); : $(true)'";

@@ -66,7 +66,7 @@ fn record(plan: &str, args: &[&str], program: &Path) -> (Stream, Vec<Value>) {
 }
 
 #[test]
-fn what_seccomp_stops_is_told_once_and_apart_from_what_the_kernel_refuses() {
+fn calls_stopped_by_seccomp_are_reported_once_as_denied() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let dir = tempfile::tempdir().expect("a directory");
@@ -196,7 +196,7 @@ fn calls_without_room_to_be_recorded_are_counted() {
 }
 
 #[test]
-fn where_it_cannot_be_told_it_is_refused() {
+fn denied_is_refused_where_it_cannot_be_reported() {
     let _limit = crate::support::time_limit();
     if !crate::support::root() {
         return;

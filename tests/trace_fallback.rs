@@ -98,7 +98,7 @@ fn straced(log: &std::path::Path) -> BTreeMap<u64, (usize, usize)> {
 }
 
 #[test]
-fn perf_tells_every_call_that_strace_sees_succeed() {
+fn perf_reports_every_call_that_strace_sees_succeed() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;

@@ -27,7 +27,7 @@ fn wait(program: &mut Program) {
 }
 
 #[test]
-fn a_task_that_begins_in_another_pid_or_time_namespace_is_told() {
+fn tasks_that_begin_in_another_pid_or_time_namespace_are_reported() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let changed = |stream: &Stream| -> Vec<Value> {
@@ -74,7 +74,7 @@ fn a_task_that_begins_in_another_pid_or_time_namespace_is_told() {
 }
 
 #[test]
-fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
+fn tasks_that_cannot_be_created_are_reported_by_every_call() {
     let _limit = crate::support::time_limit();
     let dir = tempfile::tempdir().expect("a directory");
     let mut program = Program::default();
@@ -109,7 +109,7 @@ fn a_task_that_cannot_be_made_is_told_by_whichever_call() {
 }
 
 #[test]
-fn a_child_is_told_with_its_parent_and_its_control_group() {
+fn children_are_reported_with_parent_and_control_group() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
         let Some(group) = Cgroup::make("of the child") else {

@@ -33,7 +33,7 @@ fn has_ids(list: &Value) -> bool {
 }
 
 #[test]
-fn what_a_call_makes_is_told_with_its_owner() {
+fn created_namespaces_are_reported_with_their_owner() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
         let script = "unshare --uts --ipc true; unshare --user --map-root-user --pid --fork true";

@@ -96,7 +96,7 @@ fn a_call_that_the_kernel_makes_again_has_not_failed() {
 }
 
 #[test]
-fn clone_returns_what_its_caller_was_told_in_its_own_pid_namespace() {
+fn clone_returns_the_pid_that_its_caller_got() {
     let _limit = crate::support::time_limit();
     if !has_perl() {
         return;

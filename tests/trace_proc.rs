@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 #[test]
-fn poll_tells_what_lasts() {
+fn proc_reports_changes_that_last() {
     let _limit = crate::support::time_limit();
     if !root() {
         return;

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_to_run_is_told_from_who_sleeps() {
+    fn runnable_tasks_are_distinguished_from_sleeping_ones() {
         let [mut busy, mut idle] = ["while :; do :; done", "read x"].map(|script| {
             Command::new("sh").args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap()
         });
