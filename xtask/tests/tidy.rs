@@ -21,6 +21,19 @@ const LAYERS: [(&str, &[&str]); 9] = [
     ("cli", &["model", "kernel", "render", "filter", "diff", "discover", "trace", "doctor"]),
 ];
 
+/// Phrases that a reader would stumble over; docs/glossary.md has the words to use.
+const DIALECT: [&str; 9] = [
+    "another than",
+    "are told",
+    "asked for",
+    "is told",
+    "made good",
+    "put right",
+    "so-manieth",
+    "tells of",
+    "told of",
+];
+
 /// The maximum number of lines of a source file.
 const MAX_LINES: usize = 450;
 
@@ -65,4 +78,45 @@ fn files_are_short() {
         }
     }
     assert!(long.is_empty(), "{long:#?}");
+}
+
+/// The files below `directory` that people read: sources, documents and schemas.
+fn texts(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).expect("a directory of the project") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(texts(&path));
+        } else if path
+            .extension()
+            .is_some_and(|extension| ["rs", "md", "json"].iter().any(|known| extension == *known))
+        {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[test]
+fn texts_are_in_plain_english() {
+    let mut files = Vec::new();
+    for directory in ["docs", "schema", "nsprobe/src", "nsprobe-ebpf/src", "xtask/src", "tests"] {
+        files.extend(texts(&root().join(directory)));
+    }
+    let documents = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+    files.extend(documents.map(|name| root().join(name)));
+    assert!(files.len() > 200, "{}", files.len());
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).expect("a text").to_lowercase();
+        for (number, line) in text.lines().enumerate() {
+            found.extend(
+                DIALECT
+                    .iter()
+                    .filter(|phrase| line.contains(*phrase))
+                    .map(|phrase| format!("{}:{}: {phrase}", file.display(), number + 1)),
+            );
+        }
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }
