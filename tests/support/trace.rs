@@ -339,7 +339,9 @@ fn normal(line: &str, clones: Clones) -> Option<String> {
                 return (clones == Clones::All).then(|| format!("clone(?) = {result}"));
             };
             let flags = flags.split([',', '}']).next()?.split(" /*").next()?;
-            let flags = sorted(flags.split('|').filter(|flag| !flag.starts_with("SIG")));
+            let flags: Vec<&str> = flags.split('|').filter(|flag| !flag.starts_with("SIG")).collect();
+            let implied = flags.iter().any(|flag| implies_newns(flag));
+            let flags = sorted(flags.into_iter().filter(|flag| !implied || *flag != "CLONE_NEWNS"));
             let wanted = clones == Clones::All || flags.contains("CLONE_NEW");
             wanted.then(|| format!("clone({flags}) = {result}"))
         }
@@ -384,6 +386,12 @@ fn newer_flag(name: &str) -> Option<u64> {
     })
 }
 
+/// True for a number of strace(1) with `CLONE_EMPTY_MNTNS` in it, which implies `CLONE_NEWNS`.
+fn implies_newns(flag: &str) -> bool {
+    let bits = flag.strip_prefix("0x").and_then(|bits| u64::from_str_radix(bits, 16).ok());
+    bits.zip(newer_flag("CLONE_EMPTY_MNTNS")).is_some_and(|(bits, empty)| bits & empty != 0)
+}
+
 /// An event in the form of strace.
 fn as_strace(event: &Value) -> String {
     let (name, args) = (event["event"].as_str().expect("a name"), &event["args"]);
@@ -392,7 +400,10 @@ fn as_strace(event: &Value) -> String {
         let (newer, known): (Vec<&str>, Vec<&str>) = names.partition(|name| newer_flag(name).is_some());
         let newer = newer.iter().filter_map(|name| newer_flag(name)).fold(0, |bits, bit| bits | bit);
         let bits = format!("{newer:#x}");
-        let all = known.into_iter().chain((newer != 0).then_some(bits.as_str()));
+        // The kernel adds it to its own copy of the flags, before anything is traced.
+        let implied = implies_newns(&bits);
+        let known = known.into_iter().filter(|name| !implied || *name != "CLONE_NEWNS");
+        let all = known.chain((newer != 0).then_some(bits.as_str()));
         Some(sorted(all)).filter(|text| !text.is_empty()).unwrap_or_else(|| "0".to_owned())
     };
     let path = |value: &Value| match &value["path"] {
