@@ -118,9 +118,8 @@ fn mounts_without_processes_are_found_if_the_kernel_lists_them() {
         assert_eq!(found["nprocs_seen"], 0, "{found}");
         // It can be opened from here only by its id.
         assert_eq!(found["owner"].is_null(), !LISTS.here(), "{found}");
-        // If there are lists, a mount that another test makes during the snapshot is a gap for that moment.
-        let expected = || (gaps("relations").is_empty() == LISTS.here()).then_some(());
-        assert!(wait(expected).is_some(), "{}", document["gaps"]);
+        // Without lists its owner is a gap; with them, the machine may hold others whose relations are not known.
+        assert!(LISTS.here() || !gaps("relations").is_empty(), "{}", document["gaps"]);
     } else {
         assert!(found.is_none());
         assert!(gap("mounts"), "{}", document["gaps"]);

@@ -10,6 +10,7 @@ use crate::support::tracing::Tracing;
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::fs::File;
 
 /// Room of the table of calls in progress. Kernels with task storage have no such table.
@@ -203,6 +204,11 @@ fn what_a_call_did_is_what_has_changed() {
         let roots: String =
             roots.filter(|path| *path != "/").filter_map(|path| path.chars().last()).collect();
         assert!(roots == led || outcome.left_out > 0, "{roots}\n{led}");
+        // The arguments are those of the entry, and marked so.
+        let entered = outcome.of("abuse-jail").filter(|event| event["event"] == "setns");
+        let seen: BTreeSet<&str> = entered.filter_map(|event| event["seen"].as_str()).collect();
+        // Where the kernel left out the program at the entry, the event says that.
+        assert!(seen.contains("entry") && !seen.contains("return"), "{seen:?}");
         // Selected by what it changed, not by what its descriptor was.
         let tracing = Tracing::start(&["--source", plan, "--kind", "net", "--buffer", "16M"]);
         let [joined] = numbers(&report_of("net 200"));

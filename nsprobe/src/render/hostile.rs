@@ -3,13 +3,14 @@
 
 use crate::model::text::{self, Text};
 use crate::model::{
-    Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, Gap, GapKind, Holder, Line, Moved,
-    Namespace, NsId, NsKind, Operation, Origin, Outcome, PathText, Pid, Process, Rebuilt, ResolvedPath, Root,
-    SetnsTarget, Slots, Snapshot, Source, Taken, Verdict, VisibilityChange,
+    Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, EventSource, Gap, GapKind, Holder,
+    Host, Line, Loss, Lost, Moved, Namespace, NsId, NsKind, Operation, Origin, Outcome, Owner, OwnerCgroup,
+    PathText, Pid, Process, Rebuilt, ResolvedPath, Root, SetnsTarget, Slots, Snapshot, Source, StreamEnd,
+    StreamStart, Taken, Totals, Verdict, VisibilityChange,
 };
 use crate::render::style::TextStyle;
 use crate::render::table::{self, Column};
-use crate::render::{checks, diff, event, event_json, holders, json, tree};
+use crate::render::{checks, diff, event, event_json, holders, json, losses, tree};
 use data_encoding::BASE64;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -294,6 +295,44 @@ proptest! {
         has(&json[2]["args"]["path"], "path", &text);
         has(&json[3]["args"]["put_old"], "path", &text);
         has(&json[3]["args"]["new_root"]["resolved"], "path", &text);
+    }
+
+    #[test]
+    fn streams(text in any_text()) {
+        let lost = |text: &Text| {
+            let cgroup = Some(OwnerCgroup { id: 7, path: Some(text.clone()) });
+            Lost { stage: "share", count: 3, owners: vec![Owner { uid: 1, cgroup, count: 2 }] }
+        };
+        check(|text, out| out.extend(losses::described(&lost(text)).into_bytes()), &text);
+        let time = SystemTime::UNIX_EPOCH;
+        let totals = Totals { events: 1, lost: vec![lost(&text)], late: 0, unevaluated: 0 };
+        let start = StreamStart {
+            stream: String::new(),
+            version: "1",
+            kernel: text.lossy().into_owned(),
+            host: Host { name: Some(text.clone()), ..Host::default() },
+            namespaces: Vec::new(),
+            source: EventSource {
+                name: "proc",
+                reason: text.lossy().into_owned(),
+                attached: Vec::new(),
+                missing: vec![text.lossy().into_owned()],
+                unseen: Vec::new(),
+                cost: None,
+            },
+        };
+        let bodies = [
+            Body::Start(start),
+            Body::Lost(Loss { lost: lost(&text), since: time, after_seq: 0 }),
+            Body::End(StreamEnd { stream: String::new(), reason: "x".into(), totals }),
+        ];
+        let json = bodies.map(|body| {
+            let line = Line { seq: 1, time, body };
+            check_json(|out| event_json::write(&line, out).unwrap())
+        });
+        has(&json[0]["host"], "name", &text);
+        has(&json[1]["owners"][0]["cgroup"], "path", &text);
+        has(&json[2]["totals"]["lost"][0]["owners"][0]["cgroup"], "path", &text);
     }
 
     #[test]
