@@ -32,7 +32,7 @@ pub(super) struct Args {
     #[arg(short, long, help_heading = OUTPUT)]
     json: bool,
 
-    /// ASCII only
+    /// Use ASCII characters only
     #[arg(long, conflicts_with = "json", help_heading = OUTPUT)]
     ascii: bool,
 }

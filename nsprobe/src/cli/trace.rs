@@ -52,7 +52,7 @@ pub(super) struct Args {
 
     /// New tasks: only those in a different namespace, or all
     ///
-    /// Different from their parent's, that is; for clones that fail, from what their child's would have been.
+    /// Compared with the parent's namespaces; for a clone that fails, those that its child would have had.
     #[arg(long, value_enum, default_value_t = Clone::Namespaces, value_name = "WHICH", help_heading = SELECT)]
     clone: Clone,
 
@@ -62,7 +62,7 @@ pub(super) struct Args {
 
     /// Also namespaces as they are created and destroyed
     ///
-    /// The end of a namespace is seen if kernel functions can be hooked.
+    /// Only fentry and fprobes see when a namespace is destroyed.
     #[arg(long, help_heading = SELECT)]
     lifecycle: bool,
 
@@ -107,7 +107,7 @@ pub(super) struct Args {
 
     /// Also calls that a seccomp filter refuses
     ///
-    /// Those that a filter answers with an error. Every system call of the machine pays for it.
+    /// Only those for which the filter returns an error. Slows every system call of the machine.
     #[arg(long, help_heading = METHOD)]
     denied: bool,
 
@@ -121,11 +121,11 @@ pub(super) struct Args {
     #[arg(long, value_parser = quantity::buffer, default_value = "4M", value_name = "SIZE", help_heading = METHOD)]
     buffer: u32,
 
-    /// ASCII only
+    /// Use ASCII characters only
     #[arg(long, help_heading = OUTPUT)]
     ascii: bool,
 
-    /// Only errors, and what cannot be seen, on stderr
+    /// Write to stderr only errors and what cannot be seen
     ///
     /// If calls, failures or roots cannot be seen, one sentence still says so.
     #[arg(short, long, help_heading = OUTPUT)]
@@ -156,14 +156,14 @@ const EXAMPLES: &str = r#"Examples:
   sudo nsprobe trace --filter "path.startsWith('/run/netns/')" --duration 5s
   sudo nsprobe trace --denied --failed --duration 5s
                                                   failures, by seccomp too
-  sudo nsprobe trace --lifecycle --event chroot       namespaces created and destroyed
+  sudo nsprobe trace --lifecycle -d 5s            namespaces created and destroyed
   sudo nsprobe trace --clone all --duration 5s    every new task
   nsprobe trace --interval 200ms --duration 2s    without privileges
   sudo nsprobe trace --json | jq -c 'select(.errno) | [.event, .errno]'
 
-All options must match; within a list, any entry. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lifecycle is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
+An event is shown if it matches all options; of a list, one value is enough. With BPF, all but --filter are decided in the kernel, so that other events need no room in the buffer, unless --lifecycle is given, which needs every call. Without BPF, --follow, --cgroup, --failed and --denied are refused.
 
-Pids are those of the initial pid namespace; in brackets, those in the pid namespaces inside.
+Pids are those of the initial pid namespace; in brackets, those in the inner pid namespaces.
 
 Needs CAP_BPF and CAP_PERFMON (or CAP_SYS_ADMIN), for tracepoints CAP_DAC_READ_SEARCH too, and Linux 5.10 or later with BTF. Without BPF, nsprobe reads the records of perf (CAP_PERFMON), which report successful calls without their arguments; without that, it scans /proc every --interval.
 
@@ -193,15 +193,15 @@ enum Clone {
 enum Source {
     /// The best of these that this machine allows
     Auto,
-    /// Entry and return of the kernel's functions; where it preempts its own tasks, tried after tracepoints
+    /// BPF at entry and return of kernel functions; on a preemptible kernel, auto tries it last
     Fentry,
-    /// The same by fprobes (Linux 6.14), which auto takes where the kernel preempts its own tasks
+    /// The same by fprobes (Linux 6.14); auto uses them on a preemptible kernel
     Fprobes,
-    /// Tracepoints of single system calls
+    /// Tracepoints of the traced system calls
     Tracepoints,
     /// Records of perf, without BPF: successful calls, without their arguments
     Perf,
-    /// Scans of /proc every --interval: what lasts longer than that
+    /// Scans of /proc every --interval: sees only changes that last longer
     Proc,
 }
 
