@@ -1,6 +1,7 @@
 //! Arbitrary bytes in names, arguments and paths: none reaches a terminal unescaped, none is lost, and nsprobe
 //! accepts what it printed.
 
+use crate::support::cgroup::Cgroup;
 use crate::support::stage::{self, Staged};
 use crate::support::trace::{Stream, one_plan};
 use crate::support::{self, json, nsprobe, run};
@@ -167,6 +168,28 @@ fn a_trace_takes_and_reports_names_of_any_bytes() {
             form.starts_with('"') && line.contains(&format!("chroot({form}) = 0  root /→{form}")),
             "{line}"
         );
+    });
+}
+
+#[test]
+fn a_control_group_of_any_name_selects_events() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let Some(group) = Cgroup::make("bytes") else { return support::skipped("needs control groups v2") };
+    let inner = group.0.join(OsStr::from_bytes(b"g\xfe\x1b"));
+    std::fs::create_dir(&inner).unwrap();
+    let enter = r#"echo 0 > "$0"/cgroup.procs; unshare --uts true; echo 0 > "$0"/../cgroup.procs"#;
+    let form = text::shown_path(&inner);
+    one_plan(|plan| {
+        for given in [inner.as_os_str(), OsStr::new(&form)] {
+            let args = ["--source", plan, "--quiet", "--cgroup"].map(OsStr::new);
+            let command = ["--", "sh", "-c", enter].map(OsStr::new);
+            let stream = Stream::record(&[&args[..], &[given], &command, &[inner.as_os_str()]].concat());
+            let [event] = stream.of("unshare")[..] else { panic!("one event: {:?}", stream.stderr) };
+            assert!(bytes(&event["process"]["cgroup"], "path").ends_with(b"/g\xfe\x1b"), "{event}");
+        }
     });
 }
 

@@ -2,7 +2,7 @@
 
 use crate::support::kernel::{LISTMOUNT, LISTNS, LISTS};
 use crate::support::orphans::{find, gaps, inode, sources};
-use crate::support::stage::{Staged, wait};
+use crate::support::stage::Staged;
 use crate::support::{self, json, proc};
 use serde_json::{Value, json};
 use std::fs;
