@@ -7,6 +7,7 @@ use crate::support::stage::wait;
 use crate::support::waits::{
     Before, Outcome, beside_server, commands, in_own_mounts, sleeper, tenant, within,
 };
+use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -96,6 +97,29 @@ fn who_executes_a_program_on_a_silent_server_is_not_waited_for() {
             assert!(ran.code == Some(1) && ran.stderr.starts_with(&why), "{}", ran.stderr);
             assert!(ran.stderr.contains("does not return"), "{}", ran.stderr);
         }
+    });
+}
+
+#[test]
+fn load_of_the_machine_is_not_read_from_a_silent_server() {
+    let _limit = support::time_limit();
+    beside_server(0, |point, server| {
+        let before = Before::measure();
+        let mut tenants = tenant(EXECUTE, &[point.join("program"), "1".into()]);
+        tenants.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let limit = before.limit();
+        // As container managers do.
+        let none = None::<&str>;
+        mount(Some(&point.join("program")), "/proc/loadavg", none, MsFlags::MS_BIND, none).unwrap();
+        server.stop_answering();
+        tenants.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        let stuck = wait(|| Some(server.closing()).filter(|closing| !closing.is_empty()));
+        let stuck = stuck.expect("it closes the file");
+        let list = within(false, &["list", "--json", "--source", "proc"], limit);
+        drop(server);
+        end(&stuck, tenants);
+        let document: Value = serde_json::from_str(&list.of_commands().unwrap().stdout).unwrap();
+        assert!(has(&document, std::process::id()));
     });
 }
 

@@ -1,8 +1,9 @@
 //! Parses the texts of `/proc` from bytes; this file does no I/O.
 
+use crate::kernel::status::number;
 use crate::model::{NsKind, Text};
-use procfs_core::FromRead as _;
 use procfs_core::process::{Stat, StatFlags, Status};
+use procfs_core::{FromRead as _, LoadAverage};
 use std::borrow::Cow;
 
 /// The fields used of `/proc/PID/stat`: proc_pid_stat(5).
@@ -47,17 +48,14 @@ pub(super) fn pids(status: &[u8]) -> Option<Vec<u32>> {
     ids.into_iter().map(|id| u32::try_from(id).ok()).collect()
 }
 
-/// Parses the number of tasks in all pid namespaces: the fourth field of `/proc/loadavg`, proc_loadavg(5).
+/// Parses the number of tasks in all pid namespaces, in the text of `/proc/loadavg`: proc_loadavg(5).
 pub(super) fn tasks(loadavg: &[u8]) -> Option<usize> {
-    let field = std::str::from_utf8(loadavg).ok()?.split(' ').nth(3)?;
-    field.split_once('/')?.1.parse().ok()
+    LoadAverage::from_read(loadavg).ok()?.max.try_into().ok()
 }
 
-/// Parses the process that a thread belongs to: the line `Tgid` of `/proc/TID/status`. The name, which may contain
-/// anything, is on a line of its own.
+/// Parses the process that a thread belongs to, in the text of `/proc/TID/status`.
 pub(super) fn thread_group(status: &[u8]) -> Option<u32> {
-    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    number(status, "Tgid")
 }
 
 /// Parses the id of a mount from its line of a `/proc/PID/mountinfo`.

@@ -1,5 +1,6 @@
 //! Capabilities of this process: capabilities(7).
 
+use super::status::value;
 use std::io;
 use std::sync::LazyLock;
 
@@ -46,8 +47,7 @@ impl Effective {
     /// Parses those in the text of a `/proc/PID/status`.
     #[must_use]
     pub fn parse(status: &[u8]) -> Option<Self> {
-        let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"CapEff:"))?;
-        u64::from_str_radix(std::str::from_utf8(line).ok()?.trim(), 16).ok().map(Self)
+        u64::from_str_radix(value(status, "CapEff")?, 16).ok().map(Self)
     }
 
     /// Returns true if it includes this one.

@@ -6,7 +6,7 @@
 pub mod series;
 
 use super::advice::{NO_MORE_PROCESSES, exhausted};
-use super::allowance;
+use super::{allowance, status};
 use nix::cmsg_space;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -57,6 +57,21 @@ pub struct Reply {
 impl From<Option<Vec<u8>>> for Reply {
     fn from(bytes: Option<Vec<u8>>) -> Self {
         Self { bytes, descriptor: None }
+    }
+}
+
+impl<const N: usize> From<[u64; N]> for Reply {
+    fn from(numbers: [u64; N]) -> Self {
+        Some(numbers.map(u64::to_ne_bytes).concat()).into()
+    }
+}
+
+impl Reply {
+    /// Returns the numbers that it was made from.
+    #[must_use]
+    pub fn numbers(&self) -> Vec<u64> {
+        let (numbers, _) = self.bytes.as_deref().unwrap_or_default().as_chunks();
+        numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect()
     }
 }
 
@@ -280,9 +295,8 @@ fn end_with(parent: Pid) -> nix::Result<()> {
 
 /// Returns true if a process runs, waits only for a processor, or is being traced.
 pub(super) fn is_running(pid: Pid) -> bool {
-    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let after = stat.iter().rposition(|&byte| byte == b')').map_or(stat.len(), |at| at + 2);
-    matches!(stat.get(after), Some(b'R' | b't'))
+    let status = std::fs::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    matches!(status::state(&status), Some('R' | 't'))
 }
 
 /// Closes all descriptors but some, so that a child that cannot end holds nothing of nsprobe's, and no pipe whose

@@ -1,8 +1,9 @@
 //! Path walks that wait for no file system's server: names are looked up only in file systems known to be local, or in
 //! the kernel's caches.
 
-use super::outpost::{self, Answer};
+use super::outpost::{self, Answer, Reply};
 use super::proc::ProcessDir;
+use super::status;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
@@ -66,7 +67,7 @@ pub fn mount_id(fd: &impl AsFd) -> io::Result<u64> {
     let file = nix::fcntl::open(file.as_str(), OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let mut text = [0; 256];
     let length = nix::unistd::read(&file, &mut text)?;
-    parse_mount_id(&text[..length]).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    status::number(&text[..length], "mnt_id").ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Returns the device and inode that a path given by the user leads to, anywhere; fails like a child process and
@@ -91,7 +92,7 @@ pub fn is_there(path: &Path) -> io::Result<bool> {
 /// Makes a call that may wait for a file system's server in a child process. `ErrorKind::TimedOut`: it does not answer;
 /// other errors mean that it was not made.
 pub(super) fn in_child<const N: usize>(ask: impl Fn() -> [u64; N]) -> io::Result<[u64; N]> {
-    let ask = |&(): &()| Some(ask().map(u64::to_ne_bytes).concat()).into();
+    let ask = |&(): &()| Reply::from(ask());
     let mut answered = Err(Errno::EIO.into());
     outpost::each(&[()], &[], &mut { PATIENCE }, ask, |(), answer| {
         answered = match answer {
@@ -102,15 +103,7 @@ pub(super) fn in_child<const N: usize>(ask: impl Fn() -> [u64; N]) -> io::Result
             answer => answer.reply(),
         };
     });
-    let bytes = answered?.bytes.unwrap_or_default();
-    let (numbers, _) = bytes.as_chunks();
-    let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
-    numbers.try_into().map_err(|_| Errno::EIO.into())
-}
-
-fn parse_mount_id(fdinfo: &[u8]) -> Option<u64> {
-    let line = fdinfo.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"mnt_id:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    answered?.numbers().try_into().map_err(|_| Errno::EIO.into())
 }
 
 #[cfg(test)]
@@ -119,9 +112,6 @@ mod tests {
 
     #[test]
     fn mount_is_found_by_id() {
-        assert_eq!(parse_mount_id(b"pos:\t0\nflags:\t012000000\nmnt_id:\t27\nino:\t1\n"), Some(27));
-        assert_eq!(parse_mount_id(b"pos:\t0\n"), None);
-        assert_eq!(parse_mount_id(b"mnt_id:\tx\n"), None);
         let proc = cached(&own_root().unwrap(), Path::new("/proc"));
         let proc = proc.or_else(|_| step(&own_root().unwrap(), Path::new("proc"))).unwrap();
         let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();

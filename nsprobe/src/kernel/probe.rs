@@ -13,6 +13,7 @@ use crate::kernel::pseudo::PseudoFs;
 use crate::kernel::refusal::{Refusal, chain, refusal};
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{self, Losers, Shares};
+use crate::kernel::status;
 use crate::kernel::task_storage::TaskStorage;
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
@@ -305,8 +306,8 @@ impl Probe {
         let programs = self.ebpf.programs().filter_map(|(_, program)| fd_of(program));
         let programs = programs.chain(self.fprobes.fds());
         programs
-            .filter_map(|fd| std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok())
-            .map(|text| misses(&text))
+            .filter_map(|fd| std::fs::read(format!("/proc/self/fdinfo/{fd}")).ok())
+            .filter_map(|text| status::number::<u64>(&text, "recursion_misses"))
             .sum()
     }
 }
@@ -324,12 +325,6 @@ enum Attached {
 
 fn fd_of(program: &Program) -> Option<i32> {
     program.fd().ok().map(|fd| fd.as_fd().as_raw_fd())
-}
-
-/// Parses `recursion_misses` in the text of a `/proc/PID/fdinfo/FD` of a program.
-fn misses(fdinfo: &str) -> u64 {
-    let value = fdinfo.lines().find_map(|line| line.strip_prefix("recursion_misses:"));
-    value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Returns the reason that tracefs is not available, with advice if the capability `needed` is missing.
@@ -364,15 +359,4 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Re
     let name = name.trim_start_matches("tracepoint/");
     let text = tracefs.read(&format!("events/{name}/id")).map_err(failed)?;
     text.trim().parse().map_err(|_| Refusal::new(format!("tracefs: the id of {name} is not a number")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recursion_misses_are_parsed() {
-        assert_eq!(misses("pos:\t0\nprog_type:\t26\nrecursion_misses:\t17\nverified_insns:\t9\n"), 17);
-        assert_eq!(misses("pos:\t0\nprog_type:\t26\n"), 0);
-    }
 }

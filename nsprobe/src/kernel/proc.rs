@@ -8,9 +8,10 @@
 use super::bounded;
 use super::clock::Offset;
 use super::entries::numbers;
+use super::load;
 use super::statx::FileFacts;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
+use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
 use nix::unistd::read;
 use std::ffi::{CStr, OsString};
@@ -61,14 +62,9 @@ impl Proc {
         fstat(&*self.dir).map_or(0, |stat| usize::try_from(stat.st_nlink).unwrap_or(usize::MAX))
     }
 
-    /// Reads `loadavg` from the proc file system itself: container managers mount a file of their own over it.
+    /// Reads `loadavg` from the proc file system itself, not what is mounted over it.
     pub fn load_average(&self) -> io::Result<Vec<u8>> {
-        let how = OpenHow::new()
-            .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_NO_XDEV | ResolveFlag::RESOLVE_NO_SYMLINKS);
-        let mut bytes = Vec::new();
-        read_some(&openat2(&*self.dir, "loadavg", how)?, &mut bytes, CHUNK)?;
-        Ok(bytes)
+        load::average(self.dir.as_fd())
     }
 
     /// Returns the ids of all visible processes, in ascending order.

@@ -59,8 +59,11 @@ pub fn facts(questions: &[Question], patience: &mut Duration) -> Vec<io::Result<
             Ok(Facts { ino: nsfs::identity(socket.as_fd())?.1, cookie: socket.netns_cookie().ok() })
         });
         match facts {
-            Ok(Facts { ino, cookie }) => numbers(&[0, ino, u64::from(cookie.is_some()), cookie.unwrap_or(0)]),
-            Err(error) => numbers(&[errno_of(&error)]),
+            Ok(Facts { ino, cookie }) => {
+                let known = u64::from(cookie.is_some());
+                Reply::from([SUCCESS, ino, known, cookie.unwrap_or(0)])
+            }
+            Err(error) => failure(&error),
         }
     };
     let mut all = Vec::with_capacity(questions.len());
@@ -86,7 +89,7 @@ pub fn network_namespaces<'a>(
     let mut opened = HashSet::new();
     let ask = |question: &Question| {
         if question.cookie.is_some_and(|cookie| opened.contains(&cookie)) {
-            return numbers(&[0]);
+            return Reply::from([SUCCESS]);
         }
         let namespace = owners.first(question, |socket| {
             let ino = nsfs::identity(socket.as_fd())?.1;
@@ -98,9 +101,9 @@ pub fn network_namespaces<'a>(
         match namespace {
             Ok(namespace) => {
                 opened.extend(question.cookie);
-                Reply { descriptor: Some(namespace), ..numbers(&[0]) }
+                Reply { descriptor: Some(namespace), ..Reply::from([SUCCESS]) }
             }
-            Err(error) => numbers(&[errno_of(&error)]),
+            Err(error) => failure(&error),
         }
     };
     outpost::each(questions, &[], patience, ask, |question, answer| {
@@ -149,22 +152,21 @@ impl Owners {
     }
 }
 
-fn errno_of(error: &io::Error) -> u64 {
-    u64::from(error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs())
+/// Builds the reply that is this error.
+fn failure(error: &io::Error) -> Reply {
+    let errno = error.raw_os_error().unwrap_or(libc::EIO).unsigned_abs();
+    Reply::from([u64::from(errno)])
 }
 
-/// Builds a reply of numbers, the first of which is an errno, or 0.
-fn numbers(numbers: &[u64]) -> Reply {
-    Some(numbers.iter().flat_map(|number| number.to_ne_bytes()).collect::<Vec<u8>>()).into()
-}
+/// The number in a reply that is no error.
+const SUCCESS: u64 = 0;
 
-/// Returns the numbers and the descriptor of a child's reply, if it was not an error.
+/// Returns the numbers and the descriptor of a child's reply, of which the first number is an errno or [`SUCCESS`].
 fn decode(answer: Answer) -> io::Result<(Vec<u64>, Option<OwnedFd>)> {
-    let Reply { bytes, descriptor } = answer.reply()?;
-    let (numbers, _) = bytes.as_deref().unwrap_or_default().as_chunks();
-    let numbers: Vec<u64> = numbers.iter().map(|&number| u64::from_ne_bytes(number)).collect();
+    let reply = answer.reply()?;
+    let numbers = reply.numbers();
     match numbers.first().copied().map(i32::try_from) {
-        Some(Ok(0)) => Ok((numbers, descriptor)),
+        Some(Ok(0)) => Ok((numbers, reply.descriptor)),
         Some(Ok(error)) => Err(io::Error::from_raw_os_error(error)),
         _ => Err(Errno::EIO.into()),
     }

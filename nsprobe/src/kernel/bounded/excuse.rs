@@ -1,8 +1,11 @@
 //! Decides whether a reader that sleeps may be waiting for somebody who waits for a processor, not for a file server.
 
 use super::threads;
-use std::fs;
-use std::num::NonZeroUsize;
+use crate::kernel::load;
+use crate::kernel::status::state;
+use procfs_core::{FromRead as _, LoadAverage};
+use std::fs::{self, File};
+use std::os::fd::AsFd as _;
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::thread::available_parallelism;
 
@@ -32,10 +35,12 @@ const THREADS: usize = 8;
 
 /// Returns true if more tasks are runnable than there are processors.
 pub(super) fn is_machine_busy() -> bool {
-    static PROCESSORS: LazyLock<usize> =
-        LazyLock::new(|| available_parallelism().map_or(1, NonZeroUsize::get));
-    let text = fs::read("/proc/loadavg").unwrap_or_default();
-    runnable(&text).is_some_and(|tasks| tasks > *PROCESSORS)
+    static PROCESSORS: LazyLock<u32> = LazyLock::new(|| {
+        available_parallelism().map_or(1, |number| number.get().try_into().unwrap_or(u32::MAX))
+    });
+    let proc = File::open("/proc");
+    let text = proc.and_then(|proc| load::average(proc.as_fd())).unwrap_or_default();
+    LoadAverage::from_read(&*text).is_ok_and(|load| load.cur > *PROCESSORS)
 }
 
 /// Returns true if a thread of the process has a processor or waits for one. A process whose processor time is limited,
@@ -46,21 +51,8 @@ fn is_runnable(pid: u32) -> bool {
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     threads.take(THREADS).any(|thread| {
         let status = fs::read(thread.path().join("status")).unwrap_or_default();
-        state(&status) == Some(b'R')
+        state(&status) == Some('R')
     })
-}
-
-/// Returns the number of runnable tasks in the text of `/proc/loadavg`: `0.10 0.20 0.30 3/250 1234`.
-fn runnable(loadavg: &[u8]) -> Option<usize> {
-    let field = loadavg.split(|&byte| byte == b' ').nth(3)?;
-    let tasks = field.split(|&byte| byte == b'/').next()?;
-    std::str::from_utf8(tasks).ok()?.parse().ok()
-}
-
-/// Returns the state in the text of a `/proc/PID/status`, where a name has no line breaks.
-fn state(status: &[u8]) -> Option<u8> {
-    let state = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"State:\t"))?;
-    state.first().copied()
 }
 
 #[cfg(test)]
@@ -68,15 +60,6 @@ mod tests {
     use super::*;
     use std::process::Command;
     use std::time::{Duration, Instant};
-
-    #[test]
-    fn the_texts_are_parsed_whatever_names_there_are() {
-        assert_eq!(runnable(b"3.65 3.13 2.80 5/311 9918\n"), Some(5));
-        assert_eq!(runnable(b"3.65 3.13\n"), None);
-        assert_eq!(state(b"Name:\tState:\tS\nUmask:\t0022\nState:\tR (running)\n"), Some(b'R'));
-        assert_eq!(state(b"Name:\tsh\nState:\t"), None);
-        assert_eq!(state(b""), None);
-    }
 
     #[test]
     fn runnable_tasks_are_distinguished_from_sleeping_ones() {

@@ -2,6 +2,7 @@
 //! process, and no tenant's processes keep more than a few threads.
 
 use super::tenant::{Class, Tenant};
+use crate::kernel::status::{number, state};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io;
@@ -144,12 +145,8 @@ impl Slot {
     pub(super) fn activity(&self) -> Activity {
         let tid = self.tid.load(Ordering::Relaxed);
         let status = std::fs::read(format!("/proc/self/task/{tid}/status")).unwrap_or_default();
-        let value = |name: &[u8]| {
-            let mut lines = status.split(|&byte| byte == b'\n');
-            std::str::from_utf8(lines.find_map(|line| line.strip_prefix(name))?).ok().map(str::trim)
-        };
-        match (value(b"State:"), value(b"voluntary_ctxt_switches:").and_then(|count| count.parse().ok())) {
-            (Some(state), _) if state.starts_with('R') => Activity::Running,
+        match (state(&status), number(&status, "voluntary_ctxt_switches")) {
+            (Some('R'), _) => Activity::Running,
             (Some(_), Some(times)) => Activity::Asleep(times),
             _ => Activity::Unknown,
         }
