@@ -4,6 +4,8 @@
 //! is looked up in the running kernel's BTF before the probe is loaded, and passed to it in a read-only array that
 //! [`Field`] indexes.
 
+use core::fmt;
+
 /// The offset of a field that the running kernel lacks.
 pub const ABSENT: u32 = u32::MAX;
 
@@ -14,6 +16,12 @@ pub struct FieldSource {
     pub type_name: &'static str,
     /// Its member; empty for the size of the struct itself.
     pub member: &'static str,
+}
+
+impl fmt::Display for FieldSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.type_name, self.member)
+    }
 }
 
 macro_rules! fields {

@@ -1,11 +1,11 @@
 //! clone(2), clone3(2), fork(2), vfork(2): every way to create a task.
 //!
-//! Successes, in both plans: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` on older
+//! Successes, fentry and tracepoints: `task_newtask(struct task_struct *task, u64 clone_flags)` (`unsigned long` on older
 //! kernels, up to 6.12 at least; the register is the same). It comes at the end of `copy_process`, when the new task
 //! has its ids and namespaces and has not run yet, and can no longer fail. Its flags are the kernel's own copy:
 //! clone(2) has lost its exit signal there, whose bits include `CLONE_NEWTIME`, so that only clone3(2) can set that.
 //!
-//! Failures, fentry: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
+//! Failures, fentry and fprobes: `pid_t kernel_clone(struct kernel_clone_args *args)`, since 5.10 (`_do_fork` before).
 //! clone3 gets there once its arguments have been read and are valid by themselves (`clone3_args_valid`): an invalid
 //! size, flag, stack, exit signal or `set_tid` is refused before. So its failures are reported at its return: `long
 //! __x64_sys_clone3(const struct pt_regs *)`, and `__ia32_sys_clone3` for 32 bits, with the flags seen by

@@ -101,8 +101,7 @@ pub fn find(btf: &[u8], wanted: &Wanted) -> Result<Found, BtfError> {
 #[must_use]
 pub fn absent<'a>(needed: impl IntoIterator<Item = &'a Field>, offsets: &[u32]) -> Option<String> {
     let field = needed.into_iter().find(|&&field| offsets[field as usize] == ABSENT)?;
-    let source = FIELDS[*field as usize];
-    Some(format!("{}.{}", source.type_name, source.member))
+    Some(FIELDS[*field as usize].to_string())
 }
 
 impl Ids {

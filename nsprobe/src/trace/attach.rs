@@ -16,7 +16,7 @@ use crate::kernel::refusal::{Refusal, errno_of};
 use crate::kernel::task_storage::TaskStorage;
 use crate::model::EventSource;
 use nsprobe_ebpf::filter_key::FilterKey;
-use nsprobe_ebpf::{Config, FIELDS, config};
+use nsprobe_ebpf::{Config, FIELDS, Field, config};
 use std::time::Duration;
 
 /// A probe that runs until it is dropped.
@@ -121,17 +121,19 @@ pub fn attach(request: &AttachRequest<'_>) -> Result<Attached, TraceError> {
     }
     let storage = storage.ok();
     let in_tables = storage.is_none();
-    let plans = Plan::OF_PROBE.map(|plan| request.groups(plan, in_tables));
     let of_denied = if request.denied { hooks::denied(request.calls) } else { Vec::new() };
-    let all = plans.iter().flatten().chain(&of_denied);
-    let hooks: Vec<Hook> = all.flat_map(|group| group.hooks.clone()).collect();
+    let of_plans = Plan::OF_PROBE.into_iter().flat_map(|plan| request.groups(plan, in_tables));
+    let hooks: Vec<Hook> = of_plans.chain(of_denied.clone()).flat_map(|group| group.hooks).collect();
     let mut probe = Probe::open(request.config, request.keys, request.size, &hooks, storage)
         .map_err(|error| forbidden(error, in_tables))?;
     let preemptible = is_preemptible();
-    let kernel = plan::Kernel { lockdown: Lockdown::read(), preemptible };
-    let mut trials = Vec::new();
+    let mut trials: Vec<Trial> = Vec::new();
     let mut links = Vec::new();
     let reason = loop {
+        // Reading it takes up to 40 ms where securityfs is not mounted.
+        let is_forbidden = trials.iter().any(Trial::is_forbidden);
+        let lockdown = if is_forbidden { Lockdown::read() } else { Lockdown::None };
+        let kernel = plan::Kernel { lockdown, preemptible };
         match plan::judge(request.choice, &trials, kernel) {
             Verdict::Keep(reason) => break reason,
             Verdict::GiveUp(reason) => return Err(TraceError::Refused(reason)),
@@ -221,33 +223,32 @@ fn attach_group(
     group: &Group,
     links: &mut Vec<(Hook, Link)>,
 ) -> Result<(), (String, Refusal)> {
-    let named = |hook: &Hook, refusal| (hook.point.to_string(), refusal);
     let before = links.len();
     for hook in &group.hooks {
-        if let Some(name) = hook.point.function()
-            && probe.prototype(hook.point).is_none()
-        {
-            links.truncate(before);
-            return Err(named(hook, Refusal::absent(name)));
-        }
-        if let Some(absent) = group.fields.iter().find(|&&field| !probe.has(field)) {
-            let source = FIELDS[*absent as usize];
-            let reason = format!("this kernel has no {}.{}", source.type_name, source.member);
-            return Err(named(hook, Refusal::new(reason)));
-        }
-        if let Some(mismatch) = probe.prototype(hook.point).and_then(|found| mismatch(hook.point, found)) {
-            links.truncate(before);
-            return Err(named(hook, Refusal::new(mismatch)));
-        }
-        match probe.attach(hook) {
+        match attach_hook(probe, hook, group.fields) {
             Ok(link) => links.push((*hook, link)),
             Err(refusal) => {
                 links.truncate(before);
-                return Err(named(hook, refusal));
+                return Err((hook.point.to_string(), refusal));
             }
         }
     }
     Ok(())
+}
+
+/// Attaches a hook whose program requires these `fields`.
+fn attach_hook(probe: &mut Probe, hook: &Hook, fields: &[Field]) -> Result<Link, Refusal> {
+    let prototype = probe.prototype(hook.point);
+    if let (Some(name), None) = (hook.point.function(), prototype) {
+        return Err(Refusal::absent(name));
+    }
+    if let Some(&absent) = fields.iter().find(|&&field| !probe.has(field)) {
+        return Err(Refusal::new(format!("this kernel has no {}", FIELDS[absent as usize])));
+    }
+    if let Some(mismatch) = prototype.and_then(|found| mismatch(hook.point, found)) {
+        return Err(Refusal::new(mismatch));
+    }
+    probe.attach(hook)
 }
 
 /// Explains EPERM for a process that has the capabilities.

@@ -36,17 +36,34 @@ pub struct CallSpec {
 pub struct Function {
     /// Its name.
     pub name: &'static str,
-    /// The fexit program, and the fentry program if it needs one. (Fprobes have the same two programs for all.)
-    pub programs: (&'static str, Option<&'static str>),
+    /// The programs of fexit and fentry. (Fprobes have the same two programs for all functions.)
+    pub programs: Programs,
     /// Kernel struct fields that the programs require.
     pub fields: &'static [Field],
     /// All parameters.
     pub parameters: &'static [Expected],
     /// The result.
     pub result: Expected,
-    /// The function behind the same call of a 32-bit process, with the same prototype, if it is a different one; with its
-    /// fexit and fentry programs.
-    pub compat: Option<(&'static str, [&'static str; 2])>,
+    /// The function behind the same call of a 32-bit process, if it is a different one.
+    pub compat: Option<CompatFunction>,
+}
+
+/// The programs at the return and entry of a function or system call.
+#[derive(Clone, Copy, Debug)]
+pub struct Programs {
+    /// At its return.
+    pub exit: &'static str,
+    /// At its entry, if that is needed.
+    pub entry: Option<&'static str>,
+}
+
+/// The kernel function behind a 32-bit call, with the same prototype as that of the 64-bit one.
+#[derive(Clone, Copy, Debug)]
+pub struct CompatFunction {
+    /// Its name.
+    pub name: &'static str,
+    /// The programs of fexit and fentry.
+    pub programs: Programs,
 }
 
 /// The tracepoints of a system call.
@@ -55,7 +72,7 @@ pub struct Tracepoint {
     /// At its return and entry.
     pub points: [&'static str; 2],
     /// The programs there.
-    pub programs: [&'static str; 2],
+    pub programs: Programs,
 }
 
 /// The expected type of a parameter or result.
@@ -73,20 +90,19 @@ use Expected::{Integer, Pointer};
 
 const REGISTERS: &[Field] = &[Field::PtRegsFirst, Field::PtRegsSecond];
 
+const fn both(exit: &'static str, entry: &'static str) -> Programs {
+    Programs { exit, entry: Some(entry) }
+}
+
 /// A function that takes the arguments of a system call as registers.
-const fn of_registers(
-    name: &'static str,
-    [exit, entry]: [&'static str; 2],
-    compat: &'static str,
-    compat_programs: [&'static str; 2],
-) -> Function {
+const fn of_registers(name: &'static str, programs: Programs, compat: CompatFunction) -> Function {
     Function {
         name,
-        programs: (exit, Some(entry)),
+        programs,
         fields: REGISTERS,
         parameters: &[Pointer("pt_regs")],
         result: Integer(8),
-        compat: Some((compat, compat_programs)),
+        compat: Some(compat),
     }
 }
 
@@ -98,7 +114,7 @@ pub static CALLS: [CallSpec; 5] = [
         functions: &[
             Function {
                 name: "kernel_clone",
-                programs: ("fexit_clone", None),
+                programs: Programs { exit: "fexit_clone", entry: None },
                 fields: &[Field::KernelCloneFlags],
                 parameters: &[Pointer("kernel_clone_args")],
                 result: Integer(4),
@@ -106,9 +122,11 @@ pub static CALLS: [CallSpec; 5] = [
             },
             of_registers(
                 "__x64_sys_clone3",
-                ["fexit_clone3", "fentry_clone3"],
-                "__ia32_sys_clone3",
-                ["fexit_clone3_32", "fentry_clone3_32"],
+                both("fexit_clone3", "fentry_clone3"),
+                CompatFunction {
+                    name: "__ia32_sys_clone3",
+                    programs: both("fexit_clone3_32", "fentry_clone3_32"),
+                },
             ),
         ],
         tracepoints: &[
@@ -116,20 +134,20 @@ pub static CALLS: [CallSpec; 5] = [
             &[
                 Tracepoint {
                     points: ["sys_exit_clone", "sys_enter_clone"],
-                    programs: ["exit_clone", "enter_clone"],
+                    programs: both("exit_clone", "enter_clone"),
                 },
                 Tracepoint {
                     points: ["sys_exit_fork", "sys_enter_fork"],
-                    programs: ["exit_clone", "enter_fork"],
+                    programs: both("exit_clone", "enter_fork"),
                 },
                 Tracepoint {
                     points: ["sys_exit_vfork", "sys_enter_vfork"],
-                    programs: ["exit_clone", "enter_vfork"],
+                    programs: both("exit_clone", "enter_vfork"),
                 },
             ],
             &[Tracepoint {
                 points: ["sys_exit_clone3", "sys_enter_clone3"],
-                programs: ["exit_clone", "enter_clone3"],
+                programs: both("exit_clone", "enter_clone3"),
             }],
         ],
     },
@@ -138,7 +156,7 @@ pub static CALLS: [CallSpec; 5] = [
         name: "unshare",
         functions: &[Function {
             name: "ksys_unshare",
-            programs: ("fexit_unshare", Some("fentry_unshare")),
+            programs: both("fexit_unshare", "fentry_unshare"),
             fields: &[],
             parameters: &[Integer(8)],
             result: Integer(4),
@@ -146,7 +164,7 @@ pub static CALLS: [CallSpec; 5] = [
         }],
         tracepoints: &[&[Tracepoint {
             points: ["sys_exit_unshare", "sys_enter_unshare"],
-            programs: ["exit_call", "enter_unshare"],
+            programs: both("exit_call", "enter_unshare"),
         }]],
     },
     CallSpec {
@@ -154,13 +172,12 @@ pub static CALLS: [CallSpec; 5] = [
         name: "setns",
         functions: &[of_registers(
             "__x64_sys_setns",
-            ["fexit_setns", "fentry_setns"],
-            "__ia32_sys_setns",
-            ["fexit_setns32", "fentry_setns32"],
+            both("fexit_setns", "fentry_setns"),
+            CompatFunction { name: "__ia32_sys_setns", programs: both("fexit_setns32", "fentry_setns32") },
         )],
         tracepoints: &[&[Tracepoint {
             points: ["sys_exit_setns", "sys_enter_setns"],
-            programs: ["exit_call", "enter_setns"],
+            programs: both("exit_call", "enter_setns"),
         }]],
     },
     CallSpec {
@@ -168,13 +185,12 @@ pub static CALLS: [CallSpec; 5] = [
         name: "chroot",
         functions: &[of_registers(
             "__x64_sys_chroot",
-            ["fexit_chroot", "fentry_chroot"],
-            "__ia32_sys_chroot",
-            ["fexit_chroot32", "fentry_chroot32"],
+            both("fexit_chroot", "fentry_chroot"),
+            CompatFunction { name: "__ia32_sys_chroot", programs: both("fexit_chroot32", "fentry_chroot32") },
         )],
         tracepoints: &[&[Tracepoint {
             points: ["sys_exit_chroot", "sys_enter_chroot"],
-            programs: ["exit_call", "enter_chroot"],
+            programs: both("exit_call", "enter_chroot"),
         }]],
     },
     CallSpec {
@@ -182,13 +198,15 @@ pub static CALLS: [CallSpec; 5] = [
         name: "pivot_root",
         functions: &[of_registers(
             "__x64_sys_pivot_root",
-            ["fexit_pivot_root", "fentry_pivot_root"],
-            "__ia32_sys_pivot_root",
-            ["fexit_pivot_root32", "fentry_pivot_root32"],
+            both("fexit_pivot_root", "fentry_pivot_root"),
+            CompatFunction {
+                name: "__ia32_sys_pivot_root",
+                programs: both("fexit_pivot_root32", "fentry_pivot_root32"),
+            },
         )],
         tracepoints: &[&[Tracepoint {
             points: ["sys_exit_pivot_root", "sys_enter_pivot_root"],
-            programs: ["exit_call", "enter_pivot_root"],
+            programs: both("exit_call", "enter_pivot_root"),
         }]],
     },
 ];

@@ -39,23 +39,13 @@ pub struct Refused {
 #[must_use]
 pub fn next(choice: Choice, refused: &[Refused]) -> Option<(SourceKind, String)> {
     const ALL: [SourceKind; 3] = [SourceKind::Probe, SourceKind::Perf, SourceKind::Proc];
-    let among;
-    let order: &[SourceKind] = match choice {
-        Choice::Auto => &ALL,
-        Choice::Among(plans) => {
-            let is_in = |kind: &SourceKind| match kind {
-                SourceKind::Probe => Plan::OF_PROBE.into_iter().any(|plan| plans.has(plan)),
-                SourceKind::Perf => plans.has(Plan::Perf),
-                SourceKind::Proc => plans.has(Plan::Proc),
-            };
-            among = ALL.into_iter().filter(is_in).collect::<Vec<_>>();
-            &among
-        }
-        Choice::Only(Plan::Fentry | Plan::Fprobes | Plan::Tracepoints) => &[SourceKind::Probe],
-        Choice::Only(Plan::Perf) => &[SourceKind::Perf],
-        Choice::Only(Plan::Proc) => &[SourceKind::Proc],
+    let is_in = |kind: &SourceKind| match kind {
+        SourceKind::Probe => !choice.in_probe().is_empty(),
+        SourceKind::Perf => choice.has(Plan::Perf),
+        SourceKind::Proc => choice.has(Plan::Proc),
     };
-    let kind = *order.iter().find(|&&kind| refused.iter().all(|refused| refused.kind != kind))?;
+    let is_left = |kind: &SourceKind| refused.iter().all(|refused| refused.kind != *kind);
+    let kind = ALL.into_iter().filter(is_in).find(is_left)?;
     let whys: Vec<String> =
         refused.iter().map(|Refused { kind, why }| format!("no {}: {why}", kind.means())).collect();
     let reason = if whys.is_empty() { "requested".to_owned() } else { whys.join("; ") };

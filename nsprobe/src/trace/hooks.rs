@@ -1,13 +1,12 @@
 //! The hooks of each plan, and the kernel fields that they read.
 
-use super::calls::{Tracepoint, specs};
+use super::calls::{Programs, Tracepoint, specs};
 use crate::kernel::probe::{Hook, Point};
 use nsprobe_ebpf::Field;
 use std::fmt;
 
 mod denied;
 mod details;
-mod fprobes;
 pub mod prototype;
 
 pub use super::calls::Call;
@@ -125,30 +124,30 @@ pub fn groups(plan: Plan, calls: &[Call], follow: bool) -> Vec<Group> {
         groups.push(group(Purpose::NewTasks, &[newtask], if follow { FOLLOW_FIELDS } else { &[] }));
     }
     match plan {
-        Plan::Fentry => {
+        Plan::Fentry | Plan::Fprobes => {
             for spec in specs(calls) {
                 for function in spec.functions {
-                    let (exit, entry) = function.programs;
-                    let mut hooks = vec![hook(exit, Point::Fexit(function.name))];
-                    hooks.extend(entry.map(|entry| hook(entry, Point::Fentry(function.name))));
-                    groups.push(group(Purpose::of(spec.call), &hooks, function.fields));
+                    let hooks = at_function(plan, function.name, function.programs);
+                    groups.push(Group { purpose: Purpose::of(spec.call), hooks, fields: function.fields });
                 }
             }
             if calls.contains(&Call::PivotRoot) {
-                let entry = hook("fentry_pivot_paths", Point::Fentry("security_sb_pivotroot"));
+                let entry = match plan {
+                    Plan::Fprobes => hook("enter_pivot_paths", Point::Fprobe("security_sb_pivotroot")),
+                    _ => hook("fentry_pivot_paths", Point::Fentry("security_sb_pivotroot")),
+                };
                 groups.push(group(Purpose::Resolved, &[entry], PATH_FIELDS));
             }
         }
         Plan::Tracepoints => {
             for spec in specs(calls) {
                 for together in spec.tracepoints {
-                    let hooks: Vec<Hook> =
+                    let hooks =
                         together.iter().flat_map(|tracepoint| at(tracepoint, tracepoint.programs)).collect();
-                    groups.push(group(Purpose::of(spec.call), &hooks, &[]));
+                    groups.push(Group { purpose: Purpose::of(spec.call), hooks, fields: &[] });
                 }
             }
         }
-        Plan::Fprobes => groups.extend(fprobes::groups(calls)),
         Plan::Perf | Plan::Proc => {}
     }
     groups
@@ -163,31 +162,44 @@ fn end_of_task(plan: Plan) -> Hook {
 }
 
 /// The hooks at the return and entry of a system call.
-fn at(tracepoint: &Tracepoint, programs: [&'static str; 2]) -> [Hook; 2] {
+fn at(tracepoint: &Tracepoint, programs: Programs) -> Vec<Hook> {
     let [exit, entry] = tracepoint.points.map(Point::Syscall);
-    [Hook { program: programs[0], point: exit }, Hook { program: programs[1], point: entry }]
+    hooks(programs, exit, entry)
 }
 
-/// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them, both plans show
-/// successful clones, and functions also failed ones and unshare.
+/// The hooks at the return and entry of a kernel function.
+fn at_function(plan: Plan, function: &'static str, programs: Programs) -> Vec<Hook> {
+    match plan {
+        Plan::Fprobes => {
+            let for_all = Programs { exit: "exit_function", entry: Some("enter_function") };
+            hooks(for_all, Point::FprobeReturn(function), Point::Fprobe(function))
+        }
+        _ => hooks(programs, Point::Fexit(function), Point::Fentry(function)),
+    }
+}
+
+fn hooks(Programs { exit, entry }: Programs, at_exit: Point, at_entry: Point) -> Vec<Hook> {
+    let exit = Hook { program: exit, point: at_exit };
+    let entry = entry.map(|program| Hook { program, point: at_entry });
+    [exit].into_iter().chain(entry).collect()
+}
+
+/// The hooks with which `plan` shows `calls` made by int 0x80 and in 32-bit processes. Without them, every plan shows
+/// successful clones; and those of functions show the failed ones and unshare, which have one function for both.
 #[must_use]
 pub fn compat(plan: Plan, calls: &[Call]) -> Vec<Group> {
-    let hook = |program, point| Hook { program, point };
-    let group =
-        |hooks: [Hook; 2]| Group { purpose: Purpose::Compat, hooks: hooks.to_vec(), fields: COMPAT_FIELDS };
+    let group = |hooks| Group { purpose: Purpose::Compat, hooks, fields: COMPAT_FIELDS };
     match plan {
-        Plan::Fentry => specs(calls)
+        Plan::Fentry | Plan::Fprobes => specs(calls)
             .flat_map(|spec| spec.functions)
             .filter_map(|function| function.compat)
-            .map(|(function, [exit, entry])| {
-                group([hook(exit, Point::Fexit(function)), hook(entry, Point::Fentry(function))])
-            })
+            .map(|compat| group(at_function(plan, compat.name, compat.programs)))
             .collect(),
-        Plan::Tracepoints => vec![group([
-            hook("exit_compat", Point::EverySyscall("sys_exit")),
-            hook("enter_compat", Point::EverySyscall("sys_enter")),
-        ])],
-        Plan::Fprobes => fprobes::compat(calls),
+        Plan::Tracepoints => {
+            let programs = Programs { exit: "exit_compat", entry: Some("enter_compat") };
+            let [exit, entry] = ["sys_exit", "sys_enter"].map(Point::EverySyscall);
+            vec![group(hooks(programs, exit, entry))]
+        }
         Plan::Perf | Plan::Proc => Vec::new(),
     }
 }

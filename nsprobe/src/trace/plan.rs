@@ -21,8 +21,7 @@ pub struct Plans(u8);
 
 impl Plans {
     /// True if it contains this plan.
-    #[must_use]
-    pub const fn has(self, plan: Plan) -> bool {
+    const fn has(self, plan: Plan) -> bool {
         self.0 & 1 << plan as u8 != 0
     }
 }
@@ -34,15 +33,20 @@ impl FromIterator<Plan> for Plans {
 }
 
 impl Choice {
+    /// True if this plan may be chosen.
+    #[must_use]
+    pub fn has(self, plan: Plan) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Only(only) => only == plan,
+            Self::Among(plans) => plans.has(plan),
+        }
+    }
+
     /// The plans of the probe among these, in the order of increasing cost for other system calls.
     #[must_use]
     pub fn in_probe(self) -> Vec<Plan> {
-        let is_in = |plan: &Plan| match self {
-            Self::Auto => true,
-            Self::Only(only) => only == *plan,
-            Self::Among(plans) => plans.has(*plan),
-        };
-        Plan::OF_PROBE.into_iter().filter(is_in).collect()
+        Plan::OF_PROBE.into_iter().filter(|&plan| self.has(plan)).collect()
     }
 
     /// The same plans, in the order of trying.
@@ -61,7 +65,7 @@ impl Choice {
 /// Properties of the kernel that affect the choice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Kernel {
-    /// Its lockdown mode.
+    /// Its lockdown mode, the reason for a forbidden trial; not used without one.
     pub lockdown: Lockdown,
     /// True if it preempts its own tasks, or may.
     pub preemptible: bool,

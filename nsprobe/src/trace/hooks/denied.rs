@@ -1,7 +1,7 @@
 //! The hooks for calls stopped by a seccomp filter, in addition to those of any plan.
 
 use super::{Call, Group, Plan, Purpose, at};
-use crate::trace::calls::specs;
+use crate::trace::calls::{Programs, specs};
 use nsprobe_ebpf::Field;
 
 /// The hooks that show such calls among `calls`.
@@ -10,7 +10,7 @@ pub fn denied(calls: &[Call]) -> Vec<Group> {
     specs(calls)
         .flat_map(|spec| spec.tracepoints.iter().copied().flatten())
         .map(|tracepoint| {
-            let hooks = at(tracepoint, ["exit_denied", "enter_denied"]).to_vec();
+            let hooks = at(tracepoint, Programs { exit: "exit_denied", entry: Some("enter_denied") });
             Group { purpose: Purpose::Denied, hooks, fields: FIELDS }
         })
         .collect()

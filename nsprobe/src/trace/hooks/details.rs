@@ -18,13 +18,11 @@ pub(super) const PATH_FIELDS: &[Field] = &[
 /// The details that events lack on a kernel without some fields, in words. `has` tests if a field exists.
 #[must_use]
 pub fn unreadable(has: impl Fn(Field) -> bool) -> Vec<String> {
-    let name =
-        |field: Field| format!("{}.{}", FIELDS[field as usize].type_name, FIELDS[field as usize].member);
     let mut lacks: Vec<String> = DETAILS
         .iter()
         .filter_map(|(what, fields)| {
             let absent = fields.iter().copied().find(|&field| !has(field))?;
-            Some(format!("{what}: this kernel has no {}", name(absent)))
+            Some(format!("{what}: this kernel has no {}", FIELDS[absent as usize]))
         })
         .collect();
     let by_operations = has(Field::NsCommonOps) && has(Field::ProcNsOperationsType);

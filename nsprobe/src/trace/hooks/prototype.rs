@@ -42,7 +42,7 @@ fn signature(name: &str) -> Option<Signature> {
     let of_calls = CALLS
         .iter()
         .flat_map(|spec| spec.functions)
-        .find(|function| function.name == name || function.compat.is_some_and(|(compat, _)| compat == name));
+        .find(|function| function.name == name || function.compat.is_some_and(|compat| compat.name == name));
     let of_call = of_calls.map(|function| (function.parameters, Some(function.result)));
     of_call.or_else(|| FUNCTIONS.iter().find(|(function, _)| *function == name).map(|&(_, found)| found))
 }
