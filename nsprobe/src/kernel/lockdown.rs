@@ -2,6 +2,7 @@
 
 use super::pseudo::PseudoFs;
 use std::io;
+use std::sync::LazyLock;
 
 /// The current lockdown mode.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,15 +19,18 @@ pub enum Lockdown {
 }
 
 impl Lockdown {
-    /// Reads it from securityfs, mounted or not.
+    /// Returns it as read the first time, from securityfs, mounted or not.
     #[must_use]
     pub fn read() -> Self {
-        match PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")) {
-            Ok(text) => Self::parse(&text),
-            // A kernel without the lockdown module has no such file, and no lockdown.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Self::None,
-            Err(_) => Self::Unknown,
-        }
+        static LOCKDOWN: LazyLock<Lockdown> = LazyLock::new(|| {
+            match PseudoFs::securityfs().and_then(|securityfs| securityfs.read("lockdown")) {
+                Ok(text) => Lockdown::parse(&text),
+                // A kernel without the lockdown module has no such file, and no lockdown.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Lockdown::None,
+                Err(_) => Lockdown::Unknown,
+            }
+        });
+        *LOCKDOWN
     }
 
     /// Parses `/sys/kernel/security/lockdown`, where the mode is in brackets: `none [integrity] confidentiality`.

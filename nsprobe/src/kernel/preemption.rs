@@ -1,10 +1,16 @@
 //! Detects whether the kernel preempts tasks in kernel mode.
 
 use super::pseudo::PseudoFs;
+use std::sync::LazyLock;
 
-/// Returns true if it does, or if that is not known.
+/// Returns true if it does, or if that is not known, when this is called first.
 #[must_use]
 pub fn is_preemptible() -> bool {
+    static PREEMPTIBLE: LazyLock<bool> = LazyLock::new(read);
+    *PREEMPTIBLE
+}
+
+fn read() -> bool {
     let version = std::fs::read_to_string("/proc/sys/kernel/version").unwrap_or_default();
     if !is_built_to(&version) {
         return false;
