@@ -5,7 +5,8 @@ use crate::kernel::advice::WITH_HOSTS_PIDS;
 use crate::kernel::capabilities::Capability;
 use crate::kernel::lockdown::Lockdown;
 use crate::model::{Check, Verdict};
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 /// The oldest kernel in the tests.
 const OLDEST: (u32, u32) = (5, 10);
@@ -34,32 +35,24 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
         perf(facts),
         trace(facts),
     ];
-    keep_remedies_once(&mut checks, facts.remedy.as_deref());
-    keep_reasons_once(&mut checks);
+    keep_once(&mut checks, facts.remedy.as_deref());
     checks
 }
 
-/// Keeps the reason why nothing was tried in its first row; the others refer to that row.
-fn keep_reasons_once(checks: &mut [Check]) {
-    let mut first: Option<(&str, String)> = None;
-    for check in checks.iter_mut().filter(|check| check.finding.starts_with(NOT_TRIED)) {
-        match &first {
-            Some((subject, finding)) if *finding == check.finding => {
-                check.finding = format!("{NOT_TRIED}see {subject}");
-            }
-            _ => first = Some((check.subject, check.finding.clone())),
-        }
-    }
-}
-
-/// Keeps each remedy in its first row only. The way to get the capabilities is in their own row, and is removed from
-/// the end of refusals.
-fn keep_remedies_once(checks: &mut [Check], of_capabilities: Option<&str>) {
-    let mut seen = HashSet::new();
+/// Keeps each remedy, and each reason why something was not tried, in its first row only. The way to get the
+/// capabilities is in their own row, and is removed from the end of refusals.
+fn keep_once(checks: &mut [Check], of_capabilities: Option<&str>) {
+    let (mut remedies, mut untried) = (HashSet::new(), HashMap::new());
     for check in checks {
-        check.remedy.take_if(|remedy| !seen.insert(remedy.clone()));
+        check.remedy.take_if(|remedy| !remedies.insert(remedy.clone()));
         if let Some(remedy) = of_capabilities {
             check.finding = check.finding.replace(&format!(": {remedy}"), "");
+        }
+        if check.finding.starts_with(NOT_TRIED) {
+            match untried.entry(check.finding.clone()) {
+                Entry::Vacant(first) => drop(first.insert(check.subject)),
+                Entry::Occupied(first) => check.finding = format!("{NOT_TRIED}see {}", first.get()),
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use nix::time::{ClockId, clock_gettime};
 use std::time::Duration;
 
 /// An amount of work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     /// Number of mounts.
     pub mounts: usize,
@@ -28,7 +28,7 @@ pub const PATH: Share = Share { mounts: usize::MAX, bytes: usize::MAX, ..ONE };
 pub const ALL: Share = Share { mounts: 400_000, bytes: 256 << 20, time: Duration::from_secs(4) };
 
 /// The budget left for all.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room(Share);
 
 impl Room {

@@ -138,6 +138,21 @@ impl MountTable {
         device_and_point(&self.buffer).ok_or_else(|| io::Error::from_raw_os_error(libc::EIO))
     }
 
+    /// Returns true if the mount with the unique id `id` belongs to the mount namespace `namespace_id`. It takes the
+    /// kernel few steps, however many mounts there are.
+    ///
+    /// The errors are those of [`Self::each`].
+    pub fn has(&mut self, id: u64, namespace_id: u64) -> io::Result<bool> {
+        match self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD) {
+            Ok(()) => Ok(true),
+            // Also if the caller may read none of its mounts.
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {
+                self.each(namespace_id, 0, &mut |_| false).map(|_| false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads one mount; `None` if it is not an nsfs mount.
     fn nsfs_mount(&mut self, id: u64, namespace_id: u64) -> io::Result<Option<NsfsMount>> {
         self.statmount(&Request::new(id, STATMOUNT_SB_BASIC, namespace_id), HEAD)?;
@@ -262,5 +277,21 @@ mod tests {
         );
         assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x13, strings, 8)), None, "no root given");
         assert_eq!(nsfs_mount(&statmount(NSFS_MAGIC, 0x1b, strings, u32::MAX)), None);
+    }
+
+    #[test]
+    fn own_mount_namespace_has_its_own_mounts_only() {
+        use crate::kernel::statx::{self, MountId};
+        use std::os::fd::AsFd as _;
+        let own = std::fs::File::open("/proc/self").unwrap();
+        let MountId::Unique(root) = statx::mount_id(own.as_fd(), c"root", true).unwrap() else { return };
+        let namespace = std::fs::File::open("/proc/self/ns/mnt").unwrap();
+        let id = crate::kernel::nsfs::kernel_id(namespace.as_fd(), crate::model::NsKind::Mnt);
+        let Some(id) = id else { return };
+        let mut table = MountTable::default();
+        assert!(table.has(root, id).unwrap());
+        assert!(!table.has(u64::MAX - 1, id).unwrap(), "no such mount");
+        let error = table.has(root, u64::MAX - 1).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOENT), "no such mount namespace");
     }
 }

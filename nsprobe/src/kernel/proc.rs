@@ -9,7 +9,7 @@ use super::bounded;
 use super::clock::Offset;
 use super::entries::numbers;
 use super::load;
-use super::statx::FileFacts;
+use super::statx::{FileFacts, MountId};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, readlinkat};
 use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
@@ -222,9 +222,10 @@ impl ProcessDir {
         super::statx::is_deleted(self.dir.as_fd(), name)
     }
 
-    /// Returns the id of the mount that a link's target is in. Queries no file server.
-    pub fn mount_id(&self, name: &CStr) -> io::Result<u64> {
-        super::statx::mount_id(self.dir.as_fd(), name)
+    /// Returns the id of the mount that a link's target is in: if the kernel has one, and `unique` is set, the unique
+    /// one. Queries no file server.
+    pub fn mount_id(&self, name: &CStr, unique: bool) -> io::Result<MountId> {
+        super::statx::mount_id(self.dir.as_fd(), name, unique)
     }
 
     /// Returns the ids of its threads.

@@ -50,13 +50,28 @@ pub(super) fn is_deleted(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<bool> {
     Ok(stat(dir, name)?.stx_nlink == 0)
 }
 
-/// Returns the id of the mount that the target of the link `name` in `dir` is in. Queries no file server, as above.
-pub(super) fn mount_id(dir: BorrowedFd<'_>, name: &CStr) -> io::Result<u64> {
-    let found = stat_at(dir.as_raw_fd(), name, libc::STATX_MNT_ID)?;
-    if found.stx_mask & libc::STATX_MNT_ID == 0 {
-        return Err(io::Error::other("this kernel does not show mounts of directories (Linux 5.8)"));
+/// The id of a mount.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MountId {
+    /// The one in mountinfo, which the kernel reuses.
+    Reused(u64),
+    /// The one that statmount(2) takes, never reused (Linux 6.8).
+    Unique(u64),
+}
+
+/// Returns the id of the mount that the target of the link `name` in `dir` is in: if the kernel has one, and `unique`
+/// is set, the unique one. Queries no file server, as above.
+pub(super) fn mount_id(dir: BorrowedFd<'_>, name: &CStr, unique: bool) -> io::Result<MountId> {
+    // An older kernel ignores the flag that it does not know.
+    let mask = if unique { libc::STATX_MNT_ID_UNIQUE } else { 0 } | libc::STATX_MNT_ID;
+    let found = stat_at(dir.as_raw_fd(), name, mask)?;
+    if found.stx_mask & libc::STATX_MNT_ID_UNIQUE != 0 {
+        Ok(MountId::Unique(found.stx_mnt_id))
+    } else if found.stx_mask & libc::STATX_MNT_ID != 0 {
+        Ok(MountId::Reused(found.stx_mnt_id))
+    } else {
+        Err(io::Error::other("this kernel does not show mounts of directories (Linux 5.8)"))
     }
-    Ok(found.stx_mnt_id)
 }
 
 /// Returns the identity of a directory: its mount id, device, and inode. Involves no file server.
