@@ -3,7 +3,7 @@
 //! Everything here lives as long as its descriptors: when nsprobe ends, in whatever way, the kernel detaches and
 //! removes all of it.
 
-use crate::kernel::advice::{how_to_get_them, remedy};
+use crate::kernel::advice::{can_open, how_to_get_them, remedy};
 use crate::kernel::btf::{self, BtfError};
 use crate::kernel::capabilities::Capability;
 use crate::kernel::memory_limit::MemoryLimit;
@@ -247,6 +247,10 @@ impl Probe {
             .program_mut(hook.program)
             .ok_or_else(|| Refusal::new("the probe has no such program"))?;
         let loaded = program.fd().is_ok();
+        if !loaded {
+            // For it and its link. aya repeats what fails for want of one, with the verifier's whole log each time.
+            can_open(2).map_err(|error| Refusal::io(&error))?;
+        }
         let link = match hook.point {
             Point::TpBtf(name) => {
                 let program: &mut BtfTracePoint = program.try_into().map_err(refusal)?;
