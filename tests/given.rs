@@ -1,7 +1,7 @@
 //! The state that nsprobe inherits when it is started, and passes on to COMMAND: descriptors, signals, limits, uids.
 
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, nsprobe, root, skipped, stage, unprivileged_copy};
+use crate::support::{Ran, limited_user, nsprobe, root, skipped, stage, unprivileged_copy, user};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use std::fs::{Permissions, read_to_string, set_permissions};
@@ -149,17 +149,13 @@ fn set_user_id_is_refused() {
 
 #[test]
 fn without_child_processes_the_reason_is_said() {
+    const USER: u32 = 54331;
     let _limit = crate::support::time_limit();
     if !root() {
         return;
     }
     let (_dir, program) = unprivileged_copy();
-    // A uid that no other test uses: the limit counts all processes of a user, and does not apply to root.
-    let limited = |limit: &str, args: &[&str]| {
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=54331", "--regid=54331", "--clear-groups", "prlimit", limit]);
-        Ran::from(command.arg(&program).args(args).output().expect("setpriv starts"))
-    };
+    let limited = |limit: &str, args: &[&str]| limited_user(USER, limit, &program, args);
     let no_more = "no child process can be started: EAGAIN: a limit of processes";
     for args in [
         &["list", "--ns", "/proc/self/ns/net"][..],
@@ -173,10 +169,8 @@ fn without_child_processes_the_reason_is_said() {
     let ran = limited("--nproc=100:100", &["list", "--ns", "/proc/self/ns/net"]);
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     // The socket of an own process is queried.
-    let mut owner = Command::new("setpriv");
-    owner.args(["--reuid=54331", "--regid=54331", "--clear-groups", "unshare", "-Un", "perl", "-e"]);
-    owner.arg("socket S, 1, 2, 0 or die; sleep 1000");
-    let mut owner = stage::Staged::spawn(&mut owner);
+    let script = "socket S, 1, 2, 0 or die; sleep 1000";
+    let mut owner = stage::Staged::spawn(user(USER).args(["unshare", "-Un", "perl", "-e", script]));
     owner.wait_for("perl");
     let of_sockets = |limit: &str| {
         let ran = limited(limit, &["list", "--json", "--source", "proc"]);

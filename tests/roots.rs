@@ -18,6 +18,11 @@ fn chrooted(root: &Path) -> Staged {
     process
 }
 
+/// The sources of processes that may be used here.
+fn sources() -> impl Iterator<Item = &'static str> {
+    ["proc"].into_iter().chain(support::bpf().then_some("bpf"))
+}
+
 #[test]
 fn a_deleted_root_differs_from_one_whose_name_ends_like_that() {
     let _limit = support::time_limit();
@@ -33,9 +38,7 @@ fn a_deleted_root_differs_from_one_whose_name_ends_like_that() {
     let before = dir.path().join("before.json");
     fs::write(&before, run(&["list", "--json"]).stdout).unwrap();
     fs::remove_dir(&deleted).unwrap();
-    let mut sources = vec!["proc"];
-    sources.extend(support::bpf().then_some("bpf"));
-    for source in sources {
+    for source in sources() {
         let list = json(&["list", "--json", "--source", source]);
         admitted(&closed(schemas::LIST), &list, "list");
         let of = |staged: &Staged| {
@@ -88,9 +91,7 @@ fn root_that_the_mount_namespace_does_not_have_is_a_chroot() {
         Staged::spawn(command.arg(dir.path()))
     });
     let pids = staged.each_mut().map(|process| process.wait_for("at-its-root"));
-    let mut sources = vec!["proc"];
-    sources.extend(support::bpf().then_some("bpf"));
-    for source in sources {
+    for source in sources() {
         let list = json(&["list", "--json", "--source", source]);
         let facts = pids.map(|pid| {
             let process = list["processes"].as_array().unwrap().iter().find(|process| process["pid"] == pid);

@@ -142,9 +142,22 @@ pub fn skipped(why: &str) {
 
 /// setpriv(1), which runs the command that follows as a user without privileges.
 pub fn nobody() -> Command {
+    user(65534)
+}
+
+/// setpriv(1), which runs the command that follows as this user and the group of the same number.
+pub fn user(id: u32) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.args([format!("--reuid={id}"), format!("--regid={id}"), "--clear-groups".to_owned()]);
     command
+}
+
+/// Runs `program` as a user, under a limit as prlimit(1) takes it. A limit of processes applies to all processes of a
+/// user, so that no other test may use the same one, and not to root.
+pub fn limited_user(id: u32, limit: &str, program: &Path, args: &[&str]) -> Ran {
+    let mut command = user(id);
+    command.args(["prlimit", limit]).arg(program).args(args);
+    command.output().expect("setpriv starts").into()
 }
 
 /// A copy of nsprobe in a directory open to every user; the original may be below a closed one. It is removed when

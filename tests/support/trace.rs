@@ -85,7 +85,7 @@ fn try_out(plan: &str) -> Option<String> {
 /// The part of a line that reports calls left out by the kernel.
 pub const LEFT_OUT: &str = r#""stage":"recursion""#;
 
-/// Runs `trace`, retry if necessary, and returns what it wrote.
+/// Runs `trace`, again if necessary, and returns what it wrote.
 ///
 /// If tasks are preempted in the kernel (always from 7.0 on), a program of the probe may be, and the kernel leaves
 /// out calls of other tasks on that CPU meanwhile. The stream reports that, but the test is not about it.
@@ -128,7 +128,7 @@ impl Stream {
         })
     }
 
-    /// Checks the invariants of the stream that `trace` writes, which is run retry if necessary, see [`retry`].
+    /// Checks the invariants of the stream that `trace` writes, which is run again if necessary, see [`retry`].
     pub fn retry(trace: impl Fn() -> Ran) -> Self {
         Self::check(retry(trace))
     }
