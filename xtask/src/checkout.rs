@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// What the integration tests call the directory of the programs.
+/// The variable that names the directory of the kernel's tests to the integration tests.
 pub const PROGRAMS: &str = "NSPROBE_CONFORMANCE";
 
 /// The root of the checkout.

@@ -26,13 +26,13 @@ const COMPLETIONS: [(&str, &str); 3] = [
 const DOCUMENTS: [&str; 5] = ["README.md", "CHANGELOG.md", "SECURITY.md", "LICENSE-MIT", "LICENSE-APACHE"];
 
 pub fn run(args: &Args) -> Result<()> {
-    let program = checkout::nsprobe(if args.dev { Profile::Dev } else { Profile::Release })?;
     let top = root().join(&args.directory);
     anyhow::ensure!(
         std::fs::read_dir(&top).map_or(true, |mut files| files.next().is_none()),
         "{}: not empty: remove it first",
         top.display()
     );
+    let program = checkout::nsprobe(if args.dev { Profile::Dev } else { Profile::Release })?;
     let share = top.join("share");
     copy(&program, &top.join("bin/nsprobe"))?;
     let nsprobe = |args: &[&str]| Ok::<_, anyhow::Error>(output(Command::new(&program).args(args))?.stdout);
@@ -67,16 +67,20 @@ fn commands(help: &str) -> impl Iterator<Item = &str> {
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let directory = path.parent().context("a file is in a directory")?;
-    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
+    create_parent(path)?;
     std::fs::write(path, bytes).with_context(|| path.display().to_string())
 }
 
 /// Copies a file with its permissions.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    write(to, b"")?;
+    create_parent(to)?;
     std::fs::copy(from, to).with_context(|| format!("{} to {}", from.display(), to.display()))?;
     Ok(())
+}
+
+fn create_parent(path: &Path) -> Result<()> {
+    let directory = path.parent().context("a file is in a directory")?;
+    std::fs::create_dir_all(directory).with_context(|| directory.display().to_string())
 }
 
 #[cfg(test)]

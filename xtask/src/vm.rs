@@ -179,7 +179,6 @@ fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
     let tests = build::tests()?;
     let dir = checkout::root().join("target/vm");
     fs::create_dir_all(&dir)?;
-    let image = dir.join("image.cpio");
     let (unit, integration) = selection(args, &kernels);
     let contents = image::Contents {
         tests: &tests,
@@ -189,8 +188,8 @@ fn run_with(args: &Args, programs: Option<&Path>) -> Result<()> {
         programs,
         kernels: &kernels,
     };
-    image::build(&image, &contents).context("the image")?;
-    let reports = machines(kernels, &image, &dir, args)?;
+    image::build(&dir, &contents).context("the image")?;
+    let reports = machines(kernels, &dir, args)?;
 
     for report in reports.iter().filter(|report| !report.success()) {
         println!("\n== {}: the end of {}", report.kernel, report.log.display());
@@ -227,7 +226,7 @@ fn selection<'a>(args: &'a Args, kernels: &VecDeque<Kernel>) -> (Vec<&'a str>, V
 }
 
 /// Runs the machines, some at a time, and returns the reports in the order of the kernels.
-fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -> Result<Vec<Report>> {
+fn machines(kernels: VecDeque<Kernel>, dir: &Path, args: &Args) -> Result<Vec<Report>> {
     // The last begins with the first: both take longest.
     let mut kernels: VecDeque<_> = kernels.into_iter().enumerate().collect();
     let last = kernels.pop_back();
@@ -240,7 +239,7 @@ fn machines(kernels: VecDeque<Kernel>, image: &Path, logs: &Path, args: &Args) -
         let worker = || {
             let mut reports = Vec::new();
             while let Some((at, kernel)) = next() {
-                reports.push((at, machine::run(&kernel, (image, logs), limit, args.counted, lockdown)));
+                reports.push((at, machine::run(&kernel, dir, limit, args.counted, lockdown)));
             }
             reports
         };

@@ -24,14 +24,13 @@ fn allowed() -> Vec<&'static str> {
     lines.map(|line| line.trim().trim_end_matches(',').trim_matches('"')).collect()
 }
 
-/// True if one side of an `OR` needs nothing but `allowed` licences.
+/// True if each part of an `AND` offers an allowed licence. Where SPDX would read `OR` or parentheses around an `AND`
+/// first, this permits less than SPDX, never more.
 fn permits(expression: &str, allowed: &[&str]) -> bool {
-    let plain = |licence: &str| allowed.contains(&licence.trim().trim_matches(['(', ')']));
-    // No other form with parentheses occurs; one that did would not be permitted.
-    if let Some((both, other)) = expression.split_once(") AND ") {
-        return permits(both.trim_start_matches('('), allowed) && plain(other);
-    }
-    expression.split(" OR ").flat_map(|side| side.split('/')).any(|side| side.split(" AND ").all(plain))
+    let is_allowed = |licence: &str| allowed.contains(&licence.trim_matches(['(', ')']));
+    // cargo reads the old `/` as `OR`.
+    let expression = expression.replace('/', " OR ");
+    expression.split(" AND ").all(|part| part.split(" OR ").any(is_allowed))
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn no_files_import_each_other_in_a_circle() {
 fn files_are_short() {
     let mut long = Vec::new();
     for directory in ["nsprobe/src", "nsprobe-ebpf/src", "xtask", "tests"] {
-        for file in imports::sources(&root().join(directory)) {
+        for file in imports::files(&root().join(directory), &["rs"]) {
             let lines = fs::read_to_string(&file).expect("a source").lines().count();
             if lines > MAX_LINES {
                 long.push(format!("{lines} lines: {}", file.display()));
@@ -80,28 +80,11 @@ fn files_are_short() {
     assert!(long.is_empty(), "{long:#?}");
 }
 
-/// The files below `directory` that people read: sources, documents and schemas.
-fn texts(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(directory).expect("a directory of the project") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            found.extend(texts(&path));
-        } else if path
-            .extension()
-            .is_some_and(|extension| ["rs", "md", "json"].iter().any(|known| extension == *known))
-        {
-            found.push(path);
-        }
-    }
-    found
-}
-
 #[test]
 fn texts_are_in_plain_english() {
     let mut files = Vec::new();
     for directory in ["docs", "schema", "nsprobe/src", "nsprobe-ebpf/src", "xtask/src", "tests"] {
-        files.extend(texts(&root().join(directory)));
+        files.extend(imports::files(&root().join(directory), &["rs", "md", "json"]));
     }
     let documents = ["README.md", "ARCHITECTURE.md", "SECURITY.md", "CONTRIBUTING.md", "CHANGELOG.md"];
     files.extend(documents.map(|name| root().join(name)));

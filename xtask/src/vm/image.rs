@@ -92,10 +92,13 @@ pub struct Contents<'a> {
     pub kernels: &'a VecDeque<Kernel>,
 }
 
-/// Builds the image, which runs the tests that the filter selects.
-pub fn build(image: &Path, contents: &Contents) -> Result<()> {
+/// The image's name in its directory.
+pub const NAME: &str = "image.cpio";
+
+/// Builds the image in `dir`; it runs the tests that the filter selects.
+pub fn build(dir: &Path, contents: &Contents) -> Result<()> {
     let tests = contents.tests;
-    let stage = image.with_extension("stage");
+    let stage = dir.join("image.stage");
     if stage.exists() {
         fs::remove_dir_all(&stage)?;
     }
@@ -132,7 +135,7 @@ pub fn build(image: &Path, contents: &Contents) -> Result<()> {
     }
     script(&stage.join("init"), include_str!("init.sh"))?;
     script(&root.join("run-tests"), &run_tests(contents))?;
-    pack(&stage, image)?;
+    pack(&stage, &dir.join(NAME))?;
     fs::remove_dir_all(&stage)?;
     Ok(())
 }

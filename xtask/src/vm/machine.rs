@@ -1,5 +1,6 @@
 //! One virtual machine, from its start to its end.
 
+use super::image;
 use super::kernels::Kernel;
 use super::outcome::Outcome;
 use anyhow::{Context as _, Result};
@@ -46,12 +47,12 @@ impl Report {
     }
 }
 
-/// Boots `kernel` with `image` and parses the output of the tests; both that and the console are logged in `logs`.
-/// The machine is ended after `limit`; its clocks count instructions if it is `counted`; its kernel is locked down to
+/// Boots `kernel` with the image in `dir` and parses the output of the tests; both that and the console are logged
+/// there. The machine is ended after `limit`; its clocks count instructions if it is `counted`; its kernel is locked down to
 /// the mode `lockdown`, if that is given.
 pub fn run(
     kernel: &Kernel,
-    (image, logs): (&Path, &Path),
+    dir: &Path,
     limit: Duration,
     counted: bool,
     lockdown: Option<&str>,
@@ -60,8 +61,8 @@ pub fn run(
     let mode = lockdown.or(counted.then_some("counted"));
     let name = mode.map_or_else(|| kernel.version.clone(), |mode| format!("{}.{mode}", kernel.version));
     let lockdown = lockdown.map(|mode| format!(" lockdown={mode}")).unwrap_or_default();
-    let log = logs.join(format!("{name}.log"));
-    let console = logs.join(format!("{name}.console"));
+    let log = dir.join(format!("{name}.log"));
+    let console = dir.join(format!("{name}.console"));
     let mut lines = File::create(&log)?;
     let mut machine = Command::new("qemu-system-x86_64")
         .args(["-accel", ACCELERATOR, "-cpu", PROCESSOR, "-m", "2048"])
@@ -70,7 +71,7 @@ pub fn run(
         .arg("-kernel")
         .arg(&kernel.image)
         .arg("-initrd")
-        .arg(image)
+        .arg(dir.join(image::NAME))
         .args(["-append", &format!("{PARAMETERS}{lockdown}")])
         .arg("-serial")
         .arg(format!("file:{}", console.display()))

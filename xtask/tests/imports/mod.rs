@@ -26,14 +26,15 @@ struct Source {
     re_exported: BTreeMap<String, Vec<String>>,
 }
 
-/// All `.rs` files below a directory.
-pub fn sources(directory: &Path) -> Vec<PathBuf> {
+/// All files below a directory with one of these extensions.
+pub fn files(directory: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    for entry in fs::read_dir(directory).expect("a directory of sources") {
+    for entry in fs::read_dir(directory).expect("a directory of the project") {
         let path = entry.expect("an entry").path();
         if path.is_dir() {
-            found.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(files(&path, extensions));
+        } else if path.extension().is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+        {
             found.push(path);
         }
     }
@@ -44,8 +45,8 @@ pub fn sources(directory: &Path) -> Vec<PathBuf> {
 impl Package {
     /// Parses the package whose sources are below `src`.
     pub fn read(package: &str, src: &Path) -> Self {
-        let mut files = Vec::new();
-        for path in sources(src) {
+        let mut sources = Vec::new();
+        for path in files(src, &["rs"]) {
             let below = path.strip_prefix(src).expect("below src").with_extension("");
             let mut module: Vec<String> =
                 below.iter().map(|part| part.to_str().expect("UTF-8").to_owned()).collect();
@@ -64,11 +65,11 @@ impl Package {
                 re_exported: BTreeMap::new(),
             };
             Reader { source: &mut source, depth: 0 }.visit_file(&parsed);
-            files.push(source);
+            sources.push(source);
         }
         let by_module =
-            files.iter().enumerate().map(|(file, source)| (source.module.clone(), file)).collect();
-        Self { files, by_module }
+            sources.iter().enumerate().map(|(file, source)| (source.module.clone(), file)).collect();
+        Self { files: sources, by_module }
     }
 
     /// Its name, from the project's root.
