@@ -32,14 +32,14 @@ static SHARE: Settings = Settings { ring: 0, seeds: [0; 2], watches: 0, calls: 0
 
 /// The most a user may hold for a call that fails or changes nothing, in multiples of the free space: three quarters of
 /// the buffer, if alone.
-const USER: u64 = 3;
+pub const USER: u64 = 3;
 
 /// The same for a call that changes something: seven eighths. The room left by a storm of failures is for these.
 const USER_DOES: u64 = 7;
 
 /// The same for a control group, whatever its members: twice as much, so that one user does not take the shares of
 /// others in the same group.
-const CGROUP: u64 = 15;
+pub const CGROUP: u64 = 15;
 
 /// Returns the free bytes, if less than half of the buffer.
 #[inline(always)]

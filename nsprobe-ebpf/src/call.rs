@@ -159,7 +159,7 @@ fn without_entry(cause: u16, result: i64, args: [u64; 2]) -> Option<&'static mut
 
 /// Sends an event of the running task that needs no entry. `complete` returns whether it matches the filter.
 #[inline(always)]
-pub fn tell(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) {
+pub fn report(cause: u16, task: u64, complete: impl FnOnce(&mut Pending) -> bool) {
     let Some(pending) = state::begin_at_once() else { return };
     fill(&mut pending.event, cause, task);
     if complete(pending) && wanted::namespaces(&pending.event) {

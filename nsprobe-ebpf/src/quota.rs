@@ -1,18 +1,12 @@
 //! How much of a table each user and each control group holds.
 //!
 //! As with the ring buffer ([`crate::admission`]): once the table is more than half full, what a user or a control group may
-//! hold is a multiple of what is still free. So it is never full for those who hold little.
+//! hold is a multiple of what is still free, the same as of the buffer. So it is never full for those who hold little.
 
 use crate::admission::{self, tenant};
 use crate::maps::add;
 use aya_ebpf::maps::Array;
 use nsprobe_ebpf::share::{ROWS, SLOTS, index};
-
-/// A user holds at most so many times what is free: three quarters of the table, if it is alone.
-const USER: u64 = 3;
-
-/// A control group, whoever is in it.
-const CGROUP: u64 = 15;
 
 /// Where all entries are counted.
 const ALL: u32 = (ROWS * SLOTS) as u32;
@@ -72,8 +66,8 @@ impl Quota {
         *shares = [0; ROWS];
         if held > free {
             let slots = admission::shares(&tenant());
-            if self.holds(0, [slots[0], slots[1]]) >= free * USER
-                || self.holds(2, [slots[2], slots[3]]) >= free * CGROUP
+            if self.holds(0, [slots[0], slots[1]]) >= free * admission::USER
+                || self.holds(2, [slots[2], slots[3]]) >= free * admission::CGROUP
             {
                 return false;
             }

@@ -80,7 +80,7 @@ pub mod map {
     pub const BRIEFS: &str = "BRIEFS";
     /// Events under construction, without task storage.
     pub const SCRATCH: &str = "SCRATCH";
-    /// Calls that got past seccomp, by thread.
+    /// Calls that got past seccomp, by task.
     pub const NOTES: &str = "NOTES";
     /// The meaning of a missing note.
     pub const NOTES_STATE: &str = "NOTES_STATE";

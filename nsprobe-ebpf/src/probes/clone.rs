@@ -92,7 +92,7 @@ pub fn new_task(child: u64, flags: u64) {
     if is_io_worker(child) || !wanted::traits(parent) {
         return;
     }
-    call::tell(cause::CLONE, parent, |pending| {
+    call::report(cause::CLONE, parent, |pending| {
         pending.child = child;
         let event = &mut pending.event;
         task::fill_namespaces(&mut event.after, Some(&mut event.after_ids), child);
@@ -120,7 +120,7 @@ pub fn fexit_clone(context: FExitContext) -> i32 {
         return 0;
     }
     if is_requested_failed(flags) && wanted::caller(task) {
-        call::tell(cause::CLONE, task, |pending| {
+        call::report(cause::CLONE, task, |pending| {
             let event = &mut pending.event;
             event.args[0] = flags;
             event.result = result;

@@ -16,11 +16,7 @@ use crate::syscall::{UNDER_WAY, number};
 use crate::{call, hook, maps, state, task};
 use aya_ebpf::macros::tracepoint;
 use aya_ebpf::programs::TracePointContext;
-use nsprobe_ebpf::{Counter, Field, cause};
-
-/// The result of a call that is restarted: a signal came while a supervisor was consulted. `-ERESTARTSYS` to
-/// `-ERESTART_RESTARTBLOCK`, which no program sees.
-const AGAIN: core::ops::RangeInclusive<i64> = -516..=-512;
+use nsprobe_ebpf::{Counter, Field, cause, is_restart};
 
 /// Runs at the entry of each of these calls.
 #[tracepoint(category = "syscalls", name = "sys_enter_unshare")]
@@ -35,7 +31,8 @@ pub fn exit_denied(context: TracePointContext) -> u32 {
     use number::{CHROOT, CLONE, CLONE3, FORK, PIVOT_ROOT, SETNS, UNSHARE, VFORK};
     let task = task::current();
     let (number, result) = (number(&context), hook::result(&context));
-    if maps::unnote(task, number) || result >= 0 || AGAIN.contains(&result) {
+    // Restarted: a signal came while a supervisor was consulted.
+    if maps::unnote(task, number) || result >= 0 || is_restart(result) {
         return 0;
     }
     if !task::is_judged(task) {

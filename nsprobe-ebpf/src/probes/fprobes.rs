@@ -90,6 +90,6 @@ pub fn enter_exit_fs(context: ProbeContext) -> u32 {
 /// `void proc_free_inum(unsigned int inum)`
 #[kprobe]
 pub fn enter_free_inum(context: ProbeContext) -> u32 {
-    freed::tell(context.arg(0).unwrap_or(0));
+    freed::report(context.arg(0).unwrap_or(0));
     0
 }

@@ -10,12 +10,12 @@ use nsprobe_ebpf::{Freed, Header, cause};
 
 #[fentry(function = "proc_free_inum")]
 pub fn fentry_free_inum(context: FEntryContext) -> i32 {
-    tell(context.arg(0));
+    report(context.arg(0));
     0
 }
 
 #[inline(always)]
-pub fn tell(ino: u32) {
+pub fn report(ino: u32) {
     if let Some(id) = watched::unwatch(ino) {
         let header = Header::of::<Freed>(cause::FREED);
         send::freed(&Freed { header, time_ns: event::now(), id, ino, reserved: 0 });

@@ -99,7 +99,7 @@ extern "C" fn iterate_held(context: *const Context) -> i32 {
             && maps::is_sought(id)
             && read::<u32>(candidate.common, Field::NsCommonType) == candidate.flag
         {
-            tell(seq, (task, fd), id, candidate.how);
+            report(seq, (task, fd), id, candidate.how);
         }
     }
     0
@@ -152,7 +152,7 @@ fn in_flight(sock: u64, seq: *mut c_void, whose: (u64, u32)) {
         }
     }
     if held != 0 {
-        tell(seq, whose, held, how::IN_FLIGHT);
+        report(seq, whose, held, how::IN_FLIGHT);
     }
 }
 
@@ -171,7 +171,7 @@ fn of_pid(how: u32, pid: u64) -> Candidate {
 
 /// Writes that the file `fd` of `task` holds a namespace.
 #[inline(always)]
-fn tell(seq: *mut c_void, (task, fd): (u64, u32), id: u64, how: u32) {
+fn report(seq: *mut c_void, (task, fd): (u64, u32), id: u64, how: u32) {
     let leader: u64 = read(task, Field::TaskGroupLeader);
     let (tgid, tid) = task::ids_for(task, leader, task::reader());
     let header = Header::of::<Held>(cause::HELD);

@@ -5,7 +5,7 @@ use super::{filters, output};
 use crate::filter::EventRow;
 use crate::kernel::advice::remedy_to_trace;
 use crate::kernel::destination::Destination;
-use crate::model::{Body, Event, Line, Loss, StreamEnd, StreamStart};
+use crate::model::{Body, Event, Line, Loss, Stage, StreamEnd, StreamStart};
 use crate::render::style::{self, TextStyle};
 use crate::render::wrap::wrapped;
 use crate::render::{event, event_json, losses};
@@ -192,7 +192,12 @@ pub(super) fn totals(end: &StreamEnd) -> String {
     if end.totals.unevaluated > 0 {
         text = format!("{text}, {} on which --filter could not be evaluated", end.totals.unevaluated);
     }
-    if end.totals.lost.iter().any(|lost| matches!(lost.stage, "ring_full" | "share" | "perf_ring_full")) {
+    if end
+        .totals
+        .lost
+        .iter()
+        .any(|lost| matches!(lost.stage, Stage::RingFull | Stage::Share | Stage::PerfRingFull))
+    {
         text.push_str("; a larger --buffer loses fewer");
     }
     text

@@ -19,6 +19,7 @@ mod namespace;
 mod origin;
 mod process;
 mod snapshot;
+mod stage;
 mod stream;
 pub mod text;
 
@@ -40,6 +41,7 @@ pub use namespace::{HeldBy, Holder, Initial, Namespace, NetnsId, Searched, Sourc
 pub use origin::{Origin, Taken};
 pub use process::{Pid, Process, Root};
 pub use snapshot::{ProcessSource, Snapshot};
+pub use stage::Stage;
 pub use stream::{
     Body, Changes, EventSource, Host, Line, Loss, Lost, Owner, OwnerCgroup, Rebuilt, StreamEnd, StreamStart,
     Totals,

@@ -1,6 +1,6 @@
 //! The lines of `trace`, and the stream's data about itself.
 
-use crate::model::{Created, Destroyed, Event, NsKey, NsKind, Text};
+use crate::model::{Created, Destroyed, Event, NsKey, NsKind, Stage, Text};
 use std::borrow::Cow;
 use std::time::SystemTime;
 
@@ -112,10 +112,10 @@ pub struct Changes {
 }
 
 /// The number of events lost at a stage.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lost {
     /// The stage.
-    pub stage: &'static str,
+    pub stage: Stage,
     /// The number of events.
     pub count: u64,
     /// The owners of the events, as far as known; the rest of `count` is of others.
@@ -125,7 +125,7 @@ pub struct Lost {
 impl Lost {
     /// A number of events lost at a stage, without owners.
     #[must_use]
-    pub const fn at(stage: &'static str, count: u64) -> Self {
+    pub const fn at(stage: Stage, count: u64) -> Self {
         Self { stage, count, owners: Vec::new() }
     }
 

@@ -5,8 +5,8 @@ use crate::model::text::{self, Text};
 use crate::model::{
     Arguments, Body, Caller, Cgroup, Check, Difference, Directory, Event, EventSource, Gap, GapKind, Holder,
     Host, Line, Loss, Lost, Moved, Namespace, NsId, NsKind, Operation, Origin, Outcome, Owner, OwnerCgroup,
-    PathText, Pid, Process, Rebuilt, ResolvedPath, Root, SetnsTarget, Slots, Snapshot, Source, StreamEnd,
-    StreamStart, Taken, Totals, Verdict, VisibilityChange,
+    PathText, Pid, Process, Rebuilt, ResolvedPath, Root, SetnsTarget, Slots, Snapshot, Source, Stage,
+    StreamEnd, StreamStart, Taken, Totals, Verdict, VisibilityChange,
 };
 use crate::render::style::TextStyle;
 use crate::render::table::{self, Column};
@@ -301,7 +301,7 @@ proptest! {
     fn streams(text in any_text()) {
         let lost = |text: &Text| {
             let cgroup = Some(OwnerCgroup { id: 7, path: Some(text.clone()) });
-            Lost { stage: "share", count: 3, owners: vec![Owner { uid: 1, cgroup, count: 2 }] }
+            Lost { stage: Stage::Share, count: 3, owners: vec![Owner { uid: 1, cgroup, count: 2 }] }
         };
         check(|text, out| out.extend(losses::described(&lost(text)).into_bytes()), &text);
         let time = SystemTime::UNIX_EPOCH;

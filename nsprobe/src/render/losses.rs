@@ -1,6 +1,6 @@
 //! Lost events as text: the stage, and whose events they were.
 
-use crate::model::{Lost, Owner};
+use crate::model::{Lost, Owner, Stage};
 
 /// The number of owners that are named.
 const MAX_OWNERS: usize = 3;
@@ -9,26 +9,27 @@ const MAX_OWNERS: usize = 3;
 #[must_use]
 pub fn described(lost: &Lost) -> String {
     let Lost { stage, count, .. } = lost;
-    let why = why(stage);
+    let why = why(*stage);
     let owners = owners(lost).map(|owners| format!(": {owners}")).unwrap_or_default();
-    let what = if *stage == "calls_full" { "reported without paths from before" } else { "lost" };
+    let what = if *stage == Stage::CallsFull { "reported without paths from before" } else { "lost" };
     format!("{count} {what} {why} ({stage}{owners})")
 }
 
-/// The reason for losses at a stage; schema/nsprobe.trace-1.0.json has the names.
-fn why(stage: &str) -> &'static str {
+/// The reason for losses at a stage.
+const fn why(stage: Stage) -> &'static str {
     match stage {
-        "ring_full" | "perf_ring_full" => "because the buffer in the kernel was full",
-        "share" => "because a user's or control group's share of the buffer in the kernel was used up",
-        "pending_full" => "because the kernel had no memory for calls under way",
-        "follow_full" | "namespaces_full" | "denied_full" => "because a table in the kernel was full",
-        "calls_full" => "because a user's or control group's share of a table in the kernel was used up",
-        "denied_unread" => "because the arguments of calls stopped by seccomp were not found",
-        "recursion" => "because the kernel did not run the probe's programs",
-        "decode" => "because the records were not understood",
-        "output_full" | "output_full_lifecycle" => "because the reader of the output was too slow",
-        "sink" => "because the output did not take them",
-        _ => "at an unknown stage",
+        Stage::RingFull | Stage::PerfRingFull => "because the buffer in the kernel was full",
+        Stage::Share => "because a user's or control group's share of the buffer in the kernel was used up",
+        Stage::PendingFull => "because the kernel had no memory for calls under way",
+        Stage::FollowFull | Stage::NamespacesFull | Stage::DeniedFull => {
+            "because a table in the kernel was full"
+        }
+        Stage::CallsFull => "because a user's or control group's share of a table in the kernel was used up",
+        Stage::DeniedUnread => "because the arguments of calls stopped by seccomp were not found",
+        Stage::Recursion => "because the kernel did not run the probe's programs",
+        Stage::Decode => "because the records were not understood",
+        Stage::OutputFull | Stage::OutputFullLifecycle => "because the reader of the output was too slow",
+        Stage::Sink => "because the output did not take them",
     }
 }
 
@@ -65,18 +66,18 @@ mod tests {
             count,
         };
         assert_eq!(
-            described(&Lost::at("decode", 3)),
+            described(&Lost::at(Stage::Decode, 3)),
             "3 lost because the records were not understood (decode)"
         );
         assert_eq!(
-            described(&Lost { stage: "calls_full", count: 2, owners: vec![owner(1, 2, None)] }),
+            described(&Lost { stage: Stage::CallsFull, count: 2, owners: vec![owner(1, 2, None)] }),
             "2 reported without paths from before because a user's or control group's share of a table in the kernel was used \
              up (calls_full: uid 1 2)"
         );
         let all = vec![owner(1, 1, None), owner(2, 5, Some("/a\u{1b}")), owner(3, 2, None)];
-        let lost = Lost { stage: "share", count: 8, owners: all.clone() };
+        let lost = Lost { stage: Stage::Share, count: 8, owners: all.clone() };
         assert_eq!(owners(&lost).unwrap(), "uid 2 in \"/a\\u{1b}\" 5, uid 3 2, uid 1 1");
-        let lost = Lost { stage: "share", count: 17, owners: [all, vec![owner(4, 3, None)]].concat() };
+        let lost = Lost { stage: Stage::Share, count: 17, owners: [all, vec![owner(4, 3, None)]].concat() };
         let whose = "uid 2 in \"/a\\u{1b}\" 5, uid 4 3, uid 3 2, others 7";
         assert_eq!(
             described(&lost),

@@ -82,6 +82,7 @@ pub fn news(now: &Lost, before: &Lost) -> Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Stage;
 
     fn loser(uid: u32) -> Loser {
         Loser { stage: 6, uid, cgroup: 7 }
@@ -121,7 +122,7 @@ mod tests {
     #[test]
     fn new_losses_are_reported_by_owner() {
         let owner = |uid, count| Owner { uid, cgroup: None, count };
-        let lost = |count, owners| Lost { stage: "share", count, owners };
+        let lost = |count, owners| Lost { stage: Stage::Share, count, owners };
         let before = lost(10, vec![owner(1, 4), owner(2, 5)]);
         let now = lost(15, vec![owner(1, 4), owner(2, 7), owner(3, 1)]);
         assert_eq!(news(&now, &before), lost(5, vec![owner(2, 2), owner(3, 1)]));

@@ -1,17 +1,14 @@
 //! Lost events, by stage.
 
 use super::losers;
-use crate::model::{Loss, Lost};
+use crate::model::{Loss, Lost, Stage};
 use std::time::SystemTime;
-
-/// The stage of namespaces whose end will not be reported.
-pub(super) const UNWATCHED: &str = "namespaces_full";
 
 /// The losses so far, all reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Losses {
     began: SystemTime,
-    stages: Vec<Stage>,
+    stages: Vec<Counted>,
     /// The number of events that the output did not take.
     unwritten: u64,
     /// True if a loss has not been followed by a resync.
@@ -19,7 +16,7 @@ pub struct Losses {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Stage {
+struct Counted {
     lost: Lost,
     /// The time of the last count, and the number of the last line at that time.
     counted: (SystemTime, u64),
@@ -43,7 +40,7 @@ impl Losses {
         for counted in counted {
             let stage = counted.stage;
             let at = self.stages.iter().position(|known| known.lost.stage == stage).unwrap_or_else(|| {
-                self.stages.push(Stage { lost: Lost::at(stage, 0), counted: (self.began, 0) });
+                self.stages.push(Counted { lost: Lost::at(stage, 0), counted: (self.began, 0) });
                 self.stages.len() - 1
             });
             let known = &mut self.stages[at];
@@ -76,14 +73,14 @@ impl Losses {
 
     /// True if nothing was ever lost at this stage.
     #[must_use]
-    pub fn none_at(&self, stage: &str) -> bool {
+    pub fn none_at(&self, stage: Stage) -> bool {
         self.stages.iter().all(|known| known.lost.stage != stage || known.lost.count == 0)
     }
 
     /// The total losses.
     #[must_use]
     pub fn totals(&self) -> Vec<Lost> {
-        let sink = Lost::at("sink", self.unwritten);
+        let sink = Lost::at(Stage::Sink, self.unwritten);
         let all = self.stages.iter().map(|stage| stage.lost.clone()).chain([sink]);
         all.filter(|lost| lost.count > 0).collect()
     }
@@ -93,8 +90,23 @@ impl Losses {
 /// later ones, events that the output had no room for were processed before, and the namespaces of a call without room
 /// are known.
 #[must_use]
-pub fn invalidates(stage: &str) -> bool {
-    !stage.starts_with("denied_") && !stage.starts_with("output_") && stage != "calls_full"
+pub const fn invalidates(stage: Stage) -> bool {
+    match stage {
+        Stage::DeniedFull
+        | Stage::DeniedUnread
+        | Stage::OutputFull
+        | Stage::OutputFullLifecycle
+        | Stage::Sink
+        | Stage::CallsFull => false,
+        Stage::RingFull
+        | Stage::Share
+        | Stage::PendingFull
+        | Stage::FollowFull
+        | Stage::NamespacesFull
+        | Stage::Recursion
+        | Stage::PerfRingFull
+        | Stage::Decode => true,
+    }
 }
 
 #[cfg(test)]
@@ -109,27 +121,28 @@ mod tests {
         let loss =
             |stage, count, second, after_seq| Loss { lost: lost(stage, count), since: at(second), after_seq };
         let mut losses = Losses::new(at(1));
-        assert_eq!(losses.news(vec![lost("follow_full", 0), lost("decode", 0)], at(2), 3), []);
+        assert_eq!(losses.news(vec![lost(Stage::FollowFull, 0), lost(Stage::Decode, 0)], at(2), 3), []);
         assert!(losses.totals().is_empty() && !losses.needs_resync());
-        let news = losses.news(vec![lost("follow_full", 0), lost("decode", 2)], at(4), 5);
-        assert_eq!(news, [loss("decode", 2, 2, 3)]);
-        assert!(losses.needs_resync() && losses.none_at("follow_full") && !losses.none_at("decode"));
+        let news = losses.news(vec![lost(Stage::FollowFull, 0), lost(Stage::Decode, 2)], at(4), 5);
+        assert_eq!(news, [loss(Stage::Decode, 2, 2, 3)]);
+        assert!(losses.needs_resync() && losses.none_at(Stage::FollowFull) && !losses.none_at(Stage::Decode));
         losses.mark_resynced();
-        assert_eq!(losses.news(vec![lost("follow_full", 0), lost("decode", 2)], at(6), 7), []);
+        assert_eq!(losses.news(vec![lost(Stage::FollowFull, 0), lost(Stage::Decode, 2)], at(6), 7), []);
         assert!(!losses.needs_resync());
-        assert_eq!(losses.news(vec![lost("denied_full", 1)], at(6), 7).len(), 1);
+        assert_eq!(losses.news(vec![lost(Stage::DeniedFull, 1)], at(6), 7).len(), 1);
         assert!(!losses.needs_resync());
         // A stage that was never counted before.
-        let three = [loss("follow_full", 5, 6, 7), loss("decode", 1, 6, 7), loss("recursion", 1, 1, 0)];
-        let counted = vec![lost("follow_full", 5), lost("decode", 3), lost("recursion", 1)];
+        let three =
+            [loss(Stage::FollowFull, 5, 6, 7), loss(Stage::Decode, 1, 6, 7), loss(Stage::Recursion, 1, 1, 0)];
+        let counted = vec![lost(Stage::FollowFull, 5), lost(Stage::Decode, 3), lost(Stage::Recursion, 1)];
         assert_eq!(losses.news(counted, at(8), 9), three);
         losses.unwritten(4);
         let totals = [
-            lost("follow_full", 5),
-            lost("decode", 3),
-            lost("denied_full", 1),
-            lost("recursion", 1),
-            lost("sink", 4),
+            lost(Stage::FollowFull, 5),
+            lost(Stage::Decode, 3),
+            lost(Stage::DeniedFull, 1),
+            lost(Stage::Recursion, 1),
+            lost(Stage::Sink, 4),
         ];
         assert_eq!(losses.totals(), totals);
     }

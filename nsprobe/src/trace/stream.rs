@@ -14,7 +14,7 @@ use super::source::Source;
 use super::tracker::NamespaceTracker;
 use super::{SnapshotFn, TraceError};
 use crate::kernel::clock::BootClock;
-use crate::model::{Body, Event, Line, Lost, StreamEnd, Totals};
+use crate::model::{Body, Event, Line, Lost, Stage, StreamEnd, Totals};
 use resync_state::ResyncState;
 use std::borrow::Cow;
 use std::io;
@@ -36,12 +36,8 @@ struct Overflow {
 
 impl Overflow {
     fn counted(&self) -> impl Iterator<Item = Lost> + use<> {
-        let all = [("output_full", self.events), ("output_full_lifecycle", self.lifecycle)];
-        all.into_iter().filter(|(_, count)| *count > 0).map(|(stage, count)| Lost {
-            stage,
-            count,
-            owners: Vec::new(),
-        })
+        let all = [(Stage::OutputFull, self.events), (Stage::OutputFullLifecycle, self.lifecycle)];
+        all.into_iter().filter(|(_, count)| *count > 0).map(|(stage, count)| Lost::at(stage, count))
     }
 }
 

@@ -1,7 +1,6 @@
 //! The namespace tracker of `--lifecycle`: opened from a snapshot, updated by records, and after a loss resynchronized with
 //! the probe's table and another snapshot.
 
-use super::losses::UNWATCHED;
 use super::record::End;
 use super::snapshots::Snapshots;
 use super::table::{Entry, NamespaceTable, is_same};
@@ -10,6 +9,7 @@ use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
 use crate::model::{
     Body, Changes, Event, Initial, Lost, Mark, Namespace, NsId, NsKey, NsKind, NsSlot, Origination, Snapshot,
+    Stage,
 };
 use nsprobe_ebpf::Watched;
 use nsprobe_ebpf::share::ROWS;
@@ -80,9 +80,9 @@ impl NamespaceTracker {
 
     /// Adds the namespaces it could not watch to the source's `counted`, at the same stage.
     pub fn count(&self, counted: &mut Vec<Lost>) {
-        match counted.iter_mut().find(|lost| lost.stage == UNWATCHED) {
+        match counted.iter_mut().find(|lost| lost.stage == Stage::NamespacesFull) {
             Some(lost) => lost.count += self.unwatched,
-            None => counted.push(Lost::at(UNWATCHED, self.unwatched)),
+            None => counted.push(Lost::at(Stage::NamespacesFull, self.unwatched)),
         }
     }
 
@@ -305,8 +305,8 @@ mod tests {
             tracker.count(&mut counted);
             counted
         };
-        let both = counted(vec![lost("ring_full", 1), lost("namespaces_full", 3)]);
-        assert_eq!(both, [lost("ring_full", 1), lost("namespaces_full", 5)]);
-        assert_eq!(counted(vec![]), [lost("namespaces_full", 2)]);
+        let both = counted(vec![lost(Stage::RingFull, 1), lost(Stage::NamespacesFull, 3)]);
+        assert_eq!(both, [lost(Stage::RingFull, 1), lost(Stage::NamespacesFull, 5)]);
+        assert_eq!(counted(vec![]), [lost(Stage::NamespacesFull, 2)]);
     }
 }

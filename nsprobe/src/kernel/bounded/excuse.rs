@@ -67,15 +67,15 @@ mod tests {
             Command::new("sh").args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().unwrap()
         });
         let end = Instant::now() + Duration::from_secs(10);
-        let mut is_told = false;
-        while !is_told && Instant::now() < end {
-            is_told = is_runnable(busy.id()) && !is_runnable(idle.id());
+        let mut is_distinguished = false;
+        while !is_distinguished && Instant::now() < end {
+            is_distinguished = is_runnable(busy.id()) && !is_runnable(idle.id());
         }
         for child in [&mut busy, &mut idle] {
             child.kill().unwrap();
             child.wait().unwrap();
         }
-        assert!(is_told);
+        assert!(is_distinguished);
         assert!(!is_runnable(u32::MAX));
     }
 }

@@ -121,7 +121,7 @@ impl<'a> LostObject<'a> {
             cgroup: owner.cgroup.as_ref().map(cgroup),
             count: owner.count,
         });
-        Self { stage: lost.stage, count: lost.count, owners: owners.collect() }
+        Self { stage: lost.stage.name(), count: lost.count, owners: owners.collect() }
     }
 }
 

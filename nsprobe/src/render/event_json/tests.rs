@@ -1,7 +1,7 @@
 use super::*;
 use crate::model::{
     Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, EventSource, Host, Loss, Lost, Mark,
-    NsKey, NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, StreamEnd,
+    NsKey, NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, Stage, StreamEnd,
     StreamStart, Totals,
 };
 use std::time::{Duration, SystemTime};
@@ -116,7 +116,7 @@ fn stream_lines_have_their_shape() {
         count,
         cgroup: if count == 1 { None } else { cgroup(Some("/a.slice".into())) },
     };
-    let lost = Lost { stage: "share", count: 3, owners: vec![owner(2), owner(1)] };
+    let lost = Lost { stage: Stage::Share, count: 3, owners: vec![owner(2), owner(1)] };
     let loss = Loss { lost: lost.clone(), since: SystemTime::UNIX_EPOCH, after_seq: 5 };
     let end = StreamEnd {
         stream: "0f".to_owned(),

@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::{Caller, Event, EventSource, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot};
+use crate::model::{
+    Caller, Event, EventSource, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot, Stage,
+};
 use crate::trace::record::SourceItem;
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -85,7 +87,7 @@ impl Source for Scripted {
     }
 
     fn losses(&mut self) -> io::Result<Vec<Lost>> {
-        Ok(vec![Lost::at("ring_full", self.lost)])
+        Ok(vec![Lost::at(Stage::RingFull, self.lost)])
     }
 
     fn finish(&mut self) -> io::Result<usize> {

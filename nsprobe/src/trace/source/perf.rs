@@ -10,7 +10,7 @@ use crate::discover::proc_reader::{ProcReader, Thread};
 use crate::kernel::bounded::Reading;
 use crate::kernel::clock::BootClock;
 use crate::kernel::sideband::Sideband;
-use crate::model::{Caller, CloneChild, Event, EventSource, Lost, Operation, Outcome};
+use crate::model::{Caller, CloneChild, Event, EventSource, Lost, Operation, Outcome, Stage};
 use crate::trace::TraceError;
 use crate::trace::decode;
 use crate::trace::hooks::{Call, Plan};
@@ -341,7 +341,7 @@ impl Source for PerfSource {
             let counted: u64 = self.cpus.iter().filter_map(Sideband::lost).sum();
             self.lost = self.lost.max(counted);
         }
-        Ok(vec![Lost::at("perf_ring_full", self.lost), Lost::at("decode", self.undecoded)])
+        Ok(vec![Lost::at(Stage::PerfRingFull, self.lost), Lost::at(Stage::Decode, self.undecoded)])
     }
 
     fn finish(&mut self) -> io::Result<usize> {

@@ -7,14 +7,13 @@ use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{EventSource, Lost, Operation, Text};
+use crate::model::{EventSource, Lost, Operation, Stage, Text};
 use crate::trace::TraceError;
 use crate::trace::attach::{AttachRequest, Attached, attach};
 use crate::trace::conditions::Conditions;
 use crate::trace::decode;
 use crate::trace::hooks::Call;
 use crate::trace::losers::Ledger;
-use crate::trace::losses::UNWATCHED;
 use crate::trace::options::Options;
 use crate::trace::record::SourceItem;
 use nsprobe_ebpf::{Config, Counter, config};
@@ -247,9 +246,9 @@ impl Source for ProbeSource {
         if self.finished || self.taken && self.recursion_counted.elapsed() >= PERIOD {
             self.recursion_counted = Instant::now();
             self.taken = false;
-            losses.push(Lost::at("recursion", self.attached.probe.recursion_misses()));
+            losses.push(Lost::at(Stage::Recursion, self.attached.probe.recursion_misses()));
         }
-        losses.push(Lost::at("decode", self.undecoded));
+        losses.push(Lost::at(Stage::Decode, self.undecoded));
         Ok(losses)
     }
 
@@ -301,17 +300,17 @@ fn sees_ends(source: &EventSource) -> bool {
     source.attached.iter().any(|hook| hook.ends_with(END_FUNCTION))
 }
 
-/// The counter's name in the output.
-const fn stage(counter: Counter) -> &'static str {
+/// The stage that the counter is for.
+const fn stage(counter: Counter) -> Stage {
     match counter {
-        Counter::RingFull => "ring_full",
-        Counter::PendingFull => "pending_full",
-        Counter::FollowFull => "follow_full",
-        Counter::NamespacesFull => UNWATCHED,
-        Counter::DeniedFull => "denied_full",
-        Counter::DeniedUnread => "denied_unread",
-        Counter::Share => "share",
-        Counter::CallsFull => "calls_full",
+        Counter::RingFull => Stage::RingFull,
+        Counter::PendingFull => Stage::PendingFull,
+        Counter::FollowFull => Stage::FollowFull,
+        Counter::NamespacesFull => Stage::NamespacesFull,
+        Counter::DeniedFull => Stage::DeniedFull,
+        Counter::DeniedUnread => Stage::DeniedUnread,
+        Counter::Share => Stage::Share,
+        Counter::CallsFull => Stage::CallsFull,
     }
 }
 

@@ -3,9 +3,8 @@
 
 use super::Stream;
 use super::resync_state::ResyncState;
-use crate::model::{Body, Changes, Rebuilt};
+use crate::model::{Body, Changes, Rebuilt, Stage};
 use crate::trace::TraceError;
-use crate::trace::losses::UNWATCHED;
 use crate::trace::source::Source;
 use crate::trace::tracker::{NamespaceTracker, Survey};
 use std::os::fd::BorrowedFd;
@@ -133,7 +132,7 @@ impl Stream<'_> {
         survey: &Survey,
     ) -> Result<Changes, TraceError> {
         self.drain_all(source, most)?;
-        let room = self.losses.none_at(UNWATCHED);
+        let room = self.losses.none_at(Stage::NamespacesFull);
         let Some(tracker) = &mut self.tracker else { return Ok(Changes::default()) };
         let mut news = Vec::new();
         let changes = tracker.resync(survey, room, &mut news);
