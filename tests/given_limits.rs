@@ -102,7 +102,7 @@ fn locked_memory_is_not_taken_for_a_security_module() {
 fn a_trace_ends_with_an_end_when_its_processor_time_is_used_up() {
     let _limit = crate::support::time_limit();
     let ran = limited(
-        "--cpu=1:3",
+        "--cpu=1:10",
         &["trace", "--json", "--source", "proc", "--interval", "1ms", "--duration", "60s"],
     );
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);

@@ -104,9 +104,12 @@ impl ProcSource {
         })
     }
 
-    /// Continues the read under way, or starts the next scan when it is due: until there are events, or nothing to do.
+    /// Continues the read under way, or starts the next scan when it is due: until that scan has ended, or is waited for.
+    ///
+    /// The next one is left to the next call: where scans take longer than the interval, one is always due, and signals and
+    /// the end of the trace would wait for ever.
     fn go_on(&mut self) -> io::Result<()> {
-        while self.ready.is_empty() {
+        loop {
             match std::mem::replace(&mut self.step, Step::Idle) {
                 Step::Idle => {
                     if self.next.is_none_or(|next| Instant::now() < next) {
@@ -131,10 +134,10 @@ impl ProcSource {
                     self.ready.extend(
                         events.map(|(changed, caller)| changed.event(caller.ok().and_then(Result::ok))),
                     );
+                    return Ok(());
                 }
             }
         }
-        Ok(())
     }
 
     fn is_late(&self) -> bool {
@@ -210,7 +213,9 @@ impl Source for ProcSource {
     }
 
     fn next(&mut self) -> io::Result<Option<SourceItem>> {
-        self.go_on()?;
+        if self.ready.is_empty() {
+            self.go_on()?;
+        }
         Ok(self.ready.pop_front().map(|event| SourceItem::Event(Box::new(event))))
     }
 
