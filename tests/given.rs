@@ -1,13 +1,17 @@
 //! The state that nsprobe inherits when it is started, and passes on to COMMAND: descriptors, signals, limits, uids.
 
+use crate::support::terminal::on_own_terminal;
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, limited_user, nsprobe, root, skipped, stage, unprivileged_copy, user};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::unistd::Pid;
 use std::fs::{Permissions, read_to_string, set_permissions};
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Runs `sh -c script`, in which `$0` is nsprobe.
 fn sh(script: &str) -> Ran {
@@ -94,6 +98,53 @@ fn what_was_ignored_at_the_start_stays_ignored() {
     let ran = tracing.end();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
     assert!(ran.stdout.contains(r#""reason":"interrupted""#), "{}", ran.stdout);
+}
+
+/// Tests that send signals, or depend on those that are ignored.
+const OF_SIGNALS: [&str; 4] = [
+    "given::ended_children_are_kept_where_sigchld_was_ignored",
+    "given::the_command_gets_what_nsprobe_was_given",
+    "given::what_was_ignored_at_the_start_stays_ignored",
+    "trace_proc::proc_reports_changes_that_last",
+];
+
+/// Under nohup(1), whose output would go to a file anyway.
+const NOHUP: &str =
+    "env --default-signal nohup \"$@\" >\"$OUTPUT\" 2>&1; code=$?; cat \"$OUTPUT\"; exit $code";
+
+/// The signals that the tests ignore when they are started in this way, by a script that runs `"$@"`.
+fn ignored_by_tests(how: &str, script: &str) -> u64 {
+    let dir = tempfile::tempdir().expect("a directory");
+    let report = dir.path().join("report");
+    let tests = std::env::current_exe().expect("this program");
+    let mut command = Command::new("sh");
+    let started = "grep ^SigIgn: /proc/self/status >\"$1\"; shift; exec \"$@\"";
+    command.args(["-c", script, "sh", "sh", "-c", started, "sh"]).arg(&report).arg(tests);
+    command
+        .args(OF_SIGNALS)
+        .args(["--exact", "--test-threads=1", "--color=never"])
+        .env("OUTPUT", dir.path().join("output"));
+    let ran = on_own_terminal(&mut command);
+    assert_eq!(ran.code, Some(0), "{how}: {}", ran.stdout);
+    let passed = format!("test result: ok. {} passed; 0 failed;", OF_SIGNALS.len());
+    assert!(ran.stdout.contains(&passed), "{how}: {}", ran.stdout);
+    let mask = read_to_string(&report).expect("a report");
+    u64::from_str_radix(mask.trim_start_matches("SigIgn:").trim(), 16).expect("a mask")
+}
+
+#[test]
+fn tests_pass_from_a_terminal_in_the_background_and_under_nohup() {
+    let _limit = crate::support::time_limit();
+    let bit = |signal: Signal| 1 << (signal as u64 - 1);
+    let of_interest = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT].map(bit).iter().sum::<u64>();
+    let background = bit(Signal::SIGINT) | bit(Signal::SIGQUIT);
+    for (how, script, expected) in [
+        ("a terminal", "exec env --default-signal \"$@\"", 0),
+        ("in the background", "env --default-signal sh -c '\"$@\" & wait $!' sh \"$@\"", background),
+        ("nohup", NOHUP, bit(Signal::SIGHUP)),
+    ] {
+        assert_eq!(ignored_by_tests(how, script) & of_interest, expected, "{how}");
+    }
 }
 
 #[test]
@@ -228,4 +279,42 @@ fn without_threads_the_reason_is_said() {
             "nsprobe: no thread can be started: children of nsprobe would be in a different pid namespace";
         assert!(ran.stderr.contains(why), "{args:?}: {}", ran.stderr);
     }
+}
+
+/// The most by which the time that a message says differs from the time itself.
+pub const ROUNDED: Duration = Duration::from_millis(5);
+
+/// The time that nsprobe has waited, by its message.
+pub fn waited(message: &str) -> Duration {
+    let text = message.split_once(" (waited ").and_then(|(_, rest)| rest.split_once(" s)"));
+    let seconds: Option<f64> = text.and_then(|(text, _)| text.parse().ok());
+    Duration::from_secs_f64(seconds.unwrap_or_else(|| panic!("{message}"))) + ROUNDED
+}
+
+#[test]
+fn a_message_about_a_wait_has_the_time_that_it_took() {
+    let _limit = crate::support::time_limit();
+    let dir = tempfile::tempdir().expect("a directory");
+    let fifo = dir.path().join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRUSR).expect("a FIFO");
+    let mut command = nsprobe();
+    let mut child = command.arg("diff").arg(&fifo).stderr(Stdio::piped()).spawn().expect("nsprobe starts");
+    let (begun, pid) = (Instant::now(), child.id());
+    let has_opened = || {
+        let files = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        files.into_iter().find(|file| std::fs::read_link(file.path()).is_ok_and(|path| path == fifo))
+    };
+    assert!(stage::wait(has_opened).is_some(), "the FIFO is not opened");
+    // Longer than the limit, as on a slow machine.
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGSTOP).expect("nsprobe runs");
+    let stopped = Instant::now();
+    std::thread::sleep(Duration::from_millis(2300));
+    let at_least = stopped.elapsed();
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGCONT).expect("nsprobe runs");
+    let mut message = String::new();
+    child.stderr.take().expect("a pipe").read_to_string(&mut message).expect("text");
+    assert_eq!(child.wait().expect("it ends").code(), Some(2), "{message}");
+    assert!(message.contains(": a FIFO without a writer (waited "), "{message}");
+    let waited = waited(&message);
+    assert!(at_least <= waited && waited <= begun.elapsed() + ROUNDED * 2, "{at_least:?}: {message}");
 }

@@ -1,7 +1,8 @@
 //! nsprobe does not wait for a file that it was given if the server of the file system does not answer.
 
+use crate::given::{ROUNDED, waited};
 use crate::hang_ends::within_a_second;
-use crate::support::waits::{Before, beside_server, within};
+use crate::support::waits::{Before, Outcome, beside_server, within};
 use crate::support::{self, nsprobe, stage};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -12,6 +13,17 @@ use std::time::{Duration, Instant};
 
 /// The time that nsprobe waits for a file that was named.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Checks that a command has waited for a server in vain, at least this long, and says how long.
+fn has_waited(outcome: Outcome, at_least: Duration) {
+    let took = outcome.ended.as_ref().map_or(Duration::MAX, |(_, took)| *took);
+    let args = outcome.args.clone();
+    let ran = outcome.in_time();
+    assert_eq!(ran.code, Some(2), "{args}: {}", ran.stderr);
+    assert!(ran.stderr.contains(": a file system's server does not answer (waited "), "{}", ran.stderr);
+    let waited = waited(&ran.stderr);
+    assert!(at_least <= waited && waited <= took + ROUNDED * 2, "{args}, {took:?}: {}", ran.stderr);
+}
 
 #[test]
 fn neither_an_output_nor_a_document_is_waited_for() {
@@ -35,11 +47,8 @@ fn neither_an_output_nor_a_document_is_waited_for() {
             (status, begun.elapsed())
         });
         drop(server);
-        for outcome in outcomes {
-            let args = outcome.args.clone();
-            let ran = outcome.in_time();
-            assert_eq!(ran.code, Some(2), "{args}: {}", ran.stderr);
-            assert!(ran.stderr.contains("a file system's server does not answer"), "{}", ran.stderr);
+        for (outcome, at_least) in std::iter::zip(outcomes, [Duration::from_millis(300), PATIENCE]) {
+            has_waited(outcome, at_least);
         }
         let (status, took) = ended.expect("it waits for the server, or a signal");
         assert_eq!(status.and_then(|status| status.signal()), Some(libc::SIGTERM));
@@ -95,12 +104,6 @@ fn neither_is_waited_for_when_its_server_falls_silent_after_opening_it() {
             });
         }
         drop(server);
-        let ran = compared.in_time();
-        assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-        assert!(
-            ran.stderr.contains(&format!("{file}: a file system's server does not answer")),
-            "{}",
-            ran.stderr
-        );
+        has_waited(compared, PATIENCE);
     });
 }

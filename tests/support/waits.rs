@@ -125,8 +125,9 @@ pub fn within(outside: bool, args: &[&str], limit: Duration) -> Outcome {
         if let Some(status) = child.try_wait().unwrap() {
             break status.code();
         }
-        if begin.elapsed() > limit {
-            let args = format!("{args} (in {})", waits(pid));
+        let took = begin.elapsed();
+        if took > limit {
+            let args = format!("{args} (runs for {took:.1?}, limit {limit:?}, in {})", waits(pid));
             return Outcome { args, pid, ended: Err(child) };
         }
         std::thread::sleep(Duration::from_millis(5));
@@ -183,7 +184,7 @@ impl Before {
         Self { _dir: dir, document, duration, took }
     }
 
-    /// The time limit of a command from now on: two seconds, and more only if the machine is slow or busy.
+    /// The time limit of a command from now on: [`LIMIT`], and more only if the machine is slow or busy.
     pub fn limit(&self) -> Duration {
         if self.took > SLOW || is_busy() { (LIMIT + self.took * 8).min(MAX_LIMIT) } else { LIMIT }
     }

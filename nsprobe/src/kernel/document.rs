@@ -15,11 +15,11 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// The time that a FIFO may be without a writer, and that opening a file, and each read, may take.
+/// The time that a FIFO may be without a writer, and that opening a file, and each read, may take; a second more while the
+/// child process that does it waits for a processor.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Opens a file for reading. A FIFO without a writer is an error after 2 s, and so is a file whose server does not
-/// answer.
+/// Opens a file for reading. A FIFO without a writer is an error, and so is a file whose server does not answer.
 pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = relay::open(
@@ -56,9 +56,10 @@ impl Read for Relayed {
         if count > 0 || buffer.is_empty() {
             return Ok(count);
         }
+        let asked = Instant::now();
         match self.series.next(PATIENCE) {
             Answer::Done(Reply { bytes, .. }) => self.piece = io::Cursor::new(relay::decode(bytes)?),
-            answer => return Err(relay::no_answer(answer)),
+            answer => return Err(relay::no_answer(answer, asked)),
         }
         self.piece.read(buffer)
     }
@@ -66,7 +67,7 @@ impl Read for Relayed {
 
 /// Waits until a program has the FIFO open for writing; returns what had to be read to find out.
 fn wait_for_writer(fifo: &File) -> io::Result<Vec<u8>> {
-    let end = Instant::now() + PATIENCE;
+    let began = Instant::now();
     loop {
         let mut wanted = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
         // Data is available, or the last writer has gone.
@@ -81,8 +82,8 @@ fn wait_for_writer(fifo: &File) -> io::Result<Vec<u8>> {
             Ok(_) => return Ok(first.to_vec()),
             Err(error) => return Err(error.into()),
         }
-        if Instant::now() > end {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "a FIFO without a writer"));
+        if began.elapsed() > PATIENCE {
+            return Err(relay::timed_out("a FIFO without a writer", began));
         }
         sleep(Duration::from_millis(10));
     }

@@ -3,14 +3,14 @@
 
 use super::outpost::{self, Answer, Reply};
 use super::proc::ProcessDir;
-use super::status;
+use super::{relay, status};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2};
 use nix::sys::stat::Mode;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// `RESOLVE_CACHED` of `<linux/openat2.h>`, Linux 5.12.
 const RESOLVE_CACHED: u64 = 0x20;
@@ -93,13 +93,11 @@ pub fn is_there(path: &Path) -> io::Result<bool> {
 /// other errors mean that it was not made.
 pub(super) fn in_child<const N: usize>(ask: impl Fn() -> [u64; N]) -> io::Result<[u64; N]> {
     let ask = |&(): &()| Reply::from(ask());
-    let mut answered = Err(Errno::EIO.into());
+    let (mut answered, asked) = (Err(Errno::EIO.into()), Instant::now());
     outpost::each(&[()], &[], &mut { PATIENCE }, ask, |(), answer| {
         answered = match answer {
-            Answer::Waiting => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"))
-            }
             Answer::NotBegun(reason) => Err(io::Error::other(reason)),
+            answer @ Answer::Waiting => Err(relay::no_answer(answer, asked)),
             answer => answer.reply(),
         };
     });

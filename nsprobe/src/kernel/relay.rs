@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::FileTypeExt as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A file named by the user.
 pub(super) enum Opened {
@@ -63,9 +63,10 @@ pub(super) fn open(
         }
         Err(reason) => return Err(io::Error::other(reason)),
     };
+    let asked = Instant::now();
     let (kind, descriptor) = match series.next(patience) {
         Answer::Done(Reply { bytes, descriptor }) => (decode(bytes)?, descriptor),
-        answer => return Err(no_answer(answer)),
+        answer => return Err(no_answer(answer, asked)),
     };
     Ok(match (&kind[..], descriptor) {
         ([FIFO], Some(file)) => Opened::Fifo(file.into()),
@@ -110,10 +111,17 @@ pub(super) fn decode(bytes: Option<Vec<u8>>) -> Outcome {
     Err(io::Error::from_raw_os_error(errno.map_or(libc::EIO, i32::from_ne_bytes)))
 }
 
-/// Returns the error for a missing answer.
-pub(super) fn no_answer(answer: Answer) -> io::Error {
+/// Returns the error for a missing answer, for which somebody has waited since `asked`.
+pub(super) fn no_answer(answer: Answer, asked: Instant) -> io::Error {
     match answer {
-        Answer::Waiting => io::Error::new(io::ErrorKind::TimedOut, "a file system's server does not answer"),
+        Answer::Waiting => timed_out("a file system's server does not answer", asked),
         answer => answer.reply().err().unwrap_or_else(|| io::ErrorKind::InvalidData.into()),
     }
+}
+
+/// Returns the error after waiting since `began`: with the time it took, which may be more than its limit on a slow
+/// machine.
+pub(super) fn timed_out(what: &str, began: Instant) -> io::Error {
+    let waited = began.elapsed().as_secs_f64();
+    io::Error::new(io::ErrorKind::TimedOut, format!("{what} (waited {waited:.2} s)"))
 }

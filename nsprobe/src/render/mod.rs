@@ -1,5 +1,4 @@
-//! Snapshots and events → text; one file per format. Imports [`crate::model`] and
-//! [`crate::document`], and nothing else of this crate.
+//! Snapshots and events → text; one file per format. Imports [`crate::model`] and nothing else of this crate.
 
 mod bytes;
 pub mod checks;
@@ -12,6 +11,7 @@ pub mod holders;
 mod hostile;
 pub mod json;
 pub mod losses;
+pub mod schemas;
 pub mod style;
 pub mod table;
 pub mod tree;
