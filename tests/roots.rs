@@ -3,7 +3,7 @@
 use crate::schema::{admitted, closed};
 use crate::support::stage::{Staged, wait};
 use crate::support::{self, json, run};
-use nsprobe::document::schemas;
+use nsprobe::render::schemas;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
