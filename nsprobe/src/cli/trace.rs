@@ -13,6 +13,7 @@ use crate::trace::hooks::{Call, Plan};
 use crate::trace::options::Options;
 use crate::trace::plan::Choice;
 use crate::trace::session::{self, Ended};
+use crate::trace::sink::OutputEnd;
 use crate::trace::{SnapshotFn, TraceError};
 use anyhow::Context as _;
 use clap::ValueEnum;
@@ -261,10 +262,11 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let filter = filter.map(filters::Counting::new);
     let mut lines = Lines::new(file, format, filter, args.quiet)?;
     output::messages_in_background()?;
-    let ended = session::run(&options, &take_snapshot(), &mut lines)
+    let ended = session::run(&options, &take_snapshot(), &mut [&mut lines])
         .map_err(|error| refused(error, options.source != Choice::Auto))?;
     let name = args.output.as_deref().map_or_else(|| "stdout".to_owned(), output_name);
-    if matches!(ended.command, CommandEnd::None) && !args.command.is_empty() && ended.output.is_some() {
+    let has_failed = ended.outputs.iter().any(|output| output.error.is_some());
+    if matches!(ended.command, CommandEnd::None) && !args.command.is_empty() && has_failed {
         output::complain(&"COMMAND was not started");
     }
     finish(ended, args.quiet, name)
@@ -311,21 +313,25 @@ fn finish(ended: Ended, quiet: bool, name: String) -> anyhow::Result<Exit> {
     if let Some(error @ TraceError::Command { .. }) = &ended.error {
         return Ok(not_started(error));
     }
-    let closed = ended.output.as_ref().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe);
-    // If the stream could not be written to its end, this is the only report of the totals.
-    if !closed && (!quiet || ended.output.is_some()) {
-        output::complain(&totals(&ended.end));
+    let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    let mut failure = None;
+    for OutputEnd { end, error } in ended.outputs {
+        // If the stream could not be written to its end, this is the only report of the totals.
+        if error.as_ref().map_or(!quiet, |error| !is_closed(error)) {
+            output::complain(&totals(&end));
+        }
+        failure = failure.or(error);
     }
     if let (CommandEnd::GoesOn(pid), false) = (ended.command, quiet) {
         output::complain(&format_args!("the command goes on as process {pid}"));
     }
     if let Some(error) = ended.error {
-        if let Some(output) = ended.output.filter(|_| !closed) {
+        if let Some(output) = failure.filter(|error| !is_closed(error)) {
             output::complain(&format_args!("{name}: {output}"));
         }
         return Err(error.into());
     }
-    if let Some(error) = ended.output {
+    if let Some(error) = failure {
         return Err(error).context(name);
     }
     Ok(match ended.command {

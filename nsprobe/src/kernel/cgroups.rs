@@ -46,6 +46,13 @@ struct Mount {
     point: PathBuf,
 }
 
+/// True if a version 2 hierarchy has ever been mounted: cgroups(7). Otherwise every task is at its root, which nobody
+/// can see.
+pub fn is_hierarchy_mounted() -> io::Result<bool> {
+    let text = std::fs::read("/proc/self/cgroup")?;
+    Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"0::")))
+}
+
 /// Returns the id of the control group at `path`, which is the inode of its directory. `path` is a directory in a
 /// mounted hierarchy, or a path from the root of the hierarchy, as in events. A child process does it, so that it does
 /// not wait long for a server.

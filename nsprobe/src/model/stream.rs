@@ -7,7 +7,8 @@ use std::time::SystemTime;
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Its sequence number: 0 for the first line, then one more each, so that a reader notices missing lines.
+    /// Its sequence number: 0 for the first line, then one more each, so that a reader notices missing lines. With
+    /// several sinks, it is the same in each; those of lines that a sink does not get are missing there.
     pub seq: u64,
     /// Its time: of an event the time it happened, else the time of writing. From the clock that also runs in suspend,
     /// offset to wall time at the stream's start: it never steps back.

@@ -22,3 +22,6 @@ pub struct End {
     /// The time of the end: `CLOCK_BOOTTIME`.
     pub since_boot: Duration,
 }
+
+#[cfg(test)]
+pub(super) mod tests;

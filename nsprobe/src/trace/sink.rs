@@ -1,10 +1,10 @@
-//! The destination of a trace's lines.
+//! The destinations of a trace's lines.
 
-use crate::model::{Event, Line};
+use crate::model::{Event, Line, StreamEnd};
 use std::io;
 use std::os::fd::BorrowedFd;
 
-/// The destination of the lines.
+/// A destination of the lines.
 pub trait Sink {
     /// Returns true if it accepts an event; `None` if that cannot be decided. A rejected event gets no line, and does
     /// not count.
@@ -34,3 +34,15 @@ pub trait Sink {
     /// Clears the news.
     fn clear_news(&self) {}
 }
+
+/// The end of a trace for one sink.
+#[derive(Debug)]
+pub struct OutputEnd {
+    /// The reason for the end, and the totals of this sink.
+    pub end: StreamEnd,
+    /// The error because of which the last lines did not reach the output, if any.
+    pub error: Option<io::Error>,
+}
+
+#[cfg(test)]
+pub(super) mod tests;

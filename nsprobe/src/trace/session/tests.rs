@@ -1,15 +1,15 @@
 use super::*;
-use crate::model::{
-    Caller, Event, EventSource, Line, Lost, Operation, Outcome, Rebuilt, Slots, Snapshot, Stage,
-};
+use crate::model::{Event, EventSource, Line, Lost, Operation, Rebuilt, Snapshot, Stage};
 use crate::trace::record::SourceItem;
+use crate::trace::record::tests::event;
+use crate::trace::sink::tests::ScriptedSink;
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::fs::File;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 /// The scripted results of a source, in order.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl Source for Scripted {
         match self.answers.pop_front() {
             Some(Answer::Event(pid)) => {
                 self.given.set(self.given.get() + 1);
-                Ok(Some(SourceItem::Event(Box::new(event(pid)))))
+                Ok(Some(SourceItem::Event(Box::new(event(pid, Operation::Unshare { flags: 0 })))))
             }
             Some(Answer::Error) => Err(io::Error::other("it broke")),
             Some(Answer::Nothing) | None => Ok(None),
@@ -95,67 +95,16 @@ impl Source for Scripted {
     }
 }
 
-/// The lines of a stream.
-struct Lines(Vec<Body>, File);
-
-impl Sink for Lines {
-    fn wants(&mut self, _: &Event) -> Option<bool> {
-        Some(true)
-    }
-
-    fn line(&mut self, line: &Line) -> io::Result<bool> {
-        self.0.push(line.body.clone());
-        Ok(true)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &mut dyn FnMut() -> bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn unwritten(&self) -> u64 {
-        0
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.1.as_fd()
-    }
-}
-
-fn event(pid: u32) -> Event {
-    Event {
-        since_boot: Duration::ZERO,
-        duration: None,
-        process: Caller::new(pid, pid),
-        operation: Operation::Unshare { flags: 0 },
-        compat: None,
-        outcome: Outcome::Success(0),
-        before: Slots::default(),
-        after: Slots::default(),
-        marks: None,
-        seen: None,
-        denied: false,
-        root: None,
-        cwd: None,
-    }
-}
-
-/// Runs a trace with this source; returns its result and the lines: the pid of an event, and the reason of the end.
+/// Runs a trace with this source; returns its result and the lines.
 fn traced(options: &Options, source: &mut Scripted, snapshot: &SnapshotFn) -> (Ended, Vec<String>) {
-    let mut lines = Lines(Vec::new(), File::open("/dev/null").unwrap());
-    let ended = trace(options, source, &Signals::block().unwrap(), snapshot, &mut lines).unwrap();
-    let texts = lines.0.iter().map(|body| match body {
+    let mut sink = ScriptedSink::default();
+    let ended = trace(options, source, &Signals::block().unwrap(), snapshot, &mut [&mut sink]).unwrap();
+    (ended, texts(&sink))
+}
+
+/// The lines that a sink has: the pid of an event, and the reason of the end.
+fn texts(sink: &ScriptedSink) -> Vec<String> {
+    let text = |line: &Line| match &line.body {
         Body::Start(_) => "start".to_owned(),
         Body::Event(event) => event.process.pid.to_string(),
         Body::Lost(loss) => format!("lost {}", loss.lost.count),
@@ -164,9 +113,8 @@ fn traced(options: &Options, source: &mut Scripted, snapshot: &SnapshotFn) -> (E
         }
         Body::End(end) => format!("end: {}", end.reason),
         other => format!("{other:?}"),
-    });
-    let texts = texts.collect();
-    (ended, texts)
+    };
+    sink.lines.iter().map(text).collect()
 }
 
 fn nothing() -> SnapshotFn {
@@ -178,7 +126,7 @@ fn failing_source_ends_the_stream_after_its_events() {
     let answers = [Answer::Event(1), Answer::Nothing, Answer::Event(2), Answer::Error, Answer::Event(3)];
     let (ended, lines) = traced(&Options::default(), &mut Scripted::new(answers), &nothing());
     assert_eq!(lines, ["start", "1", "2", "3", "end: error: it broke"]);
-    assert_eq!(ended.end.totals.events, 3);
+    assert_eq!(ended.outputs[0].end.totals.events, 3);
     assert_eq!(ended.error.unwrap().to_string(), "it broke");
 }
 
@@ -270,58 +218,78 @@ fn hanging_snapshot_delays_neither_events_nor_end() {
     assert!(matches!(ended.command, CommandEnd::None));
 }
 
-/// A sink that records how many events were taken from the source but not passed on.
-struct Watchful {
-    given: Rc<Cell<usize>>,
-    seen: usize,
-    most: usize,
-    output: File,
-}
-
-impl Sink for Watchful {
-    fn wants(&mut self, _: &Event) -> Option<bool> {
-        self.seen += 1;
-        self.most = self.most.max(self.given.get() - self.seen);
-        Some(true)
-    }
-
-    fn line(&mut self, _: &Line) -> io::Result<bool> {
-        Ok(true)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn settle(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn finish(&mut self, _: &mut dyn FnMut() -> bool) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn has_room(&self) -> bool {
-        true
-    }
-
-    fn unwritten(&self) -> u64 {
-        0
-    }
-
-    fn descriptor(&self) -> BorrowedFd<'_> {
-        self.output.as_fd()
-    }
-}
-
 #[test]
 fn backlog_at_the_end_is_not_kept_in_memory() {
     const MANY: usize = 30_000;
     let mut source = Scripted::new((0..MANY).map(|_| Answer::Event(1)));
     let given = Rc::clone(&source.given);
-    let mut sink = Watchful { given, seen: 0, most: 0, output: File::open("/dev/null").unwrap() };
+    // The number of events passed on, and the most taken from the source and not yet passed on.
+    let (seen, most) = <(Rc<Cell<usize>>, Rc<Cell<usize>>)>::default();
+    let (passed_on, in_memory) = (Rc::clone(&seen), Rc::clone(&most));
+    let wants = move |_: &Event| {
+        passed_on.set(passed_on.get() + 1);
+        in_memory.set(in_memory.get().max(given.get() - passed_on.get()));
+        Some(true)
+    };
+    let mut sink = ScriptedSink { wants: Box::new(wants), ..ScriptedSink::default() };
     let options = Options { duration: Some(Duration::ZERO), ..Options::default() };
-    let ended = trace(&options, &mut source, &Signals::block().unwrap(), &nothing(), &mut sink).unwrap();
-    assert_eq!((ended.end.totals.events, sink.seen), (MANY as u64, MANY));
-    assert!(sink.most <= 5000, "{} were in memory at once", sink.most);
+    let ended =
+        trace(&options, &mut source, &Signals::block().unwrap(), &nothing(), &mut [&mut sink]).unwrap();
+    assert_eq!((ended.outputs[0].end.totals.events, seen.get()), (MANY as u64, MANY));
+    assert!(most.get() <= 5000, "{} were in memory at once", most.get());
+}
+
+#[test]
+fn sink_that_stalls_or_fails_takes_nothing_from_the_others() {
+    let events = || Scripted { lost: 4, ..Scripted::new((1..=6).map(Answer::Event)) };
+    let options = Options { duration: Some(Duration::from_millis(200)), ..Options::default() };
+    let (_, alone) = traced(&options, &mut events(), &nothing());
+    assert_eq!(alone.len(), 9, "{alone:?}");
+    let mut sink = ScriptedSink::default();
+    let mut stalled = ScriptedSink { room: 2, ..ScriptedSink::default() };
+    // The start and two events.
+    let mut failed = ScriptedSink { fails_after: 3, ..ScriptedSink::default() };
+    let mut sinks: [&mut dyn Sink; 3] = [&mut failed, &mut stalled, &mut sink];
+    let signals = Signals::block().unwrap();
+    let ended = trace(&options, &mut events(), &signals, &nothing(), &mut sinks).unwrap();
+    assert_eq!(texts(&sink), alone);
+    let errors: Vec<_> =
+        ended.outputs.iter().map(|output| output.error.as_ref().map(ToString::to_string)).collect();
+    assert_eq!(errors, [Some("it broke".to_owned()), None, None]);
+    let totals = |output: usize| {
+        let totals = &ended.outputs[output].end.totals;
+        (totals.events, totals.lost.clone())
+    };
+    let lost = Lost::at;
+    assert_eq!(totals(0), (0, vec![lost(Stage::RingFull, 4), lost(Stage::Sink, 6)]));
+    assert_eq!(totals(1), (2, vec![lost(Stage::RingFull, 4), lost(Stage::OutputFull, 4)]));
+    assert_eq!(totals(2), (6, vec![lost(Stage::RingFull, 4)]));
+    // An event has the same number in all.
+    let numbers = |sink: &ScriptedSink| {
+        let events = sink.lines.iter().filter(|line| matches!(line.body, Body::Event(_)));
+        events.map(|line| line.seq).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers(&stalled), numbers(&sink)[..2]);
+    assert_eq!(numbers(&failed), numbers(&sink)[..2]);
+    // Every line has one of its own, but for those that all have.
+    let lines = [&failed, &stalled, &sink].into_iter().flat_map(|sink| &sink.lines);
+    let mut all: Vec<&Line> = lines.collect();
+    all.sort_by_key(|line| line.seq);
+    all.dedup();
+    assert!(all.iter().map(|line| line.seq).eq(0..all.len() as u64), "{all:#?}");
+}
+
+#[test]
+fn trace_ends_when_no_sink_is_left() {
+    let mut source = Scripted::new((1..=6).map(Answer::Event));
+    let broken = |fails_after| ScriptedSink { fails_after, ..ScriptedSink::default() };
+    let (mut first, mut second) = (broken(2), broken(4));
+    let mut sinks: [&mut dyn Sink; 2] = [&mut first, &mut second];
+    let signals = Signals::block().unwrap();
+    let ended = trace(&Options::default(), &mut source, &signals, &nothing(), &mut sinks).unwrap();
+    for output in ended.outputs {
+        assert_eq!((output.end.reason.as_ref(), output.end.totals.events), ("output closed", 0));
+        assert_eq!(output.end.totals.lost, [Lost::at(Stage::Sink, 6)]);
+    }
+    assert_eq!((first.lines.len(), second.lines.len()), (2, 4));
 }

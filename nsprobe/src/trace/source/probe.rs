@@ -2,12 +2,12 @@
 
 use super::Source;
 use crate::discover::proc_reader::ProcReader;
-use crate::kernel::cgroups::Hierarchy;
+use crate::kernel::cgroups::{self, Hierarchy};
 use crate::kernel::probe::Size;
 use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{Losers, has_losers};
 use crate::kernel::watches::Watches;
-use crate::model::{EventSource, Lost, Operation, Stage, Text};
+use crate::model::{EventSource, Lost, Stage, Text};
 use crate::trace::TraceError;
 use crate::trace::attach::{AttachRequest, Attached, attach};
 use crate::trace::conditions::Conditions;
@@ -29,8 +29,6 @@ pub struct ProbeSource {
     counters: Counters,
     lost: LostByOwner,
     nsfs_dev: u64,
-    /// True if there is a version 2 hierarchy; otherwise every task is at its root, which nobody can see.
-    has_cgroups: bool,
     /// The number of records that could not be decoded.
     undecoded: u64,
     /// The watched namespaces, until the tracker takes them; if the probe sees ends.
@@ -158,7 +156,7 @@ impl ProbeSource {
         let watches = (options.lifecycle && sees_ends(&attached.source))
             .then(|| attached.probe.take_watches())
             .transpose();
-        let has_cgroups = has_cgroups()?;
+        let has_cgroups = cgroups::is_hierarchy_mounted().map_err(TraceError::Proc)?;
         if !has_cgroups {
             attached.source.missing.push("control groups: no hierarchy of version 2 is mounted".to_owned());
         }
@@ -173,7 +171,6 @@ impl ProbeSource {
             ring_bytes: options.ring_bytes.next_power_of_two() as usize,
             attached,
             nsfs_dev: own_pid_ns.dev(),
-            has_cgroups,
             undecoded: 0,
             capacity: options.ring_bytes.next_power_of_two() as usize / size_of::<nsprobe_ebpf::Freed>() + 1,
             finished: false,
@@ -214,13 +211,6 @@ impl Source for ProbeSource {
         while let Some(record) = self.ring.next(|record| decode::record(record, self.nsfs_dev)) {
             self.taken = true;
             match record {
-                Ok(SourceItem::Event(mut event)) if !self.has_cgroups => {
-                    event.process.cgroup = None;
-                    if let Operation::Clone { child: Some(child), .. } = &mut event.operation {
-                        child.cgroup = None;
-                    }
-                    return Ok(Some(SourceItem::Event(event)));
-                }
                 Ok(item) => return Ok(Some(item)),
                 Err(_) => self.undecoded += 1,
             }
@@ -312,10 +302,4 @@ const fn stage(counter: Counter) -> Stage {
         Counter::Share => Stage::Share,
         Counter::CallsFull => Stage::CallsFull,
     }
-}
-
-/// True if a version 2 hierarchy of control groups has ever been mounted: cgroups(7).
-fn has_cgroups() -> Result<bool, TraceError> {
-    let text = std::fs::read("/proc/self/cgroup").map_err(TraceError::Proc)?;
-    Ok(text.split(|&byte| byte == b'\n').any(|line| line.starts_with(b"0::")))
 }

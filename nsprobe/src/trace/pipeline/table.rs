@@ -2,12 +2,12 @@
 //!
 //! No two namespaces have the same inode at a time, so the table is by inode, and reuse of an inode ends the former.
 
-use super::record::End;
 use crate::model::kinds_of_unshare;
 use crate::model::{
     Body, Created, Destroyed, Event, Mark, NsId, NsKey, NsKind, NsSlot, Operation, Origination, Outcome,
     SlotMarks,
 };
+use crate::trace::record::End;
 use std::collections::HashMap;
 use std::time::Duration;
 

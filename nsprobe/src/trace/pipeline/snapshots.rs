@@ -1,8 +1,8 @@
 //! Snapshots during a trace: taken on a thread of their own, and abandoned if they take too long.
 
-use super::{SnapshotFn, TraceError};
 use crate::kernel::signals;
 use crate::model::Snapshot;
+use crate::trace::{SnapshotFn, TraceError};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::io;

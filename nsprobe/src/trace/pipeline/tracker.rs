@@ -1,16 +1,16 @@
 //! The namespace tracker of `--lifecycle`: opened from a snapshot, updated by records, and after a loss resynchronized with
 //! the probe's table and another snapshot.
 
-use super::record::End;
 use super::snapshots::Snapshots;
 use super::table::{Entry, NamespaceTable, is_same};
-use super::{SnapshotFn, TraceError};
 use crate::kernel::clock::BootClock;
 use crate::kernel::watches::Watches;
 use crate::model::{
     Body, Changes, Event, Initial, Lost, Mark, Namespace, NsId, NsKey, NsKind, NsSlot, Origination, Snapshot,
     Stage,
 };
+use crate::trace::record::End;
+use crate::trace::{SnapshotFn, TraceError};
 use nsprobe_ebpf::Watched;
 use nsprobe_ebpf::share::ROWS;
 use std::collections::HashMap;
