@@ -135,6 +135,94 @@ fn processes_are_counted_where_proc_has_nothing_but_processes() {
     assert_eq!(found["nprocs"], whole["namespaces"][0]["nprocs"], "{}", stderr(&output));
 }
 
+/// The pids of a process, each time that a document has them.
+fn pids_of(document: &Value, pid: u32) -> Vec<&Value> {
+    let mut found = match document {
+        Value::Array(values) => values.iter().flat_map(|value| pids_of(value, pid)).collect(),
+        Value::Object(values) => values.values().flat_map(|value| pids_of(value, pid)).collect(),
+        _ => Vec::new(),
+    };
+    found.extend(document.get("pids").filter(|_| document["pid"] == pid));
+    found
+}
+
+/// The gaps about pids in pid namespaces.
+fn gaps_of_ids(document: &Value) -> Vec<(&str, u64)> {
+    let gaps = document["gaps"].as_array().unwrap().iter().filter(|gap| gap["kind"] == "process_ids");
+    gaps.map(|gap| (gap["reason"].as_str().unwrap(), gap["count"].as_u64().unwrap())).collect()
+}
+
+#[test]
+fn pids_that_cannot_be_read_are_null_and_a_gap() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let mut staged = Staged::spawn(Command::new("unshare").args(["--pid", "--fork", "sleep", "1000"]));
+    let pid = staged.wait_for("sleep");
+    // Something else is mounted in the place of the only file that has them.
+    let script = format!("mount --bind /dev/null /proc/{pid}/status && exec \"$0\" \"$@\"");
+    let hidden = ["unshare", "--mount", "--", "sh", "-c", &script];
+    for command in ["list", "tree"] {
+        let args = [command, "--json", "--source", "proc"];
+        let known = json(&args);
+        let pids = pids_of(&known, pid);
+        assert!(
+            !pids.is_empty() && pids.iter().all(|pids| **pids == serde_json::json!([pid, 1])),
+            "{pids:?}"
+        );
+        assert_eq!(gaps_of_ids(&known), []);
+        let unknown = document(&by(&hidden, &args));
+        let found = pids_of(&unknown, pid);
+        assert!(found.len() == pids.len() && found.iter().all(|pids| pids.is_null()), "{command}: {found:?}");
+        assert_eq!(gaps_of_ids(&unknown), [("/proc/PID/status has an unexpected format", 1)]);
+    }
+    let said = stderr(&by(&hidden, &["list", "--source", "proc"]));
+    assert!(said.contains("the inner process ids of 1 process (/proc/PID/status has"), "{said}");
+    // The kernel's own tasks have them.
+    if support::bpf() {
+        let known = document(&by(&hidden, &["list", "--json", "--source", "bpf"]));
+        let pids = pids_of(&known, pid);
+        assert!(
+            !pids.is_empty() && pids.iter().all(|pids| **pids == serde_json::json!([pid, 1])),
+            "{pids:?}"
+        );
+        assert_eq!(gaps_of_ids(&known), []);
+    }
+}
+
+/// Runs a program with the same number as its pid in the current pid namespace and in a new one (clone3(2), Linux 5.5).
+const EQUAL_PIDS: &str = r#"
+    my ($number, @command) = @ARGV;
+    my $pids = pack("l2", $number, $number);
+    # 17: SIGCHLD.
+    my $args = pack("Q11", 0, 0, 0, 0, 17, 0, 0, 0, unpack("Q", pack("P", $pids)), 2, 0);
+    my $child = syscall(435, $args, 88);
+    die "clone3: $!" if $child < 0;
+    exec @command or die if $child == 0;
+    waitpid($child, 0); exit($? >> 8);
+"#;
+
+#[test]
+fn pid_that_is_the_same_in_two_pid_namespaces_does_not_make_them_one() {
+    let _limit = support::time_limit();
+    if !support::root() {
+        return;
+    }
+    let most: u32 = std::fs::read_to_string("/proc/sys/kernel/pid_max").unwrap().trim().parse().unwrap();
+    // One that is free.
+    let number = (1..100).map(|less| most - less).find(|&pid| proc::comm(pid).is_none()).unwrap();
+    let number = number.to_string();
+    let wrapper = ["unshare", "--pid", "--fork", "--kill-child", "perl", "-e", EQUAL_PIDS, &number];
+    let document = document(&by(&wrapper, &["list", "--json", "--source", "proc"]));
+    let pid: u32 = number.parse().unwrap();
+    let pids = pids_of(&document, pid);
+    assert!(!pids.is_empty() && pids.iter().all(|pids| **pids == serde_json::json!([pid, pid])), "{pids:?}");
+    let gaps = document["gaps"].as_array().unwrap().iter().filter_map(|gap| gap["reason"].as_str());
+    let of_another = gaps.filter(|reason| reason.contains("belongs to a different pid namespace"));
+    assert!(of_another.count() > 0, "{}", document["gaps"]);
+}
+
 #[test]
 fn without_descriptors_to_read_with_it_is_an_error_that_says_so() {
     let _limit = support::time_limit();

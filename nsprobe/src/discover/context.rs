@@ -28,7 +28,7 @@ impl Context {
         let proc = Proc::open(&options.proc_root)
             .map_err(|source| Error::Proc { path: options.proc_root.clone(), source })?;
         let nsfs_dev = nsfs_dev(&proc);
-        let own_pids = proc.own_pid() == Some(std::process::id());
+        let own_pids = has_own_pids(&proc);
         Ok(Self { proc, nsfs_dev, own_pids, bpf: options.bpf })
     }
 
@@ -52,6 +52,16 @@ impl Context {
     pub(super) fn own_pid_namespace(&self) -> Option<NsId> {
         self.own_pids.then(|| self.own_namespace(NsKind::Pid))?
     }
+}
+
+/// Returns true if this is the proc file system of nsprobe's own pid namespace: it shows nsprobe with its own pid, and no
+/// further one inside. (The pid alone may be the same in both: clone3(2) can set it.)
+fn has_own_pids(proc: &Proc) -> bool {
+    let mut status = Vec::new();
+    let read = |status: &mut Vec<u8>| proc.this_process()?.read("status", status);
+    // Before Linux 4.1, and without pid namespaces, the pids are not in there.
+    proc.own_pid() == Some(std::process::id())
+        && (read(&mut status).is_err() || parse::pids(&status).is_none_or(|pids| pids.len() == 1))
 }
 
 fn nsfs_dev(proc: &Proc) -> u64 {

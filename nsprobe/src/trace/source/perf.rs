@@ -90,7 +90,7 @@ impl PerfSource {
         let cpus = buffers::open_all(options.ring_bytes)?;
         let own_pids = reader.has_own_pids();
         let mut missing = Vec::new();
-        if !reader.is_of_whole_machine() {
+        if !own_pids || !reader.is_of_whole_machine() {
             missing.push("tasks outside of nsprobe's own pid namespace, whose pids these are".to_owned());
         }
         if !own_pids {

@@ -78,6 +78,11 @@ impl ProcSource {
             let why = because(&gaps, GapKind::ProcessStatus);
             missing.push(format!("{} processes that could not be read{why}", unread.len()));
         }
+        let without_ids = processes.iter().filter(|process| process.pids.is_empty()).count();
+        if without_ids > 0 {
+            let (why, es) = (because(&gaps, GapKind::ProcessIds), if without_ids == 1 { "" } else { "es" });
+            missing.push(format!("the ids of {without_ids} process{es} in pid namespaces{why}"));
+        }
         if !reader.is_of_whole_machine() {
             missing.push(super::NOT_WHOLE.to_owned());
         }
