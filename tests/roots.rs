@@ -2,6 +2,7 @@
 
 use crate::schema::{admitted, closed};
 use crate::support::stage::{Staged, wait};
+use crate::support::trace::{lost, one_plan};
 use crate::support::{self, json, run};
 use nsprobe::render::schemas;
 use serde_json::Value;
@@ -69,11 +70,13 @@ fn a_deleted_root_differs_from_one_whose_name_ends_like_that() {
 }
 
 /// Programs that move to a root whose link is `/`, without a path to it: the top of a file system that is then unmounted
-/// lazily, the root of the former mount namespace, and the root of its own one.
-const TOPS: [&str; 3] = [
+/// lazily, the root of the former mount namespace, the root of its own one, and a file system mounted over that.
+const TOPS: [&str; 4] = [
     "chdir $dir or die; syscall(166, $dir, 2) and die; chroot '.' or die",
     "opendir D, '/' or die; syscall(272, 0x20000) and die; chdir D or die; chroot '.' or die",
     "chdir '/' or die; chroot '.' or die",
+    "my ($name, $type, $top) = ('nsprobe', 'tmpfs', '/'); syscall(165, $name, $top, $type, 0, 0) and die;
+     chroot '/..' or die",
 ];
 
 #[test]
@@ -99,8 +102,50 @@ fn root_that_the_mount_namespace_does_not_have_is_a_chroot() {
             assert_eq!(process["root"], "/", "{process}");
             process["chrooted"].as_bool()
         });
-        assert_eq!(facts, [Some(true), Some(true), Some(false)], "{source}");
-        let text = run(&["tree", "--source", source, &pids[0].to_string()]).stdout;
-        assert!(text.contains("root / (outside its mount namespace)"), "{source}: {text}");
+        assert_eq!(facts, [Some(true), Some(true), Some(false), Some(false)], "{source}");
+        let roots = pids.map(|pid| {
+            let text = run(&["tree", "--source", source, &pid.to_string()]).stdout;
+            let root = text.lines().find_map(|line| line.trim_start().strip_prefix("┊ root "));
+            root.map(str::to_owned)
+        });
+        let outside = Some("/ (outside its mount namespace)".to_owned());
+        assert_eq!(roots, [outside.clone(), outside, None, None], "{source}");
     }
+}
+
+/// Moves to three roots whose path is `/`, like that of the root before: of a file system that was unmounted lazily, back,
+/// and to a file system mounted over it.
+const THREE_ROOTS: &str = r#"
+    my ($point, $name, $type, $top) = (shift, "nsprobe", "tmpfs", "/");
+    syscall(165, $name, $point, $type, 0, 0) and die "mount";
+    opendir BEFORE, $top or die; chdir $point or die; syscall(166, $point, 2) and die "umount";
+    chroot "." or die;
+    chdir BEFORE or die; chroot "." or die;
+    syscall(165, $name, $top, $type, 0, 0) and die "mount";
+    chroot "/.." or die;
+"#;
+
+#[test]
+fn root_of_the_same_path_is_shown_as_a_different_one() {
+    let _limit = support::time_limit();
+    let dir = tempfile::tempdir().unwrap();
+    one_plan(|plan| {
+        let trace = || {
+            let mut command = support::nsprobe();
+            command.args(["trace", "--source", plan, "--event", "chroot", "--", "unshare", "--mount"]);
+            command.args(["--propagation", "private", "perl", "-e", THREE_ROOTS]).arg(dir.path());
+            support::Ran::from(command.output().unwrap())
+        };
+        // The kernel may leave out calls while a task is preempted in a program.
+        let mut runs = std::iter::repeat_with(trace).take(6);
+        let ran = runs.find(|ran| lost(&ran.stderr).is_empty() && lost(&ran.stdout).is_empty()).unwrap();
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let calls = ran.stdout.lines().filter_map(|line| line.find("chroot(").map(|at| &line[at..]));
+        let expected = [
+            r#"chroot(".") = 0  root /→/ (detached)"#,
+            r#"chroot(".") = 0  root / (detached)→/"#,
+            r#"chroot("/..") = 0  root /→/ (different mount or directory)"#,
+        ];
+        assert_eq!(calls.collect::<Vec<_>>(), expected, "{}", ran.stdout);
+    });
 }
