@@ -6,7 +6,7 @@ use crate::support::kernel::IDS;
 use crate::support::stage::wait;
 use crate::support::tenant::{self, Left, leave};
 use crate::support::{self, json, run};
-use nsprobe::render::schemas;
+use nsprobe::document::schemas;
 use serde_json::{Value, json};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;

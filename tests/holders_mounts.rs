@@ -7,7 +7,7 @@ use crate::support::stage::{Staged, succeed, wait};
 use crate::support::{self, json, proc, run};
 use nix::mount::{MntFlags, umount2};
 use nix::sys::stat::{major, minor, stat};
-use nsprobe::render::schemas;
+use nsprobe::document::schemas;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;

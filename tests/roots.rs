@@ -4,7 +4,7 @@ use crate::schema::{admitted, closed};
 use crate::support::stage::{Staged, wait};
 use crate::support::trace::{lost, one_plan};
 use crate::support::{self, json, run};
-use nsprobe::render::schemas;
+use nsprobe::document::schemas;
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@ use libc::{
     CLONE_FS, CLONE_NEWNET, CLONE_NEWUSER, CLONE_NEWUTS, O_RDONLY, SIGCHLD, SYS_chroot, SYS_clone,
     SYS_clone3, SYS_open, SYS_pivot_root, SYS_setns, SYS_unshare,
 };
-use nsprobe::render::schemas;
+use nsprobe::document::schemas;
 use serde_json::{Value, json};
 use std::io::Write as _;
 use std::path::Path;

@@ -8,7 +8,7 @@ use crate::support::trace::{Stream, lost, one_plan};
 use crate::support::tracing::Tracing;
 use crate::support::{Ran, proc, root, run, skipped};
 use nix::sys::signal::{Signal, kill};
-use nsprobe::render::schemas;
+use nsprobe::document::schemas;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -4,6 +4,7 @@ pub mod cli;
 pub mod diff;
 pub mod discover;
 pub mod doctor;
+pub mod document;
 pub mod filter;
 pub mod kernel;
 pub mod model;

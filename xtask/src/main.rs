@@ -8,6 +8,7 @@ mod dist;
 mod ending;
 mod load;
 mod probe;
+mod schema;
 mod span;
 mod stress;
 mod vm;
@@ -29,6 +30,8 @@ enum Task {
     Load(load::Args),
     /// Builds the BPF object that nsprobe embeds, or checks the committed one
     Probe(probe::Args),
+    /// Writes the JSON Schemas of the documents from their types, or checks the committed ones
+    Schema(schema::Args),
     /// The loads that `bench` stages for its measurements; started by it
     #[command(hide = true)]
     Stage(bench::Stage),
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<()> {
         Task::Dist(args) => dist::run(&args),
         Task::Load(args) => load::run(&args),
         Task::Probe(args) => probe::run(&args),
+        Task::Schema(args) => schema::run(&args),
         Task::Stage(args) => bench::stage(&args),
         Task::Stress(args) => stress::run(&args),
         Task::Vm(args) => vm::run(&args),

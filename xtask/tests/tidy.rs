@@ -9,16 +9,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The rooms of `nsprobe/src` and the other rooms that each may import. No room imports `cli`.
-const LAYERS: [(&str, &[&str]); 9] = [
+const LAYERS: [(&str, &[&str]); 10] = [
     ("model", &[]),
+    ("document", &["model"]),
     ("kernel", &["model"]),
-    ("render", &["model"]),
+    ("render", &["model", "document"]),
     ("filter", &["model"]),
-    ("diff", &["model"]),
+    ("diff", &["model", "document"]),
     ("discover", &["model", "kernel"]),
     ("trace", &["model", "kernel", "discover"]),
     ("doctor", &["model", "kernel", "discover", "trace"]),
-    ("cli", &["model", "kernel", "render", "filter", "diff", "discover", "trace", "doctor"]),
+    ("cli", &["model", "document", "kernel", "render", "filter", "diff", "discover", "trace", "doctor"]),
 ];
 
 /// Phrases that a reader would stumble over; docs/glossary.md has the words to use.

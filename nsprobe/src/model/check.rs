@@ -25,6 +25,9 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All verdicts.
+    pub const ALL: [Self; 3] = [Self::Good, Self::Limited, Self::Missing];
+
     /// The verdict's name in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -1,11 +1,10 @@
 //! The lines of `nsprobe doctor`.
 
+use crate::document::doctor::Doctor;
 use crate::model::{Check, Verdict};
 use crate::render::bytes;
-use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, TextStyle};
 use crate::render::wrap::wrapped;
-use serde::Serialize;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
 
@@ -31,36 +30,8 @@ pub fn text(checks: &[Check], text_style: TextStyle, out: &mut impl Write) -> io
     Ok(())
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: Schema,
-    checks: Vec<CheckObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct CheckObject<'a> {
-    subject: &'a str,
-    verdict: &'static str,
-    finding: &'a str,
-    remedy: Option<&'a str>,
-}
-
-impl<'a> From<&'a Check> for CheckObject<'a> {
-    fn from(check: &'a Check) -> Self {
-        Self {
-            subject: check.subject,
-            verdict: check.verdict.name(),
-            finding: &check.finding,
-            remedy: check.remedy.as_deref(),
-        }
-    }
-}
-
 /// Writes the checks as one document.
 pub fn json(checks: &[Check], out: &mut impl Write) -> io::Result<()> {
-    bytes::to_writer_pretty(
-        &mut *out,
-        &Document { schema: schemas::DOCTOR, checks: checks.iter().map(Into::into).collect() },
-    )?;
+    bytes::to_writer_pretty(&mut *out, &Doctor::from(checks))?;
     writeln!(out)
 }

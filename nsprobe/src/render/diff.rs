@@ -1,5 +1,6 @@
 //! Differences between two snapshots: one per line, or as JSON.
 
+use crate::document::schemas::{self, Schema};
 use crate::model::{
     Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, Slots, Snapshot, Text, Unseen,
     VisibilityChange,
@@ -8,7 +9,6 @@ use crate::render::bytes;
 use crate::render::json::{
     NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
 };
-use crate::render::schemas::{self, Schema};
 use crate::render::style::{self, TextStyle};
 use crate::render::table;
 use anstyle::Style;

@@ -1,11 +1,11 @@
 //! Snapshots as JSON: the shapes that other programs rely on, separate from the model so that it may change.
 
+use crate::document::schemas::{self, Schema};
 use crate::model::{
     Arguments, Gap, Holder, Initial, Namespace, NetnsId, NsId, Origin, Pid, Process, Slots, Snapshot,
     TcpState, Text,
 };
 use crate::render::bytes;
-use crate::render::schemas::{self, Schema};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::ser::{SerializeMap as _, Serializer};

@@ -1,4 +1,5 @@
-//! Snapshots and events → text; one file per format. Imports [`crate::model`] and nothing else of this crate.
+//! Snapshots and events → text; one file per format. Imports [`crate::model`] and
+//! [`crate::document`], and nothing else of this crate.
 
 mod bytes;
 pub mod checks;
@@ -11,7 +12,6 @@ pub mod holders;
 mod hostile;
 pub mod json;
 pub mod losses;
-pub mod schemas;
 pub mod style;
 pub mod table;
 pub mod tree;

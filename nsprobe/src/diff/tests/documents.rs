@@ -106,7 +106,7 @@ fn root_deleted_meanwhile_is_the_same_and_one_recreated_is_not() {
 
 #[test]
 fn document_that_is_read_is_the_one_that_list_writes() {
-    let wanted = crate::render::schemas::LIST;
+    let wanted = crate::document::schemas::LIST;
     assert_eq!((error::NAME, Some(error::MAJOR)), (wanted.name, wanted.version.split('.').next()));
 }
 

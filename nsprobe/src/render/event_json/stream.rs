@@ -1,9 +1,9 @@
 //! The lines about the stream itself: its start, its losses, its end.
 
+use crate::document::schemas::{self, Schema};
 use crate::model::{Loss, Lost, OwnerCgroup, Rebuilt, StreamEnd, StreamStart, Text};
 use crate::render::bytes;
 use crate::render::json::time;
-use crate::render::schemas::{self, Schema};
 use serde::Serialize;
 use std::borrow::Cow;
 

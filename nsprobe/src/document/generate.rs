@@ -1,0 +1,106 @@
+//! The JSON Schemas of the documents, from their types.
+
+use super::doctor::Doctor;
+use super::schemas::{Document, Schema};
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value};
+
+/// The names of the files in `schema/`, with their contents.
+#[must_use]
+pub fn all() -> Vec<(String, String)> {
+    vec![file::<Doctor>()]
+}
+
+fn file<D: Document + JsonSchema>() -> (String, String) {
+    let Schema { name, version } = D::SCHEMA;
+    let id = format!("{name}-{version}");
+    let mut schema =
+        SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<D>();
+    schema.insert("$id".to_owned(), format!("urn:nsprobe:schema:{id}").into());
+    let mut schema = schema.to_value();
+    Polish(D::SCHEMA).schema(&mut schema);
+    (format!("{id}.json"), format!("{schema:#}\n"))
+}
+
+/// The order of the keywords of a schema. Other keywords follow, in the order of the generator; `$defs` is last.
+const ORDER: [&str; 9] =
+    ["$schema", "$id", "title", "description", "$ref", "type", "const", "enum", "properties"];
+
+/// What the schemas of this project have in a different form than schemars generates.
+struct Polish(Schema);
+
+impl Polish {
+    fn schema(&self, schema: &mut Value) {
+        let Value::Object(keywords) = schema else { return };
+        self.name_itself(keywords);
+        numbers(keywords);
+        for (keyword, value) in keywords.iter_mut() {
+            match (keyword.as_str(), value) {
+                // A line of a doc comment ends where the source does.
+                ("description", Value::String(text)) => *text = text.replace('\n', " "),
+                ("$ref", Value::String(reference)) => *reference = definition(reference),
+                ("properties", Value::Object(fields)) => {
+                    fields.values_mut().for_each(|field| self.schema(field));
+                }
+                ("$defs", Value::Object(definitions)) => {
+                    let named = std::mem::take(definitions).into_iter();
+                    *definitions = named.map(|(name, schema)| (definition(&name), schema)).collect();
+                    definitions.values_mut().for_each(|definition| self.schema(definition));
+                }
+                ("oneOf" | "anyOf" | "allOf", Value::Array(schemas)) => {
+                    schemas.iter_mut().for_each(|schema| self.schema(schema));
+                }
+                ("items" | "additionalProperties", schema) => self.schema(schema),
+                _ => {}
+            }
+        }
+        sort(keywords);
+    }
+
+    /// Fills in the name and the version of [`super::schemas::SchemaName`].
+    fn name_itself(&self, keywords: &mut Map<String, Value>) {
+        if keywords.get("const").is_some_and(|name| name == "") {
+            keywords.insert("const".to_owned(), self.0.name.into());
+            keywords.remove("type");
+        }
+        if keywords.get("pattern").is_some_and(|pattern| pattern == "") {
+            keywords.insert("pattern".to_owned(), format!(r"^{}\.\d+$", self.0.major()).into());
+        }
+    }
+}
+
+/// Replaces the formats of numbers, which are not of JSON Schema, by limits.
+fn numbers(keywords: &mut Map<String, Value>) {
+    let limit = match keywords.get("format").and_then(Value::as_str) {
+        Some("uint32") => Some(u32::MAX.into()),
+        Some("uint64" | "int32" | "int64") => None,
+        _ => return,
+    };
+    keywords.remove("format");
+    if let Some(limit) = limit {
+        keywords.entry("maximum").or_insert(limit);
+    }
+}
+
+/// The name of a definition, or a reference to it, in snake case.
+fn definition(name: &str) -> String {
+    let mut snake = String::new();
+    for c in name.chars() {
+        if c.is_ascii_uppercase() && snake.ends_with(|before: char| before.is_ascii_alphanumeric()) {
+            snake.push('_');
+        }
+        snake.push(c.to_ascii_lowercase());
+    }
+    snake
+}
+
+fn sort(keywords: &mut Map<String, Value>) {
+    let mut rest = std::mem::take(keywords);
+    for keyword in ORDER {
+        keywords.extend(rest.shift_remove_entry(keyword));
+    }
+    let definitions = rest.shift_remove_entry("$defs");
+    keywords.extend(rest);
+    keywords.extend(definitions);
+}
