@@ -39,8 +39,9 @@ fn every_holder_of_a_namespace_is_reported() {
         all.filter(|holder| holder["type"] != "bind_mount").map(Value::to_string).collect()
     };
     let thread_of = json!({"type": "thread", "pid": pid, "tid": tid}).to_string();
-    let descriptor = json!({"type": "descriptor", "pid": pid, "fd": file.as_raw_fd()}).to_string();
-    let socket = json!({"type": "socket", "pid": pid, "fd": socket}).to_string();
+    let descriptor =
+        json!({"type": "descriptor", "pid": pid, "tid": null, "fd": file.as_raw_fd()}).to_string();
+    let socket = json!({"type": "socket", "pid": pid, "tid": null, "fd": socket}).to_string();
     let expected = BTreeSet::from([thread_of.clone(), descriptor.clone(), socket]);
     let mut last = Value::Null;
     let complete = wait(|| {

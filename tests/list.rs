@@ -109,7 +109,7 @@ fn all_eight_kinds_are_as_proc_has_them() {
     // unshare(1) itself stayed in its pid namespace and keeps the new one for its children.
     assert_eq!(
         find(&document, "pid", pid)["holders"],
-        serde_json::json!([{"type": "for_children", "pid": staged.pid()}])
+        serde_json::json!([{"type": "for_children", "pid": staged.pid(), "tid": null}])
     );
 }
 

@@ -80,7 +80,7 @@ fn paths(document: &Value) -> Vec<String> {
 }
 
 /// Optional fields, by name or, if the name is required elsewhere, by path.
-const OPTIONAL: [&str; 9] = ["tid", "owned", "target", "child", "scans", "/root", "/cwd", "/keys", "/seen"];
+const OPTIONAL: [&str; 7] = ["target", "child", "scans", "/root", "/cwd", "/keys", "/seen"];
 
 /// Breaks the document at every path, in every way; the schema must notice. Returns the number of ways.
 pub fn refused_when_broken(validator: &Validator, document: &Value) -> usize {

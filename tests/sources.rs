@@ -97,7 +97,8 @@ fn a_descriptor_alone_holds_a_namespace() {
     }
     let (ino, file) = in_ended_thread(|| File::open("/proc/thread-self/ns/net").unwrap());
     let ns = find("net", ino);
-    let holder = json!({"type": "descriptor", "pid": std::process::id(), "fd": file.as_raw_fd()});
+    let holder =
+        json!({"type": "descriptor", "pid": std::process::id(), "tid": null, "fd": file.as_raw_fd()});
     assert_eq!((&ns["holders"], sources(&ns)), (&json!([holder]), vec!["descriptors"]));
     assert_eq!(ns["owner"]["ino"], proc::namespace(2, "user").unwrap(), "queried through the descriptor");
     drop(file);
@@ -115,7 +116,8 @@ fn a_descriptor_is_known_also_when_its_link_names_no_namespace() {
     let file = File::open(named.path()).unwrap();
     let link = || fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap();
     assert_eq!(link(), Path::new(&named.path()), "opened by a mount");
-    let holder = json!({"type": "descriptor", "pid": std::process::id(), "fd": file.as_raw_fd()});
+    let holder =
+        json!({"type": "descriptor", "pid": std::process::id(), "tid": null, "fd": file.as_raw_fd()});
     let ns = find("net", ino);
     assert!(ns["holders"].as_array().unwrap().contains(&holder), "{ns}");
     assert_eq!(sources(&ns), ["descriptors", "bind_mounts"]);
@@ -134,8 +136,7 @@ fn a_socket_alone_holds_a_network_namespace() {
     let (ino, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
     let shared = socket.try_clone().unwrap();
     let ns = find("net", ino);
-    let holder =
-        |socket: &UdpSocket| json!({"type": "socket", "pid": std::process::id(), "fd": socket.as_raw_fd()});
+    let holder = |socket: &UdpSocket| json!({"type": "socket", "pid": std::process::id(), "tid": null, "fd": socket.as_raw_fd()});
     let mut expected = [(socket.as_raw_fd(), holder(&socket)), (shared.as_raw_fd(), holder(&shared))];
     expected.sort_by_key(|&(fd, _)| fd);
     // A child of another test, between fork and exec, has copies of both.
@@ -160,7 +161,7 @@ fn a_pid_namespace_outlives_its_processes_as_long_as_a_parent_keeps_it_for_child
     let ino = proc::namespace(sleep, "pid_for_children").expect("it has had a child");
     let ns = find("pid", ino);
     assert_eq!((&ns["nprocs_seen"], &ns["leader"]), (&json!(0), &Value::Null));
-    assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep}]));
+    assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep, "tid": null}]));
     assert_eq!(sources(&ns), ["for_children"]);
     assert_eq!(ns["parent"]["ino"], proc::namespace(sleep, "pid").unwrap());
 }
@@ -176,7 +177,7 @@ fn a_pid_namespace_that_waits_for_its_first_child_is_found_or_is_a_gap() {
     // Older kernels do not let anybody read the link yet (6.18 does not, 7.2 does).
     if let Some(ino) = proc::namespace(sleep, "pid_for_children") {
         let ns = find("pid", ino);
-        assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep}]));
+        assert_eq!(ns["holders"], json!([{"type": "for_children", "pid": sleep, "tid": null}]));
         assert_eq!((&ns["nprocs_seen"], sources(&ns)), (&json!(0), vec!["for_children"]));
     } else {
         // If BPF reads the processes, because /proc denies one, it is not a gap.

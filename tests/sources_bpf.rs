@@ -208,7 +208,7 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
         (
             &json!("net"),
             &json!(["descriptors"]),
-            &json!([{ "type": "descriptor", "pid": pid, "fd": file.as_raw_fd() }])
+            &json!([{ "type": "descriptor", "pid": pid, "tid": null, "fd": file.as_raw_fd() }])
         )
     );
     let found = find(of_socket);
@@ -217,7 +217,7 @@ fn descriptors_and_sockets_are_read_from_the_kernels_tables() {
         (
             &json!("net"),
             &json!(["sockets"]),
-            &json!([{ "type": "socket", "pid": pid, "fd": socket.as_raw_fd() }])
+            &json!([{ "type": "socket", "pid": pid, "tid": null, "fd": socket.as_raw_fd() }])
         )
     );
     assert_eq!(found["owner"]["ino"], proc::namespace(2, "user").unwrap());
@@ -275,7 +275,8 @@ fn no_namespace_is_woken_where_bpf_can_tell() {
         return;
     }
     let (ino, socket) = in_ended_thread(|| UdpSocket::bind("0.0.0.0:0").unwrap());
-    let holder = json!({ "type": "socket", "pid": std::process::id(), "fd": socket.as_raw_fd() });
+    let holder =
+        json!({ "type": "socket", "pid": std::process::id(), "tid": null, "fd": socket.as_raw_fd() });
     for source in ["auto", "bpf"] {
         let mut strace = Command::new("strace");
         strace.args(["-f", "-e", "trace=ioctl", env!("CARGO_BIN_EXE_nsprobe"), "list", "--json", "--source"]);

@@ -57,7 +57,7 @@ fn a_descriptor_in_flight_is_found_by_the_kernels_list_or_is_a_gap() {
         let (pid, fd) = (std::process::id(), pair.1.as_raw_fd());
         let name = format!("net:[{ino}]");
         if support::bpf() {
-            let holders = json!([{"type": "in_flight", "pid": pid, "fd": fd}]);
+            let holders = json!([{"type": "in_flight", "pid": pid, "tid": null, "fd": fd}]);
             assert_eq!((&ns["holders"], &ns["sources"]), (&holders, &json!(["descriptors", "kernel_lists"])));
             let text = run(&["tree", "--ns", &name]).stdout;
             assert!(
@@ -155,7 +155,7 @@ fn what_only_credentials_hold_is_found_where_the_kernel_has_lists() {
     drop(staged);
     let name = format!("user:[{ino}]");
     let fd = file.as_fd().as_raw_fd();
-    let holders = json!([{"type": "credentials", "pid": std::process::id(), "fd": fd}]);
+    let holders = json!([{"type": "credentials", "pid": std::process::id(), "tid": null, "fd": fd}]);
     let sources = json!(["descriptors", "kernel_lists"]);
     if WALK.here() {
         let ns = find("user", ino);

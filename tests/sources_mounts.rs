@@ -103,7 +103,7 @@ fn mounts_without_processes_are_found_if_the_kernel_lists_them() {
     let ns = find("mnt", mnt);
     assert_eq!(
         (&ns["nprocs_seen"], &ns["holders"]),
-        (&json!(0), &json!([{"type": "descriptor", "pid": sleep, "fd": 9}]))
+        (&json!(0), &json!([{"type": "descriptor", "pid": sleep, "tid": null, "fd": 9}]))
     );
     let document = json(&["list", "--json", "--kind", "net"]);
     let path = dir.path().join("a b");

@@ -27,7 +27,7 @@ impl Held {
 
     /// Held by an open file of this process.
     pub fn by_descriptor(kind: &'static str, ino: u64, how: &str, fd: i32, by: impl Any) -> Self {
-        Self::new(kind, ino, json!({"type": how, "pid": std::process::id(), "fd": fd}), by)
+        Self::new(kind, ino, json!({"type": how, "pid": std::process::id(), "tid": null, "fd": fd}), by)
     }
 
     /// Held by a file that a tenant opened.

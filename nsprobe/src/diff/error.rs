@@ -1,8 +1,6 @@
 //! Reasons why a document cannot be compared.
 
-/// The name and major version of the documents that are read.
-pub(super) const NAME: &str = "nsprobe.list";
-pub(super) const MAJOR: &str = "1";
+use crate::document::schemas::LIST;
 
 /// The maximum length of a document: one of 400,000 processes is about that long.
 pub(super) const MAX_BYTES: u64 = 256 << 20;
@@ -14,7 +12,7 @@ pub enum Error {
     #[error("not a document of `nsprobe list --json`, or not all of it: {0}")]
     Syntax(serde_json::Error),
     /// It is a different document, or its version is not supported.
-    #[error("this is {found}, but {NAME} {MAJOR}.x is needed, as written by `nsprobe list --json`")]
+    #[error("this is {found}, but {} {}.x is needed, as written by `nsprobe list --json`", LIST.name, LIST.major())]
     Schema {
         /// Its name and version.
         found: String,

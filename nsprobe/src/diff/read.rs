@@ -1,14 +1,10 @@
 //! Reads documents no further than the first wrong byte, and up to a limit.
 
-use super::error::{Error, MAJOR, MAX_BYTES, NAME};
-use crate::model::{Arguments, NsSlot, Slots};
-use data_encoding::BASE64;
-use serde::de::{
-    Deserialize, DeserializeOwned, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor,
-};
+use super::error::{Error, MAX_BYTES};
+use crate::document::schemas::{self, SchemaName};
+use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
-use std::marker::PhantomData;
 
 /// The number of bytes that are searched for the name of the document before all of it is read.
 const BEGINNING: usize = 64 * 1024;
@@ -22,7 +18,7 @@ fn within<T: DeserializeOwned>(most: u64, source: impl Read) -> Result<T, Error>
     let limited = Limited { source, left: most };
     let mut source = BufReader::with_capacity(BEGINNING, limited);
     if let Some((name, version)) = schema_at_the_beginning(source.fill_buf().map_err(Error::Read)?)
-        && (name != NAME || version.split('.').next() != Some(MAJOR))
+        && !schemas::LIST.is_readable(&name, &version)
     {
         return Err(Error::Schema { found: format!("{name} {version}") });
     }
@@ -55,12 +51,6 @@ impl<R: Read> Read for Limited<R> {
 fn schema_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
     struct Head<'a>(&'a mut Option<(String, String)>);
 
-    #[derive(serde::Deserialize)]
-    struct Schema {
-        name: String,
-        version: String,
-    }
-
     impl<'de> Visitor<'de> for Head<'_> {
         type Value = ();
 
@@ -71,8 +61,8 @@ fn schema_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
             while let Some(key) = map.next_key::<String>()? {
                 if key == "schema" {
-                    let Schema { name, version } = map.next_value()?;
-                    *self.0 = Some((name, version));
+                    let SchemaName { name, version } = map.next_value()?;
+                    *self.0 = Some((name.into(), version.into()));
                     return Ok(());
                 }
                 map.next_value::<IgnoredAny>()?;
@@ -85,108 +75,6 @@ fn schema_at_the_beginning(bytes: &[u8]) -> Option<(String, String)> {
     // Ends in an error, because the rest is not read; the schema that was found is kept.
     let _ = serde_json::Deserializer::from_slice(bytes).deserialize_map(Head(&mut found));
     found
-}
-
-/// Reads an array of at most `MOST` items: more would take more memory than their text does.
-pub(super) fn few<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    struct Few<T, const MOST: usize>(PhantomData<T>);
-
-    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for Few<T, MOST> {
-        type Value = Vec<T>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "an array of at most {MOST}")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
-            let mut found = Vec::new();
-            while let Some(item) = items.next_element()? {
-                if found.len() == MOST {
-                    return Err(A::Error::custom(format_args!("more than {MOST} items")));
-                }
-                found.push(item);
-            }
-            Ok(found)
-        }
-    }
-
-    deserializer.deserialize_seq(Few::<T, MOST>(PhantomData))
-}
-
-/// Reads the texts of an array as arguments, and keeps no more than are kept of a process.
-pub(super) fn arguments<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arguments, D::Error> {
-    deserializer.deserialize_seq(ArgumentsVisitor { encoded: false })
-}
-
-/// Reads arguments of which one is not UTF-8.
-pub(super) fn encoded_arguments<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Arguments>, D::Error> {
-    deserializer.deserialize_seq(ArgumentsVisitor { encoded: true }).map(Some)
-}
-
-struct ArgumentsVisitor {
-    /// Set if the texts are in base64.
-    encoded: bool,
-}
-
-impl<'de> Visitor<'de> for ArgumentsVisitor {
-    type Value = Arguments;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of texts")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Arguments, A::Error> {
-        let mut bytes = Vec::new();
-        while let Some(text) = items.next_element::<String>()? {
-            if bytes.len() > Arguments::MOST {
-                continue;
-            }
-            if self.encoded {
-                bytes.extend(BASE64.decode(text.as_bytes()).map_err(A::Error::custom)?);
-            } else {
-                bytes.extend(text.into_bytes());
-            }
-            bytes.push(0);
-        }
-        Ok(Arguments::new(&bytes))
-    }
-}
-
-/// The inodes of the namespaces of a process, by their slots.
-pub(super) struct SlotInodes(pub(super) Slots<Option<u64>>);
-
-impl<'de> Deserialize<'de> for SlotInodes {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = SlotInodes;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of inodes")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SlotInodes, A::Error> {
-                let mut slots = Slots::default();
-                while let Some(name) = map.next_key::<String>()? {
-                    match NsSlot::ALL.into_iter().find(|slot| slot.name() == name) {
-                        Some(slot) => *slots.get_mut(slot) = map.next_value()?,
-                        // From a later version.
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(SlotInodes(slots))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
 }
 
 #[cfg(test)]

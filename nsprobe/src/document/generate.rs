@@ -1,7 +1,10 @@
 //! The JSON Schemas of the documents, from their types.
 
+use super::diff::Diff;
 use super::doctor::Doctor;
+use super::list::List;
 use super::schemas::{Document, Schema};
+use super::tree::Tree;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -9,7 +12,7 @@ use serde_json::{Map, Value};
 /// The names of the files in `schema/`, with their contents.
 #[must_use]
 pub fn all() -> Vec<(String, String)> {
-    vec![file::<Doctor>()]
+    vec![file::<List<'_>>(), file::<Tree<'_>>(), file::<Diff<'_>>(), file::<Doctor<'_>>()]
 }
 
 fn file<D: Document + JsonSchema>() -> (String, String) {
@@ -35,6 +38,7 @@ impl Polish {
         let Value::Object(keywords) = schema else { return };
         self.name_itself(keywords);
         numbers(keywords);
+        absent_or_known(keywords);
         for (keyword, value) in keywords.iter_mut() {
             match (keyword.as_str(), value) {
                 // A line of a doc comment ends where the source does.
@@ -51,7 +55,7 @@ impl Polish {
                 ("oneOf" | "anyOf" | "allOf", Value::Array(schemas)) => {
                     schemas.iter_mut().for_each(|schema| self.schema(schema));
                 }
-                ("items" | "additionalProperties", schema) => self.schema(schema),
+                ("items" | "additionalProperties" | "if" | "then" | "else", schema) => self.schema(schema),
                 _ => {}
             }
         }
@@ -80,6 +84,22 @@ fn numbers(keywords: &mut Map<String, Value>) {
     keywords.remove("format");
     if let Some(limit) = limit {
         keywords.entry("maximum").or_insert(limit);
+    }
+}
+
+/// Excludes null from the fields that may be absent: a document that has them has them for a reason.
+fn absent_or_known(keywords: &mut Map<String, Value>) {
+    let required = keywords.get("required").cloned().unwrap_or_default();
+    let is_required =
+        |name: &String| required.as_array().is_some_and(|names| names.iter().any(|it| it == name));
+    let Some(Value::Object(fields)) = keywords.get_mut("properties") else { return };
+    for (_, field) in fields.iter_mut().filter(|(name, _)| !is_required(name)) {
+        if let Some(Value::Array(types)) = field.get_mut("type") {
+            types.retain(|it| it != "null");
+            if let [one] = types.as_mut_slice() {
+                field["type"] = one.take();
+            }
+        }
     }
 }
 

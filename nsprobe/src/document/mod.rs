@@ -3,10 +3,16 @@
 //! A doc comment here is the description of its field in the schema. With the feature `schema`, `cargo xtask schema`
 //! writes the schemas.
 
+pub mod diff;
 pub mod doctor;
 #[cfg(feature = "schema")]
 pub mod generate;
+pub mod holder;
+pub mod list;
+pub mod namespace;
+pub mod process;
+pub mod reference;
 pub mod schemas;
-mod word;
-
-pub use word::{Word, Words};
+pub mod tree;
+pub mod values;
+pub mod word;

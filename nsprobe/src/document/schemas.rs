@@ -23,6 +23,12 @@ impl Schema {
     pub fn major(&self) -> &'static str {
         self.version.split_once('.').map_or(self.version, |(major, _)| major)
     }
+
+    /// True if a document of this name and version can be read as one of this schema.
+    #[must_use]
+    pub fn is_readable(&self, name: &str, version: &str) -> bool {
+        name == self.name && version.split('.').next() == Some(self.major())
+    }
 }
 
 /// The document of `list`.

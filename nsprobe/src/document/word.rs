@@ -1,7 +1,8 @@
 //! Words of a closed set, as the model names them.
 
-use crate::model::Verdict;
-use serde::de::{Deserialize, Deserializer, Error, Visitor};
+use crate::model::text;
+use crate::model::{GapKind, HeldBy, NsKind, NsSlot, ProcessSource, Source, TcpState, Verdict};
+use serde::de::{Deserialize, Deserializer, Error, Expected, Visitor};
 use serde::ser::{Serialize, Serializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,11 +14,17 @@ pub trait Words: Copy + 'static {
 
     /// The name of a value.
     fn word(self) -> &'static str;
+
+    /// The value with this name.
+    #[must_use]
+    fn parse(name: &str) -> Option<Self> {
+        Self::WORDS.iter().copied().find(|value| value.word() == name)
+    }
 }
 
 macro_rules! words {
     ($($type:ty: $all:expr;)*) => {
-        $(impl Words for $type {
+        $(impl $crate::document::word::Words for $type {
             const WORDS: &'static [Self] = &$all;
 
             fn word(self) -> &'static str {
@@ -27,8 +34,50 @@ macro_rules! words {
     };
 }
 
+pub(super) use words;
+
 words! {
+    Changed: Changed::ALL;
+    GapKind: GapKind::ALL;
+    HeldBy: HeldBy::ALL;
+    NsKind: NsKind::ALL;
+    NsSlot: NsSlot::ALL;
+    ProcessSource: ProcessSource::ALL;
+    Source: Source::ALL;
+    // The other states have no name.
+    TcpState: [TcpState::FinWait1, TcpState::FinWait2, TcpState::Closing, TcpState::LastAck];
     Verdict: Verdict::ALL;
+}
+
+/// A part of a process's state that differs from a parent's, or from before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    /// The namespace in this slot.
+    Slot(NsSlot),
+    /// The root directory.
+    Root,
+}
+
+impl Changed {
+    /// All of them.
+    pub const ALL: [Self; 11] = {
+        let mut all = [Self::Root; 11];
+        let mut i = 0;
+        while i < NsSlot::ALL.len() {
+            all[i] = Self::Slot(NsSlot::ALL[i]);
+            i += 1;
+        }
+        all
+    };
+
+    /// Its name in JSON.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Slot(slot) => slot.name(),
+            Self::Root => "root",
+        }
+    }
 }
 
 /// A value of the model, written as its name.
@@ -54,10 +103,10 @@ impl<'de, T: Words> Deserialize<'de> for Word<T> {
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<Word<T>, E> {
-                let value = T::WORDS.iter().find(|value| value.word() == name);
-                value
-                    .map(|value| Word(*value))
-                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(name), &self))
+                let expected: &dyn Expected = &self;
+                let unknown =
+                    || E::custom(format_args!("unknown word {}: expected {expected}", text::shown(name)));
+                T::parse(name).map(Word).ok_or_else(unknown)
             }
         }
 

@@ -27,6 +27,9 @@ pub enum ProcessSource {
 }
 
 impl ProcessSource {
+    /// Both sources.
+    pub const ALL: [Self; 2] = [Self::Proc, Self::Bpf];
+
     /// Its name on the command line and in JSON.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -35,6 +35,12 @@ pub(super) fn to_writer_pretty(out: impl Write, value: &impl Serialize) -> io::R
     Ok(())
 }
 
+/// Writes an object with each of its fields, and each item of its arrays, on a line.
+pub(super) fn to_writer_by_line(out: impl Write, value: &impl Serialize) -> io::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Visible(Lines { depth: 0 })))?;
+    Ok(())
+}
+
 /// Serialises a value on one line.
 pub(super) fn to_vec(value: &impl Serialize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::with_capacity(256);
@@ -96,6 +102,50 @@ impl<F: Formatter> Formatter for Visible<F> {
 
     fn end_object_value<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
         self.0.end_object_value(writer)
+    }
+}
+
+/// A formatter that begins a line for each field of an object, and for each item of the arrays in it.
+struct Lines {
+    depth: usize,
+}
+
+impl Formatter for Lines {
+    fn begin_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(b"[")
+    }
+
+    fn end_array<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"]")
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        writer.write_all(match (first, self.depth) {
+            (true, 2) => b"\n",
+            (true, _) => b"",
+            (false, 2) => b",\n",
+            (false, _) => b",",
+        })
+    }
+
+    fn begin_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth += 1;
+        writer.write_all(b"{")
+    }
+
+    fn end_object<W: ?Sized + Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        self.depth -= 1;
+        writer.write_all(b"}")
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        writer.write_all(match (first, self.depth) {
+            (true, _) => b"",
+            (false, 1) => b",\n",
+            (false, _) => b",",
+        })
     }
 }
 

@@ -1,19 +1,11 @@
 //! Differences between two snapshots: one per line, or as JSON.
 
-use crate::document::schemas::{self, Schema};
-use crate::model::{
-    Difference, Moved, Namespace, NsId, Origin, Pid, Process, Root, Side, Slots, Snapshot, Text, Unseen,
-    VisibilityChange,
-};
+use crate::document::diff::Diff;
+use crate::model::{Difference, Moved, Namespace, NsId, Process, Side, Slots, Snapshot, Unseen};
 use crate::render::bytes;
-use crate::render::json::{
-    NamespaceObject, ProcessObject, SlotsObject, namespace_object, process_object, time,
-};
 use crate::render::style::{self, TextStyle};
 use crate::render::table;
 use anstyle::Style;
-use serde::Serialize;
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io::{self, Write};
 use unicode_width::UnicodeWidthStr as _;
@@ -126,176 +118,16 @@ fn changes(moved: &Moved<'_>, text_style: TextStyle) -> Vec<String> {
     namespaces.chain(root).collect()
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
-    schema: Schema,
-    version: &'a str,
-    old: OriginObject<'a>,
-    new: OriginObject<'a>,
-    same_boot: bool,
-    equal: bool,
-    namespaces: NamespacesObject<'a>,
-    processes: ProcessesObject<'a>,
-    visibility: Vec<VisibilityObject<'a>>,
-}
-
-#[derive(Serialize)]
-struct OriginObject<'a> {
-    version: &'a str,
-    kernel: &'a str,
-    hostname: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hostname_base64: Option<String>,
-    boot_id: Option<&'a str>,
-    taken_at: String,
-    own_pid: Option<Pid>,
-}
-
-#[derive(Serialize)]
-struct NamespacesObject<'a> {
-    came: Vec<NamespaceObject<'a>>,
-    went: Vec<NamespaceObject<'a>>,
-    unsure: Vec<UnsureObject<'a>>,
-    unseen: Vec<UnseenObject<NamespaceObject<'a>>>,
-}
-
-/// Something that one of the snapshots may have missed.
-#[derive(Serialize)]
-struct UnseenObject<T> {
-    old: Option<T>,
-    new: Option<T>,
-    reason: String,
-}
-
-#[derive(Serialize)]
-struct UnsureObject<'a> {
-    old: NamespaceObject<'a>,
-    new: NamespaceObject<'a>,
-}
-
-#[derive(Serialize)]
-struct ProcessesObject<'a> {
-    came: Vec<ProcessObject<'a>>,
-    went: Vec<ProcessObject<'a>>,
-    changed: Vec<MovedObject<'a>>,
-    unseen: Vec<UnseenObject<ProcessObject<'a>>>,
-}
-
-#[derive(Serialize)]
-struct MovedObject<'a> {
-    process: ProcessObject<'a>,
-    changed: Vec<&'static str>,
-    before: Option<SlotsObject<'a>>,
-    after: Option<SlotsObject<'a>>,
-    root_before: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root_before_base64: Option<String>,
-    root_before_deleted: Option<bool>,
-    root_after: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    root_after_base64: Option<String>,
-    root_after_deleted: Option<bool>,
-}
-
-#[derive(Serialize)]
-struct VisibilityObject<'a> {
-    kind: &'a str,
-    reason: &'a str,
-    old: u64,
-    new: u64,
-}
-
 /// Writes the differences as one document, made by this `version` of nsprobe.
 pub fn json(difference: &Difference<'_>, version: &str, out: &mut impl Write) -> io::Result<()> {
-    let (old, new) = (&difference.old.snapshot, &difference.new.snapshot);
-    let document = Document {
-        schema: schemas::DIFF,
-        version,
-        old: origin(&difference.old.origin),
-        new: origin(&difference.new.origin),
-        same_boot: difference.same_boot,
-        equal: difference.is_empty(),
-        namespaces: NamespacesObject {
-            came: difference.came.iter().map(|namespace| namespace_object(namespace, new)).collect(),
-            went: difference.went.iter().map(|namespace| namespace_object(namespace, old)).collect(),
-            unsure: difference
-                .unsure
-                .iter()
-                .map(|(before, after)| UnsureObject {
-                    old: namespace_object(before, old),
-                    new: namespace_object(after, new),
-                })
-                .collect(),
-            unseen: difference
-                .unseen
-                .iter()
-                .map(|it| unseen(it, namespace_object(it.what, if it.by == Side::New { old } else { new })))
-                .collect(),
-        },
-        processes: ProcessesObject {
-            came: difference.processes_came.iter().map(|process| process_object(process)).collect(),
-            went: difference.processes_went.iter().map(|process| process_object(process)).collect(),
-            changed: difference.processes_changed.iter().map(moved).collect(),
-            unseen: difference
-                .processes_unseen
-                .iter()
-                .map(|it| unseen(it, process_object(it.what)))
-                .collect(),
-        },
-        visibility: difference.visibility.iter().map(visibility).collect(),
-    };
-    bytes::to_writer_pretty(&mut *out, &document)?;
+    bytes::to_writer_pretty(&mut *out, &Diff::new(difference, version))?;
     writeln!(out)
-}
-
-fn unseen<T, O>(unseen: &Unseen<T>, what: O) -> UnseenObject<O> {
-    let (old, new) = match unseen.by {
-        Side::New => (Some(what), None),
-        Side::Old => (None, Some(what)),
-    };
-    UnseenObject { old, new, reason: unseen.reason.clone() }
-}
-
-fn origin(origin: &Origin) -> OriginObject<'_> {
-    OriginObject {
-        version: &origin.version,
-        kernel: &origin.kernel,
-        hostname: origin.hostname.lossy(),
-        hostname_base64: bytes::base64(&origin.hostname),
-        boot_id: origin.boot_id.as_deref(),
-        taken_at: time(origin.taken_at),
-        own_pid: origin.own_pid,
-    }
-}
-
-fn moved<'a>(moved: &'a Moved<'a>) -> MovedObject<'a> {
-    let slots = moved.namespaces.iter().map(|(slot, ..)| slot.name());
-    let (before, after) = moved.root.unzip();
-    let (before_deleted, after_deleted) =
-        (before.and_then(Root::is_deleted), after.and_then(Root::is_deleted));
-    let (before, after) = (before.and_then(Root::path), after.and_then(Root::path));
-    MovedObject {
-        process: process_object(moved.new),
-        changed: slots.chain(moved.root.map(|_| "root")).collect(),
-        before: moved.old.namespaces.as_ref().map(SlotsObject),
-        after: moved.new.namespaces.as_ref().map(SlotsObject),
-        root_before: before.map(Text::lossy),
-        root_before_base64: before.and_then(bytes::base64),
-        root_before_deleted: before_deleted,
-        root_after: after.map(Text::lossy),
-        root_after_base64: after.and_then(bytes::base64),
-        root_after_deleted: after_deleted,
-    }
-}
-
-fn visibility(change: &VisibilityChange) -> VisibilityObject<'_> {
-    VisibilityObject { kind: &change.kind, reason: &change.reason, old: change.old, new: change.new }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Arguments, Holder, Initial, NsKind, NsSlot, Taken};
+    use crate::model::{Arguments, Holder, Initial, NsKind, NsSlot, Origin, Pid, Root, Taken};
     use std::time::SystemTime;
 
     fn taken(processes: Vec<Process>) -> Taken {

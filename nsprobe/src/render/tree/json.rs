@@ -4,79 +4,64 @@ use super::boundary::{Boundary, boundaries};
 use super::forest::Forest;
 use super::hierarchy::{Entry, Hierarchy};
 use super::{By, Options, process};
+use crate::document::namespace::Namespace;
 use crate::document::schemas;
-use crate::model::{NsId, NsSlot, Process, Snapshot};
+use crate::document::tree::{NamespaceNode, ProcessNode, Tree};
+use crate::document::values::WordSet;
+use crate::document::word::{Changed, Word};
+use crate::model::{self, NsId, NsSlot, Snapshot};
 use crate::render::bytes;
-use crate::render::json::{NamespaceObject, ProcessObject, gap_object, namespace_object, process_object};
 use serde::Serialize;
 use std::collections::HashSet;
 use std::io::{self, Write};
 
-/// A process in the tree.
-#[derive(Serialize)]
-struct ProcessNode<'a> {
-    #[serde(flatten)]
-    process: ProcessObject<'a>,
-    /// The differences from the parent: kinds, `pid_for_children`, `time_for_children`, `root`.
-    boundary: Vec<&'static str>,
-}
-
-/// A namespace of a hierarchy, its members and the namespaces it owns.
-#[derive(Serialize)]
-struct EntryNode<'a> {
-    /// `null` for members whose namespace is not known.
-    namespace: Option<NamespaceObject<'a>>,
-    processes: Vec<ProcessObject<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    owned: Option<Vec<NamespaceObject<'a>>>,
-}
-
 /// Writes the tree as JSON, on one line.
 pub fn json(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> io::Result<()> {
-    write!(
-        out,
-        "{{\"schema\":{},\"by\":\"{}\",\"processes_from\":\"{}\",\"roots\":",
-        String::from_utf8_lossy(&bytes::to_vec(&schemas::TREE)?),
-        options.by.name(),
-        snapshot.processes_from.name()
-    )?;
-    let mut shown = None;
     match options.by {
-        By::Process => shown = processes(out, snapshot, options)?,
-        By::Pid => hierarchy(out, &Hierarchy::of_pid(snapshot, options.wanted), snapshot, options)?,
-        By::User => hierarchy(out, &Hierarchy::of_user(snapshot, options.wanted), snapshot, options)?,
+        By::Process => processes(out, snapshot, options),
+        By::Pid => hierarchy(out, &Hierarchy::of_pid(snapshot, options.wanted), snapshot, options),
+        By::User => hierarchy(out, &Hierarchy::of_user(snapshot, options.wanted), snapshot, options),
     }
-    let is_shown = |id| shown.as_ref().is_none_or(|shown| shown.contains(&id));
-    let namespaces = snapshot.namespaces.iter().filter(|ns| is_shown(ns.id));
-    out.write_all(b",\"namespaces\":")?;
-    list(out, namespaces.map(|ns| namespace_object(ns, snapshot)))?;
-    out.write_all(b",\"gaps\":")?;
-    list(out, snapshot.gaps.iter().map(gap_object))?;
-    out.write_all(b"}\n")
 }
 
-/// Writes the processes; returns the namespaces they refer to if the tree was narrowed.
-fn processes(
-    out: &mut dyn Write,
-    snapshot: &Snapshot,
-    options: &Options<'_>,
-) -> io::Result<Option<HashSet<NsId>>> {
+/// The document without its nodes, and with the namespaces that `is_shown` selects.
+fn document<'a>(
+    snapshot: &'a Snapshot,
+    by: By,
+    is_shown: impl Fn(&&'a model::Namespace) -> bool,
+) -> Tree<'a> {
+    let namespaces = snapshot.namespaces.iter().filter(is_shown);
+    Tree {
+        schema: schemas::TREE.into(),
+        by: Word(by),
+        processes_from: Word(snapshot.processes_from),
+        namespaces: namespaces.map(|namespace| Namespace::new(namespace, snapshot)).collect(),
+        gaps: snapshot.gaps.iter().map(Into::into).collect(),
+        roots: Vec::new(),
+    }
+}
+
+/// Writes the processes, and the namespaces they refer to if the tree was narrowed.
+fn processes(out: &mut dyn Write, snapshot: &Snapshot, options: &Options<'_>) -> io::Result<()> {
     let mut forest = process::forest(snapshot);
     let boundaries = boundaries(snapshot, &forest);
     let narrowed = process::narrow(&mut forest, snapshot, options);
-    nest(out, &forest, |i| {
-        let process = process_object(&snapshot.processes[i]);
-        bytes::to_vec(&ProcessNode { process, boundary: names(&boundaries[i]) })
-    })?;
     let referred =
         |&i: &usize| NsSlot::ALL.into_iter().filter_map(move |slot| snapshot.processes[i].namespace(slot));
-    Ok(narrowed.then(|| forest.order.iter().flat_map(referred).chain(options.ns).collect()))
+    let referred: Option<HashSet<NsId>> =
+        narrowed.then(|| forest.order.iter().flat_map(referred).chain(options.ns).collect());
+    let is_shown = |ns: &&model::Namespace| referred.as_ref().is_none_or(|ids| ids.contains(&ns.id));
+    nest(out, &document(snapshot, options.by, is_shown), &forest, |i| ProcessNode {
+        process: (&snapshot.processes[i]).into(),
+        boundary: WordSet(changes(&boundaries[i]).into()),
+        children: Vec::new(),
+    })
 }
 
-fn names(boundary: &Boundary<'_>) -> Vec<&'static str> {
-    let changed = boundary.changed.iter().map(|id| id.kind.name());
-    let for_children = boundary.for_children.iter().map(|(slot, _)| slot.name());
-    changed.chain(for_children).chain(boundary.root.map(|_| "root")).collect()
+fn changes(boundary: &Boundary<'_>) -> Vec<Changed> {
+    let changed = boundary.changed.iter().map(|id| Changed::Slot(NsSlot::In(id.kind)));
+    let for_children = boundary.for_children.iter().map(|(slot, _)| Changed::Slot(*slot));
+    changed.chain(for_children).chain(boundary.root.map(|_| Changed::Root)).collect()
 }
 
 fn hierarchy(
@@ -85,14 +70,15 @@ fn hierarchy(
     snapshot: &Snapshot,
     options: &Options<'_>,
 ) -> io::Result<()> {
-    nest(out, &hierarchy.forest, |i| {
+    let object = |namespace| Namespace::new(namespace, snapshot);
+    nest(out, &document(snapshot, options.by, |_| true), &hierarchy.forest, |i| {
         let Entry { namespace, members, owned } = &hierarchy.entries[i];
-        let owned = owned.iter().map(|ns| namespace_object(ns, snapshot));
-        bytes::to_vec(&EntryNode {
-            namespace: namespace.map(|ns| namespace_object(ns, snapshot)),
-            processes: members.iter().map(|&process: &&Process| process_object(process)).collect(),
-            owned: (options.by == By::User).then(|| owned.collect()),
-        })
+        NamespaceNode {
+            namespace: namespace.map(object),
+            processes: members.iter().copied().map(Into::into).collect(),
+            owned: (options.by == By::User).then(|| owned.iter().copied().map(object).collect()),
+            children: Vec::new(),
+        }
     })
 }
 
@@ -101,48 +87,43 @@ fn hierarchy(
 /// last level.
 const MAX_DEPTH: usize = 48;
 
-/// Writes a forest as nested arrays of the objects that `object` makes, each with its `children` added.
+/// Writes a document with a forest as its last field: nested arrays of the nodes that `node` makes, which end in
+/// `children`.
 ///
-/// Each object is serialised on its own, and the open ones are kept in a list: serialising nested values would
-/// recurse as deep as the tree is.
-fn nest(
+/// Each node is serialised on its own, and the open ones are kept in a list: serialising nested values would recurse as
+/// deep as the tree is.
+fn nest<T: Serialize>(
     out: &mut dyn Write,
+    document: &Tree<'_>,
     forest: &Forest,
-    mut object: impl FnMut(usize) -> io::Result<Vec<u8>>,
+    mut node: impl FnMut(usize) -> T,
 ) -> io::Result<()> {
-    out.write_all(b"[")?;
+    open(out, document)?;
     let forest = &forest.no_deeper_than(MAX_DEPTH);
     // Siblings, and the number of them that are written.
-    let mut open: Vec<(&[usize], usize)> = vec![(&forest.roots, 0)];
-    while let Some((siblings, written)) = open.last_mut() {
+    let mut pending: Vec<(&[usize], usize)> = vec![(&forest.roots, 0)];
+    while let Some((siblings, written)) = pending.last_mut() {
         let Some(&index) = siblings.get(*written) else {
-            open.pop();
-            out.write_all(if open.is_empty() { b"]" } else { b"]}" })?;
+            pending.pop();
+            out.write_all(b"]}")?;
             continue;
         };
         if *written > 0 {
             out.write_all(b",")?;
         }
         *written += 1;
-        let mut bytes = object(index)?;
-        let brace = bytes.pop();
-        debug_assert_eq!(brace, Some(b'}'), "not an object");
-        out.write_all(&bytes)?;
-        out.write_all(b",\"children\":[")?;
-        open.push((&forest.children[index], 0));
+        open(out, &node(index))?;
+        pending.push((&forest.children[index], 0));
     }
-    Ok(())
+    out.write_all(b"\n")
 }
 
-fn list<T: Serialize>(out: &mut dyn Write, items: impl Iterator<Item = T>) -> io::Result<()> {
-    out.write_all(b"[")?;
-    for (i, item) in items.enumerate() {
-        if i > 0 {
-            out.write_all(b",")?;
-        }
-        bytes::to_writer(&mut *out, &item)?;
-    }
-    out.write_all(b"]")
+/// Writes an object up to the items of its last field, which is an empty array.
+fn open(out: &mut dyn Write, object: &impl Serialize) -> io::Result<()> {
+    let bytes = bytes::to_vec(object)?;
+    let begun = bytes.strip_suffix(b"]}");
+    debug_assert!(begun.is_some(), "no array at the end");
+    out.write_all(begun.unwrap_or(&bytes))
 }
 
 #[cfg(test)]
@@ -157,7 +138,17 @@ mod tests {
         let mut out = Vec::new();
         json(&mut out, &sample.finished(), &options).unwrap();
         assert_eq!(out.iter().position(|&byte| byte == b'\n'), Some(out.len() - 1), "one line");
-        serde_json::from_slice(&out).unwrap()
+        // Everything in it has a field in the types.
+        let read_and_written = match by {
+            By::Process => serde_json::to_value(serde_json::from_slice::<Tree<'_>>(&out).unwrap()),
+            By::Pid | By::User => {
+                let tree = serde_json::from_slice::<Tree<'_, NamespaceNode<'_>>>(&out).unwrap();
+                serde_json::to_value(tree)
+            }
+        };
+        let document: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(read_and_written.unwrap(), document);
+        document
     }
 
     fn host() -> Sample {
@@ -241,7 +232,7 @@ mod tests {
             let count = |wanted: &[u8]| out.windows(wanted.len()).filter(|&window| window == wanted).count();
             assert_eq!(count(b"\"children\":["), 10_000);
             assert_eq!(count(b"{"), count(b"}"));
-            assert!(out.ends_with(b"\"gaps\":[]}\n"));
+            assert!(out.ends_with(b"]}\n"));
         });
     }
 }

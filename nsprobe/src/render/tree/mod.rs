@@ -15,35 +15,13 @@ mod process;
 #[cfg(test)]
 mod sample;
 
+pub use crate::document::tree::By;
 pub use json::json;
 
 use crate::model::{NsId, Pid, Snapshot};
 use crate::render::style::TextStyle;
 use std::collections::HashSet;
 use std::io::{self, Write};
-
-/// The nodes of the tree.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
-    /// Processes, each below its parent.
-    Process,
-    /// Pid namespaces, each below its parent.
-    Pid,
-    /// User namespaces, each below its parent, with the namespaces it owns.
-    User,
-}
-
-impl By {
-    /// Its name in JSON.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Process => "process",
-            Self::Pid => "pid",
-            Self::User => "user",
-        }
-    }
-}
 
 /// The parts of a snapshot to show.
 #[derive(Clone, Copy)]
