@@ -3,7 +3,7 @@
 //! | stage | file | |
 //! |---|---|---|
 //! | source, reorder | `intake.rs`, `reorder.rs` | reads items, and holds them back until they are in order |
-//! | track | `tracker.rs`, `table.rs` | keeps the table of namespaces, with `--lifecycle` |
+//! | track | `tracker.rs`, `table.rs`, `survey.rs` | keeps the table of namespaces, with `--lifecycle` |
 //! | enrich | `enrich.rs` | adds to an event what no source knows |
 //! | filter | `filter.rs` | drops events that were not requested |
 //! | number | `number.rs` | gives each line its time and number |
@@ -22,6 +22,7 @@ mod reorder;
 mod resync;
 mod sinks;
 mod snapshots;
+mod survey;
 mod table;
 mod tracker;
 
@@ -43,6 +44,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
+use survey::Surveyor;
 use tracker::NamespaceTracker;
 
 /// The stages of a trace.
@@ -70,12 +72,12 @@ impl<'a> Pipeline<'a> {
         // Of one command or process, report only the namespaces that its descendants create or join.
         let whole_machine = options.command.is_empty() && !options.conditions.follow;
         let watches = source.take_watches();
-        let tracker = options
-            .lifecycle
-            .then(|| NamespaceTracker::new(Arc::clone(snapshot), watches, clock, nsfs_dev, whole_machine));
+        let surveyor = options.lifecycle.then(|| Surveyor::new(Arc::clone(snapshot), watches, clock));
+        let tracker =
+            surveyor.transpose()?.map(|surveyor| NamespaceTracker::new(surveyor, nsfs_dev, whole_machine));
         Ok(Self {
             intake: Intake::new(source, clock),
-            tracker: tracker.transpose()?,
+            tracker,
             enrichment: Enrichment::of_this_machine(),
             filter: Filter::new(&options.calls, &options.conditions),
             numbering: Numbering::new(identity::stream()?, clock),

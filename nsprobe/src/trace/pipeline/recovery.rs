@@ -2,7 +2,8 @@
 //! tracker up to date.
 
 use super::Pipeline;
-use super::tracker::{NamespaceTracker, Survey};
+use super::survey::Survey;
+use super::tracker::NamespaceTracker;
 use crate::model::{Body, Changes, Stage};
 use crate::trace::TraceError;
 use std::time::{Duration, Instant};

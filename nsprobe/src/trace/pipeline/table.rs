@@ -122,6 +122,12 @@ impl NamespaceTable {
         self.0.values()
     }
 
+    /// True if it does not have this namespace.
+    #[must_use]
+    pub fn lacks(&self, key: NsKey) -> bool {
+        self.get(key.id.ino).is_none_or(|known| !is_same(known.key.mark, key.mark))
+    }
+
     /// The namespace with this inode.
     #[must_use]
     pub fn get(&self, ino: u64) -> Option<&Entry> {
