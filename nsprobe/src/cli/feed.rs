@@ -202,7 +202,8 @@ impl Feed {
         if result? || done {
             return Ok(());
         }
-        let why = format!("{why}: the rest of the stream was discarded");
+        let still = state.moved.map_or(self.flushed, |last| last.max(self.flushed)).elapsed().as_secs_f64();
+        let why = format!("{why} (no progress in {still:.2} s): the rest of the stream was discarded");
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
