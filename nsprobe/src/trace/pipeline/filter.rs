@@ -10,22 +10,20 @@ use crate::trace::hooks::Call;
 
 /// The requested calls and conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
+pub(super) struct Filter {
     calls: Vec<&'static str>,
     conditions: Conditions,
 }
 
 impl Filter {
     /// Accepts events of these calls that meet the conditions.
-    #[must_use]
-    pub fn new(calls: &[Call], conditions: &Conditions) -> Self {
+    pub(super) fn new(calls: &[Call], conditions: &Conditions) -> Self {
         Self { calls: calls.iter().map(|call| call.name()).collect(), conditions: conditions.clone() }
     }
 
     /// True if this event is accepted. A change whose call is unknown is accepted if a call that may have caused it is
     /// requested.
-    #[must_use]
-    pub fn admits(&self, event: &Event) -> bool {
+    pub(super) fn admits(&self, event: &Event) -> bool {
         self.admits_call(event) && self.conditions.admit(event)
     }
 

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The time for which a record is held back.
-pub const WINDOW: Duration = Duration::from_millis(5);
+pub(super) const WINDOW: Duration = Duration::from_millis(5);
 
 /// The maximum number held back; beyond that, the oldest are passed on at once.
 const MOST: usize = 4096;
@@ -21,7 +21,7 @@ struct Held<T> {
 }
 
 /// The records held back, by time.
-pub struct ReorderBuffer<T> {
+pub(super) struct ReorderBuffer<T> {
     held: VecDeque<Held<T>>,
     /// The latest time passed on.
     passed: Duration,
@@ -36,7 +36,7 @@ impl<T> Default for ReorderBuffer<T> {
 
 impl<T> ReorderBuffer<T> {
     /// Adds a record with this time after boot, and its `task`, if any.
-    pub fn push(&mut self, time: Duration, task: Option<u32>, item: T) {
+    pub(super) fn push(&mut self, time: Duration, task: Option<u32>, item: T) {
         self.late += u64::from(time < self.passed);
         // Nearly always at the end, or close to it.
         let before = |held: &Held<T>| held.time <= time || task.is_some() && held.task == task;
@@ -48,7 +48,7 @@ impl<T> ReorderBuffer<T> {
     }
 
     /// Removes the next record that has been held back long enough at `now`.
-    pub fn pop(&mut self, now: Duration) -> Option<T> {
+    pub(super) fn pop(&mut self, now: Duration) -> Option<T> {
         let front = self.held.front()?;
         // Later than now: the record's clock is wrong, so there is nothing to wait for.
         let is_due = now.saturating_sub(front.time) >= WINDOW || front.time > now + WINDOW;
@@ -56,21 +56,19 @@ impl<T> ReorderBuffer<T> {
     }
 
     /// Removes the next record, however new.
-    pub fn pop_any(&mut self) -> Option<T> {
+    pub(super) fn pop_any(&mut self) -> Option<T> {
         let held = self.held.pop_front()?;
         self.passed = self.passed.max(held.time);
         Some(held.item)
     }
 
     /// True if none is held back.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
     /// The number of records that arrived later than one passed on before.
-    #[must_use]
-    pub const fn late(&self) -> u64 {
+    pub(super) const fn late(&self) -> u64 {
         self.late
     }
 }

@@ -13,27 +13,27 @@ use std::time::Duration;
 
 /// A namespace in the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Its key.
-    pub key: NsKey,
+    pub(super) key: NsKey,
     /// The user namespace that owns it, as far as known.
-    pub owner: Option<NsKey>,
+    pub(super) owner: Option<NsKey>,
     /// The time of its creation, if seen.
-    pub made: Option<Duration>,
+    pub(super) made: Option<Duration>,
     /// A time at which it existed: an end before that is of another namespace.
-    pub alive: Duration,
+    pub(super) alive: Duration,
     /// True if the stream has reported it.
-    pub reported: bool,
+    pub(super) reported: bool,
 }
 
 /// The existing namespaces, as far as known.
 #[derive(Debug, Default)]
-pub struct NamespaceTable(HashMap<u64, Entry>);
+pub(super) struct NamespaceTable(HashMap<u64, Entry>);
 
 impl NamespaceTable {
     /// Adds the namespaces that a call created and joined, and returns the lines to report. Sets the event's marks if
     /// the kernel has none.
-    pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
+    pub(super) fn take(&mut self, event: &mut Event) -> Vec<Body> {
         let before = event.marks.is_none().then(|| event.before.map(|id| self.mark(id)));
         let mut news = Vec::new();
         let mut changed: Vec<(NsSlot, NsId)> =
@@ -73,7 +73,7 @@ impl NamespaceTable {
     }
 
     /// Adds a namespace that was created, or was not known to exist.
-    pub fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
+    pub(super) fn begin(&mut self, entry: Entry, by: Origination, news: &mut Vec<Body>) {
         match self.0.insert(entry.key.id.ino, entry) {
             // An item after a loss, before its own event arrived.
             Some(former) if former.reported && is_same_namespace(&former, &entry) => {
@@ -101,7 +101,7 @@ impl NamespaceTable {
     }
 
     /// Removes a namespace that ended; returns `None` if it had not been reported.
-    pub fn end(&mut self, end: &End) -> Option<Body> {
+    pub(super) fn end(&mut self, end: &End) -> Option<Body> {
         let entry = *self.0.get(&end.ino)?;
         if end.since_boot < entry.alive || !is_same(entry.key.mark, end.mark) {
             return None;
@@ -113,24 +113,22 @@ impl NamespaceTable {
     }
 
     /// Removes the namespace with this inode, whose end was not seen.
-    pub fn remove_unseen(&mut self, ino: u64) -> Option<Body> {
+    pub(super) fn remove_unseen(&mut self, ino: u64) -> Option<Body> {
         unseen_end(self.0.remove(&ino)?)
     }
 
     /// Iterates over the namespaces believed to exist.
-    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
         self.0.values()
     }
 
     /// True if it does not have this namespace.
-    #[must_use]
-    pub fn lacks(&self, key: NsKey) -> bool {
+    pub(super) fn lacks(&self, key: NsKey) -> bool {
         self.get(key.id.ino).is_none_or(|known| !is_same(known.key.mark, key.mark))
     }
 
     /// The namespace with this inode.
-    #[must_use]
-    pub fn get(&self, ino: u64) -> Option<&Entry> {
+    pub(super) fn get(&self, ino: u64) -> Option<&Entry> {
         self.0.get(&ino)
     }
 
@@ -158,8 +156,7 @@ fn is_same_namespace(former: &Entry, entry: &Entry) -> bool {
 }
 
 /// True if two marks of one inode may belong to the same namespace.
-#[must_use]
-pub fn is_same(one: Mark, other: Mark) -> bool {
+pub(super) fn is_same(one: Mark, other: Mark) -> bool {
     one == other || one == Mark::Unknown || other == Mark::Unknown
 }
 

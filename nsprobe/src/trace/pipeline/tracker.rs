@@ -14,7 +14,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 /// The tracker.
-pub struct NamespaceTracker {
+pub(super) struct NamespaceTracker {
     table: NamespaceTable,
     surveyor: Surveyor,
     nsfs_dev: u64,
@@ -24,22 +24,22 @@ pub struct NamespaceTracker {
 
 impl NamespaceTracker {
     /// An empty tracker.
-    pub fn new(surveyor: Surveyor, nsfs_dev: u64, report_all: bool) -> Self {
+    pub(super) fn new(surveyor: Surveyor, nsfs_dev: u64, report_all: bool) -> Self {
         Self { table: NamespaceTable::default(), surveyor, nsfs_dev, report_all }
     }
 
     /// Processes an event: see [`NamespaceTable::take`].
-    pub fn take(&mut self, event: &mut Event) -> Vec<Body> {
+    pub(super) fn take(&mut self, event: &mut Event) -> Vec<Body> {
         self.table.take(event)
     }
 
     /// Processes an end: see [`NamespaceTable::end`].
-    pub fn end(&mut self, end: &End) -> Option<Body> {
+    pub(super) fn end(&mut self, end: &End) -> Option<Body> {
         self.table.end(end)
     }
 
     /// Adds the namespaces it could not watch to the source's `counted`, at the same stage.
-    pub fn count(&self, counted: &mut Vec<Lost>) {
+    pub(super) fn count(&self, counted: &mut Vec<Lost>) {
         let unwatched = self.surveyor.unwatched();
         match counted.iter_mut().find(|lost| lost.stage == Stage::NamespacesFull) {
             Some(lost) => lost.count += unwatched,
@@ -73,7 +73,7 @@ impl NamespaceTracker {
     /// A namespace that the probe removed from its table has ended, whether the record could be sent or not; one in its
     /// table is alive. The snapshot shows those that never entered it. The lines to report are added to `news`, also
     /// before an error.
-    pub fn resync(
+    pub(super) fn resync(
         &mut self,
         survey: &Survey,
         room: bool,

@@ -246,7 +246,7 @@ fn sink_that_stalls_or_fails_takes_nothing_from_the_others() {
     let (_, alone) = traced(&options, &mut events(), &nothing());
     assert_eq!(alone.len(), 9, "{alone:?}");
     let mut sink = ScriptedSink::default();
-    let mut stalled = ScriptedSink { room: 2, ..ScriptedSink::default() };
+    let mut stalled = ScriptedSink { room: Rc::new(Cell::new(2)), ..ScriptedSink::default() };
     // The start and two events.
     let mut failed = ScriptedSink { fails_after: 3, ..ScriptedSink::default() };
     let mut sinks: [&mut dyn Sink; 3] = [&mut failed, &mut stalled, &mut sink];

@@ -2,9 +2,11 @@
 
 use super::Sink;
 use crate::model::{Body, Event, Line};
+use std::cell::Cell;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::rc::Rc;
 
 /// Decides which events a sink accepts, as [`Sink::wants`].
 pub type Wants = Box<dyn FnMut(&Event) -> Option<bool>>;
@@ -12,8 +14,8 @@ pub type Wants = Box<dyn FnMut(&Event) -> Option<bool>>;
 /// Keeps the lines it takes.
 pub struct ScriptedSink {
     pub lines: Vec<Line>,
-    /// The number of lines of events and namespaces for which it has room.
-    pub room: usize,
+    /// The number of lines of events and namespaces for which it has room; a test may change it.
+    pub room: Rc<Cell<usize>>,
     /// The number of lines after which it fails.
     pub fails_after: usize,
     /// The filter.
@@ -27,7 +29,7 @@ impl Default for ScriptedSink {
     /// Takes everything.
     fn default() -> Self {
         let output = File::open("/dev/null").unwrap();
-        let (room, fails_after) = (usize::MAX, usize::MAX);
+        let (room, fails_after) = (Rc::new(Cell::new(usize::MAX)), usize::MAX);
         Self { lines: Vec::new(), room, fails_after, wants: Box::new(|_| Some(true)), held: 0, output }
     }
 }
@@ -66,7 +68,7 @@ impl Sink for ScriptedSink {
     }
 
     fn has_room(&self) -> bool {
-        self.held < self.room
+        self.held < self.room.get()
     }
 
     fn is_full(&self) -> bool {

@@ -1,8 +1,10 @@
 use super::*;
 use crate::kernel::clock::BootClock;
-use crate::model::{Event, Operation, Stage};
+use crate::model::{Destroyed, Event, Mark, NsId, NsKey, NsKind, Operation, Stage};
 use crate::trace::record::tests::event;
 use crate::trace::sink::tests::ScriptedSink;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Some sinks, and the numbers of their lines.
@@ -23,6 +25,12 @@ impl<'a> Stream<'a> {
         self.numbering.write(self.numbering.time(Duration::ZERO), body, |line| self.sinks.event(line));
     }
 
+    fn lifecycle(&mut self, ino: u64) {
+        let namespace = NsKey { id: NsId::new(NsKind::Net, 4, ino), mark: Mark::Unknown };
+        let body = Body::Destroyed(Destroyed { namespace, age: None, seen: true });
+        self.numbering.write(self.numbering.time(Duration::ZERO), body, |line| self.sinks.lifecycle(line));
+    }
+
     fn report(&mut self, count: u64) {
         self.sinks.report(&mut self.numbering, &[Lost::at(Stage::RingFull, count)]);
     }
@@ -33,10 +41,15 @@ impl<'a> Stream<'a> {
     }
 }
 
-/// The lines of a sink: the number, and the pid of an event or what was lost.
+fn room(lines: usize) -> Rc<Cell<usize>> {
+    Rc::new(Cell::new(lines))
+}
+
+/// The lines of a sink: the number, and the pid of an event, a namespace that ended, or what was lost.
 fn lines(sink: &ScriptedSink) -> Vec<String> {
     let text = |line: &Line| match &line.body {
         Body::Event(event) => format!("{}: {}", line.seq, event.process.pid),
+        Body::Destroyed(destroyed) => format!("{}: {}", line.seq, destroyed.namespace),
         Body::Lost(loss) => format!("{}: {} {}", line.seq, loss.lost.stage, loss.lost.count),
         Body::End(_) => format!("{}: end", line.seq),
         other => format!("{other:?}"),
@@ -81,7 +94,7 @@ fn number_is_used_up_only_by_lines_that_a_sink_takes() {
 #[test]
 fn stalled_sink_reports_its_own_losses_once_it_has_room() {
     let mut sink = ScriptedSink::default();
-    let mut stalled = ScriptedSink { room: 1, ..ScriptedSink::default() };
+    let mut stalled = ScriptedSink { room: room(1), ..ScriptedSink::default() };
     {
         let mut sinks: [&mut dyn Sink; 2] = [&mut stalled, &mut sink];
         let mut stream = Stream::new(&mut sinks, u64::MAX);
@@ -102,7 +115,7 @@ fn stalled_sink_reports_its_own_losses_once_it_has_room() {
 
 #[test]
 fn source_is_held_back_only_while_no_sink_has_room() {
-    let full = || ScriptedSink { room: 0, ..ScriptedSink::default() };
+    let full = || ScriptedSink { room: room(0), ..ScriptedSink::default() };
     let blocked = |sinks: &mut [&mut dyn Sink]| Stream::new(sinks, u64::MAX).sinks.are_blocked();
     assert!(blocked(&mut [&mut full(), &mut full()]));
     assert!(!blocked(&mut [&mut full(), &mut ScriptedSink::default()]));
@@ -117,4 +130,36 @@ fn source_is_held_back_only_while_no_sink_has_room() {
     stream.sinks.readers_gone(&[0]);
     assert!(!stream.sinks.are_blocked());
     assert_eq!(stream.sinks.are_over(), Some("output closed"));
+}
+
+#[test]
+fn lines_of_namespaces_are_counted_apart() {
+    let mut sink = ScriptedSink::default();
+    let mut stalled = ScriptedSink { room: room(1), ..ScriptedSink::default() };
+    let mut failed = ScriptedSink { fails_after: 0, ..ScriptedSink::default() };
+    let mut sinks: [&mut dyn Sink; 3] = [&mut failed, &mut stalled, &mut sink];
+    let mut stream = Stream::new(&mut sinks, u64::MAX);
+    (5..=7).for_each(|ino| stream.lifecycle(ino));
+    stream.event(1);
+    let ends = stream.end();
+    assert_eq!(lines(&sink), ["0: net:5", "1: net:6", "2: net:7", "3: 1", "5: end"]);
+    assert_eq!(lines(&stalled), ["0: net:5", "4: end"]);
+    assert!(lines(&failed).is_empty() && ends[0].error.is_some());
+    // Only events count as lost by one that has failed.
+    assert_eq!(ends[0].end.totals.lost, [Lost::at(Stage::Sink, 1)]);
+}
+
+#[test]
+fn sink_that_has_room_again_gets_its_losses_before_the_next_line() {
+    let room = room(1);
+    let mut sink = ScriptedSink::default();
+    let mut slow = ScriptedSink { room: Rc::clone(&room), ..ScriptedSink::default() };
+    let mut sinks: [&mut dyn Sink; 2] = [&mut slow, &mut sink];
+    let mut stream = Stream::new(&mut sinks, u64::MAX);
+    (1..=3).for_each(|pid| stream.event(pid));
+    stream.lifecycle(5);
+    room.set(9);
+    stream.event(4);
+    assert_eq!(lines(&slow), ["0: 1", "4: output_full 2", "5: output_full_lifecycle 1", "6: 4"]);
+    assert_eq!(lines(&sink), ["0: 1", "1: 2", "2: 3", "3: net:5", "6: 4"]);
 }
