@@ -93,3 +93,6 @@ fn undecided(conditions: &Conditions) -> Vec<String> {
 /// The data missing from a `/proc` that does not show the whole machine.
 const NOT_WHOLE: &str = "tasks that this /proc does not show: it belongs to one pid namespace and those below it, \
     whose pids these are, or hides others' processes (hidepid)";
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -21,7 +21,8 @@ impl Enrichment {
         Self::new(has_cgroups)
     }
 
-    fn new(has_cgroups: bool) -> Self {
+    /// Those for a machine with control groups that users see, or without.
+    pub(super) fn new(has_cgroups: bool) -> Self {
         let mut enrichers: Vec<Box<dyn Enricher>> = Vec::new();
         if !has_cgroups {
             enrichers.push(Box::new(NoCgroups));

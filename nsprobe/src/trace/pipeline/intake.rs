@@ -141,47 +141,16 @@ impl<'a> Intake<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Event, EventSource, Operation};
+    use crate::model::{Event, Operation};
     use crate::trace::record::tests::event;
-    use std::collections::VecDeque;
-    use std::fs::File;
-    use std::os::fd::AsFd as _;
+    use crate::trace::source::tests::ScriptedSource;
 
-    /// A source of events at these times.
-    struct Times(VecDeque<u64>, File);
-
-    impl Source for Times {
-        fn description(&self) -> &EventSource {
-            unreachable!("nobody asks")
-        }
-
-        fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
-            vec![self.1.as_fd()]
-        }
-
-        fn due(&self) -> Option<Instant> {
-            (!self.0.is_empty()).then(Instant::now)
-        }
-
-        fn room(&self) -> usize {
-            20
-        }
-
-        fn next(&mut self) -> io::Result<Option<SourceItem>> {
-            Ok(self.0.pop_front().map(|ms| {
-                let pid = u32::try_from(ms).unwrap();
-                let event = event(pid, Operation::Unshare { flags: 0 });
-                SourceItem::Event(Box::new(Event { since_boot: Duration::from_millis(ms), ..event }))
-            }))
-        }
-
-        fn losses(&mut self) -> io::Result<Vec<Lost>> {
-            Ok(Vec::new())
-        }
-
-        fn finish(&mut self) -> io::Result<usize> {
-            Ok(self.0.len())
-        }
+    /// A source of events at these times, in milliseconds, which are also their pids.
+    fn source<const N: usize>(times: [u32; N]) -> ScriptedSource {
+        ScriptedSource::new(times.map(|ms| {
+            let event = event(ms, Operation::Unshare { flags: 0 });
+            SourceItem::Event(Box::new(Event { since_boot: Duration::from_millis(ms.into()), ..event }))
+        }))
     }
 
     const fn pid(item: &SourceItem) -> u32 {
@@ -193,7 +162,7 @@ mod tests {
 
     #[test]
     fn items_are_in_order_and_awaited_only_if_none_is_held_back() {
-        let mut source = Times([12, 11, 14, 13].into(), File::open("/dev/null").unwrap());
+        let mut source = source([12, 11, 14, 13]);
         let mut intake = Intake::new(&mut source, BootClock::read().unwrap());
         assert_eq!(intake.descriptors().len(), 1);
         assert_eq!(intake.read(3).unwrap(), 3);
@@ -213,7 +182,7 @@ mod tests {
 
     #[test]
     fn source_pauses_until_the_end() {
-        let mut source = Times([11, 12].into(), File::open("/dev/null").unwrap());
+        let mut source = source([11, 12]);
         let mut intake = Intake::new(&mut source, BootClock::read().unwrap());
         assert_eq!(intake.read(1).unwrap(), 1);
         intake.pause(true);

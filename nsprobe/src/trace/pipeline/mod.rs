@@ -257,3 +257,6 @@ impl<'a> Pipeline<'a> {
         self.sinks.clear_news();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@ use crate::model::{Event, EventSource, Line, Lost, Operation, Rebuilt, Snapshot,
 use crate::trace::record::SourceItem;
 use crate::trace::record::tests::event;
 use crate::trace::sink::tests::ScriptedSink;
+use crate::trace::source::tests::description;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
@@ -34,16 +35,8 @@ struct Scripted {
 
 impl Scripted {
     fn new(answers: impl IntoIterator<Item = Answer>) -> Self {
-        let description = EventSource {
-            name: "none",
-            reason: String::new(),
-            attached: vec![],
-            missing: vec![],
-            unseen: vec![],
-            cost: None,
-        };
         Self {
-            description,
+            description: description(),
             answers: answers.into_iter().collect(),
             follows: false,
             present: Ok(0),

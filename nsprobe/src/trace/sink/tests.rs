@@ -47,7 +47,7 @@ impl Sink for ScriptedSink {
         if self.lines.len() >= self.fails_after {
             return Err(io::Error::other("it broke"));
         }
-        let taken = !needs_room(line) || self.has_room();
+        let taken = !needs_room(line) || !self.is_full();
         if taken {
             self.lines.push(line.clone());
             self.held += usize::from(needs_room(line));
@@ -67,12 +67,13 @@ impl Sink for ScriptedSink {
         Ok(())
     }
 
+    /// True if more than half of the room is left.
     fn has_room(&self) -> bool {
-        self.held < self.room.get()
+        self.held < self.room.get().div_ceil(2)
     }
 
     fn is_full(&self) -> bool {
-        !self.has_room()
+        self.held >= self.room.get()
     }
 
     /// All of its events, if it has failed.

@@ -119,6 +119,19 @@ fn source_is_held_back_only_while_no_sink_has_room() {
     let blocked = |sinks: &mut [&mut dyn Sink]| Stream::new(sinks, u64::MAX).sinks.are_blocked();
     assert!(blocked(&mut [&mut full(), &mut full()]));
     assert!(!blocked(&mut [&mut full(), &mut ScriptedSink::default()]));
+    // One that is not full yet is not held back for the other, even if it would not go on now.
+    let (mut stalled, mut filling) =
+        (full(), ScriptedSink { room: room(2), held: 1, ..ScriptedSink::default() });
+    assert!(!blocked(&mut [&mut stalled, &mut filling]));
+    filling.held = 2;
+    let space = Rc::clone(&filling.room);
+    let mut sinks: [&mut dyn Sink; 2] = [&mut stalled, &mut filling];
+    let mut stream = Stream::new(&mut sinks, u64::MAX);
+    assert!(stream.sinks.are_blocked());
+    space.set(4);
+    assert!(stream.sinks.are_blocked());
+    space.set(5);
+    assert!(!stream.sinks.are_blocked());
     // Those that have failed do not count.
     let (mut failed, mut other) = (ScriptedSink::default(), full());
     let mut sinks: [&mut dyn Sink; 2] = [&mut failed, &mut other];
