@@ -4,7 +4,7 @@ use crate::discover::{self, ProcMount};
 use crate::kernel::advice::{how_to_get_them, remedy};
 use crate::kernel::capabilities::{Capability, Effective, has_all_users};
 use crate::kernel::lockdown::Lockdown;
-use crate::kernel::pseudo::PseudoFs;
+use crate::kernel::tracefs;
 use crate::kernel::{own_mounts, probe};
 use crate::model::{EventSource, GapKind, NsKind, NsSlot, Snapshot};
 use crate::trace::TraceError;
@@ -204,7 +204,7 @@ const IN_USER_NAMESPACE: &str = "the kernel takes BPF from the initial user name
 const RING_BYTES: u32 = 64 * 1024;
 
 fn tracefs() -> String {
-    match PseudoFs::tracefs() {
+    match tracefs::open() {
         Ok(tracefs) if tracefs.mounted => "load; tracefs is mounted".to_owned(),
         Ok(_) => "load; tracefs is not mounted, so nsprobe uses a mount of its own that nobody else sees"
             .to_owned(),

@@ -1,7 +1,7 @@
 //! Advice on how to get capabilities, true for whoever reads it.
 
 use super::capabilities::{Capability, Effective, has_all_users};
-use super::pseudo::PseudoFs;
+use super::tracefs;
 use nix::sys::resource::{Resource, getrlimit};
 use std::io;
 use std::sync::LazyLock;
@@ -37,7 +37,7 @@ pub fn remedy(needed: &[Capability]) -> Option<String> {
 pub fn remedy_to_trace() -> Option<String> {
     let Privileges { root, effective, .. } = privileges();
     let mut needed = effective.missing_to_trace();
-    if needed.is_empty() && !PseudoFs::tracefs_is_mounted() {
+    if needed.is_empty() && !tracefs::is_mounted_here() {
         needed.push(Capability::SysAdmin);
     }
     if !root {

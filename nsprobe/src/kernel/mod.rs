@@ -48,5 +48,6 @@ pub mod statx;
 pub mod task_storage;
 pub mod tasks;
 mod test_run;
+pub mod tracefs;
 pub mod vmlinux;
 pub mod watches;

@@ -15,6 +15,7 @@ use crate::kernel::ring::{Counters, Ring};
 use crate::kernel::shares::{self, Losers, Shares};
 use crate::kernel::status;
 use crate::kernel::task_storage::TaskStorage;
+use crate::kernel::tracefs;
 use crate::kernel::vmlinux::KernelTypes;
 use crate::kernel::watches::Watches;
 use aya::maps::{HashMap, Map, MapType, PerCpuArray, RingBuf};
@@ -347,7 +348,7 @@ fn tracepoint_id(tracefs: &mut Option<PseudoFs>, point: Point) -> Result<u64, Re
     // Without a mount of it nsprobe makes its own.
     let tracefs = match tracefs {
         Some(tracefs) => tracefs,
-        None => tracefs.insert(PseudoFs::tracefs().map_err(|error| {
+        None => tracefs.insert(tracefs::open().map_err(|error| {
             no_tracefs(&error, Capability::SysAdmin, "it is not mounted, and mounting it takes CAP_SYS_ADMIN")
         })?),
     };

@@ -1,4 +1,4 @@
-//! Kernel file systems such as tracefs and securityfs, mounted or not.
+//! Kernel file systems such as securityfs, mounted or not; tracefs is in `tracefs.rs`.
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
@@ -17,28 +17,12 @@ pub struct PseudoFs {
     pub mounted: bool,
 }
 
-/// `<linux/magic.h>`: `TRACEFS_MAGIC`.
-const TRACEFS_MAGIC: FsType = FsType(0x7472_6163);
 /// `<linux/magic.h>`: `SECURITYFS_MAGIC`.
 const SECURITYFS_MAGIC: FsType = FsType(0x7363_6673);
 /// `<linux/magic.h>`: `DEBUGFS_MAGIC`.
 const DEBUGFS_MAGIC: FsType = FsType(0x6462_6720);
 
-/// The usual mount points of the tracing file system.
-const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
-
 impl PseudoFs {
-    /// Opens the tracing file system.
-    pub fn tracefs() -> io::Result<Self> {
-        Self::open(c"tracefs", TRACEFS_MAGIC, &TRACEFS)
-    }
-
-    /// Returns true if the tracing file system is mounted where this process can see it.
-    #[must_use]
-    pub fn tracefs_is_mounted() -> bool {
-        TRACEFS.iter().any(|mount_point| is_mounted(mount_point, TRACEFS_MAGIC))
-    }
-
     /// Opens the file system of the security modules.
     pub fn securityfs() -> io::Result<Self> {
         Self::open(c"securityfs", SECURITYFS_MAGIC, &["/sys/kernel/security"])
@@ -51,7 +35,7 @@ impl PseudoFs {
 
     /// Opens the first of the `mount_points` where it is mounted, otherwise a detached mount of our own: nobody
     /// sees it, and nothing needs to be undone.
-    fn open(name: &CStr, magic: FsType, mount_points: &[&str]) -> io::Result<Self> {
+    pub(super) fn open(name: &CStr, magic: FsType, mount_points: &[&str]) -> io::Result<Self> {
         for mount_point in mount_points {
             if is_mounted(mount_point, magic) {
                 let root = nix::fcntl::open(*mount_point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
@@ -70,7 +54,7 @@ impl PseudoFs {
     }
 }
 
-fn is_mounted(mount_point: &str, magic: FsType) -> bool {
+pub(super) fn is_mounted(mount_point: &str, magic: FsType) -> bool {
     statfs(Path::new(mount_point)).is_ok_and(|found| found.filesystem_type() == magic)
 }
 
@@ -104,24 +88,4 @@ fn owned(result: libc::c_long) -> io::Result<OwnedFd> {
     let fd = libc::c_int::try_from(result).map_err(io::Error::other)?;
     // SAFETY: the kernel has just created this descriptor for us, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tracefs_is_readable_unmounted_and_leaves_no_mount() {
-        if !nix::unistd::geteuid().is_root() {
-            eprintln!("SKIPPED tracefs: needs root");
-            return;
-        }
-        let before = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
-        let id = detached(c"tracefs")
-            .map(|root| PseudoFs { root, mounted: false })
-            .and_then(|tracefs| tracefs.read("events/syscalls/sys_enter_setns/id"))
-            .unwrap();
-        assert!(id.trim().parse::<u32>().is_ok(), "{id}");
-        assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), before);
-    }
 }
