@@ -52,6 +52,7 @@ impl Archive {
     }
 
     /// The directory that outlives checkouts, see [`checkout::cache`].
+    #[must_use]
     pub fn cache(&self) -> &Path {
         &self.cache
     }

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 pub const PROGRAMS: &str = "NSPROBE_CONFORMANCE";
 
 /// The root of the checkout.
+#[must_use]
 pub fn root() -> &'static Path {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
     manifest.parent().unwrap_or(manifest)
@@ -15,6 +16,7 @@ pub fn root() -> &'static Path {
 
 /// The directory for downloads that all checkouts share: `$XDG_CACHE_HOME/nsprobe`, else `~/.cache/nsprobe`, else
 /// `.cache` in the checkout.
+#[must_use]
 pub fn cache() -> PathBuf {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     set("XDG_CACHE_HOME")
@@ -31,14 +33,19 @@ pub enum Profile {
     Release,
 }
 
+/// Returns cargo: the one that runs this task, if there is one.
+#[must_use]
+pub fn cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
 /// Builds nsprobe, and returns its path.
 pub fn nsprobe(profile: Profile) -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let (name, dir) = match profile {
         Profile::Dev => ("dev", "debug"),
         Profile::Release => ("release", "release"),
     };
-    let status = Command::new(cargo)
+    let status = cargo()
         .args(["build", "--package=nsprobe", "--bin=nsprobe", "--profile", name])
         .current_dir(root())
         .status()

@@ -1,11 +1,12 @@
 //! `cargo xtask conformance`: the kernel's own tests beside strace, natively and on another kernel.
 
-use crate::archive::Archive;
-use crate::{checkout, vm};
+use crate::vm;
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xtask::archive::Archive;
+use xtask::checkout;
 
 #[derive(clap::Args)]
 #[command(

@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: the files that a package of nsprobe consists of.
 
-use crate::checkout::{self, Profile, output, root};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xtask::checkout::{self, Profile, output, root};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -8,12 +8,12 @@ mod record;
 mod source;
 mod toolchain;
 
-use crate::root;
 use anyhow::{Context as _, bail, ensure};
 use record::Record;
 use std::fs;
 use std::path::{Path, PathBuf};
 use toolchain::Toolchain;
+use xtask::checkout::root;
 
 #[derive(clap::Args)]
 #[command(after_help = "\

@@ -1,10 +1,10 @@
 //! `cargo xtask schema`: writes the JSON Schemas of the documents from their types in `nsprobe/src/document/`.
 
-use crate::checkout::{output, root};
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::Command;
+use xtask::checkout::{output, root};
 
 #[derive(clap::Args)]
 pub struct Args {

@@ -7,7 +7,6 @@ mod machine;
 mod modules;
 mod outcome;
 
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use kernels::Kernel;
 use machine::Report;
@@ -18,6 +17,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+use xtask::checkout;
 
 #[derive(clap::Args)]
 #[command(

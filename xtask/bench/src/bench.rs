@@ -12,7 +12,6 @@ mod table;
 mod trace;
 mod util_linux;
 
-use crate::checkout::{self, Profile};
 use anyhow::{Result, ensure};
 pub use hostile::{Stage, stage};
 use sample::Point;
@@ -20,6 +19,7 @@ use snapshot::Size;
 use std::path::Path;
 use std::time::Duration;
 use table::Row;
+use xtask::checkout::{self, Profile};
 
 #[derive(clap::Args)]
 #[command(

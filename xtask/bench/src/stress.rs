@@ -6,7 +6,6 @@ mod snapshot;
 mod state;
 mod users;
 
-use crate::checkout::{self, Profile};
 use crate::ending;
 use anyhow::{Context as _, Result, bail, ensure};
 use churn::{Churn, scratch};
@@ -21,6 +20,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, ScopedJoinHandle, sleep};
 use std::time::{Duration, Instant};
 use users::Users;
+use xtask::checkout::{self, Profile};
 
 /// The time that a creator may take to record a namespace that was seen.
 const RECORD_TIMEOUT: Duration = Duration::from_secs(10);

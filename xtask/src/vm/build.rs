@@ -1,10 +1,10 @@
 //! The tests as static executables, which do not depend on the machine that runs them.
 
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use xtask::checkout;
 
 /// Rust's name for the virtual machines' target.
 const TARGET: &str = "x86_64-unknown-linux-gnu";

@@ -2,13 +2,13 @@
 
 use super::build::Tests;
 use super::kernels::Kernel;
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, File};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use xtask::checkout;
 
 /// The programs that the tests run besides nsprobe. busybox, which stands in for everything else, comes last in the
 /// PATH of the machine: the tests are about the real ones.

@@ -1,11 +1,11 @@
 //! Other kernels, out of the distribution's archive: the newest of a series, found by pattern.
 
 use super::modules;
-use crate::archive::{self, Archive};
 use anyhow::{Context as _, Result};
 use std::cmp::Reverse;
 use std::fs;
 use std::path::{Path, PathBuf};
+use xtask::archive::{self, Archive};
 
 /// The name for the highest series that the archive has.
 pub const NEWEST: &str = "newest";

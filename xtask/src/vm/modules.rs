@@ -1,11 +1,11 @@
 //! Modules that the tests need and a cloud kernel does not have built in: from the package of the kernel, or from
 //! that of its modules.
 
-use crate::archive::{self, Archive};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use xtask::archive::{self, Archive};
 
 /// File systems that tenants may stage: the names of their modules.
 const WANTED: [fn(&str) -> bool; 2] = [

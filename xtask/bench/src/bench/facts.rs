@@ -1,6 +1,5 @@
 //! The machine that is measured on, and its load.
 
-use crate::checkout;
 use anyhow::{Context as _, Result};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -8,6 +7,7 @@ use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
+use xtask::checkout;
 
 /// Ticks per second in `/proc/stat` (USER_HZ): the same on every x86 kernel.
 const TICKS: f64 = 100.0;

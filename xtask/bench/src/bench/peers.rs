@@ -1,11 +1,11 @@
 //! The commands that are measured: nsprobe, and the programs that it is compared to.
 
 use super::{facts, util_linux};
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use xtask::checkout;
 
 /// The columns that ps shares with nsprobe: the eight kinds, and the identity of the process.
 const PS_COLUMNS: &str = "pid,ppid,cgroupns,ipcns,mntns,netns,pidns,timens,userns,utsns,comm";

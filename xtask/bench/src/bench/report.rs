@@ -1,8 +1,8 @@
 //! The document with the measurements: docs/performance.md.
 
-use crate::checkout;
 use anyhow::{Context as _, Result};
 use std::fs;
+use xtask::checkout;
 
 /// The document, in the checkout.
 pub const DOCUMENT: &str = "docs/performance.md";

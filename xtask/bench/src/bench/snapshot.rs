@@ -5,10 +5,11 @@ use super::facts::Others;
 use super::peers::Peer;
 use super::sample::{Point, Sample};
 use super::{strace, table};
-use crate::{checkout, ending};
+use crate::ending;
 use anyhow::{Result, ensure};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use xtask::checkout;
 
 /// The time for the rounds of one point, all commands together. Each gets an equal part, and a slow one fewer rounds.
 const BUDGET: Duration = Duration::from_mins(1);

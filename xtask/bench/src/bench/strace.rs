@@ -1,8 +1,8 @@
 //! The number of system calls that a command makes.
 
-use crate::checkout;
 use anyhow::{Context as _, Result};
 use std::process::{Command, Stdio};
+use xtask::checkout;
 
 /// Counts the system calls of a command and its children, by `strace -f -c`.
 pub fn calls(command: &Command) -> Result<u64> {

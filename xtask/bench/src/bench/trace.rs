@@ -98,7 +98,7 @@ fn with(tracer: &Tracer, dir: &Path) -> Result<[f64; CALLS.len()]> {
 }
 
 fn calls(command: &mut Command) -> Result<[f64; CALLS.len()]> {
-    let output = crate::checkout::output(command)?;
+    let output = xtask::checkout::output(command)?;
     let report = String::from_utf8(output.stdout)?;
     let costs = report.lines().zip(CALLS).map(|(line, call)| line.strip_prefix(call)?.trim().parse().ok());
     let costs: Option<Vec<f64>> = costs.collect();

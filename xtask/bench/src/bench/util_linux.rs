@@ -1,13 +1,13 @@
 //! The newest available lsns: out of the archive of another release, beside the machine's own.
 
-use crate::archive::Archive;
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
+use xtask::archive::Archive;
+use xtask::checkout;
 
 /// The release it comes from.
 pub const RELEASE: &str = "sid";

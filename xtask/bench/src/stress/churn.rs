@@ -1,7 +1,6 @@
 //! Processes and threads that create namespaces, join them, leave them and end, and record which those were.
 
 use super::ledger::{Ledger, Ns, Stay};
-use crate::checkout;
 use anyhow::{Context as _, Result};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, setns, unshare};
@@ -16,6 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::{self, sleep};
 use std::time::Duration;
+use xtask::checkout;
 
 /// Kinds that a thread may change for itself, and that another may join.
 const OF_THREADS: [(&str, CloneFlags); 4] = [

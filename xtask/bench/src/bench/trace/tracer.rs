@@ -1,6 +1,5 @@
 //! nsprobe and other tracers, started and ended around the work that they see.
 
-use crate::checkout;
 use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use xtask::checkout;
 
 /// The time that a tracer may take to write something, and to end.
 const TIMEOUT: Duration = Duration::from_secs(30);
