@@ -4,7 +4,6 @@ use super::conditions::ConditionArgs;
 use super::lines::{Format, Lines, totals};
 use super::output::{self, Output};
 use super::{Exit, METHOD, OUTPUT, SELECT, filters, help, quantity};
-use crate::discover::{self, CommandLines};
 use crate::filter::EventRow;
 use crate::kernel::destination;
 use crate::model::text;
@@ -14,7 +13,7 @@ use crate::trace::options::Options;
 use crate::trace::plan::Choice;
 use crate::trace::session::{self, Ended};
 use crate::trace::sink::OutputEnd;
-use crate::trace::{SnapshotFn, TraceError};
+use crate::trace::{TraceError, take_snapshot};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
@@ -23,7 +22,6 @@ use std::io;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
@@ -291,15 +289,6 @@ fn choice(sources: &[Source]) -> Choice {
 
 fn output_name(path: &Path) -> String {
     format!("--output {}", text::shown_path(path))
-}
-
-/// Takes the snapshot from which the lifecycle of namespaces is followed.
-fn take_snapshot() -> SnapshotFn {
-    Arc::new(|| {
-        let options =
-            discover::Options { command_lines: CommandLines::Leaders, ..discover::Options::default() };
-        discover::snapshot(&options).map_err(|error| error.to_string())
-    })
 }
 
 /// Exits like env(1), timeout(1) and others.

@@ -7,6 +7,7 @@ pub mod choose;
 pub mod command;
 pub mod conditions;
 pub mod decode;
+mod each;
 pub mod fallback;
 mod filter_keys;
 pub mod hooks;
@@ -20,6 +21,8 @@ pub mod session;
 pub mod sink;
 pub mod source;
 mod wait;
+
+pub use each::{take_snapshot, trace};
 
 use crate::kernel::advice::{exhausted_with_remedy, forbidden_despite_capabilities, how_to_get_them};
 use crate::kernel::probe::OpenError;
