@@ -25,26 +25,28 @@ fn a_filter_finds_what_was_staged_and_nothing_else() {
     let ino = named.ino();
     let path = named.path();
     for filter in [
-        format!("ns == {ino} && type == 'net'"),
-        format!("'{path}' in nsfs"),
-        format!("nsfs.exists(path, path.matches('^{path}$')) && kind == 'net'"),
-        format!("nsfs.exists(path, path.endsWith('{}')) && nprocs == 0 && pid == null", named.name),
-        format!("ino == {ino} && held && 'bind_mount' in holders && initial == false"),
+        format!("ino == {ino} && kind == 'net' && key.startsWith('net')"),
+        format!("'{path}' in holders.path"),
+        format!("holders.path.exists(path, path.matches('^{path}$')) && mount_path == '{path}'"),
+        format!("holders.path.exists(p, p.endsWith('{}')) && nprocs == 0 && leader.pid == null", named.name),
+        format!("ino == {ino} && size(holders.type) > 0 && 'bind_mount' in holders.type && initial == false"),
     ] {
         assert_eq!(listed(&filter), [ino], "{filter}");
     }
-    assert_eq!(listed(&format!("ns == {ino} && nprocs > 0")), [0_u64; 0]);
+    assert_eq!(listed(&format!("ino == {ino} && nprocs > 0")), [0_u64; 0]);
     let mut staged =
         Staged::sh(&format!("exec nsenter --net={path} setpriv --reuid 65534 --clear-groups sleep 1000"));
     let sleep = staged.wait_for("sleep");
     for filter in [
-        format!("ns == {ino} && uid == 65534 && user == 'nobody' && comm == 'sleep'"),
-        format!("command.matches('^sleep 10+$') && nprocs == 1 && pid == {sleep}"),
-        format!("{sleep} in pids && path == '/proc/{sleep}/ns/net' && !initial"),
+        format!("ino == {ino} && leader.uid == 65534 && leader.comm == 'sleep' && nprocs_seen == 1"),
+        format!("leader.arguments == ['sleep', '1000'] && nprocs == 1 && leader.pid == {sleep}"),
+        format!(
+            "{sleep} in leader.pids && leader.arguments.exists(a, a.matches('^10+$')) && !initial && kind == 'net'"
+        ),
     ] {
         assert_eq!(listed(&filter), [ino], "{filter}");
     }
-    let table = run(&["list", "--no-header", "--columns", "ns", "--filter", &format!("ns == {ino}")]);
+    let table = run(&["list", "--no-header", "--columns", "ns", "--filter", &format!("ino == {ino}")]);
     assert_eq!(table.stdout.trim(), ino.to_string());
 }
 
@@ -110,7 +112,9 @@ fn a_tree_keeps_what_matches_and_the_way_to_it() {
     expected.sort_unstable();
     found.sort_unstable();
     assert_eq!(found, expected);
-    let filter = format!("command.matches('^sleep 100[01]$') && namespaces.net == {net} && !chrooted");
+    let filter = format!(
+        "arguments[1].matches('^100[01]$') && comm == 'sleep' && namespaces.net == {net} && !chrooted"
+    );
     let text = run(&["tree", "--filter", &filter]);
     assert_eq!(text.code, Some(0), "{}", text.stderr);
     assert!(text.stdout.contains("sleep 1000\n") && text.stdout.contains("sleep 1001\n"), "{}", text.stdout);
@@ -134,7 +138,7 @@ fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
     let mut staged = Staged::sh("exec unshare --user --map-root-user --net --pid --fork sleep 1000");
     let sleep = staged.wait_for("sleep");
     let ino = |kind| proc::namespace(sleep, kind).unwrap();
-    let filter = format!("ns == {} && type == 'net'", ino("net"));
+    let filter = format!("ino == {} && kind == 'net'", ino("net"));
     let text = run(&["tree", "--by", "user", "--filter", &filter]).stdout;
     let names: Vec<&str> =
         text.lines().filter_map(|line| line.split_whitespace().find(|it| it.contains(":["))).collect();
@@ -142,15 +146,15 @@ fn a_tree_of_namespaces_keeps_those_that_match_and_what_they_are_in() {
     let expected =
         [format!("user:[{initial}]"), format!("user:[{}]", ino("user")), format!("net:[{}]", ino("net"))];
     assert_eq!(names, expected, "{text}");
-    let tree = json(&["tree", "--by", "pid", "--json", "--filter", &format!("pid == {sleep}")]);
+    let tree = json(&["tree", "--by", "pid", "--json", "--filter", &format!("leader.pid == {sleep}")]);
     let top = &tree["roots"][0];
     assert_eq!(top["children"].as_array().unwrap().len(), 1, "the other pid namespaces are left out");
     assert_eq!(top["children"][0]["namespace"]["ino"], ino("pid"));
-    assert_eq!(run(&["tree", "--by", "pid", "--filter", "type == 'net'"]).code, Some(1));
+    assert_eq!(run(&["tree", "--by", "pid", "--filter", "kind == 'net'"]).code, Some(1));
     let wrong = run(&["tree", "--by", "pid", "--filter", "chrooted"]);
     assert_eq!(wrong.code, Some(2), "a field of processes");
     assert!(
-        wrong.stderr.contains("there is no field `chrooted`: the fields are ns, ino"),
+        wrong.stderr.contains("there is no field `chrooted`: the fields are key, kind, ino"),
         "{}",
         wrong.stderr
     );
@@ -201,10 +205,11 @@ fn a_trace_reports_matching_events_and_counts_no_others() {
 fn a_wrong_filter_is_refused_before_anything_is_read() {
     let _limit = support::time_limit();
     for (filter, message) in [
-        ("kid == 'net'", "there is no field `kid`: the fields are ns, ino, type, kind"),
+        ("kid == 'net'", "there is no field `kid` (did you mean `kind`?): the fields are key, kind, ino"),
+        ("pid == 1", "there is no field `pid` (did you mean `leader.pid`?): the fields are key, kind, ino"),
         ("nprocs > 'many'", "a number cannot be compared with a text"),
         ("nprocs >", "column 9: unexpected end"),
-        ("comm.matches('(')", "'(' is not a regular expression: unclosed group"),
+        ("leader.comm.matches('(')", "'(' is not a regular expression: unclosed group"),
     ] {
         let ran = run(&["list", "--filter", filter]);
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{filter}");
@@ -221,13 +226,19 @@ fn a_negation_is_true_of_a_namespace_without_a_process() {
     }
     let named = NamedNetns::add();
     let ino = named.ino();
-    for test in
-        ["command == 'x'", "command.contains('x')", "uid == 0", "uid < 1000", "pid in [1, 2]", "pid == pid"]
-    {
-        assert_eq!(listed(&format!("ns == {ino} && ({test})")), [0_u64; 0], "{test}");
-        assert_eq!(listed(&format!("ns == {ino} && !({test})")), [ino], "!({test})");
+    for test in [
+        "leader.comm == 'x'",
+        "leader.comm.contains('x')",
+        "leader.arguments.exists(a, a.contains('x'))",
+        "leader.uid == 0",
+        "leader.uid < 1000",
+        "leader.pid in [1, 2]",
+        "leader.pid == leader.pid",
+    ] {
+        assert_eq!(listed(&format!("ino == {ino} && ({test})")), [0_u64; 0], "{test}");
+        assert_eq!(listed(&format!("ino == {ino} && !({test})")), [ino], "!({test})");
     }
-    assert_eq!(listed(&format!("ns == {ino} && command != 'x' && leader.pid == null")), [ino]);
+    assert_eq!(listed(&format!("ino == {ino} && leader.comm != 'x' && leader.pid == null")), [ino]);
 }
 
 #[test]
@@ -235,7 +246,7 @@ fn a_row_on_which_an_expression_cannot_be_evaluated_is_counted_and_ends_nothing(
     let _limit = support::time_limit();
     let own = proc::namespace(std::process::id(), "net").unwrap();
     // For this namespace it can be evaluated; for all others it is a division by zero.
-    let filter = format!("1 / (ns == {own} ? 1 : 0) == 1");
+    let filter = format!("1 / (ino == {own} ? 1 : 0) == 1");
     let ran = run(&["list", "--no-header", "--columns", "ns", "--filter", &filter]);
     assert_eq!((ran.code, ran.stdout.trim()), (Some(0), own.to_string().as_str()), "{}", ran.stderr);
     let notes: Vec<&str> = ran.stderr.lines().filter(|line| line.contains("--filter")).collect();
@@ -275,9 +286,10 @@ fn fields_have_the_names_that_the_documentation_gives_them() {
     for command in ["list", "tree", "trace"] {
         let heading = format!("## Fields of `{command}`");
         let section = documentation.split(&heading).nth(1).unwrap().split("\n## ").next().unwrap();
+        let cells = if section.contains("| in JSON |") { 3 } else { 2 };
         let rows = section.lines().filter(|line| line.starts_with("| `"));
         let mut documented: Vec<&str> = rows
-            .flat_map(|row| row.split('|').take(3).flat_map(|cell| cell.split('`').skip(1).step_by(2)))
+            .flat_map(|row| row.split('|').take(cells).flat_map(|cell| cell.split('`').skip(1).step_by(2)))
             .collect();
         let help = run(&[command, "--help"]).stdout;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -82,7 +82,7 @@ fn files_that_hold_a_namespace_without_standing_for_it_are_found() {
     says(&["list", "--holders", "--no-header"], &format!("pid pidfd {pid} pidfd {fd} of "));
     says(&["list"], &format!("(held by pidfd {fd} of {pid})"));
     says(&["tree"], &format!("held by pidfd {fd} of {pid} "));
-    let by_name = listed(&["--filter", "'pidfd' in holders"]);
+    let by_name = listed(&["--filter", "'pidfd' in holders.type"]);
     assert!(by_name.iter().any(|ns| held[0].is(ns)), "{by_name:?}");
 
     // That these were their holders shows when they are closed.

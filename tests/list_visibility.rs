@@ -84,7 +84,7 @@ fn who_may_not_read_all_processes_calls_nothing_an_orphan() {
     let mut staged = Staged::sh(&format!("exec nsenter --net={} sleep 1000", named.path()));
     staged.wait_for("sleep");
     no_orphans(&NOBODY);
-    let filter = format!("ns == {} && !(nprocs == 0) && !(nprocs > 0) && nprocs == null", named.ino());
+    let filter = format!("ino == {} && !(nprocs == 0) && !(nprocs > 0) && nprocs == null", named.ino());
     let said = document(&by(&NOBODY, &["list", "--json", "--filter", &filter]));
     let found = said["namespaces"].as_array().unwrap();
     assert_eq!((found.len(), &found[0]["nprocs_seen"]), (1, &0.into()));

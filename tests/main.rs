@@ -25,6 +25,7 @@ mod lockdown;
 mod privileges;
 mod roots;
 mod schema;
+mod shapes;
 mod sources;
 mod sources_bpf;
 mod sources_diff;

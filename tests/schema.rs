@@ -16,7 +16,7 @@ fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../schema")
 }
 
-fn published(schema: Schema) -> Value {
+pub fn published(schema: Schema) -> Value {
     let path = directory().join(format!("{}-{}.json", schema.name, schema.version));
     let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
@@ -208,7 +208,7 @@ fn lists_and_trees_are_as_their_schemas_say() {
     let tree = closed(schemas::TREE);
     let document = json(&["list", "--json"]);
     admitted(&list, &document, "list");
-    let of_net = json(&["list", "--json", "--filter", &format!("ns == {}", named.ino())]);
+    let of_net = json(&["list", "--json", "--filter", &format!("ino == {}", named.ino())]);
     admitted(&list, &of_net, "list --filter");
     let ways = refused_when_broken(&list, &document);
     assert!(ways > 120, "only {ways} ways to break a list");

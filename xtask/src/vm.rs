@@ -67,7 +67,7 @@ pub struct Args {
 
 /// Integration tests whose outcome does not depend on the kernel, by the beginnings of their names, as in the lists
 /// below.
-const ELSEWHERE: [&str; 10] = [
+const ELSEWHERE: [&str; 11] = [
     "bytes::",
     "conformance::",
     "docs::",
@@ -77,6 +77,7 @@ const ELSEWHERE: [&str; 10] = [
     "limits::arguments",
     "roots::root_of_the_same_path",
     "schema::",
+    "shapes::",
     "trace::people_get_a_line",
 ];
 

@@ -89,9 +89,9 @@ const EXAMPLES: &str = r#"Examples:
   nsprobe list --kind net,pid              network and pid namespaces only
   nsprobe list --pid 1                     the namespaces of process 1
   nsprobe list /proc/self/ns/net           the namespace of a file
-  nsprobe list --filter "uid == 1000 && type in ['net', 'mnt'] && nprocs > 1"
-  nsprobe list --filter "nsfs.exists(path, path.matches('^/run/netns/'))"
-  nsprobe list --filter "command.contains('nginx') || 'socket' in holders"
+  nsprobe list --filter "leader.uid == 1000 && kind in ['net', 'mnt']"
+  nsprobe list --filter "holders.path.exists(p, p.startsWith('/run/netns/'))"
+  nsprobe list --filter "leader.comm == 'nginx' || 'socket' in holders.type"
   nsprobe list --orphans --holders         what keeps empty namespaces alive
   nsprobe list -c ns,type,nsfs,command     other columns
   nsprobe list --json                      everything, for other programs
@@ -152,9 +152,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     };
     let mut filter = filter.map(filters::Counting::new);
     if let Some(filter) = &mut filter {
-        let users = Users::default();
-        let user_name = |uid| users.name(uid);
-        wanted.retain(|namespace| filter.admits(&NamespaceRow::new(namespace, &snapshot, &user_name)));
+        wanted.retain(|namespace| filter.admits(&NamespaceRow::new(namespace, &snapshot)));
     }
     if args.json {
         let all = wanted.len() == snapshot.namespaces.len();

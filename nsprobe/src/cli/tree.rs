@@ -84,8 +84,8 @@ Examples:
   nsprobe tree --ns net:[4026531833]
                                 the processes in that namespace
   nsprobe tree --filter "chrooted || uid == 65534"
-  nsprobe tree --filter "command.matches('^nginx') && size(pids) > 1"
-  nsprobe tree --by user --filter "type == 'net' && initial == false"
+  nsprobe tree --filter "comm.matches('^nginx') && size(pids) > 1"
+  nsprobe tree --by user --filter "kind == 'net' && initial == false"
   nsprobe tree --by pid         nested pid namespaces and their processes
   nsprobe tree --by user        user namespaces and what they own
   nsprobe tree --json           everything, for other programs
@@ -101,16 +101,11 @@ fn after_help() -> String {
 }
 
 /// The processes that the filter admits; or the namespaces, in a tree of namespaces.
-fn matching(
-    filter: &mut filters::Counting,
-    by: By,
-    snapshot: &Snapshot,
-    user_name: &dyn Fn(u32) -> Option<String>,
-) -> (HashSet<Pid>, HashSet<NsId>) {
+fn matching(filter: &mut filters::Counting, by: By, snapshot: &Snapshot) -> (HashSet<Pid>, HashSet<NsId>) {
     let (mut processes, mut namespaces) = (HashSet::new(), HashSet::new());
     if by == By::Process {
         for process in &snapshot.processes {
-            if filter.admits(&ProcessRow::new(process, user_name)) {
+            if filter.admits(&ProcessRow(process)) {
                 processes.insert(process.pid);
             }
         }
@@ -118,7 +113,7 @@ fn matching(
         // The tree of pid namespaces has only those.
         let in_tree = |namespace: &&Namespace| by == By::User || namespace.id.kind == NsKind::Pid;
         for namespace in snapshot.namespaces.iter().filter(in_tree) {
-            if filter.admits(&NamespaceRow::new(namespace, snapshot, user_name)) {
+            if filter.admits(&NamespaceRow::new(namespace, snapshot)) {
                 namespaces.insert(namespace.id);
             }
         }
@@ -146,7 +141,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
     let users = Users::default();
     let user_name = |uid| users.name(uid);
     let (processes, namespaces) = match &mut filter {
-        Some(filter) => matching(filter, args.by, &snapshot, &user_name),
+        Some(filter) => matching(filter, args.by, &snapshot),
         None => Default::default(),
     };
     let wanted = filter.as_ref().map(|_| match args.by {

@@ -2,7 +2,7 @@
 
 use super::holder::{self, Holder};
 use super::reference::NamespaceRef;
-use super::values::{Base64, Decimal, Pids, Time, WordSet, text};
+use super::values::{Arguments, Base64, Decimal, EncodedArguments, Pids, Time, WordSet, text};
 use super::word::Word;
 use crate::model::{self, Initial, NetnsId, NsId, NsKind, Pid, Snapshot, Source, Text};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -97,6 +97,15 @@ pub struct Leader<'a> {
     /// All bytes of `comm`, in which U+FFFD stands for bytes that are not UTF-8; absent if `comm` is all UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comm_base64: Option<Base64<'a>>,
+    /// Arguments of the process, one per item, as in its memory: at most 4,096 bytes. Empty for kernel threads and
+    /// zombies, and if not readable.
+    pub arguments: Arguments<'a>,
+    /// All bytes of each item of `arguments`, in which U+FFFD stands for bytes that are not UTF-8; absent if `arguments`
+    /// is all UTF-8.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments_base64: Option<EncodedArguments<'a>>,
+    /// True if the process has more arguments than these, or if the last one is longer.
+    pub arguments_cut: bool,
 }
 
 impl<'a> From<&'a model::Process> for Leader<'a> {
@@ -108,6 +117,9 @@ impl<'a> From<&'a model::Process> for Leader<'a> {
             uid: process.uid,
             comm: process.comm.lossy(),
             comm_base64: Base64::of(&process.comm),
+            arguments: Arguments(Cow::Borrowed(&process.arguments)),
+            arguments_base64: EncodedArguments::of(&process.arguments),
+            arguments_cut: process.arguments.cut(),
         }
     }
 }

@@ -136,7 +136,12 @@ impl Checker {
         }
         let Some(field) = self.fields.iter().find(|field| field.is_called(name)) else {
             let fields: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
-            return Err(Error::UnknownField { name: name.to_owned(), fields: fields.join(", ") });
+            let nearest = nearest(name, &fields).map(|name| format!(" (did you mean `{name}`?)"));
+            return Err(Error::UnknownField {
+                name: name.to_owned(),
+                nearest: nearest.unwrap_or_default(),
+                fields: fields.join(", "),
+            });
         };
         if !self.checked.fields.iter().any(|(used, _)| used == name) {
             self.checked.fields.push((name.to_owned(), field));
@@ -246,6 +251,16 @@ fn name(part: &IdedExpr) -> Option<String> {
         names.reverse();
         return Some(names.join("."));
     }
+}
+
+/// The field that is meant by a wrong name: the first that ends in it (`leader.pid` for `pid`), otherwise the most
+/// similar.
+pub(super) fn nearest<'a>(name: &str, fields: &[&'a str]) -> Option<&'a str> {
+    let ends_in_it = |field: &&&str| field.rsplit('.').next() == Some(name);
+    let distance = |field: &str| strsim::osa_distance(name, field);
+    let similar =
+        fields.iter().min_by_key(|field| distance(field)).filter(|field| distance(field) * 3 <= name.len());
+    fields.iter().find(ends_in_it).or(similar).copied()
 }
 
 const fn literal_kind(literal: &LiteralValue) -> Kind {

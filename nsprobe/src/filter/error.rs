@@ -24,10 +24,12 @@ pub enum Error {
     #[error("nested too deep")]
     TooDeep,
     /// It names a field that these rows lack.
-    #[error("there is no field `{name}`: the fields are {fields}")]
+    #[error("there is no field `{name}`{nearest}: the fields are {fields}")]
     UnknownField {
         /// Its name.
         name: String,
+        /// The name that may be meant, in brackets, or nothing.
+        nearest: String,
         /// The existing fields.
         fields: String,
     },

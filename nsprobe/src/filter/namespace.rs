@@ -1,88 +1,88 @@
-//! The fields of a namespace, by the names of `list`'s columns. Most of their names in its JSON work as well.
+//! The fields of a namespace, by their paths in the JSON of `list`.
 
 use super::value::{Field, Fields, Type, Value};
-use crate::model::{Initial, Namespace, NetnsId, Process, Snapshot};
+use crate::model::{Holder, Initial, Namespace, NetnsId, Process, Snapshot, Text};
 
 /// A namespace with its leader.
 pub struct NamespaceRow<'a> {
     namespace: &'a Namespace,
+    snapshot: &'a Snapshot,
     leader: Option<&'a Process>,
-    user_name: &'a dyn Fn(u32) -> Option<String>,
 }
 
 impl<'a> NamespaceRow<'a> {
-    /// The fields; `pid`, `pids`, `ppid`, `uid`, `user`, `comm` and `command` are those of its leader.
+    /// The fields; those of `holders` are lists, of the holders that have such a field.
     pub const FIELDS: &'static [Field] = &[
-        Field::new("ns", Type::Number),
-        Field::new("ino", Type::Number),
-        Field::new("type", Type::Text),
+        Field::new("key", Type::Text),
         Field::new("kind", Type::Text),
-        Field::new("kernel_id", Type::Number),
+        Field::new("ino", Type::Number),
+        Field::new("kernel_id", Type::Text),
         Field::new("initial", Type::Bool),
-        Field::new("path", Type::Text),
-        Field::new("nprocs", Type::Number),
-        Field::new("pid", Type::Number).or(&["leader.pid"]),
-        Field::new("pids", Type::Numbers).or(&["leader.pids"]),
-        Field::new("ppid", Type::Number).or(&["leader.ppid"]),
-        Field::new("uid", Type::Number).or(&["leader.uid"]),
-        Field::new("user", Type::Text),
-        Field::new("comm", Type::Text).or(&["leader.comm"]),
-        Field::new("command", Type::Text),
-        Field::new("netnsid", Type::Number),
-        Field::new("nsfs", Type::Texts),
-        Field::new("pns", Type::Number).or(&["parent.ino"]),
-        Field::new("ons", Type::Number).or(&["owner.ino"]),
+        Field::new("parent.ino", Type::Number),
+        Field::new("owner.ino", Type::Number),
         Field::new("owner_uid", Type::Number),
-        Field::new("held", Type::Bool),
-        Field::new("holders", Type::Texts),
+        Field::new("netnsid", Type::Number),
+        Field::new("nprocs", Type::Number),
+        Field::new("nprocs_seen", Type::Number),
+        Field::new("leader.pid", Type::Number),
+        Field::new("leader.pids", Type::Numbers),
+        Field::new("leader.ppid", Type::Number),
+        Field::new("leader.uid", Type::Number),
+        Field::new("leader.comm", Type::Text),
+        Field::new("leader.arguments", Type::Texts),
+        Field::new("mount_path", Type::Text),
+        Field::new("holders.type", Type::Texts),
+        Field::new("holders.pid", Type::Numbers),
+        Field::new("holders.path", Type::Texts),
+        Field::new("holders_omitted", Type::Number),
         Field::new("sources", Type::Texts),
     ];
 
-    /// The row of a `namespace` of `snapshot`; `user_name` returns the name of a user id, if there is one.
-    pub fn new(
-        namespace: &'a Namespace,
-        snapshot: &'a Snapshot,
-        user_name: &'a dyn Fn(u32) -> Option<String>,
-    ) -> Self {
+    /// The row of a `namespace` of `snapshot`.
+    #[must_use]
+    pub fn new(namespace: &'a Namespace, snapshot: &'a Snapshot) -> Self {
         let leader = namespace.leader.and_then(|pid| snapshot.process(pid));
-        Self { namespace, leader, user_name }
+        Self { namespace, snapshot, leader }
     }
 }
 
 impl Fields for NamespaceRow<'_> {
     fn value(&self, name: &str) -> Value<'_> {
-        let Self { namespace, leader, .. } = self;
+        let Self { namespace, snapshot, leader } = self;
+        let holders = &namespace.holders;
         match name {
-            "ns" | "ino" => Value::Number(namespace.id.ino),
-            "type" | "kind" => Value::text(Some(namespace.id.kind.name())),
-            "kernel_id" => Value::number(namespace.kernel_id),
+            "key" => Value::text(Some(snapshot.key(namespace).to_string())),
+            "kind" => Value::text(Some(namespace.id.kind.name())),
+            "ino" => Value::Number(namespace.id.ino),
+            "kernel_id" => Value::text(namespace.kernel_id.map(|id| id.to_string())),
             "initial" => match namespace.initial {
                 Initial::Yes => Value::Bool(true),
                 Initial::No => Value::Bool(false),
                 Initial::Unknown => Value::Unknown,
             },
-            "path" => Value::text(namespace.path().map(|path| path.lossy().into_owned())),
-            "nprocs" => Value::number(namespace.nprocs()),
-            "pid" => Value::number(leader.map(|process| process.pid)),
-            "pids" => leader.map_or(Value::Unknown, pids),
-            "ppid" => Value::number(leader.map(|process| process.ppid)),
-            "uid" => Value::number(leader.map(|process| process.uid)),
-            "user" => Value::text(leader.and_then(|process| (self.user_name)(process.uid))),
-            "comm" => Value::text(leader.map(|process| process.comm.lossy())),
-            "command" => Value::text(leader.map(Process::command_text)),
+            "parent.ino" => Value::number(namespace.parent.map(|id| id.ino)),
+            "owner.ino" => Value::number(namespace.owner.map(|id| id.ino)),
+            "owner_uid" => Value::number(namespace.owner_uid),
             "netnsid" => match namespace.netnsid {
                 Some(NetnsId::Assigned(id)) => Value::number(Some(id)),
                 Some(NetnsId::Unassigned) => Value::Signed(-1),
                 None => Value::Unknown,
             },
-            "nsfs" => {
-                Value::Texts(namespace.mounts().iter().map(|path| path.lossy().into_owned().into()).collect())
+            "nprocs" => Value::number(namespace.nprocs()),
+            "nprocs_seen" => Value::Number(namespace.processes),
+            "leader.pid" => Value::number(leader.map(|process| process.pid)),
+            "leader.pids" => leader.map_or(Value::Unknown, pids),
+            "leader.ppid" => Value::number(leader.map(|process| process.ppid)),
+            "leader.uid" => Value::number(leader.map(|process| process.uid)),
+            "leader.comm" => Value::text(leader.map(|process| process.comm.lossy())),
+            "leader.arguments" => leader.map_or(Value::Unknown, arguments),
+            "mount_path" => Value::text(namespace.mount_path.as_ref().map(Text::lossy)),
+            "holders.type" => Value::Texts(holders.iter().map(|holder| holder.name().into()).collect()),
+            "holders.pid" => Value::Numbers(holders.iter().filter_map(Holder::pid).map(u64::from).collect()),
+            "holders.path" => {
+                Value::Texts(holders.iter().filter_map(Holder::path).map(Text::lossy).collect())
             }
-            "pns" => Value::number(namespace.parent.map(|id| id.ino)),
-            "ons" => Value::number(namespace.owner.map(|id| id.ino)),
-            "owner_uid" => Value::number(namespace.owner_uid),
-            "held" => Value::Bool(!namespace.holders.is_empty()),
-            "holders" => Value::Texts(namespace.holders.iter().map(|holder| holder.name().into()).collect()),
+            "holders_omitted" => Value::Number(namespace.holders_omitted),
             "sources" => Value::Texts(namespace.sources.iter().map(|source| source.name().into()).collect()),
             _ => Value::Unknown,
         }
@@ -95,4 +95,9 @@ pub(super) fn pids(process: &Process) -> Value<'static> {
         return Value::Unknown;
     }
     Value::Numbers(process.pids.iter().copied().map(u64::from).collect())
+}
+
+/// The arguments of a process.
+pub(super) fn arguments(process: &Process) -> Value<'_> {
+    Value::Texts(process.arguments.iter().map(String::from_utf8_lossy).collect())
 }

@@ -1,16 +1,13 @@
-//! The fields of a process, as the JSON of `tree` and `list` names them.
+//! The fields of a process, by their paths in the JSON of `tree` and `list`.
 
-use super::namespace::pids;
+use super::namespace::{arguments, pids};
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{NsSlot, Process, Text};
 
 /// A process.
-pub struct ProcessRow<'a> {
-    process: &'a Process,
-    user_name: &'a dyn Fn(u32) -> Option<String>,
-}
+pub struct ProcessRow<'a>(pub &'a Process);
 
-impl<'a> ProcessRow<'a> {
+impl ProcessRow<'_> {
     /// The fields; those of `namespaces` are inodes.
     pub const FIELDS: &'static [Field] = &[
         Field::new("pid", Type::Number),
@@ -20,9 +17,7 @@ impl<'a> ProcessRow<'a> {
         Field::new("threads", Type::Number),
         Field::new("kernel_thread", Type::Bool),
         Field::new("uid", Type::Number),
-        Field::new("user", Type::Text),
         Field::new("comm", Type::Text),
-        Field::new("command", Type::Text),
         Field::new("arguments", Type::Texts),
         Field::new("root", Type::Text),
         Field::new("chrooted", Type::Bool),
@@ -38,16 +33,11 @@ impl<'a> ProcessRow<'a> {
         Field::new("namespaces.pid_for_children", Type::Number),
         Field::new("namespaces.time_for_children", Type::Number),
     ];
-
-    /// The row of a process; `user_name` returns the name of a user id, if there is one.
-    pub fn new(process: &'a Process, user_name: &'a dyn Fn(u32) -> Option<String>) -> Self {
-        Self { process, user_name }
-    }
 }
 
 impl Fields for ProcessRow<'_> {
     fn value(&self, name: &str) -> Value<'_> {
-        let process = self.process;
+        let Self(process) = self;
         match name {
             "pid" => Value::number(Some(process.pid)),
             "pids" => pids(process),
@@ -56,10 +46,8 @@ impl Fields for ProcessRow<'_> {
             "threads" => Value::number(Some(process.threads)),
             "kernel_thread" => Value::Bool(process.kernel_thread),
             "uid" => Value::number(Some(process.uid)),
-            "user" => Value::text((self.user_name)(process.uid)),
             "comm" => Value::text(Some(process.comm.lossy())),
-            "command" => Value::text(Some(process.command_text())),
-            "arguments" => Value::Texts(process.arguments.iter().map(String::from_utf8_lossy).collect()),
+            "arguments" => arguments(process),
             "root" => Value::text(process.root.path().map(Text::lossy)),
             "root_deleted" => process.root.is_deleted().map_or(Value::Unknown, Value::Bool),
             "chrooted" => process.root.is_chrooted().map_or(Value::Unknown, Value::Bool),

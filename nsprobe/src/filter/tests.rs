@@ -1,3 +1,4 @@
+use super::check::nearest;
 use super::*;
 use std::borrow::Cow;
 
@@ -181,8 +182,13 @@ fn fields_accept_their_json_names() {
 
 #[test]
 fn unknown_field_is_an_error_that_lists_the_fields() {
-    insta::assert_snapshot!(complaint("kid == 'net'"), @"there is no field `kid`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
-    insta::assert_snapshot!(complaint("pid == 1 || namespaces.mount == 1"), @"there is no field `namespaces.mount`: the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
+    insta::assert_snapshot!(complaint("kid == 'net'"), @"there is no field `kid` (did you mean `kind`?): the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
+    insta::assert_snapshot!(complaint("pid == 1 || namespaces.mount == 1"), @"there is no field `namespaces.mount` (did you mean `namespaces.net`?): the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
+    let named = |name| nearest(name, &["leader.pid", "leader.comm", "nprocs", "key"]);
+    assert_eq!(
+        [named("pid"), named("npocs"), named("uid"), named("x")],
+        [Some("leader.pid"), Some("nprocs"), None, None]
+    );
     // In a part that would never be evaluated.
     assert!(
         complaint("false && size(holders.filter(h, h == kid)) > 0").starts_with("there is no field `kid`")

@@ -29,6 +29,15 @@ impl Holder {
         }
     }
 
+    /// The path of the mount that holds it, if a mount does and its path is known.
+    #[must_use]
+    pub const fn path(&self) -> Option<&Text> {
+        match self {
+            Self::BindMount { path, .. } | Self::Mount { path: Some(path), .. } => Some(path),
+            _ => None,
+        }
+    }
+
     /// The process that holds it, if a process does.
     #[must_use]
     pub const fn pid(&self) -> Option<Pid> {
