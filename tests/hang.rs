@@ -103,10 +103,13 @@ fn a_server_that_has_stopped_answering_holds_up_nothing() {
     });
 }
 
-/// Maps a page of a file over the page that the arguments of the process begin in; then sleeps.
-const ARGUMENTS_IN_A_FILE: &str = "$| = 1; open F, '<', shift or die; open S, '<', '/proc/self/stat'; \
-    $begin = (split ' ', <S>)[47]; print 'x'; <STDIN>; \
-    syscall(9, $begin & ~4095, 4096, 1, 0x12, fileno(F), 0) == -1 and die; \
+/// Maps a page of a file over the page that the arguments of the process begin in; then sleeps. Where the stack of the
+/// process begins below them is random: it is executed again until that page has nothing of the stack.
+const ARGUMENTS_IN_A_FILE: &str = "$| = 1; open S, '<', '/proc/self/stat' or die; \
+    ($stack, $begin) = (split ' ', <S>)[27, 47]; $page = $begin & ~4095; \
+    if ($page < $stack + 4096) { open C, '<', '/proc/self/cmdline' or die; exec split /\\0/, <C> or die } \
+    open F, '<', shift or die; print 'x'; <STDIN>; \
+    syscall(9, $page, 4096, 1, 0x12, fileno(F), 0) == -1 and die; \
     print 'x'; select undef, undef, undef, 1000";
 
 #[test]
