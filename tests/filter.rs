@@ -176,15 +176,15 @@ fn a_trace_reports_matching_events_and_counts_no_others() {
     );
     let initial = proc::namespace(2, "net").unwrap();
     // All in one trace, and in each pair two that are true for the same event only.
-    let unshare = "event == 'unshare' && 'CLONE_NEWUTS' in flags && comm == 'unshare' \
-                   && 'uts' in changed && before.uts != after.uts && before.ipc == after.ipc";
+    let unshare = "event == 'unshare' && 'CLONE_NEWUTS' in args.flags && process.comm == 'unshare' \
+                   && 'uts' in changed && changed.uts.before != changed.uts.after && changed.ipc.after == null";
     let setns = format!(
-        "target == {0} && after.net == {0} && before.net == {initial} && path == '{1}'",
+        "target.ino == {0} && namespaces.net == {0} && changed.net.before == {initial} && target.path == '{1}'",
         named.ino(),
         named.path()
     );
-    let chroot =
-        "failed && path.matches('^/now') && result < 0 && comm == 'chroot' && uid == 0 && duration_ns > 0";
+    let chroot = "errno == 'ENOENT' && args.path.matches('^/now') && result < 0 && process.comm == 'chroot' \
+         && process.uid == 0 && duration_ns > 0 && size(changed) == 0";
     let filter = format!("({unshare}) || ({setns}) || ({chroot})");
     let calls = "unshare,setns,chroot";
     let stream = Stream::record(&["--event", calls, "--filter", &filter, "--", "sh", "-c", &script]);
@@ -192,13 +192,15 @@ fn a_trace_reports_matching_events_and_counts_no_others() {
     let lines = stream.lines;
     let events: Vec<_> = lines.iter().filter_map(|line| line["event"].as_str()).collect();
     assert_eq!(events, ["unshare", "unshare", "setns", "chroot"], "{lines:#?}");
-    assert_eq!(lines[3]["after"]["net"], named.ino());
+    assert_eq!(lines[3]["namespaces"]["net"], named.ino());
     let numbers: Vec<_> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
     assert_eq!(numbers, [0, 1, 2, 3, 4, 5], "events that do not match leave no gap in seq");
     assert_eq!(lines[5]["totals"]["events"], 4);
     let ran = run(&["trace", "--filter", "kind == 'net'", "--", "true"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""));
-    assert!(ran.stderr.starts_with("nsprobe: --filter: there is no field `kind`: the fields are event, pid"));
+    assert!(ran.stderr.starts_with(
+        "nsprobe: --filter: there is no field `kind` (did you mean `target.kind`?): the fields are event, abi"
+    ));
 }
 
 #[test]
@@ -286,17 +288,15 @@ fn fields_have_the_names_that_the_documentation_gives_them() {
     for command in ["list", "tree", "trace"] {
         let heading = format!("## Fields of `{command}`");
         let section = documentation.split(&heading).nth(1).unwrap().split("\n## ").next().unwrap();
-        let cells = if section.contains("| in JSON |") { 3 } else { 2 };
         let rows = section.lines().filter(|line| line.starts_with("| `"));
         let mut documented: Vec<&str> = rows
-            .flat_map(|row| row.split('|').take(cells).flat_map(|cell| cell.split('`').skip(1).step_by(2)))
+            .flat_map(|row| row.split('|').take(2).flat_map(|cell| cell.split('`').skip(1).step_by(2)))
             .collect();
         let help = run(&[command, "--help"]).stdout;
         let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
         let list = help.split("Its fields: ").nth(1).unwrap();
         let list = list.split(" With --by").next().unwrap();
-        let lists = list.split(". If JSON has a different name for one, that is accepted too: ");
-        let mut named: Vec<&str> = lists.flat_map(|names| names.split(", ")).collect();
+        let mut named: Vec<&str> = list.split(", ").collect();
         documented.sort_unstable();
         named.sort_unstable();
         assert_eq!(named, documented, "{command}");

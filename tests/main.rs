@@ -59,5 +59,6 @@ mod trace_proc;
 mod trace_program;
 mod trace_roots;
 mod trace_targets;
+mod trace_wire;
 mod tree;
 mod tree_text;

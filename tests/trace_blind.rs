@@ -7,7 +7,7 @@ use crate::support::stage::{Staged, wait};
 use crate::support::tables::calls_under_way;
 use crate::support::trace::each_plan;
 use crate::support::tracing::Tracing;
-use crate::support::{emulated, proc, skipped};
+use crate::support::{emulated, proc, skipped, wire};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
@@ -108,11 +108,11 @@ fn numbers<const COUNT: usize>(report: &str) -> [usize; COUNT] {
 
 /// Whether it is known of a chroot what its argument was, and where the root directory was before.
 fn is_whole(event: &Value) -> bool {
-    event["args"]["path"]["path"].is_string() && event["root"]["before"]["path"].is_string()
+    event["args"]["path"].is_string() && event["root"].is_string()
 }
 
 fn changed(event: &Value, what: &str) -> bool {
-    event["changed"].as_array().is_some_and(|changed| changed.iter().any(|name| name == what))
+    wire::changed(event).as_array().is_some_and(|changed| changed.iter().any(|name| name == what))
 }
 
 #[test]
@@ -202,15 +202,15 @@ fn what_a_call_did_is_what_has_changed() {
         outcome.expect("abuse-jail", escapes.count(), left);
         let roots =
             outcome.of("abuse-memory").filter(|event| event["event"] == "chroot" && changed(event, "root"));
-        let roots = roots.filter_map(|event| event["root"]["after"]["path"].as_str());
+        let roots = roots.filter_map(|event| event["root"].as_str());
         let roots: String =
             roots.filter(|path| *path != "/").filter_map(|path| path.chars().last()).collect();
         assert!(roots == led || outcome.left_out > 0, "{roots}\n{led}");
         // The arguments are those of the entry, and marked so.
         let entered = outcome.of("abuse-jail").filter(|event| event["event"] == "setns");
-        let seen: BTreeSet<&str> = entered.filter_map(|event| event["seen"].as_str()).collect();
+        let seen: BTreeSet<Option<&str>> = entered.map(|event| event["args_seen"].as_str()).collect();
         // Where the kernel left out the program at the entry, the event says that.
-        assert!(seen.contains("entry") && !seen.contains("return"), "{seen:?}");
+        assert!(seen.contains(&None) && !seen.contains(&Some("return")), "{seen:?}");
         selected_by_what_it_changed(plan);
     });
 }

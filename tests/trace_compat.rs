@@ -3,6 +3,7 @@
 use crate::support::programs::{self, CODE, elf};
 use crate::support::stage::Staged;
 use crate::support::trace::{Stream, each_plan};
+use crate::support::wire::{after, changed};
 use crate::support::{proc, skipped};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -67,7 +68,7 @@ fn calls_by_int_0x80_are_told_as_others_are() {
         };
         let reported: Vec<Value> = stream
             .events()
-            .map(|event| json!([event["event"], event["abi"], event["errno"], event["changed"]]))
+            .map(|event| json!([event["event"], event["abi"], event["errno"], changed(event)]))
             .collect();
         let expected = [
             json!(["setns", "i386", null, ["uts"]]),
@@ -81,10 +82,10 @@ fn calls_by_int_0x80_are_told_as_others_are() {
         let refused = json!(["clone", "i386", "EINVAL", []]);
         assert!(reported.len() > 5 && reported[5..].iter().all(|event| *event == refused), "{reported:?}");
         let [setns] = stream.of("setns")[..] else { panic!("one setns") };
-        assert_eq!((&setns["args"]["fd"], &setns["after"]["uts"]), (&9.into(), &uts.into()));
+        assert_eq!((&setns["args"]["fd"], after(setns, "uts")), (&9.into(), uts.into()));
         assert_eq!((&setns["target"]["ino"], &setns["target"]["kind"]), (&uts.into(), &"uts".into()));
-        assert_eq!(stream.of("chroot")[0]["args"]["path"]["path"], "/");
-        assert_eq!(stream.of("pivot_root")[0]["args"]["put_old"]["path"], "/");
+        assert_eq!(stream.of("chroot")[0]["args"]["path"], "/");
+        assert_eq!(stream.of("pivot_root")[0]["args"]["put_old"], "/");
         assert_eq!(stream.of("clone")[0]["args"]["flags"], json!(["CLONE_NEWUTS"]));
 
         if plan == "tracepoints" {
@@ -102,6 +103,6 @@ fn other_calls_are_reported_once_beside_them() {
     each_plan(|plan| {
         let stream = Stream::record(&["--compat", "--source", plan, "--", "unshare", "--uts", "true"]);
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
-        assert_eq!(event["abi"], "x86_64");
+        assert_eq!(event.get("abi"), None);
     });
 }

@@ -1,7 +1,7 @@
 //! `nsprobe trace` on real container engines.
 
 use crate::support::trace::{beside_strace, each_plan};
-use crate::support::{skipped, stage};
+use crate::support::{skipped, stage, wire};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -61,11 +61,15 @@ fn runc_starts_a_container_and_enters_it() {
         let start = stream.of("unshare")[0];
         for (kind, ino) in &container {
             let slot = if *kind == "pid" { "pid_for_children" } else { kind };
-            assert_eq!(start["after"][slot], *ino, "{start}");
-            assert_ne!(start["before"][slot], *ino, "{start}");
+            assert_eq!(wire::after(start, slot), *ino, "{start}");
+            assert_ne!(wire::before(start, slot), *ino, "{start}");
         }
         let pivot = stream.of("pivot_root")[0];
-        assert_eq!(pivot["process"]["pid_inside"], 1, "{pivot}");
+        assert_eq!(
+            pivot["process"]["pids"].as_array().and_then(|pids| pids.last()),
+            Some(&json!(1)),
+            "{pivot}"
+        );
 
         // exec: one setns for each.
         let entered: Vec<(&str, u64)> = stream

@@ -4,6 +4,7 @@ use crate::support::abuse::inside::{Withheld, call_at};
 use crate::support::stage::wait;
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
+use crate::support::wire::{after, before};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -58,9 +59,9 @@ fn a_call_whose_entry_was_not_seen_is_reported_by_functions_and_says_so() {
         let stream = Stream::check(tracing.end());
         let unseen = &stream.lines[0]["source"]["unseen"];
         assert!(unseen.to_string().contains("began before the trace"), "{unseen}");
-        let of_event = |event: &Value| json!([event["result"], event["seen"], event["args"]["path"]["path"]]);
+        let of_event = |event: &Value| json!([event["result"], event["args_seen"], event["args"]["path"]]);
         let found: Vec<Value> = stream.events().map(of_event).collect();
-        let with_entry = json!([0, "entry", "/"]);
+        let with_entry = json!([0, null, "/"]);
         // By tracepoints a return without an entry is none: a tracer may have made it up.
         if plan == "tracepoints" {
             assert_eq!(found, [with_entry]);
@@ -71,9 +72,9 @@ fn a_call_whose_entry_was_not_seen_is_reported_by_functions_and_says_so() {
         let events: Vec<&Value> = stream.events().collect();
         assert!(events.iter().take(2).all(|event| event["duration_ns"].is_null()), "{events:?}");
         // Where it failed nothing has changed.
-        assert_eq!(events[0]["before"], events[0]["after"]);
-        assert!(events[0]["before"]["mnt"].is_u64(), "{}", events[0]);
-        assert!(events[1]["before"]["mnt"].is_null() && events[1]["after"]["mnt"].is_u64(), "{}", events[1]);
-        assert!(events[1]["root"]["before"].is_null(), "{}", events[1]);
+        assert_eq!((&events[0]["changed"], events[0].get("unsure")), (&json!({}), None));
+        assert!(before(events[0], "mnt").is_u64(), "{}", events[0]);
+        assert!(before(events[1], "mnt").is_null() && after(events[1], "mnt").is_u64(), "{}", events[1]);
+        assert!(events[1].get("root").is_none() && events[1]["changed"] == json!({}), "{}", events[1]);
     });
 }

@@ -6,7 +6,7 @@ use crate::support::programs::Program;
 use crate::support::stage::{self, NamedNetns};
 use crate::support::trace::{Stream, lost, one_plan};
 use crate::support::tracing::Tracing;
-use crate::support::{Ran, proc, root, run, skipped};
+use crate::support::{Ran, proc, root, run, skipped, wire};
 use nix::sys::signal::{Signal, kill};
 use nsprobe::document::schemas;
 use serde_json::{Value, json};
@@ -22,9 +22,10 @@ fn ino(link: &str) -> u64 {
 
 /// An event in a few words: its name, what changed, from where to where.
 pub fn change(event: &Value) -> (String, Vec<(String, u64, u64)>) {
-    let changed = event["changed"].as_array().expect("changed").iter().map(|slot| {
+    let names = wire::changed(event);
+    let changed = names.as_array().expect("changed").iter().map(|slot| {
         let slot = slot.as_str().expect("a slot");
-        let number = |when: &str| event[when][slot].as_u64().expect("an inode");
+        let number = |when: &str| event["changed"][slot][when].as_u64().expect("an inode");
         (slot.to_owned(), number("before"), number("after"))
     });
     (event["event"].as_str().expect("a name").to_owned(), changed.collect())
@@ -72,7 +73,7 @@ fn perf_reports_each_kind_with_before_and_after() {
     let names: Vec<&str> = two.iter().map(|(slot, ..)| slot.as_str()).collect();
     assert_eq!((both.as_str(), names), ("change", vec!["net", "uts"]));
     let clone = stream.of("clone")[0];
-    assert_eq!(clone["args"], Value::Null);
+    assert_eq!(clone["args"], json!({"flags": null}));
     // /proc shows the pid namespaces of the caller as long as it exists.
     assert!([&Value::Null, &clone["child"]["tid"]].contains(&&clone["result"]), "{clone}");
     assert_eq!(stream.of("change")[0]["process"]["comm"], "unshare");
@@ -188,7 +189,7 @@ fn perf_counts_losses_and_is_right_about_the_rest() {
     while !tracing.line().contains(r#""stage":"perf_ring_full""#) {}
     let mut more = 0;
     while more < 5 {
-        more += usize::from(tracing.line().contains(r#""changed":["uts"]"#));
+        more += usize::from(tracing.line().contains(r#""changed":{"uts":{"before":"#));
     }
     fs::write(file("end"), "").expect("a file");
     let ran = tracing.end();

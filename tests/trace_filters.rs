@@ -69,11 +69,9 @@ fn record_family(plan: &str, args: &[&str], script: &str) -> Stream {
 
 /// The events in short: the call and its flags or path.
 fn short(stream: &Stream) -> Vec<String> {
-    let argument = |args: &Value| match (&args["flags"], &args["nstype"]) {
-        (Value::Array(flags), _) | (_, Value::Array(flags)) => {
-            flags.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|")
-        }
-        _ => args["path"]["path"].as_str().unwrap_or_default().to_owned(),
+    let argument = |args: &Value| match &args["flags"] {
+        Value::Array(flags) => flags.iter().filter_map(Value::as_str).collect::<Vec<_>>().join("|"),
+        _ => args["path"].as_str().unwrap_or_default().to_owned(),
     };
     let name = |event: &Value| event["event"].as_str().expect("a name").to_owned();
     stream.events().map(|event| format!("{} {}", name(event), argument(&event["args"]))).collect()
@@ -240,7 +238,7 @@ fn control_groups_with_those_below() {
         assert_eq!(short(&stream), both);
         // As events have it.
         let event = stream.events().next().expect("an event");
-        let path = event["process"]["cgroup"]["path"].as_str().expect("a path").to_owned();
+        let path = event["process"]["cgroup"].as_str().expect("a path").to_owned();
         assert_eq!(short(&record_family(plan, &["--cgroup", &path], &script)), both);
         let aside = inner.join("aside");
         std::fs::create_dir(&aside).expect("a control group");

@@ -5,6 +5,7 @@ use crate::support::cgroup::Cgroup;
 use crate::support::programs::{Arg, Program};
 use crate::support::stage::Staged;
 use crate::support::trace::{Stream, each_plan, one_plan};
+use crate::support::wire::{after, changed};
 use crate::support::{proc, skipped};
 use libc::{
     CLONE_NEWPID, CLONE_NEWUTS, CLONE_PARENT, O_RDONLY, SIGCHLD, SYS_clone, SYS_clone3, SYS_fork, SYS_open,
@@ -30,26 +31,26 @@ fn wait(program: &mut Program) {
 fn tasks_that_begin_in_another_pid_or_time_namespace_are_reported() {
     let _limit = crate::support::time_limit();
     one_plan(|plan| {
-        let changed = |stream: &Stream| -> Vec<Value> {
-            stream.of("clone").iter().map(|event| event["changed"].clone()).collect()
+        let changes = |stream: &Stream| -> Vec<Value> {
+            stream.of("clone").iter().map(|event| changed(event)).collect()
         };
         let script = "unshare --pid --fork true; unshare --time --fork true; true";
         let all = Stream::record(&["--source", plan, "--", "sh", "-c", script]);
         let mut expected = vec![json!(["pid"])];
         // A kernel may have no time namespaces.
-        if all.events().any(|event| event["changed"] == json!(["time_for_children"])) {
+        if all.events().any(|event| changed(event) == json!(["time_for_children"])) {
             expected.push(json!(["time"]));
         }
-        assert_eq!(changed(&all), expected);
+        assert_eq!(changes(&all), expected);
         let [entering, ..] = all.of("clone")[..] else { panic!("a clone") };
         assert_eq!(
-            (&entering["args"]["flags"].to_string().contains("CLONE_NEW"), &entering["child"]["pid_inside"]),
+            (&entering["args"]["flags"].to_string().contains("CLONE_NEW"), &entering["child"]["pids"][1]),
             (&false, &json!(1))
         );
         let [unshare, ..] = all.of("unshare")[..] else { panic!("an unshare") };
-        assert_eq!(entering["after"]["pid"], unshare["after"]["pid_for_children"]);
+        assert_eq!(after(entering, "pid"), after(unshare, "pid_for_children"));
         let pid = Stream::record(&["--source", plan, "--kind", "pid", "--", "sh", "-c", script]);
-        assert_eq!(changed(&pid), [json!(["pid"])]);
+        assert_eq!(changes(&pid), [json!(["pid"])]);
         // And by the namespace, which the caller is in neither before nor after.
         let mut staged = Staged::sh("exec unshare --pid --fork --mount-proc sleep 1000");
         let init = staged.wait_for("sleep");
@@ -69,7 +70,7 @@ fn tasks_that_begin_in_another_pid_or_time_namespace_are_reported() {
         ];
         let stream = Stream::record(&args);
         let [entering] = stream.of("clone")[..] else { panic!("one clone: {}", stream.stderr) };
-        assert_eq!((&entering["after"]["pid"], &entering["changed"]), (&json!(namespace), &json!(["pid"])));
+        assert_eq!((after(entering, "pid"), changed(entering)), (json!(namespace), json!(["pid"])));
     });
 }
 
@@ -145,7 +146,7 @@ fn children_are_reported_with_parent_and_control_group() {
             assert_eq!(event["child"]["ppid"], event["process"][parent], "{event}");
         }
         for event in [own, parents] {
-            let path = event["child"]["cgroup"]["path"].as_str().expect("a path");
+            let path = event["child"]["cgroup"].as_str().expect("a path");
             assert!(path.ends_with("/of the child"), "{path}");
             assert_ne!(event["child"]["cgroup"], event["process"]["cgroup"]);
         }

@@ -180,7 +180,7 @@ fn any_bytes_at_all_make_no_panic() {
                 body: nsprobe::model::Body::Event(Box::new(event)),
             };
             let mut json = Vec::new();
-            nsprobe::render::event_json::write(&line, &mut json).expect("into memory");
+            nsprobe::render::event_json::Writer::default().write(&line, &mut json).expect("into memory");
             prop_assert!(serde_json::from_slice::<serde_json::Value>(&json).is_ok());
         }
         Ok(())

@@ -3,6 +3,7 @@
 use crate::support::stage::succeed;
 use crate::support::trace::Stream;
 use crate::support::{self, json, root};
+use nsprobe::model::NsKind;
 use std::fs::read_to_string;
 use std::process::Command;
 
@@ -35,11 +36,10 @@ fn two_streams_of_one_machine_have_ids_of_their_own() {
     // As kthreadd has them, and with the keys of `list`.
     let list = json(&["list", "--json"]);
     let listed = list["namespaces"].as_array().expect("a list");
-    for namespace in start["namespaces"].as_array().expect("a list") {
-        let kind = namespace["kind"].as_str().expect("a kind");
+    for kind in NsKind::ALL.map(NsKind::name) {
         let link = std::fs::read_link(format!("/proc/2/ns/{kind}")).expect("root may");
-        assert_eq!(format!("{kind}:[{}]", namespace["ino"]), link.to_str().expect("text"));
+        assert_eq!(format!("{kind}:[{}]", start["namespaces"][kind]), link.to_str().expect("text"));
         let initial = listed.iter().find(|row| row["kind"] == kind && row["initial"] == true);
-        assert_eq!(namespace["key"], initial.expect("it is listed")["key"], "{kind}");
+        assert_eq!(start["keys"][kind], initial.expect("it is listed")["key"], "{kind}");
     }
 }

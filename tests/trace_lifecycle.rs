@@ -6,8 +6,10 @@ use crate::support::orphans::inode;
 use crate::support::stage::{self, NamedNetns, Staged};
 use crate::support::trace::{Stream, each_plan};
 use crate::support::tracing::Tracing;
+use crate::support::wire::{after, before, key_after, key_before};
 use crate::support::{json, skipped};
 use nix::sys::signal::{Signal, kill};
+use nsprobe::model::NsSlot;
 use serde_json::{Value, json as value};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -39,13 +41,15 @@ fn created_namespaces_are_reported_with_their_owner() {
         let script = "unshare --uts --ipc true; unshare --user --map-root-user --pid --fork true";
         let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", script]);
         let [first, second] = stream.of("unshare")[..] else { panic!("two unshares: {}", stream.stderr) };
+        let first_line = &stream.lines[0];
         let made = |event: &Value, slot: &str, kind: &str, owner: &Value, owner_key: &Value| {
-            let (pid, key) = (&event["process"]["pid"], &event["keys"]["after"][slot]);
+            let (pid, key) = (&event["process"]["pid"], &event["keys"][slot]);
             assert!(key.is_string() && owner_key.is_string(), "{event}");
-            value!([kind, event["after"][slot], key, owner, owner_key, "unshare", pid])
+            value!([kind, after(event, slot), key, owner, owner_key, "unshare", pid])
         };
-        let (old, new) = (&second["before"]["user"], &second["after"]["user"]);
-        let (old_key, new_key) = (&second["keys"]["before"]["user"], &second["keys"]["after"]["user"]);
+        let (old, new) = (&before(second, "user"), &after(second, "user"));
+        let old_key = &key_before(first_line, second, "user");
+        let new_key = &key_after(first_line, second, "user");
         assert!(old != new && old_key != new_key);
         let expected = [
             made(first, "ipc", "ipc", old, old_key),
@@ -92,7 +96,7 @@ fn a_namespace_ends_when_nothing_holds_it_any_more() {
         );
         let stream = Stream::record(&["--lifecycle", "--source", plan, "--", "sh", "-c", &script]);
         let [short, mounted, open] = stream.of("unshare")[..] else { panic!("three: {}", stream.stderr) };
-        let uts = |event: &Value| event["keys"]["after"]["uts"].clone();
+        let uts = |event: &Value| event["keys"]["uts"].clone();
         let ended = of(&stream, "destroyed");
         if plan == "tracepoints" {
             let unseen = stream.lines[0]["source"]["unseen"].to_string();
@@ -161,28 +165,28 @@ fn a_key_is_the_one_of_list_and_tree() {
         let list: Value = serde_json::from_slice(&std::fs::read(&file).expect("a list")).expect("JSON");
         let [event] = stream.of("unshare")[..] else { panic!("one unshare: {}", stream.stderr) };
         let known = keys(&list);
-        let key_of = |slot: &str, when: &str| {
+        let key_of = |slot: &str, ino: &Value| {
             let kind = slot.trim_end_matches("_for_children").to_owned();
-            known.get(&(kind, event[when][slot].as_u64().expect("an inode"))).expect("list has it").clone()
+            known.get(&(kind, ino.as_u64().expect("an inode"))).expect("list has it").clone()
         };
         for slot in ["net", "uts", "ipc"] {
-            let key = event["keys"]["after"][slot].as_str().expect("a key");
+            let key = event["keys"][slot].as_str().expect("a key");
+            let listed = key_of(slot, &after(event, slot));
             if has_ids(&list) {
-                assert_eq!(key, key_of(slot, "after"));
+                assert_eq!(key, listed);
             } else {
                 // The list cannot know its creation time.
-                assert!(key.starts_with(&format!("{}@", key_of(slot, "after"))), "{key}");
+                assert!(key.starts_with(&format!("{listed}@")), "{key}");
             }
         }
-        let before = event["keys"]["before"].as_object().expect("keys");
-        assert_eq!(before.len(), 10);
-        for (slot, key) in before {
-            assert_eq!(*key, key_of(slot, "before"));
+        for slot in NsSlot::ALL.map(NsSlot::name) {
+            let key = key_before(&stream.lines[0], event, slot);
+            assert_eq!(key, key_of(slot, &before(event, slot)));
         }
         let created: Vec<&str> =
             of(&stream, "created").iter().filter_map(|line| line["namespace"]["key"].as_str()).collect();
-        let after: Vec<&str> =
-            event["keys"]["after"].as_object().expect("keys").values().filter_map(Value::as_str).collect();
+        let changed = event["changed"].as_object().expect("an object").keys();
+        let after: Vec<&str> = changed.filter_map(|slot| event["keys"][slot].as_str()).collect();
         assert_eq!(BTreeSet::from_iter(created), BTreeSet::from_iter(after));
         // A tree has the same.
         let staged = Staged::sh("exec unshare --net sleep 60");
@@ -258,7 +262,7 @@ fn joined_namespaces_are_reported_if_their_creation_was_not() {
 fn lifecycle_is_reported_whatever_events_are_requested() {
     let _limit = crate::support::time_limit();
     each_plan(|plan| {
-        for filter in [&["--event", "chroot"][..], &["--filter", "uid == 12345"]] {
+        for filter in [&["--event", "chroot"][..], &["--filter", "process.uid == 12345"]] {
             let args =
                 [&["--lifecycle", "--source", plan], filter, &["--", "unshare", "--uts", "--fork", "true"]];
             let stream = Stream::record(&args.concat());

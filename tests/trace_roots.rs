@@ -3,11 +3,18 @@
 use crate::support::parts::{Part, each_plan_in_parts};
 use crate::support::stage;
 use crate::support::trace::Stream;
+use crate::support::wire::{changed, directory_before, path};
 use serde_json::{Value, json};
 use std::path::Path;
 
+/// A path about which nothing is unusual.
 fn resolved(path: impl AsRef<Path>) -> Value {
-    json!({"path": path.as_ref(), "cut": false, "detached": false, "deleted": false, "unreachable": false})
+    json!([path.as_ref(), []])
+}
+
+/// A directory before and after the call.
+fn moves(event: &Value, name: &str) -> [Value; 2] {
+    [directory_before(event, name), path(event, name)]
 }
 
 /// The value of `WORD PATH` in a report.
@@ -65,27 +72,23 @@ fn chroot<'a>() -> Part<'a> {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot: {report}") };
         let root = value_of(report, "root");
         assert_eq!(root, dir.path().join("a/b/jail").to_str().expect("UTF-8"));
-        assert_eq!(event["args"]["path"]["path"], "a/link/jail");
-        assert_eq!((&event["root"]["before"], &event["root"]["after"]), (&resolved("/"), &resolved(root)));
+        assert_eq!(event["args"]["path"], "a/link/jail");
+        assert_eq!(moves(event, "root"), [resolved("/"), resolved(root)]);
         // chroot(1) changes to the new root only after the call.
-        assert_eq!(
-            (&event["cwd"]["before"], &event["cwd"]["after"]),
-            (&resolved(dir.path()), &resolved(dir.path()))
-        );
-        assert_eq!((value_of(report, "cwd"), &event["changed"]), (root, &json!(["root"])));
+        assert_eq!(moves(event, "cwd"), [resolved(dir.path()), resolved(dir.path())]);
+        assert_eq!((value_of(report, "cwd"), changed(event)), (root, json!(["root"])));
         // A separate mount namespace moves nothing.
         let [unshare] = stream.of("unshare")[..] else { panic!("one unshare") };
-        assert_eq!((&unshare["changed"], &unshare["root"]["after"]), (&json!(["mnt"]), &resolved("/")));
-        assert_eq!(unshare["cwd"]["after"], resolved(dir.path()));
+        assert_eq!((changed(unshare), path(unshare, "root")), (json!(["mnt"]), resolved("/")));
+        assert_eq!(path(unshare, "cwd"), resolved(dir.path()));
     })
 }
 
 fn a_chroot_that_fails<'a>() -> Part<'a> {
     Part::new("a_chroot_that_fails", "cd /; chroot /nowhere true; :", |stream, _| {
         let [event] = stream.of("chroot")[..] else { panic!("one chroot") };
-        assert_eq!((&event["errno"], &event["changed"]), (&"ENOENT".into(), &json!([])));
-        assert_eq!(event["root"], json!({"before": resolved("/"), "after": resolved("/")}));
-        assert_eq!(event["cwd"], event["root"]);
+        assert_eq!((&event["errno"], &event["changed"]), (&"ENOENT".into(), &json!({})));
+        assert_eq!(["root", "cwd"].map(|name| path(event, name)), [resolved("/"), resolved("/")]);
     })
 }
 
@@ -105,10 +108,9 @@ fn setns_to_the_own_mount_namespace<'a>() -> Part<'a> {
         move |stream, report| {
             assert_eq!(report.trim(), "/", "outside again");
             let [event] = stream.of("setns")[..] else { panic!("one setns: {report}") };
-            assert_eq!(event["changed"], json!(["root", "cwd"]));
-            assert_eq!(event["before"], event["after"]);
-            let moved = json!({"before": resolved(&jail), "after": resolved("/")});
-            assert_eq!((&event["root"], &event["cwd"]), (&moved, &moved));
+            assert_eq!((changed(event), event.get("unsure")), (json!(["root", "cwd"]), None));
+            let moved = [resolved(&jail), resolved("/")];
+            assert_eq!((&moves(event, "root"), &moves(event, "cwd")), (&moved, &moved));
         },
     )
     .keeping(dir)
@@ -120,7 +122,7 @@ fn calls_that_change_nothing(plan: &str) -> Part<'_> {
     Part::new("calls_that_change_nothing", script, move |all, _| {
         let quiet = Stream::record(&["--source", plan, "--", "sh", "-c", script]);
         let changes = |stream: &Stream| -> Vec<Value> {
-            stream.events().map(|event| json!([event["event"], event["changed"]])).collect()
+            stream.events().map(|event| json!([event["event"], changed(event)])).collect()
         };
         let reported = changes(&quiet);
         assert_eq!(reported, [json!(["unshare", ["uts"]]), json!(["setns", ["cwd"]])]);
@@ -143,7 +145,9 @@ fn pivot_root(plan: &str) -> Part<'_> {
         assert_eq!(report.trim(), "/old/er", "the old root lies there");
         let [event] = stream.of("pivot_root")[..] else { panic!("one pivot_root") };
         let new = dir.path().join("m");
-        assert_eq!(event["args"]["new_root"], json!({"path": ".", "cut": false, "resolved": resolved(&new)}));
+        let args = &event["args"];
+        assert_eq!(args["new_root"], ".");
+        assert_eq!(path(args, "new_root_resolved"), resolved(&new));
         // What no tracepoint shows is not guessed.
         let unseen = stream.lines[0]["source"]["unseen"].to_string();
         assert_eq!(
@@ -151,12 +155,13 @@ fn pivot_root(plan: &str) -> Part<'_> {
             plan == "tracepoints",
             "{unseen}"
         );
-        let old = if plan == "tracepoints" { Value::Null } else { resolved(new.join("old/er")) };
-        assert_eq!(event["args"]["put_old"], json!({"path": "old/link", "cut": false, "resolved": old}));
-        assert_eq!(event["root"], json!({"before": resolved("/"), "after": resolved("/")}));
+        let old = if plan == "tracepoints" { json!([null, []]) } else { resolved(new.join("old/er")) };
+        assert_eq!((&args["put_old"], path(args, "put_old_resolved")), (&json!("old/link"), old));
+        assert_eq!(moves(event, "root"), [resolved("/"), resolved("/")]);
         // The same directory, which has another path now.
-        assert_eq!(event["cwd"], json!({"before": resolved(&new), "after": resolved("/")}));
-        assert_eq!(event["changed"], json!(["root"]));
+        assert_eq!(moves(event, "cwd"), [resolved(&new), resolved("/")]);
+        assert_eq!(event["changed"]["cwd"]["same_directory"], true);
+        assert_eq!(changed(event), json!(["root"]));
     })
 }
 
@@ -176,21 +181,14 @@ fn too_deep_or_nowhere<'a>() -> Part<'a> {
     Part::new("too_deep_or_nowhere", in_mount_namespace(dir.path(), &script), move |stream, _| {
         let [deep, long, whole, top, gone] = stream.of("chroot")[..] else { panic!("five chroots") };
         for (event, least) in [(deep, 28), (long, 0)] {
-            let after = &event["root"]["after"];
-            let path = after["path"].as_str().expect("a path");
-            assert_eq!((&after["cut"], &after["detached"]), (&true.into(), &false.into()));
+            let path = event["root"].as_str().expect("a path");
+            assert_eq!(event["root_state"], json!(["cut"]));
             assert!(path.bytes().all(|byte| b"d/n".contains(&byte)) && !path.starts_with('/'), "{path}");
             assert!(path.matches('/').count() >= least, "{path}");
         }
-        assert_eq!(whole["root"]["after"], resolved(dir.path().join(&other)));
+        assert_eq!(path(whole, "root"), resolved(dir.path().join(&other)));
         // `list` and `tree` call that chrooted too: see `roots.rs`.
-        assert_eq!(
-            top["root"]["after"],
-            json!({"path": "/", "cut": false, "detached": true, "deleted": false, "unreachable": false})
-        );
-        assert_eq!(
-            gone["root"]["after"],
-            json!({"path": "/there", "cut": false, "detached": true, "deleted": false, "unreachable": false})
-        );
+        assert_eq!(path(top, "root"), json!(["/", ["detached"]]));
+        assert_eq!(path(gone, "root"), json!(["/there", ["detached"]]));
     })
 }

@@ -2,6 +2,7 @@
 
 use crate::support::parts::{Part, each_plan_in_parts};
 use crate::support::stage::{NamedNetns, Staged};
+use crate::support::wire::{after, changed};
 use crate::support::{proc, skipped};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -65,7 +66,7 @@ fn a_namespace_file(dir: &Path) -> Part<'static> {
         let target = json!({"kind": "net", "ino": named.ino(), "kernel_id": id, "path": named.path()});
         let [joined, refused] = setns else { panic!("two setns: {setns:?}") };
         assert_eq!((&joined["target"], &refused["target"]), (&target, &target));
-        assert_eq!((&joined["after"]["net"], &refused["errno"]), (&named.ino().into(), &"EINVAL".into()));
+        assert_eq!((after(joined, "net"), &refused["errno"]), (named.ino().into(), &"EINVAL".into()));
     })
 }
 
@@ -78,14 +79,14 @@ fn a_pidfd(dir: &Path) -> Part<'static> {
                setns(0, $NEWUTS); setns(999, 0);"#
     );
     perl(dir, "a_pidfd", &script, move |setns, _| {
-        let namespace = |kind: &str| json!({"kind": kind, "ino": proc::namespace(pid, kind)});
         let target = |kinds: &[&str]| {
-            let namespaces: Vec<Value> = kinds.iter().map(|kind| namespace(kind)).collect();
+            let namespace = |kind: &&str| ((*kind).to_owned(), json!(proc::namespace(pid, kind)));
+            let namespaces: Value = kinds.iter().map(namespace).collect();
             json!({"pid": pid, "tid": pid, "comm": "sleep", "namespaces": namespaces})
         };
         let [net, both, none, directory, task, input, closed] = setns else { panic!("seven: {setns:?}") };
-        assert_eq!((&net["target"], &net["changed"]), (&target(&["net"]), &json!([])));
-        assert_eq!((&both["target"], &both["changed"]), (&target(&["ipc", "uts"]), &json!(["ipc", "uts"])));
+        assert_eq!((&net["target"], &net["changed"]), (&target(&["net"]), &json!({})));
+        assert_eq!((&both["target"], changed(both)), (&target(&["ipc", "uts"]), json!(["ipc", "uts"])));
         assert_eq!((&none["target"], &none["errno"]), (&target(&[]), &"EINVAL".into()));
         // Not descriptors that setns accepts; the event describes them all the same.
         for event in [directory, task] {
@@ -104,7 +105,7 @@ fn a_pidfd_of_a_process_that_has_gone(dir: &Path) -> Part<'static> {
     perl(dir, "a_pidfd_of_a_process_that_has_gone", script, move |setns, child| {
         let child: u32 = child.parse().expect("a pid");
         let [event] = setns else { panic!("one setns: {setns:?}") };
-        assert_eq!(event["target"], json!({"pid": child, "tid": child, "comm": null, "namespaces": []}));
+        assert_eq!(event["target"], json!({"pid": child, "tid": child, "comm": null, "namespaces": {}}));
         assert_eq!(event["errno"], "ESRCH");
     })
 }

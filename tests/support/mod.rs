@@ -20,6 +20,7 @@ pub mod terminal;
 pub mod trace;
 pub mod tracing;
 pub mod waits;
+pub mod wire;
 
 pub use limit::time_limit;
 pub use terminal::on_terminal;

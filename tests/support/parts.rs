@@ -53,7 +53,7 @@ fn run(plan: &str, parts: &[Part]) {
         let (written, after) = rest.split_once(&format!("\n{mark} ")).expect("a part's end in the report");
         let (code, after) = after.split_once('\n').expect("a code");
         rest = after;
-        let own = lines.by_ref().take_while(|line| line["args"]["path"]["path"] != mark.as_str());
+        let own = lines.by_ref().take_while(|line| line["args"]["path"] != mark.as_str());
         let [start, end] = [0, stream.lines.len() - 1].map(|at| stream.lines[at].clone());
         let lines = [start].into_iter().chain(own.cloned()).chain([end]).collect();
         let part_stream = Stream { code: code.parse().ok(), stderr: stream.stderr.clone(), lines };

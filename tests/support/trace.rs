@@ -406,13 +406,13 @@ fn as_strace(event: &Value) -> String {
         let all = known.chain((newer != 0).then_some(bits.as_str()));
         Some(sorted(all)).filter(|text| !text.is_empty()).unwrap_or_else(|| "0".to_owned())
     };
-    let path = |value: &Value| match &value["path"] {
+    let path = |value: &Value| match value {
         Value::Null => "?".to_owned(),
         path => shortened(&path.to_string()),
     };
     let arguments = match name {
         "clone" | "unshare" => flags(&args["flags"]),
-        "setns" => format!("{}, {}", args["fd"], flags(&args["nstype"])),
+        "setns" => format!("{}, {}", args["fd"], flags(&args["flags"])),
         "chroot" => path(&args["path"]),
         _ => format!("{}, {}", path(&args["new_root"]), path(&args["put_old"])),
     };

@@ -59,18 +59,11 @@ pub(super) fn compile(text: Option<&str>, fields: &'static [Field]) -> anyhow::R
 
 /// The help for filters: their syntax and fields.
 pub(super) fn fields(fields: &[Field]) -> String {
-    let others: Vec<&str> = fields.iter().flat_map(|field| field.json).copied().collect();
-    let others = match &others[..] {
-        [] => String::new(),
-        others => {
-            format!(". If JSON has a different name for one, that is accepted too: {}", others.join(", "))
-        }
-    };
     format!(
         "A filter is an expression in CEL, the Common Expression Language: ==, !=, <, <=, >, >=, &&, ||, !, `in`; \
          text.matches('regex'), .contains('…'), .startsWith('…'), .endsWith('…'); list.exists(x, …), .all(x, …); \
          size(…). A field that is not known equals null; any other test of it is false, and the negation of that is true.\n\
-         Its fields: {}{others}",
+         Its fields: {}",
         names(fields),
     )
 }

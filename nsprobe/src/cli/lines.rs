@@ -26,7 +26,7 @@ const MAX_LINE: usize = 64 << 10;
 const FIRST_LINE_WAIT: Duration = Duration::from_millis(200);
 
 pub(super) enum Format {
-    Json,
+    Json(Box<event_json::Writer>),
     Human(TextStyle),
 }
 
@@ -70,9 +70,9 @@ impl Sink for Lines {
             output::complain(&beginning(start));
         }
         self.line.clear();
-        match self.format {
-            Format::Json => event_json::write(line, &mut self.line)?,
-            Format::Human(text_style) => human(line, text_style, &mut self.line)?,
+        match &mut self.format {
+            Format::Json(writer) => writer.write(line, &mut self.line)?,
+            Format::Human(text_style) => human(line, *text_style, &mut self.line)?,
         }
         let (counts, more) = match line.body {
             Body::Event(_) => (true, 0),

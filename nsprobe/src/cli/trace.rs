@@ -151,8 +151,8 @@ const EXAMPLES: &str = r#"Examples:
                                                   what a user's programs do
   sudo nsprobe trace --ns /proc/self/ns/net --event setns --duration 5s
   sudo nsprobe trace --cgroup /machine.slice --comm runc
-  sudo nsprobe trace --filter "failed || 'user' in changed" -- unshare -U true
-  sudo nsprobe trace --filter "path.startsWith('/run/netns/')" --duration 5s
+  sudo nsprobe trace --filter "'user' in changed" -- unshare --user true
+  sudo nsprobe trace --filter "target.path.contains('netns')" --duration 5s
   sudo nsprobe trace --denied --failed --duration 5s
                                                   failures, by seccomp too
   sudo nsprobe trace --lifecycle -d 5s            namespaces created and destroyed
@@ -256,7 +256,7 @@ pub(super) fn run(args: &Args, out: &mut Output) -> anyhow::Result<Exit> {
             (file, out.text_style_of_file(args.ascii))
         }
     };
-    let format = if args.json { Format::Json } else { Format::Human(text_style) };
+    let format = if args.json { Format::Json(Box::default()) } else { Format::Human(text_style) };
     let filter = filter.map(filters::Counting::new);
     let mut lines = Lines::new(file, format, filter, args.quiet)?;
     output::messages_in_background()?;

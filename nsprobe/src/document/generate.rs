@@ -4,6 +4,7 @@ use super::diff::Diff;
 use super::doctor::Doctor;
 use super::list::List;
 use super::schemas::{Document, Schema};
+use super::trace::Line;
 use super::tree::Tree;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value};
 /// The names of the files in `schema/`, with their contents.
 #[must_use]
 pub fn all() -> Vec<(String, String)> {
-    vec![file::<List<'_>>(), file::<Tree<'_>>(), file::<Diff<'_>>(), file::<Doctor<'_>>()]
+    vec![file::<List<'_>>(), file::<Tree<'_>>(), file::<Diff<'_>>(), file::<Line<'_>>(), file::<Doctor<'_>>()]
 }
 
 fn file<D: Document + JsonSchema>() -> (String, String) {
@@ -39,6 +40,7 @@ impl Polish {
         self.name_itself(keywords);
         numbers(keywords);
         absent_or_known(keywords);
+        alone(keywords);
         for (keyword, value) in keywords.iter_mut() {
             match (keyword.as_str(), value) {
                 // A line of a doc comment ends where the source does.
@@ -87,18 +89,42 @@ fn numbers(keywords: &mut Map<String, Value>) {
     }
 }
 
-/// Excludes null from the fields that may be absent: a document that has them has them for a reason.
+/// The mark of a field that may be absent, or null.
+const NULLABLE: &str = "nullable";
+
+/// Excludes null from the fields that may be absent, unless they are marked: a document that has them has them for a
+/// reason.
 fn absent_or_known(keywords: &mut Map<String, Value>) {
     let required = keywords.get("required").cloned().unwrap_or_default();
     let is_required =
         |name: &String| required.as_array().is_some_and(|names| names.iter().any(|it| it == name));
     let Some(Value::Object(fields)) = keywords.get_mut("properties") else { return };
     for (_, field) in fields.iter_mut().filter(|(name, _)| !is_required(name)) {
-        if let Some(Value::Array(types)) = field.get_mut("type") {
-            types.retain(|it| it != "null");
-            if let [one] = types.as_mut_slice() {
-                field["type"] = one.take();
+        if field.as_object_mut().is_some_and(|field| field.remove(NULLABLE).is_some()) {
+            continue;
+        }
+        for list in ["type", "enum", "anyOf"] {
+            if let Some(Value::Array(values)) = field.get_mut(list) {
+                values.retain(|it| !it.is_null() && it != "null" && it["type"] != "null");
             }
+        }
+        if let Some(Value::Array(types)) = field.get_mut("type")
+            && let [one] = types.as_mut_slice()
+        {
+            field["type"] = one.take();
+        }
+    }
+}
+
+/// Puts the keywords of an `anyOf` of one schema beside those of the schema around it, which has the description.
+fn alone(keywords: &mut Map<String, Value>) {
+    while let Some(Value::Array(schemas)) = keywords.get("anyOf")
+        && let [Value::Object(only)] = schemas.as_slice()
+    {
+        let only = only.clone();
+        keywords.remove("anyOf");
+        for (keyword, value) in only {
+            keywords.entry(keyword).or_insert(value);
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod namespace;
 pub mod process;
 pub mod reference;
 pub mod schemas;
+pub mod trace;
 pub mod tree;
 pub mod values;
 pub mod word;

@@ -31,7 +31,8 @@ pub(super) fn check(expression: &IdedExpr, fields: &'static [Field]) -> Result<C
 }
 
 /// The functions of CEL's library that an expression may call, besides operators.
-const FUNCTIONS: [&str; 7] = ["contains", "startsWith", "endsWith", "matches", "size", "int", "string"];
+const FUNCTIONS: [&str; 8] =
+    ["contains", "startsWith", "endsWith", "matches", "size", "int", "string", "capabilities"];
 
 /// The macros, for the message about an unknown function.
 const MACROS: [&str; 5] = ["exists", "all", "exists_one", "map", "filter"];
@@ -134,7 +135,7 @@ impl Checker {
         if self.bound.contains(first) {
             return Ok(Kind::Any);
         }
-        let Some(field) = self.fields.iter().find(|field| field.is_called(name)) else {
+        let Some(field) = self.fields.iter().find(|field| field.name == name) else {
             let fields: Vec<&str> = self.fields.iter().map(|field| field.name).collect();
             let nearest = nearest(name, &fields).map(|name| format!(" (did you mean `{name}`?)"));
             return Err(Error::UnknownField {
@@ -185,6 +186,8 @@ impl Checker {
             op::INDEX => Ok(first.element()),
             "size" | "int" => Ok(Kind::Of(Type::Number)),
             "string" => Ok(Kind::Of(Type::Text)),
+            "capabilities" if first.is(Type::Text) => Ok(Kind::Of(Type::Texts)),
+            "capabilities" => Err(Error::Type(format!("`capabilities` needs a text, not {first}"))),
             name if FUNCTIONS.contains(&name) => {
                 text_function(name, &kinds)?;
                 if let ("matches", Some(pattern)) = (name, parts.get(1)) {

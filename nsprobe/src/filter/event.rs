@@ -1,163 +1,276 @@
-//! The fields of an event. Most of their names in the JSON of `trace` work as well.
+//! The fields of an event, by their paths in the JSON of `trace`.
 
 use super::value::{Field, Fields, Type, Value};
 use crate::model::{
-    Arguments, Directory, Event, NsId, NsSlot, Operation, Outcome, PathText, ResolvedPath, SetnsTarget,
-    Slots, Text, capability_names,
+    Caller, Cgroup, CloneChild, Directory, Event, NsId, NsSlot, Operation, Outcome, PathText, Pid,
+    ResolvedPath, Seen, SetnsTarget, Text, errno_name,
 };
 
 /// An event.
 pub struct EventRow<'a>(pub &'a Event);
 
 impl EventRow<'_> {
-    /// The fields; those of `before` and `after` are inodes.
+    /// The fields. Of `changed` and `unsure`, which are objects, the names of what they have.
     pub const FIELDS: &'static [Field] = &[
         Field::new("event", Type::Text),
-        Field::new("pid", Type::Number).or(&["process.pid"]),
-        Field::new("tid", Type::Number).or(&["process.tid"]),
-        Field::new("ppid", Type::Number).or(&["process.ppid"]),
-        Field::new("pids", Type::Numbers).or(&["process.pids"]),
-        Field::new("comm", Type::Text).or(&["process.comm"]),
-        Field::new("uid", Type::Number).or(&["process.uid"]),
-        Field::new("gid", Type::Number).or(&["process.gid"]),
-        Field::new("euid", Type::Number).or(&["process.euid"]),
-        Field::new("capabilities", Type::Texts),
-        Field::new("start_ticks", Type::Number).or(&["process.start_ticks"]),
-        Field::new("exe", Type::Text).or(&["process.exe.path"]),
-        Field::new("command", Type::Text),
-        Field::new("arguments", Type::Texts).or(&["process.arguments"]),
-        Field::new("cgroup", Type::Text).or(&["process.cgroup.path"]),
-        Field::new("flags", Type::Texts).or(&["args.flags"]),
-        Field::new("path", Type::Text),
-        Field::new("target", Type::Number).or(&["target.ino"]),
-        Field::new("target_pid", Type::Number).or(&["target.pid"]),
-        Field::new("child", Type::Number).or(&["child.pid"]),
+        Field::new("abi", Type::Text),
+        Field::new("process.pid", Type::Number),
+        Field::new("process.tid", Type::Number),
+        Field::new("process.ppid", Type::Number),
+        Field::new("process.pids", Type::Numbers),
+        Field::new("process.comm", Type::Text),
+        Field::new("process.uid", Type::Number),
+        Field::new("process.gid", Type::Number),
+        Field::new("process.euid", Type::Number),
+        Field::new("process.cap_effective", Type::Text),
+        Field::new("process.start_ticks", Type::Number),
+        Field::new("process.exe", Type::Text),
+        Field::new("process.exe_state", Type::Texts),
+        Field::new("process.arguments", Type::Texts),
+        Field::new("process.cgroup", Type::Text),
+        Field::new("process.cgroup_id", Type::Text),
+        Field::new("args.flags", Type::Texts),
+        Field::new("args.fd", Type::Number),
+        Field::new("args.path", Type::Text),
+        Field::new("args.new_root", Type::Text),
+        Field::new("args.new_root_resolved", Type::Text),
+        Field::new("args.put_old", Type::Text),
+        Field::new("args.put_old_resolved", Type::Text),
+        Field::new("args_seen", Type::Text),
+        Field::new("target.kind", Type::Text),
+        Field::new("target.ino", Type::Number),
+        Field::new("target.kernel_id", Type::Text),
+        Field::new("target.path", Type::Text),
+        Field::new("target.pid", Type::Number),
+        Field::new("target.tid", Type::Number),
+        Field::new("target.comm", Type::Text),
+        Field::new("child.pid", Type::Number),
+        Field::new("child.tid", Type::Number),
+        Field::new("child.ppid", Type::Number),
+        Field::new("child.pids", Type::Numbers),
+        Field::new("child.cgroup", Type::Text),
+        Field::new("child.cgroup_id", Type::Text),
         Field::new("result", Type::Number),
-        Field::new("failed", Type::Bool),
+        Field::new("errno", Type::Text),
+        Field::new("restarted", Type::Text),
         Field::new("denied", Type::Text),
         Field::new("duration_ns", Type::Number),
         Field::new("changed", Type::Texts),
-        Field::new("abi", Type::Text),
-        Field::new("before.cgroup", Type::Number),
-        Field::new("before.ipc", Type::Number),
-        Field::new("before.mnt", Type::Number),
-        Field::new("before.net", Type::Number),
-        Field::new("before.pid", Type::Number),
-        Field::new("before.time", Type::Number),
-        Field::new("before.user", Type::Number),
-        Field::new("before.uts", Type::Number),
-        Field::new("after.cgroup", Type::Number),
-        Field::new("after.ipc", Type::Number),
-        Field::new("after.mnt", Type::Number),
-        Field::new("after.net", Type::Number),
-        Field::new("after.pid", Type::Number),
-        Field::new("after.time", Type::Number),
-        Field::new("after.user", Type::Number),
-        Field::new("after.uts", Type::Number),
-        Field::new("root.before", Type::Text).or(&["root.before.path"]),
-        Field::new("root.after", Type::Text).or(&["root.after.path"]),
-        Field::new("cwd.before", Type::Text).or(&["cwd.before.path"]),
-        Field::new("cwd.after", Type::Text).or(&["cwd.after.path"]),
+        Field::new("changed.cgroup.before", Type::Number),
+        Field::new("changed.cgroup.after", Type::Number),
+        Field::new("changed.ipc.before", Type::Number),
+        Field::new("changed.ipc.after", Type::Number),
+        Field::new("changed.mnt.before", Type::Number),
+        Field::new("changed.mnt.after", Type::Number),
+        Field::new("changed.net.before", Type::Number),
+        Field::new("changed.net.after", Type::Number),
+        Field::new("changed.pid.before", Type::Number),
+        Field::new("changed.pid.after", Type::Number),
+        Field::new("changed.time.before", Type::Number),
+        Field::new("changed.time.after", Type::Number),
+        Field::new("changed.user.before", Type::Number),
+        Field::new("changed.user.after", Type::Number),
+        Field::new("changed.uts.before", Type::Number),
+        Field::new("changed.uts.after", Type::Number),
+        Field::new("changed.pid_for_children.before", Type::Number),
+        Field::new("changed.pid_for_children.after", Type::Number),
+        Field::new("changed.time_for_children.before", Type::Number),
+        Field::new("changed.time_for_children.after", Type::Number),
+        Field::new("changed.root.before", Type::Text),
+        Field::new("changed.root.after", Type::Text),
+        Field::new("changed.cwd.before", Type::Text),
+        Field::new("changed.cwd.after", Type::Text),
+        Field::new("unsure", Type::Texts),
+        Field::new("namespaces.cgroup", Type::Number),
+        Field::new("namespaces.ipc", Type::Number),
+        Field::new("namespaces.mnt", Type::Number),
+        Field::new("namespaces.net", Type::Number),
+        Field::new("namespaces.pid", Type::Number),
+        Field::new("namespaces.time", Type::Number),
+        Field::new("namespaces.user", Type::Number),
+        Field::new("namespaces.uts", Type::Number),
+        Field::new("namespaces.pid_for_children", Type::Number),
+        Field::new("namespaces.time_for_children", Type::Number),
+        Field::new("root", Type::Text),
+        Field::new("root_state", Type::Texts),
+        Field::new("cwd", Type::Text),
+        Field::new("cwd_state", Type::Texts),
     ];
 }
 
 impl Fields for EventRow<'_> {
     fn value(&self, name: &str) -> Value<'_> {
-        let Event { process, operation, outcome, .. } = self.0;
-        match name {
-            "event" => Value::text(Some(operation.name())),
-            "abi" => Value::text(self.0.abi()),
-            "pid" => Value::number(Some(process.pid)),
-            "tid" => Value::number(Some(process.tid)),
-            "ppid" => Value::number(process.ppid),
-            "pids" if process.pids.is_empty() => Value::Unknown,
-            "pids" => Value::Numbers(process.pids.iter().copied().map(u64::from).collect()),
-            "comm" => Value::text((!process.comm.is_empty()).then(|| process.comm.lossy())),
-            "uid" => Value::number(process.uid),
-            "gid" => Value::number(process.gid),
-            "euid" => Value::number(process.euid),
-            "capabilities" => process.cap_effective.map_or(Value::Unknown, |mask| {
-                Value::Texts(capability_names(mask).map(Into::into).collect())
-            }),
-            "start_ticks" => Value::number(process.start_ticks),
-            "exe" => Value::text(process.exe.as_ref().map(|exe| exe.path.lossy())),
-            "command" => Value::text(process.arguments.as_ref().map(Arguments::joined)),
-            "arguments" => process.arguments.as_ref().map_or(Value::Unknown, |arguments| {
-                Value::Texts(arguments.iter().map(String::from_utf8_lossy).collect())
-            }),
-            "cgroup" => Value::text(process.cgroup.as_ref().map(|cgroup| cgroup.path.lossy())),
-            "flags" => flags(operation),
-            "path" => path(operation),
-            "target" => match operation {
-                Operation::Setns { target: Some(SetnsTarget::Namespace { id, .. }), .. } => {
-                    Value::number(Some(id.ino))
-                }
-                _ => Value::Unknown,
-            },
-            "target_pid" => match operation {
-                Operation::Setns { target: Some(SetnsTarget::Process { pid, .. }), .. } => {
-                    Value::number(Some(*pid))
-                }
-                _ => Value::Unknown,
-            },
-            "child" => match operation {
-                Operation::Clone { child, .. } => Value::number(child.as_ref().map(|child| child.pid)),
-                _ => Value::Unknown,
-            },
-            "result" => match outcome {
-                Outcome::Success(result) => Value::Signed(*result),
-                Outcome::Failure(_) => Value::Signed(-1),
-                Outcome::Restarted(_) | Outcome::Unseen => Value::Unknown,
-            },
-            "failed" => Value::Bool(matches!(outcome, Outcome::Failure(_))),
-            "denied" => Value::text(self.0.denied_by()),
-            "duration_ns" => Value::number(
-                self.0.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
-            ),
-            "changed" => Value::Texts(self.0.changed().map(Into::into).collect()),
-            "root.before" => path_of(self.0.root.as_ref(), |root| &root.before),
-            "root.after" => path_of(self.0.root.as_ref(), |root| &root.after),
-            "cwd.before" => path_of(self.0.cwd.as_ref(), |cwd| &cwd.before),
-            "cwd.after" => path_of(self.0.cwd.as_ref(), |cwd| &cwd.after),
-            _ => self.namespace(name),
-        }
-    }
-}
-
-impl EventRow<'_> {
-    fn namespace(&self, name: &str) -> Value<'_> {
-        let ino = |slots: &Slots<Option<NsId>>, name: &str| {
-            let slot = NsSlot::ALL.into_iter().find(|slot| slot.name() == name);
-            Value::number(slot.and_then(|slot| *slots.get(slot)).map(|id| id.ino))
-        };
+        let event = self.0;
         match name.split_once('.') {
-            Some(("before", name)) => ino(&self.0.before, name),
-            Some(("after", name)) => ino(&self.0.after, name),
-            _ => Value::Unknown,
+            Some(("process", name)) => caller(&event.process, name),
+            Some(("args", name)) => argument(&event.operation, name),
+            Some(("target", name)) => target(&event.operation, name),
+            Some(("child", name)) => match &event.operation {
+                Operation::Clone { child: Some(task), .. } => child(task, name),
+                _ => Value::Unknown,
+            },
+            Some(("changed", name)) => change(event, name),
+            Some(("namespaces", name)) => inode(slot(name).and_then(|slot| *event.after.get(slot))),
+            Some(_) => Value::Unknown,
+            None => of_call(event, name),
         }
     }
 }
 
-fn path_of(directory: Option<&Directory>, which: impl Fn(&Directory) -> &ResolvedPath) -> Value<'_> {
-    Value::text(directory.map(|directory| which(directory).path.lossy()))
-}
-
-fn flags(operation: &Operation) -> Value<'_> {
-    operation
-        .flag_names()
-        .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect()))
-}
-
-/// The path that was passed to the kernel, or by which a namespace was opened.
-fn path(operation: &Operation) -> Value<'_> {
-    match operation {
-        Operation::Chroot { path: PathText::Whole(path) | PathText::Cut(path) }
-        | Operation::PivotRoot { new_root: PathText::Whole(path) | PathText::Cut(path), .. } => {
-            Value::text(Some(path.lossy()))
+fn of_call<'a>(event: &'a Event, name: &str) -> Value<'a> {
+    let after = |directory: &'a Option<Directory>| directory.as_ref().map(|directory| &directory.after);
+    match name {
+        "event" => Value::text(Some(event.operation.name())),
+        // Native calls have none.
+        "abi" => Value::text(event.abi().filter(|_| event.compat == Some(true))),
+        "args_seen" => Value::text(event.seen.filter(|seen| *seen != Seen::Entry).map(Seen::name)),
+        "result" => match event.outcome {
+            Outcome::Success(result) => Value::Signed(result),
+            Outcome::Failure(_) => Value::Signed(-1),
+            Outcome::Restarted(_) | Outcome::Unseen => Value::Unknown,
+        },
+        "errno" => match event.outcome {
+            Outcome::Failure(errno) => Value::text(Some(errno_name(errno))),
+            _ => Value::Unknown,
+        },
+        "restarted" => match event.outcome {
+            Outcome::Restarted(errno) => Value::text(Some(errno_name(errno))),
+            _ => Value::Unknown,
+        },
+        "denied" => Value::text(event.denied_by()),
+        "duration_ns" => Value::number(
+            event.duration.map(|duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)),
+        ),
+        "changed" => {
+            let slots = event.changed_slots().map(|(slot, ..)| slot.name());
+            let directories = [("root", &event.root), ("cwd", &event.cwd)];
+            let differs = |directory: &Directory| directory.moved || directory.before != directory.after;
+            let directories = directories.into_iter().filter(|(_, it)| it.as_ref().is_some_and(differs));
+            Value::Texts(slots.chain(directories.map(|(name, _)| name)).map(Into::into).collect())
         }
-        Operation::Setns { target: Some(SetnsTarget::Namespace { path, .. }), .. } => {
-            Value::text(path.as_ref().map(Text::lossy))
+        "unsure" => {
+            let is_unsure =
+                |slot: &NsSlot| event.before.get(*slot).is_some() != event.after.get(*slot).is_some();
+            let names = NsSlot::ALL.into_iter().filter(is_unsure).map(|slot| slot.name().into());
+            Value::Texts(names.collect())
         }
+        "root" => path(after(&event.root)),
+        "root_state" => state(after(&event.root)),
+        "cwd" => path(after(&event.cwd)),
+        "cwd_state" => state(after(&event.cwd)),
         _ => Value::Unknown,
     }
+}
+
+fn caller<'a>(process: &'a Caller, name: &str) -> Value<'a> {
+    match name {
+        "pid" => Value::number(Some(process.pid)),
+        "tid" => Value::number(Some(process.tid)),
+        "ppid" => Value::number(process.ppid),
+        "pids" => pids(&process.pids),
+        "comm" => Value::text((!process.comm.is_empty()).then(|| process.comm.lossy())),
+        "uid" => Value::number(process.uid),
+        "gid" => Value::number(process.gid),
+        "euid" => Value::number(process.euid),
+        "cap_effective" => Value::text(process.cap_effective.map(|mask| format!("{mask:016x}"))),
+        "start_ticks" => Value::number(process.start_ticks),
+        "exe" => path(process.exe.as_ref()),
+        "exe_state" => state(process.exe.as_ref()),
+        "arguments" => process.arguments.as_ref().map_or(Value::Unknown, |arguments| {
+            Value::Texts(arguments.iter().map(String::from_utf8_lossy).collect())
+        }),
+        "cgroup" | "cgroup_id" => cgroup(process.cgroup.as_ref(), name),
+        _ => Value::Unknown,
+    }
+}
+
+fn child<'a>(child: &'a CloneChild, name: &str) -> Value<'a> {
+    match name {
+        "pid" => Value::number(Some(child.pid)),
+        "tid" => Value::number(Some(child.tid)),
+        "ppid" => Value::number(child.ppid),
+        "pids" => pids(&child.pids),
+        _ => cgroup(child.cgroup.as_ref(), name),
+    }
+}
+
+fn argument<'a>(operation: &'a Operation, name: &str) -> Value<'a> {
+    match (name, operation) {
+        ("flags", operation) => operation
+            .flag_names()
+            .map_or(Value::Unknown, |names| Value::Texts(names.into_iter().map(Into::into).collect())),
+        ("fd", Operation::Setns { fd, .. }) => Value::Signed((*fd).into()),
+        ("path", Operation::Chroot { path: text })
+        | ("new_root", Operation::PivotRoot { new_root: text, .. })
+        | ("put_old", Operation::PivotRoot { put_old: text, .. }) => match text {
+            PathText::Whole(path) | PathText::Cut(path) => Value::text(Some(path.lossy())),
+            PathText::Unreadable => Value::Unknown,
+        },
+        ("new_root_resolved", Operation::PivotRoot { new_root_at: at, .. })
+        | ("put_old_resolved", Operation::PivotRoot { put_old_at: at, .. }) => path(at.as_ref()),
+        _ => Value::Unknown,
+    }
+}
+
+fn target<'a>(operation: &'a Operation, name: &str) -> Value<'a> {
+    let Operation::Setns { target: Some(target), .. } = operation else { return Value::Unknown };
+    match (name, target) {
+        ("kind", SetnsTarget::Namespace { id, .. }) => Value::text(Some(id.kind.name())),
+        ("ino", SetnsTarget::Namespace { id, .. }) => Value::Number(id.ino),
+        ("kernel_id", SetnsTarget::Namespace { kernel_id, .. }) => {
+            Value::text(kernel_id.map(|id| id.to_string()))
+        }
+        ("path", SetnsTarget::Namespace { path, .. }) => Value::text(path.as_ref().map(Text::lossy)),
+        ("pid", SetnsTarget::Process { pid, .. }) => Value::number(Some(*pid)),
+        ("tid", SetnsTarget::Process { tid, .. }) => Value::number(Some(*tid)),
+        ("comm", SetnsTarget::Process { comm, .. }) => Value::text(comm.as_ref().map(Text::lossy)),
+        _ => Value::Unknown,
+    }
+}
+
+/// What is before and after a change: `net.before`.
+fn change<'a>(event: &'a Event, name: &str) -> Value<'a> {
+    let Some((name, when)) = name.split_once('.') else { return Value::Unknown };
+    let directory = match name {
+        "root" => event.root.as_ref(),
+        "cwd" => event.cwd.as_ref(),
+        name => {
+            let change = event.changed_slots().find(|(slot, ..)| slot.name() == name);
+            return inode(change.map(|(_, before, after)| if when == "before" { before } else { after }));
+        }
+    };
+    let directory = directory.filter(|it| it.moved || it.before != it.after);
+    path(directory.map(|directory| if when == "before" { &directory.before } else { &directory.after }))
+}
+
+fn slot(name: &str) -> Option<NsSlot> {
+    NsSlot::ALL.into_iter().find(|slot| slot.name() == name)
+}
+
+fn inode<'a>(id: Option<NsId>) -> Value<'a> {
+    Value::number(id.map(|id| id.ino))
+}
+
+fn pids(pids: &[Pid]) -> Value<'_> {
+    if pids.is_empty() {
+        return Value::Unknown;
+    }
+    Value::Numbers(pids.iter().copied().map(u64::from).collect())
+}
+
+fn cgroup<'a>(cgroup: Option<&'a Cgroup>, name: &str) -> Value<'a> {
+    match name {
+        "cgroup" => Value::text(cgroup.map(|cgroup| cgroup.path.lossy())),
+        "cgroup_id" => Value::text(cgroup.map(|cgroup| cgroup.id.to_string())),
+        _ => Value::Unknown,
+    }
+}
+
+fn path(path: Option<&ResolvedPath>) -> Value<'_> {
+    Value::text(path.map(|path| path.path.lossy()))
+}
+
+/// What is unusual about a path; unknown without one.
+fn state(path: Option<&ResolvedPath>) -> Value<'_> {
+    path.map_or(Value::Unknown, |path| Value::Texts(path.state().map(Into::into).collect()))
 }

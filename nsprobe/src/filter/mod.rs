@@ -22,6 +22,7 @@ pub use namespace::NamespaceRow;
 pub use process::ProcessRow;
 pub use value::{Field, Fields, Type, Value};
 
+use crate::model::capability_names;
 use cel::common::ast::IdedExpr;
 use cel::extractors::This;
 use cel::{Context, Env, ParseErrors};
@@ -69,6 +70,14 @@ impl Filter {
         let env = Arc::new(Env::stdlib());
         let (expression, checked) = read(text, &env, fields)?;
         let mut context = Context::with_env(env);
+        let capabilities = |This(mask): This<Arc<String>>| {
+            let mask = u64::from_str_radix(&mask, 16).unwrap_or_default();
+            let name = |name: &str| cel::Value::String(Arc::new(name.to_owned()));
+            cel::Value::List(Arc::new(capability_names(mask).map(name).collect()))
+        };
+        context
+            .add_function("capabilities", capabilities)
+            .map_err(|error| Error::Evaluation(error.to_string()))?;
         if checked.patterns.is_empty() {
             return Ok(Self { expression, context, used: checked.fields });
         }

@@ -172,15 +172,6 @@ fn failed_evaluation_is_an_error_of_that_row() {
 }
 
 #[test]
-fn fields_accept_their_json_names() {
-    const NAMED: &[Field] = &[Field::new("pid", Type::Number).or(&["leader.pid"])];
-    let filter = Filter::compile("leader.pid == 5 && pid == 5 && !(leader.pid == 6)", NAMED).unwrap();
-    assert_eq!(filter.matches(&Row { pid: Some(5), ..Row::default() }), Ok(true));
-    assert!(filter.uses("pid"));
-    assert_eq!(filter.matches(&Row::default()), Ok(false));
-}
-
-#[test]
 fn unknown_field_is_an_error_that_lists_the_fields() {
     insta::assert_snapshot!(complaint("kid == 'net'"), @"there is no field `kid` (did you mean `kind`?): the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
     insta::assert_snapshot!(complaint("pid == 1 || namespaces.mount == 1"), @"there is no field `namespaces.mount` (did you mean `namespaces.net`?): the fields are kind, pid, nprocs, command, initial, holders, pids, namespaces.net");
@@ -231,7 +222,7 @@ fn type_errors_are_refused() {
     pid.matches('5')  →  `matches` needs two texts, not a number and a text
     command.matches(kind)  →  the pattern of `matches` must be a literal text
     command.matches('(')  →  '(' is not a regular expression: unclosed group
-    command.lower() == 'a'  →  there is no function `lower`: the functions are contains, startsWith, endsWith, matches, size, int, string, exists, all, exists_one, map, filter
+    command.lower() == 'a'  →  there is no function `lower`: the functions are contains, startsWith, endsWith, matches, size, int, string, capabilities, exists, all, exists_one, map, filter
     kind.exists(k, k == 'n')  →  exists, all, map and filter need a list, not a text
     {'a': 1}.a == 1  →  a dot is for names of fields only
     pid > null  →  a number cannot be compared with null

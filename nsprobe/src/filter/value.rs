@@ -11,23 +11,11 @@ pub struct Field {
     pub name: &'static str,
     /// Its type.
     pub kind: Type,
-    /// Its names in JSON, if they differ.
-    pub json: &'static [&'static str],
 }
 
 impl Field {
-    /// The same field, with other names in JSON.
-    pub(super) const fn or(self, json: &'static [&'static str]) -> Self {
-        Self { json, ..self }
-    }
-
-    /// True if an expression may use this name for it.
-    pub(super) fn is_called(&self, name: &str) -> bool {
-        self.name == name || self.json.contains(&name)
-    }
-
     pub(super) const fn new(name: &'static str, kind: Type) -> Self {
-        Self { name, kind, json: &[] }
+        Self { name, kind }
     }
 }
 

@@ -168,6 +168,19 @@ pub struct ResolvedPath {
     pub unreachable: bool,
 }
 
+impl ResolvedPath {
+    /// The names, as in every output, of what is unusual about it.
+    pub fn state(&self) -> impl Iterator<Item = &'static str> {
+        let state = [
+            (self.cut, "cut"),
+            (self.detached, "detached"),
+            (self.deleted, "deleted"),
+            (self.unreachable, "unreachable"),
+        ];
+        state.into_iter().filter_map(|(is_so, name)| is_so.then_some(name))
+    }
+}
+
 /// The task that made a call. All ids are those of the initial namespaces, whatever namespace nsprobe runs in; without
 /// BPF they are those of nsprobe's own namespaces, and fields that `/proc` no longer had are `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]

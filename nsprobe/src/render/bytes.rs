@@ -6,22 +6,10 @@
 //! Characters that control a terminal or are not visible are escaped (`\u009b`), so that the document can be printed
 //! as it is; the value stays the same.
 
-use crate::model::text::{self, Text};
-use data_encoding::BASE64;
+use crate::model::text;
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 use std::io::{self, Write};
-
-/// The bytes of a text that is not UTF-8, for the field with `_base64` in its name.
-pub(super) fn base64(text: &Text) -> Option<String> {
-    (!text.is_utf8()).then(|| BASE64.encode(text.as_bytes()))
-}
-
-/// The bytes of all these texts, if one of them is not UTF-8.
-pub(super) fn base64_array<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Vec<String>> {
-    let is_whole = texts.clone().all(|text| std::str::from_utf8(text).is_ok());
-    (!is_whole).then(|| texts.map(|text| BASE64.encode(text)).collect())
-}
 
 /// Writes a value on one line.
 pub(super) fn to_writer(out: impl Write, value: &impl Serialize) -> io::Result<()> {
@@ -152,6 +140,7 @@ impl Formatter for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::document::values::Base64;
     use proptest::prelude::*;
 
     #[test]
@@ -167,8 +156,9 @@ mod tests {
 
     #[test]
     fn bytes_are_kept_beside_a_text_that_is_not_utf8() {
-        assert_eq!(base64(&"whole".into()), None);
-        assert_eq!(base64(&b"n\xff".to_vec().into()).as_deref(), Some("bv8="));
+        assert_eq!(Base64::of(&"whole".into()), None);
+        let text = b"n\xff".to_vec().into();
+        assert_eq!(to_vec(&Base64::of(&text)).unwrap(), br#""bv8=""#);
     }
 
     proptest! {

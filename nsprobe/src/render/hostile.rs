@@ -284,17 +284,20 @@ proptest! {
             out.push(b'\n');
         }, &text);
         let json: Vec<Value> =
-            lines(&text).iter().map(|line| check_json(|out| event_json::write(line, out).unwrap())).collect();
+            lines(&text).iter().map(|line| check_json(|out| event_json::Writer::default().write(line, out).unwrap())).collect();
         has(&json[0]["process"], "comm", &text);
         has_arguments(&json[0]["process"], &text);
-        has(&json[0]["process"]["exe"], "path", &text);
-        has(&json[0]["process"]["cgroup"], "path", &text);
-        has(&json[0]["root"]["after"], "path", &text);
+        has(&json[0]["process"], "exe", &text);
+        has(&json[0]["process"], "cgroup", &text);
+        has(&json[0], "root", &text);
+        has(&json[0], "cwd", &text);
+        has(&json[0]["changed"]["root"], "before", &text);
         has(&json[0]["target"], "path", &text);
         has(&json[1]["target"], "comm", &text);
-        has(&json[2]["args"]["path"], "path", &text);
-        has(&json[3]["args"]["put_old"], "path", &text);
-        has(&json[3]["args"]["new_root"]["resolved"], "path", &text);
+        has(&json[2]["args"], "path", &text);
+        has(&json[3]["args"], "new_root", &text);
+        has(&json[3]["args"], "put_old", &text);
+        has(&json[3]["args"], "new_root_resolved", &text);
     }
 
     #[test]
@@ -328,11 +331,11 @@ proptest! {
         ];
         let json = bodies.map(|body| {
             let line = Line { seq: 1, time, body };
-            check_json(|out| event_json::write(&line, out).unwrap())
+            check_json(|out| event_json::Writer::default().write(&line, out).unwrap())
         });
         has(&json[0]["host"], "name", &text);
-        has(&json[1]["owners"][0]["cgroup"], "path", &text);
-        has(&json[2]["totals"]["lost"][0]["owners"][0]["cgroup"], "path", &text);
+        has(&json[1]["owners"][0], "cgroup", &text);
+        has(&json[2]["totals"]["lost"][0]["owners"][0], "cgroup", &text);
     }
 
     #[test]

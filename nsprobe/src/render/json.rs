@@ -6,34 +6,10 @@ use crate::document::process::Process;
 use crate::document::schemas;
 use crate::document::values::{Base64, Time};
 use crate::document::word::Word;
-use crate::model::{self, NsId, Origin, Slots, Snapshot};
+use crate::model::{self, NsId, Origin, Snapshot};
 use crate::render::bytes;
-use jiff::Timestamp;
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer};
 use std::collections::HashSet;
 use std::io::{self, Write};
-use std::time::SystemTime;
-
-/// The ten slots as an object of inodes: `{"cgroup": 4026531835, …, "time_for_children": null}`.
-#[derive(Debug)]
-pub(super) struct SlotsObject<'a>(pub(super) &'a Slots<Option<NsId>>);
-
-impl Serialize for SlotsObject<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(10))?;
-        for (slot, id) in self.0.iter() {
-            map.serialize_entry(slot.name(), &id.map(|id| id.ino))?;
-        }
-        map.end()
-    }
-}
-
-/// RFC 3339 with nanoseconds, UTC. A time after the year 9999 is shown as the end of that year.
-pub(super) fn time(time: SystemTime) -> String {
-    let time = Timestamp::try_from(time).unwrap_or(Timestamp::MAX);
-    format!("{time:.9}")
-}
 
 /// The rows of a list.
 #[derive(Clone, Copy, Debug)]

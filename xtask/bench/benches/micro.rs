@@ -70,10 +70,11 @@ fn event_as_json(bencher: Bencher) {
     let event = decode::event(&setns(), NSFS).expect("a whole record");
     let line = Line { seq: 1, time: SystemTime::now(), body: Body::Event(Box::new(event)) };
     let mut out = Vec::new();
-    event_json::write(&line, &mut out).expect("memory");
+    let mut writer = event_json::Writer::default();
+    writer.write(&line, &mut out).expect("memory");
     bencher.counter(BytesCount::of_slice(&out)).bench_local(|| {
         out.clear();
-        event_json::write(divan::black_box(&line), &mut out).expect("memory");
+        writer.write(divan::black_box(&line), &mut out).expect("memory");
     });
 }
 

@@ -1,20 +1,21 @@
 use super::*;
 use crate::model::{
-    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, EventSource, Host, Loss, Lost, Mark,
-    NsKey, NsKind, NsSlot, Origination, Owner, OwnerCgroup, Rebuilt, SlotMarks, Slots, Stage, StreamEnd,
-    StreamStart, Totals,
+    Arguments, Caller, Cgroup, Changes, CloneChild, Created, Destroyed, Directory, Event, EventSource, Host,
+    Loss, Lost, Mark, NsId, NsKey, NsKind, NsSlot, Operation, Origination, Outcome, Owner, OwnerCgroup,
+    Rebuilt, ResolvedPath, Scans, SetnsTarget, SlotMarks, Slots, Stage, StreamEnd, StreamStart, Totals,
+    errno_name,
 };
 use std::time::{Duration, SystemTime};
 
 fn json(body: Body) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::new(1_795_000_000, 120_456_000);
     let mut out = Vec::new();
-    write(&Line { seq: 7, time, body }, &mut out).unwrap();
+    Writer::default().write(&Line { seq: 7, time, body }, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 #[test]
-fn event_is_one_line_with_every_namespace_before_and_after() {
+fn event_is_one_line_with_what_changed_and_every_namespace_after() {
     let before = Slots::from_fn(|slot| Some(NsId::new(slot.kind(), 4, 4_026_531_835 + slot.index() as u64)));
     let mut after = before;
     *after.get_mut(NsSlot::In(NsKind::Net)) = Some(NsId::new(NsKind::Net, 4, 4_026_532_208));
@@ -70,7 +71,7 @@ fn event_is_one_line_with_every_namespace_before_and_after() {
     let denied = Event { outcome: Outcome::Failure(libc::EPERM), denied: true, ..event.clone() };
     let denied = json(Body::Event(Box::new(denied)));
     assert!(denied.contains(r#""result":-1,"errno":"EPERM","denied":"seccomp","duration_ns""#), "{denied}");
-    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","abi":"x86_64","process":{"pid":4242,"tid":4243,"ppid":4000,"pid_inside":1,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","cap_user_namespace":4026531841,"start_ticks":1234,"exe":{"path":"/sbin/ip","cut":false,"detached":false,"deleted":false,"unreachable":false},"arguments":["ip","netns","exec","t"],"arguments_cut":true,"cgroup":{"id":"9223372036854775808","path":"/a.slice","cut":false}},"args":{"fd":3,"nstype":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"errno":null,"duration_ns":52100,"changed":["net","cwd"],"before":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026531838,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":4026531844},"after":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"before":{"cgroup":"cgroup:4026531835","ipc":"ipc#2","mnt":"mnt:4026531837","net":"net:4026531838","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843","time_for_children":"time:4026531844"},"after":{"net":"net#9223372036854775808"}},"root":{"before":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false},"after":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false}},"cwd":{"before":{"path":"a/b","cut":true,"detached":true,"deleted":false,"unreachable":false},"after":{"path":"/","cut":false,"detached":false,"deleted":false,"unreachable":false}}}"#);
+    insta::assert_snapshot!(json(Body::Event(Box::new(event))), @r#"{"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"setns","process":{"pid":4242,"tid":4243,"ppid":4000,"pids":[4242,1],"comm":"ip","uid":1000,"gid":100,"euid":0,"cap_effective":"000001ffffffffff","start_ticks":1234,"exe":"/sbin/ip","arguments":["ip","netns","exec","t"],"arguments_cut":true,"cgroup":"/a.slice","cgroup_id":"9223372036854775808"},"args":{"fd":3,"flags":["CLONE_NEWNET"]},"target":{"kind":"net","ino":4026532208,"kernel_id":"9223372036854775808","path":"/run/netns/t"},"result":0,"duration_ns":52100,"changed":{"net":{"before":4026531838,"before_key":"net:4026531838","after":4026532208},"cwd":{"before":"a/b","before_state":["cut","detached"],"after":"/"}},"unsure":{"time_for_children":{"before":4026531844,"before_key":"time:4026531844","after":null}},"namespaces":{"cgroup":4026531835,"ipc":4026531836,"mnt":4026531837,"net":4026532208,"pid":4026531839,"time":4026531840,"user":4026531841,"uts":4026531842,"pid_for_children":4026531843,"time_for_children":null},"keys":{"cgroup":"cgroup:4026531835","ipc":"ipc:4026531836","mnt":"mnt:4026531837","net":"net#9223372036854775808","pid":"pid:4026531839","time":"time:4026531840","user":"user:4026531841","uts":"uts:4026531842","pid_for_children":"pid:4026531843"},"root":"/","cwd":"/"}"#);
 }
 
 #[test]
@@ -128,10 +129,10 @@ fn stream_lines_have_their_shape() {
     let lines =
         [json(Body::Start(start)), json(Body::Lost(loss)), json(rebuilt), json(Body::End(end))].concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"stream":"0f","version":"0.1.0","kernel":"6.18.44","host":{"name":"hÿ","machine_id":null,"boot_id":"b"},"namespaces":[{"kind":"net","ino":7,"key":"net#3"},{"kind":"ipc","ino":null,"key":null}],"source":{"name":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
-    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}],"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
-    {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"namespaces":{"ended":1,"found":2},"followed":null,"failed":null}
-    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stream":"0f","reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":{"id":"9223372036854775808","path":"/a.slice"},"count":2},{"uid":1000,"cgroup":null,"count":1}]}],"late":2,"unevaluated":3}}
+    {"type":"start","time":"2026-11-18T11:06:40.120456000Z","seq":7,"schema":{"name":"nsprobe.trace","version":"1.0"},"stream":"0f","version":"0.1.0","kernel":"6.18.44","host":{"name":"hÿ","machine_id":null,"boot_id":"b"},"namespaces":{"cgroup":null,"ipc":null,"mnt":null,"net":7,"pid":null,"time":null,"user":null,"uts":null},"keys":{"net":"net#3"},"source":{"name":"tracepoints","reason":"fentry is refused: EPERM","attached":["tp_btf/task_newtask"],"missing":[],"unseen":["this"],"cost":"a little"}}
+    {"type":"lost","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":"/a.slice","cgroup_id":"9223372036854775808","count":2},{"uid":1000,"cgroup":null,"cgroup_id":null,"count":1}],"since":"1970-01-01T00:00:00.000000000Z","after_seq":5}
+    {"type":"rebuilt","time":"2026-11-18T11:06:40.120456000Z","seq":7,"ended":1,"found":2,"followed":null,"failed":null}
+    {"type":"end","time":"2026-11-18T11:06:40.120456000Z","seq":7,"stream":"0f","reason":"interrupted","totals":{"events":12,"lost":[{"stage":"share","count":3,"owners":[{"uid":1000,"cgroup":"/a.slice","cgroup_id":"9223372036854775808","count":2},{"uid":1000,"cgroup":null,"cgroup_id":null,"count":1}]}],"late":2,"unevaluated":3}}
     "#);
 }
 
@@ -170,7 +171,7 @@ fn unknown_fields_are_null() {
     };
     let lines = [change, clone].map(|event| json(Body::Event(Box::new(event)))).concat();
     insta::assert_snapshot!(lines, @r#"
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"scans":{"within_ns":1000000000,"new_process":true},"result":null,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
-    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pid_inside":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"cap_user_namespace":null,"start_ticks":null,"exe":null,"arguments":null,"arguments_cut":false,"cgroup":null},"args":null,"child":{"pid":9,"tid":9,"ppid":null,"pid_inside":null,"pids":null,"cgroup":null},"result":9,"errno":null,"duration_ns":null,"changed":["net"],"before":{"cgroup":null,"ipc":null,"mnt":null,"net":77,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null},"after":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null,"pid_for_children":null,"time_for_children":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"change","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"arguments":null,"cgroup":null,"cgroup_id":null},"scans":{"within_ns":1000000000,"new_process":true},"result":null,"duration_ns":null,"changed":{"net":{"before":77,"after":78}},"namespaces":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null}}
+    {"type":"event","time":"2026-11-18T11:06:40.120456000Z","seq":7,"event":"clone","abi":null,"process":{"pid":7,"tid":8,"ppid":null,"pids":null,"comm":null,"uid":null,"gid":null,"euid":null,"cap_effective":null,"start_ticks":null,"exe":null,"arguments":null,"cgroup":null,"cgroup_id":null},"args":{"flags":null},"child":{"pid":9,"tid":9,"ppid":null,"pids":null,"cgroup":null,"cgroup_id":null},"result":9,"duration_ns":null,"changed":{"net":{"before":77,"after":78}},"namespaces":{"cgroup":null,"ipc":null,"mnt":null,"net":78,"pid":null,"time":null,"user":null,"uts":null}}
     "#);
 }
