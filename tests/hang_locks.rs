@@ -258,6 +258,9 @@ fn who_keeps_its_own_memory_locked_is_not_waited_for() {
                         && gap["reason"].as_str().unwrap().contains(&pid.to_string())
                 };
                 assert!(gaps.iter().any(|gap| names(&gap)), "{args}: {gaps:?}");
+                let mut processes = document["processes"].as_array().unwrap().iter();
+                let process = processes.find(|process| process["pid"] == pid).unwrap();
+                assert_eq!(process["arguments"], Value::Null, "{args}: unknown, not empty");
                 // Everything else is known all the same.
                 assert!(has(&document, pid), "{args}: {gaps:?}");
             }

@@ -98,8 +98,8 @@ pub struct Leader<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comm_base64: Option<Base64<'a>>,
     /// Arguments of the process, one per item, as in its memory: at most 4,096 bytes. Empty for kernel threads and
-    /// zombies, and if not readable.
-    pub arguments: Arguments<'a>,
+    /// zombies. Null if not readable.
+    pub arguments: Option<Arguments<'a>>,
     /// All bytes of each item of `arguments`, in which U+FFFD stands for bytes that are not UTF-8; absent if `arguments`
     /// is all UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -117,7 +117,7 @@ impl<'a> From<&'a model::Process> for Leader<'a> {
             uid: process.uid,
             comm: process.comm.lossy(),
             comm_base64: Base64::of(&process.comm),
-            arguments: Arguments(Cow::Borrowed(&process.arguments)),
+            arguments: process.known_arguments().map(|known| Arguments(Cow::Borrowed(known))),
             arguments_base64: EncodedArguments::of(&process.arguments),
             arguments_cut: process.arguments.cut(),
         }

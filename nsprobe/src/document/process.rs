@@ -30,8 +30,8 @@ pub struct Process<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comm_base64: Option<Base64<'a>>,
     /// Arguments of the process, one per item, as in its memory: at most 4,096 bytes. Empty for kernel threads and
-    /// zombies, and if not readable.
-    pub arguments: Arguments<'a>,
+    /// zombies. Null if not readable.
+    pub arguments: Option<Arguments<'a>>,
     /// All bytes of each item of `arguments`, in which U+FFFD stands for bytes that are not UTF-8; absent if `arguments`
     /// is all UTF-8.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ impl<'a> From<&'a model::Process> for Process<'a> {
             uid: process.uid,
             comm: process.comm.lossy(),
             comm_base64: Base64::of(&process.comm),
-            arguments: Arguments(Cow::Borrowed(&process.arguments)),
+            arguments: process.known_arguments().map(|known| Arguments(Cow::Borrowed(known))),
             arguments_base64: EncodedArguments::of(&process.arguments),
             arguments_cut: process.arguments.cut(),
             namespaces: process.namespaces.as_ref().map(Into::into),
@@ -84,7 +84,9 @@ impl Process<'_> {
         let slots = |Inodes(inodes): Inodes| {
             Slots::from_fn(|slot| inodes.get(slot).map(|ino| NsId::new(slot.kind(), dev, ino)))
         };
-        let arguments = self.arguments_base64.map_or(self.arguments.0, |encoded| encoded.0).into_owned();
+        let encoded = self.arguments_base64.map(|encoded| encoded.0.into_owned());
+        let shown = || self.arguments.map(|arguments| arguments.0.into_owned());
+        let arguments = encoded.or_else(shown).unwrap_or_default();
         model::Process {
             pid: self.pid,
             ppid: self.ppid,

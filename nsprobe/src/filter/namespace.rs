@@ -99,5 +99,7 @@ pub(super) fn pids(process: &Process) -> Value<'static> {
 
 /// The arguments of a process.
 pub(super) fn arguments(process: &Process) -> Value<'_> {
-    Value::Texts(process.arguments.iter().map(String::from_utf8_lossy).collect())
+    process.known_arguments().map_or(Value::Unknown, |arguments| {
+        Value::Texts(arguments.iter().map(String::from_utf8_lossy).collect())
+    })
 }

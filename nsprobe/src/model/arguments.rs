@@ -10,6 +10,7 @@ use std::fmt;
 pub struct Arguments {
     bytes: Box<[u8]>,
     cut: bool,
+    known: bool,
 }
 
 impl Arguments {
@@ -20,7 +21,7 @@ impl Arguments {
     #[must_use]
     pub fn new(bytes: &[u8]) -> Self {
         let kept = bytes.get(..Self::MOST).unwrap_or(bytes);
-        Self { bytes: kept.into(), cut: bytes.len() > kept.len() }
+        Self { bytes: kept.into(), cut: bytes.len() > kept.len(), known: true }
     }
 
     /// Joins single arguments.
@@ -38,6 +39,12 @@ impl Arguments {
     #[must_use]
     pub fn and_more(self) -> Self {
         Self { cut: true, ..self }
+    }
+
+    /// True if they were read; the default is unknown arguments.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.known
     }
 
     /// True if there are none, as for kernel threads, zombies, and processes that could not be read.
@@ -117,6 +124,12 @@ mod tests {
             let read: Vec<Vec<u8>> = Arguments::of(arguments).iter().map(<[u8]>::to_vec).collect();
             assert_eq!(read, arguments.iter().map(|text| text.as_bytes()).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn arguments_that_were_not_read_are_unknown() {
+        assert!(!Arguments::default().is_known() && Arguments::default().is_empty());
+        assert!(Arguments::new(b"").is_known() && Arguments::new(b"x\0").and_more().is_known());
     }
 
     #[test]

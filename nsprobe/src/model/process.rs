@@ -24,7 +24,7 @@ pub struct Process {
     pub uid: u32,
     /// Command name, at most 15 bytes.
     pub comm: Text,
-    /// Its arguments; empty for kernel threads and zombies.
+    /// Its arguments; empty for kernel threads and zombies, unknown if they were not read.
     pub arguments: Arguments,
     /// Its namespaces, as in `/proc/PID/ns/`; `None` if the reader may not see them (`PTRACE_MODE_READ_FSCREDS`,
     /// ptrace(2)). A slot is `None` if the kernel lacks the kind, for `pid_for_children` before the first child of a
@@ -46,6 +46,12 @@ impl Process {
     #[must_use]
     pub fn command_text(&self) -> String {
         if self.arguments.is_empty() { self.enclosed(self.comm.lossy()) } else { self.arguments.joined() }
+    }
+
+    /// Its arguments, if they are known. A kernel thread has none.
+    #[must_use]
+    pub const fn known_arguments(&self) -> Option<&Arguments> {
+        if self.kernel_thread || self.arguments.is_known() { Some(&self.arguments) } else { None }
     }
 
     fn enclosed(&self, name: impl std::fmt::Display) -> String {
