@@ -52,10 +52,14 @@ impl Polish {
                 ("$defs", Value::Object(definitions)) => {
                     let named = std::mem::take(definitions).into_iter();
                     *definitions = named.map(|(name, schema)| (definition(&name), schema)).collect();
-                    definitions.values_mut().for_each(|definition| self.schema(definition));
+                    for definition in definitions.values_mut() {
+                        self.schema(definition);
+                    }
                 }
                 ("oneOf" | "anyOf" | "allOf", Value::Array(schemas)) => {
-                    schemas.iter_mut().for_each(|schema| self.schema(schema));
+                    for schema in schemas {
+                        self.schema(schema);
+                    }
                 }
                 ("items" | "additionalProperties" | "if" | "then" | "else", schema) => self.schema(schema),
                 _ => {}
