@@ -21,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Opens a file for reading. A FIFO without a writer is an error, and so is a file whose server does not answer.
 pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
+    let began = Instant::now();
     let how = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let opened = relay::open(
         PATIENCE,
@@ -37,7 +38,7 @@ pub fn open(path: &Path) -> io::Result<Box<dyn Read>> {
     )?;
     let (first, file) = match opened {
         Opened::InChild(series) => return Ok(Box::new(Relayed { series, piece: io::Cursor::default() })),
-        Opened::Fifo(file) => (wait_for_writer(&file)?, file),
+        Opened::Fifo(file) => (wait_for_writer(&file, began)?, file),
         Opened::Direct(file) => (Vec::new(), file),
     };
     fcntl(&file, FcntlArg::F_SETFL(OFlag::empty()))?;
@@ -65,9 +66,8 @@ impl Read for Relayed {
     }
 }
 
-/// Waits until a program has the FIFO open for writing; returns what had to be read to find out.
-fn wait_for_writer(fifo: &File) -> io::Result<Vec<u8>> {
-    let began = Instant::now();
+/// Waits until a program has the FIFO open for writing, since `began`; returns what had to be read to find out.
+fn wait_for_writer(fifo: &File, began: Instant) -> io::Result<Vec<u8>> {
     loop {
         let mut wanted = [PollFd::new(fifo.as_fd(), PollFlags::POLLIN)];
         // Data is available, or the last writer has gone.
