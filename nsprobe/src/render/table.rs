@@ -108,7 +108,7 @@ impl Column {
             Self::Uid => "the leader's effective user id",
             Self::User => "the name of that user",
             Self::Initial => "whether it is an initial namespace; ? if unknown",
-            Self::Netnsid => "its id in the network namespace of the caller",
+            Self::Netnsid => "its id in the network namespace of nsprobe",
             Self::Nsfs => "where its file is bind-mounted",
             Self::Pns => "its parent (pid and user namespaces)",
             Self::Ons => "the user namespace that owns it",

@@ -267,11 +267,11 @@ pub fn unseen(plan: Plan, calls: &[Call], extras: Extras, preemptible: bool) -> 
 
 /// Calls missed while other tasks keep a program from running.
 const WHILE_PREEMPTED: &str = "calls on a CPU on which another task was preempted in the program of the same call: \
-    this kernel preempts its own tasks; counted as lost, `recursion`";
+    this kernel preempts its own tasks, or may; counted as lost, `recursion`";
 
 /// The same if only new tasks are seen by a program that can be preempted.
 const CLONES_WHILE_PREEMPTED: &str = "clones that succeed on a CPU on which another task was preempted in the same \
-    program, from Linux 7.0 on: this kernel preempts its own tasks; counted as lost, `recursion`";
+    program, from Linux 7.0 on, if the kernel preempts its own tasks; counted as lost, `recursion`";
 
 /// Calls that a probe has no state of.
 const BEGUN: &str = "calls that began before the trace";

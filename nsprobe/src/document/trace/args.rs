@@ -39,7 +39,7 @@ pub struct FlagsArgs<'a> {
 pub struct SetnsArgs<'a> {
     /// File descriptor.
     pub fd: i32,
-    /// Second argument (`nstype`): names of the requested kinds, as of the flags of clone; empty for any kind.
+    /// Second argument (`nstype`): the requested kinds, as CLONE_NEW… flags; empty if it is 0, for any kind.
     pub flags: Vec<Flag<'a>>,
 }
 

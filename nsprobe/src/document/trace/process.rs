@@ -33,8 +33,9 @@ pub struct Caller<'a> {
     /// Effective user id. Null if unknown (possible with perf and proc).
     pub euid: Option<u32>,
     /// Effective capabilities at entry, as CapEff in /proc/PID/status, relative to the user namespace that the caller
-    /// was in before the call: `changed.user.before` or, if the call did not change it, `namespaces.user`. Null if
-    /// unknown (possible with perf and proc).
+    /// was in before the call: `changed.user.before` or, if the call did not change it, `namespaces.user`; `capsh --decode=`
+    /// names them. With perf and proc they are read from /proc after the call, perhaps after an execve: null if unknown,
+    /// and relative to the user namespace that the process is in by then.
     pub cap_effective: Option<Capabilities<'a>>,
     /// Start time of the process, in clock ticks (1/100 s) after boot, as in `nsprobe list`; together with the pid it
     /// identifies the process. Null if unknown (possible with perf and proc).

@@ -70,7 +70,7 @@ pub struct Source<'a> {
     pub attached: Cow<'a, [String]>,
     /// Data that this source cannot report on this kernel, with the reason.
     pub missing: Cow<'a, [String]>,
-    /// Data that this source cannot report on any kernel.
+    /// Data that this source cannot report, whatever the privileges.
     pub unseen: Cow<'a, [String]>,
     /// Cost to every system call on the machine, whichever process makes the call. Null if none.
     pub cost: Option<Cow<'a, str>>,
@@ -258,7 +258,8 @@ pub struct End<'a> {
     pub seq: u64,
     /// Id of the stream, as in the `start` line.
     pub stream: StreamId<'a>,
-    /// Reason for the end of the stream; `error: …` if something went wrong.
+    /// Reason for the end of the stream: `command ended`, `command not started`, `count`, `duration`, `interrupted`,
+    /// `output closed`; `error: …` if something went wrong.
     pub reason: Cow<'a, str>,
     /// Counts over the whole stream.
     pub totals: Totals<'a>,
