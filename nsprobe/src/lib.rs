@@ -70,7 +70,10 @@ pub mod render;
 pub mod trace;
 
 pub use discover::{CommandLines, Error as SnapshotError, Options as SnapshotOptions, snapshot};
-pub use filter::{EventRow, Filter};
+pub use filter::{Error as FilterError, EventRow, Fields, Filter};
 pub use model::{Body, Event, Line, Namespace, NsId, NsKind, Process, Snapshot, StreamEnd};
+pub use trace::conditions::Conditions;
+pub use trace::hooks::{Call, Plan};
 pub use trace::options::Options as TraceOptions;
+pub use trace::plan::Choice;
 pub use trace::{TraceError, trace};

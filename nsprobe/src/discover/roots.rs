@@ -31,7 +31,8 @@ struct State {
     /// The mounts that were found in a mount namespace. One that was not found is searched for again: that it is missing
     /// is true of one process at one moment, and no tenant may decide by it what is shown of others.
     known: HashSet<(NsId, MountId)>,
-    /// False once statmount(2) was refused (before Linux 6.11, or without rights): then mountinfo is read.
+    /// False once statmount(2) turned out not to know mount namespaces (before Linux 6.11): then mountinfo is read. It is
+    /// read for single processes also where statmount refuses.
     by_unique_id: bool,
     /// The budget left to read mountinfo.
     room: Room,
@@ -60,10 +61,10 @@ impl Roots {
 
     /// Returns true if the mount of the process's root belongs to the mount namespace.
     fn has(&self, dir: &ProcessDir, namespace: NsId) -> io::Result<bool> {
-        let mut missing = None;
+        let (mut missing, mut is_refused) = (None, false);
         for _ in 0..MOST_MOVES {
             // Not locked while a process is read.
-            let by_unique_id = self.state().by_unique_id;
+            let by_unique_id = !is_refused && self.state().by_unique_id;
             let mount = dir.mount_id(c"root", by_unique_id)?;
             if self.state().known.contains(&(namespace, mount)) {
                 return Ok(true);
@@ -74,11 +75,17 @@ impl Roots {
             let found = match mount {
                 MountId::Unique(id) => {
                     let namespace = still_in(dir, namespace)?;
-                    let Some(found) = is_mounted(id, namespace.as_fd()) else {
-                        self.state().by_unique_id = false;
-                        continue;
-                    };
-                    found
+                    match is_mounted(id, namespace.as_fd()) {
+                        Ok(found) => found,
+                        Err(error) => {
+                            // What one mount namespace refuses is no reason to read more of the others.
+                            is_refused = true;
+                            if is_unsupported(&error) {
+                                self.state().by_unique_id = false;
+                            }
+                            continue;
+                        }
+                    }
                 }
                 MountId::Reused(id) => {
                     let found = self.is_in_mountinfo(dir, id)?;
@@ -125,9 +132,16 @@ fn still_in(dir: &ProcessDir, namespace: NsId) -> io::Result<OwnedFd> {
     Ok(current)
 }
 
-/// Returns true if the mount with this unique id belongs to the mount namespace; `None` if the kernel does not say.
-fn is_mounted(id: u64, namespace: BorrowedFd<'_>) -> Option<bool> {
-    MountTable::default().has(id, nsfs::kernel_id(namespace, NsKind::Mnt)?).ok()
+/// Returns true if the mount with this unique id belongs to the mount namespace.
+fn is_mounted(id: u64, namespace: BorrowedFd<'_>) -> io::Result<bool> {
+    let unknown = || io::Error::from_raw_os_error(libc::ENOSYS);
+    let namespace = nsfs::kernel_id(namespace, NsKind::Mnt).ok_or_else(unknown)?;
+    MountTable::default().has(id, namespace)
+}
+
+/// True if the kernel does not answer that of any mount namespace: before Linux 6.11.
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EINVAL | libc::E2BIG))
 }
 
 /// Reads the target of the link `name` of a process, and whether that has been deleted.

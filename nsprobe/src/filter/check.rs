@@ -186,6 +186,9 @@ impl Checker {
             op::INDEX => Ok(first.element()),
             "size" | "int" => Ok(Kind::Of(Type::Number)),
             "string" => Ok(Kind::Of(Type::Text)),
+            "capabilities" if parts.len() != 1 => Err(Error::Type(
+                "`capabilities` needs one text: capabilities(process.cap_effective)".to_owned(),
+            )),
             "capabilities" if first.is(Type::Text) => Ok(Kind::Of(Type::Texts)),
             "capabilities" => Err(Error::Type(format!("`capabilities` needs a text, not {first}"))),
             name if FUNCTIONS.contains(&name) => {

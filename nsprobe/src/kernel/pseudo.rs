@@ -2,12 +2,11 @@
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{FsType, statfs};
+use nix::sys::statfs::{FsType, fstatfs};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
-use std::path::Path;
 
 /// A kernel file system, open at its root.
 #[derive(Debug)]
@@ -37,8 +36,7 @@ impl PseudoFs {
     /// sees it, and nothing needs to be undone.
     pub(super) fn open(name: &CStr, magic: FsType, mount_points: &[&str]) -> io::Result<Self> {
         for mount_point in mount_points {
-            if is_mounted(mount_point, magic) {
-                let root = nix::fcntl::open(*mount_point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+            if let Some(root) = mounted(mount_point, magic) {
                 return Ok(Self { root, mounted: true });
             }
         }
@@ -54,8 +52,11 @@ impl PseudoFs {
     }
 }
 
-pub(super) fn is_mounted(mount_point: &str, magic: FsType) -> bool {
-    statfs(Path::new(mount_point)).is_ok_and(|found| found.filesystem_type() == magic)
+/// Opens the root of a file system that is mounted there; `None` if it is not. By O_PATH, which mounts nothing where the
+/// kernel would mount it on demand (tracefs in debugfs); statfs(2) would.
+pub(super) fn mounted(mount_point: &str, magic: FsType) -> Option<OwnedFd> {
+    let root = nix::fcntl::open(mount_point, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
+    fstatfs(&root).is_ok_and(|found| found.filesystem_type() == magic).then_some(root)
 }
 
 /// Mounts a file system without attaching it anywhere: fsopen(2), fsconfig(2), fsmount(2), Linux 5.2. Needs

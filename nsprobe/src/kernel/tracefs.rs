@@ -1,7 +1,7 @@
 //! The tracing file system, mounted or not.
 
 use super::lockdown::Lockdown;
-use super::pseudo::{PseudoFs, is_mounted};
+use super::pseudo::{PseudoFs, mounted};
 use nix::sys::statfs::FsType;
 use std::io;
 
@@ -26,7 +26,7 @@ pub fn open() -> io::Result<PseudoFs> {
 /// Returns true if it is mounted where this process can see it.
 #[must_use]
 pub fn is_mounted_here() -> bool {
-    MOUNT_POINTS.iter().any(|mount_point| is_mounted(mount_point, MAGIC))
+    MOUNT_POINTS.iter().any(|mount_point| mounted(mount_point, MAGIC).is_some())
 }
 
 #[cfg(test)]

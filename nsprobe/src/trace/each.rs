@@ -16,12 +16,12 @@ use std::sync::Arc;
 /// SIGTERM or SIGHUP arrives: these, and SIGCHLD, stay blocked in the calling thread afterwards.
 ///
 /// The first line is `Body::Start`, which says what the source does not show; the last one is `Body::End` with the
-/// totals, which is also returned, unless `each` broke. While `each` runs, nothing is read from the kernel: if it is slow,
-/// events are lost and counted.
+/// totals, which is also returned. If `each` breaks, it is not called again, and the reason for the end is
+/// `output closed`. While `each` runs, nothing is read from the kernel: if it is slow, events are lost and counted.
 pub fn trace(options: &Options, each: impl FnMut(&Line) -> ControlFlow<()>) -> Result<StreamEnd, TraceError> {
     // A descriptor whose reader never goes away.
     let idle = File::open("/dev/null")?;
-    let ended = session::run(options, &take_snapshot(), &mut [&mut Each { each, idle }])?;
+    let ended = session::run(options, &take_snapshot(), &mut [&mut Each { call: each, idle, broke: false }])?;
     let output = ended.outputs.into_iter().next().expect("one output for one sink");
     ended.error.map_or(Ok(output.end), Err)
 }
@@ -37,24 +37,31 @@ pub fn take_snapshot() -> SnapshotFn {
 }
 
 struct Each<F> {
-    each: F,
+    call: F,
     idle: File,
+    /// True if no more lines are wanted.
+    broke: bool,
+}
+
+impl<F> Each<F> {
+    fn check(&self) -> io::Result<()> {
+        if self.broke { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
+    }
 }
 
 impl<F: FnMut(&Line) -> ControlFlow<()>> Sink for Each<F> {
     fn wants(&mut self, _event: &Event) -> Option<bool> {
-        Some(true)
+        Some(!self.broke)
     }
 
     fn line(&mut self, line: &Line) -> io::Result<bool> {
-        match (self.each)(line) {
-            ControlFlow::Continue(()) => Ok(true),
-            ControlFlow::Break(()) => Err(io::ErrorKind::BrokenPipe.into()),
-        }
+        self.check()?;
+        self.broke = (self.call)(line).is_break();
+        Ok(true)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.check()
     }
 
     fn settle(&mut self) -> io::Result<()> {
@@ -75,5 +82,30 @@ impl<F: FnMut(&Line) -> ControlFlow<()>> Sink for Each<F> {
 
     fn descriptor(&self) -> BorrowedFd<'_> {
         self.idle.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Body;
+    use crate::trace::plan::Choice;
+
+    #[test]
+    fn broken_loop_ends_the_trace_and_is_no_loss() {
+        let options = Options {
+            source: Choice::Only(crate::trace::hooks::Plan::Proc),
+            duration: Some(std::time::Duration::from_mins(1)),
+            ..Options::default()
+        };
+        let mut lines = 0;
+        let end = trace(&options, |line| {
+            lines += 1;
+            assert!(matches!(line.body, Body::Start(_)));
+            ControlFlow::Break(())
+        });
+        let end = end.unwrap();
+        assert_eq!((&*end.reason, lines), ("output closed", 1));
+        assert_eq!((end.totals.events, end.totals.lost), (0, Vec::new()));
     }
 }

@@ -3,6 +3,7 @@
 
 use crate::kernel::cgroups;
 use crate::model::{Event, Operation};
+use crate::trace::TraceError;
 
 /// Adds a fact to events, or takes one back.
 pub(super) trait Enricher {
@@ -15,10 +16,8 @@ pub(super) struct Enrichment(Vec<Box<dyn Enricher>>);
 
 impl Enrichment {
     /// Finds out what there is to do on this machine.
-    pub(super) fn of_this_machine() -> Self {
-        // Unless the list of hierarchies is readable, none is known.
-        let has_cgroups = cgroups::is_hierarchy_mounted().unwrap_or(false);
-        Self::new(has_cgroups)
+    pub(super) fn of_this_machine() -> Result<Self, TraceError> {
+        Ok(Self::new(cgroups::is_hierarchy_mounted().map_err(TraceError::Proc)?))
     }
 
     /// Those for a machine with control groups that users see, or without.

@@ -78,7 +78,7 @@ impl<'a> Pipeline<'a> {
         Ok(Self {
             intake: Intake::new(source, clock),
             tracker,
-            enrichment: Enrichment::of_this_machine(),
+            enrichment: Enrichment::of_this_machine()?,
             filter: Filter::new(&options.calls, &options.conditions),
             numbering: Numbering::new(identity::stream()?, clock),
             sinks: Sinks::new(sinks, options.count.unwrap_or(u64::MAX), clock.now()?),
@@ -181,18 +181,21 @@ impl<'a> Pipeline<'a> {
 
     /// Reports losses since the last time; while no sink has room, later.
     fn report_losses(&mut self) -> io::Result<()> {
-        let mut counted: Vec<Lost> = self.intake.losses()?;
-        if self.intake.is_paused() {
-            return Ok(());
+        let counted = self.count_losses()?;
+        if !self.intake.is_paused() {
+            self.sinks.report(&mut self.numbering, &counted);
         }
+        Ok(())
+    }
+
+    /// Counts what was lost before the sinks, and notes what has to be caught up with.
+    fn count_losses(&mut self) -> io::Result<Vec<Lost>> {
+        let mut counted = self.intake.losses()?;
         if let Some(tracker) = &self.tracker {
             tracker.count(&mut counted);
         }
-        if self.sinks.any_keeps_up() {
-            self.resync.count(&counted, Instant::now());
-        }
-        self.sinks.report(&mut self.numbering, &counted);
-        Ok(())
+        self.resync.count(&counted, Instant::now());
+        Ok(counted)
     }
 
     /// The reason to write nothing more, if there is one.
@@ -213,8 +216,9 @@ impl<'a> Pipeline<'a> {
         self.sinks.close();
         let counted = self.report_losses();
         let resynced = self.catch_up_at_end();
-        // The resync may have found no room in the probe's table.
+        // The resync may have found no room in the probe's table, and its lines none in the outputs.
         if self.tracker.is_some() {
+            self.sinks.close();
             let _ = self.report_losses();
         }
         finished.and(drained).and(counted).map_err(TraceError::System).and(resynced)

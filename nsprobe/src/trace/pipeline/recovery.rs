@@ -99,6 +99,8 @@ impl Pipeline<'_> {
     /// Opens the namespace tracker, or brings it up to date.
     fn update(&mut self, survey: &Survey) -> Result<Changes, TraceError> {
         self.drain_all()?;
+        // A namespace without room in the probe's table is not one that has ended.
+        self.count_losses()?;
         let room = self.resync.none_at(Stage::NamespacesFull);
         let Some(tracker) = &mut self.tracker else { return Ok(Changes::default()) };
         let mut news = Vec::new();

@@ -1,5 +1,7 @@
 use super::*;
-use crate::model::{Caller, Cgroup, Event, Line, Mark, NsId, NsKind, NsSlot, Operation, Slots, Snapshot};
+use crate::model::{
+    Caller, Cgroup, Event, Line, Mark, Namespace, NsId, NsKind, NsSlot, Operation, Slots, Snapshot, Stage,
+};
 use crate::trace::conditions::Conditions;
 use crate::trace::record::End;
 use crate::trace::record::tests::event;
@@ -67,4 +69,23 @@ fn filter_sees_what_enrichment_made_of_an_event_and_the_tracker_sees_all() {
     assert!(has_event(&selected) && selected.len() == 3, "{selected:#?}");
     let rejected = passed_on(false, vec![1]);
     assert!(!has_event(&rejected) && rejected.len() == 2, "{rejected:#?}");
+}
+
+#[test]
+fn lines_of_the_last_survey_that_find_no_room_are_counted() {
+    let options = Options { lifecycle: true, ..Options::default() };
+    let found = Namespace::new(NsId::new(NsKind::Net, 4, 5));
+    let snapshot: SnapshotFn =
+        Arc::new(move || Ok(Snapshot { namespaces: vec![found.clone()], ..Snapshot::default() }));
+    let mut source = ScriptedSource::new([]);
+    let mut sink = ScriptedSink::default();
+    sink.room.set(0);
+    let mut sinks: [&mut dyn Sink; 1] = [&mut sink];
+    let mut pipeline = Pipeline::new(&options, &mut source, &snapshot, &mut sinks).unwrap();
+    pipeline.open().unwrap();
+    // The survey ends only now.
+    pipeline.close().unwrap();
+    let outputs = pipeline.finish("over", &mut || true);
+    assert_eq!(outputs[0].end.totals.lost, [Lost::at(Stage::OutputFullLifecycle, 1)]);
+    assert!(matches!(&sink.lines[..], [Line { body: Body::Lost(_), .. }]), "{:?}", sink.lines);
 }

@@ -44,6 +44,8 @@ pub struct ProcSource {
     last: Duration,
     follow: Option<u32>,
     ready: VecDeque<Event>,
+    /// True if the events of a scan have been taken, and the caller has had no pause since.
+    gave: bool,
     finished: bool,
 }
 
@@ -105,6 +107,7 @@ impl ProcSource {
             last,
             follow,
             ready: VecDeque::new(),
+            gave: false,
             finished: false,
         })
     }
@@ -219,8 +222,13 @@ impl Source for ProcSource {
 
     fn next(&mut self) -> io::Result<Option<SourceItem>> {
         if self.ready.is_empty() {
+            // See above: between two scans there is a pause.
+            if std::mem::take(&mut self.gave) {
+                return Ok(None);
+            }
             self.go_on()?;
         }
+        self.gave = !self.ready.is_empty();
         Ok(self.ready.pop_front().map(|event| SourceItem::Event(Box::new(event))))
     }
 

@@ -113,7 +113,7 @@ fn read(path: &Path) -> Result<Counts> {
         let seq = line.split_once(r#""seq":"#).and_then(|(_, rest)| rest.split_once(','));
         ensure!(seq.is_some_and(|(seq, _)| seq.parse() == Ok(number)), "seq is not {number}: {line}");
         if line.starts_with(r#"{"type":"event""#) {
-            ensure!(line.ends_with("}}"), "cut: {line}");
+            ensure!(line.ends_with('}'), "cut: {line}");
             events += 1;
             continue;
         }
