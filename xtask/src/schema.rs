@@ -3,8 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::Command;
-use xtask::checkout::{output, root};
+use xtask::checkout::{cargo, output, root};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -15,8 +14,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<()> {
     let directory = root().join("schema");
-    let mut differing = Vec::new();
-    for (name, text) in generated()? {
+    let (mut differing, generated) = (Vec::new(), generated()?);
+    for entry in fs::read_dir(&directory).context("schema")? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        ensure!(generated.contains_key(&name), "schema/{name} is of no type: remove it");
+    }
+    for (name, text) in generated {
         let path = directory.join(&name);
         // An absent file differs as well.
         if fs::read_to_string(&path).ok().as_deref() == Some(text.as_str()) {
@@ -38,11 +41,7 @@ pub fn run(args: &Args) -> Result<()> {
 
 /// The schemas that the types generate, by the names of their files.
 fn generated() -> Result<BTreeMap<String, String>> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let printed = output(
-        Command::new(cargo)
-            .args(["run", "--quiet", "--package=nsprobe", "--example=schema", "--features=schema"])
-            .current_dir(root()),
-    )?;
+    let example = ["run", "--quiet", "--package=nsprobe", "--example=schema", "--features=schema"];
+    let printed = output(cargo().args(example).current_dir(root()))?;
     serde_json::from_slice(&printed.stdout).context("the generator")
 }

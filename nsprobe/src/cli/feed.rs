@@ -202,8 +202,14 @@ impl Feed {
         if result? || done {
             return Ok(());
         }
-        let still = state.moved.map_or(self.flushed, |last| last.max(self.flushed)).elapsed().as_secs_f64();
-        let why = format!("{why} (no progress in {still:.2} s): the rest of the stream was discarded");
+        let still = state.moved.map_or(self.flushed, |last| last.max(self.flushed)).elapsed();
+        let waited = if still >= stall_limit {
+            format!("{why} (no progress in {:.2} s)", still.as_secs_f64())
+        } else {
+            // It was slow, or nsprobe was told not to wait.
+            format!("{why} in time (waited {:.2} s)", self.flushed.elapsed().as_secs_f64())
+        };
+        let why = format!("{waited}: the rest of the stream was discarded");
         Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 

@@ -89,12 +89,6 @@ impl Filter {
         Ok(Self { expression, context, used: checked.fields })
     }
 
-    /// True if the expression uses the field; an expensive one that is not used need not be read.
-    #[must_use]
-    pub fn uses(&self, field: &str) -> bool {
-        self.used.iter().any(|(_, used)| used.name == field)
-    }
-
     /// True if the expression is true of a row; an error if it cannot be evaluated for this row.
     pub fn matches(&self, row: &dyn Fields) -> Result<bool, Error> {
         let mut scope = self.context.new_inner_scope();

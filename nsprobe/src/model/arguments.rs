@@ -66,19 +66,6 @@ impl Arguments {
         ended.split(|&byte| byte == 0).filter(move |_| !none)
     }
 
-    /// Joins them with spaces, for a search. Not for printing: two lists may give the same text.
-    #[must_use]
-    pub fn joined(&self) -> String {
-        let mut joined = String::with_capacity(self.bytes.len());
-        for (index, argument) in self.shown().enumerate() {
-            if index > 0 {
-                joined.push(' ');
-            }
-            joined.push_str(&String::from_utf8_lossy(argument));
-        }
-        joined
-    }
-
     /// The arguments to print, without the NULs left behind when a process writes a title over its arguments.
     fn shown(&self) -> impl Iterator<Item = &[u8]> {
         let title = self.bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
@@ -114,7 +101,6 @@ mod tests {
         let two = Arguments::new(b"echo\0x\0y\0");
         assert_eq!(list(&one), [&b"echo"[..], b"x y"]);
         assert_eq!((one.to_string(), two.to_string()), (r#"echo "x y""#.to_owned(), "echo x y".to_owned()));
-        assert_eq!(one.joined(), two.joined());
         assert_eq!(list(&Arguments::new(b"a\0\0b\0\0")), [&b"a"[..], b"", b"b", b""]);
         let empty = Arguments::new(b"\0");
         assert_eq!((list(&empty), empty.to_string()), (vec![&b""[..]], "\"\"".to_owned()));

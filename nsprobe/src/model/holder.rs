@@ -57,13 +57,8 @@ impl Holder {
 }
 
 impl Namespace {
-    /// The paths at which its file is mounted; each once, even if many mount namespaces share it.
-    #[must_use]
-    pub fn mounts(&self) -> Vec<Text> {
-        self.mounts_by_path().into_keys().cloned().collect()
-    }
-
-    /// The same, for printing: with the mount namespace if the path is not in nsprobe's own.
+    /// The paths at which its file is mounted, for printing: each once, even if many mount namespaces share it; with the
+    /// mount namespace if the path is not in nsprobe's own.
     #[must_use]
     pub fn mounts_with_namespace(&self) -> Vec<String> {
         let text = |(path, namespaces): (&Text, Mounted)| match namespaces {

@@ -42,12 +42,6 @@ impl Process {
         if self.arguments.is_empty() { self.enclosed(&self.comm) } else { self.arguments.to_string() }
     }
 
-    /// The same, as text for searches.
-    #[must_use]
-    pub fn command_text(&self) -> String {
-        if self.arguments.is_empty() { self.enclosed(self.comm.lossy()) } else { self.arguments.joined() }
-    }
-
     /// Its arguments, if they are known. A kernel thread has none.
     #[must_use]
     pub const fn known_arguments(&self) -> Option<&Arguments> {
