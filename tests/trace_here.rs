@@ -73,28 +73,18 @@ fn a_time_namespace_does_not_shift_when_processes_started() {
     }
 }
 
-/// The namespaces that nsprobe itself is in: a name, and the command that puts it there.
-type Viewpoint = (&'static str, &'static [&'static str]);
+/// The namespaces that nsprobe itself is in: a name, and the words of the command that puts it there.
+type Viewpoint = (&'static str, &'static str);
 
 /// Those from which the processes of the machine are visible.
 const VIEWPOINTS: [Viewpoint; 4] = [
-    ("the same namespaces", &["env"]),
+    ("the same namespaces", "env"),
     (
         "others, except pid",
-        &[
-            "unshare",
-            "--mount",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--cgroup",
-            "--time",
-            "--boottime=1000000",
-            "--kill-child",
-        ],
+        "unshare --mount --uts --ipc --net --cgroup --time --boottime=1000000 --kill-child",
     ),
-    ("another pid namespace, with this /proc", &["unshare", "--pid", "--kill-child"]),
-    ("another user namespace", &["unshare", "--user", "--map-root-user"]),
+    ("another pid namespace, with this /proc", "unshare --pid --kill-child"),
+    ("another user namespace", "unshare --user --map-root-user"),
 ];
 
 /// Those from which all calls are visible, with BPF.
@@ -102,26 +92,16 @@ const OF_TRACES: [Viewpoint; 3] = [
     VIEWPOINTS[0],
     (
         "others",
-        &[
-            "unshare",
-            "--pid",
-            "--mount-proc",
-            "--uts",
-            "--ipc",
-            "--net",
-            "--cgroup",
-            "--time",
-            "--boottime=1000000",
-            "--kill-child",
-        ],
+        "unshare --pid --mount-proc --uts --ipc --net --cgroup --time --boottime=1000000 --kill-child",
     ),
     VIEWPOINTS[2],
 ];
 
 /// nsprobe with these arguments, from a viewpoint.
 fn from((_, wrapper): Viewpoint, args: &[&str]) -> Command {
-    let mut command = Command::new(wrapper[0]);
-    command.args(&wrapper[1..]).arg(nsprobe().get_program()).args(args).stdin(Stdio::null());
+    let mut words = wrapper.split(' ');
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).arg(nsprobe().get_program()).args(args).stdin(Stdio::null());
     command
 }
 

@@ -2,6 +2,7 @@
 
 use super::error::{Error, MAX_BYTES};
 use crate::document::schemas::{self, SchemaName};
+use crate::model::text;
 use serde::de::{DeserializeOwned, Deserializer as _, IgnoredAny, MapAccess, Visitor};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -20,7 +21,7 @@ fn within<T: DeserializeOwned>(most: u64, source: impl Read) -> Result<T, Error>
     if let Some((name, version)) = schema_at_the_beginning(source.fill_buf().map_err(Error::Read)?)
         && !schemas::LIST.is_readable(&name, &version)
     {
-        return Err(Error::Schema { found: format!("{name} {version}") });
+        return Err(Error::Schema { found: format!("{} {}", text::shown(&name), text::shown(&version)) });
     }
     serde_json::from_reader(source).map_err(|error| match error.io_error_kind() {
         Some(io::ErrorKind::FileTooLarge) => Error::TooLong,

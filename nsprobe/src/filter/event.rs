@@ -144,16 +144,11 @@ fn of_call<'a>(event: &'a Event, name: &str) -> Value<'a> {
         "changed" => {
             let slots = event.changed_slots().map(|(slot, ..)| slot.name());
             let directories = [("root", &event.root), ("cwd", &event.cwd)];
-            let differs = |directory: &Directory| directory.moved || directory.before != directory.after;
-            let directories = directories.into_iter().filter(|(_, it)| it.as_ref().is_some_and(differs));
+            let directories =
+                directories.into_iter().filter(|(_, it)| it.as_ref().is_some_and(Directory::differs));
             Value::Texts(slots.chain(directories.map(|(name, _)| name)).map(Into::into).collect())
         }
-        "unsure" => {
-            let is_unsure =
-                |slot: &NsSlot| event.before.get(*slot).is_some() != event.after.get(*slot).is_some();
-            let names = NsSlot::ALL.into_iter().filter(is_unsure).map(|slot| slot.name().into());
-            Value::Texts(names.collect())
-        }
+        "unsure" => Value::Texts(event.unsure_slots().map(|slot| slot.name().into()).collect()),
         "root" => path(after(&event.root)),
         "root_state" => state(after(&event.root)),
         "cwd" => path(after(&event.cwd)),
@@ -239,7 +234,7 @@ fn change<'a>(event: &'a Event, name: &str) -> Value<'a> {
             return inode(change.map(|(_, before, after)| if when == "before" { before } else { after }));
         }
     };
-    let directory = directory.filter(|it| it.moved || it.before != it.after);
+    let directory = directory.filter(|directory| directory.differs());
     path(directory.map(|directory| if when == "before" { &directory.before } else { &directory.after }))
 }
 

@@ -97,6 +97,13 @@ impl Event {
         !path.contains(&&b".."[..]) && !from.iter().chain(&path).eq(&after)
     }
 
+    /// The slots of which only one namespace is known, that before or that after the call.
+    pub fn unsure_slots(&self) -> impl Iterator<Item = NsSlot> + '_ {
+        NsSlot::ALL
+            .into_iter()
+            .filter(|&slot| self.before.get(slot).is_some() != self.after.get(slot).is_some())
+    }
+
     /// The name, as in every output, of what denied the call if not the kernel.
     #[must_use]
     pub const fn denied_by(&self) -> Option<&'static str> {
@@ -149,6 +156,14 @@ pub struct Directory {
     pub before: ResolvedPath,
     /// The directory after the call.
     pub after: ResolvedPath,
+}
+
+impl Directory {
+    /// True if it is a different directory after the call, or has a different path.
+    #[must_use]
+    pub fn differs(&self) -> bool {
+        self.moved || self.before != self.after
+    }
 }
 
 /// The path of a directory or program from the top of its mount namespace, whatever the root of the process.

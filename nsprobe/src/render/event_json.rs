@@ -3,7 +3,7 @@
 use crate::document::trace::{self, Initial};
 use crate::model::{Body, Line};
 use crate::render::bytes;
-use std::io::{self, Write};
+use std::io;
 
 /// Writes the lines of one stream.
 #[derive(Clone, Debug, Default)]
@@ -13,16 +13,14 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Writes a line.
-    pub fn write(&mut self, line: &Line, out: &mut impl Write) -> io::Result<()> {
+    /// Appends a line to `out`.
+    pub fn write(&mut self, line: &Line, out: &mut Vec<u8>) -> io::Result<()> {
         if let Body::Start(start) = &line.body {
             self.initial = trace::initial(&start.namespaces);
         }
-        let mut text = Vec::with_capacity(1024);
-        bytes::to_writer(&mut text, &trace::Line::new(line, &self.initial))?;
-        text.push(b'\n');
-        // In one write: the serializer hands over a few bytes at a time.
-        out.write_all(&text)
+        bytes::to_writer(&mut *out, &trace::Line::new(line, &self.initial))?;
+        out.push(b'\n');
+        Ok(())
     }
 }
 

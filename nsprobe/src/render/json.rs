@@ -1,10 +1,10 @@
 //! Snapshots as JSON.
 
+use crate::document::diff;
 use crate::document::list::{Lazy, List};
 use crate::document::namespace::Namespace;
 use crate::document::process::Process;
 use crate::document::schemas;
-use crate::document::values::{Base64, Time};
 use crate::document::word::Word;
 use crate::model::{self, NsId, Origin, Snapshot};
 use crate::render::bytes;
@@ -56,15 +56,16 @@ fn document<'a, N, P>(
     processes: P,
     filtered: bool,
 ) -> List<'a, N, P> {
+    let head = diff::Origin::from(origin);
     List {
         schema: schemas::LIST.into(),
-        version: (&origin.version).into(),
-        kernel: (&origin.kernel).into(),
-        hostname: origin.hostname.lossy(),
-        hostname_base64: Base64::of(&origin.hostname),
-        boot_id: origin.boot_id.as_ref().map(Into::into),
-        taken_at: Time(origin.taken_at),
-        own_pid: origin.own_pid,
+        version: head.version,
+        kernel: head.kernel,
+        hostname: head.hostname,
+        hostname_base64: head.hostname_base64,
+        boot_id: head.boot_id,
+        taken_at: head.taken_at,
+        own_pid: head.own_pid,
         filtered,
         processes_from: Word(snapshot.processes_from),
         namespaces,

@@ -70,7 +70,7 @@ pub struct PathChange<'a> {
 
 /// The change of a directory; `None` if it is the same one and has the same path.
 pub(super) fn change(directory: Option<&Directory>) -> Option<PathChange<'_>> {
-    let directory = directory.filter(|it| it.moved || it.before != it.after)?;
+    let directory = directory.filter(|directory| directory.differs())?;
     let before = PathFields::from(&directory.before);
     Some(PathChange {
         before: before.path,
